@@ -1,0 +1,63 @@
+"""Plugin-based transfer learning for image folders.
+
+    import tlearn
+
+    run = tlearn.finetune("photos", backbone="mobilenet_v2")
+    run.metrics["validation"]["accuracy"]
+    run.predict(["new.jpg"])
+
+Names are loaded when they are first used: importing tlearn imports neither TensorFlow nor Keras.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tlearn.api import demo, finetune
+    from tlearn.backbones import Backbone, Blocks, Boundary, Preprocess, Weights, hookimpl
+    from tlearn.config import RunConfig, Stage
+    from tlearn.errors import BackboneError, ConfigError, DataError, RunError, TlearnError
+    from tlearn.results.run import Evaluation, Prediction, Run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "tlearn.api": ("demo", "finetune"),
+    "tlearn.backbones": ("Backbone", "Blocks", "Boundary", "Preprocess", "Weights", "hookimpl"),
+    "tlearn.config": ("RunConfig", "Stage"),
+    "tlearn.errors": ("BackboneError", "ConfigError", "DataError", "RunError", "TlearnError"),
+    "tlearn.results.run": ("Evaluation", "Prediction", "Run"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "Blocks",
+    "Boundary",
+    "ConfigError",
+    "DataError",
+    "Evaluation",
+    "Prediction",
+    "Preprocess",
+    "Run",
+    "RunConfig",
+    "RunError",
+    "Stage",
+    "TlearnError",
+    "Weights",
+    "__version__",
+    "demo",
+    "finetune",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'tlearn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,7 @@
+"""``python -m tlearn``."""
+
+import sys
+
+from tlearn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,376 @@
+"""The public functions: what the command line, the web page and notebooks call."""
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tlearn import __version__
+from tlearn.backbones import Registry, load_registry
+from tlearn.config import RunConfig, make_config, parse_stages
+from tlearn.data.sample import draw_sample
+from tlearn.data.scan import Manifest, Problem, scan
+from tlearn.data.splits import Splits, split
+from tlearn.data.views import Rendering
+from tlearn.errors import BackboneError, DataError
+from tlearn.frozen.activations import Activations
+from tlearn.frozen.cache import default_root
+from tlearn.frozen.trunk import Tap, Trunk, load_trunk
+from tlearn.progress import Progress, console_progress
+from tlearn.results import figures
+from tlearn.results.classifier import Classifier
+from tlearn.results.metrics import measure_files
+from tlearn.results.run import Run
+from tlearn.runs.directory import RunDirectory, check_free, free_name
+from tlearn.training.feed import Feed
+from tlearn.training.loop import Score, StageResult, Targets, train
+from tlearn.training.network import Network
+from tlearn.training.probe import Probe, fit_probe
+from tlearn.training.stages import Plan, plan, with_preset
+
+PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
+PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
+
+
+def finetune(
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    config: str | Path | RunConfig | None = None,
+    quiet: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Train a classifier on a folder of images.
+
+    Args:
+        data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders.
+        out: The run directory to make; ``runs/<name of the data>`` if not given.
+        config: A configuration or a YAML file of one.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+        **options: Fields of :class:`tlearn.RunConfig`; they win over ``config``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        TlearnError: If something given cannot be used; nothing is left behind.
+
+    Example:
+        >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
+    """
+    if isinstance(options.get("stages"), str):
+        options["stages"] = parse_stages(options["stages"])
+    if isinstance(config, RunConfig):
+        config, options = None, {**config.model_dump(exclude_unset=True), **options}
+    settings = make_config(Path(config) if config else None, options=options)
+    data = Path(data)
+    target = Path(out) if out else free_name(data.resolve().name)
+    check_free(target)
+    return _Job(settings, data, target, progress or console_progress(quiet)).run()
+
+
+@dataclass
+class _Job:
+    """One training from data folder to run directory, step by step."""
+
+    config: RunConfig
+    data: Path
+    target: Path
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> Run:
+        with self._timed("total"):
+            registry = load_registry()
+            backbone = registry.get(self.config.backbone)
+            with self._timed("scan"):
+                manifest, splits = self._read_data()
+            self.config = with_preset(self.config, backbone)
+            with self._timed("backbone"):
+                trunk = load_trunk(
+                    backbone, self.config.size, self.config.weights, self.config.seed
+                )
+                plans = plan(self.config.stages or (), trunk)
+            run = RunDirectory.create(self.target)
+            try:
+                self._write_inputs(run, manifest, splits, trunk, registry)
+                network, history, stages, stopped = self._train(run, trunk, plans, splits)
+                metrics = self._write_results(run, network, splits, history, stages, stopped)
+            except BaseException:
+                if not (run / "model.keras").exists():
+                    run.discard()
+                raise
+        metrics["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
+        run.write_json("metrics.json", metrics)
+        run.event("stopped" if stopped else "finished", seconds=metrics["seconds"]["total"])
+        run.finish()
+        return Run(run.path)
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    def _read_data(self) -> tuple[Manifest, Splits]:
+        config = self.config
+        manifest = scan(self.data, config.group, self.progress)
+        unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
+        if unreadable:
+            listed = "; ".join(f"{p.name} ({p.reason})" for p in unreadable[:3])
+            more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+            if config.strict:
+                raise DataError(
+                    f"{len(unreadable)} images cannot be read: {listed}{more}; mend or remove "
+                    f"them, or leave out --strict"
+                )
+            self.progress.say(
+                f"{len(unreadable)} images cannot be read and are left out: {listed}{more}"
+            )
+        splits, left_out = split(manifest, config.val, config.test, config.seed)
+        manifest = Manifest(manifest.root, manifest.files, (*manifest.problems, *left_out))
+        sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)
+        self.progress.say(f"{len(splits.labels)} classes, {len(manifest.files)} images: {sides}")
+        return manifest, splits
+
+    def _write_inputs(
+        self,
+        run: RunDirectory,
+        manifest: Manifest,
+        splits: Splits,
+        trunk: Trunk,
+        registry: Registry,
+    ) -> None:
+        plugin = registry.plugin_of(self.config.backbone)
+        record = {
+            "config": self.config.model_dump(mode="json"),
+            "data": {
+                "path": str(manifest.root.resolve()),
+                "digest": manifest.digest,
+                "images": manifest.counts,
+            },
+            "plugin": {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+            },
+            "weights_digest": trunk.digest,
+            "versions": {
+                "tlearn": __version__,
+                "python": platform.python_version(),
+                **{name: importlib.metadata.version(name) for name in PACKAGES},
+            },
+        }
+        run.write("run.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+        run.write("splits.csv", splits.to_csv())
+        run.write("problems.csv", _problems_csv(manifest.problems))
+        run.write("labels.txt", "".join(f"{label}\n" for label in splits.labels))
+        sides = {side: len(files) for side, files in splits.items()}
+        run.event("scanned", images=len(manifest.files), problems=len(manifest.problems), **sides)
+
+    def _train(
+        self, run: RunDirectory, trunk: Trunk, plans: Sequence[Plan], splits: Splits
+    ) -> tuple[Network, list[dict[str, Any]], list[dict[str, Any]], bool]:
+        """Keep activations, fit the probe, train the stages."""
+        config = self.config
+        views = config.views if isinstance(config.views, int) else 0
+        rendering = Rendering(trunk.size, config.resize, config.augment)
+        cuts = {p.cut.name: p.cut for p in plans if p.cut is not None}
+        weights = _class_weights(splits, config.class_weights)
+        y = tuple(
+            np.array([splits.labels.index(f.label) for f in files])
+            for files in (splits.train, splits.validation)
+        )
+        with Activations(trunk, rendering, cuts.values(), default_root()) as kept:
+            items = [(f, view) for f in splits.train for view in range(views or 1)]
+            items += [(f, 0) for f in splits.validation]
+            with self._timed("activations"):
+                computed = kept.keep(items, self.progress)
+            if computed:
+                self.rates["activations"] = computed / self.seconds["activations"]
+            run.event("activations", computed=computed, found=len(items) - computed)
+            start = time.monotonic()
+            with self._timed("probe"):
+                taps, probe = self._probe(kept, trunk, splits, y[0], weights)
+            network = Network(trunk, taps, len(splits.labels), config.head, config.seed)
+            network.standardise_by(probe.mean, probe.scale)
+            features = kept.features([(f, 0) for f in splits.validation])[:, network.columns]
+            score = Score.of(y[1], probe.logits(features))
+            if not config.head.hidden:
+                network.start_from(probe.kernel, probe.bias)
+            first = StageResult(
+                "probe", "head", 0, time.monotonic() - start, score, not config.head.hidden
+            )
+            run.event("probe", taps=[t.name for t in taps], strength=probe.strength,
+                      accuracy=score.accuracy, cross_validated=probe.accuracy)  # fmt: skip
+            self.progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
+
+            def feeds(p: Plan) -> tuple[Feed, Feed]:
+                columns = network.columns_below(p.cut)
+                return (
+                    Feed(kept, p.cut, columns, splits.train, views, config.seed),
+                    Feed(kept, p.cut, columns, splits.validation, 1, config.seed),
+                )
+
+            targets = Targets(*y, np.array(list(weights.values()), np.float32))
+            best = None if config.head.hidden else score
+            with self._timed("stages"):
+                results, stopped = train(
+                    network, plans, feeds, targets, best, self.progress, run.event
+                )
+        history = [row for result in results for row in result.history]
+        stages = [_stage_entry(result) for result in (first, *results)]
+        for entry in stages[1:]:
+            run.event("stage", **entry)
+        return network, history, stages, stopped
+
+    def _probe(
+        self,
+        kept: Activations,
+        trunk: Trunk,
+        splits: Splits,
+        y: np.ndarray,
+        weights: dict[int, float],
+    ) -> tuple[tuple[Tap, ...], Probe]:
+        """Fit the probe on several depths, on the top, or on what cross-validation prefers."""
+        views = min(PROBE_VIEWS, self.config.views) if isinstance(self.config.views, int) else 1
+        items = [(f, view) for f in splits.train for view in range(views)]
+        features = kept.features(items).reshape(len(y), views, -1)
+        groups = [f.group or f.content for f in splits.train]
+        choices = {
+            "multi": [trunk.taps],
+            "top": [trunk.taps[-1:]],
+            "auto": [trunk.taps, trunk.taps[-1:]],
+        }
+        fitted = []
+        for taps in choices[self.config.head.taps]:
+            width = sum(tap.width for tap in taps)  # the top's features stand last
+            probe = fit_probe(features[..., -width:], y, groups, weights, self.config.seed)
+            fitted.append((taps, probe))
+        return min(fitted, key=lambda pair: pair[1].log_loss)
+
+    def _write_results(
+        self,
+        run: RunDirectory,
+        network: Network,
+        splits: Splits,
+        history: list[dict[str, Any]],
+        stages: list[dict[str, Any]],
+        stopped: bool,
+    ) -> dict[str, Any]:
+        """Save the model, measure the saved model, draw what there is to see."""
+        size, resize = network.trunk.size, self.config.resize
+        with run.replacing("model.keras") as path:
+            Classifier(network.whole, splits.labels, size, resize).save(path)
+        run.write("history.csv", _history_csv(history))
+        run.event("saved", file="model.keras")
+        classifier = Classifier.load(run / "model.keras")
+        metrics: dict[str, Any] = {}
+        with self._timed("evaluation"):
+            metrics["validation"] = measure_files(classifier, splits.validation, self.progress)
+            if splits.test:
+                metrics["test"] = measure_files(classifier, splits.test, self.progress)
+        counted = len(splits.validation) + len(splits.test)
+        self.rates["prediction"] = counted / self.seconds["evaluation"]
+        with self._timed("figures"):
+            self._draw(run, metrics, history, stages, splits.labels)
+        return metrics | {
+            "stages": stages,
+            "stopped": stopped,
+            "images_per_second": {name: round(rate, 1) for name, rate in self.rates.items()},
+        }
+
+    def _draw(
+        self,
+        run: RunDirectory,
+        metrics: dict[str, Any],
+        history: list[dict[str, Any]],
+        stages: list[dict[str, Any]],
+        labels: Sequence[str],
+    ) -> None:
+        side = "test" if "test" in metrics else "validation"
+        low, high = metrics[side]["accuracy_ci95"]
+        title = f"{side}: {metrics[side]['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+        probe = {"accuracy": stages[0]["accuracy"], "loss": stages[0]["log_loss"]}
+        drawn = {
+            "curves": figures.learning_curves(history, probe),
+            "confusion": figures.confusion(metrics[side]["confusion"], labels, title),
+        }
+        for name, figure in drawn.items():
+            for kind, content in figures.rendered(figure).items():
+                run.write(f"{name}.{kind}", content)
+
+
+def _class_weights(splits: Splits, mode: str) -> dict[int, float]:
+    """Return the weight of each class: 1, or inversely proportional to its training images."""
+    counts = [sum(f.label == label for f in splits.train) for label in splits.labels]
+    balanced = mode == "balanced" or (mode == "auto" and max(counts) > 2 * min(counts))
+    mean = sum(counts) / len(counts)
+    return {i: mean / count if balanced else 1.0 for i, count in enumerate(counts)}
+
+
+def _stage_entry(result: StageResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "boundary": result.boundary,
+        "epochs": result.epochs,
+        "seconds": round(result.seconds, 3),
+        "accuracy": result.score.accuracy,
+        "log_loss": -result.score.negative_loss,
+        "kept": result.kept,
+    }
+
+
+def _problems_csv(problems: Sequence[Problem]) -> str:
+    rows = [[p.name, p.kind, p.reason] for p in problems]
+    return _csv(["file", "kind", "reason"], rows)
+
+
+def _history_csv(history: Sequence[dict[str, Any]]) -> str:
+    header = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    return _csv(header, [[row[name] for name in header] for row in history])
+
+
+def _csv(header: list[str], rows: list[list[Any]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    return out.getvalue()
+
+
+def demo(
+    out: str | Path | None = None, *, quiet: bool = False, progress: Progress | None = None
+) -> Run:
+    """Draw a small set of pictures and train on it.
+
+    Starts from ImageNet weights if they are at hand or can be fetched, else from random ones.
+
+    Args:
+        out: Folder to make, for ``photos`` and ``run``; ``tlearn-demo`` if not given.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+
+    Raises:
+        RunError: If the folder exists.
+    """
+    progress = progress or console_progress(quiet)
+    folder = Path(out) if out else free_name("tlearn-demo", Path())
+    check_free(folder)
+    progress.say(f"drawing pictures into {folder / 'photos'}")
+    photos = draw_sample(folder / "photos")
+    try:
+        return finetune(photos, folder / "run", progress=progress)
+    except BackboneError as error:
+        progress.say(f"starting from random weights, so expect little: {error}")
+        return finetune(photos, folder / "run", weights="none", progress=progress)

@@ -1,0 +1,303 @@
+"""The configuration of a training: what can be asked for, checked, from YAML and options."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tlearn.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(_Section):
+    """One freeze, recompile, fit.
+
+    Attributes:
+        unfreeze: What is trained beside the head: a number of blocks from the top, ``none``, ``all``,
+            or the name of the layer from which upwards everything is trained.
+        epochs: At most so many.
+        learning_rate: The peak rate.
+        optimizer: Its name.
+        momentum: For ``sgd`` and ``rmsprop``.
+        weight_decay: Decoupled weight decay.
+        schedule: ``cosine`` falls to zero over all epochs after the warm-up.
+        warmup: The part of all steps in which the rate rises from zero.
+        batch_size: Images per step.
+        patience: Stop after so many epochs without improvement, in the second half of the epochs.
+        label_smoothing: 0 for none.
+        name: What it is called in figures and files; made from ``unfreeze`` if not given.
+    """
+
+    unfreeze: int | str = Field(union_mode="left_to_right")
+    epochs: Positive = 8
+    learning_rate: float = Field(3e-4, gt=0)
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(0.1, ge=0, lt=1)
+    batch_size: Positive = 32
+    patience: Positive = 5
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    name: str = ""
+
+    @field_validator("unfreeze", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: Any) -> Any:
+        """YAML reads ``none`` as a word but ``null`` and ``~`` as None; all mean no block."""
+        return "none" if value is None else value
+
+    @field_validator("unfreeze")
+    @classmethod
+    def _not_negative(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("must be 0 or more blocks, 'all', 'none' or a layer name")
+        return value
+
+    @property
+    def title(self) -> str:
+        """The stage's name for people and files."""
+        if self.name:
+            return self.name
+        if self.unfreeze in (0, "none"):
+            return "head"
+        if self.unfreeze == "all":
+            return "all blocks"
+        if isinstance(self.unfreeze, int):
+            return f"top {self.unfreeze} block{'s' if self.unfreeze > 1 else ''}"
+        return f"from {self.unfreeze}"
+
+
+class Head(_Section):
+    """What stands on the backbone.
+
+    Attributes:
+        taps: ``multi`` pools features at several depths, ``top`` the last one alone, ``auto``
+            takes what cross-validation of the probe prefers.
+        dropout: Part of the features dropped in training.
+        hidden: Widths of dense layers below the logits. With any, the head starts at random
+            instead of from the probe.
+    """
+
+    taps: Literal["auto", "multi", "top"] = "auto"
+    dropout: float = Field(0.2, ge=0, lt=1)
+    hidden: tuple[Positive, ...] = ()
+
+
+class Augmentation(_Section):
+    """How views differ from the plain one.
+
+    Attributes:
+        flip: Mirror half of the views left to right.
+        crop: The smallest part of the plain view's area that a view shows, 1 for all of it.
+        colour: The largest change of brightness, contrast and saturation, as a fraction.
+        rotate: The largest turn to either side, in degrees.
+    """
+
+    flip: bool = True
+    crop: float = Field(0.6, gt=0, le=1)
+    colour: float = Field(0.2, ge=0, lt=1)
+    rotate: float = Field(0.0, ge=0, le=45)
+
+
+class RunConfig(_Section):
+    """Everything that decides what a training does.
+
+    Attributes:
+        backbone: Name of an installed backbone.
+        weights: Name of weights the backbone offers, ``none`` for random ones, or a file.
+        size: Side of the square input in pixels; the backbone's default if not given.
+        resize: ``crop`` takes the central square, ``squash`` changes the aspect, ``pad`` keeps all.
+        views: Renderings kept per training image, the plain one included, or ``fresh`` for new
+            augmentation every epoch.
+        seed: Decides splits, random weights, order and dropout.
+        val: Fraction of the images for validation, unless a folder is given for it.
+        test: Fraction kept for the very end, unless a folder is given for it.
+        group: Regular expression on file names; files with the same match stay on one side.
+        strict: Unreadable images are an error.
+        preset: ``quick`` trains the head alone, ``balanced`` fine-tunes once, ``best`` longer.
+        class_weights: ``auto`` balances where the largest class has over twice the smallest.
+        head: What stands on the backbone.
+        augment: How views differ.
+        stages: The stages after the probe; the preset's if not given.
+    """
+
+    backbone: str = "mobilenet_v2"
+    weights: str = "imagenet"
+    size: Positive | None = None
+    resize: Literal["crop", "squash", "pad"] = "crop"
+    views: Positive | Literal["fresh"] | None = None
+    seed: int = Field(0, ge=0, lt=2**31)
+    val: float = Field(0.2, gt=0, lt=1)
+    test: float = Field(0.0, ge=0, lt=1)
+    group: str = ""
+    strict: bool = False
+    preset: Literal["quick", "balanced", "best"] = "balanced"
+    class_weights: Literal["auto", "none", "balanced"] = "auto"
+    head: Head = Head()
+    augment: Augmentation = Augmentation()
+    stages: tuple[Stage, ...] | None = None
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _null_weights(cls, value: Any) -> Any:
+        return "none" if value is None else value
+
+
+def make_config(
+    file: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Build the configuration; what comes later wins: file, ``settings``, ``options``.
+
+    Args:
+        file: A YAML file.
+        settings: Dotted keys to YAML values, as in ``{"head.dropout": "0.1"}``.
+        options: Keys to values; ``None`` means not given.
+
+    Raises:
+        ConfigError: If a key is unknown or a value is not allowed.
+    """
+    values = _read_yaml(file) if file else {}
+    for key, text in (settings or {}).items():
+        _put(values, key, _parse(text, f"--set {key}={text}"))
+    for key, value in (options or {}).items():
+        if value is not None:
+            values[key] = value
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+    if config.val + config.test >= 1:
+        raise ConfigError(
+            f"val and test leave nothing to train on: {config.val:g} + {config.test:g}; their sum "
+            f"must be under 1"
+        )
+    return config
+
+
+def parse_stages(text: str) -> list[dict[str, Any]]:
+    """Parse ``--stages``: ``UNFREEZE[:EPOCHS][@RATE]``, separated by commas, or a YAML list.
+
+    ``3:8@1e-4,all@1e-5`` unfreezes the top 3 blocks for 8 epochs at 1e-4, then everything at 1e-5;
+    ``none`` alone stands for no stage after the probe.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if text.strip().lower() == "none":
+        return []
+    if text.lstrip().startswith("["):
+        stages = _parse(text, "--stages")
+        if not all(isinstance(stage, dict) for stage in stages):
+            raise ConfigError(
+                f"--stages is a list of mappings such as [{{unfreeze: 3, epochs: 8}}]. "
+                f"Received: {text}"
+            )
+        return list(stages)
+    return [_short_stage(part.strip(), text) for part in text.split(",")]
+
+
+def _short_stage(part: str, text: str) -> dict[str, Any]:
+    rest, _, rate = part.partition("@")
+    what, _, epochs = rest.partition(":")
+    try:
+        stage: dict[str, Any] = {"unfreeze": int(what) if what.isdigit() else what}
+        if rate:
+            stage["learning_rate"] = float(rate)
+        if epochs:
+            stage["epochs"] = int(epochs)
+    except ValueError:
+        what = ""
+    if not what:
+        raise ConfigError(
+            f"--stages takes UNFREEZE[:EPOCHS][@RATE], separated by commas, as in '3:8@1e-4,all'. "
+            f"Received: {text!r}"
+        )
+    return stage
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"the configuration {str(file)!r} cannot be read: {reason}") from None
+    values = _parse(text, str(file))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{file} must hold keys and values such as 'backbone: vgg19'. "
+            f"Received: a {type(values).__name__}"
+        )
+    # A run's own run.yaml is a configuration too: what it records beside that is not read.
+    return dict(values["config"]) if isinstance(values.get("config"), dict) else values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: ``1e-4`` is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"broken YAML in {where}{place}: {problem}") from None
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {part!r} is not a section; it is {inner!r}")
+        values = inner
+    values[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Say the first thing that is wrong in one line, and how many more there are."""
+    first, *more = error.errors()
+    place = ".".join(str(part) for part in first["loc"] if not _is_tag(part))
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        key = str(first["loc"][-1])
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        message = f"unknown configuration key {place!r}: {hint}known are {', '.join(known)}"
+    else:
+        reason = first["msg"].removeprefix("Value error, ")
+        message = f"{place}: {reason[:1].lower()}{reason[1:]}. Received: {first['input']!r}"
+    return message + (f" (and {len(more)} more)" if more else "")
+
+
+def _is_tag(part: int | str) -> bool:
+    """Tell the names pydantic gives to the branches of a union from keys."""
+    return isinstance(part, str) and (part in ("int", "str", "constrained-int") or "[" in part)
+
+
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {"head": Head, "augment": Augmentation, "stages": Stage}
+    model = sections.get(str(place[0]), RunConfig) if place else RunConfig
+    return sorted(model.model_fields)

@@ -1,0 +1,1 @@
+"""From a folder of image files to a manifest, splits, and pixels."""

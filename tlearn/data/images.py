@@ -1,0 +1,172 @@
+"""One image file to pixels: the only decoding path, for training and for prediction alike."""
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from tlearn.errors import DataError
+
+Resize = Literal["crop", "squash", "pad"]
+
+# Pillow would load its decoders at first need, which is not safe in several threads at once.
+Image.init()
+
+# Raster formats that Pillow decodes itself. EPS would start Ghostscript on a stranger's file, and
+# formats without a signature (TGA) would take other files for images.
+FORMATS = [
+    name
+    for name in "JPEG MPO PNG GIF BMP DIB TIFF WEBP AVIF JPEG2000 PPM ICO QOI PCX SGI DDS".split()
+    if name in Image.OPEN
+]
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .ppm "
+    ".pgm .pbm .pnm .ico .qoi .pcx .sgi .dds .heic .heif .tga .psd".split()
+)
+
+PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every backbone
+WHITE = (255, 255, 255)
+NOT_AN_IMAGE = "not an image in a format that is read"
+
+# Pillow warns of odd metadata and of over 89 million pixels, which would hit honest panoramas; what
+# matters, damage and over 179 million pixels, it raises. The filter is global because decoding runs
+# in threads, where a temporary one is not safe.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode(data: bytes, size: int) -> Image.Image:
+    """Decode an image file to upright 8-bit RGB, at least twice ``size`` where it is that large.
+
+    JPEG files are decoded at a reduced scale as long as both sides stay at least ``2 * size``
+    pixels, which leaves the antialiased resize enough to work on. EXIF orientation is applied,
+    transparency is laid on white, 16-bit values are scaled to 8 bit, palettes, grey, CMYK and LAB
+    become RGB, and the first frame of an animation is taken.
+
+    Args:
+        data: The bytes of the file; its name plays no part.
+        size: The side in pixels that the image will be resized to.
+
+    Raises:
+        DataError: If the bytes are no image or a damaged one; the message is the reason alone.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.draft(None, (2 * size, 2 * size))
+            image.load()
+            return _to_rgb(_upright(image))
+    except UnidentifiedImageError:
+        raise DataError(_what_else(data)) from None
+    # Pillow's decoders raise nearly anything on hostile files; to the user it is one thing.
+    except Exception as error:  # noqa: BLE001
+        raise DataError(f"damaged or unsupported image: {_one_line(error)}") from None
+
+
+def read_pixels(path: Path, size: int, resize: Resize) -> np.ndarray:
+    """Read one file as the plain view: uint8, shape ``(size, size, 3)``, RGB from 0 to 255.
+
+    Raises:
+        DataError: If the file cannot be read; the message is the reason alone.
+    """
+    return to_square(decode(read_bytes(path), size), size, resize)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        DataError: If it cannot be read; the message is the reason alone.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}") from None
+
+
+def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
+    """Bring an RGB image to ``(size, size, 3)`` uint8 by the resize rule, antialiased.
+
+    ``crop`` takes the central square, ``squash`` changes the aspect, ``pad`` keeps all of the
+    image and fills the rest with ImageNet's mean colour.
+    """
+    width, height = image.size
+    if resize == "pad":
+        scale = size / max(width, height)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        canvas = Image.new("RGB", (size, size), PAD_COLOUR)
+        small = resample(image, inner, (0, 0, width, height))
+        canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return np.asarray(canvas)
+    box: tuple[float, float, float, float] = (0, 0, width, height)
+    if resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    return np.asarray(resample(image, (size, size), box))
+
+
+def resample(
+    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> Image.Image:
+    """Resize the ``box`` of an image to ``size`` with an antialiasing filter."""
+    return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF data counts as none."""
+    with contextlib.suppress(Exception):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    mode = image.mode
+    if mode.startswith("I") or mode == "F":
+        image = _scaled_to_8_bit(image)
+    elif mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+        image = ImageCms.applyTransform(image, transform) or image
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scaled_to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale integer grey of up to 16 bit by 1/257, wider or float grey by what it holds."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    top = float(values.max(initial=0.0))
+    if image.mode == "F":
+        # Float images follow two customs: 0 to 1, and 0 to 255.
+        factor = 255.0 if top <= 1.0 else 1.0 if top <= 255.0 else 255.0 / top
+    else:
+        factor = 1 / 257 if top <= 65535 else 255.0 / top
+    return Image.fromarray(np.clip(np.rint(values * factor), 0, 255).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    rgba = image.convert("RGBA")
+    ground = Image.new("RGB", image.size, WHITE)
+    ground.paste(rgba, mask=rgba.getchannel("A"))
+    return ground
+
+
+def _what_else(data: bytes) -> str:
+    """Say what the bytes may be, when they are no image."""
+    if not data:
+        return "the file is empty"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1"):
+        return "HEIC photos are not read; convert it to JPEG"
+    if not data.strip(b"\0"):
+        return "the file holds only zeros"
+    return NOT_AN_IMAGE
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,97 @@
+"""A small sample data set: drawn pictures, cluttered enough that telling them apart takes skill."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+SIZE = 192
+Point = tuple[float, float]
+Colour = tuple[int, int, int]
+
+
+def draw_sample(folder: Path, per_class: int = 60, seed: int = 0) -> Path:
+    """Draw class folders of pictures into a new folder and return it.
+
+    Each picture shows one figure in a random place, size, turn and colour, in front of gradients,
+    strokes and noise, and partly hidden. The classes differ in the figure's form alone.
+
+    Args:
+        folder: Where to; it must not exist.
+        per_class: Pictures per class.
+        seed: The same seed draws the same pictures.
+    """
+    for k, (name, outline) in enumerate(FIGURES.items()):
+        place = folder / name
+        place.mkdir(parents=True)
+        for i in range(per_class):
+            rng = np.random.default_rng((seed, k, i))
+            _picture(outline, rng).save(place / f"{name}_{i:03d}.jpg", quality=85)
+    return folder
+
+
+def _picture(outline: Callable[[float], float], rng: np.random.Generator) -> Image.Image:
+    image = _ground(rng)
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.integers(4, 9)):
+        _stroke(draw, rng, _colour(rng))
+    draw.polygon(_points(outline, rng), fill=_colour(rng))
+    for _ in range(rng.integers(2, 5)):
+        _stroke(draw, rng, _colour(rng))
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
+    noise = rng.normal(0, rng.uniform(5, 18), (SIZE, SIZE, 1))
+    return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+
+
+def _ground(rng: np.random.Generator) -> Image.Image:
+    """A smooth random gradient between four colours."""
+    corners = rng.integers(30, 226, (2, 2, 3)).astype(np.uint8)
+    return Image.fromarray(corners).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+
+
+def _points(outline: Callable[[float], float], rng: np.random.Generator) -> list[Point]:
+    """The figure's outline, placed, turned and squeezed at random."""
+    radius = rng.uniform(0.2, 0.36) * SIZE
+    x, y = rng.uniform(radius, SIZE - radius, 2)
+    turn, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.0)
+    points = []
+    for angle in np.linspace(0, 2 * math.pi, 240, endpoint=False):
+        r = radius * outline(angle)
+        a, b = r * math.cos(angle), r * math.sin(angle) * squeeze
+        points.append(
+            (x + a * math.cos(turn) - b * math.sin(turn), y + a * math.sin(turn) + b * math.cos(turn))
+        )
+    return points
+
+
+def _stroke(draw: ImageDraw.ImageDraw, rng: np.random.Generator, colour: Colour) -> None:
+    a, b, c, d = (float(v) for v in rng.uniform(0, SIZE, 4))
+    draw.line((a, b, c, d), fill=colour, width=int(rng.integers(2, 9)))
+
+
+def _colour(rng: np.random.Generator) -> Colour:
+    r, g, b = (int(v) for v in rng.integers(0, 256, 3))
+    return r, g, b
+
+
+def _polygon(corners: int, angle: float) -> float:
+    sector = 2 * math.pi / corners
+    return math.cos(sector / 2) / math.cos(angle % sector - sector / 2)
+
+
+def _cross(angle: float) -> float:
+    along = max(abs(math.cos(angle)), abs(math.sin(angle)))
+    across = min(abs(math.cos(angle)), abs(math.sin(angle)))
+    return min(1 / along, 0.32 / max(across, 1e-6))
+
+
+FIGURES: dict[str, Callable[[float], float]] = {  # outlines in polar form, about 1 across
+    "circle": lambda angle: 0.85,
+    "cross": _cross,
+    "flower": lambda angle: 0.72 + 0.28 * math.cos(5 * angle),
+    "square": lambda angle: _polygon(4, angle),
+    "star": lambda angle: 0.35 + 0.65 * (abs((angle * 5 / math.pi) % 2 - 1)) ** 1.5,
+    "triangle": lambda angle: _polygon(3, angle),
+}

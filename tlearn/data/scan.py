@@ -1,0 +1,285 @@
+"""A data folder to a manifest: which files are images, of which class, on which given side."""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tlearn.data import images
+from tlearn.data.ahead import map_ahead
+from tlearn.errors import DataError
+from tlearn.progress import Progress, Silent
+
+Split = Literal["train", "validation", "test"]
+
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train", "training": "train",
+    "validation": "validation", "val": "validation", "valid": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir"})
+SYSTEM_ENDINGS = (".cache",)
+PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One readable image.
+
+    Attributes:
+        path: Where it is.
+        name: Its path below the data folder, with ``/``: what is written to files.
+        label: Its class.
+        content: BLAKE2b hash of its bytes, 32 hexadecimal digits.
+        given: The side it was put on by a ``train/``, ``validation/`` or ``test/`` folder.
+        group: What the group pattern found in its name; files of one group stay together.
+    """
+
+    path: Path
+    name: str
+    label: str
+    content: str
+    given: Split | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that is not used, or a fact a user should know of.
+
+    Attributes:
+        name: Path below the data folder.
+        kind: ``unreadable``, ``not an image``, ``no class`` or ``duplicate``.
+        reason: Why, in words.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a scan found, files in the order of their names."""
+
+    root: Path
+    files: tuple[ImageFile, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names, sorted: their order is the order of the model's outputs."""
+        return tuple(sorted({file.label for file in self.files}))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images per class."""
+        return dict(sorted(Counter(file.label for file in self.files).items()))
+
+    @property
+    def digest(self) -> str:
+        """A hash of all classes and contents, independent of paths, names and order."""
+        lines = sorted(f"{f.label}\0{f.content}\0{f.given}" for f in self.files)
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def content_hash(data: bytes) -> str:
+    """Return the hash that stands for a file's content everywhere."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manifest:
+    """Read every file below ``root`` and return what is usable and what is not.
+
+    ``root`` holds class folders, or ``train/`` and perhaps ``validation/`` (``val/``, ``valid/``)
+    and ``test/``, each with class folders. Everything below a class folder belongs to that class.
+    Hidden and system entries are passed over. Whether a file is an image is decided by decoding
+    it, not by its name.
+
+    Args:
+        root: The data folder.
+        group: Regular expression searched in each name; files with the same match (the first
+            parenthesised group where there is one) are of one group.
+        progress: Where to show how far it is.
+
+    Raises:
+        DataError: If there is no such folder or nothing usable in it.
+    """
+    if not root.is_dir():
+        what = "a file" if root.exists() else "not there"
+        raise DataError(
+            f"the data folder {str(root)!r} is {what}; give a folder that holds one folder of "
+            f"images per class"
+        )
+    entries, problems = _entries(root)
+    pattern = _pattern(group)
+    progress = progress or Silent()
+    files: list[ImageFile] = []
+    with progress.task("reading images", len(entries), "files") as task:
+        for found in map_ahead(_examine, entries):
+            task.advance()
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                files.append(replace(found, group=_group_of(found.name, pattern)))
+    problems += _label_conflicts(files)
+    if not files:
+        raise DataError(_nothing_found(root, problems))
+    return Manifest(root, tuple(files), tuple(problems))
+
+
+def _pattern(group: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(group) if group else None
+    except re.error as error:
+        raise DataError(
+            f"the group pattern {group!r} is no regular expression: {error}; an example is "
+            r"'(patient\d+)'"
+        ) from None
+
+
+def _group_of(name: str, pattern: re.Pattern[str] | None) -> str:
+    match = pattern.search(name) if pattern else None
+    if match is None:
+        return ""
+    return (match.group(1) or "") if match.re.groups else match.group(0)
+
+
+def visible(path: Path) -> bool:
+    """Tell whether an entry is the user's, not the system's or a tool's."""
+    name = path.name.lower()
+    return not (name.startswith(".") or name in SYSTEM_NAMES or name.endswith(SYSTEM_ENDINGS))
+
+
+def walk(folder: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the visible files below a folder in the order of their names, links followed once."""
+    real = folder.resolve()
+    if real in seen:
+        return
+    for path in sorted(folder.iterdir()):
+        if not visible(path):
+            continue
+        if path.is_dir():
+            yield from walk(path, seen | {real})
+        else:
+            yield path
+
+
+def split_folders(root: Path) -> dict[Split, Path]:
+    """Return the ``train/``, ``validation/`` and ``test/`` folders, empty where these are classes.
+
+    They are split folders if one of them is ``train`` and it holds folders itself: a class may be
+    called "train" too, but then images stand directly in it.
+
+    Raises:
+        DataError: If folders of both kinds stand side by side, or two of them mean one side.
+    """
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and visible(path)]
+    sides: dict[Split, Path] = {}
+    others: list[str] = []
+    doubled: list[str] = []
+    for path in folders:
+        side = SPLIT_FOLDERS.get(path.name.lower())
+        if side is None:
+            others.append(path.name)
+        elif side in sides:
+            doubled = [sides[side].name, path.name]
+        else:
+            sides[side] = path
+    if "train" not in sides or not _holds_folders(sides["train"]):
+        return {}
+    if others and len(sides) == 1:
+        return {}
+    if doubled:
+        raise DataError(
+            f"{str(root)!r} holds both {doubled[0]}/ and {doubled[1]}/, which mean the same side; "
+            f"keep one of them"
+        )
+    if others:
+        raise DataError(
+            f"{str(root)!r} holds split folders ({', '.join(p.name for p in sides.values())}) and "
+            f"also {', '.join(others[:5])}; move the latter into train/ or out of the folder"
+        )
+    return sides
+
+
+def _holds_folders(path: Path) -> bool:
+    return any(entry.is_dir() and visible(entry) for entry in path.iterdir())
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: Path
+    name: str
+    label: str
+    given: Split | None
+
+
+def _entries(root: Path) -> tuple[list[_Entry], list[Problem]]:
+    """List the files in class folders, and those outside any."""
+    entries: list[_Entry] = []
+    stray: list[Path] = []
+    sides = split_folders(root)
+    places: list[tuple[Path, Split | None]] = [(path, side) for side, path in sides.items()]
+    for place, side in places or [(root, None)]:
+        for path in sorted(place.iterdir()):
+            if not visible(path):
+                continue
+            if not path.is_dir():
+                stray.append(path)
+                continue
+            entries += [
+                _Entry(file, file.relative_to(root).as_posix(), path.name, side)
+                for file in walk(path)
+            ]
+    if sides:
+        stray += [path for path in sorted(root.iterdir()) if visible(path) and path.is_file()]
+    problems = [
+        Problem(path.relative_to(root).as_posix(), "no class", "an image outside any class folder")
+        for path in stray
+        if path.suffix.lower() in images.EXTENSIONS
+    ]
+    return entries, problems
+
+
+def _examine(entry: _Entry) -> ImageFile | Problem:
+    """Hash a file and try to decode it."""
+    try:
+        data = images.read_bytes(entry.path)
+        images.decode(data, PROBE_SIZE)
+    except DataError as error:
+        named_image = entry.path.suffix.lower() in images.EXTENSIONS
+        foreign = str(error) == images.NOT_AN_IMAGE and not named_image
+        return Problem(entry.name, "not an image" if foreign else "unreadable", str(error))
+    return ImageFile(entry.path, entry.name, entry.label, content_hash(data), entry.given)
+
+
+def _label_conflicts(files: list[ImageFile]) -> list[Problem]:
+    """Report identical images that stand in two classes."""
+    by_content: dict[str, list[ImageFile]] = defaultdict(list)
+    for file in files:
+        by_content[file.content].append(file)
+    return [
+        Problem(file.name, "duplicate", f"the same image as {first.name}, in another class")
+        for first, *rest in by_content.values()
+        for file in rest
+        if file.label != first.label
+    ]
+
+
+def _nothing_found(root: Path, problems: list[Problem]) -> str:
+    if any(problem.kind == "no class" for problem in problems):
+        return (
+            f"{str(root)!r} holds images but no class folders; put them into one folder per class"
+        )
+    unreadable = [problem for problem in problems if problem.kind == "unreadable"]
+    if unreadable:
+        first = unreadable[0]
+        return (
+            f"none of the {len(unreadable)} images below {str(root)!r} can be read; the first, "
+            f"{first.name!r}: {first.reason}"
+        )
+    return f"no images below {str(root)!r}; give a folder that holds one folder of images per class"

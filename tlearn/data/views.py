@@ -1,0 +1,94 @@
+"""Views: deterministic renderings of one image.
+
+View 0 is the plain one. Views 1 and up are augmented, seeded by the image's content and the view
+number, so that the same view of the same image is the same on every machine and in every run and
+can be kept.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from tlearn.config import Augmentation
+from tlearn.data.images import Resize, resample, to_square
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """All that decides the pixels of a view beside the image and the view's number."""
+
+    size: int
+    resize: Resize
+    augment: Augmentation
+
+    def key(self, view: int) -> dict[str, object]:
+        """Return what the pixels of this view depend on; the plain view ignores augmentation."""
+        plain: dict[str, object] = {"size": self.size, "resize": self.resize}
+        return plain if view == 0 else {**plain, "augment": self.augment.model_dump()}
+
+    def render(self, image: Image.Image, content: str, view: int) -> np.ndarray:
+        """Return view number ``view``: uint8, shape ``(size, size, 3)``.
+
+        Args:
+            image: The decoded image, RGB.
+            content: The hash of the image's file; it seeds the augmentation.
+            view: 0 for the plain view.
+        """
+        if view == 0:
+            return to_square(image, self.size, self.resize)
+        seed = hashlib.blake2b(f"{content}:{view}".encode(), digest_size=8).digest()
+        rng = np.random.default_rng(int.from_bytes(seed, "big"))
+        augment = self.augment
+        if augment.rotate:
+            angle = rng.uniform(-augment.rotate, augment.rotate)
+            image = _rotated(image, angle)
+        pixels = self._cropped(image, rng)
+        if augment.flip and rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return _coloured(pixels, augment.colour, rng) if augment.colour else pixels.copy()
+
+    def _cropped(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+        """Take a random part of what the plain view shows, anywhere in the image."""
+        width, height = image.size
+        area = rng.uniform(self.augment.crop, 1.0)
+        stretch = math.exp(rng.uniform(-1, 1) * math.log(4 / 3)) if self.augment.crop < 1 else 1.0
+        if self.resize == "crop":
+            side = min(width, height) * math.sqrt(area)
+            w, h = side * math.sqrt(stretch), side / math.sqrt(stretch)
+        else:
+            w, h = width * math.sqrt(area), height * math.sqrt(area)
+        w, h = min(max(w, 1.0), width), min(max(h, 1.0), height)
+        left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+        box = (left, top, left + w, top + h)
+        if self.resize == "pad":
+            part = image.crop(tuple(round(v) for v in box))  # type: ignore[arg-type]
+            return to_square(part, self.size, "pad")
+        return np.asarray(resample(image, (self.size, self.size), box))
+
+
+def _rotated(image: Image.Image, angle: float) -> Image.Image:
+    """Turn an image and cut away the empty corners."""
+    width, height = image.size
+    turned = image.rotate(angle, Image.Resampling.BILINEAR)
+    t = math.radians(abs(angle))
+    # Shrinking both sides by this factor keeps the same aspect inside the turned frame.
+    ratio = max(width, height) / min(width, height)
+    keep = 1 / (math.cos(t) + ratio * math.sin(t))
+    w, h = max(1.0, width * keep), max(1.0, height * keep)
+    left, top = (width - w) / 2, (height - h) / 2
+    return turned.crop((round(left), round(top), round(left + w), round(top + h)))
+
+
+def _coloured(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast and saturation by up to ``strength`` each."""
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    x = pixels.astype(np.float32) * np.float32(brightness)
+    x = (x - x.mean()) * np.float32(contrast) + x.mean()
+    grey = (x @ LUMA)[..., None]
+    x = (x - grey) * np.float32(saturation) + grey
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)

@@ -1,0 +1,227 @@
+"""A built backbone with the places where it is cut and tapped."""
+
+import contextlib
+import hashlib
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tlearn.backbones import Backbone, Preprocess
+from tlearn.errors import BackboneError, nearest
+
+DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A boundary of a built backbone.
+
+    Attributes:
+        index: 0 for the pixels, then 1 and up towards the top.
+        name: ``pixels`` or the name of the layer the boundary is declared at.
+        tensor: The one tensor that crosses it: the preprocessed pixels at index 0.
+    """
+
+    index: int
+    name: str
+    tensor: Any
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A depth at which features are pooled.
+
+    Attributes:
+        index: Index of the cut whose tensor is pooled; the top is one above the last cut.
+        name: Name of the cut, or ``top``.
+        tensor: What is pooled.
+    """
+
+    index: int
+    name: str
+    tensor: Any
+
+    @property
+    def width(self) -> int:
+        """Features it gives: the averages, then the maxima of its channels."""
+        return 2 * int(self.tensor.shape[-1])
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A backbone built for one input size with one set of weights.
+
+    Attributes:
+        backbone: The facts.
+        base: The Keras model, from preprocessed pixels to the topmost maps.
+        size: Side of the input in pixels.
+        digest: Hash of all weights as they were loaded.
+        cuts: The pixels and every boundary, upwards.
+        taps: What can be pooled, upwards; the last is the top.
+    """
+
+    backbone: Backbone
+    base: Any
+    size: int
+    digest: str
+    cuts: tuple[Cut, ...]
+    taps: tuple[Tap, ...]
+
+    def cut_for_blocks(self, blocks: int) -> Cut:
+        """Return the cut below the top ``blocks`` blocks.
+
+        Raises:
+            BackboneError: If the backbone has fewer blocks.
+        """
+        if not 0 < blocks <= len(self.cuts):
+            raise BackboneError(
+                f"cannot unfreeze {blocks} blocks of {self.backbone.name}: it has "
+                f"{len(self.cuts)}; give a number up to that, 'all', 'none' or a layer name"
+            )
+        return self.cuts[len(self.cuts) - blocks]
+
+    def layers_from(self, name: str) -> frozenset[str]:
+        """Return the names of the layers from the one called ``name`` upwards.
+
+        A boundary's name stands for the layers above that boundary.
+
+        Raises:
+            BackboneError: If there is no such layer.
+        """
+        for cut in self.cuts:
+            if cut.name == name:
+                return self.layers_above(cut)
+        names = [layer.name for layer in self.base.layers]
+        if name not in names:
+            boundaries = ", ".join(cut.name for cut in self.cuts[1:])
+            raise BackboneError(
+                f"{self.backbone.name} has no layer {name!r}{nearest(name, names)}; its "
+                f"boundaries are {boundaries}"
+            )
+        return frozenset(names[names.index(name) :])
+
+    def layers_above(self, cut: Cut) -> frozenset[str]:
+        """Return the names of the layers that lie above a cut."""
+        below = {layer.name for layer in keras.Model(self.base.input, cut.tensor).layers}
+        return frozenset(layer.name for layer in self.base.layers) - below
+
+    def highest_cut_below(self, layers: frozenset[str]) -> Cut:
+        """Return the highest cut that has all weights of ``layers`` above it."""
+        weighted = {layer.name for layer in self.base.layers if layer.weights and layer.name in layers}
+        for cut in reversed(self.cuts):
+            if weighted <= self.layers_above(cut):
+                return cut
+        return self.cuts[0]
+
+
+def preprocessed(pixels: Any, preprocess: Preprocess) -> Any:
+    """Apply the preprocessing to a tensor of RGB pixels from 0 to 255, with built-in layers."""
+    if preprocess.channel_order == "bgr":
+        pixels = keras.ops.flip(pixels, axis=-1)
+    factor, summand = preprocess.factors()
+    return keras.layers.Rescaling(factor, summand, name="preprocess")(pixels)
+
+
+def pooled(taps: list[Any]) -> list[Any]:
+    """Return the average and the maximum over places for each map, in order."""
+    return [
+        pool
+        for tensor in taps
+        for pool in (
+            keras.layers.GlobalAveragePooling2D()(tensor),
+            keras.layers.GlobalMaxPooling2D()(tensor),
+        )
+    ]
+
+
+def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) -> Trunk:
+    """Build a backbone and load its weights.
+
+    Args:
+        backbone: The facts.
+        size: Side of the input in pixels, or ``None`` for the backbone's default.
+        weights: A name the backbone offers, ``none``, or a path to a weights file.
+        seed: Decides random weights.
+
+    Raises:
+        BackboneError: If the size is too small, the weights cannot be had or do not fit.
+    """
+    size = size or backbone.default_size
+    if size < backbone.min_size:
+        raise BackboneError(
+            f"{backbone.name} needs images of {backbone.min_size} pixels or more. Received: "
+            f"--size {size}"
+        )
+    keras.utils.set_random_seed(seed)
+    base = _build(backbone, size, weights)
+    cuts = [Cut(0, "pixels", base.input)]
+    for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
+        layer = base.get_layer(boundary.layer)
+        tensor = layer.input if boundary.side == "before" else layer.output
+        cuts.append(Cut(index, boundary.layer, tensor))
+    taps = [Tap(c.index, c.name, c.tensor) for c in cuts if c.name in backbone.tap_layers]
+    taps.append(Tap(len(cuts), "top", base.output))
+    return Trunk(backbone, base, size, _digest(base), tuple(cuts), tuple(taps))
+
+
+def _build(backbone: Backbone, size: int, weights: str) -> Any:
+    shape = (size, size, 3)
+    offered = [w.name for w in backbone.weights]
+    if weights == "none":
+        return backbone.build(shape, None)
+    if weights in offered:
+        try:
+            with _bounded_download():
+                return backbone.build(shape, weights)
+        # What a download or a damaged download raises depends on the plugin and on Keras.
+        except Exception as error:  # noqa: BLE001
+            raise BackboneError(
+                f"the weights {weights!r} of {backbone.name} could not be loaded "
+                f"({_short(error)}); give a file with --weights FILE, point KERAS_HOME at a folder "
+                f"that has them in models/, or start from random weights with --weights none"
+            ) from None
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise BackboneError(
+            f"{backbone.name} offers no weights {weights!r}{nearest(weights, offered)} and there "
+            f"is no such file; give {', '.join([*offered, 'none'])} or a weights file"
+        )
+    try:
+        return backbone.build(shape, str(path))
+    # h5py and Keras raise several kinds for a file that is none or is another network's.
+    except Exception as error:  # noqa: BLE001
+        raise BackboneError(
+            f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
+            f"{size} pixels: {_short(error)}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _bounded_download() -> Iterator[None]:
+    """Give up on a silent network, and keep download bars off standard output."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _digest(base: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for weight in base.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        digest.update(f"{value.shape}{value.dtype}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,99 @@
+"""Learning curves and the confusion matrix, as pictures."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+TRAIN, VALIDATION = "#4c78a8", "#e45756"
+FORMATS = ("svg", "png")
+
+
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as SVG and PNG, by file ending; the same figure gives the same bytes."""
+    files = {}
+    for kind in FORMATS:
+        out = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else None
+        with mpl.rc_context({"svg.hashsalt": "tlearn", "svg.fonttype": "none"}):
+            figure.savefig(out, format=kind, dpi=144, metadata=metadata)
+        files[kind] = out.getvalue()
+    return files
+
+
+def learning_curves(
+    history: Sequence[dict[str, Any]], probe: dict[str, float] | None
+) -> Figure:
+    """Draw accuracy and loss over all epochs, with the borders of stages and the probe's level.
+
+    Args:
+        history: Rows of ``history.csv``.
+        probe: Validation ``accuracy`` and ``loss`` of the probe, where it was the start.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = np.arange(1, len(history) + 1)
+    starts = [i for i in range(len(history)) if i == 0 or _new_stage(history, i)]
+    panels = zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True)
+    for axes, name in panels:
+        if probe:
+            axes.axhline(probe[name], color="0.45", linestyle="--", linewidth=1, label="probe")
+        axes.plot(epochs, [row[name] for row in history], color=TRAIN, marker=".", label="training")
+        axes.plot(
+            epochs,
+            [row[f"val_{name}"] for row in history],
+            color=VALIDATION,
+            marker=".",
+            label="validation",
+        )
+        for start in starts:
+            if start:
+                axes.axvline(start + 0.5, color="0.8", linewidth=1)
+            axes.annotate(
+                history[start]["stage"],
+                (start + 0.6, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                fontsize=8,
+                color="0.35",
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.92")
+        axes.legend(frameon=False, fontsize=8)
+        if not history:
+            axes.set_xticks([])
+            axes.set_xlabel("no stage after the probe")
+    return figure
+
+
+def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Figure:
+    """Draw a confusion matrix: true classes in rows, shade by the share of the row."""
+    counts = np.asarray(matrix)
+    n = len(labels)
+    side = min(16.0, max(3.6, 1.6 + 0.42 * n))
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    small = 8 if n <= 20 else 6 if n <= 40 else 4
+    axes.set_xticks(range(n), labels, rotation=90 if n > 4 else 0, fontsize=small)
+    axes.set_yticks(range(n), labels, fontsize=small)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title, fontsize=9)
+    if n <= 40:
+        for i, j in np.argwhere(counts):
+            colour = "white" if share[i, j] > 0.5 else "0.2"
+            axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=small, color=colour)
+    figure.colorbar(image, shrink=0.8, label="share of the true class")
+    return figure
+
+
+def _new_stage(history: Sequence[dict[str, Any]], i: int) -> bool:
+    return bool(history[i]["epoch"] == 1)

@@ -1,0 +1,201 @@
+"""A finished run, as Python code meets it."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from tlearn.data.scan import scan, walk
+from tlearn.errors import DataError
+from tlearn.progress import Progress, Silent
+from tlearn.results.classifier import Classifier
+from tlearn.results.metrics import measure_files
+from tlearn.runs.directory import RunDirectory
+
+Side = Literal["auto", "train", "validation", "test", "all"]
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Attributes:
+        path: The image.
+        label: The likeliest class, empty if the image cannot be read.
+        probability: Its probability, 0 to 1.
+        top: The likeliest classes with their probabilities, best first.
+        problem: Why the image cannot be read, else empty.
+    """
+
+    path: Path
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over labelled images.
+
+    Attributes:
+        metrics: As one side of ``metrics.json``.
+        left_out: How many images of the folder were trained on, and not counted.
+        unreadable: Files that could not be read, with the reason.
+    """
+
+    metrics: dict[str, Any]
+    left_out: int
+    unreadable: tuple[tuple[str, str], ...]
+
+
+class Run:
+    """A finished training.
+
+    Args:
+        path: Its directory.
+
+    Raises:
+        RunError: If it is no run or not finished.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self._directory = RunDirectory.open(Path(path))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds."""
+        text = (self.path / "metrics.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.yaml`` holds."""
+        return dict(yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8")))
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The saved model with its labels and resize rule."""
+        return Classifier.load(self.path / "model.keras")
+
+    @property
+    def model(self) -> Any:
+        """The Keras model: pixels from 0 to 255 in, probabilities out."""
+        return self.classifier.model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class of each output."""
+        return self.classifier.labels
+
+    def problems(self) -> list[dict[str, str]]:
+        """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""
+        with (self.path / "problems.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def sides(self) -> dict[str, str]:
+        """Return the side of every image of the training, by its content hash."""
+        with (self.path / "splits.csv").open(encoding="utf-8", newline="") as file:
+            return {row["content"]: row["split"] for row in csv.DictReader(file)}
+
+    def predict(
+        self, paths: PathLike | Iterable[PathLike], top: int = 3
+    ) -> list[Prediction]:
+        """Predict images; folders stand for all files in them.
+
+        Raises:
+            DataError: If a path does not exist or nothing is found.
+        """
+        return list(self.iter_predictions(paths, top))
+
+    def iter_predictions(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        top: int = 3,
+        progress: Progress | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield predictions in order while they are made; see :meth:`predict`."""
+        files = image_paths([paths] if isinstance(paths, str | Path) else paths)
+        labels = self.labels
+        with (progress or Silent()).task("predicting", len(files), "images") as task:
+            for path, found in self.classifier.predict(files):
+                task.advance()
+                if isinstance(found, DataError):
+                    yield Prediction(path, "", 0.0, (), str(found))
+                    continue
+                best = np.argsort(-found, kind="stable")[: max(1, top)]
+                ranked = tuple((labels[i], float(found[i])) for i in best)
+                yield Prediction(path, *ranked[0], ranked)
+
+    def evaluate(
+        self, data: PathLike, split: Side = "auto", progress: Progress | None = None
+    ) -> Evaluation:
+        """Measure the saved model on a folder of labelled images.
+
+        Images are known again by their content, wherever they lie now. ``auto`` counts all images
+        that were not trained on; ``validation`` and ``test`` those of that side of the training.
+
+        Raises:
+            DataError: If the folder has other classes than the model, or nothing is left to count.
+        """
+        manifest = scan(Path(data), progress=progress)
+        strangers = sorted(set(manifest.labels) - set(self.labels))
+        if strangers:
+            raise DataError(
+                f"{str(data)!r} has classes the model does not know: {', '.join(strangers[:5])}; it "
+                f"knows {', '.join(self.labels)}"
+            )
+        sides = self.sides()
+        files = [f for f in manifest.files if _counts(sides.get(f.content), split)]
+        if not files:
+            raise DataError(
+                f"none of the {len(manifest.files)} images below {str(data)!r} are left for "
+                f"--split {split}; --split all counts those that were trained on too"
+            )
+        metrics = measure_files(self.classifier, files, progress)
+        trained = sum(sides.get(f.content) == "train" for f in manifest.files)
+        left_out = trained if split == "auto" else 0
+        bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
+        return Evaluation(metrics, left_out, bad)
+
+
+def image_paths(paths: Iterable[PathLike]) -> list[Path]:
+    """Return the given files, and for folders the visible files in them, in order.
+
+    Raises:
+        DataError: If a path does not exist or no file is found.
+    """
+    files: list[Path] = []
+    given = [Path(path) for path in paths]
+    for path in given:
+        if path.is_dir():
+            files += walk(path)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(f"there is no {str(path)!r}; give image files or folders of them")
+    if not files:
+        where = ", ".join(repr(str(path)) for path in given[:3]) or "no path"
+        raise DataError(f"no files in {where}; give image files or folders of them")
+    return files
+
+
+def _counts(side: str | None, split: Side) -> bool:
+    if split == "auto":
+        return side != "train"
+    return split == "all" or side == split

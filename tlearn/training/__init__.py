@@ -1,0 +1,1 @@
+"""The probe, the stages and the loop that trains them."""

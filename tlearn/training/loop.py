@@ -1,0 +1,198 @@
+"""The training loop: stages, each one freeze, recompile, fit."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.metrics import accuracy_score, log_loss
+
+from tlearn.config import Stage
+from tlearn.progress import Progress
+from tlearn.training.feed import Feed
+from tlearn.training.network import Network
+from tlearn.training.stages import Plan
+
+CHECK_BATCH = 64  # images per step where nothing is learnt
+Listener = Callable[..., None]  # called with the kind of event, and its fields by name
+
+
+@dataclass(frozen=True, order=True)
+class Score:
+    """How good a network is on validation: accuracy first, then the smaller log loss."""
+
+    accuracy: float
+    negative_loss: float
+
+    @classmethod
+    def of(cls, y: np.ndarray, logits: np.ndarray) -> "Score":
+        """Score logits ``(n, classes)`` against class indices; the worst there is if not finite."""
+        if not np.isfinite(logits).all():
+            return cls(0.0, -np.inf)
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        loss = log_loss(y, probabilities, labels=np.arange(logits.shape[1]))
+        return cls(float(accuracy_score(y, logits.argmax(axis=1))), -float(loss))
+
+
+@dataclass
+class StageResult:
+    """What came of a stage.
+
+    Attributes:
+        name: Its title.
+        boundary: Name of the cut it was fed from; ``head`` where only the head was trained.
+        epochs: Epochs run.
+        seconds: How long it took.
+        score: The best score within it.
+        kept: Whether it improved on what was before; if not, it was rolled back.
+        history: One row per epoch.
+    """
+
+    name: str
+    boundary: str
+    epochs: int = 0
+    seconds: float = 0.0
+    score: Score = Score(0.0, -np.inf)
+    kept: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the feeds' images are: class indices, and the weight of each class in the loss."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    class_weights: np.ndarray
+
+
+def train(
+    network: Network,
+    plans: Sequence[Plan],
+    feeds: Callable[[Plan], tuple[Feed, Feed]],
+    targets: Targets,
+    best: Score | None,
+    progress: Progress,
+    tell: Listener,
+) -> tuple[list[StageResult], bool]:
+    """Train stage by stage; the network ends with the best weights found on the way.
+
+    An epoch counts as better by its validation score alone, so a stage that never beats what was
+    before it is rolled back, and a longer training is never worse than a shorter one there.
+
+    Args:
+        network: What is trained.
+        plans: The stages.
+        feeds: Gives the training and the validation feed of a stage.
+        targets: Class indices and weights.
+        best: The score of the network as it is; ``None`` if its head is random.
+        progress: Where to show progress.
+        tell: Hears of every epoch.
+
+    Returns:
+        A result per stage begun, and whether the user stopped the training.
+    """
+    results: list[StageResult] = []
+    weights = network.snapshot()
+    stopped = False
+    for plan in plans:
+        stage, start = plan.stage, time.monotonic()
+        result = StageResult(stage.title, plan.cut.name if plan.cut else "head")
+        results.append(result)
+        feed, check = feeds(plan)
+        network.freeze(plan.trainable)
+        model = network.suffix(plan.cut)
+        steps = feed.steps(stage.batch_size)
+        _compile(model, stage, steps)
+        try:
+            with progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
+                for epoch in range(stage.epochs):
+                    row = _epoch(model, feed, epoch, stage, targets, task.advance)
+                    score = Score.of(targets.validation, _logits(model, check))
+                    row |= {"val_loss": -score.negative_loss, "val_accuracy": score.accuracy}
+                    result.history.append({"stage": stage.title, "epoch": epoch + 1, **row})
+                    tell("epoch", **result.history[-1])
+                    task.advance(0, f"validation {score.accuracy:.3f}")
+                    result.epochs, result.score = epoch + 1, max(result.score, score)
+                    if best is None or score > best:
+                        best, weights, result.kept = score, network.snapshot(), True
+                    if _exhausted(result.history, stage):
+                        break
+        except KeyboardInterrupt:
+            stopped = True
+        network.restore(weights)
+        result.seconds = time.monotonic() - start
+        if stopped:
+            break
+    return results, stopped
+
+
+def score(network: Network, check: Feed, y: np.ndarray) -> Score:
+    """Return the score of the network as it is."""
+    return Score.of(y, _logits(network.suffix(check.cut), check))
+
+
+def _epoch(
+    model: Any,
+    feed: Feed,
+    number: int,
+    stage: Stage,
+    targets: Targets,
+    advance: Callable[[int], None],
+) -> dict[str, float]:
+    """Train on every image once; return mean loss, accuracy, and the rate at the end."""
+    one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
+    sums: dict[str, float] = defaultdict(float)
+    for inputs, rows in feed.epoch(number, stage.batch_size):
+        y = targets.train[rows]
+        logs = model.train_on_batch(inputs, one_hot[y], targets.class_weights[y], return_dict=True)
+        for name, value in logs.items():  # of this batch alone
+            sums[name] += float(value) * len(rows)
+        advance(1)
+    row = {name: value / len(feed.files) for name, value in sums.items()}
+    return row | {"learning_rate": float(model.optimizer.learning_rate)}
+
+
+def _logits(model: Any, feed: Feed) -> np.ndarray:
+    parts = [np.asarray(model(inputs, training=False)) for inputs, _ in feed.plain(CHECK_BATCH)]
+    return np.concatenate(parts)
+
+
+def _exhausted(history: Sequence[dict[str, Any]], stage: Stage) -> bool:
+    """Tell whether to stop early: not in the first half, where a stage falls before it rises."""
+    if not np.isfinite(history[-1]["loss"]):
+        return True
+    scores = [(row["val_accuracy"], -row["val_loss"]) for row in history]
+    since_best = len(scores) - 1 - scores.index(max(scores))
+    return len(history) > stage.epochs // 2 and since_best >= stage.patience
+
+
+def _compile(model: Any, stage: Stage, steps: int) -> None:
+    total = stage.epochs * steps
+    warmup = round(stage.warmup * total)
+    rate: Any = stage.learning_rate
+    if stage.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate,
+            max(1, total - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    options: dict[str, Any] = {"weight_decay": stage.weight_decay or None}
+    if stage.optimizer in ("sgd", "rmsprop"):
+        options["momentum"] = stage.momentum
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
+    model.compile(
+        kinds[stage.optimizer](rate, **options),
+        keras.losses.CategoricalCrossentropy(True, stage.label_smoothing),
+        weighted_metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+    )

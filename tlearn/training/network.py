@@ -1,0 +1,130 @@
+"""The trainable network: taps and head on a trunk, cut where a stage cuts it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlearn.config import Head
+from tlearn.frozen.trunk import Cut, Tap, Trunk, pooled, preprocessed
+
+
+class Network:
+    """Backbone, taps and head, sharing layers between the whole and its suffixes.
+
+    The head pools the taps, standardises the pooled features (a batch normalisation that never
+    learns, so that the probe's standardisation is part of the model), drops some, and ends in
+    logits.
+
+    Args:
+        trunk: The built backbone.
+        taps: The taps the head sees, upwards.
+        classes: Number of classes.
+        head: Dropout and hidden layers.
+        seed: Decides dropout and random weights of the head.
+    """
+
+    def __init__(
+        self, trunk: Trunk, taps: Sequence[Tap], classes: int, head: Head, seed: int
+    ) -> None:
+        self.trunk, self.taps, self.seed = trunk, tuple(taps), seed
+        layers = keras.layers
+        self.standardise = layers.BatchNormalization(
+            center=False, scale=False, epsilon=0.0, trainable=False, name="standardise"
+        )
+        self._head = [self.standardise]
+        initializer = keras.initializers.GlorotUniform(seed)
+        for i, width in enumerate(head.hidden):
+            self._head.append(layers.Dropout(head.dropout, seed=seed + i))
+            self._head.append(
+                layers.Dense(width, "relu", kernel_initializer=initializer, name=f"hidden_{i + 1}")
+            )
+        self._head.append(layers.Dropout(head.dropout, seed=seed + len(head.hidden)))
+        self.logits = layers.Dense(classes, kernel_initializer=initializer, name="logits")
+        self._head.append(self.logits)
+        self.whole = self._whole()
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Where the taps' features stand among those of all the trunk's taps."""
+        columns, start = [], 0
+        for tap in self.trunk.taps:
+            if tap in self.taps:
+                columns.append(np.arange(start, start + tap.width))
+            start += tap.width
+        return np.concatenate(columns)
+
+    def columns_below(self, cut: Cut | None) -> np.ndarray:
+        """Return the columns of the taps at or below a cut, which its prefix computes."""
+        below = sum(tap.width for tap in self.taps if cut is None or tap.index <= cut.index)
+        return self.columns[:below] if cut is None or cut.index else self.columns[:0]
+
+    def suffix(self, cut: Cut | None) -> Any:
+        """Return the model above a cut, to logits.
+
+        Its inputs are the activation at the cut and the pooled features of the taps at or below
+        it; those without any part are left out. With no cut it is the head alone.
+        """
+        inputs, parts = [], []
+        low = len(self.columns_below(cut))
+        if cut is not None:
+            activation = keras.Input(cut.tensor.shape[1:], name="activation")
+            inputs.append(activation)
+            start = activation
+            if cut.index == 0:
+                start = preprocessed(activation, self.trunk.backbone.preprocess)
+            high = [tap for tap in self.taps if tap.index > cut.index or cut.index == 0]
+            parts = self._tapped(cut.tensor, high, start)
+        if low:
+            features = keras.Input((low,), name="features")
+            inputs.append(features)
+            parts = [features, *parts]
+        return keras.Model(inputs, self._apply_head(parts), name="suffix")
+
+    def freeze(self, trainable: frozenset[str]) -> None:
+        """Set every layer of the backbone: trainable if named, batch normalisation never.
+
+        A frozen batch normalisation runs on the statistics it was trained with (Keras, transfer
+        learning guide), which a few hundred photos would only spoil.
+        """
+        for layer in self.trunk.base.layers:
+            normalises = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = layer.name in trainable and not normalises
+
+    def standardise_by(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        """Set what the pooled features are standardised by."""
+        self.standardise.set_weights([mean, scale**2])
+
+    def start_from(self, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Set the logits of a head without hidden layers, for standardised features."""
+        self.logits.set_weights([kernel, bias])
+
+    def snapshot(self) -> list[np.ndarray]:
+        """Return a copy of all weights."""
+        return [np.array(value) for value in self.whole.get_weights()]
+
+    def restore(self, weights: list[np.ndarray]) -> None:
+        """Set all weights to a snapshot."""
+        self.whole.set_weights(weights)
+
+    def _whole(self) -> Any:
+        """Return the model users get: pixels from 0 to 255 in, probabilities out."""
+        size = self.trunk.size
+        pixels = keras.Input((size, size, 3), name="pixels")
+        start = preprocessed(pixels, self.trunk.backbone.preprocess)
+        parts = self._tapped(self.trunk.base.input, list(self.taps), start)
+        probabilities = keras.layers.Softmax(name="probabilities")(self._apply_head(parts))
+        return keras.Model(pixels, probabilities, name="classifier")
+
+    def _tapped(self, source: Any, taps: list[Tap], start: Any) -> list[Any]:
+        """Apply the layers from ``source`` to the taps to ``start``, and pool."""
+        part = keras.Model(source, [tap.tensor for tap in taps], name=self.trunk.backbone.name)
+        out = part(start)
+        return pooled(out if isinstance(out, list | tuple) else [out])
+
+    def _apply_head(self, parts: list[Any]) -> Any:
+        x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        for layer in self._head:
+            x = layer(x)
+        return x
