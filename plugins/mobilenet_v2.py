@@ -11,9 +11,7 @@ def mobilenet_v2(name: str, alpha: float, channels: int) -> Backbone:
     def build(input_shape: tuple[int, int, int], weights: str | None) -> Any:
         from keras.applications import MobileNetV2
 
-        return MobileNetV2(
-            include_top=False, input_shape=input_shape, weights=weights, alpha=alpha
-        )
+        return MobileNetV2(include_top=False, input_shape=input_shape, weights=weights, alpha=alpha)
 
     return Backbone(
         name=name,
@@ -26,7 +24,7 @@ def mobilenet_v2(name: str, alpha: float, channels: int) -> Backbone:
         preprocess=Preprocess.TF,
         blocks=Blocks.before(*(f"block_{k}_expand" for k in range(1, 17)), "Conv_1"),
         weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),
-        taps=tuple(f"block_{k}_expand" for k in (10, 13, 14, 16)) + ("Conv_1",),
+        taps=(*(f"block_{k}_expand" for k in (10, 13, 14, 16)), "Conv_1"),
         finetune_from="block_11_expand",
         feature_layers=("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
     )

@@ -26,7 +26,7 @@ BACKBONE = Backbone(
         "block2_sepconv1", *(f"block{k}_sepconv1_act" for k in range(3, 14)), "block14_sepconv1"
     ),
     weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),
-    taps=tuple(f"block{k}_sepconv1_act" for k in (8, 11, 12, 13)) + ("block14_sepconv1",),
+    taps=(*(f"block{k}_sepconv1_act" for k in (8, 11, 12, 13)), "block14_sepconv1"),
     finetune_from="block13_sepconv1_act",
     feature_layers=("block13_sepconv2_bn", "block14_sepconv2_act"),
 )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from tlearn import __version__
@@ -20,25 +19,20 @@ from tlearn.config import RunConfig, make_config, parse_stages
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Manifest, Problem, scan
 from tlearn.data.splits import Splits, split
-from tlearn.data.views import Rendering
 from tlearn.errors import BackboneError, DataError
-from tlearn.frozen.activations import Activations
 from tlearn.frozen.cache import default_root
-from tlearn.frozen.trunk import Tap, Trunk, load_trunk
+from tlearn.frozen.trunk import Trunk, load_trunk
 from tlearn.progress import Progress, console_progress
 from tlearn.results import figures
 from tlearn.results.classifier import Classifier
 from tlearn.results.metrics import measure_files
 from tlearn.results.run import Run
 from tlearn.runs.directory import RunDirectory, check_free, free_name
-from tlearn.training.feed import Feed
-from tlearn.training.loop import Score, StageResult, Targets, train
-from tlearn.training.network import Network
-from tlearn.training.probe import Probe, fit_probe
-from tlearn.training.stages import Plan, plan, with_preset
+from tlearn.training.loop import StageResult
+from tlearn.training.session import Trained, train_network
+from tlearn.training.stages import plan, with_preset
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
-PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 
 
 def finetune(
@@ -71,9 +65,12 @@ def finetune(
     """
     if isinstance(options.get("stages"), str):
         options["stages"] = parse_stages(options["stages"])
+    file = None
     if isinstance(config, RunConfig):
-        config, options = None, {**config.model_dump(exclude_unset=True), **options}
-    settings = make_config(Path(config) if config else None, options=options)
+        options = {**config.model_dump(exclude_unset=True), **options}
+    elif config is not None:
+        file = Path(config)
+    settings = make_config(file, options=options)
     data = Path(data)
     target = Path(out) if out else free_name(data.resolve().name)
     check_free(target)
@@ -89,7 +86,6 @@ class _Job:
     target: Path
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
-    rates: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Run:
         with self._timed("total"):
@@ -106,15 +102,18 @@ class _Job:
             run = RunDirectory.create(self.target)
             try:
                 self._write_inputs(run, manifest, splits, trunk, registry)
-                network, history, stages, stopped = self._train(run, trunk, plans, splits)
-                metrics = self._write_results(run, network, splits, history, stages, stopped)
+                trained = train_network(
+                    self.config, trunk, plans, splits, default_root(), self.progress, run.event
+                )
+                metrics = self._write_results(run, trained, splits)
             except BaseException:
                 if not (run / "model.keras").exists():
                     run.discard()
                 raise
         metrics["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         run.write_json("metrics.json", metrics)
-        run.event("stopped" if stopped else "finished", seconds=metrics["seconds"]["total"])
+        kind = "stopped" if trained.stopped else "finished"
+        run.event(kind, seconds=metrics["seconds"]["total"])
         run.finish()
         return Run(run.path)
 
@@ -180,101 +179,18 @@ class _Job:
         sides = {side: len(files) for side, files in splits.items()}
         run.event("scanned", images=len(manifest.files), problems=len(manifest.problems), **sides)
 
-    def _train(
-        self, run: RunDirectory, trunk: Trunk, plans: Sequence[Plan], splits: Splits
-    ) -> tuple[Network, list[dict[str, Any]], list[dict[str, Any]], bool]:
-        """Keep activations, fit the probe, train the stages."""
-        config = self.config
-        views = config.views if isinstance(config.views, int) else 0
-        rendering = Rendering(trunk.size, config.resize, config.augment)
-        cuts = {p.cut.name: p.cut for p in plans if p.cut is not None}
-        weights = _class_weights(splits, config.class_weights)
-        y = tuple(
-            np.array([splits.labels.index(f.label) for f in files])
-            for files in (splits.train, splits.validation)
-        )
-        with Activations(trunk, rendering, cuts.values(), default_root()) as kept:
-            items = [(f, view) for f in splits.train for view in range(views or 1)]
-            items += [(f, 0) for f in splits.validation]
-            with self._timed("activations"):
-                computed = kept.keep(items, self.progress)
-            if computed:
-                self.rates["activations"] = computed / self.seconds["activations"]
-            run.event("activations", computed=computed, found=len(items) - computed)
-            start = time.monotonic()
-            with self._timed("probe"):
-                taps, probe = self._probe(kept, trunk, splits, y[0], weights)
-            network = Network(trunk, taps, len(splits.labels), config.head, config.seed)
-            network.standardise_by(probe.mean, probe.scale)
-            features = kept.features([(f, 0) for f in splits.validation])[:, network.columns]
-            score = Score.of(y[1], probe.logits(features))
-            if not config.head.hidden:
-                network.start_from(probe.kernel, probe.bias)
-            first = StageResult(
-                "probe", "head", 0, time.monotonic() - start, score, not config.head.hidden
-            )
-            run.event("probe", taps=[t.name for t in taps], strength=probe.strength,
-                      accuracy=score.accuracy, cross_validated=probe.accuracy)  # fmt: skip
-            self.progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
-
-            def feeds(p: Plan) -> tuple[Feed, Feed]:
-                columns = network.columns_below(p.cut)
-                return (
-                    Feed(kept, p.cut, columns, splits.train, views, config.seed),
-                    Feed(kept, p.cut, columns, splits.validation, 1, config.seed),
-                )
-
-            targets = Targets(*y, np.array(list(weights.values()), np.float32))
-            best = None if config.head.hidden else score
-            with self._timed("stages"):
-                results, stopped = train(
-                    network, plans, feeds, targets, best, self.progress, run.event
-                )
-        history = [row for result in results for row in result.history]
-        stages = [_stage_entry(result) for result in (first, *results)]
-        for entry in stages[1:]:
-            run.event("stage", **entry)
-        return network, history, stages, stopped
-
-    def _probe(
-        self,
-        kept: Activations,
-        trunk: Trunk,
-        splits: Splits,
-        y: np.ndarray,
-        weights: dict[int, float],
-    ) -> tuple[tuple[Tap, ...], Probe]:
-        """Fit the probe on several depths, on the top, or on what cross-validation prefers."""
-        views = min(PROBE_VIEWS, self.config.views) if isinstance(self.config.views, int) else 1
-        items = [(f, view) for f in splits.train for view in range(views)]
-        features = kept.features(items).reshape(len(y), views, -1)
-        groups = [f.group or f.content for f in splits.train]
-        choices = {
-            "multi": [trunk.taps],
-            "top": [trunk.taps[-1:]],
-            "auto": [trunk.taps, trunk.taps[-1:]],
-        }
-        fitted = []
-        for taps in choices[self.config.head.taps]:
-            width = sum(tap.width for tap in taps)  # the top's features stand last
-            probe = fit_probe(features[..., -width:], y, groups, weights, self.config.seed)
-            fitted.append((taps, probe))
-        return min(fitted, key=lambda pair: pair[1].log_loss)
-
     def _write_results(
         self,
         run: RunDirectory,
-        network: Network,
+        trained: Trained,
         splits: Splits,
-        history: list[dict[str, Any]],
-        stages: list[dict[str, Any]],
-        stopped: bool,
     ) -> dict[str, Any]:
         """Save the model, measure the saved model, draw what there is to see."""
-        size, resize = network.trunk.size, self.config.resize
+        self.seconds |= trained.seconds
+        size, resize = trained.network.trunk.size, self.config.resize
         with run.replacing("model.keras") as path:
-            Classifier(network.whole, splits.labels, size, resize).save(path)
-        run.write("history.csv", _history_csv(history))
+            Classifier(trained.network.whole, splits.labels, size, resize).save(path)
+        run.write("history.csv", _history_csv(trained.history))
         run.event("saved", file="model.keras")
         classifier = Classifier.load(run / "model.keras")
         metrics: dict[str, Any] = {}
@@ -283,42 +199,33 @@ class _Job:
             if splits.test:
                 metrics["test"] = measure_files(classifier, splits.test, self.progress)
         counted = len(splits.validation) + len(splits.test)
-        self.rates["prediction"] = counted / self.seconds["evaluation"]
+        rates = trained.rates | {"prediction": counted / self.seconds["evaluation"]}
+        metrics["stages"] = [_stage_entry(result) for result in trained.stages]
+        metrics["stopped"] = trained.stopped
+        metrics["images_per_second"] = {name: round(rate, 1) for name, rate in rates.items()}
         with self._timed("figures"):
-            self._draw(run, metrics, history, stages, splits.labels)
-        return metrics | {
-            "stages": stages,
-            "stopped": stopped,
-            "images_per_second": {name: round(rate, 1) for name, rate in self.rates.items()},
-        }
-
-    def _draw(
-        self,
-        run: RunDirectory,
-        metrics: dict[str, Any],
-        history: list[dict[str, Any]],
-        stages: list[dict[str, Any]],
-        labels: Sequence[str],
-    ) -> None:
-        side = "test" if "test" in metrics else "validation"
-        low, high = metrics[side]["accuracy_ci95"]
-        title = f"{side}: {metrics[side]['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-        probe = {"accuracy": stages[0]["accuracy"], "loss": stages[0]["log_loss"]}
-        drawn = {
-            "curves": figures.learning_curves(history, probe),
-            "confusion": figures.confusion(metrics[side]["confusion"], labels, title),
-        }
-        for name, figure in drawn.items():
-            for kind, content in figures.rendered(figure).items():
-                run.write(f"{name}.{kind}", content)
+            _draw(run, metrics, trained.history, splits.labels)
+        return metrics
 
 
-def _class_weights(splits: Splits, mode: str) -> dict[int, float]:
-    """Return the weight of each class: 1, or inversely proportional to its training images."""
-    counts = [sum(f.label == label for f in splits.train) for label in splits.labels]
-    balanced = mode == "balanced" or (mode == "auto" and max(counts) > 2 * min(counts))
-    mean = sum(counts) / len(counts)
-    return {i: mean / count if balanced else 1.0 for i, count in enumerate(counts)}
+def _draw(
+    run: RunDirectory,
+    metrics: dict[str, Any],
+    history: list[dict[str, Any]],
+    labels: Sequence[str],
+) -> None:
+    """Write the learning curves and the confusion matrix of the side held back longest."""
+    side = "test" if "test" in metrics else "validation"
+    low, high = metrics[side]["accuracy_ci95"]
+    title = f"{side}: {metrics[side]['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+    probe = {"accuracy": metrics["stages"][0]["accuracy"], "loss": metrics["stages"][0]["log_loss"]}
+    drawn = {
+        "curves": figures.learning_curves(history, probe),
+        "confusion": figures.confusion(metrics[side]["confusion"], labels, title),
+    }
+    for name, figure in drawn.items():
+        for kind, content in figures.rendered(figure).items():
+            run.write(f"{name}.{kind}", content)
 
 
 def _stage_entry(result: StageResult) -> dict[str, Any]:

@@ -32,8 +32,7 @@ class _Group(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             known = self.list_commands(ctx)
             raise click.UsageError(
-                f"no command is called {name!r}{nearest(name, known)}; there are "
-                f"{', '.join(known)}"
+                f"no command is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )
         return super().resolve_command(ctx, args)
 
@@ -113,7 +112,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--size", type=int, metavar="PX",
                      help="Side of the square input [the backbone's]."),
         click.option("--resize", type=click.Choice(["crop", "squash", "pad"]),
-                     help="How images become square [crop]."),
+                     help="How images become square [squash]."),
         click.option("--views", callback=_views, metavar="K|fresh",
                      help="Renderings kept per training image [by preset]."),
         click.option("--seed", type=int, help="Decides splits and everything random [0]."),
@@ -173,9 +172,13 @@ def finetune(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--split", type=click.Choice(["auto", "train", "validation", "test", "all"]),
-              default="auto", show_default=True,
-              help="Which images to count; auto leaves out those that were trained on.")
+@click.option(
+    "--split",
+    type=click.Choice(["auto", "train", "validation", "test", "all"]),
+    default="auto",
+    show_default=True,
+    help="Which images to count; auto leaves out those that were trained on.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(run: Path, data: Path, split: Any, quiet: bool, as_json: bool) -> None:
@@ -196,12 +199,23 @@ def evaluate(run: Path, data: Path, split: Any, quiet: bool, as_json: bool) -> N
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True,
-              help="Classes per image.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
-              show_default=True, help="json is one object per line.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write there instead of to standard output.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes per image."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="json is one object per line.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write there instead of to standard output.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
     run: Path, paths: tuple[Path, ...], top: int, form: str, out: Path | None, quiet: bool
@@ -229,9 +243,7 @@ def predict(
     return 0 if counts["read"] else BAD_INPUT
 
 
-def _counted(
-    predictions: Iterator["Prediction"], counts: dict[str, int]
-) -> Iterator["Prediction"]:
+def _counted(predictions: Iterator["Prediction"], counts: dict[str, int]) -> Iterator["Prediction"]:
     for prediction in predictions:
         counts["unreadable" if prediction.problem else "read"] += 1
         yield prediction
@@ -277,8 +289,12 @@ def backbones() -> None:
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Where photos and run go [tlearn-demo].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where photos and run go [tlearn-demo].",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json as the result.")
 def demo(out: Path | None, quiet: bool, as_json: bool) -> int:

@@ -22,8 +22,8 @@ class Stage(_Section):
     """One freeze, recompile, fit.
 
     Attributes:
-        unfreeze: What is trained beside the head: a number of blocks from the top, ``none``, ``all``,
-            or the name of the layer from which upwards everything is trained.
+        unfreeze: What is trained beside the head: a number of blocks from the top, ``none``,
+            ``all``, or the name of the layer from which upwards everything is trained.
         epochs: At most so many.
         learning_rate: The peak rate.
         optimizer: Its name.
@@ -104,8 +104,8 @@ class Augmentation(_Section):
     """
 
     flip: bool = True
-    crop: float = Field(0.6, gt=0, le=1)
-    colour: float = Field(0.2, ge=0, lt=1)
+    crop: float = Field(0.8, gt=0, le=1)
+    colour: float = Field(0.1, ge=0, lt=1)
     rotate: float = Field(0.0, ge=0, le=45)
 
 
@@ -116,7 +116,8 @@ class RunConfig(_Section):
         backbone: Name of an installed backbone.
         weights: Name of weights the backbone offers, ``none`` for random ones, or a file.
         size: Side of the square input in pixels; the backbone's default if not given.
-        resize: ``crop`` takes the central square, ``squash`` changes the aspect, ``pad`` keeps all.
+        resize: ``squash`` shows all and changes the aspect, ``crop`` takes the central square,
+            ``pad`` shows all within bars.
         views: Renderings kept per training image, the plain one included, or ``fresh`` for new
             augmentation every epoch.
         seed: Decides splits, random weights, order and dropout.
@@ -134,7 +135,7 @@ class RunConfig(_Section):
     backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
     size: Positive | None = None
-    resize: Literal["crop", "squash", "pad"] = "crop"
+    resize: Literal["crop", "squash", "pad"] = "squash"
     views: Positive | Literal["fresh"] | None = None
     seed: int = Field(0, ge=0, lt=2**31)
     val: float = Field(0.2, gt=0, lt=1)
@@ -258,7 +259,7 @@ _Loader.add_implicit_resolver(
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

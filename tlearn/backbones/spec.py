@@ -36,7 +36,7 @@ class Preprocess:
     TORCH: ClassVar["Preprocess"]
 
     def factors(self) -> tuple[list[float], list[float]]:
-        """Return per-channel ``(factor, summand)`` so that the whole is ``x * factor + summand``."""
+        """Return ``(factors, summands)`` per channel: the whole is ``x * factor + summand``."""
         factor = [self.scale / s for s in self.std]
         summand = [(self.offset - m) / s for m, s in zip(self.mean, self.std, strict=True)]
         return factor, summand

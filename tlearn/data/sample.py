@@ -61,7 +61,10 @@ def _points(outline: Callable[[float], float], rng: np.random.Generator) -> list
         r = radius * outline(angle)
         a, b = r * math.cos(angle), r * math.sin(angle) * squeeze
         points.append(
-            (x + a * math.cos(turn) - b * math.sin(turn), y + a * math.sin(turn) + b * math.cos(turn))
+            (
+                x + a * math.cos(turn) - b * math.sin(turn),
+                y + a * math.sin(turn) + b * math.cos(turn),
+            )
         )
     return points
 

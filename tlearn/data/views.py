@@ -91,4 +91,4 @@ def _coloured(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> 
     x = (x - x.mean()) * np.float32(contrast) + x.mean()
     grey = (x @ LUMA)[..., None]
     x = (x - grey) * np.float32(saturation) + grey
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(x), 0, 255), np.uint8)

@@ -40,9 +40,7 @@ class Activations:
         root: The cache folder.
     """
 
-    def __init__(
-        self, trunk: Trunk, rendering: Rendering, cuts: Iterable[Cut], root: Path
-    ) -> None:
+    def __init__(self, trunk: Trunk, rendering: Rendering, cuts: Iterable[Cut], root: Path) -> None:
         self.trunk, self.rendering = trunk, rendering
         self._cuts = {cut.name: cut for cut in cuts}
         width = sum(tap.width for tap in trunk.taps)

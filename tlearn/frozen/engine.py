@@ -29,7 +29,7 @@ class TensorFlowEngine:
         self._run = tf.function(run, input_signature=signature, autograph=False)
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs, each ``(n, ...)`` float32, for uint8 pixels ``(n, size, size, 3)``."""
+        """Return the outputs, ``(n, ...)`` float32, for uint8 pixels ``(n, size, size, 3)``."""
         parts = [self._batch(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 

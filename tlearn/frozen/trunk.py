@@ -112,7 +112,9 @@ class Trunk:
 
     def highest_cut_below(self, layers: frozenset[str]) -> Cut:
         """Return the highest cut that has all weights of ``layers`` above it."""
-        weighted = {layer.name for layer in self.base.layers if layer.weights and layer.name in layers}
+        weighted = {
+            layer.name for layer in self.base.layers if layer.weights and layer.name in layers
+        }
         for cut in reversed(self.cuts):
             if weighted <= self.layers_above(cut):
                 return cut

@@ -1,0 +1,1 @@
+"""What comes of a training: the saved model, its figures, its pictures, its words."""

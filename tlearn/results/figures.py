@@ -24,9 +24,7 @@ def rendered(figure: Figure) -> dict[str, bytes]:
     return files
 
 
-def learning_curves(
-    history: Sequence[dict[str, Any]], probe: dict[str, float] | None
-) -> Figure:
+def learning_curves(history: Sequence[dict[str, Any]], probe: dict[str, float] | None) -> Figure:
     """Draw accuracy and loss over all epochs, with the borders of stages and the probe's level.
 
     Args:
@@ -60,6 +58,7 @@ def learning_curves(
                 fontsize=8,
                 color="0.35",
             )
+        axes.set_xlim(0.5, max(len(history), 1) + 0.5)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.xaxis.get_major_locator().set_params(integer=True)

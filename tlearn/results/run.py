@@ -113,9 +113,7 @@ class Run:
         with (self.path / "splits.csv").open(encoding="utf-8", newline="") as file:
             return {row["content"]: row["split"] for row in csv.DictReader(file)}
 
-    def predict(
-        self, paths: PathLike | Iterable[PathLike], top: int = 3
-    ) -> list[Prediction]:
+    def predict(self, paths: PathLike | Iterable[PathLike], top: int = 3) -> list[Prediction]:
         """Predict images; folders stand for all files in them.
 
         Raises:
@@ -157,8 +155,8 @@ class Run:
         strangers = sorted(set(manifest.labels) - set(self.labels))
         if strangers:
             raise DataError(
-                f"{str(data)!r} has classes the model does not know: {', '.join(strangers[:5])}; it "
-                f"knows {', '.join(self.labels)}"
+                f"{str(data)!r} has classes the model does not know: {', '.join(strangers[:5])}; "
+                f"it knows {', '.join(self.labels)}"
             )
         sides = self.sides()
         files = [f for f in manifest.files if _counts(sides.get(f.content), split)]

@@ -49,7 +49,9 @@ def run_summary(run: Run) -> str:
 
 def evaluation_summary(evaluation: Evaluation) -> str:
     """Return the lines printed by ``tlearn evaluate``."""
-    lines = [accuracy_line("accuracy:", evaluation.metrics).replace("accuracy: accuracy", "accuracy")]
+    lines = [
+        accuracy_line("accuracy:", evaluation.metrics).replace("accuracy: accuracy", "accuracy")
+    ]
     lines.append(f"log loss {evaluation.metrics['log_loss']:.4f}")
     lines += class_lines(evaluation.metrics)
     if evaluation.left_out:

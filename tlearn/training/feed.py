@@ -60,7 +60,7 @@ class Feed:
         """Yield the plain views in order."""
         for start in range(0, len(self.files), batch):
             rows = np.arange(start, min(start + batch, len(self.files)))
-            yield self._kept([(self.files[i], 0) for i in rows]), rows
+            yield self._kept([(self.files[int(i)], 0) for i in rows]), rows
 
     def _inputs(self, rows: np.ndarray, views: Sequence[int]) -> list[np.ndarray]:
         items = [(self.files[i], view) for i, view in zip(rows, views, strict=True)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from tlearn.config import Head
 from tlearn.frozen.trunk import Cut, Tap, Trunk, pooled, preprocessed
+from tlearn.training.probe import Probe
 
 
 class Network:
@@ -96,9 +97,17 @@ class Network:
         """Set what the pooled features are standardised by."""
         self.standardise.set_weights([mean, scale**2])
 
-    def start_from(self, kernel: np.ndarray, bias: np.ndarray) -> None:
-        """Set the logits of a head without hidden layers, for standardised features."""
-        self.logits.set_weights([kernel, bias])
+    def start_from(self, probe: Probe) -> None:
+        """Make the probe the head, which must be without hidden layers.
+
+        Features are scaled down to vectors of about unit length and the kernel up by as much: the
+        logits are the same, but a step of the optimizer moves them less the more features there
+        are. With thousands of them, plain standardised ones would throw the head off the probe in
+        the first few steps.
+        """
+        length = np.sqrt(len(probe.mean))
+        self.standardise_by(probe.mean, probe.scale * length)
+        self.logits.set_weights([probe.kernel * length, probe.bias])
 
     def snapshot(self) -> list[np.ndarray]:
         """Return a copy of all weights."""
@@ -121,7 +130,7 @@ class Network:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.trunk.backbone.name)
         out = part(start)
-        return pooled(out if isinstance(out, list | tuple) else [out])
+        return pooled(list(out) if isinstance(out, list | tuple) else [out])
 
     def _apply_head(self, parts: list[Any]) -> Any:
         x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

@@ -143,7 +143,7 @@ def _cross_validated(
         answer = np.zeros((len(outside), classes))
         answer[:, model.classes_] = model.predict_proba(z[outside])
         probabilities[outside] = answer
-    return probabilities / probabilities.sum(axis=1, keepdims=True)
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
 def _regression(strength: float, class_weights: Mapping[int, float]) -> LogisticRegression:

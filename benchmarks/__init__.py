@@ -1,0 +1,1 @@
+"""Measured against others, side by side in one run."""

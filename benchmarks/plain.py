@@ -1,0 +1,92 @@
+"""The plain way: Keras's transfer-learning tutorial on given splits, as one process.
+
+MobileNetV2 at 224 pixels, flip and rotation, a frozen base and a new head for ten epochs (Adam,
+1e-4), then everything from layer 100 up for ten more (RMSprop, 1e-5); see
+https://www.tensorflow.org/tutorials/images/transfer_learning.
+"""
+
+import argparse
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+SIZE, BATCH, EPOCHS, RATE, FINE_TUNE_AT = 224, 32, 10, 1e-4, 100
+
+
+def main() -> None:
+    """Train, and print the accuracy on validation and test as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("splits", type=Path, help="splits.csv of a run on the same data")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out(arguments.data, arguments.splits, Path(folder))
+        sides = {
+            path.name: load(path, arguments.seed, shuffle=path.name == "train")
+            for path in sorted(Path(folder).iterdir())
+        }
+        classes = len(list((Path(folder) / "train").iterdir()))
+        model = train(sides, classes, arguments.weights)
+        accuracy = {
+            side: model.evaluate(sides[side], verbose=0)[1] for side in sides if side != "train"
+        }
+    print(json.dumps(accuracy))
+
+
+def lay_out(data: Path, splits: Path, folder: Path) -> None:
+    """Make ``side/class/file`` links for the images of every side."""
+    with splits.open(encoding="utf-8", newline="") as file:
+        for i, row in enumerate(csv.DictReader(file)):
+            source = (data / row["file"]).resolve()
+            place = folder / row["split"] / row["class"]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{i}{source.suffix.lower()}").symlink_to(source)
+
+
+def load(folder: Path, seed: int, shuffle: bool) -> Any:
+    """Return a prefetching data set of a folder of class folders."""
+    images = keras.utils.image_dataset_from_directory(
+        folder, image_size=(SIZE, SIZE), batch_size=BATCH, shuffle=shuffle, seed=seed, verbose=False
+    )
+    return images.prefetch(tf.data.AUTOTUNE)
+
+
+def train(sides: dict[str, Any], classes: int, weights: str) -> Any:
+    """Build the tutorial's model and train it in its two phases."""
+    base = keras.applications.MobileNetV2(
+        input_shape=(SIZE, SIZE, 3), include_top=False, weights=weights
+    )
+    base.trainable = False
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.RandomFlip("horizontal")(inputs)
+    x = keras.layers.RandomRotation(0.2)(x)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
+    x = base(x, training=False)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(0.2)(x)
+    model = keras.Model(inputs, keras.layers.Dense(classes)(x))
+    fit(model, sides, keras.optimizers.Adam(RATE))
+    base.trainable = True
+    for layer in base.layers[:FINE_TUNE_AT]:
+        layer.trainable = False
+    fit(model, sides, keras.optimizers.RMSprop(RATE / 10))
+    return model
+
+
+def fit(model: Any, sides: dict[str, Any], optimizer: Any) -> None:
+    """Compile and fit one phase."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.fit(sides["train"], epochs=EPOCHS, validation_data=sides["validation"], verbose=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""The whole way, from a folder of pictures to a run that predicts."""
+
+import csv
+import itertools
+import json
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from conftest import draw_photos
+
+import tlearn
+from tlearn.data import images
+from tlearn.runs.directory import RunDirectory
+
+TOY = {"backbone": "toy", "weights": "none", "quiet": True}
+TWO_STAGES = "1:3@1e-3,all:2@1e-4"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run on pictures with some dirt, and where the pictures are."""
+    place = tmp_path_factory.mktemp("made")
+    photos = draw_photos(place / "photos", per_class=14)
+    (photos / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    (photos / "red" / "notes.txt").write_text("not a picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(place / "cache"))
+        run = tlearn.finetune(photos, place / "run", stages=TWO_STAGES, test=0.2, **TOY)
+    return run, photos
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_run_holds_everything(made):
+    run, _ = made
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "run.yaml", "splits.csv", "problems.csv", "history.csv", "metrics.json", "model.keras",
+        "labels.txt", "events.jsonl", "curves.svg", "curves.png", "confusion.svg", "confusion.png",
+    }  # fmt: skip
+    assert (run.path / "labels.txt").read_text() == "blue\ngreen\nred\n"
+    record = yaml.safe_load((run.path / "run.yaml").read_text())
+    assert record["config"]["views"] == 4 and record["config"]["size"] == 32
+    assert record["plugin"] == {"name": "toy", "distribution": "tlearn-toy", "version": "1.0"}
+    assert {"tlearn", "tensorflow", "keras"} <= record["versions"].keys()
+    assert len(record["data"]["digest"]) == 32
+    assert (run.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert (run.path / "confusion.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_every_image_is_on_one_side_and_problems_are_named(made):
+    run, _ = made
+    rows = read_csv(run.path / "splits.csv")
+    assert len(rows) == len({row["file"] for row in rows}) == 42
+    assert {row["split"] for row in rows} == {"train", "validation", "test"}
+    problems = {row["file"]: row["kind"] for row in run.problems()}
+    assert problems == {"red/broken.jpg": "unreadable", "red/notes.txt": "not an image"}
+
+
+def test_metrics_say_how_good_it_is_and_how_it_came(made):
+    run, _ = made
+    metrics = run.metrics
+    for side in ("validation", "test"):
+        low, high = metrics[side]["accuracy_ci95"]
+        assert low <= metrics[side]["accuracy"] <= high
+        assert metrics[side]["n"] == sum(c["n"] for c in metrics[side]["per_class"].values())
+        assert {"macro_f1", "log_loss"} <= metrics[side].keys()
+    names = [stage["name"] for stage in metrics["stages"]]
+    assert names == ["probe", "top 1 block", "all blocks"]
+    assert [stage["boundary"] for stage in metrics["stages"]] == ["head", "block3_conv", "pixels"]
+    assert all({"epochs", "seconds", "accuracy"} <= stage.keys() for stage in metrics["stages"])
+    assert metrics["seconds"]["total"] > 0 and metrics["images_per_second"]["activations"] > 0
+    best = max(stage["accuracy"] for stage in metrics["stages"] if stage["kept"])
+    assert metrics["validation"]["accuracy"] == pytest.approx(best)
+
+
+def test_history_and_events_tell_each_epoch(made):
+    run, _ = made
+    history = read_csv(run.path / "history.csv")
+    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "scanned" and kinds[-1] == "finished"
+    assert kinds.count("epoch") == len(history) > 0
+    assert {float(row["learning_rate"]) >= 0 for row in history} == {True}
+    assert all(first["time"] <= second["time"] for first, second in itertools.pairwise(events))
+
+
+def test_plain_keras_loads_the_model_in_safe_mode(made):
+    run, photos = made
+    model = keras.models.load_model(run.path / "model.keras", safe_mode=True)
+    files = sorted((photos / "blue").iterdir())[:4]
+    pixels = np.stack([images.read_pixels(f, 32, "squash") for f in files]).astype("float32")
+    found = model.predict(pixels, verbose=0)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    expected = [p.probability for p in run.predict(files)]
+    np.testing.assert_allclose(found.max(axis=1), expected, rtol=1e-4)
+    with zipfile.ZipFile(run.path / "model.keras") as archive:
+        card = json.loads(archive.read("tlearn.json"))
+    assert card == {"labels": ["blue", "green", "red"], "size": 32, "resize": "squash"}
+
+
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_a_new_process_measures_the_same(made, side):
+    run, photos = made
+    command = [sys.executable, "-m", "tlearn", "evaluate", str(run.path), str(photos)]
+    done = subprocess.run(
+        [*command, "--split", side, "--json", "--quiet"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["accuracy"] == run.metrics[side]["accuracy"]
+    assert found["log_loss"] == pytest.approx(run.metrics[side]["log_loss"], abs=1e-5)
+    assert found["n"] == run.metrics[side]["n"]
+
+
+def test_evaluate_knows_trained_images_again_wherever_they_lie(made, tmp_path):
+    run, photos = made
+    moved = tmp_path / "moved" / "red"
+    moved.mkdir(parents=True)
+    for i, path in enumerate(sorted((photos / "red").glob("*.png"))):
+        (moved / f"{i}.img").write_bytes(path.read_bytes())
+    rows = [row for row in read_csv(run.path / "splits.csv") if row["class"] == "red"]
+    trained = sum(row["split"] == "train" for row in rows)
+    found = run.evaluate(tmp_path / "moved")
+    assert found.left_out == trained
+    assert found.metrics["n"] == len(rows) - trained
+    assert run.evaluate(tmp_path / "moved", "all").metrics["n"] == len(rows)
+
+
+def test_the_same_seed_gives_the_same_everything(photos, tmp_path, monkeypatch):
+    runs = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / f"cache {name}"))
+        runs.append(tlearn.finetune(photos, tmp_path / name, stages=TWO_STAGES, seed=3, **TOY))
+    one, two = runs
+    assert (one.path / "splits.csv").read_bytes() == (two.path / "splits.csv").read_bytes()
+    assert (one.path / "history.csv").read_bytes() == (two.path / "history.csv").read_bytes()
+    everything = [photos / "red", photos / "green"]
+    assert [p.top for p in one.predict(everything)] == [p.top for p in two.predict(everything)]
+
+
+def test_another_seed_splits_otherwise(made, tmp_path):
+    _, photos = made
+    other = tlearn.finetune(photos, tmp_path / "other", preset="quick", seed=7, **TOY)
+    first = made[0].sides()
+    assert any(first[content] != side for content, side in other.sides().items())
+
+
+def test_a_warm_run_computes_no_activation_again(photos, tmp_path):
+    for name, expected in (("cold", True), ("warm", False)):
+        run = tlearn.finetune(photos, tmp_path / name, preset="quick", **TOY)
+        events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+        computed = next(e["computed"] for e in events if e["event"] == "activations")
+        assert bool(computed) is expected
+
+
+def test_fresh_views_train_without_keeping_them(photos, tmp_path, cache):
+    run = tlearn.finetune(photos, tmp_path / "run", views="fresh", stages="1:2", **TOY)
+    assert run.metrics["stages"][1]["epochs"] == 2
+    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    assert next(e["computed"] for e in events if e["event"] == "activations") == 36
+
+
+def test_a_hidden_head_by_yaml_recipe(photos, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "backbone: toy\nweights: none\nhead: {taps: top, hidden: [32]}\nstages:\n"
+        "  - {unfreeze: none, epochs: 4, learning_rate: 1e-2}\n"
+        "  - {unfreeze: block3_conv, epochs: 2, optimizer: sgd, momentum: 0.9}\n"
+    )
+    run = tlearn.finetune(photos, tmp_path / "run", config=recipe, quiet=True)
+    layers = [layer.name for layer in run.model.layers]
+    assert "hidden_1" in layers
+    probe, head, _ = run.metrics["stages"]
+    assert not probe["kept"] and head["kept"]
+    assert run.metrics["validation"]["accuracy"] > 0.5
+
+
+def test_own_splits_are_used_as_they_are(photos, tmp_path):
+    data = tmp_path / "data"
+    for side, numbers in {"train": range(8), "val": range(8, 10), "test": range(10, 12)}.items():
+        for label in ("blue", "green", "red"):
+            (data / side / label).mkdir(parents=True)
+            for i in numbers:
+                source = photos / label / f"{label}{i:02d}.png"
+                (data / side / label / source.name).write_bytes(source.read_bytes())
+    run = tlearn.finetune(data, tmp_path / "run", preset="quick", test=0.5, **TOY)
+    assert {side: run.metrics[side]["n"] for side in ("validation", "test")} == {
+        "validation": 6, "test": 6,
+    }  # fmt: skip
+    assert sum(side == "train" for side in run.sides().values()) == 24
+
+
+def test_imbalance_is_weighted_by_default(photos, tmp_path):
+    for i in range(4, 12):
+        (photos / "red" / f"red{i:02d}.png").unlink()
+    weighted = tlearn.finetune(photos, tmp_path / "auto", preset="quick", **TOY)
+    plain = tlearn.finetune(photos, tmp_path / "plain", preset="quick", class_weights="none", **TOY)
+    rows = [run.predict(photos / "red")[0].top for run in (weighted, plain)]
+    assert rows[0] != rows[1]
+
+
+def test_what_fails_leaves_nothing_behind(photos, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr("tlearn.api.train_network", broken)
+    with pytest.raises(RuntimeError):
+        tlearn.finetune(photos, tmp_path / "run", stages="1:1", **TOY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_cut_off_after_saving_is_visibly_unfinished(photos, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tlearn.api.measure_files", broken)
+    with pytest.raises(KeyboardInterrupt):
+        tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
+    assert (tmp_path / "run" / "UNFINISHED").exists()
+    with pytest.raises(tlearn.RunError, match="not finished"):
+        tlearn.Run(tmp_path / "run")
+    with pytest.raises(tlearn.RunError, match="unfinished run"):
+        tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
+
+
+def test_a_stopped_training_is_a_whole_run(photos, tmp_path, monkeypatch):
+    def interrupted(self, kind, **fields):
+        original(self, kind, **fields)
+        if kind == "epoch":
+            raise KeyboardInterrupt
+
+    original = RunDirectory.event
+    monkeypatch.setattr(RunDirectory, "event", interrupted)
+    run = tlearn.finetune(photos, tmp_path / "run", stages="1:5,all:5", **TOY)
+    assert run.metrics["stopped"] and len(run.metrics["stages"]) == 2
+    assert run.metrics["validation"]["n"] > 0
+    assert run.predict(photos / "red")[0].label
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    run = RunDirectory.create(tmp_path / "run")
+    run.write("a.txt", "first")
+    with pytest.raises(RuntimeError), run.replacing("a.txt") as path:
+        path.write_text("half")
+        raise RuntimeError
+    assert (run / "a.txt").read_text() == "first"
+    assert {p.name for p in run.path.iterdir()} == {"a.txt", "UNFINISHED"}
+
+
+def test_the_default_place_is_named_after_the_data(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [tlearn.finetune(photos, preset="quick", **TOY).path for _ in range(2)]
+    assert [p.as_posix() for p in paths] == ["runs/photos", "runs/photos-2"]

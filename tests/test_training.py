@@ -1,0 +1,257 @@
+"""Networks, feeds and stages: what is frozen stays, what gets worse is undone."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from tlearn.backbones import load_registry
+from tlearn.config import Augmentation, Head, Stage
+from tlearn.data.scan import scan
+from tlearn.data.views import Rendering
+from tlearn.errors import BackboneError
+from tlearn.frozen.activations import Activations
+from tlearn.frozen.trunk import load_trunk
+from tlearn.progress import Silent
+from tlearn.training import loop
+from tlearn.training.feed import Feed
+from tlearn.training.loop import Score, Targets
+from tlearn.training.network import Network
+from tlearn.training.probe import fit_probe
+from tlearn.training.stages import plan
+
+BACKBONE = "toy"
+
+
+@pytest.fixture
+def trunk():
+    return load_trunk(load_registry().get(BACKBONE), None, "none", 0)
+
+
+@pytest.fixture
+def kept(trunk, photos, cache):
+    files = scan(photos).files
+    with Activations(trunk, Rendering(32, "crop", Augmentation()), trunk.cuts, cache) as kept:
+        kept.keep([(f, v) for f in files for v in range(2)])
+        yield kept, files
+
+
+def random_pixels(n=6):
+    return np.random.default_rng(1).uniform(0, 255, (n, 32, 32, 3)).astype("float32")
+
+
+def feeds_of(kept, files, network, views=2):
+    def feeds(p):
+        columns = network.columns_below(p.cut)
+        return (
+            Feed(kept, p.cut, columns, files, views, 0),
+            Feed(kept, p.cut, columns, files, 1, 0),
+        )
+
+    return feeds
+
+
+def targets_of(files):
+    labels = sorted({f.label for f in files})
+    y = np.array([labels.index(f.label) for f in files])
+    return Targets(y, y, np.ones(len(labels), np.float32))
+
+
+@pytest.mark.parametrize("cut", [None, 0, 1, 2], ids=["head", "pixels", "first", "second"])
+@pytest.mark.parametrize("taps", ["multi", "top"])
+def test_prefix_and_suffix_make_the_whole(trunk, kept, cut, taps):
+    activations, files = kept
+    chosen = trunk.taps if taps == "multi" else trunk.taps[-1:]
+    network = Network(trunk, chosen, 3, Head(hidden=(5,)), 0)
+    place = None if cut is None else trunk.cuts[cut]
+    feed = Feed(activations, place, network.columns_below(place), files[:7], 1, 0)
+    (inputs, _), *_ = feed.plain(7)
+    logits = np.asarray(network.suffix(place)(inputs, training=False))
+    pixels = activations.at(trunk.cuts[0], [(f, 0) for f in files[:7]]).astype("float32")
+    expected = np.asarray(network.whole(pixels, training=False))
+    found = np.asarray(keras.ops.softmax(logits))
+    np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-4)
+
+
+def test_the_probe_becomes_the_head(trunk, kept):
+    activations, files = kept
+    y = targets_of(files).train
+    features = activations.features([(f, v) for f in files for v in range(2)])
+    probe = fit_probe(
+        features.reshape(len(files), 2, -1),
+        y,
+        [f.content for f in files],
+        dict.fromkeys(range(3), 1.0),
+        0,
+    )
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    network.start_from(probe)
+    plain = activations.features([(f, 0) for f in files])
+    by_head = np.asarray(network.suffix(None)([plain], training=False))
+    np.testing.assert_allclose(by_head, probe.logits(plain), rtol=1e-3, atol=1e-3)
+    assert (probe.logits(plain).argmax(axis=1) == y).mean() > 0.9
+
+
+def test_two_classes_give_a_probe_with_two_columns():
+    rng = np.random.default_rng(0)
+    y = np.arange(30) % 2
+    features = rng.normal(y[:, None, None], 0.5, (30, 1, 4)).astype(np.float32)
+    probe = fit_probe(features, y, [str(i) for i in range(30)], {0: 1.0, 1: 1.0}, 0)
+    assert probe.kernel.shape == (4, 2)
+    assert (probe.logits(features[:, 0]).argmax(axis=1) == y).mean() > 0.9
+    assert probe.accuracy > 0.8
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "first_trained", "cut"),
+    [
+        ("none", None, None),
+        (1, "block3_conv", "block3_conv"),
+        (2, "block2_conv", "block2_conv"),
+        ("all", "block1_conv", "pixels"),
+        (3, "block1_conv", "pixels"),
+        ("block2_conv", "block2_conv", "block2_conv"),
+        ("block2_pool", "block3_conv", "block3_conv"),
+        ("block3_pool", None, "block3_conv"),
+    ],
+)
+def test_a_stage_freezes_what_lies_below(trunk, unfreeze, first_trained, cut):
+    (found,) = plan((Stage(unfreeze=unfreeze),), trunk)
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    for _ in range(2):  # doing it twice changes nothing
+        network.freeze(found.trainable)
+        trained = [layer.name for layer in trunk.base.layers if layer.trainable_weights]
+        assert (trained or [None])[0] == first_trained
+        assert not any("bn" in name for name in trained)
+    assert (found.cut.name if found.cut else None) == cut
+
+
+@pytest.mark.parametrize("unfreeze", [4, "block9"])
+def test_a_stage_that_asks_for_too_much_is_refused(trunk, unfreeze):
+    with pytest.raises(BackboneError, match=r"toy"):
+        plan((Stage(unfreeze=unfreeze),), trunk)
+
+
+def test_a_later_stage_is_never_fed_above_trained_layers(trunk):
+    plans = plan(tuple(Stage(unfreeze=u) for u in (2, 1, "all", "none")), trunk)
+    assert [p.cut.name if p.cut else None for p in plans] == [
+        "block2_conv", "block2_conv", "pixels", "pixels",
+    ]  # fmt: skip
+    assert not plans[-1].trainable
+
+
+def test_frozen_weights_and_statistics_stay_bit_for_bit(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    before = {w.path: w.numpy().copy() for w in trunk.base.weights}
+    plans = plan((Stage(unfreeze=1, epochs=1),), trunk)
+    loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files), None, Silent(),
+        lambda kind, **fields: None,
+    )  # fmt: skip
+    changed = {w.path for w in trunk.base.weights if not np.array_equal(before[w.path], w.numpy())}
+    assert {path.split("/")[-2] for path in changed} == {"block3_conv"}
+
+
+def test_a_stage_that_makes_things_worse_is_rolled_back(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    before = network.snapshot()
+    plans = plan((Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd"),), trunk)
+    results, _ = loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files),
+        Score(1.0, 0.0), Silent(), lambda kind, **fields: None,
+    )  # fmt: skip
+    assert not results[0].kept
+    for old, new in zip(before, network.snapshot(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_stage_that_helps_is_kept_with_its_best_epoch(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    targets = targets_of(files)
+    rows = []
+    plans = plan((Stage(unfreeze="none", epochs=6, learning_rate=3e-3),), trunk)
+    (result,), stopped = loop.train(
+        network, plans, feeds_of(activations, files, network), targets, None, Silent(),
+        lambda kind, **fields: rows.append(fields) if kind == "epoch" else None,
+    )  # fmt: skip
+    assert result.kept and not stopped and result.epochs == 6
+    best = max(Score(row["val_accuracy"], -row["val_loss"]) for row in rows[-2:])
+    check = Feed(activations, None, network.columns_below(None), files, 1, 0)
+    (inputs, _), *_ = check.plain(99)
+    logits = np.asarray(network.suffix(None)(inputs, training=False))
+    found = Score.of(targets.validation, logits)
+    assert found.accuracy == result.score.accuracy
+    assert found.negative_loss == pytest.approx(result.score.negative_loss)
+    assert found >= best
+
+
+def test_ctrl_c_ends_a_stage_and_keeps_the_best(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1)), trunk)
+    seen = []
+
+    def interrupt(kind, **fields):
+        seen.append(fields)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    results, stopped = loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files), None, Silent(),
+        interrupt,
+    )  # fmt: skip
+    assert stopped and len(results) == 1 and results[0].kept
+
+
+def test_a_loss_that_is_no_number_ends_the_stage():
+    assert Score.of(np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]])) == Score(0.0, -np.inf)
+    history = [{"loss": np.nan, "val_accuracy": 0.0, "val_loss": np.inf}]
+    assert loop._exhausted(history, Stage(unfreeze=1))
+
+
+def test_patience_begins_after_half_of_the_epochs():
+    stage = Stage(unfreeze=1, epochs=10, patience=2)
+    rows = [{"loss": 1.0, "val_accuracy": 0.9 - i / 10, "val_loss": 1.0} for i in range(6)]
+    assert not loop._exhausted(rows, stage)  # the rate is still high
+    constant = stage.model_copy(update={"schedule": "constant"})
+    assert not loop._exhausted(rows[:5], constant)
+    assert loop._exhausted(rows, constant)
+
+
+def test_an_epoch_shows_each_image_once_and_takes_turns_with_views(trunk, kept):
+    activations, files = kept
+    feed = Feed(activations, None, np.arange(4), files, 2, 0)
+    epochs = [np.concatenate([rows for _, rows in feed.epoch(e, 8)]) for e in range(2)]
+    assert all(sorted(rows) == list(range(len(files))) for rows in epochs)
+    assert not np.array_equal(*epochs)
+    seen = [
+        {int(r): tuple(x) for inputs, rows in feed.epoch(e, 8)
+         for r, x in zip(rows, inputs[0], strict=True)}
+        for e in range(3)
+    ]  # fmt: skip
+    assert all(seen[0][i] != seen[1][i] and seen[0][i] == seen[2][i] for i in range(len(files)))
+
+
+def test_fresh_views_differ_every_epoch_and_come_again(trunk, kept):
+    activations, files = kept
+    feed = Feed(activations, trunk.cuts[1], np.arange(0), files[:4], 0, 0)
+
+    def rows(epoch):
+        return {int(r): x for inputs, rows in feed.epoch(epoch, 4)
+                for r, x in zip(rows, inputs[0], strict=True)}  # fmt: skip
+
+    again, first, second = rows(0), rows(0), rows(1)
+    assert all(np.array_equal(again[i], first[i]) for i in first)
+    assert not any(np.array_equal(first[i], second[i]) for i in first)
+
+
+def test_the_loop_fits_one_screen():
+    source = inspect.getsource(loop.train)
+    body = source[source.index('"""', source.index('"""') + 3) :]
+    assert len(body.splitlines()) <= 50
+    for word in ("network.freeze", "_compile(", "for epoch in", "network.restore"):
+        assert word in body
