@@ -1,6 +1,8 @@
 """Kept activations: right values, and never a stale one."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,3 +174,18 @@ def test_spaces_say_what_they_hold(trunk, photos, cache):
     assert len(described) == 3
     assert all(str(photos) not in text for text in described)
     assert any('"output": "block3_conv"' in text for text in described)
+
+
+def test_two_processes_let_a_space_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr("tlearn.frozen.cache.FIRST_MAP", 2**16)
+    code = (
+        "import sys; from pathlib import Path; import numpy as np; from tlearn.frozen import cache;"
+        "cache.FIRST_MAP = 2**16; space = cache.Space(Path(sys.argv[1]), {}, (1000,), 'float32');"
+        "[space.put({bytes([i]): np.full(1000, i)}) for i in range(100)]"
+    )
+    with Space(tmp_path, {}, (1000,), "float32") as space:
+        space.put({b"own": np.zeros(1000)})
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+        assert space.get([b"\x63", b"own"])[:, 0].tolist() == [99, 0]
+        space.put({b"more": np.ones(1000)})
+        assert space.missing([b"more", b"\x00"]) == set()

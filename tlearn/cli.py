@@ -46,7 +46,7 @@ def cli() -> None:
     tlearn demo                     see it work
     tlearn finetune photos          train on photos/<class>/*.jpg
     tlearn predict runs/photos new  use the result
-    """
+    """  # noqa: D301 (click wants the character itself)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,8 +38,8 @@ class Stage(_Section):
     """
 
     unfreeze: int | str = Field(union_mode="left_to_right")
-    epochs: Positive = 8
-    learning_rate: float = Field(3e-4, gt=0)
+    epochs: Positive = 10
+    learning_rate: float = Field(5e-4, gt=0)
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     momentum: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from tlearn.errors import DataError
 
 Resize = Literal["crop", "squash", "pad"]
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 # Pillow would load its decoders at first need, which is not safe in several threads at once.
 Image.init()
@@ -32,6 +33,15 @@ EXTENSIONS = frozenset(
 PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every backbone
 WHITE = (255, 255, 255)
 NOT_AN_IMAGE = "not an image in a format that is read"
+EMPTY = "the file is empty"
+ZEROS = "the file holds only zeros"
+SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
 
 # Pillow warns of odd metadata and of over 89 million pixels, which would hit honest panoramas; what
 # matters, damage and over 179 million pixels, it raises. The filter is global because decoding runs
@@ -58,6 +68,7 @@ def decode(data: bytes, size: int) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.draft(None, (2 * size, 2 * size))
             image.load()
+            _check_sums(data, image)
             return _to_rgb(_upright(image))
     except UnidentifiedImageError:
         raise DataError(_what_else(data)) from None
@@ -95,13 +106,8 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     """
     width, height = image.size
     if resize == "pad":
-        scale = size / max(width, height)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        canvas = Image.new("RGB", (size, size), PAD_COLOUR)
-        small = resample(image, inner, (0, 0, width, height))
-        canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
-        return np.asarray(canvas)
-    box: tuple[float, float, float, float] = (0, 0, width, height)
+        return padded(image, size, (0, 0, width, height))
+    box: Box = (0, 0, width, height)
     if resize == "crop":
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
@@ -109,11 +115,27 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     return np.asarray(resample(image, (size, size), box))
 
 
-def resample(
-    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> Image.Image:
+def padded(image: Image.Image, size: int, box: Box) -> np.ndarray:
+    """Bring the ``box`` of an image to ``(size, size, 3)`` uint8 by the ``pad`` rule."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = Image.new("RGB", (size, size), PAD_COLOUR)
+    small = resample(image, inner, box)
+    canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return np.asarray(canvas)
+
+
+def resample(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     """Resize the ``box`` of an image to ``size`` with an antialiasing filter."""
     return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _check_sums(data: bytes, image: Image.Image) -> None:
+    """Compare the checksums of a PNG's pixels, which Pillow passes over as it decodes them."""
+    if image.format == "PNG":
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as again:
+            again.verify()
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -137,15 +159,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scaled_to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale integer grey of up to 16 bit by 1/257, wider or float grey by what it holds."""
+    """Scale 16-bit grey by 1/257, wider or float grey by what it holds."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
     top = float(values.max(initial=0.0))
     if image.mode == "F":
         # Float images follow two customs: 0 to 1, and 0 to 255.
         factor = 255.0 if top <= 1.0 else 1.0 if top <= 255.0 else 255.0 / top
+    elif image.mode == "I" and top <= 255:
+        factor = 1.0  # 8-bit values in 32-bit integers
     else:
         factor = 1 / 257 if top <= 65535 else 255.0 / top
-    return Image.fromarray(np.clip(np.rint(values * factor), 0, 255).astype(np.uint8))
+    grey = np.clip(np.rint(values * factor), 0, 255).astype(np.uint8)
+    grey[values == image.info.get("transparency")] = 255  # the colour a 16-bit PNG leaves clear
+    return Image.fromarray(grey)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -160,11 +186,14 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _what_else(data: bytes) -> str:
     """Say what the bytes may be, when they are no image."""
     if not data:
-        return "the file is empty"
+        return EMPTY
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1"):
         return "HEIC photos are not read; convert it to JPEG"
     if not data.strip(b"\0"):
-        return "the file holds only zeros"
+        return ZEROS
+    for signature, name in SIGNATURES.items():
+        if data.startswith(signature):
+            return f"damaged or unsupported {name} file"
     return NOT_AN_IMAGE
 
 

@@ -2,26 +2,18 @@
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from tlearn.data import images
 from tlearn.data.ahead import map_ahead
+from tlearn.data.folders import Split, listing, named_image, split_folders, walk
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 
-Split = Literal["train", "validation", "test"]
-
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train", "training": "train",
-    "validation": "validation", "val": "validation", "valid": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir"})
-SYSTEM_ENDINGS = (".cache",)
+_FOREIGN = frozenset({images.NOT_AN_IMAGE, images.EMPTY, images.ZEROS})
 PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
 
 
@@ -52,7 +44,7 @@ class Problem:
 
     Attributes:
         name: Path below the data folder.
-        kind: ``unreadable``, ``not an image``, ``no class`` or ``duplicate``.
+        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class`` or ``duplicate``.
         reason: Why, in words.
     """
 
@@ -114,7 +106,7 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
             f"the data folder {str(root)!r} is {what}; give a folder that holds one folder of "
             f"images per class"
         )
-    entries, problems = _entries(root)
+    entries, folders, problems = _entries(root)
     pattern = _pattern(group)
     progress = progress or Silent()
     files: list[ImageFile] = []
@@ -126,6 +118,12 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
             else:
                 files.append(replace(found, group=_group_of(found.name, pattern)))
     problems += _label_conflicts(files)
+    labels = {file.label for file in files}
+    problems += [
+        Problem(name, "empty class", "a class folder without a readable image: not a class")
+        for name, label in folders.items()
+        if label not in labels
+    ]
     if not files:
         raise DataError(_nothing_found(root, problems))
     return Manifest(root, tuple(files), tuple(problems))
@@ -134,7 +132,7 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
 def _pattern(group: str) -> re.Pattern[str] | None:
     try:
         return re.compile(group) if group else None
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise DataError(
             f"the group pattern {group!r} is no regular expression: {error}; an example is "
             r"'(patient\d+)'"
@@ -148,68 +146,6 @@ def _group_of(name: str, pattern: re.Pattern[str] | None) -> str:
     return (match.group(1) or "") if match.re.groups else match.group(0)
 
 
-def visible(path: Path) -> bool:
-    """Tell whether an entry is the user's, not the system's or a tool's."""
-    name = path.name.lower()
-    return not (name.startswith(".") or name in SYSTEM_NAMES or name.endswith(SYSTEM_ENDINGS))
-
-
-def walk(folder: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield the visible files below a folder in the order of their names, links followed once."""
-    real = folder.resolve()
-    if real in seen:
-        return
-    for path in sorted(folder.iterdir()):
-        if not visible(path):
-            continue
-        if path.is_dir():
-            yield from walk(path, seen | {real})
-        else:
-            yield path
-
-
-def split_folders(root: Path) -> dict[Split, Path]:
-    """Return the ``train/``, ``validation/`` and ``test/`` folders, empty where these are classes.
-
-    They are split folders if one of them is ``train`` and it holds folders itself: a class may be
-    called "train" too, but then images stand directly in it.
-
-    Raises:
-        DataError: If folders of both kinds stand side by side, or two of them mean one side.
-    """
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and visible(path)]
-    sides: dict[Split, Path] = {}
-    others: list[str] = []
-    doubled: list[str] = []
-    for path in folders:
-        side = SPLIT_FOLDERS.get(path.name.lower())
-        if side is None:
-            others.append(path.name)
-        elif side in sides:
-            doubled = [sides[side].name, path.name]
-        else:
-            sides[side] = path
-    if "train" not in sides or not _holds_folders(sides["train"]):
-        return {}
-    if others and len(sides) == 1:
-        return {}
-    if doubled:
-        raise DataError(
-            f"{str(root)!r} holds both {doubled[0]}/ and {doubled[1]}/, which mean the same side; "
-            f"keep one of them"
-        )
-    if others:
-        raise DataError(
-            f"{str(root)!r} holds split folders ({', '.join(p.name for p in sides.values())}) and "
-            f"also {', '.join(others[:5])}; move the latter into train/ or out of the folder"
-        )
-    return sides
-
-
-def _holds_folders(path: Path) -> bool:
-    return any(entry.is_dir() and visible(entry) for entry in path.iterdir())
-
-
 @dataclass(frozen=True)
 class _Entry:
     path: Path
@@ -218,31 +154,39 @@ class _Entry:
     given: Split | None
 
 
-def _entries(root: Path) -> tuple[list[_Entry], list[Problem]]:
-    """List the files in class folders, and those outside any."""
+def _entries(root: Path) -> tuple[list[_Entry], dict[str, str], list[Problem]]:
+    """List the files in class folders, these folders with their classes, and images outside any."""
     entries: list[_Entry] = []
+    folders: dict[str, str] = {}
     stray: list[Path] = []
     sides = split_folders(root)
     places: list[tuple[Path, Split | None]] = [(path, side) for side, path in sides.items()]
     for place, side in places or [(root, None)]:
-        for path in sorted(place.iterdir()):
-            if not visible(path):
-                continue
+        above = frozenset({root.resolve(), place.resolve()})
+        for path in listing(place):
             if not path.is_dir():
                 stray.append(path)
                 continue
-            entries += [
-                _Entry(file, file.relative_to(root).as_posix(), path.name, side)
-                for file in walk(path)
-            ]
+            label = unicodedata.normalize("NFC", _text(path.name))
+            folders[_name(path, root)] = label
+            entries += [_Entry(file, _name(file, root), label, side) for file in walk(path, above)]
     if sides:
-        stray += [path for path in sorted(root.iterdir()) if visible(path) and path.is_file()]
+        stray += [path for path in listing(root) if not path.is_dir()]
     problems = [
-        Problem(path.relative_to(root).as_posix(), "no class", "an image outside any class folder")
+        Problem(_name(path, root), "no class", "an image outside any class folder")
         for path in stray
-        if path.suffix.lower() in images.EXTENSIONS
+        if named_image(path)
     ]
-    return entries, problems
+    return entries, folders, problems
+
+
+def _name(path: Path, root: Path) -> str:
+    return _text(path.relative_to(root).as_posix())
+
+
+def _text(name: str) -> str:
+    """Make a name that is not UTF-8, as old archives hold, one that can be written to files."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _examine(entry: _Entry) -> ImageFile | Problem:
@@ -251,8 +195,7 @@ def _examine(entry: _Entry) -> ImageFile | Problem:
         data = images.read_bytes(entry.path)
         images.decode(data, PROBE_SIZE)
     except DataError as error:
-        named_image = entry.path.suffix.lower() in images.EXTENSIONS
-        foreign = str(error) == images.NOT_AN_IMAGE and not named_image
+        foreign = str(error) in _FOREIGN and not named_image(entry.path)
         return Problem(entry.name, "not an image" if foreign else "unreadable", str(error))
     return ImageFile(entry.path, entry.name, entry.label, content_hash(data), entry.given)
 
@@ -271,15 +214,15 @@ def _label_conflicts(files: list[ImageFile]) -> list[Problem]:
 
 
 def _nothing_found(root: Path, problems: list[Problem]) -> str:
-    if any(problem.kind == "no class" for problem in problems):
-        return (
-            f"{str(root)!r} holds images but no class folders; put them into one folder per class"
-        )
     unreadable = [problem for problem in problems if problem.kind == "unreadable"]
     if unreadable:
         first = unreadable[0]
         return (
             f"none of the {len(unreadable)} images below {str(root)!r} can be read; the first, "
             f"{first.name!r}: {first.reason}"
+        )
+    if any(problem.kind == "no class" for problem in problems):
+        return (
+            f"{str(root)!r} holds images but no class folders; put them into one folder per class"
         )
     return f"no images below {str(root)!r}; give a folder that holds one folder of images per class"

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tlearn.data.scan import ImageFile, Manifest, Problem, Split
+from tlearn.data.folders import Split
+from tlearn.data.scan import ImageFile, Manifest, Problem
 from tlearn.errors import DataError
 
 SIDES: tuple[Split, ...] = ("train", "validation", "test")
@@ -47,8 +48,9 @@ def split(
     where it strays by more than half from what was asked for, the files nearest to the threshold
     change sides, so that small classes stand on every side too.
 
-    Identical copies and files of one group are on one side. Training copies of images in a given
-    validation or test folder are left out, and reported.
+    Identical copies and files of one group are on one side. Copies of images in a given validation
+    or test folder are left out of training, those of a given test folder out of validation too;
+    they are reported.
 
     Args:
         manifest: The scanned data.
@@ -60,26 +62,34 @@ def split(
         The splits, and what was left out of them.
 
     Raises:
-        DataError: If a class cannot stand on both sides.
+        DataError: If a class cannot stand in training, validation, and a drawn test.
     """
     labels = manifest.labels
     _check_counts(manifest)
-    given = {side: [f for f in manifest.files if f.given == side] for side in SIDES}
+    if all(f.given in ("validation", "test") for f in manifest.files):
+        raise DataError(
+            f"{str(manifest.root)!r} holds no train/ folder to train on; add one, or give a folder "
+            f"of class folders"
+        )
     pool = [f for f in manifest.files if f.given in (None, "train")]
-    held_back = [*given["validation"], *given["test"]]
-    pool, left_out = _without_copies(pool, held_back)
+    given_test = [f for f in manifest.files if f.given == "test"]
+    given_validation, left_out = _without_copies(
+        [f for f in manifest.files if f.given == "validation"], given_test, "validation"
+    )
+    pool, more = _without_copies(pool, [*given_validation, *given_test], "training")
 
-    wanted: dict[Split, float] = {
-        "test": 0.0 if given["test"] else test,
-        "validation": 0.0 if given["validation"] else validation,
+    asked: dict[Split, float] = {
+        "test": 0.0 if given_test else test,
+        "validation": 0.0 if given_validation else validation,
     }
+    wanted = {side: fraction for side, fraction in asked.items() if fraction}
     drawn = _draw(pool, wanted, seed)
-    for side in SIDES:
-        drawn[side] += given[side] if side != "train" else []
-    _check_sides(labels, drawn)
+    drawn["validation"] += given_validation
+    drawn["test"] += given_test
+    _check_sides(labels, drawn, ("train", "validation", *wanted))
     order = {f.name: i for i, f in enumerate(manifest.files)}
     sides = (tuple(sorted(drawn[side], key=lambda f: order[f.name])) for side in SIDES)
-    return Splits(labels, *sides), left_out
+    return Splits(labels, *sides), (*left_out, *more)
 
 
 def _check_counts(manifest: Manifest) -> None:
@@ -98,66 +108,101 @@ def _check_counts(manifest: Manifest) -> None:
 
 
 def _without_copies(
-    pool: Sequence[ImageFile], held_back: Sequence[ImageFile]
+    files: Sequence[ImageFile], held_back: Sequence[ImageFile], side: str
 ) -> tuple[list[ImageFile], tuple[Problem, ...]]:
-    """Take images out of training that are also in a given validation or test folder."""
-    kept_for_checking = {f.content: f for f in reversed(held_back)}
+    """Take out of ``files`` the images that are also in ``held_back``."""
+    first = {f.content: f.name for f in reversed(held_back)}
     left_out = tuple(
-        Problem(
-            f.name,
-            "duplicate",
-            f"the same image as {kept_for_checking[f.content].name}; left out of training",
-        )
-        for f in pool
-        if f.content in kept_for_checking
+        Problem(f.name, "duplicate", f"the same image as {first[f.content]}; left out of {side}")
+        for f in files
+        if f.content in first
     )
-    return [f for f in pool if f.content not in kept_for_checking], left_out
+    return [f for f in files if f.content not in first], left_out
+
+
+Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and the files that stay together
 
 
 def _draw(
     pool: Sequence[ImageFile], wanted: Mapping[Split, float], seed: int
 ) -> dict[Split, list[ImageFile]]:
     """Draw test first, then validation, from units that stay together."""
-    units = _units(pool, seed)
-    counts = Counter(f.label for f in pool)
-    sides: dict[int, Split] = {}
-    low = 0.0
-    for side, fraction in wanted.items():
-        if not fraction:
-            continue
-        high = low + fraction
-        free = [i for i in range(len(units)) if i not in sides]
-        chosen = {i for i in free if low <= units[i][0] < high}
-        for label, count in counts.items():
-            _even_out(label, round(fraction * count), units, free, chosen)
-        sides.update(dict.fromkeys(chosen, side))
-        low = high
     drawn: dict[Split, list[ImageFile]] = {side: [] for side in SIDES}
-    for i, (_, files) in enumerate(units):
-        drawn[sides.get(i, "train")] += files
+    totals = Counter(f.label for f in pool)
+    free = _units(pool, seed)
+    low = 0.0
+    for done, (side, fraction) in enumerate(wanted.items()):
+        chance = [i for i, (draw, _) in enumerate(free) if low <= draw < low + fraction]
+        targets = {label: round(fraction * total) for label, total in totals.items()}
+        chosen = _Balance(free, chance, targets, spare=len(wanted) - done).restore()
+        drawn[side] = [f for i in sorted(chosen) for f in free[i][1]]
+        free = [unit for i, unit in enumerate(free) if i not in chosen]
+        low += fraction
+    drawn["train"] = [f for _, files in free for f in files]
     return drawn
 
 
-Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and the files that stay together
+class _Balance:
+    """Moves units into or out of those chosen for a side, where a class's share is far off.
 
+    Args:
+        units: All units to choose from, by ascending draw.
+        drawn: Indices of those that chance chose.
+        targets: Images wanted per class; a share may stray from it by half.
+        spare: Units of each class to leave for the sides that come after.
+    """
 
-def _even_out(
-    label: str, target: int, units: Sequence[Unit], free: Sequence[int], chosen: set[int]
-) -> None:
-    """Move units of one class into or out of ``chosen`` where its share strays by over half."""
-    least, most = max(1, target // 2), max(1, target + (target + 1) // 2)
-    own = [i for i in free if all(f.label == label for f in units[i][1])]
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        drawn: Iterable[int],
+        targets: Mapping[str, int],
+        spare: int,
+    ) -> None:
+        self.spare = spare
+        self.bounds = {k: (max(1, n // 2), max(1, n + (n + 1) // 2)) for k, n in targets.items()}
+        self.sizes = [Counter(f.label for f in files) for _, files in units]
+        self.own: dict[str, list[int]] = defaultdict(list)  # units with images of a class
+        for i, sizes in enumerate(self.sizes):
+            for label in sizes:
+                self.own[label].append(i)
+        self.left = Counter({label: len(own) for label, own in self.own.items()})
+        self.images: Counter[str] = Counter()  # chosen, per class
+        self.chosen: set[int] = set()
+        for i in drawn:
+            self._move(i, 1)
 
-    def count() -> int:
-        return sum(f.label == label for i in chosen for f in units[i][1])
+    def restore(self) -> set[int]:
+        """Take out what is too much, then put in what is missing; return the chosen units."""
+        for label, (_, most) in self.bounds.items():
+            for i in reversed(self.own[label]):
+                if self.images[label] <= most and self.left[label] >= self.spare:
+                    break
+                if i in self.chosen:
+                    self._move(i, -1)
+        # Units that make a share too large, such as big groups, come in where nothing else helps.
+        for large in (False, True):
+            for label, (least, _) in self.bounds.items():
+                for i in self.own[label]:
+                    if self.images[label] >= least:
+                        break
+                    if i not in self.chosen and self._fits(i, large):
+                        self._move(i, 1)
+        return self.chosen
 
-    for i in own:
-        if count() < least and i not in chosen and len(set(own) - chosen) > 1:
-            chosen.add(i)
-    for i in reversed(own):
-        size = len(units[i][1])
-        if count() > most and i in chosen and count() - size >= least:
-            chosen.remove(i)
+    def _fits(self, i: int, large: bool) -> bool:
+        return all(
+            self.left[label] > self.spare
+            and (large or self.images[label] + size <= self.bounds[label][1])
+            for label, size in self.sizes[i].items()
+        )
+
+    def _move(self, i: int, step: int) -> None:
+        """Put unit ``i`` in (1) or take it out (-1)."""
+        self.chosen ^= {i}
+        for label, size in self.sizes[i].items():
+            self.images[label] += step * size
+            self.left[label] -= step
 
 
 def _units(pool: Sequence[ImageFile], seed: int) -> list[Unit]:
@@ -187,9 +232,11 @@ def _units(pool: Sequence[ImageFile], seed: int) -> list[Unit]:
     return sorted(((draw(files), files) for files in members.values()), key=lambda unit: unit[0])
 
 
-def _check_sides(labels: Iterable[str], drawn: Mapping[Split, Sequence[ImageFile]]) -> None:
-    for side in ("train", "validation"):
-        present = {f.label for f in drawn[side]}  # type: ignore[index]
+def _check_sides(
+    labels: Iterable[str], drawn: Mapping[Split, Sequence[ImageFile]], sides: Iterable[Split]
+) -> None:
+    for side in sides:
+        present = {f.label for f in drawn[side]}
         missing = [label for label in labels if label not in present]
         if missing:
             raise DataError(

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tlearn.config import Augmentation
-from tlearn.data.images import Resize, resample, to_square
+from tlearn.data.images import Resize, padded, resample, to_square
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
@@ -59,36 +59,42 @@ class Rendering:
         stretch = math.exp(rng.uniform(-1, 1) * math.log(4 / 3)) if self.augment.crop < 1 else 1.0
         if self.resize == "crop":
             side = min(width, height) * math.sqrt(area)
-            w, h = side * math.sqrt(stretch), side / math.sqrt(stretch)
+            # What does not fit into the image on one side is given to the other.
+            w = min(side * math.sqrt(stretch), width)
+            h = min(side * side / w, height)
+            w = side * side / h
         else:
             w, h = width * math.sqrt(area), height * math.sqrt(area)
         w, h = min(max(w, 1.0), width), min(max(h, 1.0), height)
         left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
         box = (left, top, left + w, top + h)
         if self.resize == "pad":
-            part = image.crop(tuple(round(v) for v in box))  # type: ignore[arg-type]
-            return to_square(part, self.size, "pad")
+            return padded(image, self.size, box)
         return np.asarray(resample(image, (self.size, self.size), box))
 
 
 def _rotated(image: Image.Image, angle: float) -> Image.Image:
     """Turn an image and cut away the empty corners."""
     width, height = image.size
-    turned = image.rotate(angle, Image.Resampling.BILINEAR)
     t = math.radians(abs(angle))
     # Shrinking both sides by this factor keeps the same aspect inside the turned frame.
     ratio = max(width, height) / min(width, height)
     keep = 1 / (math.cos(t) + ratio * math.sin(t))
-    w, h = max(1.0, width * keep), max(1.0, height * keep)
-    left, top = (width - w) / 2, (height - h) / 2
-    return turned.crop((round(left), round(top), round(left + w), round(top + h)))
+    w, h = int(width * keep), int(height * keep)
+    if not (w and h):
+        return image  # so thin that nothing would be left
+    left, top = (width - w) // 2, (height - h) // 2
+    turned = image.rotate(angle, Image.Resampling.BILINEAR)
+    return turned.crop((left, top, left + w, top + h))
 
 
 def _coloured(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Change brightness, contrast and saturation by up to ``strength`` each."""
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     x = pixels.astype(np.float32) * np.float32(brightness)
-    x = (x - x.mean()) * np.float32(contrast) + x.mean()
-    grey = (x @ LUMA)[..., None]
+    # A float32 mean or matrix product depends on the order of summing, and that on the machine.
+    mean = np.float32(pixels.mean(dtype=np.float64) * brightness)
+    x = (x - mean) * np.float32(contrast) + mean
+    grey = sum(x[..., i, None] * LUMA[i] for i in range(3))
     x = (x - grey) * np.float32(saturation) + grey
     return np.asarray(np.clip(np.rint(x), 0, 255), np.uint8)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -56,9 +57,16 @@ class Space:
         """Close the environment."""
         self._env.close()
 
+    def _begin(self, **options: Any) -> Any:
+        try:
+            return self._env.begin(**options)
+        except lmdb.MapResizedError:  # another process has let it grow
+            self._env.set_mapsize(0)
+            return self._env.begin(**options)
+
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
         """Return those keys for which no row is kept."""
-        with self._env.begin() as transaction:
+        with self._begin() as transaction:
             cursor = transaction.cursor()
             return {key for key in keys if not cursor.set_key(key)}
 
@@ -66,7 +74,7 @@ class Space:
         """Keep rows: all of them or, if the process dies, none."""
         while True:
             try:
-                with self._env.begin(write=True) as transaction:
+                with self._begin(write=True) as transaction:
                     for key, row in rows.items():
                         transaction.put(key, np.ascontiguousarray(row, self.dtype).tobytes())
                 return
@@ -80,7 +88,7 @@ class Space:
             KeyError: If one is not kept.
         """
         out = np.empty((len(keys), *self.shape), self.dtype)
-        with self._env.begin(buffers=True) as transaction:
+        with self._begin(buffers=True) as transaction:
             for i, key in enumerate(keys):
                 value = transaction.get(key)
                 if value is None:

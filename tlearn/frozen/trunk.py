@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,8 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
 
 def _build(backbone: Backbone, size: int, weights: str) -> Any:
     shape = (size, size, 3)
+    # Keras remarks on sizes that its ImageNet weights were not trained at; any size is allowed.
+    warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
     offered = [w.name for w in backbone.weights]
     if weights == "none":
         return backbone.build(shape, None)

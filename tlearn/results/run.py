@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from tlearn.data.scan import scan, walk
+from tlearn.data.folders import walk
+from tlearn.data.scan import scan
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.results.classifier import Classifier

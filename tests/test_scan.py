@@ -1,0 +1,318 @@
+"""A folder to a manifest: what counts as a class, an image, a split, and a problem."""
+
+import os
+import re
+import unicodedata
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlearn.data import scan as scanning
+from tlearn.data.folders import walk
+from tlearn.data.scan import content_hash, scan
+from tlearn.errors import DataError
+
+
+def write(root, *names):
+    """Write a small image of its own at each path below ``root``."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = np.frombuffer(content_hash(name.encode()).encode(), np.uint8)
+        values = np.random.default_rng(seed).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(values).save(path, "PNG")
+    return root
+
+
+def put(root, name, data):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def found(manifest):
+    return {file.name: file.label for file in manifest.files}
+
+
+def problems(manifest):
+    return {problem.name: problem.kind for problem in manifest.problems}
+
+
+def refusal(root, **options):
+    with pytest.raises(DataError) as caught:
+        scan(root, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data"
+
+
+def test_class_folders_are_classes_and_nested_folders_count_to_them(root):
+    write(root, "cat/1.png", "cat/2.png", "dog/1.png", "dog/puppies/2019/2.png", "dog/cat/3.png")
+    manifest = scan(root)
+    assert list(found(manifest).items()) == [
+        ("cat/1.png", "cat"), ("cat/2.png", "cat"), ("dog/1.png", "dog"),
+        ("dog/cat/3.png", "dog"), ("dog/puppies/2019/2.png", "dog"),
+    ]  # fmt: skip
+    assert manifest.labels == ("cat", "dog") and manifest.counts == {"cat": 2, "dog": 3}
+    assert manifest.problems == () and manifest.root == root
+    assert {file.given for file in manifest.files} == {None}
+    assert all(file.content == content_hash(file.path.read_bytes()) for file in manifest.files)
+
+
+@pytest.mark.parametrize(
+    "name", ["a cat", "Käfer", unicodedata.normalize("NFD", "é"), "猫", "a'b\"c", "100%", "x.jpg"]
+)
+def test_names_may_hold_any_characters(root, name):
+    write(root, f"{name}/pic of {name}.png", "other/1.png")
+    label = unicodedata.normalize("NFC", name)  # as macOS and Linux spell it are one class
+    assert found(scan(root))[f"{name}/pic of {name}.png"] == label
+
+
+def test_names_that_are_not_utf8_become_ones_that_can_be_written(root):
+    write(root, "cat/1.png", "dog/1.png")
+    old = root / os.fsdecode(b"caf\xe9")
+    try:
+        (root / "dog").rename(old)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (old / "1.png").rename(old / os.fsdecode(b"\xff.png"))
+    manifest = scan(root)
+    assert found(manifest) == {r"caf\udce9/\udcff.png": r"caf\udce9", "cat/1.png": "cat"}
+    assert all(file.path.exists() for file in manifest.files) and manifest.digest
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "valid", "Validation", None])
+@pytest.mark.parametrize("train", ["train", "Train", "training"])
+@pytest.mark.parametrize("test", ["test", "testing", None])
+def test_split_folders_put_their_images_on_a_side(root, train, validation, test):
+    folders = {"train": train, "validation": validation, "test": test}
+    for folder in filter(None, folders.values()):
+        write(root, f"{folder}/cat/{folder}1.png", f"{folder}/dog/deep/{folder}2.png")
+    manifest = scan(root)
+    assert manifest.labels == ("cat", "dog")
+    given = Counter((file.given, file.label) for file in manifest.files)
+    sides = [side for side, folder in folders.items() if folder]
+    assert given == {(side, label): 1 for side in sides for label in ("cat", "dog")}
+
+
+def test_classes_may_be_called_as_split_folders_are(root):
+    write(root, "train/1.png", "train/steam/2.png", "bus/1.png")
+    assert scan(root).counts == {"bus": 1, "train": 2}
+    (root / "train/steam/2.png").rename(root / "train/2.png")
+    (root / "train/steam").rmdir()
+    manifest = scan(write(root, "test/1.png", "val/1.png"))
+    assert manifest.labels == ("bus", "test", "train", "val")
+    assert {file.given for file in manifest.files} == {None}
+
+
+@pytest.mark.parametrize("pair", [("val", "valid"), ("validation", "val"), ("test", "testing")])
+def test_two_folders_for_one_side_are_refused(root, pair):
+    write(root, "train/cat/1.png", *(f"{name}/cat/1.png" for name in pair))
+    text = refusal(root)
+    assert all(f"{name}/" in text for name in pair) and "same side" in text
+
+
+@pytest.mark.parametrize("sides", [["train"], ["train", "val"], ["train", "test", "valid"]])
+def test_split_folders_beside_others_are_refused(root, sides):
+    write(root, *(f"{side}/{label}/1.png" for side in sides for label in "ab"), "unsorted/1.png")
+    put(root, "train/README.txt", b"how it was made")
+    text = refusal(root)
+    assert "unsorted" in text and all(side in text for side in sides)
+
+
+def test_what_the_system_leaves_beside_split_folders_is_no_obstacle(root):
+    write(root, "train/cat/1.png", "val/cat/2.png", ".git/x.png", "__MACOSX/train/cat/1.png")
+    put(root, "train/.ipynb_checkpoints/README.md", b"words")
+    assert set(found(scan(root))) == {"train/cat/1.png", "val/cat/2.png"}
+
+
+SYSTEM = [
+    ".git/1.png", "__MACOSX/cat/._1.png", "cat/.DS_Store", "cat/Thumbs.db", "cat/.hidden.png",
+    "cat/desktop.ini", "labels.cache", "cat/tiny.cache", "my.cache/1.png", "cat/.thumbs/1.png",
+    "cat/@eaDir/1.png", "$RECYCLE.BIN/1.png", "THUMBS.DB",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+def test_hidden_and_system_entries_are_no_classes_images_or_problems(root, name):
+    write(root, "cat/1.png", "dog/1.png", name)  # real images, so that only the name speaks
+    manifest = scan(root)
+    assert set(found(manifest)) == {"cat/1.png", "dog/1.png"}
+    assert manifest.labels == ("cat", "dog") and manifest.problems == ()
+
+
+@pytest.mark.parametrize("name", ["1.PNG", "1.JpEg", "1.jpg.tmp", "1", "1.txt", "1.gif"])
+def test_content_decides_whatever_the_extension(root, name):
+    write(root, f"cat/{name}", "dog/1.png")
+    assert f"cat/{name}" in found(scan(root))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "reason"),
+    [
+        ("notes.txt", b"a few words", "not an image", "not an image"),
+        ("empty.txt", b"", "not an image", "empty"),
+        ("zeros.bin", b"\0" * 99, "not an image", "zeros"),
+        ("archive.zip", b"PK\3\4" + b"\1" * 99, "not an image", "not an image"),
+        ("page.jpg", b"<html>404</html>", "unreadable", "not an image"),
+        ("empty.JPG", b"", "unreadable", "empty"),
+        ("zeros.png", b"\0" * 99, "unreadable", "zeros"),
+        ("half.jpeg", b"\xff\xd8\xff\xe0" + b"\1" * 99, "unreadable", "damaged"),
+        ("half", b"\x89PNG\r\n\x1a\n" + b"\1" * 99, "unreadable", "damaged"),
+        ("photo.heic", b"\0\0\0\x18ftypheic" + b"\1" * 99, "unreadable", "HEIC"),
+        ("photo", b"\0\0\0\x18ftypheic" + b"\1" * 99, "unreadable", "HEIC"),
+    ],
+)
+def test_what_cannot_be_used_is_reported(root, name, data, kind, reason):
+    write(root, "cat/1.png", "dog/1.png")
+    put(root, f"cat/{name}", data)
+    manifest = scan(root)
+    assert set(found(manifest)) == {"cat/1.png", "dog/1.png"}
+    [problem] = manifest.problems
+    assert (problem.name, problem.kind) == (f"cat/{name}", kind) and reason in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("used", "stray"),
+    [
+        (["cat/1.png", "dog/1.png"], ["stray.PNG"]),
+        (["train/cat/1.png", "val/cat/2.png"], ["train/a.png", "val/b.jpg", "c.gif"]),
+    ],
+)
+def test_images_outside_class_folders_are_reported(root, used, stray):
+    write(root, *used, *stray)
+    put(root, "README.md", b"words")
+    manifest = scan(root)
+    assert set(found(manifest)) == set(used)
+    assert problems(manifest) == dict.fromkeys(stray, "no class")
+
+
+def test_identical_images_in_two_classes_are_reported(root):
+    write(root, "cat/1.png", "cat/2.png", "dog/1.png", "fox/1.png")
+    for copy in ("cat/copy.png", "dog/copy.png", "fox/copy.jpg"):
+        put(root, copy, (root / "cat/1.png").read_bytes())
+    manifest = scan(root)
+    assert problems(manifest) == {"dog/copy.png": "duplicate", "fox/copy.jpg": "duplicate"}
+    assert all("cat/1.png" in problem.reason for problem in manifest.problems)
+    assert len(manifest.files) == 7  # reported, not left out
+
+
+def test_links_to_images_and_folders_are_followed(root, tmp_path):
+    write(tmp_path / "elsewhere", "kittens/1.png", "2.png")
+    write(root, "dog/1.png", "cat/0.png")
+    (root / "cat/linked").symlink_to(tmp_path / "elsewhere/kittens")
+    (root / "cat/2.png").symlink_to(tmp_path / "elsewhere/2.png")
+    (root / "fox").symlink_to(tmp_path / "elsewhere/kittens")
+    expected = {"cat/0.png": "cat", "cat/2.png": "cat", "cat/linked/1.png": "cat"}
+    assert found(scan(root)) == {**expected, "dog/1.png": "dog", "fox/1.png": "fox"}
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "deep", "deep/back", "itself"])
+def test_cycles_of_links_end_and_give_no_image_twice(root, target):
+    write(root, "cat/1.png", "cat/deep/2.png", "dog/1.png")
+    (root / "cat/deep/back").symlink_to(root / "cat")
+    (root / "cat/itself").symlink_to(target if target != "../.." else root)
+    images = Counter(found(scan(root)).values())
+    assert images == {"cat": 3 if target == "deep" else 2, "dog": 1}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_dangling_links_are_reported_and_pipes_not_waited_for(root):
+    write(root, "cat/1.png", "dog/1.png")
+    (root / "cat/gone.png").symlink_to(root / "nowhere.png")
+    os.mkfifo(root / "cat/pipe.png")
+    assert [path.name for path in walk(root / "cat")] == ["1.png", "gone.png"]
+    assert problems(scan(root)) == {"cat/gone.png": "unreadable"}
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(root, monkeypatch):
+    write(root, "cat/1.png", "dog/1.png")
+    listed = scanning.Path.iterdir
+
+    def iterdir(path):
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(scanning.Path, "iterdir", iterdir)
+    assert re.search("dog.*cannot be listed: Permission denied", refusal(root))
+
+
+@pytest.mark.parametrize(
+    ("names", "data", "expected"),
+    [
+        ([], b"", "no images below"),
+        (["cat/notes.txt"], b"words", "no images below"),
+        (["1.png", "2.jpg"], b"", "no class folders"),
+        (["cat/1.png", "dog/2.jpg", "3.png"], b"", "none of the 2 images.*'cat/1.png': .* empty"),
+        (["train/cat/1.png"], b"", "none of the 1 images"),
+    ],
+)
+def test_nothing_usable_is_an_error_that_says_what_is_there(root, names, data, expected):
+    root.mkdir()
+    for name in names:
+        put(root, name, data)
+    assert re.search(expected, refusal(root))
+
+
+def test_no_folder_and_a_file_for_a_folder_are_errors(root):
+    assert "not there" in refusal(root)
+    root.write_bytes(b"")
+    assert "a file" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("", ["", "", ""]), (r"p\d+", ["p1", "p1", ""]), (r"p(\d+)_", ["1", "1", ""]),
+        (r"p(?P<who>\d+)_(\w)", ["1", "1", ""]), (r"^(cat|dog)/", ["cat", "dog", "dog"]),
+        (r"x(q)?", ["", "", ""]),
+    ],
+)  # fmt: skip
+def test_the_group_is_what_the_pattern_finds(root, pattern, expected):
+    write(root, "cat/p1_a.png", "dog/p1_b.png", "dog/x.png")
+    assert [file.group for file in scan(root, group=pattern).files] == expected
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999999999999}", "(" * 9000])
+def test_a_broken_group_pattern_is_an_error(root, pattern):
+    write(root, "cat/1.png", "dog/1.png")
+    assert "no regular expression" in refusal(root, group=pattern)
+
+
+def test_the_digest_depends_on_content_and_class_alone(tmp_path):
+    first = scan(write(tmp_path / "first", "cat/1.png", "cat/2.png", "dog/3.png"))
+    renamed = {"dog/3.png": "dog/sub/a.jpg", "cat/1.png": "cat/y.png", "cat/2.png": "cat/x.png"}
+    for old, new in renamed.items():
+        put(tmp_path / "other", new, (first.root / old).read_bytes())
+    other = scan(tmp_path / "other")
+    assert first.digest == other.digest and found(first) != found(other)
+
+    (other.root / "cat/y.png").rename(other.root / "dog/y.png")
+    moved = scan(other.root).digest
+    (other.root / "dog").rename(other.root / "wolf")
+    assert len({first.digest, moved, scan(other.root).digest}) == 3
+
+
+def test_a_class_folder_without_images_is_reported(root):
+    write(root, "a/1.png", "b/2.png")
+    (root / "c").mkdir()
+    (root / "d").mkdir()
+    (root / "d" / "broken.jpg").write_bytes(b"none")
+    kinds = {p.name: p.kind for p in scan(root).problems}
+    assert kinds == {"c": "empty class", "d": "empty class", "d/broken.jpg": "unreadable"}
+
+
+def test_split_folders_without_train_are_read_for_evaluation(root):
+    write(root, "val/a/1.png", "test/b/2.png")
+    assert {f.name: (f.label, f.given) for f in scan(root).files} == {
+        "val/a/1.png": ("a", "validation"),
+        "test/b/2.png": ("b", "test"),
+    }

@@ -1,0 +1,284 @@
+"""Which images stand on which side: by chance, but never torn apart and never lost."""
+
+import csv
+import io
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlearn.data.scan import ImageFile, Manifest, content_hash, scan
+from tlearn.data.splits import SIDES, split
+from tlearn.errors import DataError
+
+
+def image(label, name, content=None, given=None, group=""):
+    """Return an image that needs no file: a split looks at names and hashes alone."""
+    name = f"{label}/{name}"
+    digest = content_hash((content or name).encode())
+    return ImageFile(Path(name), name, label, digest, given, group)
+
+
+def manifest(*files):
+    return Manifest(Path("data"), tuple(sorted(files, key=lambda f: f.name)), ())
+
+
+def pictures(counts, prefix="", **options):
+    return [
+        image(label, f"{prefix}{i:04d}", **options)
+        for label, count in counts.items()
+        for i in range(count)
+    ]
+
+
+def side_of(splits):
+    """Map each name to its side, and hold that every image has one."""
+    sides = [(file.name, side) for side, files in splits.items() for file in files]
+    assert len(dict(sides)) == len(sides)
+    return dict(sides)
+
+
+def shares(splits):
+    return {side: Counter(file.label for file in files) for side, files in splits.items()}
+
+
+def torn(splits, key):
+    """Return the values of ``key`` that stand on more than one side."""
+    places = defaultdict(set)
+    for side, files in splits.items():
+        for file in files:
+            places[key(file)].add(side)
+    return [value for value, sides in places.items() if value and len(sides) > 1]
+
+
+def refusal(*args):
+    with pytest.raises(DataError) as caught:
+        split(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("validation", "test"), [(0.2, 0.0), (0.2, 0.2), (0.1, 0.3), (0.5, 0.1)])
+def test_each_class_has_its_share_on_every_side(validation, test, seed):
+    counts = {"a": 400, "b": 100, "c": 30, "d": 8}
+    splits, left_out = split(manifest(*pictures(counts)), validation, test, seed)
+    assert left_out == () and splits.labels == ("a", "b", "c", "d")
+    for side, fraction in (("validation", validation), ("test", test)):
+        for label, count in counts.items():
+            wanted = round(fraction * count)
+            # A share strays by half at most, and by one where that is less.
+            slack = max((wanted + 1) // 2, 1) if fraction else 0
+            assert abs(shares(splits)[side][label] - wanted) <= slack
+    large = shares(splits)["validation"]["a"] / 400
+    assert abs(large - validation) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("validation", [0.05, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize(("smallest", "test"), [(2, 0.0), (3, 0.1), (3, 0.19)])
+def test_the_smallest_classes_stand_on_every_side(smallest, test, validation, seed):
+    counts = {"a": smallest, "b": smallest + 1, "c": smallest + 2, "d": 60}
+    splits, _ = split(manifest(*pictures(counts)), validation, test, seed)
+    for side in ("train", "validation", *(["test"] if test else [])):
+        assert set(shares(splits)[side]) == set(counts)
+
+
+@pytest.mark.parametrize("test", [0.0, 0.15])
+def test_no_file_is_lost_or_doubled_and_the_order_is_the_manifests(test):
+    data = manifest(*pictures({"a": 50, "b": 20, "c": 2 + 2}))
+    splits, _ = split(data, 0.2, test, 3)
+    assert set(side_of(splits)) == {file.name for file in data.files}
+    for files in (splits.train, splits.validation, splits.test):
+        assert list(files) == [file for file in data.files if file in files]
+    assert bool(splits.test) == bool(test)
+
+
+def test_the_seed_alone_decides_the_draw():
+    data = manifest(*pictures({"a": 60, "b": 60}))
+    first, again, other = (side_of(split(data, 0.2, 0.1, seed)[0]) for seed in (1, 1, 2))
+    assert first == again
+    assert sum(first[name] != other[name] for name in first) > 20
+
+
+def test_names_and_order_play_no_part():
+    files = pictures({"a": 60, "b": 60})
+    splits, _ = split(manifest(*files), 0.2, 0.1, 0)
+    renamed = [replace(file, name=f"{file.label}/x{i}") for i, file in enumerate(reversed(files))]
+    other, _ = split(manifest(*renamed), 0.2, 0.1, 0)
+    for (side, before), (_, after) in zip(splits.items(), other.items(), strict=True):
+        assert {file.content for file in before} == {file.content for file in after}, side
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_file_keeps_its_side_when_others_come_or_go(seed):
+    few = pictures({"a": 200, "b": 150, "c": 300})
+    more = [*few[50:], *pictures({"a": 400, "d": 100, "e": 3}, prefix="new")]
+    before = side_of(split(manifest(*few), 0.2, 0.2, seed)[0])
+    after = side_of(split(manifest(*more), 0.2, 0.2, seed)[0])
+    both = before.keys() & after.keys()
+    assert len(both) == 600
+    assert all(before[name] == after[name] for name in both)
+    assert {before[name] for name in both} == set(SIDES)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_copies_and_groups_are_never_torn_apart(seed):
+    rng = np.random.default_rng(seed)
+    files = []
+    for i in range(240):
+        label = str(rng.choice(["a", "b", "c"]))
+        group = f"p{rng.integers(40)}" if rng.random() < 0.5 else ""
+        # One in ten is a copy of another, of any class and group.
+        content = f"c{rng.integers(i + 1)}" if rng.random() < 0.1 else f"c{i}"
+        files.append(image(label, str(i), content, group=group))
+    splits, left_out = split(manifest(*files), 0.2, 0.1, seed)
+    assert torn(splits, lambda f: f.content) == [] and torn(splits, lambda f: f.group) == []
+    assert len(side_of(splits)) == 240 and left_out == ()
+    assert all(set(counts) == {"a", "b", "c"} for counts in shares(splits).values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("test", [0.0, 0.2])
+def test_few_groups_across_classes_still_fill_every_side(test, seed):
+    files = [
+        image(label, f"{patient}-{i}", group=f"patient{patient}")
+        for patient in range(6)
+        for label in ("healthy", "ill")
+        for i in range(5)
+    ]
+    splits, _ = split(manifest(*files), 0.2, test, seed)
+    sides = shares(splits)
+    assert torn(splits, lambda f: f.group) == []
+    assert set(sides["train"]) == set(sides["validation"]) == {"healthy", "ill"}
+    assert len(sides["test"]) == (2 if test else 0)
+    assert sides["train"].total() >= 20
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_large_group_does_not_swell_validation_where_small_ones_do(seed):
+    files = [image("a", str(i), group="large") for i in range(40)]
+    files += pictures({"a": 20, "b": 60}, prefix="single")
+    splits, _ = split(manifest(*files), 0.2, 0.0, seed)
+    assert 6 <= shares(splits)["validation"]["a"] <= 18  # 12 were wanted
+
+
+def test_two_groups_stand_one_on_each_side():
+    files = [
+        image(label, f"{g}{i}", group=label + g) for label in "ab" for g in "xy" for i in "123"
+    ]
+    splits, _ = split(manifest(*files), 0.2, 0.0, 0)
+    assert shares(splits)["train"] == shares(splits)["validation"] == {"a": 3, "b": 3}
+
+
+def given_data(validation=True, test=True):
+    files = pictures({"a": 40, "b": 40}, given="train")
+    if validation:
+        files += pictures({"a": 5, "b": 5}, prefix="v", given="validation")
+    if test:
+        files += pictures({"a": 5, "b": 5}, prefix="t", given="test")
+    return files
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("validation", [False, True])
+@pytest.mark.parametrize("test", [False, True])
+def test_given_folders_are_kept_and_only_what_is_missing_is_drawn(validation, test, seed):
+    files = given_data(validation, test)
+    splits, left_out = split(manifest(*files), 0.25, 0.2, seed)
+    sides = side_of(splits)
+    assert len(sides) == len(files) and left_out == ()
+    for file in files:
+        if file.given != "train":
+            assert sides[file.name] == file.given
+    drawn = Counter(sides[file.name] for file in files if file.given == "train")
+    assert bool(drawn["validation"]) != validation and bool(drawn["test"]) != test
+    assert drawn["train"] >= 30
+
+
+def test_training_copies_of_given_images_are_left_out_and_reported():
+    files = [
+        *given_data(),
+        image("a", "copy-of-test", content="a/t0000", given="train"),
+        image("b", "copy-of-validation", content="a/v0001", given="train"),  # of another class
+        image("b", "copy-in-training", content="b/0000", given="train"),
+    ]
+    splits, left_out = split(manifest(*files), 0.2, 0.2, 0)
+    reported = {problem.name: problem for problem in left_out}
+    assert set(reported) == {"a/copy-of-test", "b/copy-of-validation"}
+    assert {problem.kind for problem in left_out} == {"duplicate"}
+    assert "a/t0000; left out of training" in reported["a/copy-of-test"].reason
+    assert "a/v0001" in reported["b/copy-of-validation"].reason
+    sides = side_of(splits)
+    assert set(sides) == {file.name for file in files} - set(reported)
+    assert torn(splits, lambda f: f.content) == []
+
+
+def test_validation_copies_of_given_test_images_are_left_out_and_reported():
+    files = [*given_data(), image("a", "copy", content="a/t0000", given="validation")]
+    splits, [problem] = split(manifest(*files), 0.2, 0.2, 0)
+    assert problem.name == "a/copy" and "a/t0000; left out of validation" in problem.reason
+    assert torn(splits, lambda f: f.content) == [] and len(splits.test) == 10
+
+
+def test_training_copies_of_a_validation_image_that_was_left_out_are_left_out_too():
+    files = [*given_data(), image("a", "v", content="a/t0000", given="validation")]
+    files += [image("a", "w", content="a/t0000", given="train")]
+    splits, left_out = split(manifest(*files), 0.2, 0.2, 0)
+    assert [problem.name for problem in left_out] == ["a/v", "a/w"]
+    assert torn(splits, lambda f: f.content) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "test", "expected"),
+    [
+        (pictures({"a": 9}), 0.0, "one class only, 'a'"),
+        (pictures({"a": 9, "b": 1}), 0.0, "class 'b' has one image only"),
+        (pictures({"a": 9, "b": 2}), 0.1, "class 'b' has no image on the test side"),
+        (pictures({"a": 9}) + pictures({"b": 5}, content="x"), 0.0, "'b' has no image on the"),
+        (pictures({"a": 9}) + pictures({"b": 5}, group="x"), 0.0, "'b' has no image on the"),
+        (
+            pictures({"a": 9, "b": 9}, given="train") + pictures({"a": 2}, "v", given="validation"),
+            0.0,
+            "'b' has no image on the validation side",
+        ),
+        (
+            pictures({"a": 9}, given="train") + pictures({"a": 2, "b": 2}, "v", given="validation"),
+            0.0,
+            "'b' has no image on the train side",
+        ),
+    ],
+)
+def test_a_class_that_cannot_stand_on_every_side_is_an_error(files, test, expected):
+    for seed in range(5):
+        assert expected in refusal(manifest(*files), 0.2, test, seed)
+
+
+def test_the_csv_holds_every_image_and_reads_back():
+    files = pictures({"a": 8, 'b, "quoted"': 8, "ü\n猫": 8})
+    splits, _ = split(manifest(*files), 0.2, 0.2, 0)
+    text = splits.to_csv()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert list(rows[0]) == ["file", "class", "split", "content", "group"]
+    assert {row["file"]: row["split"] for row in rows} == side_of(splits)
+    known = {file.name: file for file in files}
+    for row in rows:
+        file = known[row["file"]]
+        assert (row["class"], row["content"], row["group"]) == (
+            file.label,
+            file.content,
+            file.group,
+        )
+    assert "\r" not in text
+
+
+def test_a_scanned_folder_splits(photos):
+    data = scan(photos, group=r"\d(\d)\.")
+    splits, left_out = split(data, 0.3, 0.2, 0)
+    assert len(side_of(splits)) == 36 and left_out == ()
+    assert torn(splits, lambda f: f.group) == [] and {f.group for f in data.files} == {
+        *"0123456789"
+    }
+    assert all(set(counts) == {"blue", "green", "red"} for counts in shares(splits).values())
