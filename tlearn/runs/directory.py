@@ -1,14 +1,14 @@
 """The run directory: the only thing that passes from training to whatever comes after.
 
-    run.yaml       the effective configuration, versions, digests
-    splits.csv     which image stood on which side
-    problems.csv   what was left out, and why
-    events.jsonl   one line per thing that happened
-    history.csv    one row per epoch
-    model.keras    pixels in, probabilities out
-    labels.txt     the class of each output
-    metrics.json   how good it is, by the saved model
-    *.svg *.png    learning curves, confusion matrix
+- run.yaml: the effective configuration, versions, digests
+- splits.csv: which image stood on which side
+- problems.csv: what was left out, and why
+- events.jsonl: one line per thing that happened
+- history.csv: one row per epoch
+- model.keras: pixels in, probabilities out
+- labels.txt: the class of each output
+- metrics.json: how good it is, by the saved model
+- curves and confusion: pictures, as .svg and .png
 """
 
 import contextlib
