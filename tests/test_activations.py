@@ -125,6 +125,12 @@ def test_another_weights_file_at_the_same_path_is_noticed(photos, cache, tmp_pat
     assert digests[0] != digests[1]
 
 
+def test_another_backbone_with_the_same_weights_gets_its_own_rows(trunk, photos, cache):
+    keep(trunk, photos, cache, cuts=(2,))
+    twin = replace(trunk, backbone=replace(trunk.backbone, name="twin"))
+    assert keep(twin, photos, cache, cuts=(2,)) == 72
+
+
 def test_another_preprocessing_gets_its_own_rows(trunk, photos, cache):
     keep(trunk, photos, cache, cuts=(2,))
     backbone = trunk.backbone

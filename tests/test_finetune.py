@@ -183,6 +183,16 @@ def test_a_hidden_head_by_yaml_recipe(photos, tmp_path):
     assert run.metrics["validation"]["accuracy"] > 0.5
 
 
+def test_a_training_that_diverges_leaves_the_probe(photos, tmp_path):
+    wild = [{"unfreeze": "all", "epochs": 3, "optimizer": "sgd", "learning_rate": 1e30}]
+    run = tlearn.finetune(photos, tmp_path / "run", stages=wild, **TOY)
+    probe, stage = run.metrics["stages"]
+    assert probe["kept"] and not stage["kept"] and stage["log_loss"] is None
+    assert run.metrics["validation"]["accuracy"] == pytest.approx(probe["accuracy"])
+    for line in (run.path / "events.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
 def test_own_splits_are_used_as_they_are(photos, tmp_path):
     data = tmp_path / "data"
     for side, numbers in {"train": range(8), "val": range(8, 10), "test": range(10, 12)}.items():

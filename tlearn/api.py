@@ -25,7 +25,7 @@ from tlearn.frozen.trunk import Trunk, load_trunk
 from tlearn.progress import Progress, console_progress
 from tlearn.results import figures
 from tlearn.results.classifier import Classifier
-from tlearn.results.metrics import measure_files
+from tlearn.results.metrics import interval, measure_files
 from tlearn.results.run import Run
 from tlearn.runs.directory import RunDirectory, check_free, free_name
 from tlearn.training.loop import StageResult
@@ -200,7 +200,8 @@ class _Job:
                 metrics["test"] = measure_files(classifier, splits.test, self.progress)
         counted = len(splits.validation) + len(splits.test)
         rates = trained.rates | {"prediction": counted / self.seconds["evaluation"]}
-        metrics["stages"] = [_stage_entry(result) for result in trained.stages]
+        n = len(splits.validation)
+        metrics["stages"] = [_stage_entry(result, n) for result in trained.stages]
         metrics["stopped"] = trained.stopped
         metrics["images_per_second"] = {name: round(rate, 1) for name, rate in rates.items()}
         with self._timed("figures"):
@@ -218,9 +219,12 @@ def _draw(
     side = "test" if "test" in metrics else "validation"
     low, high = metrics[side]["accuracy_ci95"]
     title = f"{side}: {metrics[side]['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-    probe = {"accuracy": metrics["stages"][0]["accuracy"], "loss": metrics["stages"][0]["log_loss"]}
+    levels = {
+        name: {"accuracy": values["accuracy"], "loss": values["log_loss"]}
+        for name, values in (("probe", metrics["stages"][0]), ("kept", metrics["validation"]))
+    }
     drawn = {
-        "curves": figures.learning_curves(history, probe),
+        "curves": figures.learning_curves(history, levels),
         "confusion": figures.confusion(metrics[side]["confusion"], labels, title),
     }
     for name, figure in drawn.items():
@@ -228,13 +232,14 @@ def _draw(
             run.write(f"{name}.{kind}", content)
 
 
-def _stage_entry(result: StageResult) -> dict[str, Any]:
+def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
     return {
         "name": result.name,
         "boundary": result.boundary,
         "epochs": result.epochs,
         "seconds": round(result.seconds, 3),
         "accuracy": result.score.accuracy,
+        "accuracy_ci95": interval(result.score.accuracy, n),
         "log_loss": -result.score.negative_loss,
         "kept": result.kept,
     }

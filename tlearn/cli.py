@@ -280,7 +280,7 @@ def backbones() -> None:
     registry = load_registry()
     for plugin in registry.plugins:
         for b in plugin.backbones:
-            weights = ", ".join(w.name for w in b.weights) or "none"
+            weights = "; ".join(f"{w.name} from {w.source} ({w.licence})" for w in b.weights)
             print(f"{b.name:<18} {b.default_size} px (from {b.min_size})  weights: {weights}")
             print(f"{'':<18} {b.summary}; from {plugin.distribution} {plugin.version}")
     for plugin in registry.problems:

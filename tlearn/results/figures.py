@@ -1,7 +1,7 @@
 """Learning curves and the confusion matrix, as pictures."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -24,51 +24,52 @@ def rendered(figure: Figure) -> dict[str, bytes]:
     return files
 
 
-def learning_curves(history: Sequence[dict[str, Any]], probe: dict[str, float] | None) -> Figure:
-    """Draw accuracy and loss over all epochs, with the borders of stages and the probe's level.
+def learning_curves(
+    history: Sequence[dict[str, Any]], levels: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """Draw accuracy and loss over all epochs, with the borders of stages.
 
     Args:
         history: Rows of ``history.csv``.
-        probe: Validation ``accuracy`` and ``loss`` of the probe, where it was the start.
+        levels: Validation ``accuracy`` and ``loss`` of what is no epoch, by name: the probe, and
+            the weights that were kept.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    epochs = np.arange(1, len(history) + 1)
-    starts = [i for i in range(len(history)) if i == 0 or _new_stage(history, i)]
-    panels = zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True)
-    for axes, name in panels:
-        if probe:
-            axes.axhline(probe[name], color="0.45", linestyle="--", linewidth=1, label="probe")
-        axes.plot(epochs, [row[name] for row in history], color=TRAIN, marker=".", label="training")
-        axes.plot(
-            epochs,
-            [row[f"val_{name}"] for row in history],
-            color=VALIDATION,
-            marker=".",
-            label="validation",
-        )
-        for start in starts:
-            if start:
-                axes.axvline(start + 0.5, color="0.8", linewidth=1)
-            axes.annotate(
-                history[start]["stage"],
-                (start + 0.6, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                fontsize=8,
-                color="0.35",
-            )
+    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        for (label, level), style in zip(levels.items(), ("--", ":"), strict=False):
+            axes.axhline(level[name], color="0.45", linestyle=style, linewidth=1.2, label=label)
+        _draw_epochs(axes, history, name)
         axes.set_xlim(0.5, max(len(history), 1) + 0.5)
-        axes.set_xlabel("epoch")
         axes.set_ylabel(name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.92")
         axes.legend(frameon=False, fontsize=8)
-        if not history:
-            axes.set_xticks([])
-            axes.set_xlabel("no stage after the probe")
     return figure
+
+
+def _draw_epochs(axes: Any, history: Sequence[dict[str, Any]], name: str) -> None:
+    if not history:
+        axes.set_xticks([])
+        axes.set_xlabel("no stage after the probe")
+        return
+    epochs = np.arange(1, len(history) + 1)
+    for prefix, colour, label in (("", TRAIN, "training"), ("val_", VALIDATION, "validation")):
+        values = [row[prefix + name] for row in history]
+        axes.plot(epochs, values, color=colour, marker=".", label=label)
+    for start in (i for i, row in enumerate(history) if row["epoch"] == 1):
+        if start:
+            axes.axvline(start + 0.5, color="0.8", linewidth=1)
+        axes.annotate(
+            history[start]["stage"],
+            (start + 0.6, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.35",
+        )
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Figure:
@@ -92,7 +93,3 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
             axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=small, color=colour)
     figure.colorbar(image, shrink=0.8, label="share of the true class")
     return figure
-
-
-def _new_stage(history: Sequence[dict[str, Any]], i: int) -> bool:
-    return bool(history[i]["epoch"] == 1)

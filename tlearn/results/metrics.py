@@ -52,12 +52,11 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
     precision, recall, f1, support = precision_recall_fscore_support(
         y, guess, labels=indices, zero_division=0.0
     )
-    interval = binomtest(int((guess == y).sum()), len(y)).proportion_ci(method="wilson")
     present = support > 0
     return {
         "n": len(y),
         "accuracy": float((guess == y).mean()),
-        "accuracy_ci95": [float(interval.low), float(interval.high)],
+        "accuracy_ci95": interval(float((guess == y).mean()), len(y)),
         "macro_f1": float(f1[present].mean()),
         "log_loss": float(log_loss(y, p, labels=indices)),
         "per_class": {
@@ -71,3 +70,9 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
         },
         "confusion": confusion_matrix(y, guess, labels=indices).tolist(),
     }
+
+
+def interval(accuracy: float, n: int) -> list[float]:
+    """Return the 95 % interval of an accuracy over ``n`` images (Wilson, 1927)."""
+    found = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
+    return [float(found.low), float(found.high)]

@@ -11,10 +11,9 @@ SHOWN = 10  # problems named
 
 def accuracy_line(side: str, figures: dict[str, Any]) -> str:
     """Return one line with accuracy, interval, macro F1 and the number of images."""
-    low, high = figures["accuracy_ci95"]
     return (
-        f"{side} accuracy {figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}), "
-        f"macro F1 {figures['macro_f1']:.3f}, {figures['n']} images"
+        f"{side} accuracy {_with_interval(figures)}, macro F1 {figures['macro_f1']:.3f}, "
+        f"{figures['n']} images"
     )
 
 
@@ -86,7 +85,10 @@ def class_lines(figures: dict[str, Any]) -> list[str]:
 def _stage_line(stage: dict[str, Any]) -> str:
     kept = "" if stage["kept"] else ", no better: rolled back"
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
-    return (
-        f"{stage['name']}: validation {stage['accuracy']:.1%} ({epochs}{stage['seconds']:.0f} s)"
-        f"{kept}"
-    )
+    took = f"{epochs}{stage['seconds']:.0f} s"
+    return f"{stage['name']}: {took}, validation {_with_interval(stage)}{kept}"
+
+
+def _with_interval(figures: dict[str, Any]) -> str:
+    low, high = figures["accuracy_ci95"]
+    return f"{figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"

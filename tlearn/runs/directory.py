@@ -13,6 +13,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -89,7 +90,8 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON."""
-        self.write(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+        self.write(name, text + "\n")
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
@@ -106,7 +108,8 @@ class RunDirectory:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""
-        line = json.dumps({"event": kind, "time": round(time.time(), 3), **fields})
+        content = _finite({"event": kind, "time": round(time.time(), 3), **fields})
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -139,6 +142,15 @@ def free_name(name: str, parent: Path = RUNS) -> Path:
     while path.exists():
         path, number = parent / f"{name}-{number}", number + 1
     return path
+
+
+def _finite(value: Any) -> Any:
+    """Put ``None`` for numbers that JSON does not know: what a diverging training gives."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _umask() -> int:
