@@ -16,7 +16,7 @@ from tlearn.config import Augmentation
 from tlearn.data import images
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
-from tlearn.errors import DataError
+from tlearn.errors import CacheError, DataError
 from tlearn.frozen.activations import FEATURES, Activations
 from tlearn.frozen.cache import Space
 from tlearn.frozen.trunk import load_trunk, preprocessed
@@ -103,7 +103,6 @@ def test_another_rendering_gets_its_own_rows(trunk, photos, cache, rendering, co
 def test_another_size_gets_its_own_rows(trunk, photos, cache):
     keep(trunk, photos, cache)
     larger = load_trunk(load_registry().get("toy"), 48, "none", 0)
-    assert larger.digest == trunk.digest
     assert keep(larger, photos, cache, Rendering(48, "crop", Augmentation())) == 72
 
 
@@ -195,3 +194,29 @@ def test_two_processes_let_a_space_grow(tmp_path, monkeypatch):
         assert space.get([b"\x63", b"own"])[:, 0].tolist() == [99, 0]
         space.put({b"more": np.ones(1000)})
         assert space.missing([b"more", b"\x00"]) == set()
+
+
+def test_no_room_is_said_before_anything_is_computed(trunk, photos, cache, monkeypatch):
+    usage = shutil.disk_usage(photos)._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(CacheError, match=r"GB free; use fewer --views.*TLEARN_CACHE"):
+        keep(trunk, photos, cache)
+
+
+@pytest.mark.parametrize("damage", ["file", "garbage"])
+def test_a_cache_that_cannot_be_used_says_what_to_do(trunk, photos, cache, damage):
+    if damage == "file":
+        cache.write_text("not a folder")
+    else:
+        keep(trunk, photos, cache)
+        for data in cache.glob("*/data.mdb"):
+            data.write_bytes(b"x" * 9999)
+    with pytest.raises(CacheError, match=r"cannot be kept in .*TLEARN_CACHE"):
+        keep(trunk, photos, cache)
+
+
+def test_the_side_of_a_boundary_counts(trunk, photos, cache):
+    keep(trunk, photos, cache, cuts=(2,))
+    other = replace(trunk.cuts[2], side="after")
+    turned = replace(trunk, cuts=(*trunk.cuts[:2], other))
+    assert keep(turned, photos, cache, cuts=(2,)) == 72

@@ -77,7 +77,7 @@ def test_metrics_say_how_good_it_is_and_how_it_came(made):
     assert names == ["probe", "top 1 block", "all blocks"]
     assert [stage["boundary"] for stage in metrics["stages"]] == ["head", "block3_conv", "pixels"]
     assert all({"epochs", "seconds", "accuracy"} <= stage.keys() for stage in metrics["stages"])
-    assert metrics["seconds"]["total"] > 0 and metrics["images_per_second"]["activations"] > 0
+    assert metrics["seconds"]["total"] > 0 and metrics["images_per_second"]["activation_views"] > 0
     best = max(stage["accuracy"] for stage in metrics["stages"] if stage["kept"])
     assert metrics["validation"]["accuracy"] == pytest.approx(best)
 
@@ -269,3 +269,25 @@ def test_the_default_place_is_named_after_the_data(photos, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     paths = [tlearn.finetune(photos, preset="quick", **TOY).path for _ in range(2)]
     assert [p.as_posix() for p in paths] == ["runs/photos", "runs/photos-2"]
+
+
+def test_names_with_odd_characters_come_through(photos, tmp_path):
+    (photos / "blue").rename(photos / r"$\foo$ 50 %")
+    (photos / "red").rename(photos / "赤 & <b>")
+    run = tlearn.finetune(photos, tmp_path / "run", stages="1:1", **TOY)
+    assert run.labels == (r"$\foo$ 50 %", "green", "赤 & <b>")
+    assert "赤 &amp; &lt;b&gt;" in (run.path / "confusion.svg").read_text(encoding="utf-8")
+
+
+def test_two_images_per_class_are_enough(tmp_path):
+    photos = draw_photos(tmp_path / "photos", per_class=2)
+    run = tlearn.finetune(photos, tmp_path / "run", stages="1:1", **TOY)
+    assert run.metrics["validation"]["n"] == 3
+
+
+def test_evaluation_says_which_images_chose(made):
+    run, photos = made
+    found = run.evaluate(photos)
+    assert found.chose == run.metrics["validation"]["n"]
+    assert found.metrics["n"] == found.chose + run.metrics["test"]["n"]
+    assert run.evaluate(photos, "test").chose == 0

@@ -272,13 +272,25 @@ def test_no_folder_and_a_file_for_a_folder_are_errors(root):
     ("pattern", "expected"),
     [
         ("", ["", "", ""]), (r"p\d+", ["p1", "p1", ""]), (r"p(\d+)_", ["1", "1", ""]),
-        (r"p(?P<who>\d+)_(\w)", ["1", "1", ""]), (r"^(cat|dog)/", ["cat", "dog", "dog"]),
-        (r"x(q)?", ["", "", ""]),
+        (r"p(?P<who>\d+)_(\w)", ["1", "1", ""]), (r"^([a-z])", ["p", "p", "x"]),
+        (r"cat|p1", ["p1", "p1", ""]),
     ],
 )  # fmt: skip
 def test_the_group_is_what_the_pattern_finds(root, pattern, expected):
     write(root, "cat/p1_a.png", "dog/p1_b.png", "dog/x.png")
     assert [file.group for file in scan(root, group=pattern).files] == expected
+
+
+def test_groups_may_be_folders_below_the_class(root):
+    write(root, "train/cat/joe/1.png", "train/cat/ann/1.png", "test/cat/joe/2.png")
+    groups = {file.name: file.group for file in scan(root, group=r"^(\w+)/").files}
+    assert sorted(groups.values()) == ["ann", "joe", "joe"]
+
+
+@pytest.mark.parametrize("pattern", ["nothing like it", "x(q)?", "^cat/"])
+def test_a_pattern_that_groups_nothing_is_an_error(root, pattern):
+    write(root, "cat/1.png", "dog/x.png")
+    assert "matches none of the 2 images" in refusal(root, group=pattern)
 
 
 @pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999999999999}", "(" * 9000])

@@ -1,5 +1,7 @@
 """The configuration: where values come from and what they may be."""
 
+from dataclasses import replace
+
 import yaml
 
 from tlearn.backbones import load_registry
@@ -24,9 +26,16 @@ def test_numbers_as_people_write_them(tmp_path):
 
 def test_nothing_is_none():
     config = make_config(options={"weights": None, "stages": [{"unfreeze": None}]})
-    assert config.weights == "imagenet" and config.stages[0].unfreeze == "none"
-    assert make_config(settings={"weights": "null"}).weights == "none"
+    assert config.weights is None and config.stages[0].unfreeze == "none"
     assert make_config(settings={"weights": "none"}).weights == "none"
+
+
+def test_a_backbones_first_weights_are_the_default():
+    registry = load_registry()
+    assert with_preset(RunConfig(), registry.get("vgg19")).weights == "imagenet"
+    toy = registry.get("toy")
+    assert with_preset(RunConfig(), toy).weights == "faraway"
+    assert with_preset(RunConfig(), replace(toy, weights=())).weights == "none"
 
 
 def test_a_runs_record_is_a_configuration(tmp_path):

@@ -282,3 +282,17 @@ def test_a_scanned_folder_splits(photos):
         *"0123456789"
     }
     assert all(set(counts) == {"blue", "green", "red"} for counts in shares(splits).values())
+
+
+def test_groups_are_not_torn_over_given_folders():
+    files = [
+        *(image(label, f"tr{i}", given="train", group=f"g{i}") for label in "ab" for i in range(4)),
+        *(image(label, f"va{i}", given="validation") for label in "ab" for i in range(2)),
+        image("a", "te0", given="test", group="g1"),
+        image("b", "te1", given="test", group="g2"),
+    ]
+    splits, problems = split(manifest(*files), 0.2, 0.0, 0)
+    left = {f.group for f in splits.train}
+    assert left == {"g0", "g3"}
+    assert {p.name for p in problems} == {"a/tr1", "b/tr1", "a/tr2", "b/tr2"}
+    assert {p.kind for p in problems} == {"group"}

@@ -10,7 +10,7 @@ from tlearn.backbones import load_registry
 from tlearn.config import Augmentation, Head, Stage
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
-from tlearn.errors import BackboneError
+from tlearn.errors import BackboneError, ConfigError
 from tlearn.frozen.activations import Activations
 from tlearn.frozen.trunk import load_trunk
 from tlearn.progress import Silent
@@ -255,3 +255,62 @@ def test_the_loop_fits_one_screen():
     assert len(body.splitlines()) <= 50
     for word in ("network.freeze", "_compile(", "for epoch in", "network.restore"):
         assert word in body
+
+
+def test_a_random_head_that_diverges_is_an_error(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(hidden=(4,)), 0)
+    plans = plan((Stage(unfreeze="none", epochs=2, optimizer="sgd", learning_rate=1e30),), trunk)
+    with pytest.raises(ConfigError, match="lower learning_rate"):
+        loop.train(
+            network, plans, feeds_of(activations, files, network), targets_of(files), None,
+            Silent(), lambda kind, **fields: None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_every_optimizer_can_be_asked_for(trunk, optimizer, schedule, weight_decay):
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    model = network.suffix(None)
+    stage = Stage(unfreeze="none", optimizer=optimizer, schedule=schedule,
+                  weight_decay=weight_decay)  # fmt: skip
+    loop._compile(model, stage, 3)
+    x = [np.ones((4, *i.shape[1:]), np.float32) for i in model.inputs]
+    logs = model.train_on_batch(x, np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], return_dict=True)
+    assert np.isfinite(logs["loss"])
+    assert (model.optimizer.weight_decay or 0.0) == weight_decay
+
+
+@pytest.mark.parametrize(
+    ("y", "groups"),
+    [
+        ([0, 1], "ab"),
+        ([0, 0, 1, 1], "aabb"),
+        ([0, 0, 1, 1], "aaaa"),
+        ([0, 1, 1, 1, 1, 1], "abcdef"),
+    ],
+)
+def test_a_probe_of_very_few_images(y, groups):
+    rng = np.random.default_rng(0)
+    y = np.array(y)
+    features = rng.normal(y[:, None, None], 0.1, (len(y), 1, 5)).astype(np.float32)
+    probe = fit_probe(features, y, list(groups), {0: 1.0, 1: 1.0}, 0)
+    assert (probe.logits(features[:, 0]).argmax(axis=1) == y).all()
+
+
+def test_fresh_views_go_on_over_stages(trunk, kept):
+    activations, files = kept
+    feeds = [Feed(activations, None, np.arange(4), files[:5], 0, 0, past) for past in (0, 2)]
+    third, also_third = (
+        np.concatenate([inputs[0] for inputs, _ in feed.epoch(number, 2)])
+        for feed, number in zip(feeds, (2, 0), strict=True)
+    )
+    np.testing.assert_array_equal(third, also_third)
+
+
+def test_keras_must_be_set_as_needed(monkeypatch):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(BackboneError, match=r"image_data_format 'channels_first'.*channels_last"):
+        load_trunk(load_registry().get("toy"), None, "none", 0)

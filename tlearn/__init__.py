@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from tlearn.api import demo, finetune
     from tlearn.backbones import Backbone, Blocks, Boundary, Preprocess, Weights, hookimpl
     from tlearn.config import RunConfig, Stage
-    from tlearn.errors import BackboneError, ConfigError, DataError, RunError, TlearnError
+    from tlearn.errors import (
+        BackboneError,
+        CacheError,
+        ConfigError,
+        DataError,
+        RunError,
+        TlearnError,
+    )
     from tlearn.results.run import Evaluation, Prediction, Run
 
 __version__ = "0.1.0"
@@ -25,7 +32,14 @@ _HOMES = {
     "tlearn.api": ("demo", "finetune"),
     "tlearn.backbones": ("Backbone", "Blocks", "Boundary", "Preprocess", "Weights", "hookimpl"),
     "tlearn.config": ("RunConfig", "Stage"),
-    "tlearn.errors": ("BackboneError", "ConfigError", "DataError", "RunError", "TlearnError"),
+    "tlearn.errors": (
+        "BackboneError",
+        "CacheError",
+        "ConfigError",
+        "DataError",
+        "RunError",
+        "TlearnError",
+    ),
     "tlearn.results.run": ("Evaluation", "Prediction", "Run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -35,6 +49,7 @@ __all__ = [
     "BackboneError",
     "Blocks",
     "Boundary",
+    "CacheError",
     "ConfigError",
     "DataError",
     "Evaluation",

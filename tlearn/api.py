@@ -17,7 +17,7 @@ from tlearn import __version__
 from tlearn.backbones import Registry, load_registry
 from tlearn.config import RunConfig, make_config, parse_stages
 from tlearn.data.sample import draw_sample
-from tlearn.data.scan import Manifest, Problem, scan
+from tlearn.data.scan import Manifest, Problem, check_folder, scan
 from tlearn.data.splits import Splits, split
 from tlearn.errors import BackboneError, DataError
 from tlearn.frozen.cache import default_root
@@ -58,7 +58,8 @@ def finetune(
         The finished run.
 
     Raises:
-        TlearnError: If something given cannot be used; nothing is left behind.
+        TlearnError: If something given cannot be used; nothing is left behind, unless it turns out
+            after the model was saved: then the run stays, marked as unfinished.
 
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
@@ -91,14 +92,14 @@ class _Job:
         with self._timed("total"):
             registry = load_registry()
             backbone = registry.get(self.config.backbone)
+            # What costs little is checked first: reading thousands of images comes after it.
+            check_folder(self.data)
+            config = self.config = with_preset(self.config, backbone)
+            with self._timed("backbone"):
+                trunk = load_trunk(backbone, config.size, config.weights or "none", config.seed)
+                plans = plan(config.stages or (), trunk)
             with self._timed("scan"):
                 manifest, splits = self._read_data()
-            self.config = with_preset(self.config, backbone)
-            with self._timed("backbone"):
-                trunk = load_trunk(
-                    backbone, self.config.size, self.config.weights, self.config.seed
-                )
-                plans = plan(self.config.stages or (), trunk)
             run = RunDirectory.create(self.target)
             try:
                 self._write_inputs(run, manifest, splits, trunk, registry)

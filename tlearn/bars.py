@@ -51,13 +51,13 @@ class Bars:
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         """Show a bar that stays, full, when the work is done."""
         columns = (
-            TextColumn("{task.description:<26}"),
+            TextColumn("{task.description:<26}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             _RateColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with RichProgress(*columns, console=self.console) as bars:
             yield _BarTask(bars, title, total, unit)

@@ -37,9 +37,11 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, invoke_without_command=True,
+             context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 @click.version_option(__version__, prog_name="tlearn")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Train an image classifier on a folder of photos per class.
 
     \b
@@ -47,10 +49,14 @@ def cli() -> None:
     tlearn finetune photos          train on photos/<class>/*.jpg
     tlearn predict runs/photos new  use the result
     """  # noqa: D301 (click wants the character itself)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for bad input, 130 if interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script, whatever the terminal takes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(arguments, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
@@ -60,15 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        print(
-            "tlearn: stopped; activations computed so far are kept and will be found again",
-            file=sys.stderr,
-        )
+        print("tlearn: stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as 'head' does: there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{str(error.filename)!r}: {error.strerror}")
     return code if isinstance(code, int) else 0
 
 
@@ -85,17 +92,16 @@ def _fail(message: str) -> int:
 def _settings(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    for key, equals, _ in pairs:
-        if not equals or not key:
-            raise click.UsageError(f"--set takes KEY=VALUE, as in head.dropout=0.1, not {key!r}")
-    return {key: value for key, _, value in pairs}
+    for value in values:
+        if value.find("=") < 1:
+            raise click.UsageError(f"--set takes KEY=VALUE, as in head.dropout=0.1, not {value!r}")
+    return dict(value.split("=", 1) for value in values)
 
 
 def _views(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
     if value is None or value == "fresh":
         return value
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise click.UsageError(f"--views takes a number from 1 up, or 'fresh', not {value!r}")
     return int(value)
 
@@ -108,7 +114,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--backbone", metavar="NAME",
                      help="See 'tlearn backbones' [mobilenet_v2]."),
         click.option("--weights", metavar="NAME|none|FILE",
-                     help="Weights the backbone starts from [imagenet]."),
+                     help="Weights the backbone starts from [its first]."),
         click.option("--size", type=int, metavar="PX",
                      help="Side of the square input [the backbone's]."),
         click.option("--resize", type=click.Choice(["crop", "squash", "pad"]),
@@ -172,13 +178,9 @@ def finetune(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(["auto", "train", "validation", "test", "all"]),
-    default="auto",
-    show_default=True,
-    help="Which images to count; auto leaves out those that were trained on.",
-)
+@click.option("--split", type=click.Choice(["auto", "train", "validation", "test", "all"]),
+              default="auto", show_default=True,
+              help="Which images to count; auto leaves out those trained on.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(run: Path, data: Path, split: Any, quiet: bool, as_json: bool) -> None:
@@ -190,7 +192,11 @@ def evaluate(run: Path, data: Path, split: Any, quiet: bool, as_json: bool) -> N
 
     found = Run(run).evaluate(data, split, console_progress(quiet))
     if as_json:
-        extra = {"left_out": found.left_out, "unreadable": [list(u) for u in found.unreadable]}
+        extra = {
+            "left_out": found.left_out,
+            "chose": found.chose,
+            "unreadable": [list(entry) for entry in found.unreadable],
+        }
         print(json.dumps(found.metrics | extra, indent=2, ensure_ascii=False))
     else:
         print(evaluation_summary(found))
@@ -199,67 +205,66 @@ def evaluate(run: Path, data: Path, split: Any, quiet: bool, as_json: bool) -> N
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes per image."
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="json is one object per line.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write there instead of to standard output.",
-)
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True,
+              help="Classes per image.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
+              show_default=True, help="json is one object per line.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write there instead of to standard output.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
     run: Path, paths: tuple[Path, ...], top: int, form: str, out: Path | None, quiet: bool
 ) -> int:
     """Say what is on images: PATHS are files and folders."""
-    if out is not None and not out.parent.is_dir():
-        raise click.UsageError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise click.UsageError(f"--out takes a file in a folder that is there, not {str(out)!r}")
     _quiet_tensorflow()
     from tlearn.progress import console_progress
     from tlearn.results.run import Run
 
     predictions = Run(run).iter_predictions(paths, top, console_progress(quiet or out is None))
-    counts = {"read": 0, "unreadable": 0}
-    lines = _lines(_counted(predictions, counts), form, top)
+    readable: list[bool] = []
+    lines = _lines(predictions, form, top, readable)
     if out is None:
         for line in lines:
             print(line, flush=True)
     else:
-        text = "".join(f"{line}\n" for line in lines)
-        part = out.with_name(out.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
-    if counts["unreadable"]:
-        print(f"tlearn: {counts['unreadable']} files cannot be read as images", file=sys.stderr)
-    return 0 if counts["read"] else BAD_INPUT
+        _write(out, "".join(f"{line}\n" for line in lines))
+    bad = f"{readable.count(False)} files cannot be read as images"
+    if not any(readable):
+        return _fail(f"{bad}, and there are no others; give photos")
+    if not all(readable):
+        print(f"tlearn: {bad}", file=sys.stderr)
+    return 0
 
 
-def _counted(predictions: Iterator["Prediction"], counts: dict[str, int]) -> Iterator["Prediction"]:
-    for prediction in predictions:
-        counts["unreadable" if prediction.problem else "read"] += 1
-        yield prediction
+def _write(out: Path, text: str) -> None:
+    """Write a file of results whole or not at all."""
+    from tlearn.runs.directory import RunDirectory
+
+    try:
+        RunDirectory(out.parent).write(out.name, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise TlearnError(
+            f"{str(out)!r} cannot be written: {error.strerror}; choose another --out"
+        ) from None
 
 
-def _lines(predictions: Iterator["Prediction"], form: str, top: int) -> Iterator[str]:
-    """Yield lines of a table, of CSV or of JSON while predictions come in."""
-    if form == "csv":
-        columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
-        yield _csv_line(["path", *columns, "problem"])
+def _lines(
+    predictions: Iterator["Prediction"], form: str, top: int, readable: list[bool]
+) -> Iterator[str]:
+    """Yield lines of a table, of CSV or of JSON as predictions come; note which were readable."""
+    columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
     for p in predictions:
+        # Not before the first prediction: what fails until then must leave the output empty.
+        if form == "csv" and not readable:
+            yield _csv_line(["path", *columns, "problem"])
+        readable.append(not p.problem)
         if form == "json":
             yield json.dumps(asdict(p) | {"path": str(p.path)}, ensure_ascii=False)
         elif form == "csv":
             cells = [cell for label, value in p.top for cell in (label, f"{value:.6f}")]
-            cells += [""] * (2 * top - len(cells))
+            cells += [""] * (len(columns) - len(cells))
             yield _csv_line([str(p.path), *cells, p.problem])
         else:
             ranked = "  ".join(f"{label} {value:6.1%}" for label, value in p.top)
@@ -281,6 +286,7 @@ def backbones() -> None:
     for plugin in registry.plugins:
         for b in plugin.backbones:
             weights = "; ".join(f"{w.name} from {w.source} ({w.licence})" for w in b.weights)
+            weights = weights or "none"
             print(f"{b.name:<18} {b.default_size} px (from {b.min_size})  weights: {weights}")
             print(f"{'':<18} {b.summary}; from {plugin.distribution} {plugin.version}")
     for plugin in registry.problems:
@@ -289,12 +295,8 @@ def backbones() -> None:
 
 
 @cli.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where photos and run go [tlearn-demo].",
-)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Where photos and run go [tlearn-demo].")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json as the result.")
 def demo(out: Path | None, quiet: bool, as_json: bool) -> int:

@@ -1,21 +1,30 @@
 """The configuration of a training: what can be asked for, checked, from YAML and options."""
 
-import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
-from tlearn.errors import ConfigError
+from tlearn.errors import ConfigError, nearest
 
 Positive = Annotated[int, Field(gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads ``no`` and ``on`` as truth values, and pydantic takes those for 0 and 1."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("must not be yes or no; put a word in quotes")
+        return value
 
 
 class Stage(_Section):
@@ -30,9 +39,10 @@ class Stage(_Section):
         momentum: For ``sgd`` and ``rmsprop``.
         weight_decay: Decoupled weight decay.
         schedule: ``cosine`` falls to zero over all epochs after the warm-up.
-        warmup: The part of all steps in which the rate rises from zero.
+        warmup: The part of all steps in which the rate rises from zero, for ``cosine``.
         batch_size: Images per step.
-        patience: Stop after so many epochs without improvement, in the second half of the epochs.
+        patience: Stop after so many epochs without improvement; never in the first half, and with
+            ``cosine`` only in the last quarter.
         label_smoothing: 0 for none.
         name: What it is called in figures and files; made from ``unfreeze`` if not given.
     """
@@ -114,7 +124,8 @@ class RunConfig(_Section):
 
     Attributes:
         backbone: Name of an installed backbone.
-        weights: Name of weights the backbone offers, ``none`` for random ones, or a file.
+        weights: Name of weights the backbone offers, ``none`` for random ones, or a file; the
+            backbone's first if not given.
         size: Side of the square input in pixels; the backbone's default if not given.
         resize: ``squash`` shows all and changes the aspect, ``crop`` takes the central square,
             ``pad`` shows all within bars.
@@ -123,7 +134,8 @@ class RunConfig(_Section):
         seed: Decides splits, random weights, order and dropout.
         val: Fraction of the images for validation, unless a folder is given for it.
         test: Fraction kept for the very end, unless a folder is given for it.
-        group: Regular expression on file names; files with the same match stay on one side.
+        group: Regular expression on paths below the class folder; files with the same match stay
+            on one side.
         strict: Unreadable images are an error.
         preset: ``quick`` trains the head alone, ``balanced`` fine-tunes once, ``best`` longer.
         class_weights: ``auto`` balances where the largest class has over twice the smallest.
@@ -133,7 +145,7 @@ class RunConfig(_Section):
     """
 
     backbone: str = "mobilenet_v2"
-    weights: str = "imagenet"
+    weights: str | None = None
     size: Positive | None = None
     resize: Literal["crop", "squash", "pad"] = "squash"
     views: Positive | Literal["fresh"] | None = None
@@ -147,11 +159,6 @@ class RunConfig(_Section):
     head: Head = Head()
     augment: Augmentation = Augmentation()
     stages: tuple[Stage, ...] | None = None
-
-    @field_validator("weights", mode="before")
-    @classmethod
-    def _null_weights(cls, value: Any) -> Any:
-        return "none" if value is None else value
 
 
 def make_config(
@@ -209,22 +216,24 @@ def parse_stages(text: str) -> list[dict[str, Any]]:
     return [_short_stage(part.strip(), text) for part in text.split(",")]
 
 
+_SHORT_STAGE = re.compile(
+    r"([^\s:@]+)(?::([0-9]+))?(?:@((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?))?"
+)
+
+
 def _short_stage(part: str, text: str) -> dict[str, Any]:
-    rest, _, rate = part.partition("@")
-    what, _, epochs = rest.partition(":")
-    try:
-        stage: dict[str, Any] = {"unfreeze": int(what) if what.isdigit() else what}
-        if rate:
-            stage["learning_rate"] = float(rate)
-        if epochs:
-            stage["epochs"] = int(epochs)
-    except ValueError:
-        what = ""
-    if not what:
+    match = _SHORT_STAGE.fullmatch(part)
+    if match is None:
         raise ConfigError(
             f"--stages takes UNFREEZE[:EPOCHS][@RATE], separated by commas, as in '3:8@1e-4,all'. "
             f"Received: {text!r}"
         )
+    what, epochs, rate = match.groups()
+    stage: dict[str, Any] = {"unfreeze": int(what) if what.isdecimal() else what}
+    if epochs:
+        stage["epochs"] = int(epochs)
+    if rate:
+        stage["learning_rate"] = float(rate)
     return stage
 
 
@@ -233,7 +242,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"the configuration {str(file)!r} cannot be read: {reason}") from None
+        raise ConfigError(
+            f"the configuration {str(file)!r} cannot be read: {reason}; give a YAML file"
+        ) from None
     values = _parse(text, str(file))
     if values is None:
         return {}
@@ -243,11 +254,23 @@ def _read_yaml(file: Path) -> dict[str, Any]:
             f"Received: a {type(values).__name__}"
         )
     # A run's own run.yaml is a configuration too: what it records beside that is not read.
-    return dict(values["config"]) if isinstance(values.get("config"), dict) else values
+    recorded = values.get("config")
+    mixed = RunConfig.model_fields.keys() & values.keys()
+    return recorded if isinstance(recorded, dict) and not mixed else values
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: ``1e-4`` is a number, as in YAML 1.2."""
+    """YAML as people write it: ``1e-4`` is a number and no key stands twice, as in YAML 1.2."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -260,9 +283,12 @@ _Loader.add_implicit_resolver(
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    # ValueError: a date that is none, for instance.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        if isinstance(error, yaml.reader.ReaderError):
+            place = f", line {text.count(chr(10), 0, error.position) + 1}"
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"broken YAML in {where}{place}: {problem}") from None
 
@@ -279,23 +305,32 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 def _explain(error: ValidationError) -> str:
     """Say the first thing that is wrong in one line, and how many more there are."""
-    first, *more = error.errors()
-    place = ".".join(str(part) for part in first["loc"] if not _is_tag(part))
-    if first["type"] == "extra_forbidden":
+    details = error.errors(include_url=False)
+    first = details[0]
+    place = _place(first)
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         known = _known_keys(first["loc"][:-1])
-        key = str(first["loc"][-1])
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        message = f"unknown configuration key {place!r}: {hint}known are {', '.join(known)}"
+        hint = nearest(str(first["loc"][-1]), known)
+        message = f"unknown configuration key {place!r}{hint}; known are {', '.join(known)}"
     else:
-        reason = first["msg"].removeprefix("Value error, ")
-        message = f"{place}: {reason[:1].lower()}{reason[1:]}. Received: {first['input']!r}"
-    return message + (f" (and {len(more)} more)" if more else "")
+        # A value that may be one of several kinds has a reason for each of them.
+        reasons = dict.fromkeys(_reason(detail) for detail in details if _place(detail) == place)
+        message = f"{place}: {' or '.join(reasons)}. Received: {first['input']!r}"
+    more = len({_place(detail) for detail in details}) - 1
+    return message + (f" (and {more} more)" if more else "")
 
 
-def _is_tag(part: int | str) -> bool:
-    """Tell the names pydantic gives to the branches of a union from keys."""
-    return isinstance(part, str) and (part in ("int", "str", "constrained-int") or "[" in part)
+def _place(detail: ErrorDetails) -> str:
+    """Return the dotted key, without the names pydantic gives to the branches of a union."""
+    parts = [str(part) for part in detail["loc"] if part != "[key]"]
+    branch = parts[-1] in ("int", "str", "constrained-int") or parts[-1].startswith("literal[")
+    return ".".join(parts[:-1] if branch and detail["type"] != "extra_forbidden" else parts)
+
+
+def _reason(detail: ErrorDetails) -> str:
+    plain = {"model_type": "must hold keys and values", "tuple_type": "must be a list"}
+    reason = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return plain.get(detail["type"], reason[:1].lower() + reason[1:])
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:

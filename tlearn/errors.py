@@ -6,6 +6,7 @@ Every message states three things: what was received, what is allowed, and what 
     ├── ConfigError      an option or a configuration file
     ├── DataError        a data folder or an image
     ├── BackboneError    a backbone, its plugin, its weights
+    ├── CacheError       the activation cache
     └── RunError         a run directory
 """
 
@@ -29,11 +30,22 @@ class BackboneError(TlearnError):
     """A backbone is unknown, cannot be built, or its weights cannot be had."""
 
 
+class CacheError(TlearnError):
+    """Activations cannot be kept or read."""
+
+
 class RunError(TlearnError):
     """A run directory is missing, unfinished, or in the way."""
 
 
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """Return what an exception says, on one line of at most ``limit`` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word closest to ``word``, or ``""``."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""

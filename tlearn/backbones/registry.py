@@ -2,14 +2,14 @@
 
 import importlib.metadata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import pluggy
 
 from tlearn.backbones import hookspecs
 from tlearn.backbones.spec import Backbone
-from tlearn.errors import BackboneError, nearest
+from tlearn.errors import BackboneError, nearest, one_line
 
 GROUP = "tlearn"
 
@@ -68,8 +68,8 @@ class Registry:
 def load_registry() -> Registry:
     """Import every plugin and collect what it offers.
 
-    A plugin that fails to import, misspells a hook, returns something else than backbones or
-    takes a name that is taken is kept with its problem; the others are not touched by it.
+    A plugin that fails to import, misspells a hook, returns something else than backbones, none
+    at all, or a name that is taken is kept with its problem; the others are not touched by it.
     pluggy's own loader stops at the first failure and hides one of two equal names, so entry
     points are walked here.
     """
@@ -77,8 +77,7 @@ def load_registry() -> Registry:
     owners: dict[str, Plugin] = {}
     found = importlib.metadata.entry_points(group=GROUP)
     for entry in sorted(set(found), key=lambda e: (e.name, e.value, _distribution(e))):
-        distribution, version = _distribution(entry)
-        plugin = Plugin(entry.name, distribution, version)
+        plugin = Plugin(entry.name, *_distribution(entry))
         try:
             backbones = _offered(entry.load())
             for backbone in backbones:
@@ -87,10 +86,11 @@ def load_registry() -> Registry:
                         f"the backbone name {backbone.name!r} is taken by {owners[backbone.name]}"
                     )
         # A stranger's import can raise anything; whatever it is must not lose the other plugins.
-        except Exception as error:  # noqa: BLE001
-            plugins.append(Plugin(entry.name, distribution, version, (), _reason(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            problem = f"{type(error).__name__}: {one_line(error)}"
+            plugins.append(replace(plugin, problem=problem))
             continue
-        plugin = Plugin(entry.name, distribution, version, backbones)
+        plugin = replace(plugin, backbones=backbones)
         owners.update(dict.fromkeys((b.name for b in backbones), plugin))
         plugins.append(plugin)
     return Registry(tuple(plugins))
@@ -117,11 +117,9 @@ def _offered(module: ModuleType) -> tuple[Backbone, ...]:
                     f"tlearn_backbones must return Backbone objects, it returned {one!r}"
                 )
             backbones.append(one)
+    if not backbones:
+        raise BackboneError("it offers no backbone; mark the function tlearn_backbones @hookimpl")
     names = [b.name for b in backbones]
     if len(set(names)) < len(names):
         raise BackboneError(f"it offers one name twice: {', '.join(names)}")
     return tuple(backbones)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -149,8 +149,11 @@ class Backbone:
                 f"Received: min_size={self.min_size}, default_size={self.default_size}"
             )
         layers = [boundary.layer for boundary in self.blocks.boundaries]
-        if not layers or len(set(layers)) < len(layers):
-            raise ValueError(f"{self.name}: boundaries must be one or more distinct layers.")
+        if not layers or len(set(layers)) < len(layers) or {"pixels", "features"} & set(layers):
+            raise ValueError(
+                f"{self.name}: boundaries must be one or more distinct layers, none of them called "
+                f"'pixels' or 'features'. Received: {', '.join(layers) or 'none'}"
+            )
         named = (*self.taps, *((self.finetune_from,) if self.finetune_from else ()))
         strangers = [name for name in named if name not in layers]
         if strangers:

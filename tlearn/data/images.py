@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from tlearn.errors import DataError
+from tlearn.errors import DataError, one_line
 
 Resize = Literal["crop", "squash", "pad"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
@@ -74,7 +74,7 @@ def decode(data: bytes, size: int) -> Image.Image:
         raise DataError(_what_else(data)) from None
     # Pillow's decoders raise nearly anything on hostile files; to the user it is one thing.
     except Exception as error:  # noqa: BLE001
-        raise DataError(f"damaged or unsupported image: {_one_line(error)}") from None
+        raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
 
 
 def read_pixels(path: Path, size: int, resize: Resize) -> np.ndarray:
@@ -195,7 +195,3 @@ def _what_else(data: bytes) -> str:
         if data.startswith(signature):
             return f"damaged or unsupported {name} file"
     return NOT_AN_IMAGE
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

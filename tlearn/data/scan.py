@@ -44,7 +44,8 @@ class Problem:
 
     Attributes:
         name: Path below the data folder.
-        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class`` or ``duplicate``.
+        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate`` or
+            ``group``.
         reason: Why, in words.
     """
 
@@ -93,19 +94,14 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
 
     Args:
         root: The data folder.
-        group: Regular expression searched in each name; files with the same match (the first
-            parenthesised group where there is one) are of one group.
+        group: Regular expression searched in each path below its class folder; files with the
+            same match (the first parenthesised group where there is one) are of one group.
         progress: Where to show how far it is.
 
     Raises:
         DataError: If there is no such folder or nothing usable in it.
     """
-    if not root.is_dir():
-        what = "a file" if root.exists() else "not there"
-        raise DataError(
-            f"the data folder {str(root)!r} is {what}; give a folder that holds one folder of "
-            f"images per class"
-        )
+    check_folder(root)
     entries, folders, problems = _entries(root)
     pattern = _pattern(group)
     progress = progress or Silent()
@@ -116,7 +112,9 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
             if isinstance(found, Problem):
                 problems.append(found)
             else:
-                files.append(replace(found, group=_group_of(found.name, pattern)))
+                files.append(found)
+    if pattern and files:
+        files = _grouped(files, pattern)
     problems += _label_conflicts(files)
     labels = {file.label for file in files}
     problems += [
@@ -129,6 +127,20 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
     return Manifest(root, tuple(files), tuple(problems))
 
 
+def check_folder(root: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        DataError: If it is none.
+    """
+    if not root.is_dir():
+        what = "a file" if root.exists() else "not there"
+        raise DataError(
+            f"the data folder {str(root)!r} is {what}; give a folder that holds one folder of "
+            f"images per class"
+        )
+
+
 def _pattern(group: str) -> re.Pattern[str] | None:
     try:
         return re.compile(group) if group else None
@@ -139,11 +151,27 @@ def _pattern(group: str) -> re.Pattern[str] | None:
         ) from None
 
 
-def _group_of(name: str, pattern: re.Pattern[str] | None) -> str:
-    match = pattern.search(name) if pattern else None
-    if match is None:
-        return ""
-    return (match.group(1) or "") if match.re.groups else match.group(0)
+def _grouped(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile]:
+    """Note the group of every file that has one.
+
+    Raises:
+        DataError: If none has: a pattern that never matches would protect nothing.
+    """
+
+    def group_of(file: ImageFile) -> str:
+        parts = file.name.split("/")
+        match = pattern.search("/".join(parts[1 if file.given is None else 2 :]))
+        if match is None:
+            return ""
+        return (match.group(1) or "") if match.re.groups else match.group(0)
+
+    grouped = [replace(file, group=group_of(file)) for file in files]
+    if not any(file.group for file in grouped):
+        raise DataError(
+            f"the group pattern {pattern.pattern!r} matches none of the {len(files)} images; the "
+            f"first is {files[0].name!r}"
+        )
+    return grouped
 
 
 @dataclass(frozen=True)

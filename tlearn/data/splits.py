@@ -48,9 +48,9 @@ def split(
     where it strays by more than half from what was asked for, the files nearest to the threshold
     change sides, so that small classes stand on every side too.
 
-    Identical copies and files of one group are on one side. Copies of images in a given validation
-    or test folder are left out of training, those of a given test folder out of validation too;
-    they are reported.
+    Identical copies and files of one group are on one side. What has a copy or its group in a given
+    validation or test folder is left out of training, and for a given test folder out of validation
+    too; it is reported.
 
     Args:
         manifest: The scanned data.
@@ -110,14 +110,21 @@ def _check_counts(manifest: Manifest) -> None:
 def _without_copies(
     files: Sequence[ImageFile], held_back: Sequence[ImageFile], side: str
 ) -> tuple[list[ImageFile], tuple[Problem, ...]]:
-    """Take out of ``files`` the images that are also in ``held_back``."""
-    first = {f.content: f.name for f in reversed(held_back)}
-    left_out = tuple(
-        Problem(f.name, "duplicate", f"the same image as {first[f.content]}; left out of {side}")
-        for f in files
-        if f.content in first
-    )
-    return [f for f in files if f.content not in first], left_out
+    """Take out of ``files`` what has a copy or its group in ``held_back``."""
+    copies = {f.content: f.name for f in reversed(held_back)}
+    groups = {f.group: f.name for f in reversed(held_back) if f.group}
+    kept: list[ImageFile] = []
+    left_out: list[Problem] = []
+    for f in files:
+        if f.content in copies:
+            why = f"the same image as {copies[f.content]}; left out of {side}"
+            left_out.append(Problem(f.name, "duplicate", why))
+        elif f.group in groups:
+            why = f"of group {f.group!r} as is {groups[f.group]}; left out of {side}"
+            left_out.append(Problem(f.name, "group", why))
+        else:
+            kept.append(f)
+    return kept, tuple(left_out)
 
 
 Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and the files that stay together
@@ -240,6 +247,6 @@ def _check_sides(
         missing = [label for label in labels if label not in present]
         if missing:
             raise DataError(
-                f"class {missing[0]!r} has no image on the {side} side; give it more images, or "
-                f"groups that can be divided"
+                f"class {missing[0]!r} has no image on the {side} side; give it more images, in "
+                f"the {side} folder if there is one, or groups that can be divided"
             )

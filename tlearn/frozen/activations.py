@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ from types import TracebackType
 
 import keras
 import numpy as np
+from PIL import Image
 
 from tlearn.data import images
 from tlearn.data.ahead import map_ahead
 from tlearn.data.scan import ImageFile, content_hash
 from tlearn.data.views import Rendering
-from tlearn.errors import DataError
+from tlearn.errors import CacheError, DataError
 from tlearn.frozen.cache import Space
 from tlearn.frozen.engine import BATCH, TensorFlowEngine
 from tlearn.frozen.trunk import Cut, Trunk, pooled, preprocessed
@@ -48,14 +50,17 @@ class Activations:
         for name, cut in self._cuts.items():
             shape = tuple(int(n) for n in cut.tensor.shape[1:])
             dtype = "uint8" if cut.index == 0 else "float16"
-            self._spaces[name] = self._space(root, name, shape, dtype)
+            self._spaces[name] = self._space(root, name, shape, dtype, cut.side)
         self._engines: dict[tuple[str, ...], TensorFlowEngine] = {}
 
-    def _space(self, root: Path, output: str, shape: Sequence[int], dtype: str) -> Space:
+    def _space(
+        self, root: Path, output: str, shape: Sequence[int], dtype: str, side: str = ""
+    ) -> Space:
         pixels = {"output": output, "size": self.trunk.size, "resize": self.rendering.resize}
         network = {
             "backbone": self.trunk.backbone.name,
             "weights": self.trunk.digest,
+            "side": side,
             "preprocess": repr(self.trunk.backbone.preprocess),
             "taps": [tap.name for tap in self.trunk.taps] if output == FEATURES else [],
             "precision": "float32",
@@ -83,16 +88,28 @@ class Activations:
         """Return the activations at a cut: float16, or uint8 pixels at cut 0."""
         return self._spaces[cut.name].get([self._row(*item) for item in items])
 
-    def keep(self, items: Sequence[Item], progress: Progress | None = None) -> int:
+    def keep(
+        self,
+        items: Sequence[Item],
+        progress: Progress | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> int:
         """Compute and keep what is missing; return how many views were computed.
+
+        Args:
+            items: The views.
+            progress: Where to show progress.
+            outputs: Names of cuts, and :data:`FEATURES`; all if not given.
 
         Raises:
             DataError: If an image can no longer be read.
+            CacheError: If there is no room for what is missing, or it cannot be written.
         """
-        todo = self._missing(items)
+        todo = self._missing(items, self._spaces if outputs is None else outputs)
         total = sum(len(views) for views in todo.values())
         if not total:
             return 0
+        self._check_room(todo)
         waiting: dict[tuple[str, ...], list[tuple[bytes, np.ndarray]]] = defaultdict(list)
         with (progress or Silent()).task("computing activations", total, "views") as task:
             for key, outputs, pixels in self._rendered(todo):
@@ -131,12 +148,14 @@ class Activations:
         how = hashlib.blake2b(f"{view}:{augment}".encode(), digest_size=8)
         return bytes.fromhex(file.content) + how.digest()
 
-    def _missing(self, items: Sequence[Item]) -> dict[ImageFile, dict[int, tuple[str, ...]]]:
+    def _missing(
+        self, items: Sequence[Item], outputs: Iterable[str]
+    ) -> dict[ImageFile, dict[int, tuple[str, ...]]]:
         """For each image, its views that lack outputs, and which; identical images once."""
         rows = {self._row(file, view): (file, view) for file, view in reversed(items)}
         lacking: dict[bytes, list[str]] = defaultdict(list)
-        for name, space in self._spaces.items():
-            for key in space.missing(rows):
+        for name in outputs:
+            for key in self._spaces[name].missing(rows):
                 lacking[key].append(name)
         todo: dict[ImageFile, dict[int, tuple[str, ...]]] = defaultdict(dict)
         for key in reversed(rows):  # in the order of the items
@@ -145,19 +164,25 @@ class Activations:
                 todo[file][view] = tuple(lacking[key])
         return todo
 
+    def _check_room(self, todo: Mapping[ImageFile, Mapping[int, tuple[str, ...]]]) -> None:
+        names = [name for views in todo.values() for lacking in views.values() for name in lacking]
+        needed = sum(self._spaces[name].row_bytes for name in names)
+        folder = self._spaces[FEATURES].folder
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise CacheError(
+                f"keeping activations takes {needed / 1e9:.1f} GB, and {str(folder.parent)!r} has "
+                f"{free / 1e9:.1f} GB free; use fewer --views, unfreeze fewer blocks, stream with "
+                f"--views fresh, or set TLEARN_CACHE to a folder with room"
+            )
+
     def _rendered(
         self, todo: Mapping[ImageFile, Mapping[int, tuple[str, ...]]]
     ) -> Iterator[tuple[bytes, tuple[str, ...], np.ndarray]]:
         """Decode each image once and yield its views: row key, outputs that lack it, pixels."""
 
         def work(file: ImageFile) -> list[tuple[bytes, tuple[str, ...], np.ndarray]]:
-            try:
-                data = images.read_bytes(file.path)
-                image = images.decode(data, self.trunk.size)
-            except DataError as error:
-                raise DataError(f"{_changed(file)}: {error}; start again") from None
-            if content_hash(data) != file.content:
-                raise DataError(f"{_changed(file)}; start again")
+            image = read_checked(file, self.trunk.size)
             render = self.rendering.render
             return [
                 (self._row(file, view), outputs, render(image, file.content, view))
@@ -190,5 +215,18 @@ class Activations:
         return self._engines[outputs]
 
 
-def _changed(file: ImageFile) -> str:
-    return f"{str(file.path)!r} changed while it was used"
+def read_checked(file: ImageFile, size: int) -> Image.Image:
+    """Decode an image of a manifest, as :func:`tlearn.data.images.decode` does.
+
+    Raises:
+        DataError: If it is no longer what was scanned.
+    """
+    changed = f"{str(file.path)!r} changed while it was used"
+    try:
+        data = images.read_bytes(file.path)
+        image = images.decode(data, size)
+    except DataError as error:
+        raise DataError(f"{changed}: {error}; start again") from None
+    if content_hash(data) != file.content:
+        raise DataError(f"{changed}; start again")
+    return image

@@ -1,9 +1,10 @@
 """The activation cache: kept by what a value depends on, and by nothing else."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import lmdb
 import numpy as np
 import platformdirs
+
+from tlearn.errors import CacheError, one_line
 
 FORMAT = 1  # raised whenever decoding, rendering or the layout of rows changes
 FIRST_MAP = 2**26  # bytes; a map grows by doubling, because Windows allocates all of it
@@ -22,11 +25,26 @@ def default_root() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("tlearn", False))
 
 
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say what to do when the disk or the file system does not play along."""
+    try:
+        yield
+    except (OSError, lmdb.Error) as error:
+        raise CacheError(
+            f"activations cannot be kept in {str(folder)!r}: {one_line(error)}; delete that "
+            f"folder, make room, or set TLEARN_CACHE to a folder on a local disk"
+        ) from None
+
+
 class Space:
     """Arrays of one shape and type, computed in one way, found by row key.
 
     A space is an LMDB environment in a folder named by the digest of ``key``; ``space.json`` beside
     it says in words what it holds. Close it, or use it as a context manager.
+
+    Raises:
+        CacheError: If the folder cannot be written or holds something else.
     """
 
     def __init__(
@@ -36,11 +54,18 @@ class Space:
         text = json.dumps(described, sort_keys=True, indent=1)
         self.folder = root / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "space.json").write_text(text, encoding="utf-8")
-        size = self.folder / "data.mdb"
-        grown = 2 * size.stat().st_size if size.exists() else 0
-        self._env = lmdb.open(str(self.folder), map_size=max(FIRST_MAP, grown), readahead=False)
+        with _explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "space.json").write_text(text, encoding="utf-8")
+            file = self.folder / "data.mdb"
+            present = file.stat().st_size if file.exists() else 0
+            size = max(FIRST_MAP, present)
+            self._env = lmdb.open(str(self.folder), map_size=size, readahead=False)
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of a row in bytes."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __enter__(self) -> "Space":
         return self
@@ -71,15 +96,20 @@ class Space:
             return {key for key in keys if not cursor.set_key(key)}
 
     def put(self, rows: Mapping[bytes, np.ndarray]) -> None:
-        """Keep rows: all of them or, if the process dies, none."""
-        while True:
-            try:
-                with self._begin(write=True) as transaction:
-                    for key, row in rows.items():
-                        transaction.put(key, np.ascontiguousarray(row, self.dtype).tobytes())
-                return
-            except lmdb.MapFullError:
-                self._env.set_mapsize(2 * self._env.info()["map_size"])
+        """Keep rows: all of them or, if the process dies, none.
+
+        Raises:
+            CacheError: If they cannot be written.
+        """
+        with _explained(self.folder):
+            while True:
+                try:
+                    with self._begin(write=True) as transaction:
+                        for key, row in rows.items():
+                            transaction.put(key, np.ascontiguousarray(row, self.dtype).tobytes())
+                    return
+                except lmdb.MapFullError:
+                    self._env.set_mapsize(2 * self._env.info()["map_size"])
 
     def get(self, keys: Sequence[bytes]) -> np.ndarray:
         """Return the rows, ``(len(keys), *shape)``.

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from tlearn.backbones import Backbone, Preprocess
-from tlearn.errors import BackboneError, nearest
+from tlearn.errors import BackboneError, nearest, one_line
 
 DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
 
@@ -25,11 +25,13 @@ class Cut:
     Attributes:
         index: 0 for the pixels, then 1 and up towards the top.
         name: ``pixels`` or the name of the layer the boundary is declared at.
+        side: ``before`` or ``after`` that layer.
         tensor: The one tensor that crosses it: the preprocessed pixels at index 0.
     """
 
     index: int
     name: str
+    side: str
     tensor: Any
 
 
@@ -61,7 +63,7 @@ class Trunk:
         backbone: The facts.
         base: The Keras model, from preprocessed pixels to the topmost maps.
         size: Side of the input in pixels.
-        digest: Hash of all weights as they were loaded.
+        digest: Hash of the layers' settings and of all weights as they were loaded.
         cuts: The pixels and every boundary, upwards.
         taps: What can be pooled, upwards; the last is the top.
     """
@@ -154,6 +156,7 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
     Raises:
         BackboneError: If the size is too small, the weights cannot be had or do not fit.
     """
+    _check_keras()
     size = size or backbone.default_size
     if size < backbone.min_size:
         raise BackboneError(
@@ -162,14 +165,29 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
         )
     keras.utils.set_random_seed(seed)
     base = _build(backbone, size, weights)
-    cuts = [Cut(0, "pixels", base.input)]
+    cuts = [Cut(0, "pixels", "before", base.input)]
     for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
         layer = base.get_layer(boundary.layer)
         tensor = layer.input if boundary.side == "before" else layer.output
-        cuts.append(Cut(index, boundary.layer, tensor))
+        cuts.append(Cut(index, boundary.layer, boundary.side, tensor))
     taps = [Tap(c.index, c.name, c.tensor) for c in cuts if c.name in backbone.tap_layers]
     taps.append(Tap(len(cuts), "top", base.output))
     return Trunk(backbone, base, size, _digest(base), tuple(cuts), tuple(taps))
+
+
+def _check_keras() -> None:
+    """Refuse settings of Keras under which pixels or numbers would mean something else."""
+    found = {
+        "backend": (keras.backend.backend(), "tensorflow"),
+        "image_data_format": (keras.config.image_data_format(), "channels_last"),
+        "dtype policy": (keras.config.dtype_policy().name, "float32"),
+    }
+    for name, (value, needed) in found.items():
+        if value != needed:
+            raise BackboneError(
+                f"Keras is set to the {name} {value!r}, tlearn needs {needed!r}; change it in "
+                f"keras.json, the environment or your program"
+            )
 
 
 def _build(backbone: Backbone, size: int, weights: str) -> Any:
@@ -187,8 +205,8 @@ def _build(backbone: Backbone, size: int, weights: str) -> Any:
         except Exception as error:  # noqa: BLE001
             raise BackboneError(
                 f"the weights {weights!r} of {backbone.name} could not be loaded "
-                f"({_short(error)}); give a file with --weights FILE, point KERAS_HOME at a folder "
-                f"that has them in models/, or start from random weights with --weights none"
+                f"({one_line(error)}); give a file with --weights FILE, point KERAS_HOME at a "
+                f"folder that has them in models/, or start from random weights with --weights none"
             ) from None
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -202,7 +220,7 @@ def _build(backbone: Backbone, size: int, weights: str) -> Any:
     except Exception as error:  # noqa: BLE001
         raise BackboneError(
             f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
-            f"{size} pixels: {_short(error)}"
+            f"{size} pixels: {one_line(error)}"
         ) from None
 
 
@@ -219,14 +237,13 @@ def _bounded_download() -> Iterator[None]:
 
 
 def _digest(base: Any) -> str:
+    """Hash all weights, and what every layer is set to; layer names are left to chance by Keras."""
     digest = hashlib.blake2b(digest_size=16)
+    for layer in base.layers:
+        settings = {key: value for key, value in layer.get_config().items() if key != "name"}
+        digest.update(f"{type(layer).__name__}{settings}".encode())
     for weight in base.weights:
         value = keras.ops.convert_to_numpy(weight)
         digest.update(f"{value.shape}{value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -13,7 +13,7 @@ import numpy as np
 from tlearn.data import images
 from tlearn.data.ahead import map_ahead
 from tlearn.data.images import Resize
-from tlearn.errors import DataError, RunError
+from tlearn.errors import DataError, RunError, one_line
 from tlearn.frozen.engine import BATCH, TensorFlowEngine
 
 CARD = "tlearn.json"  # a member of the model file, which is a zip archive; Keras passes over it
@@ -58,8 +58,7 @@ class Classifier:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
         # A damaged archive, JSON or weights file raises what its reader pleases.
         except Exception as error:  # noqa: BLE001
-            reason = " ".join(str(error).split())[:200]
-            raise RunError(f"the model {str(path)!r} cannot be loaded: {reason}") from None
+            raise RunError(f"the model {str(path)!r} cannot be loaded: {one_line(error)}") from None
         return cls(model, tuple(card["labels"]), card["size"], card["resize"])
 
     def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | DataError]]:

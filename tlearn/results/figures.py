@@ -1,6 +1,7 @@
 """Learning curves and the confusion matrix, as pictures."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,12 @@ def rendered(figure: Figure) -> dict[str, bytes]:
     for kind in FORMATS:
         out = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else None
-        with mpl.rc_context({"svg.hashsalt": "tlearn", "svg.fonttype": "none"}):
+        with (
+            mpl.rc_context({"svg.hashsalt": "tlearn", "svg.fonttype": "none"}),
+            warnings.catch_warnings(),
+        ):
+            # A script that the font lacks is drawn as boxes in PNG; SVG holds the text itself.
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
             figure.savefig(out, format=kind, dpi=144, metadata=metadata)
         files[kind] = out.getvalue()
     return files
@@ -60,7 +66,7 @@ def _draw_epochs(axes: Any, history: Sequence[dict[str, Any]], name: str) -> Non
         if start:
             axes.axvline(start + 0.5, color="0.8", linewidth=1)
         axes.annotate(
-            history[start]["stage"],
+            _literal(history[start]["stage"]),
             (start + 0.6, 1),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),
@@ -82,8 +88,9 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     small = 8 if n <= 20 else 6 if n <= 40 else 4
-    axes.set_xticks(range(n), labels, rotation=90 if n > 4 else 0, fontsize=small)
-    axes.set_yticks(range(n), labels, fontsize=small)
+    names = [_literal(label) for label in labels]
+    axes.set_xticks(range(n), names, rotation=90 if n > 4 else 0, fontsize=small)
+    axes.set_yticks(range(n), names, fontsize=small)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=9)
@@ -93,3 +100,8 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
             axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=small, color=colour)
     figure.colorbar(image, shrink=0.8, label="share of the true class")
     return figure
+
+
+def _literal(name: str) -> str:
+    """Keep matplotlib from reading a name between dollar signs as a formula."""
+    return name.replace("$", r"\$")

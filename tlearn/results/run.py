@@ -49,11 +49,13 @@ class Evaluation:
     Attributes:
         metrics: As one side of ``metrics.json``.
         left_out: How many images of the folder were trained on, and not counted.
+        chose: How many of those counted chose what the training kept.
         unreadable: Files that could not be read, with the reason.
     """
 
     metrics: dict[str, Any]
     left_out: int
+    chose: int
     unreadable: tuple[tuple[str, str], ...]
 
 
@@ -169,8 +171,10 @@ class Run:
         metrics = measure_files(self.classifier, files, progress)
         trained = sum(sides.get(f.content) == "train" for f in manifest.files)
         left_out = trained if split == "auto" else 0
+        chosen_by = "validation" if len(self.metrics["stages"]) > 1 else None
+        chose = sum(sides.get(f.content) == chosen_by for f in files) if chosen_by else 0
         bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
-        return Evaluation(metrics, left_out, bad)
+        return Evaluation(metrics, left_out, chose, bad)
 
 
 def image_paths(paths: Iterable[PathLike]) -> list[Path]:

@@ -11,8 +11,9 @@ SHOWN = 10  # problems named
 
 def accuracy_line(side: str, figures: dict[str, Any]) -> str:
     """Return one line with accuracy, interval, macro F1 and the number of images."""
+    name = f"{side} accuracy".lstrip()
     return (
-        f"{side} accuracy {_with_interval(figures)}, macro F1 {figures['macro_f1']:.3f}, "
+        f"{name} {_with_interval(figures)}, macro F1 {figures['macro_f1']:.3f}, "
         f"{figures['n']} images"
     )
 
@@ -21,16 +22,19 @@ def run_summary(run: Run) -> str:
     """Return the lines printed when a training ends."""
     metrics, path = run.metrics, run.path
     lines = ["stopped: the best of what was trained is kept"] if metrics["stopped"] else []
-    lines += [_stage_line(stage) for stage in metrics["stages"]]
+    probe, *stages = metrics["stages"]
+    lines.append(_stage_line(probe, "" if probe["kept"] else ", for comparison only"))
+    lines += [_stage_line(s, "" if s["kept"] else ", no better: rolled back") for s in stages]
     lines.append(accuracy_line("validation", metrics["validation"]))
     if "test" in metrics:
-        lines.append(accuracy_line("test      ", metrics["test"]))
-        lines.append("  validation chose what was kept and flatters a little; test was held back")
-    else:
-        lines.append(
-            "  validation chose what was kept, so its figure flatters a little; with --test 0.2 "
-            "some images are held back for the end"
+        lines.append(accuracy_line("test", metrics["test"]))
+    if stages:
+        rest = (
+            "the test images were held back"
+            if "test" in metrics
+            else "with --test 0.2 some images are held back for the end"
         )
+        lines.append(f"  validation chose what was kept, so its figure flatters a little; {rest}")
     lines += class_lines(metrics.get("test", metrics["validation"]))
     problems = run.problems()
     if problems:
@@ -53,6 +57,11 @@ def evaluation_summary(evaluation: Evaluation) -> str:
     ]
     lines.append(f"log loss {evaluation.metrics['log_loss']:.4f}")
     lines += class_lines(evaluation.metrics)
+    if evaluation.chose:
+        lines.append(
+            f"{evaluation.chose} of them were validation images of the training, which chose what "
+            f"was kept: they flatter a little"
+        )
     if evaluation.left_out:
         lines.append(
             f"{evaluation.left_out} images were trained on and are not counted; --split all "
@@ -82,11 +91,10 @@ def class_lines(figures: dict[str, Any]) -> list[str]:
     return [*(["least recognised:"] if lines else []), *lines]
 
 
-def _stage_line(stage: dict[str, Any]) -> str:
-    kept = "" if stage["kept"] else ", no better: rolled back"
+def _stage_line(stage: dict[str, Any], remark: str) -> str:
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
     took = f"{epochs}{stage['seconds']:.0f} s"
-    return f"{stage['name']}: {took}, validation {_with_interval(stage)}{kept}"
+    return f"{stage['name']}: {took}, validation {_with_interval(stage)}{remark}"
 
 
 def _with_interval(figures: dict[str, Any]) -> str:

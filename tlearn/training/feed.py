@@ -1,15 +1,14 @@
 """What a training step is fed with: rows from the cache, or freshly streamed views."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
 
 import numpy as np
 
-from tlearn.data import images
+from tlearn.data.ahead import map_ahead
 from tlearn.data.scan import ImageFile
-from tlearn.frozen.activations import FEATURES, Activations
+from tlearn.frozen.activations import FEATURES, Activations, read_checked
 from tlearn.frozen.trunk import Cut
 
 Batch = tuple[list[np.ndarray], np.ndarray]  # the suffix's inputs, and the images' positions
@@ -26,6 +25,7 @@ class Feed:
         files: The images.
         views: Views per image that are kept, or 0 for a fresh view in every epoch.
         seed: Decides the order.
+        past: Epochs before this feed's first, in earlier stages.
     """
 
     activations: Activations
@@ -34,6 +34,7 @@ class Feed:
     files: Sequence[ImageFile]
     views: int
     seed: int
+    past: int = 0
 
     def steps(self, batch: int) -> int:
         """Return the number of batches in an epoch."""
@@ -45,28 +46,30 @@ class Feed:
         Kept views take turns, beginning with another one for each image; fresh ones are numbered
         by the epoch, so that the same run gives the same views again.
         """
+        number += self.past
         rng = np.random.default_rng((self.seed, number))
         order = rng.permutation(len(self.files))
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            if self.views:
-                first = [int(self.files[i].content[:8], 16) for i in rows]
-                views = [(f + number) % self.views for f in first]
-            else:
-                views = [number + 1] * len(rows)
-            yield self._inputs(rows, views), rows
+        if self.views:
+            yield from self._kept(order, batch, number)
+        else:
+            yield from self._fresh(order, batch, number + 1)
 
     def plain(self, batch: int) -> Iterator[Batch]:
         """Yield the plain views in order."""
         for start in range(0, len(self.files), batch):
             rows = np.arange(start, min(start + batch, len(self.files)))
-            yield self._kept([(self.files[int(i)], 0) for i in rows]), rows
+            yield self._read([(self.files[int(i)], 0) for i in rows]), rows
 
-    def _inputs(self, rows: np.ndarray, views: Sequence[int]) -> list[np.ndarray]:
-        items = [(self.files[i], view) for i, view in zip(rows, views, strict=True)]
-        return self._kept(items) if self.views else self._fresh(items)
+    def _kept(self, order: np.ndarray, batch: int, number: int) -> Iterator[Batch]:
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            files = [self.files[int(i)] for i in rows]
+            yield (
+                self._read([(f, (int(f.content[:8], 16) + number) % self.views) for f in files]),
+                rows,
+            )
 
-    def _kept(self, items: Sequence[tuple[ImageFile, int]]) -> list[np.ndarray]:
+    def _read(self, items: Sequence[tuple[ImageFile, int]]) -> list[np.ndarray]:
         inputs = []
         if self.cut is not None:
             inputs.append(self.activations.at(self.cut, items).astype(np.float32))
@@ -74,21 +77,21 @@ class Feed:
             inputs.append(self.activations.features(items)[:, self.columns])
         return inputs
 
-    def _fresh(self, items: Sequence[tuple[ImageFile, int]]) -> list[np.ndarray]:
+    def _fresh(self, order: np.ndarray, batch: int, view: int) -> Iterator[Batch]:
+        """Render in threads ahead of the training, and run the prefix on each batch."""
         rendering = self.activations.rendering
-
-        def render(item: tuple[ImageFile, int]) -> np.ndarray:
-            file, view = item
-            image = images.decode(images.read_bytes(file.path), rendering.size)
-            return rendering.render(image, file.content, view)
-
-        with ThreadPoolExecutor() as pool:
-            pixels = np.stack(list(pool.map(render, items)))
         wanted = [self.cut.name] if self.cut is not None else []
-        if len(self.columns):
-            wanted.append(FEATURES)
-        found: dict[str, Any] = self.activations.compute(pixels, wanted)
-        inputs = [found[self.cut.name].astype(np.float32)] if self.cut is not None else []
-        if len(self.columns):
-            inputs.append(found[FEATURES][:, self.columns])
-        return inputs
+        wanted += [FEATURES] if len(self.columns) else []
+
+        def render(i: int) -> np.ndarray:
+            file = self.files[i]
+            return rendering.render(read_checked(file, rendering.size), file.content, view)
+
+        rendered = map_ahead(render, order.tolist(), ahead=2 * batch)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            found = self.activations.compute(np.stack(list(islice(rendered, len(rows)))), wanted)
+            inputs = [found[self.cut.name].astype(np.float32)] if self.cut is not None else []
+            if FEATURES in found:
+                inputs.append(found[FEATURES][:, self.columns])
+            yield inputs, rows

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, log_loss
 
 from tlearn.config import Stage
+from tlearn.errors import ConfigError
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
@@ -98,6 +99,9 @@ def train(
 
     Returns:
         A result per stage begun, and whether the user stopped the training.
+
+    Raises:
+        ConfigError: If a head that started at random never came to finite numbers.
     """
     results: list[StageResult] = []
     stopped = False
@@ -136,6 +140,11 @@ def train(
         tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
         if stopped:
             break
+    if leader.score is None and not stopped:
+        raise ConfigError(
+            f"the training of the head diverged in stage {results[-1].name!r}; give its stages a "
+            f"lower learning_rate"
+        )
     return results, stopped
 
 
@@ -148,7 +157,8 @@ class _Leader:
     def offer(self, score: Score, result: StageResult) -> None:
         """Take the network as it is if its score is better, and note it in the stage's result."""
         result.score = max(result.score, score)
-        if self.score is None or score > self.score:
+        usable = np.isfinite(score.negative_loss)
+        if usable and (self.score is None or score > self.score):
             self.score, self.weights = score, self.network.snapshot()
             result.kept = True
 
@@ -216,7 +226,11 @@ def _compile(model: Any, stage: Stage, steps: int) -> None:
             warmup_target=rate if warmup else None,
             warmup_steps=warmup,
         )
-    options: dict[str, Any] = {"weight_decay": stage.weight_decay or None}
+    options: dict[str, Any] = {}
+    if stage.weight_decay:
+        options["weight_decay"] = stage.weight_decay
+    elif stage.optimizer == "adamw":
+        options["weight_decay"] = 0.0  # Keras's own default is not ours
     if stage.optimizer in ("sgd", "rmsprop"):
         options["momentum"] = stage.momentum
     kinds = {
@@ -228,5 +242,5 @@ def _compile(model: Any, stage: Stage, steps: int) -> None:
     model.compile(
         kinds[stage.optimizer](rate, **options),
         keras.losses.CategoricalCrossentropy(True, stage.label_smoothing),
-        weighted_metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],  # unweighted, as on validation
     )

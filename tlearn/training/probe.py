@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
 FIRST = 2  # where the search begins: right for most photo sets
 FOLDS = 5
+SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
+SMALL = 10_000_000  # numbers in a matrix below which one thread is fastest
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def fit_probe(
     scale = flat.std(axis=0)
     scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
     axes, z = _span((flat - mean) / scale)
-    # The problems are small and many: threads that wait for each other made them 20 times slower.
-    with threadpool_limits(1), warnings.catch_warnings():
+    # Of small problems there are many: threads that wait for each other made them 20 times slower.
+    with threadpool_limits(1 if z.size < SMALL else None), warnings.catch_warnings():
         # A strength too weak to converge in time loses the comparison; it need not be announced.
         warnings.simplefilter("ignore", ConvergenceWarning)
         loss, accuracy, strength = _choose(z[::views], y, groups, class_weights, seed)
@@ -102,20 +104,20 @@ def _choose(
 ) -> tuple[float, float, float]:
     """Return ``(log loss, accuracy, strength)`` of the strength with the least log loss.
 
-    The loss has one valley over the strength: the search walks from the usual one downhill.
+    The loss has one valley over the strength: the search walks from the usual one downhill. With
+    too few images to set any aside it stays there, and says so by an infinite loss.
     """
-    folds = max(2, min(FOLDS, int(np.bincount(y).min())))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer groups than folds
-        parts = list(splitter.split(y, y, np.asarray(groups)))
+    parts = _folds(y, groups, seed)
+    if not parts:
+        return np.inf, 0.0, STRENGTHS[FIRST]
+    seen = np.sort(np.concatenate([outside for _, outside in parts]))
     scores: dict[int, tuple[float, float, float]] = {}
 
     def score(i: int) -> tuple[float, float, float]:
         if i not in scores:
-            probabilities = _cross_validated(z, y, parts, STRENGTHS[i], class_weights)
-            accuracy = float(accuracy_score(y, probabilities.argmax(axis=1)))
-            loss = float(log_loss(y, probabilities, labels=np.arange(probabilities.shape[1])))
+            found = _cross_validated(z, y, parts, STRENGTHS[i], class_weights)[seen]
+            accuracy = float(accuracy_score(y[seen], found.argmax(axis=1)))
+            loss = float(log_loss(y[seen], found, labels=np.arange(found.shape[1])))
             scores[i] = (loss, accuracy, STRENGTHS[i])
         return scores[i]
 
@@ -124,6 +126,22 @@ def _choose(
         while 0 <= best + step < len(STRENGTHS) and score(best + step)[0] < score(best)[0]:
             best += step
     return score(best)
+
+
+def _folds(y: np.ndarray, groups: Sequence[str], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return ``(inside, outside)`` positions of each fold, over a sample where there are many."""
+    counts = np.bincount(y)
+    number = min(FOLDS, int(counts.max()), len(set(groups)))
+    if number < 2:
+        return []
+    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    some = np.arange(len(y))
+    if len(y) > SAMPLE:
+        some = np.sort(np.random.default_rng(seed).choice(len(y), SAMPLE, replace=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer images than folds
+        parts = splitter.split(some, y[some], np.asarray(groups)[some])
+        return [(some[i], some[o]) for i, o in parts if len(o) and len(np.unique(y[some[i]])) > 1]
 
 
 def _cross_validated(
@@ -138,8 +156,6 @@ def _cross_validated(
     probabilities = np.full((len(y), classes), 1 / classes)
     for inside, outside in parts:
         present = np.unique(y[inside])
-        if len(present) < 2:
-            continue
         weights = {i: class_weights[i] for i in present.tolist()}
         model = _regression(strength, weights).fit(z[inside], y[inside])
         answer = np.zeros((len(outside), classes))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from tlearn.config import RunConfig
 from tlearn.data.splits import Splits
 from tlearn.data.views import Rendering
-from tlearn.frozen.activations import Activations
+from tlearn.frozen.activations import FEATURES, Activations
 from tlearn.frozen.trunk import Tap, Trunk
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
@@ -69,6 +70,8 @@ def train_network(
 
     Raises:
         DataError: If an image can no longer be read.
+        CacheError: If activations cannot be kept.
+        ConfigError: If a head that started at random diverged.
     """
     views = config.views if isinstance(config.views, int) else 0
     rendering = Rendering(trunk.size, config.resize, config.augment)
@@ -77,13 +80,17 @@ def train_network(
     with Activations(trunk, rendering, cuts.values(), cache) as kept:
         start = time.monotonic()
         items = [(f, view) for f in splits.train for view in range(views or 1)]
-        items += [(f, 0) for f in splits.validation]
-        computed = kept.keep(items, progress)
+        checks = [(f, 0) for f in splits.validation]
+        computed = 0
+        if not views:  # streamed: of the training images only the probe's features are kept
+            computed = kept.keep(items, progress, [FEATURES])
+        computed += kept.keep([*items, *checks] if views else checks, progress)
+        items += checks
         tell("activations", computed=computed, found=len(items) - computed)
         kept_at = time.monotonic()
         taps, probe = _probe(config, kept, trunk, splits, targets)
         network = Network(trunk, taps, len(splits.labels), config.head, config.seed)
-        features = kept.features([(f, 0) for f in splits.validation])[:, network.columns]
+        features = kept.features(checks)[:, network.columns]
         score = Score.of(targets.validation, probe.logits(features))
         if config.head.hidden:
             network.standardise_by(probe.mean, probe.scale)
@@ -102,10 +109,13 @@ def train_network(
         )
         progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
 
+        lengths = accumulate((p.stage.epochs for p in plans), initial=0)
+        past = {id(p): epochs for p, epochs in zip(plans, lengths, strict=False)}
+
         def feeds(p: Plan) -> tuple[Feed, Feed]:
             columns = network.columns_below(p.cut)
             return (
-                Feed(kept, p.cut, columns, splits.train, views, config.seed),
+                Feed(kept, p.cut, columns, splits.train, views, config.seed, past[id(p)]),
                 Feed(kept, p.cut, columns, splits.validation, 1, config.seed),
             )
 
@@ -116,7 +126,7 @@ def train_network(
         "probe": probed_at - kept_at,
         "stages": time.monotonic() - probed_at,
     }
-    rates = {"activations": computed / seconds["activations"]} if computed else {}
+    rates = {"activation_views": computed / seconds["activations"]} if computed else {}
     return Trained(network, [first, *results], stopped, seconds, rates)
 
 

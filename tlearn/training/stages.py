@@ -40,6 +40,7 @@ def with_preset(config: RunConfig, backbone: Backbone) -> RunConfig:
             )
         stages = (HEAD_STAGE, *stages)
     filled = {
+        "weights": config.weights or (backbone.weights[0].name if backbone.weights else "none"),
         "size": config.size or backbone.default_size,
         "views": config.views or views,
         "stages": stages if config.stages is None else config.stages,
