@@ -272,6 +272,14 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # of what looks like a date or a number and is none
+            raise yaml.constructor.ConstructorError(
+                problem=str(error), problem_mark=node.start_mark
+            ) from None
+
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -283,8 +291,7 @@ _Loader.add_implicit_resolver(
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    # ValueError: a date that is none, for instance.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         if isinstance(error, yaml.reader.ReaderError):
@@ -305,10 +312,12 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 def _explain(error: ValidationError) -> str:
     """Say the first thing that is wrong in one line, and how many more there are."""
-    details = error.errors(include_url=False)
+    unknown = ("extra_forbidden", "invalid_key")
+    # A misspelt key first: where one is missing, that is why.
+    details = sorted(error.errors(include_url=False), key=lambda d: d["type"] not in unknown)
     first = details[0]
     place = _place(first)
-    if first["type"] in ("extra_forbidden", "invalid_key"):
+    if first["type"] in unknown:
         known = _known_keys(first["loc"][:-1])
         hint = nearest(str(first["loc"][-1]), known)
         message = f"unknown configuration key {place!r}{hint}; known are {', '.join(known)}"

@@ -1,0 +1,300 @@
+"""What a user can get wrong is said in one line, with exit code 2, and leaves nothing behind."""
+
+import re
+import shutil
+import zipfile
+
+import pytest
+from conftest import draw_photos
+
+import tlearn
+from tlearn import errors
+from tlearn.cli import main
+
+TOY = {"--backbone": "toy", "--weights": "none", "--stages": "1:1"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A toy run and its pictures."""
+    place = tmp_path_factory.mktemp("made")
+    photos = draw_photos(place / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(place / "cache"))
+        options = [word for pair in TOY.items() for word in pair]
+        arguments = ["finetune", str(photos), *options, "--out", str(place / "run"), "--quiet"]
+        assert main(arguments) == 0
+    return place / "run", photos
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """Run a command that must fail in one line and change nothing; return its words."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments):
+        before = sorted(tmp_path.rglob("*"))
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, ""), err
+        (line,) = err.splitlines()
+        assert err.startswith("tlearn: error: ") and err.endswith("\n")
+        assert sorted(tmp_path.rglob("*")) == before
+        return line.removeprefix("tlearn: error: ")
+
+    return refused
+
+
+@pytest.fixture
+def training_refused(refused):
+    """The same for a training, by its data and what differs from an ordinary one."""
+
+    def training_refused(data, options=None):
+        merged = {**TOY, "--out": "the run", **(options or {})}
+        return refused("finetune", data, *(w for pair in merged.items() for w in pair), "--quiet")
+
+    return training_refused
+
+
+def keep(photos, **counts):
+    """Leave so many images in each class, and drop the classes that are not named."""
+    for folder in photos.iterdir():
+        for path in sorted(folder.iterdir())[counts.get(folder.name, 0) :]:
+            path.unlink()
+        if folder.name not in counts:
+            folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({}, "^no images below '.*photos'; give a folder that holds one folder of images per"),
+        ({"red": 0, "blue": 0}, "^no images below"),
+        ({"red": 12}, "has one class only, 'red'; a classifier needs two or more"),
+        ({"red": 12, "blue": 0}, "has one class only, 'red'"),
+        ({"red": 12, "blue": 1}, "class 'blue' has one image only; every class needs two"),
+    ],
+    ids=str,
+)
+def test_folders_that_cannot_be_trained_on(training_refused, photos, counts, words):
+    keep(photos, **counts)
+    assert re.search(words, training_refused(photos))
+
+
+def test_data_that_is_no_folder(training_refused, photos):
+    assert "'nowhere' is not there; give a folder" in training_refused("nowhere")
+    assert "red00.png' is a file; give a folder" in training_refused(photos / "red/red00.png")
+    shutil.copy(photos / "red/red00.png", photos / "blue/stray.png")
+    assert "images but no class folders" in training_refused(photos / "blue")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"--backbone": "mobilenet_v3"}, "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed"
+         ": inception_v3, mobilenet_v2, mobilenet_v2_035, "),
+        ({"--backbone": "TOY"}, "(did you mean 'toy'?)"),
+        ({"--backbone": "qqqq"}, "no backbone is called 'qqqq'; installed: inception_v3"),
+        ({"--size": "15"}, "toy needs images of 16 pixels or more. Received: --size 15"),
+        ({"--size": "-3"}, "size: must be greater than 0. Received: -3"),
+        ({"--size": "large"}, "'large' is not a valid integer; see 'tlearn finetune --help'"),
+        ({"--stages": "block3_cnv"}, "toy has no layer 'block3_cnv' (did you mean 'block3_conv'?);"
+         " its boundaries are block2_conv, block3_conv"),
+        ({"--stages": "4"}, "cannot unfreeze 4 blocks of toy: it has 3; give a number up to that"),
+        ({"--stages": "-1"}, "stages.0.unfreeze: must be 0 or more blocks"),
+        ({"--stages": "1:0"}, "stages.0.epochs: must be greater than 0. Received: 0"),
+        ({"--stages": "1:x"}, "--stages takes UNFREEZE[:EPOCHS][@RATE], separated by commas"),
+        ({"--stages": "[{unfreeze: 1, epoch: 3}]"}, "'stages.0.epoch' (did you mean 'epochs'?)"),
+        ({"--views": "0"}, "--views takes a number from 1 up, or 'fresh', not '0'; see"),
+        ({"--views": "abc"}, "--views takes a number from 1 up, or 'fresh', not 'abc'; see"),
+        ({"--views": "²"}, "--views takes a number from 1 up, or 'fresh', not '²'; see"),
+        ({"--val": "0.6", "--test": "0.4"}, "nothing to train on: 0.6 + 0.4; their sum must be"),
+        ({"--test": "0.8"}, "nothing to train on: 0.2 + 0.8"),
+        ({"--val": "0"}, "val: must be greater than 0. Received: 0"),
+        ({"--seed": "x"}, "'x' is not a valid integer"),
+        ({"--resize": "crush"}, "'crush' is not one of 'crop', 'squash', 'pad'"),
+        ({"--group": "("}, "group pattern '(' is no regular expression"),
+        ({"--set": "head.dropuot=1"}, "'head.dropuot' (did you mean 'dropout'?); known are"),
+        ({"--set": "backbon=toy"}, "'backbon' (did you mean 'backbone'?); known are augment"),
+        ({"--set": "head.dropout"}, "--set takes KEY=VALUE, as in head.dropout=0.1, not 'head.d"),
+        ({"--set": "=3"}, "--set takes KEY=VALUE, as in head.dropout=0.1, not '=3'"),
+        ({"--set": "head.dropout=["}, "broken YAML in --set head.dropout=[, line 1"),
+        ({"--set": "head.dropout=2"}, "head.dropout: must be less than 1. Received: 2"),
+        ({"--config": "nowhere.yaml"}, "'nowhere.yaml' cannot be read: No such file"),
+        ({"--config": "."}, "'.' cannot be read: Is a directory; give a YAML file"),
+        ({"--bakbone": "toy"}, "'--bakbone'. Did you mean '--backbone'?; see 'tlearn finetune"),
+    ],
+    ids=lambda value: " ".join(map("=".join, value.items())) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_options_that_cannot_be(training_refused, photos, options, words):
+    assert words in training_refused(photos, options)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bakbone: toy", "unknown configuration key 'bakbone' (did you mean 'backbone'?)"),
+        ("head: {dropot: 0}", "unknown configuration key 'head.dropot' (did you mean 'dropout'?)"),
+        ("stages: [{unfreeze: 1, epoch: 1}]", "'stages.0.epoch' (did you mean 'epochs'?)"),
+        ("seed: 1\nhead: {dropout: 0.1\n", "broken YAML in c.yaml, line 3"),
+        ("just words", "c.yaml must hold keys and values such as 'backbone: vgg19'"),
+        ("head: {hidden: [8]}\nstages: []", "hidden layers starts at random and needs a stage"),
+    ],
+)
+def test_configuration_files_that_cannot_be(refused, photos, tmp_path, text, words):
+    (tmp_path / "c.yaml").write_text(text)
+    arguments = ["--backbone", "toy", "--weights", "none", "--config", "c.yaml", "--quiet"]
+    assert words in refused("finetune", photos, *arguments)
+
+
+@pytest.mark.parametrize("weights", ["faraway", None])
+def test_weights_that_cannot_be_fetched_name_three_ways_out(refused, photos, weights):
+    options = ["--weights", weights] if weights else []
+    message = refused("finetune", photos, "--backbone", "toy", *options, "--quiet")
+    assert "weights 'faraway' of toy could not be loaded (URL fetch failure" in message
+    for way in ("--weights FILE", "KERAS_HOME", "--weights none"):
+        assert way in message
+
+
+def test_weights_files_that_cannot_be(training_refused, photos, tmp_path):
+    import keras
+
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "text.weights.h5").write_text("not weights")
+    (tmp_path / "text.txt").write_text("not weights")
+    (tmp_path / "empty.weights.h5").touch()
+    for name in ("other.weights.h5", "text.weights.h5", "text.txt", "empty.weights.h5"):
+        message = training_refused(photos, {"--weights": name})
+        assert f"weights in '{name}' do not fit toy" in message, message
+    message = training_refused(photos, {"--weights": "farawy"})
+    assert "no weights 'farawy' (did you mean 'faraway'?) and there is no such file" in message
+    assert "give faraway, none or a weights file" in message
+
+
+def test_places_that_cannot_be(training_refused, photos, made):
+    run, _ = made
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    assert "exists already; choose another --out" in training_refused(photos, {"--out": run})
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    inside = photos / "red/red00.png/run"
+    assert "cannot be made: Not a directory" in training_refused(photos, {"--out": inside})
+
+
+def test_strict_refuses_what_cannot_be_read(refused, photos):
+    for name in ("a", "b"):
+        (photos / "red" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff cut off")
+    options = [word for pair in TOY.items() for word in pair]
+    message = refused("finetune", photos, *options, "--out", "run", "--strict", "--quiet")
+    assert "2 images cannot be read: red/a.jpg (" in message and "; red/b.jpg (" in message
+    assert "leave out --strict" in message
+
+
+def without_card(model):
+    with zipfile.ZipFile(model) as archive:
+        config = archive.read("config.json")
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("config.json", config)
+
+
+def flipped(model):
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    model.write_bytes(data)
+
+
+DAMAGE = {
+    "is not finished": lambda run: (run / "UNFINISHED").touch(),
+    "is no run directory: it holds no model.keras": lambda run: (run / "model.keras").unlink(),
+    "there is no run directory": shutil.rmtree,
+    "not a zip file": lambda run: (run / "model.keras").write_bytes(b"PK\x03\x04 cut off"),
+    "tlearn.json": lambda run: without_card(run / "model.keras"),
+    "cannot be loaded": lambda run: flipped(run / "model.keras"),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGE)
+def test_runs_that_cannot_be_used(refused, made, tmp_path, words):
+    run, photos = made
+    copy = shutil.copytree(run, tmp_path / "copy")
+    DAMAGE[words](copy)
+    for command in (["evaluate"], ["predict", "--format", "csv"], ["predict", "--out", "x"]):
+        message = refused(*command, copy, photos, "--quiet")
+        assert words in message and "copy" in message
+
+
+def test_pictures_that_cannot_be_predicted(refused, made, tmp_path):
+    run, photos = made
+    (tmp_path / "empty").mkdir()
+    message = refused("predict", run, photos / "red/red00.png", "nowhere.jpg", "--format", "csv")
+    assert message == "there is no 'nowhere.jpg'; give image files or folders of them"
+    assert "no files in 'empty'; give" in refused("predict", run, "empty")
+    red = photos / "red"
+    assert "--out takes a file in a folder that is there, not" in refused(
+        "predict", run, red, "--out", tmp_path / "empty"
+    )
+    assert "not 'nowhere/x.csv'" in refused("predict", run, red, "--out", "nowhere/x.csv")
+    assert "'--top': 0 is not in the range x>=1" in refused("predict", run, red, "--top", "0")
+    assert "'xml' is not one of 'table'" in refused("predict", run, red, "--format", "xml")
+
+
+def test_pictures_that_cannot_be_evaluated(refused, made, photos):
+    run, _ = made
+    (photos / "red").rename(photos / "violet")
+    assert refused("evaluate", run, photos, "--quiet").endswith(
+        "has classes the model does not know: violet; it knows blue, green, red"
+    )
+    (photos / "violet").rename(photos / "red")
+    message = refused("evaluate", run, photos, "--split", "test", "--quiet")
+    assert "none of the 36 images" in message and "--split all counts" in message
+    assert "'nowhere' is not there" in refused("evaluate", run, "nowhere", "--quiet")
+    assert "'half' is not one of 'auto'" in refused("evaluate", run, photos, "--split", "half")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fintune", "x"], "no command is called 'fintune' (did you mean 'finetune'?); there are "),
+        (["qqqq"], "no command is called 'qqqq'; there are backbones, demo, evaluate, finetune, "),
+        (["--quite"], "No such option '--quite'"),
+        (["finetune"], "Missing argument 'DATA'; see 'tlearn finetune --help'"),
+        (["predict", "x"], "Missing argument 'PATHS...'; see 'tlearn predict --help'"),
+        (["evaluate", "x", "y", "z"], "Got unexpected extra argument (z); see 'tlearn evaluate"),
+    ],
+)
+def test_commands_that_are_none(refused, arguments, message):
+    assert refused(*arguments).startswith(message)
+
+
+def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path):
+    keep(photos, red=12)
+    options = [word for pair in TOY.items() for word in pair]
+    assert main(["finetune", str(photos), *options, "--out", str(tmp_path / "run")]) == 2
+    out, err = capsys.readouterr()
+    before, last = err.splitlines()
+    assert not out and before.startswith("reading images: 12/12 files, ")
+    assert last.startswith("tlearn: error: ") and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"backbone": "toyy"}, tlearn.BackboneError),
+        ({"bakbone": "toy"}, tlearn.ConfigError),
+        ({"backbone": "toy", "weights": "none", "stages": "1:"}, tlearn.ConfigError),
+        ({"backbone": "toy", "weights": "faraway"}, tlearn.BackboneError),
+        ({"backbone": "toy", "weights": "none", "out": "."}, tlearn.RunError),
+        ({"backbone": "toy", "weights": "none", "group": "("}, tlearn.DataError),
+    ],
+)
+def test_python_gets_the_same_as_exceptions(photos, tmp_path, monkeypatch, options, kind):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind) as caught:
+        tlearn.finetune(photos, **{"out": "run", "quiet": True, **options})
+    assert isinstance(caught.value, tlearn.TlearnError) and type(caught.value) is kind
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_drawn_tree_names_every_error():
+    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__)
+    assert drawn == [kind.__name__ for kind in errors.TlearnError.__subclasses__()]

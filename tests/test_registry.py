@@ -1,0 +1,217 @@
+"""The registry: what is installed is found, what is broken is named, nothing heavy is loaded."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tlearn
+from tlearn.backbones import Backbone, Preprocess, load_registry
+from tlearn.cli import main
+from tlearn.errors import BackboneError
+
+OURS = {
+    "vgg19": {"vgg19"},
+    "inception_v3": {"inception_v3"},
+    "xception": {"xception"},
+    "mobilenet_v2": {"mobilenet_v2", *(f"mobilenet_v2_{w}" for w in "035 050 075 130 140".split())},
+}
+HEAVY = {"keras", "tensorflow", "matplotlib", "sklearn", "scipy", "lmdb", "numpy"}
+HEAD = """
+from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl
+
+def a(name):
+    return Backbone(name, "s", "r", lambda *a: None, 32, 16, 8, Preprocess(), Blocks.after("x"))
+
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution with one plugin module, as pip leaves it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = []
+
+    def install(name, body, entry=None):
+        module = f"{name.replace('-', '_')}_{tmp_path.name}"
+        modules.append(module)
+        (tmp_path / f"{module}.py").write_text(HEAD + body)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[tlearn]\n{entry or name} = {module}\n")
+        importlib.invalidate_caches()
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def hook(answer, name="tlearn_backbones", mark="@hookimpl"):
+    return f"{mark}\ndef {name}():\n    {answer}\n"
+
+
+def problem_of(name):
+    """Return the one problem there is, which must be of this distribution."""
+    registry = load_registry()
+    (plugin,) = registry.problems
+    assert plugin.distribution == name and not plugin.backbones
+    assert set(registry.backbones) >= set().union(*OURS.values(), {"toy"})
+    assert "\n" not in plugin.problem
+    return plugin.problem
+
+
+def test_ours_and_the_toy_come_through_one_door():
+    registry = load_registry()
+    found = {plugin.name: {b.name for b in plugin.backbones} for plugin in registry.plugins}
+    assert found == {**OURS, "toy": {"toy"}}
+    assert registry.problems == ()
+    assert list(registry.backbones) == sorted(set().union(*found.values()))
+    for name, backbone in registry.backbones.items():
+        assert isinstance(backbone, Backbone) and registry.get(name) is backbone
+        plugin = registry.plugin_of(name)
+        assert plugin.distribution == ("tlearn-toy" if name == "toy" else "tlearn")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this"),
+        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
+        ("import sys\nsys.exit('no licence')", "SystemExit: no licence"),
+        ("def broken(:", "SyntaxError: "),
+        (hook("return a('x')", name="tlearn_backbone"), "unknown hook 'tlearn_backbone'"),
+        (hook("return a('x')", mark=""), "offers no backbone; mark the function"),
+        (hook("return a('x')").replace("()", "(size)", 1), "size"),
+        (hook("return None"), "offers no backbone"),
+        (hook("return []"), "offers no backbone"),
+        (hook("return 7"), "must return Backbone objects, it returned 7"),
+        (hook("return 'vgg'"), "must return Backbone objects, it returned 'vgg'"),
+        (hook("return [a('x'), None]"), "must return Backbone objects, it returned None"),
+        (hook("return {'x': a('x')}"), "must return Backbone objects, it returned 'x'"),
+        (hook("yield a('x')\n    1 / 0"), "ZeroDivisionError"),
+        (hook("raise KeyError('x')"), "KeyError: 'x'"),
+        (hook("return [a('x'), a('x')]"), "one name twice: x, x"),
+        (hook("return a('Big Name')"), "ValueError: A backbone's name has lower case"),
+        (
+            hook("return [a('x'), a('vgg19')]"),
+            f"'vgg19' is taken by tlearn {tlearn.__version__} (vgg19)",
+        ),
+    ],
+)
+def test_a_broken_plugin_keeps_its_reason_and_breaks_nothing(install, body, reason):
+    install("zz-stranger", body)
+    assert reason in problem_of("zz-stranger")
+    assert "x" not in load_registry().backbones
+
+
+@pytest.mark.parametrize("answer", ["return a('x')", "return [a('x')]", "yield a('x')"])
+def test_a_hook_may_return_one_or_several_or_yield(install, answer):
+    install("stranger", hook(answer))
+    registry = load_registry()
+    assert not registry.problems
+    assert registry.plugin_of("x").distribution == "stranger"
+
+
+def test_of_two_with_one_name_the_second_is_refused_naming_both(install, capsys):
+    install("first", hook("return a('twin')"))
+    install("second", hook("return [a('other'), a('twin')]"))
+    assert "'twin' is taken by first 1.0 (first)" in problem_of("second")
+    assert load_registry().plugin_of("twin").distribution == "first"
+    assert main(["backbones"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "UNUSABLE" in line]
+    assert "from second 1.0" in line and "taken by first 1.0" in line
+
+
+def test_an_unknown_name_lists_the_known_names_the_nearest_and_the_broken(install):
+    install("zz-stranger", "raise OSError('no disk')")
+    with pytest.raises(BackboneError) as caught:
+        load_registry().get("Xeption")
+    message = str(caught.value)
+    assert message.startswith("no backbone is called 'Xeption' (did you mean 'xception'?); ")
+    assert f"installed: {', '.join(load_registry().backbones)}; " in message
+    assert "plugin zz-stranger 1.0 (zz-stranger) is unusable: OSError: no disk" in message
+
+
+def test_plugins_that_need_one_another_do_not_share_hooks(install):
+    install("one", hook("return a('one')"))
+    install("two", hook("return a('two')"))
+    found = {p.name: [b.name for b in p.backbones] for p in load_registry().plugins}
+    assert (found["one"], found["two"]) == (["one"], ["two"])
+
+
+def test_the_list_of_backbones_says_where_they_come_from(install, capsys):
+    install("stranger", hook("return a('bare')"))
+    install("zz-stranger", "import nothing_of_this_name")
+    assert main(["backbones"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    for name, backbone in load_registry().backbones.items():
+        (number,) = [i for i, line in enumerate(lines) if line.split()[0] == name]
+        assert f"{backbone.default_size} px (from {backbone.min_size})" in lines[number]
+        assert all(f"{w.name} from {w.source} ({w.licence})" in lines[number]
+                   for w in backbone.weights)  # fmt: skip
+        assert backbone.summary in lines[number + 1]
+    (bare,) = [line for line in lines if line.startswith("bare ")]
+    assert bare.endswith("weights: none")
+    assert "zz-stranger        UNUSABLE, from zz-stranger 1.0: ModuleNotFoundError" in out
+    assert not err
+
+
+@pytest.mark.parametrize("preprocess", ["NONE", "TF", "CAFFE", "TORCH"])
+def test_preprocessing_as_factors_is_what_the_facts_say(preprocess):
+    facts = getattr(Preprocess, preprocess)
+    factors, summands = facts.factors()
+    for pixel in (0, 17, 255):
+        for c in range(3):
+            plain = (pixel * facts.scale + facts.offset - facts.mean[c]) / facts.std[c]
+            assert pixel * factors[c] + summands[c] == pytest.approx(plain, abs=1e-9)
+
+
+def test_public_names_are_those_the_homes_offer():
+    offered = [name for names in tlearn._HOMES.values() for name in names]
+    assert sorted([*offered, "__version__"]) == sorted(tlearn.__all__) == dir(tlearn)
+    assert len(set(tlearn.__all__)) == len(tlearn.__all__)
+    for home, names in tlearn._HOMES.items():
+        for name in names:
+            assert getattr(tlearn, name) is getattr(importlib.import_module(home), name)
+    with pytest.raises(AttributeError, match="module 'tlearn' has no attribute 'finetun'"):
+        _ = tlearn.finetun
+
+
+def test_the_type_checkers_names_are_those_loaded_on_use():
+    tree = ast.parse(Path(tlearn.__file__).read_text(encoding="utf-8"))
+    (guarded,) = [node for node in tree.body if isinstance(node, ast.If)]
+    stated = {node.module: {a.name for a in node.names} for node in guarded.body}
+    assert stated == {home: set(names) for home, names in tlearn._HOMES.items()}
+
+
+def test_importing_listing_and_refusing_load_nothing_heavy(tmp_path):
+    """One process walks the light ways in; after each, what it has loaded is looked at."""
+    code = """
+import sys
+def loaded(step):
+    print(step, *sorted(m for m in sys.modules if "." not in m))
+import tlearn; loaded("import")
+tlearn.RunConfig, tlearn.Backbone, tlearn.TlearnError; loaded("names")
+from tlearn.backbones import load_registry; load_registry(); loaded("registry")
+from tlearn.cli import main
+out, sys.stdout = sys.stdout, open(sys.argv[1], "w")
+codes = [main(a.split()) for a in ("backbones", "--help", "finetune --help", "nonsense",
+                                   "finetune x --set nonsense=1", "finetune x --views 0")]
+sys.stdout = out
+assert codes == [0, 0, 0, 2, 2, 2], codes
+loaded("commands")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "out"], capture_output=True, text=True, check=True
+    )
+    steps = {line.split()[0]: set(line.split()[1:]) for line in done.stdout.splitlines()}
+    assert list(steps) == ["import", "names", "registry", "commands"]
+    assert {"tlearn", "sys"} <= steps["import"] and "tlearn_plugins" in steps["registry"]
+    assert not HEAVY & steps["commands"]  # modules stay loaded: the last step has them all
+    assert not {"yaml", "pydantic", "click", "rich"} & steps["import"]
+    assert "toy" in (tmp_path / "out").read_text()
