@@ -54,6 +54,9 @@ class Classifier:
         """
         try:
             with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # Keras reads the weights without their checksum
+                if damaged:
+                    raise zipfile.BadZipFile(f"{damaged} is damaged")
                 card = json.loads(archive.read(CARD))
             model = keras.models.load_model(path, compile=False, safe_mode=True)
         # A damaged archive, JSON or weights file raises what its reader pleases.
