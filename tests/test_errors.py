@@ -199,7 +199,8 @@ def without_card(model):
 
 def flipped(model):
     data = bytearray(model.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    middle = slice(len(data) // 2, len(data) // 2 + 400)
+    data[middle] = bytes(byte ^ 0xFF for byte in data[middle])
     model.write_bytes(data)
 
 
@@ -248,7 +249,6 @@ def test_pictures_that_cannot_be_evaluated(refused, made, photos):
     message = refused("evaluate", run, photos, "--split", "test", "--quiet")
     assert "none of the 36 images" in message and "--split all counts" in message
     assert "'nowhere' is not there" in refused("evaluate", run, "nowhere", "--quiet")
-    assert "'half' is not one of 'auto'" in refused("evaluate", run, photos, "--split", "half")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -291,3 +292,20 @@ def test_evaluation_says_which_images_chose(made):
     assert found.chose == run.metrics["validation"]["n"]
     assert found.metrics["n"] == found.chose + run.metrics["test"]["n"]
     assert run.evaluate(photos, "test").chose == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("splits.csv", "x\n"), ("splits.csv", ""), ("splits.csv", "content,split\na,b\n"),
+        ("splits.csv", None), ("metrics.json", "{"), ("metrics.json", "[1]"),
+    ],
+)  # fmt: skip
+def test_a_run_with_a_damaged_file_is_refused(made, tmp_path, name, content):
+    run, photos = made
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    (copy / name).unlink()
+    if content is not None:
+        (copy / name).write_text(content)
+    with pytest.raises(tlearn.RunError, match=f"{name} of the run .* is missing or damaged"):
+        tlearn.Run(copy).evaluate(photos)

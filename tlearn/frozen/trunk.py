@@ -220,7 +220,8 @@ def _build(backbone: Backbone, size: int, weights: str) -> Any:
     except Exception as error:  # noqa: BLE001
         raise BackboneError(
             f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
-            f"{size} pixels: {one_line(error)}"
+            f"{size} pixels: {one_line(error)}; give a file that was saved from this backbone, or "
+            f"--weights none"
         ) from None
 
 

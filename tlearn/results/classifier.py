@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,19 @@ class Classifier:
                 if damaged:
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
                 card = json.loads(archive.read(CARD))
+            labels, size, resize = tuple(card["labels"]), int(card["size"]), card["resize"]
             model = keras.models.load_model(path, compile=False, safe_mode=True)
         # A damaged archive, JSON or weights file raises what its reader pleases.
         except Exception as error:  # noqa: BLE001
-            raise RunError(f"the model {str(path)!r} cannot be loaded: {one_line(error)}") from None
-        return cls(model, tuple(card["labels"]), card["size"], card["resize"])
+            raise RunError(
+                f"the model {str(path)!r} cannot be loaded: {one_line(error)}; train again, or "
+                f"put the whole run back"
+            ) from None
+        return cls(model, labels, size, resize)
+
+    @cached_property
+    def _engine(self) -> TensorFlowEngine:
+        return TensorFlowEngine(self.model, self.size)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | DataError]]:
         """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.
@@ -70,16 +79,15 @@ class Classifier:
         Images are decoded in threads while the model computes; memory does not grow with their
         number.
         """
-        engine = TensorFlowEngine(self.model, self.size)
         waiting: list[tuple[Path, np.ndarray | DataError]] = []
         ready = 0
         for path, found in map_ahead(self._read, paths):
             waiting.append((path, found))
             ready += isinstance(found, np.ndarray)
             if ready == BATCH:
-                yield from _answered(engine, waiting)
+                yield from _answered(self._engine, waiting)
                 waiting, ready = [], 0
-        yield from _answered(engine, waiting)
+        yield from _answered(self._engine, waiting)
 
     def _read(self, path: Path) -> tuple[Path, np.ndarray | DataError]:
         try:

@@ -1,19 +1,21 @@
 """A finished run, as Python code meets it."""
 
+import contextlib
 import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import yaml
 
 from tlearn.data.folders import walk
 from tlearn.data.scan import scan
-from tlearn.errors import DataError
+from tlearn.data.splits import SIDES
+from tlearn.errors import DataError, RunError, one_line
 from tlearn.progress import Progress, Silent
 from tlearn.results.classifier import Classifier
 from tlearn.results.metrics import measure_files
@@ -21,6 +23,7 @@ from tlearn.runs.directory import RunDirectory
 
 Side = Literal["auto", "train", "validation", "test", "all"]
 PathLike = str | Path
+PROBLEM_COLUMNS = ("file", "kind", "reason")
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,14 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What ``metrics.json`` holds."""
-        text = (self.path / "metrics.json").read_text(encoding="utf-8")
-        return dict(json.loads(text))
+        with self._reading("metrics.json") as file:
+            return dict(json.load(file))
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """What ``run.yaml`` holds."""
-        return dict(yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8")))
+        with self._reading("run.yaml") as file:
+            return dict(yaml.safe_load(file))
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -108,13 +112,32 @@ class Run:
 
     def problems(self) -> list[dict[str, str]]:
         """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""
-        with (self.path / "problems.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        with self._reading("problems.csv") as file:
+            return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv.DictReader(file)]
 
     def sides(self) -> dict[str, str]:
         """Return the side of every image of the training, by its content hash."""
-        with (self.path / "splits.csv").open(encoding="utf-8", newline="") as file:
-            return {row["content"]: row["split"] for row in csv.DictReader(file)}
+        with self._reading("splits.csv") as file:
+            sides = {row["content"]: row["split"] for row in csv.DictReader(file)}
+            if set(sides.values()) - set(SIDES) or "train" not in sides.values():
+                raise ValueError("it does not hold the sides of the images")
+            return sides
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[TextIO]:
+        """Open a file of the run.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        try:
+            with (self.path / name).open(encoding="utf-8", newline="") as file:
+                yield file
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            raise RunError(
+                f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "
+                f"put it back or train again"
+            ) from None
 
     def predict(self, paths: PathLike | Iterable[PathLike], top: int = 3) -> list[Prediction]:
         """Predict images; folders stand for all files in them.

@@ -1,0 +1,299 @@
+"""The command line in use: options to configuration, results on one stream, progress on another."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from conftest import draw_photos
+from rich.console import Console
+
+from tlearn import __version__, bars, errors
+from tlearn.cli import main
+from tlearn.config import Stage, make_config
+from tlearn.progress import Lines, Silent, console_progress
+
+TOY = ["--backbone", "toy", "--weights", "none", "--stages", "1:1"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A toy run, its pictures, and the activations it kept."""
+    place = tmp_path_factory.mktemp("made")
+    photos = draw_photos(place / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(place / "cache"))
+        arguments = ["finetune", str(photos), *TOY, "--seed", "5", "--out", str(place / "run")]
+        assert main([*arguments, "--quiet"]) == 0
+    return SimpleNamespace(run=place / "run", photos=photos, cache=place / "cache")
+
+
+@pytest.fixture
+def tlearn(capsys):
+    """Run a command; return exit code, standard output, standard error."""
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
+
+    return run
+
+
+@pytest.fixture
+def asked(tlearn, monkeypatch):
+    """Return what a training would be asked for, as ``(data, out, config, quiet)``."""
+
+    def asked(*arguments):
+        caught = []
+
+        def finetune(data, out, config, quiet):
+            caught.append((data, out, config, quiet))
+            raise errors.DataError("far enough")
+
+        monkeypatch.setattr("tlearn.api.finetune", finetune)
+        assert tlearn("finetune", *arguments).err == "tlearn: error: far enough\n"
+        return caught[0]
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {}),
+        (["--backbone", "toy", "--weights", "none"], {"backbone": "toy", "weights": "none"}),
+        (["--size", "64", "--resize", "pad"], {"size": 64, "resize": "pad"}),
+        (["--views", "8", "--seed", "3"], {"views": 8, "seed": 3}),
+        (["--views", "fresh", "--preset", "best"], {"views": "fresh", "preset": "best"}),
+        (["--val", "0.1", "--test", "0.3"], {"val": 0.1, "test": 0.3}),
+        (["--group", r"(p\d+)", "--strict"], {"group": r"(p\d+)", "strict": True}),
+        (["--stages", "none"], {"stages": ()}),
+        (["--stages", "2@1e-4"], {"stages": (Stage(unfreeze=2, learning_rate=1e-4),)}),
+        (["--set", "seed=1", "--set", "group=a=b"], {"seed": 1, "group": "a=b"}),
+        (["--set", "seed=1", "--set", "seed=2"], {"seed": 2}),
+        (["--set", "seed=1", "--seed", "2"], {"seed": 2}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_become_the_configuration(asked, arguments, expected):
+    data, out, config, quiet = asked("photos", *arguments)
+    assert config == make_config(options=expected)
+    assert (data, out, quiet) == (Path("photos"), None, False)
+
+
+def test_a_file_yields_to_settings_and_these_to_options(asked, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\nval: 0.3\nstrict: yes\nbackbone: toy\nhead: {dropout: 0.5}\n")
+    arguments = ["--config", file, "--set", "seed=2", "--set", "val=0.4", "--seed", "3"]
+    _, out, config, quiet = asked("x", *arguments, "--out", "there", "--quiet")
+    assert (config.seed, config.val, config.strict, config.backbone) == (3, 0.4, True, "toy")
+    assert (config.head.dropout, out, quiet) == (0.5, Path("there"), True)
+
+
+def test_a_runs_record_repeats_the_run(made, tlearn, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(made.cache))
+    record = made.run / "run.yaml"
+    again = tmp_path / "again"
+    assert tlearn("finetune", made.photos, "--config", record, "--out", again).code == 0
+    for name in ("splits.csv", "history.csv", "labels.txt", "problems.csv"):
+        assert (again / name).read_bytes() == (made.run / name).read_bytes(), name
+    first, second = (yaml.safe_load((run / "run.yaml").read_text()) for run in (made.run, again))
+    assert first == second and first["config"]["seed"] == 5
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])
+def test_help_is_no_error(tlearn, arguments):
+    done = tlearn(*arguments)
+    assert done.code == 0 and done.err == ""
+    words = ["Usage: tlearn", "demo", "finetune", "evaluate", "predict", "backbones"]
+    assert all(word in done.out for word in ([__version__] if "--version" in arguments else words))
+
+
+def test_json_alone_on_standard_output_and_plain_lines_on_the_other(made, tlearn, tmp_path):
+    done = tlearn("finetune", made.photos, *TOY, "--out", tmp_path / "run", "--json")
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert done.code == 0
+    assert json.loads(done.out) == {**metrics, "run": str(tmp_path / "run")}
+    assert not {"\r", "\x1b", "\b"} & set(done.err)
+    first, second, *others = done.err.splitlines()
+    assert first.startswith("reading images: 36/36 files, ")
+    assert second == "3 classes, 36 images: 29 train, 7 validation"
+    steps = ["computing activations", "probe", "training top 1 block", "evaluating"]
+    assert [line.split(":")[0] for line in others] == steps
+
+
+def test_quiet_is_silent_in_a_process_of_its_own(made, tmp_path):
+    """TensorFlow's own remarks included, which no test in this process could see."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    command = [sys.executable, "-m", "tlearn", "finetune", made.photos, *TOY]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "run", "--quiet", "--json"],
+        env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["validation"]["n"] == 7
+
+
+def test_predictions_say_the_same_in_every_format(made, tlearn):
+    new = made.photos / "red"
+    files = [str(path) for path in sorted(new.iterdir())]
+    jsons, csvs, table = (
+        tlearn("predict", made.run, new, "--top", 2, "--format", form)
+        for form in ("json", "csv", "table")
+    )
+    assert (jsons.code, csvs.code, table.code) == (0, 0, 0)
+    assert jsons.err == csvs.err == table.err == ""
+    objects = [json.loads(line) for line in jsons.out.splitlines()]
+    rows = list(csv.DictReader(csvs.out.splitlines()))
+    assert [o["path"] for o in objects] == [row["path"] for row in rows] == files
+    for found, row, line in zip(objects, rows, table.out.splitlines(), strict=True):
+        (best, second), problem = found["top"], found["problem"]
+        assert [found["label"], found["probability"]] == best and best[1] >= second[1]
+        columns = ["path", "label_1", "probability_1", "label_2", "probability_2", "problem"]
+        assert list(row) == columns
+        assert [row["label_1"], row["label_2"]] == [best[0], second[0]]
+        assert float(row["probability_2"]) == pytest.approx(second[1], abs=1e-6)
+        assert row["problem"] == problem == ""
+        expected = [found["path"], best[0], f"{best[1]:.1%}", second[0], f"{second[1]:.1%}"]
+        assert line.split() == expected
+
+
+@pytest.mark.parametrize(("top", "classes"), [(1, 1), (3, 3), (9, 3)])
+def test_no_more_classes_than_there_are(made, tlearn, top, classes):
+    image = made.photos / "red/red00.png"
+    out = tlearn("predict", made.run, image, "--top", top, "--format", "csv").out
+    (row,) = csv.DictReader(out.splitlines())
+    assert len(row) == 2 * top + 2
+    labels = [row[f"label_{k + 1}"] for k in range(top)]
+    assert len(set(labels[:classes])) == classes and not any(labels[classes:])
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_file_gets_what_the_screen_would(made, tlearn, tmp_path, form):
+    images = [made.photos / "blue", made.photos / "red/red00.png"]
+    file = tmp_path / "results"
+    file.write_text("of yesterday")
+    screen = tlearn("predict", made.run, *images, "--format", form).out
+    done = tlearn("predict", made.run, *images, "--format", form, "--out", file)
+    assert (done.code, done.out, file.read_text()) == (0, "", screen)
+    assert done.err.startswith("predicting: 13/13 images, ")
+    assert tlearn("predict", made.run, images[0], "nowhere", "--out", file).code == 2
+    assert file.read_text() == screen and [p.name for p in tmp_path.iterdir()] == ["results"]
+    assert tlearn("predict", made.run, *images, "--out", file, "--quiet").err == ""
+
+
+def test_what_cannot_be_read_is_in_its_row_and_on_the_other_stream(made, tlearn, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff cut off")
+    (tmp_path / "b.png").touch()
+    shutil.copy(made.photos / "red/red00.png", tmp_path / "c.png")
+    done = tlearn("predict", made.run, tmp_path, "--format", "json")
+    first, second, third = (json.loads(line) for line in done.out.splitlines())
+    assert done.code == 0 and done.err == "tlearn: 2 files cannot be read as images\n"
+    assert first["problem"] and second["problem"] and not third["problem"]
+    assert (first["label"], first["top"]) == ("", []) and third["label"] in ("blue", "green", "red")
+    rows = csv.DictReader(tlearn("predict", made.run, tmp_path, "--format", "csv").out.splitlines())
+    assert [row["problem"] for row in rows] == [first["problem"], second["problem"], ""]
+    (tmp_path / "c.png").unlink()
+    done = tlearn("predict", made.run, tmp_path)
+    assert done.code == 2 and done.err.startswith("tlearn: error: 2 files cannot be read as images")
+    expected = [f"{found['path']}  {found['problem']}" for found in (first, second)]
+    assert done.out.splitlines() == expected
+
+
+@pytest.mark.parametrize("name", ["a,b.png", 'say "x".png', "größe.png", os.fsdecode(b"\xff.png")])
+def test_names_of_any_kind_get_through(made, tlearn, tmp_path, name):
+    image = Path(shutil.copy(made.photos / "red/red00.png", tmp_path / name))
+    out = tlearn("predict", made.run, image, "--format", "csv").out
+    (row,) = csv.DictReader(out.splitlines())
+    assert row["path"] == str(image).encode("utf-8", "backslashreplace").decode()
+    assert tlearn("predict", made.run, image, "--format", "csv", "--out", tmp_path / "f").code == 0
+    assert (tmp_path / "f").read_text(encoding="utf-8") == out
+    found = json.loads(tlearn("predict", made.run, image, "--format", "json").out)
+    assert found["path"] == str(image)
+
+
+def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
+    expected = json.loads((made.run / "metrics.json").read_text())["validation"]
+    done = tlearn("evaluate", made.run, made.photos, "--json", "--quiet")
+    found = json.loads(done.out)
+    trained = 36 - expected["n"]
+    assert (done.code, done.err, found["left_out"], found["unreadable"]) == (0, "", trained, [])
+    assert found["log_loss"] == pytest.approx(expected.pop("log_loss"), abs=1e-5)
+    assert {key: found[key] for key in expected} == expected
+    whole = tlearn("evaluate", made.run, made.photos, "--split", "all", "--json").out
+    assert (json.loads(whole)["n"], json.loads(whole)["left_out"]) == (36, 0)
+    text = tlearn("evaluate", made.run, made.photos).out
+    assert f"accuracy {expected['accuracy']:.1%} (95 % interval" in text
+    assert f"{trained} images were trained on and are not counted" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (errors.DataError("two\n  lines"), 2, "tlearn: error: two lines"),
+        (PermissionError(13, "Not allowed", "there"), 2, "tlearn: error: 'there': Not allowed"),
+        (KeyboardInterrupt(), 130, "tlearn: stopped"),
+    ],
+)
+def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line):
+    monkeypatch.setattr("tlearn.api.demo", lambda *a, **k: (_ for _ in ()).throw(error))
+    done = tlearn("demo")
+    assert (done.code, done.out) == (code, "")
+    assert done.err.strip("\n") == line  # click ends the line on which ^C stands
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect of ours"), OSError("without a file")])
+def test_a_defect_is_not_dressed_up_as_bad_input(tlearn, monkeypatch, error):
+    monkeypatch.setattr("tlearn.api.demo", lambda *a, **k: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)):
+        tlearn("demo")
+
+
+@pytest.mark.parametrize(("stopped", "code"), [(False, 0), (True, 130)])
+def test_a_stopped_training_reports_and_says_so_by_its_code(tlearn, monkeypatch, stopped, code):
+    run = SimpleNamespace(path=Path("run"), metrics={"stopped": stopped})
+    calls = []
+    monkeypatch.setattr("tlearn.api.demo", lambda *a, **k: calls.append((a, k)) or run)
+    done = tlearn("demo", "--out", "there", "--quiet", "--json")
+    assert (done.code, json.loads(done.out)) == (code, {"stopped": stopped, "run": "run"})
+    assert calls == [((Path("there"),), {"quiet": True})]
+
+
+def test_progress_suits_the_stream(monkeypatch):
+    assert isinstance(console_progress(quiet=True), Silent)
+    assert isinstance(console_progress(), Lines)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert isinstance(console_progress(), bars.Bars)
+
+
+@pytest.mark.parametrize(("every", "lines"), [(0.0, 3), (1e9, 1)])
+def test_plain_lines_come_now_and_then_and_at_the_end(capsys, every, lines):
+    with Lines(every).task("counting", 30, "sheep") as task:
+        for _ in range(3):
+            task.advance(10, "asleep")
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == lines
+    assert err.splitlines()[-1].startswith("counting: 30/30 sheep, ")
+    assert all(line.endswith("  asleep") for line in err.splitlines())
+    for progress, said in ((Silent(), ""), (Lines(), "one\ttwo [b]\n")):
+        progress.say("one\ttwo [b]")
+        assert capsys.readouterr() == ("", said)
+
+
+def test_bars_show_words_as_they_are(capsys):
+    """A stage may be called [red] or [/x], which rich would read as markup."""
+    shown = bars.Bars()
+    shown.console = Console(stderr=True, force_terminal=True, width=150, highlight=False)
+    with shown.task("training [red] [/x]", 2, "steps") as task:
+        task.advance(2, "loss [/y]")
+        shown.say("said [/z]")
+    out, err = capsys.readouterr()
+    assert out == "" and "2/2" in err
+    for words in ("training [red] [/x]", "loss [/y]", "said [/z]"):
+        assert words in err
