@@ -15,8 +15,6 @@ from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from tlearn.progress import Task
-
 
 class _RateColumn(TextColumn):
     """Units per second, over the whole task."""
@@ -48,7 +46,7 @@ class Bars:
         self.console = Console(stderr=True, highlight=False)
 
     @contextmanager
-    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, title: str, total: int, unit: str) -> Iterator[_BarTask]:
         """Show a bar that stays, full, when the work is done."""
         columns = (
             TextColumn("{task.description:<26}", markup=False),
