@@ -28,9 +28,10 @@ def test_every_option_and_command_exists():
         for parameter in command.params:
             known |= set(parameter.opts)
     assert set(re.findall(r"(?<![\w-])--[a-z]+\b", README)) - {"--no"} <= known
-    commands = set(re.findall(r"\btlearn ([a-z]+)\b(?= [A-Za-z-]|`|$)", README, re.M))
-    spoken = {"takes", "here"}
-    assert commands - spoken <= set(cli.commands), commands
+    code = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", README)])
+    commands = set(re.findall(r"(?:^|/)tlearn ([a-z]+)", code, re.M))
+    assert {"demo", "finetune", "predict", "evaluate", "backbones"} <= commands
+    assert commands <= set(cli.commands)
 
 
 def test_the_recipe_is_a_configuration():
