@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlearn.cli import main
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 PLUGINS = TESTS / "plugins"
@@ -69,3 +71,12 @@ def photo_template(tmp_path_factory):
 def photos(photo_template, tmp_path):
     """A folder of three classes of twelve pictures, the test's own."""
     return Path(shutil.copytree(photo_template, tmp_path / "photos"))
+
+
+def make_run(place, *options):
+    """Train on small pictures below ``place``, with a cache there; return run, photos, cache."""
+    photos, run, cache = draw_photos(place / "photos"), place / "run", place / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(cache))
+        assert main(["finetune", str(photos), *options, "--out", str(run), "--quiet"]) == 0
+    return run, photos, cache

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from conftest import draw_photos
+from conftest import make_run
 from rich.console import Console
 
 from tlearn import __version__, bars, errors
@@ -25,13 +25,8 @@ TOY = ["--backbone", "toy", "--weights", "none", "--stages", "1:1"]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A toy run, its pictures, and the activations it kept."""
-    place = tmp_path_factory.mktemp("made")
-    photos = draw_photos(place / "photos")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TLEARN_CACHE", str(place / "cache"))
-        arguments = ["finetune", str(photos), *TOY, "--seed", "5", "--out", str(place / "run")]
-        assert main([*arguments, "--quiet"]) == 0
-    return SimpleNamespace(run=place / "run", photos=photos, cache=place / "cache")
+    run, photos, cache = make_run(tmp_path_factory.mktemp("made"), *TOY, "--seed", "5")
+    return SimpleNamespace(run=run, photos=photos, cache=cache)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 
 import pytest
-from conftest import draw_photos
+from conftest import make_run
 
 import tlearn
 from tlearn import errors
@@ -17,14 +17,9 @@ TOY = {"--backbone": "toy", "--weights": "none", "--stages": "1:1"}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A toy run and its pictures."""
-    place = tmp_path_factory.mktemp("made")
-    photos = draw_photos(place / "photos")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TLEARN_CACHE", str(place / "cache"))
-        options = [word for pair in TOY.items() for word in pair]
-        arguments = ["finetune", str(photos), *options, "--out", str(place / "run"), "--quiet"]
-        assert main(arguments) == 0
-    return place / "run", photos
+    options = [word for pair in TOY.items() for word in pair]
+    run, photos, _ = make_run(tmp_path_factory.mktemp("made"), *options)
+    return run, photos
 
 
 @pytest.fixture

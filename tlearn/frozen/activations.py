@@ -51,6 +51,7 @@ class Activations:
             shape = tuple(int(n) for n in cut.tensor.shape[1:])
             dtype = "uint8" if cut.index == 0 else "float16"
             self._spaces[name] = self._space(root, name, shape, dtype, cut.side)
+        self._hows: dict[int, bytes] = {}  # what renders a view, as the second half of row keys
         self._engines: dict[tuple[str, ...], TensorFlowEngine] = {}
 
     def _space(
@@ -143,10 +144,11 @@ class Activations:
         return results
 
     def _row(self, file: ImageFile, view: int) -> bytes:
-        rendering = self.rendering.key(view)
-        augment = json.dumps(rendering.get("augment"), sort_keys=True)
-        how = hashlib.blake2b(f"{view}:{augment}".encode(), digest_size=8)
-        return bytes.fromhex(file.content) + how.digest()
+        if view not in self._hows:  # the same for every image, and asked for at every step
+            augment = json.dumps(self.rendering.key(view).get("augment"), sort_keys=True)
+            how = hashlib.blake2b(f"{view}:{augment}".encode(), digest_size=8)
+            self._hows[view] = how.digest()
+        return bytes.fromhex(file.content) + self._hows[view]
 
     def _missing(
         self, items: Sequence[Item], outputs: Iterable[str]
