@@ -1,10 +1,10 @@
 """Kept activations: right values, and never a stale one."""
 
+import contextlib
+import errno
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
+from io import FileIO
 
 import keras
 import numpy as np
@@ -17,11 +17,14 @@ from tlearn.data import images
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError
-from tlearn.frozen.activations import FEATURES, Activations
-from tlearn.frozen.cache import Space
-from tlearn.frozen.trunk import load_trunk, preprocessed
+from tlearn.frozen.activations import Activations
+from tlearn.frozen.cache import Cache
+from tlearn.frozen.engines import Choice
+from tlearn.frozen.trunk import FEATURES, load_trunk, preprocessed
+from tlearn.progress import Silent
 
 PLAIN = Rendering(32, "crop", Augmentation())
+EXACT = Choice("openvino", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +32,17 @@ def trunk():
     return load_trunk(load_registry().get("toy"), None, "none", 0)
 
 
-def keep(trunk, folder, cache, rendering=PLAIN, views=2, cuts=(0, 2)):
+@contextlib.contextmanager
+def opened(trunk, cache, rendering=PLAIN, cuts=(0, 2), choice=EXACT, **options):
+    """Yield the activations at some cuts, with a cache at ``cache``."""
+    with Cache(cache, **options) as store:
+        yield Activations(trunk, rendering, [trunk.cuts[i] for i in cuts], store, choice)
+
+
+def keep(trunk, folder, cache, rendering=PLAIN, views=2, cuts=(0, 2), choice=EXACT):
     """Keep activations of all images below a folder; return how many views were computed."""
     files = scan(folder).files
-    with Activations(trunk, rendering, [trunk.cuts[i] for i in cuts], cache) as kept:
+    with opened(trunk, cache, rendering, cuts, choice) as kept:
         return kept.keep([(f, v) for f in files for v in range(views)])
 
 
@@ -40,9 +50,9 @@ def test_kept_values_are_what_the_network_gives(trunk, photos, cache):
     files = scan(photos).files[:5]
     items = [(f, 0) for f in files]
     cut = trunk.cuts[2]
-    with Activations(trunk, PLAIN, [cut], cache) as kept:
+    with opened(trunk, cache, cuts=[2]) as kept:
         kept.keep(items)
-        at_cut, features = kept.at(cut, items), kept.features(items)
+        at_cut, features = kept.rows(items, cut.name), kept.features(items)
     pixels = np.stack([images.read_pixels(f.path, 32, "crop") for f in files]).astype("float32")
     x = preprocessed(keras.ops.convert_to_tensor(pixels), trunk.backbone.preprocess)
     expected = np.asarray(keras.Model(trunk.base.input, cut.tensor)(x))
@@ -55,9 +65,9 @@ def test_kept_values_are_what_the_network_gives(trunk, photos, cache):
 def test_pixels_are_kept_as_they_are(trunk, photos, cache):
     files = scan(photos).files[:3]
     items = [(f, v) for f in files for v in range(2)]
-    with Activations(trunk, PLAIN, [trunk.cuts[0]], cache) as kept:
+    with opened(trunk, cache, cuts=[0]) as kept:
         kept.keep(items)
-        rows = kept.at(trunk.cuts[0], items)
+        rows = kept.rows(items, "pixels")
     assert rows.dtype == np.uint8
     for row, (file, view) in zip(rows, items, strict=True):
         image = images.decode(file.path.read_bytes(), 32)
@@ -147,71 +157,118 @@ def test_a_file_that_changes_while_it_is_used_is_refused(trunk, photos, cache):
     files = scan(photos).files
     shutil.copy(photos / "blue" / "blue01.png", photos / "red" / "red00.png")
     with (
-        Activations(trunk, PLAIN, [], cache) as kept,
+        opened(trunk, cache, cuts=[]) as kept,
         pytest.raises(DataError, match=r"red00\.png' changed while it was used"),
     ):
         kept.keep([(f, 0) for f in files])
 
 
-def test_rows_do_not_depend_on_their_company(trunk, photos, cache):
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_rows_do_not_depend_on_their_company(trunk, cache, engine):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
-    with Activations(trunk, PLAIN, [], cache) as kept:
+    with opened(trunk, cache, choice=Choice(engine, "float32")) as kept:
         together = kept.compute(pixels, [FEATURES])[FEATURES]
-        alone = np.concatenate([kept.compute(p[None], [FEATURES])[FEATURES] for p in pixels])
+        alone = np.concatenate([kept.compute([p], [FEATURES])[FEATURES] for p in pixels])
     np.testing.assert_array_equal(together, alone)
 
 
-def test_a_space_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlearn.frozen.cache.FIRST_MAP", 2**16)
-    rows = {bytes([i]): np.full(1000, i, np.float32) for i in range(100)}
-    with Space(tmp_path, {"of": "test"}, (1000,), "float32") as space:
-        space.put(rows)
-    with Space(tmp_path, {"of": "test"}, (1000,), "float32") as space:
-        assert space.missing([*rows, b"none"]) == {b"none"}
-        np.testing.assert_array_equal(space.get([b"\x07", b"\x63"])[:, 0], [7, 99])
-        with pytest.raises(KeyError):
-            space.get([b"none"])
+def test_rows_do_not_depend_on_what_was_kept_before(trunk, photos, cache, tmp_path):
+    items = [(f, v) for f in scan(photos).files[:9] for v in range(2)]
+    found = []
+    for place, first in ((cache, [FEATURES]), (tmp_path / "other", ["block3_conv"])):
+        with opened(trunk, place, cuts=[2]) as kept:
+            kept.keep(items, first)
+            kept.keep(items)
+            found.append((kept.rows(items, "block3_conv"), kept.features(items)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_spaces_say_what_they_hold(trunk, photos, cache):
+def test_what_is_not_kept_is_computed_when_asked_for(trunk, photos, cache):
+    items = [(f, 1) for f in scan(photos).files]
+    with opened(trunk, cache) as kept:
+        kept.keep(items[::2])
+        found = kept.rows(items, "block3_conv"), kept.rows(items, "pixels")
+        asked = ["block3_conv", "pixels"]
+        assert not any(kept.missing(items, asked).values())  # and kept from then on
+        kept.cache.clear()
+        kept.keeping = False
+        again = kept.rows(items, "block3_conv"), kept.rows(items, "pixels")
+        assert all(kept.missing(items, kept.outputs).values())
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_damaged_rows_are_noticed_computed_again_and_reported(trunk, photos, cache):
+    items = [(f, 0) for f in scan(photos).files]
+    with opened(trunk, cache) as kept:
+        kept.keep(items)
+        expected = kept.features(items)
+    damaged = 0
+    for file in (cache / "segments").glob("*.rows"):
+        data = bytearray(file.read_bytes())
+        data[5] ^= 1  # one bit of the first row
+        file.write_bytes(data)
+        damaged += 1
+    heard = Heard()
+    with Cache(cache) as store:
+        kept = Activations(trunk, PLAIN, [trunk.cuts[0], trunk.cuts[2]], store, EXACT, heard)
+        np.testing.assert_array_equal(kept.features(items), expected)
+        kept.rows(items, "pixels")
+        kept.rows(items, "block3_conv")
+    said = "1 kept activations were damaged on disk and were computed again"
+    assert heard.lines == [said] * damaged
+    with opened(trunk, cache) as kept:
+        assert not any(kept.missing(items, kept.outputs).values())
+
+
+class Heard(Silent):
+    """Remembers what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_a_full_disk_ends_the_keeping_and_not_the_work(trunk, photos, cache, monkeypatch):
+    items = [(f, 0) for f in scan(photos).files]
+    with opened(trunk, cache) as kept:
+        kept.keeping = False
+        expected = kept.features(items)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    heard = Heard()
+    with Cache(cache) as store:
+        kept = Activations(trunk, PLAIN, [], store, EXACT, heard)
+        monkeypatch.setattr("tlearn.frozen.space.FileIO", type("Full", (FileIO,), {"write": full}))
+        kept.keep(items)
+        assert not kept.keeping
+        np.testing.assert_array_equal(kept.features(items), expected)
+    assert len(heard.lines) == 1
+    assert "No space left on device" in heard.lines[0]
+    assert "goes on and computes what it needs each time" in heard.lines[0]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut short"])
+def test_a_damaged_index_is_reported_and_begun_anew(trunk, photos, cache, damage):
     keep(trunk, photos, cache)
-    described = [path.read_text() for path in Path(cache).glob("*/space.json")]
-    assert len(described) == 3
-    assert all(str(photos) not in text for text in described)
-    assert any('"output": "block3_conv"' in text for text in described)
+    index = cache / "index.sqlite"
+    whole = index.read_bytes()
+    index.write_bytes(b"x" * 9999 if damage == "garbage" else whole[: len(whole) // 2])
+    said = []
+    with Cache(cache, say=said.append) as store:
+        assert store.holdings() == []
+    assert "computed again" in said[0]
+    assert keep(trunk, photos, cache) == 72
 
 
-def test_two_processes_let_a_space_grow(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlearn.frozen.cache.FIRST_MAP", 2**16)
-    code = (
-        "import sys; from pathlib import Path; import numpy as np; from tlearn.frozen import cache;"
-        "cache.FIRST_MAP = 2**16; space = cache.Space(Path(sys.argv[1]), {}, (1000,), 'float32');"
-        "[space.put({bytes([i]): np.full(1000, i)}) for i in range(100)]"
-    )
-    with Space(tmp_path, {}, (1000,), "float32") as space:
-        space.put({b"own": np.zeros(1000)})
-        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-        assert space.get([b"\x63", b"own"])[:, 0].tolist() == [99, 0]
-        space.put({b"more": np.ones(1000)})
-        assert space.missing([b"more", b"\x00"]) == set()
-
-
-def test_no_room_is_said_before_anything_is_computed(trunk, photos, cache, monkeypatch):
-    usage = shutil.disk_usage(photos)._replace(free=1000)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(CacheError, match=r"GB free; use fewer --views.*TLEARN_CACHE"):
-        keep(trunk, photos, cache)
-
-
-@pytest.mark.parametrize("damage", ["file", "garbage"])
-def test_a_cache_that_cannot_be_used_says_what_to_do(trunk, photos, cache, damage):
-    if damage == "file":
-        cache.write_text("not a folder")
-    else:
-        keep(trunk, photos, cache)
-        for data in cache.glob("*/data.mdb"):
-            data.write_bytes(b"x" * 9999)
-    with pytest.raises(CacheError, match=r"cannot be kept in .*TLEARN_CACHE"):
+def test_a_cache_that_cannot_be_used_says_what_to_do(trunk, photos, cache):
+    cache.write_text("not a folder")
+    with pytest.raises(CacheError, match=r"cannot be kept in .*tlearn cache clear.*TLEARN_CACHE"):
         keep(trunk, photos, cache)
 
 

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # A room may import those before it; rooms of one rank do not know each other.
 RANKS = [
-    {"errors"}, {"progress"}, {"bars", "config", "backbones"}, {"data"}, {"frozen", "runs"},
+    {"errors"}, {"progress"}, {"bars", "config", "backbones"}, {"data", "settings"},
+    {"frozen", "runs"},
     {"training"}, {"results"}, {"api"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

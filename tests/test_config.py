@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from tlearn.backbones import load_registry
-from tlearn.config import Augmentation, Head, RunConfig, Stage, make_config, parse_stages
+from tlearn.config import Augmentation, Head, RunConfig, Stage
 from tlearn.errors import ConfigError
+from tlearn.settings import make_config, parse_stages
 
 RECIPE = """
 backbone: inception_v3

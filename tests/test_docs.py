@@ -10,8 +10,9 @@ import yaml
 import tlearn
 from tlearn.backbones import load_registry
 from tlearn.cli import cli
-from tlearn.config import RunConfig, make_config, parse_stages
+from tlearn.config import RunConfig
 from tlearn.frozen.trunk import load_trunk
+from tlearn.settings import make_config, parse_stages
 from tlearn.training.stages import plan
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from tlearn.backbones import load_registry
-from tlearn.config import RunConfig, make_config
+from tlearn.config import RunConfig
+from tlearn.settings import make_config
 from tlearn.training.stages import with_preset
 
 

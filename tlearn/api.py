@@ -15,19 +15,21 @@ import yaml
 
 from tlearn import __version__
 from tlearn.backbones import Registry, load_registry
-from tlearn.config import RunConfig, make_config, parse_stages
+from tlearn.config import RunConfig
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Manifest, Problem, check_folder, scan
 from tlearn.data.splits import Splits, split
 from tlearn.errors import BackboneError, DataError
-from tlearn.frozen.cache import default_root
+from tlearn.frozen.cache import Cache, default_root
+from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import Trunk, load_trunk
 from tlearn.progress import Progress, console_progress
 from tlearn.results import figures
-from tlearn.results.classifier import Classifier
+from tlearn.results.classifier import Classifier, save
 from tlearn.results.metrics import interval, measure_files
 from tlearn.results.run import Run
 from tlearn.runs.directory import RunDirectory, check_free, free_name
+from tlearn.settings import make_config, parse_stages
 from tlearn.training.loop import StageResult
 from tlearn.training.session import Trained, train_network
 from tlearn.training.stages import plan, with_preset
@@ -42,6 +44,7 @@ def finetune(
     config: str | Path | RunConfig | None = None,
     quiet: bool = False,
     progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
     **options: Any,
 ) -> Run:
     """Train a classifier on a folder of images.
@@ -52,6 +55,7 @@ def finetune(
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
+        callbacks: Keras callbacks; every stage is a fit of its own to them.
         **options: Fields of :class:`tlearn.RunConfig`; they win over ``config``.
 
     Returns:
@@ -75,7 +79,7 @@ def finetune(
     data = Path(data)
     target = Path(out) if out else free_name(data.resolve().name)
     check_free(target)
-    return _Job(settings, data, target, progress or console_progress(quiet)).run()
+    return _Job(settings, data, target, progress or console_progress(quiet), callbacks).run()
 
 
 @dataclass
@@ -86,6 +90,7 @@ class _Job:
     data: Path
     target: Path
     progress: Progress
+    callbacks: Sequence[Any]
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Run:
@@ -103,9 +108,12 @@ class _Job:
             run = RunDirectory.create(self.target)
             try:
                 self._write_inputs(run, manifest, splits, trunk, registry)
-                trained = train_network(
-                    self.config, trunk, plans, splits, default_root(), self.progress, run.event
-                )
+                budget = None if config.disk_budget is None else int(config.disk_budget)
+                with Cache(default_root(), budget, self.progress.say) as cache:
+                    trained = train_network(
+                        config, trunk, plans, splits, cache, self.progress, run.event,
+                        self.callbacks,
+                    )  # fmt: skip
                 metrics = self._write_results(run, trained, splits)
             except BaseException:
                 if not (run / "model.keras").exists():
@@ -190,10 +198,12 @@ class _Job:
         self.seconds |= trained.seconds
         size, resize = trained.network.trunk.size, self.config.resize
         with run.replacing("model.keras") as path:
-            Classifier(trained.network.whole, splits.labels, size, resize).save(path)
+            save(trained.network.whole, path, splits.labels, size, resize)
         run.write("history.csv", _history_csv(trained.history))
         run.event("saved", file="model.keras")
-        classifier = Classifier.load(run / "model.keras")
+        classifier = Classifier.load(
+            run / "model.keras", choose(self.config.engine, self.config.precision)
+        )
         metrics: dict[str, Any] = {}
         with self._timed("evaluation"):
             metrics["validation"] = measure_files(classifier, splits.validation, self.progress)

@@ -106,7 +106,7 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     """
     width, height = image.size
     if resize == "pad":
-        return padded(image, size, (0, 0, width, height))
+        return np.asarray(padded(image, size, (0, 0, width, height)))
     box: Box = (0, 0, width, height)
     if resize == "crop":
         side = min(width, height)
@@ -115,15 +115,15 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     return np.asarray(resample(image, (size, size), box))
 
 
-def padded(image: Image.Image, size: int, box: Box) -> np.ndarray:
-    """Bring the ``box`` of an image to ``(size, size, 3)`` uint8 by the ``pad`` rule."""
+def padded(image: Image.Image, size: int, box: Box) -> Image.Image:
+    """Bring the ``box`` of an image to ``size`` by ``size`` pixels by the ``pad`` rule."""
     width, height = box[2] - box[0], box[3] - box[1]
     scale = size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.new("RGB", (size, size), PAD_COLOUR)
     small = resample(image, inner, box)
     canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return np.asarray(canvas)
+    return canvas
 
 
 def resample(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:

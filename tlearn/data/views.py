@@ -15,7 +15,7 @@ from PIL import Image
 from tlearn.config import Augmentation
 from tlearn.data.images import Resize, padded, resample, to_square
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Rendering:
         if augment.rotate:
             angle = rng.uniform(-augment.rotate, augment.rotate)
             image = _rotated(image, angle)
-        pixels = self._cropped(image, rng)
+        image = self._cropped(image, rng)
         if augment.flip and rng.random() < 0.5:
-            pixels = pixels[:, ::-1]
-        return _coloured(pixels, augment.colour, rng) if augment.colour else pixels.copy()
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(_coloured(image, augment.colour, rng) if augment.colour else image)
 
-    def _cropped(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    def _cropped(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Take a random part of what the plain view shows, anywhere in the image."""
         width, height = image.size
         area = rng.uniform(self.augment.crop, 1.0)
@@ -70,7 +70,7 @@ class Rendering:
         box = (left, top, left + w, top + h)
         if self.resize == "pad":
             return padded(image, self.size, box)
-        return np.asarray(resample(image, (self.size, self.size), box))
+        return resample(image, (self.size, self.size), box)
 
 
 def _rotated(image: Image.Image, angle: float) -> Image.Image:
@@ -88,13 +88,11 @@ def _rotated(image: Image.Image, angle: float) -> Image.Image:
     return turned.crop((left, top, left + w, top + h))
 
 
-def _coloured(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, contrast and saturation by up to ``strength`` each."""
+def _coloured(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Change brightness, contrast and saturation by up to ``strength`` each, as one matrix."""
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
-    x = pixels.astype(np.float32) * np.float32(brightness)
-    # A float32 mean or matrix product depends on the order of summing, and that on the machine.
-    mean = np.float32(pixels.mean(dtype=np.float64) * brightness)
-    x = (x - mean) * np.float32(contrast) + mean
-    grey = sum(x[..., i, None] * LUMA[i] for i in range(3))
-    x = (x - grey) * np.float32(saturation) + grey
-    return np.asarray(np.clip(np.rint(x), 0, 255), np.uint8)
+    mean = np.asarray(image).mean(dtype=np.float64)
+    grey = (1 - saturation) * np.tile(LUMA, (3, 1))
+    mixed = brightness * contrast * (saturation * np.eye(3) + grey)
+    summand = np.full((3, 1), brightness * (1 - contrast) * mean)
+    return image.convert("RGB", tuple(np.hstack([mixed, summand]).ravel().tolist()))

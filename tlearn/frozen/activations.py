@@ -1,14 +1,11 @@
-"""The activations of images: computed where they are missing, kept, and read back."""
+"""The activations of images: read where they are kept, computed where they are not."""
 
 import hashlib
+import itertools
 import json
-import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Iterable, Iterator, Sequence
 
-import keras
 import numpy as np
 from PIL import Image
 
@@ -17,15 +14,18 @@ from tlearn.data.ahead import map_ahead
 from tlearn.data.scan import ImageFile, content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError
-from tlearn.frozen.cache import Space
-from tlearn.frozen.engine import BATCH, TensorFlowEngine
-from tlearn.frozen.trunk import Cut, Trunk, pooled, preprocessed
+from tlearn.frozen.cache import Cache, compiled_path
+from tlearn.frozen.engines import Choice, Engine, outputs_of
+from tlearn.frozen.space import Space
+from tlearn.frozen.trunk import FEATURES, PIXELS, Cut, Trunk
 from tlearn.progress import Progress, Silent
 
-FEATURES = "features"  # the output that holds all pooled taps, side by side
-HALF = np.finfo(np.float16)
+WAITING = 2**25  # bytes of rendered views that may wait for the engine
+WRITTEN = 64  # rows written at a time
+BATCHES_AHEAD = 4
 
 Item = tuple[ImageFile, int]  # an image and the number of a view
+Arrays = dict[str, np.ndarray]  # rows by the output's name
 
 
 class Activations:
@@ -39,109 +39,222 @@ class Activations:
         trunk: The backbone with its pristine weights.
         rendering: How views are made.
         cuts: The cuts whose activations are wanted; the pooled taps always are.
-        root: The cache folder.
+        cache: Where they are kept.
+        choice: What computes them.
+        progress: Where to show progress and say what was lost.
+
+    Attributes:
+        keeping: Whether what is computed is kept; no longer once it cannot be written.
     """
 
-    def __init__(self, trunk: Trunk, rendering: Rendering, cuts: Iterable[Cut], root: Path) -> None:
-        self.trunk, self.rendering = trunk, rendering
-        self._cuts = {cut.name: cut for cut in cuts}
-        width = sum(tap.width for tap in trunk.taps)
-        self._spaces = {FEATURES: self._space(root, FEATURES, (width,), "float32")}
-        for name, cut in self._cuts.items():
-            shape = tuple(int(n) for n in cut.tensor.shape[1:])
-            dtype = "uint8" if cut.index == 0 else "float16"
-            self._spaces[name] = self._space(root, name, shape, dtype, cut.side)
-        self._hows: dict[int, bytes] = {}  # what renders a view, as the second half of row keys
-        self._engines: dict[tuple[str, ...], TensorFlowEngine] = {}
-
-    def _space(
-        self, root: Path, output: str, shape: Sequence[int], dtype: str, side: str = ""
-    ) -> Space:
-        pixels = {"output": output, "size": self.trunk.size, "resize": self.rendering.resize}
-        network = {
-            "backbone": self.trunk.backbone.name,
-            "weights": self.trunk.digest,
-            "side": side,
-            "preprocess": repr(self.trunk.backbone.preprocess),
-            "taps": [tap.name for tap in self.trunk.taps] if output == FEATURES else [],
-            "precision": "float32",
-        }
-        key = pixels if output == "pixels" else {**pixels, **network}
-        return Space(root, key, shape, dtype)
-
-    def __enter__(self) -> "Activations":
-        return self
-
-    def __exit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for space in self._spaces.values():
-            space.close()
-
-    def features(self, items: Sequence[Item]) -> np.ndarray:
-        """Return the pooled taps, ``(n, width)`` float32, taps upwards, averages before maxima."""
-        return self._spaces[FEATURES].get([self._row(*item) for item in items])
-
-    def at(self, cut: Cut, items: Sequence[Item]) -> np.ndarray:
-        """Return the activations at a cut: float16, or uint8 pixels at cut 0."""
-        return self._spaces[cut.name].get([self._row(*item) for item in items])
-
-    def keep(
-        self,
-        items: Sequence[Item],
+        trunk: Trunk,
+        rendering: Rendering,
+        cuts: Iterable[Cut],
+        cache: Cache,
+        choice: Choice,
         progress: Progress | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> int:
+    ) -> None:
+        self.trunk, self.rendering, self.choice, self.cache = trunk, rendering, choice, cache
+        self.keeping = True
+        self._progress = progress or Silent()
+        self._cuts = sorted(set(cuts), key=lambda cut: cut.index)
+        usual = [cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from]
+        above = sorted({*self._cuts, *usual} - {trunk.cuts[0]}, key=lambda cut: cut.index)
+        # What an engine rounds depends a little on what else it computes. So these are always
+        # computed together, whichever of them is missing, and are part of what the rows are.
+        self._together = (*(cut.name for cut in above), FEATURES)
+        width = sum(tap.width for tap in trunk.taps)
+        self._spaces = {FEATURES: self._space(FEATURES, (width,), "float32")}
+        for cut in self._cuts:
+            shape = tuple(int(n) for n in cut.tensor.shape[1:])
+            dtype = "uint8" if cut.name == PIXELS else "float16"
+            self._spaces[cut.name] = self._space(cut.name, shape, dtype, cut.side)
+        self._hows: dict[int, bytes] = {}  # what renders a view, as the second half of row keys
+        self._engines: dict[tuple[str, ...], Engine] = {}
+
+    def _space(self, output: str, shape: Sequence[int], dtype: str, side: str = "") -> Space:
+        trunk = self.trunk
+        pixels = {"output": output, "size": trunk.size, "resize": self.rendering.resize}
+        network = {
+            **self._network_key(),
+            "side": side,
+            "taps": [tap.name for tap in trunk.taps] if output == FEATURES else [],
+            "together": self._together,
+            "precision": self.choice.precision,
+        }
+        key = pixels if output == PIXELS else {**pixels, **network}
+        return self.cache.space(key, shape, dtype)
+
+    def _network_key(self) -> dict[str, object]:
+        backbone = self.trunk.backbone
+        return {
+            "backbone": backbone.name,
+            "weights": self.trunk.digest,
+            "preprocess": repr(backbone.preprocess),
+        }
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of all outputs: cuts, and the pooled taps."""
+        return tuple(self._spaces)
+
+    def row_bytes(self, output: str) -> int:
+        """Return the bytes of one view's row."""
+        return self._spaces[output].row_bytes
+
+    def missing(self, items: Sequence[Item], outputs: Sequence[str]) -> dict[str, list[Item]]:
+        """Return the views that lack each output, identical images once."""
+        rows = {self._row(*item): item for item in reversed(items)}
+        keys = list(reversed(rows))  # in the order of the items
+        lacking = {name: self._spaces[name].missing(keys) for name in outputs}
+        return {name: [rows[key] for key in keys if key in lacking[name]] for name in outputs}
+
+    def keep(self, items: Sequence[Item], outputs: Sequence[str] | None = None) -> int:
         """Compute and keep what is missing; return how many views were computed.
+
+        Where it cannot be written, it says so and stops: what is missing then is computed when it
+        is asked for.
 
         Args:
             items: The views.
-            progress: Where to show progress.
-            outputs: Names of cuts, and :data:`FEATURES`; all if not given.
+            outputs: Names of cuts, and ``features``; all if not given.
 
         Raises:
             DataError: If an image can no longer be read.
-            CacheError: If there is no room for what is missing, or it cannot be written.
         """
-        todo = self._missing(items, self._spaces if outputs is None else outputs)
-        total = sum(len(views) for views in todo.values())
-        if not total:
-            return 0
-        self._check_room(todo)
-        waiting: dict[tuple[str, ...], list[tuple[bytes, np.ndarray]]] = defaultdict(list)
-        with (progress or Silent()).task("computing activations", total, "views") as task:
-            for key, outputs, pixels in self._rendered(todo):
-                rows = waiting[outputs]
-                rows.append((key, pixels))
-                if len(rows) == BATCH:
-                    self._compute(outputs, rows)
-                    task.advance(len(rows))
-                    rows.clear()
-            for outputs, rows in waiting.items():
-                if rows:
-                    self._compute(outputs, rows)
-                    task.advance(len(rows))
-        return total
+        lacking = self.missing(items, outputs or self.outputs)
+        wanted = [name for name, some in lacking.items() if some]
+        todo = list(dict.fromkeys(item for some in lacking.values() for item in some))
+        done = 0
+        keys: list[bytes] = []
+        parts: list[Arrays] = []
+        with self._progress.task("computing activations", len(todo), "views") as task:
+            for some, arrays in self._computed(todo, wanted):
+                keys += some
+                parts.append(arrays)
+                done += len(some)
+                task.advance(len(some))
+                if len(keys) >= WRITTEN or done == len(todo):
+                    self._put(keys, parts)
+                    keys, parts = [], []
+                if not self.keeping:
+                    break
+        return done
 
-    def compute(self, pixels: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """Run the frozen part over pixels without keeping anything.
+    def _put(self, keys: Sequence[bytes], parts: Sequence[Arrays]) -> None:
+        try:
+            for name in parts[0]:
+                self._spaces[name].put(keys, [part[name] for part in parts])
+        except CacheError as error:
+            self.keeping = False
+            self._progress.say(
+                f"{error}. The training goes on and computes what it needs each time"
+            )
+
+    def batches(
+        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str]
+    ) -> Iterator[Arrays]:
+        """Yield the rows of each batch of views, ``(n, ...)`` per output.
+
+        Batches are read, and what is not kept is rendered, in threads ahead of whoever takes them.
+
+        Raises:
+            DataError: If an image can no longer be read.
+        """
+
+        def fetch(
+            items: Sequence[Item],
+        ) -> tuple[Sequence[Item], Arrays, list[int], list[np.ndarray]]:
+            keys = [self._row(*item) for item in items]
+            arrays, complete = {}, np.ones(len(items), bool)
+            for name in outputs:
+                arrays[name], there = self._spaces[name].get(keys)
+                complete &= there
+            lacking = np.flatnonzero(~complete).tolist()
+            pixels = [self._render(items[i][0], [items[i][1]])[0] for i in lacking]
+            return items, arrays, lacking, pixels
+
+        damaged = self._damaged()
+        for items, arrays, lacking, pixels in map_ahead(fetch, batches, BATCHES_AHEAD):
+            if lacking:
+                found = self.compute(pixels, outputs)
+                for name, rows in found.items():
+                    arrays[name][lacking] = rows
+                if self.keeping:
+                    self._put([self._row(*items[i]) for i in lacking], [found])
+            yield arrays
+        lost = self._damaged() - damaged
+        if lost:
+            self._progress.say(
+                f"{lost} kept activations were damaged on disk and were computed again"
+            )
+
+    def _damaged(self) -> int:
+        return sum(space.damaged for space in self._spaces.values())
+
+    def rows(
+        self, items: Sequence[Item], output: str, columns: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return one output's rows of views, some columns of them where the output is a vector."""
+        parts = [items[i : i + WRITTEN] for i in range(0, len(items), WRITTEN)]
+        width = self._spaces[output].shape if columns is None else (len(columns),)
+        out = np.empty((len(items), *width), self._spaces[output].dtype)
+        for i, found in enumerate(self.batches(parts, [output])):
+            rows = found[output]
+            out[i * WRITTEN :][: len(rows)] = rows if columns is None else rows[:, columns]
+        return out
+
+    def features(self, items: Sequence[Item]) -> np.ndarray:
+        """Return the pooled taps, ``(n, width)`` float32, taps upwards, averages before maxima."""
+        return self.rows(items, FEATURES)
+
+    def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
+        """Run the frozen part over images without keeping anything.
 
         Args:
-            pixels: uint8, ``(n, size, size, 3)``.
-            outputs: Names of cuts, and :data:`FEATURES`.
+            pixels: Images, each ``(size, size, 3)`` uint8; at least one.
+            outputs: Names of cuts, and ``features``.
         """
-        results: dict[str, np.ndarray] = {}
-        computed = tuple(name for name in outputs if name != "pixels")
-        if computed:
-            results = dict(zip(computed, self._engine(computed)(pixels), strict=True))
-        for name in results.keys() - {FEATURES}:
-            results[name] = np.clip(results[name], HALF.min, HALF.max).astype(np.float16)
-        if "pixels" in outputs:
-            results["pixels"] = pixels
-        return results
+        # What is kept must be what it always is; what is not may be computed alone.
+        names = self._together if self.keeping else tuple(n for n in outputs if n != PIXELS)
+        results = {PIXELS: np.stack(pixels)} if PIXELS in outputs else {}
+        if set(outputs) - {PIXELS}:
+            results |= zip(names, outputs_of(self._engine(names), pixels), strict=True)
+        return {name: results[name] for name in outputs}
+
+    def _computed(
+        self, items: Sequence[Item], outputs: Sequence[str]
+    ) -> Iterator[tuple[list[bytes], Arrays]]:
+        """Decode each image once, render its views, and yield batches of keys and rows."""
+        views: dict[ImageFile, list[int]] = defaultdict(list)
+        for file, view in items:
+            views[file].append(view)
+        most = max(map(len, views.values()), default=1) * 3 * self.trunk.size**2
+        rendered = map_ahead(
+            lambda file: (file, self._render(file, views[file])), views, max(4, WAITING // most)
+        )
+        singly = (
+            (self._row(file, view), pixels)
+            for file, found in rendered
+            for view, pixels in zip(views[file], found, strict=True)
+        )
+        if set(outputs) <= {PIXELS}:
+            yield from (([key], {PIXELS: pixels[None]}) for key, pixels in singly)
+            return
+        engine = self._engine(self._together)
+        some = iter(lambda: list(itertools.islice(singly, engine.batch)), [])
+        batches = ((batch, [pixels for _, pixels in batch]) for batch in some)
+        for batch, found in engine.map(batches):
+            arrays = dict(zip(self._together, found, strict=True))
+            if PIXELS in outputs:
+                arrays[PIXELS] = np.stack([pixels for _, pixels in batch])
+            yield [key for key, _ in batch], {name: arrays[name] for name in outputs}
+
+    def _render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
+        image = read_checked(file, self.trunk.size)
+        return [self.rendering.render(image, file.content, view) for view in views]
 
     def _row(self, file: ImageFile, view: int) -> bytes:
         if view not in self._hows:  # the same for every image, and asked for at every step
@@ -150,70 +263,23 @@ class Activations:
             self._hows[view] = how.digest()
         return bytes.fromhex(file.content) + self._hows[view]
 
-    def _missing(
-        self, items: Sequence[Item], outputs: Iterable[str]
-    ) -> dict[ImageFile, dict[int, tuple[str, ...]]]:
-        """For each image, its views that lack outputs, and which; identical images once."""
-        rows = {self._row(file, view): (file, view) for file, view in reversed(items)}
-        lacking: dict[bytes, list[str]] = defaultdict(list)
-        for name in outputs:
-            for key in self._spaces[name].missing(rows):
-                lacking[key].append(name)
-        todo: dict[ImageFile, dict[int, tuple[str, ...]]] = defaultdict(dict)
-        for key in reversed(rows):  # in the order of the items
-            if key in lacking:
-                file, view = rows[key]
-                todo[file][view] = tuple(lacking[key])
-        return todo
-
-    def _check_room(self, todo: Mapping[ImageFile, Mapping[int, tuple[str, ...]]]) -> None:
-        names = [name for views in todo.values() for lacking in views.values() for name in lacking]
-        needed = sum(self._spaces[name].row_bytes for name in names)
-        folder = self._spaces[FEATURES].folder
-        free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise CacheError(
-                f"keeping activations takes {needed / 1e9:.1f} GB, and {str(folder.parent)!r} has "
-                f"{free / 1e9:.1f} GB free; use fewer --views, unfreeze fewer blocks, stream with "
-                f"--views fresh, or set TLEARN_CACHE to a folder with room"
-            )
-
-    def _rendered(
-        self, todo: Mapping[ImageFile, Mapping[int, tuple[str, ...]]]
-    ) -> Iterator[tuple[bytes, tuple[str, ...], np.ndarray]]:
-        """Decode each image once and yield its views: row key, outputs that lack it, pixels."""
-
-        def work(file: ImageFile) -> list[tuple[bytes, tuple[str, ...], np.ndarray]]:
-            image = read_checked(file, self.trunk.size)
-            render = self.rendering.render
-            return [
-                (self._row(file, view), outputs, render(image, file.content, view))
-                for view, outputs in todo[file].items()
-            ]
-
-        for rendered in map_ahead(work, todo):
-            yield from rendered
-
-    def _compute(self, outputs: tuple[str, ...], rows: list[tuple[bytes, np.ndarray]]) -> None:
-        results = self.compute(np.stack([pixels for _, pixels in rows]), outputs)
-        for name, values in results.items():
-            keyed = ((key, value) for (key, _), value in zip(rows, values, strict=True))
-            self._spaces[name].put(dict(keyed))
-
-    def _engine(self, outputs: tuple[str, ...]) -> TensorFlowEngine:
+    def _engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""
         if outputs not in self._engines:
-            trunk = self.trunk
-            tensors = [
-                keras.layers.Concatenate()(pooled([tap.tensor for tap in trunk.taps]))
-                if name == FEATURES
-                else self._cuts[name].tensor
-                for name in outputs
-            ]
-            prefix = keras.Model(trunk.base.input, tensors)
-            pixels = keras.Input((trunk.size, trunk.size, 3))
-            out = prefix(preprocessed(pixels, trunk.backbone.preprocess))
-            self._engines[outputs] = TensorFlowEngine(keras.Model(pixels, out), trunk.size)
+            trunk, precision = self.trunk, self.choice.precision
+            if self.choice.engine == "openvino":
+                from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
+
+                names = (*(cut.name for cut in trunk.cuts[1:]), FEATURES)
+                key = {**self._network_key(), "size": trunk.size, "outputs": names}
+                path = compiled_path(self.cache.root, key)
+                network = converted(lambda: trunk.prefix(names), names, trunk.size, path)
+                self._engines[outputs] = OpenVINOEngine(network, outputs, precision)
+            else:
+                from tlearn.frozen.engines.tensorflow import TensorFlowEngine
+
+                model = trunk.prefix(outputs)
+                self._engines[outputs] = TensorFlowEngine(model, outputs, trunk.size, precision)
         return self._engines[outputs]
 
 

@@ -1,22 +1,49 @@
-"""The activation cache: kept by what a value depends on, and by nothing else."""
+"""The activation cache: kept by what a value depends on, and by nothing else.
+
+    index.sqlite       which row of which space lies where, with its checksum
+    segments/*.rows    the rows; a file is appended to by one process, and then never changed
+    compiled/          networks made ready for an engine
+
+Nothing in it is ever needed: what is missing, damaged or evicted is computed again.
+"""
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import lmdb
 import numpy as np
 import platformdirs
 
-from tlearn.errors import CacheError, one_line
+from tlearn.errors import one_line
+from tlearn.frozen.space import Space, explained
 
-FORMAT = 1  # raised whenever decoding, rendering or the layout of rows changes
-FIRST_MAP = 2**26  # bytes; a map grows by doubling, because Windows allocates all of it
+FORMAT = 2  # raised whenever decoding, rendering or the layout of rows changes
+SHARE = 5  # of the free space, one part in so many is the budget unless one is given
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS spaces (
+    id INTEGER PRIMARY KEY, digest TEXT UNIQUE, described TEXT, row_bytes INTEGER);
+CREATE TABLE IF NOT EXISTS segments (
+    id INTEGER PRIMARY KEY, space INTEGER, file TEXT UNIQUE, bytes INTEGER, used REAL);
+CREATE TABLE IF NOT EXISTS rows (
+    space INTEGER, key BLOB, segment INTEGER, slot INTEGER, checksum INTEGER,
+    PRIMARY KEY (space, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rows_by_segment ON rows (segment);
+"""
 
 
 def default_root() -> Path:
@@ -25,49 +52,67 @@ def default_root() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("tlearn", False))
 
 
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Say what to do when the disk or the file system does not play along."""
-    try:
-        yield
-    except (OSError, lmdb.Error) as error:
-        raise CacheError(
-            f"activations cannot be kept in {str(folder)!r}: {one_line(error)}; delete that "
-            f"folder, make room, or set TLEARN_CACHE to a folder on a local disk"
-        ) from None
+def compiled_path(root: Path, key: Mapping[str, object]) -> Path:
+    """Return where a network that is made ready for an engine belongs, without its suffix.
 
-
-class Space:
-    """Arrays of one shape and type, computed in one way, found by row key.
-
-    A space is an LMDB environment in a folder named by the digest of ``key``; ``space.json`` beside
-    it says in words what it holds. Close it, or use it as a context manager.
+    Args:
+        root: The cache folder.
+        key: All that it depends on.
 
     Raises:
-        CacheError: If the folder cannot be written or holds something else.
+        CacheError: If the folder cannot be used.
+    """
+    text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
+    with explained(root):
+        (root / "compiled").mkdir(parents=True, exist_ok=True)
+    return root / "compiled" / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a space holds.
+
+    Attributes:
+        described: What the rows are, as given when the space was made.
+        rows: How many there are.
+        bytes: What they take on disk.
+        used: When they were last used, in seconds since 1970.
+    """
+
+    described: dict[str, Any]
+    rows: int
+    bytes: int
+    used: float
+
+
+class Cache:
+    """A cache folder. Close it, or use it as a context manager; threads may share it.
+
+    Args:
+        root: The folder; made if need be.
+        budget: Bytes that rows may take, or ``None`` for a fifth of what is free.
+        say: Is told of what was lost.
+
+    Raises:
+        CacheError: If the folder cannot be used.
     """
 
     def __init__(
-        self, root: Path, key: Mapping[str, object], shape: Sequence[int], dtype: str
+        self, root: Path, budget: int | None = None, say: Callable[[str], None] | None = None
     ) -> None:
-        described = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
-        text = json.dumps(described, sort_keys=True, indent=1)
-        self.folder = root / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
-        with _explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "space.json").write_text(text, encoding="utf-8")
-            file = self.folder / "data.mdb"
-            present = file.stat().st_size if file.exists() else 0
-            size = max(FIRST_MAP, present)
-            self._env = lmdb.open(str(self.folder), map_size=size, readahead=False)
+        self.root, self._say = root, say or (lambda text: None)
+        self.segments = root / "segments"
+        self.lock = threading.RLock()
+        self.files: OrderedDict[str, FileIO] = OrderedDict()
+        self._opened = time.time()
+        self._spaces: list[Space] = []
+        with explained(self.root):
+            self.segments.mkdir(parents=True, exist_ok=True)
+            self.index = self._open()
+            free = shutil.disk_usage(root).free
+        self.budget = budget if budget is not None else (free + self.used_bytes()) // SHARE
 
-    @property
-    def row_bytes(self) -> int:
-        """The size of a row in bytes."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    def __enter__(self) -> "Space":
+    def __enter__(self) -> "Cache":
         return self
 
     def __exit__(
@@ -79,49 +124,145 @@ class Space:
         self.close()
 
     def close(self) -> None:
-        """Close the environment."""
-        self._env.close()
+        """Close all files."""
+        with self.lock:
+            for space in self._spaces:
+                space.finish()
+            self.index.close()
+            while self.files:
+                self.files.popitem()[1].close()
 
-    def _begin(self, **options: Any) -> Any:
-        try:
-            return self._env.begin(**options)
-        except lmdb.MapResizedError:  # another process has let it grow
-            self._env.set_mapsize(0)
-            return self._env.begin(**options)
+    def _open(self) -> sqlite3.Connection:
+        path = self.root / "index.sqlite"
+        for again in (True, False):
+            index = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
+            try:
+                index.executescript(SCHEMA)
+                damage = index.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if damage == "ok":
+                    return index
+                raise sqlite3.DatabaseError(damage)
+            except sqlite3.OperationalError:  # locked, read-only: not damage
+                index.close()
+                raise
+            except sqlite3.DatabaseError as error:
+                index.close()
+                if not again:
+                    raise
+                self._say(
+                    f"the index of the activation cache {str(self.root)!r} is damaged "
+                    f"({one_line(error)}): what was kept is computed again"
+                )
+                for file in (*self.root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
+                    file.unlink(missing_ok=True)
+        raise AssertionError
 
-    def missing(self, keys: Iterable[bytes]) -> set[bytes]:
-        """Return those keys for which no row is kept."""
-        with self._begin() as transaction:
-            cursor = transaction.cursor()
-            return {key for key in keys if not cursor.set_key(key)}
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Change the index whole or not at all."""
+        with self.lock, explained(self.root):
+            self.index.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.index
+            except BaseException:
+                self.index.execute("ROLLBACK")
+                raise
+            self.index.execute("COMMIT")
 
-    def put(self, rows: Mapping[bytes, np.ndarray]) -> None:
-        """Keep rows: all of them or, if the process dies, none.
+    def space(self, key: Mapping[str, object], shape: Sequence[int], dtype: str) -> "Space":
+        """Return the space for arrays of one shape and type that are computed in one way.
 
-        Raises:
-            CacheError: If they cannot be written.
+        Args:
+            key: All that the values depend on, beside the row key; it can be written as JSON.
+            shape: Shape of a row.
+            dtype: Type of its numbers.
         """
-        with _explained(self.folder):
-            while True:
-                try:
-                    with self._begin(write=True) as transaction:
-                        for key, row in rows.items():
-                            transaction.put(key, np.ascontiguousarray(row, self.dtype).tobytes())
-                    return
-                except lmdb.MapFullError:
-                    self._env.set_mapsize(2 * self._env.info()["map_size"])
+        described = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
+        text = json.dumps(described, sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        with self.transaction() as index:
+            index.execute(
+                "INSERT OR IGNORE INTO spaces (digest, described, row_bytes) VALUES (?, ?, ?)",
+                (digest, text, row_bytes),
+            )
+            found = index.execute("SELECT id FROM spaces WHERE digest = ?", (digest,)).fetchone()
+        space = Space(self, found[0], tuple(shape), np.dtype(dtype), row_bytes)
+        self._spaces.append(space)
+        return space
 
-    def get(self, keys: Sequence[bytes]) -> np.ndarray:
-        """Return the rows, ``(len(keys), *shape)``.
+    def used_bytes(self) -> int:
+        """Return what the rows take on disk."""
+        with self.lock, explained(self.root):
+            return int(self.index.execute("SELECT total(bytes) FROM segments").fetchone()[0])
 
-        Raises:
-            KeyError: If one is not kept.
+    def room(self) -> int:
+        """Return how many bytes can still be kept, if all that is not in use were evicted."""
+        with self.lock, explained(self.root):
+            query = "SELECT total(bytes) FROM segments WHERE used >= ?"
+            in_use = int(self.index.execute(query, (self._opened,)).fetchone()[0])
+            free = shutil.disk_usage(self.root).free + self.used_bytes() - in_use
+        return max(0, min(self.budget - in_use, free))
+
+    def make_room(self, needed: int) -> int:
+        """Evict what was used longest ago until ``needed`` more bytes fit; return bytes evicted.
+
+        What was used since this cache was opened is left alone, by whichever process.
         """
-        out = np.empty((len(keys), *self.shape), self.dtype)
-        with self._begin(buffers=True) as transaction:
-            for i, key in enumerate(keys):
-                value = transaction.get(key)
-                if value is None:
-                    raise KeyError(key.hex())
-                out[i] = np.frombuffer(value, self.dtype).reshape(self.shape)
-        return out
+        with explained(self.root):
+            limit = min(self.budget, shutil.disk_usage(self.root).free + self.used_bytes())
+            excess = self.used_bytes() + needed - limit
+            with self.lock:
+                query = "SELECT id, file, bytes FROM segments WHERE used < ? ORDER BY used"
+                old = self.index.execute(query, (self._opened,)).fetchall()
+            evicted = 0
+            for segment, file, size in old:
+                if evicted >= excess:
+                    break
+                self.drop(segment, file)
+                evicted += size
+        return evicted
+
+    def drop(self, segment: int, file: str) -> None:
+        """Forget a file of rows, and delete it."""
+        with self.transaction() as index:
+            index.execute("DELETE FROM rows WHERE segment = ?", (segment,))
+            index.execute("DELETE FROM segments WHERE id = ?", (segment,))
+            opened = self.files.pop(file, None)
+            if opened:
+                opened.close()
+        (self.segments / file).unlink(missing_ok=True)
+
+    def holdings(self) -> list[Holding]:
+        """Return what is kept, space by space, last used first."""
+        query = """
+            SELECT described, (SELECT count(*) FROM rows WHERE rows.space = spaces.id),
+                   total(bytes), max(used)
+            FROM spaces JOIN segments ON segments.space = spaces.id
+            GROUP BY spaces.id ORDER BY max(used) DESC"""
+        with self.lock, explained(self.root):
+            found = self.index.execute(query).fetchall()
+        return [
+            Holding(json.loads(text), rows, int(size), used) for text, rows, size, used in found
+        ]
+
+    def compiled_bytes(self) -> int:
+        """Return what networks made ready for engines take on disk."""
+        return sum(file.stat().st_size for file in (self.root / "compiled").glob("*"))
+
+    def clear(self) -> int:
+        """Delete everything that is kept; return the bytes freed.
+
+        A training that runs meanwhile computes what it misses again.
+        """
+        freed = self.used_bytes() + self.compiled_bytes()
+        with self.transaction() as index:
+            for table in ("rows", "segments", "spaces"):
+                index.execute(f"DELETE FROM {table}")
+            while self.files:
+                self.files.popitem()[1].close()
+        with self.lock, explained(self.root):
+            self.index.execute("VACUUM")
+            for file in (*self.segments.glob("*.rows"), *(self.root / "compiled").glob("*")):
+                file.unlink(missing_ok=True)
+        return freed

@@ -5,7 +5,7 @@ import hashlib
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ import keras
 from tlearn.backbones import Backbone, Preprocess
 from tlearn.errors import BackboneError, nearest, one_line
 
+PIXELS = "pixels"  # the name of the cut below everything
+FEATURES = "features"  # the output that holds all pooled taps, side by side
+HALF = 65504.0  # the largest number of float16
 DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
 
 
@@ -108,6 +111,28 @@ class Trunk:
             )
         return frozenset(names[names.index(name) :])
 
+    def prefix(self, names: Sequence[str]) -> Any:
+        """Return the frozen part: a Keras model from RGB pixels, 0 to 255, to some outputs.
+
+        Activations at cuts come as float16, as they are kept; features as float32.
+
+        Args:
+            names: Names of cuts above the pixels, and ``features`` for all pooled taps side by
+                side, averages before maxima.
+        """
+        tensors = {cut.name: cut.tensor for cut in self.cuts}
+        if FEATURES in names:
+            pools = pooled([tap.tensor for tap in self.taps])
+            tensors[FEATURES] = keras.layers.Concatenate()(pools)
+        part = keras.Model(self.base.input, [tensors[name] for name in names])
+        pixels = keras.Input((self.size, self.size, 3))
+        found = part(preprocessed(pixels, self.backbone.preprocess))
+        outputs = [
+            out if name == FEATURES else keras.ops.cast(keras.ops.clip(out, -HALF, HALF), "float16")
+            for name, out in zip(names, found, strict=True)
+        ]
+        return keras.Model(pixels, outputs)
+
     def layers_above(self, cut: Cut) -> frozenset[str]:
         """Return the names of the layers that lie above a cut."""
         below = {layer.name for layer in keras.Model(self.base.input, cut.tensor).layers}
@@ -165,7 +190,7 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
         )
     keras.utils.set_random_seed(seed)
     base = _build(backbone, size, weights)
-    cuts = [Cut(0, "pixels", "before", base.input)]
+    cuts = [Cut(0, PIXELS, "before", base.input)]
     for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
         layer = base.get_layer(boundary.layer)
         tensor = layer.input if boundary.side == "before" else layer.output

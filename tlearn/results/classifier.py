@@ -1,106 +1,168 @@
-"""The saved model: how it is written, and the one path by which it predicts."""
+"""The saved model: how it is written, and the one path by which it predicts.
 
+Neither Keras nor TensorFlow is imported here before it is needed: where OpenVINO is the engine, and
+has met the model before, predicting starts at once.
+"""
+
+import contextlib
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tlearn.data import images
 from tlearn.data.ahead import map_ahead
 from tlearn.data.images import Resize
-from tlearn.errors import DataError, RunError, one_line
-from tlearn.frozen.engine import BATCH, TensorFlowEngine
+from tlearn.errors import CacheError, DataError, RunError, one_line
+from tlearn.frozen.cache import compiled_path, default_root
+from tlearn.frozen.engines import Choice, Engine, choose
 
 CARD = "tlearn.json"  # a member of the model file, which is a zip archive; Keras passes over it
+OUTPUT = "probabilities"
+Found = np.ndarray | DataError  # what is known of a file: pixels or probabilities, or why neither
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A trained model with what it needs to be used.
+def save(model: Any, path: Path, labels: Sequence[str], size: int, resize: Resize) -> None:
+    """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
 
-    Attributes:
+    Class names, size and resize rule go with it as ``tlearn.json`` inside the archive.
+
+    Args:
         model: Keras model: RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities.
+        path: The file.
         labels: The class of each output.
         size: Side of the input in pixels.
         resize: How images are brought to that size.
     """
+    model.save(path)
+    card = {"labels": list(labels), "size": size, "resize": resize}
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CARD, json.dumps(card, ensure_ascii=False))
 
-    model: Any
+
+@dataclass(frozen=True)
+class Classifier:
+    """A saved model with what it needs to be used.
+
+    Attributes:
+        path: The ``.keras`` file.
+        labels: The class of each output.
+        size: Side of the input in pixels.
+        resize: How images are brought to that size.
+        choice: What computes predictions.
+        digest: Hash of the file.
+    """
+
+    path: Path
     labels: tuple[str, ...]
     size: int
     resize: Resize
-
-    def save(self, path: Path) -> None:
-        """Write the model as a ``.keras`` file that plain Keras loads in safe mode.
-
-        Class names, size and resize rule go with it as ``tlearn.json`` inside the archive.
-        """
-        self.model.save(path)
-        card = {"labels": list(self.labels), "size": self.size, "resize": self.resize}
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(CARD, json.dumps(card, ensure_ascii=False))
+    choice: Choice = field(default_factory=choose)
+    digest: str = ""
 
     @classmethod
-    def load(cls, path: Path) -> "Classifier":
-        """Load a saved model, in Keras's safe mode.
+    def load(cls, path: Path, choice: Choice | None = None) -> "Classifier":
+        """Open a saved model.
 
         Raises:
-            RunError: If the file is damaged or was not written by :meth:`save`.
+            RunError: If the file is damaged or was not written by :func:`save`.
         """
-        try:
+        with _explained(path):
+            digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()  # Keras reads the weights without their checksum
                 if damaged:
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
                 card = json.loads(archive.read(CARD))
             labels, size, resize = tuple(card["labels"]), int(card["size"]), card["resize"]
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-        # A damaged archive, JSON or weights file raises what its reader pleases.
-        except Exception as error:  # noqa: BLE001
-            raise RunError(
-                f"the model {str(path)!r} cannot be loaded: {one_line(error)}; train again, or "
-                f"put the whole run back"
-            ) from None
-        return cls(model, labels, size, resize)
+        return cls(path, labels, size, resize, choice or choose(), digest)
 
     @cached_property
-    def _engine(self) -> TensorFlowEngine:
-        return TensorFlowEngine(self.model, self.size)
+    def model(self) -> Any:
+        """The Keras model, loaded in Keras's safe mode.
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | DataError]]:
+        Raises:
+            RunError: If it cannot be loaded.
+        """
+        import keras
+
+        with _explained(self.path):
+            return keras.models.load_model(self.path, compile=False, safe_mode=True)
+
+    @cached_property
+    def _compiled(self) -> Path | None:
+        with contextlib.suppress(CacheError):  # it works without being kept
+            return compiled_path(default_root(), {"model": self.digest})
+        return None
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        """Whether predicting imports TensorFlow."""
+        known = self._compiled is not None and self._compiled.with_suffix(".xml").exists()
+        return self.choice.engine == "tensorflow" or not known
+
+    @cached_property
+    def _engine(self) -> Engine:
+        if self.choice.engine == "openvino":
+            from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
+
+            network = converted(lambda: self.model, [OUTPUT], self.size, self._compiled)
+            return OpenVINOEngine(network, [OUTPUT], self.choice.precision)
+        from tlearn.frozen.engines.tensorflow import TensorFlowEngine
+
+        return TensorFlowEngine(self.model, [OUTPUT], self.size, self.choice.precision)
+
+    def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Found]]:
         """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.
 
         Images are decoded in threads while the model computes; memory does not grow with their
         number.
         """
-        waiting: list[tuple[Path, np.ndarray | DataError]] = []
-        ready = 0
-        for path, found in map_ahead(self._read, paths):
-            waiting.append((path, found))
-            ready += isinstance(found, np.ndarray)
-            if ready == BATCH:
-                yield from _answered(self._engine, waiting)
-                waiting, ready = [], 0
-        yield from _answered(self._engine, waiting)
+        ready = map_ahead(self._read, paths)
+        engine = self._engine
+        for batch, outputs in engine.map(_batches(ready, engine.batch)):
+            answers = iter(outputs[0])
+            for path, found in batch:
+                yield path, (found if isinstance(found, DataError) else next(answers))
 
-    def _read(self, path: Path) -> tuple[Path, np.ndarray | DataError]:
+    def _read(self, path: Path) -> tuple[Path, Found]:
         try:
             return path, images.read_pixels(path, self.size, self.resize)
         except DataError as error:
             return path, error
 
 
-def _answered(
-    engine: TensorFlowEngine, waiting: Sequence[tuple[Path, np.ndarray | DataError]]
-) -> Iterator[tuple[Path, np.ndarray | DataError]]:
-    """Put probabilities in the place of pixels."""
-    pixels = [found for _, found in waiting if isinstance(found, np.ndarray)]
-    answers = iter(engine(np.stack(pixels))[0] if pixels else ())
-    for path, found in waiting:
-        yield path, (next(answers) if isinstance(found, np.ndarray) else found)
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say what to do about a file that is no saved model."""
+    try:
+        yield
+    # A damaged archive, JSON or weights file raises what its reader pleases.
+    except Exception as error:  # noqa: BLE001
+        raise RunError(
+            f"the model {str(path)!r} cannot be loaded: {one_line(error)}; train again, or put the "
+            f"whole run back"
+        ) from None
+
+
+def _batches(
+    found: Iterator[tuple[Path, Found]], most: int
+) -> Iterator[tuple[list[tuple[Path, Found]], list[np.ndarray]]]:
+    """Yield batches of files, with unreadable ones among them, and the pixels of the others."""
+    batch: list[tuple[Path, Found]] = []
+    pixels: list[np.ndarray] = []
+    for path, what in found:
+        batch.append((path, what))
+        if isinstance(what, np.ndarray):
+            pixels.append(what)
+        if len(batch) == most:
+            yield batch, pixels
+            batch, pixels = [], []
+    if batch:
+        yield batch, pixels

@@ -16,9 +16,9 @@ from tlearn.data.folders import walk
 from tlearn.data.scan import scan
 from tlearn.data.splits import SIDES
 from tlearn.errors import DataError, RunError, one_line
+from tlearn.frozen.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.results.classifier import Classifier
-from tlearn.results.metrics import measure_files
 from tlearn.runs.directory import RunDirectory
 
 Side = Literal["auto", "train", "validation", "test", "all"]
@@ -67,13 +67,17 @@ class Run:
 
     Args:
         path: Its directory.
+        engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
+        precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
 
     Raises:
         RunError: If it is no run or not finished.
+        ConfigError: If the engine is not installed or the machine lacks the precision.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, engine: str = "auto", precision: str = "auto") -> None:
         self._directory = RunDirectory.open(Path(path))
+        self._choice = choose(engine, precision)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -98,7 +102,7 @@ class Run:
     @cached_property
     def classifier(self) -> Classifier:
         """The saved model with its labels and resize rule."""
-        return Classifier.load(self.path / "model.keras")
+        return Classifier.load(self.path / "model.keras", self._choice)
 
     @property
     def model(self) -> Any:
@@ -177,6 +181,8 @@ class Run:
         Raises:
             DataError: If the folder has other classes than the model, or nothing is left to count.
         """
+        from tlearn.results.metrics import measure_files  # scikit-learn and SciPy: not to predict
+
         manifest = scan(Path(data), progress=progress)
         strangers = sorted(set(manifest.labels) - set(self.labels))
         if strangers:

@@ -1,15 +1,13 @@
-"""What a training step is fed with: rows from the cache, or freshly streamed views."""
+"""What a training step is fed with: views of images, in the order and the rendering of an epoch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
-from tlearn.data.ahead import map_ahead
 from tlearn.data.scan import ImageFile
-from tlearn.frozen.activations import FEATURES, Activations, read_checked
-from tlearn.frozen.trunk import Cut
+from tlearn.frozen.activations import Activations, Item
+from tlearn.frozen.trunk import FEATURES, Cut
 
 Batch = tuple[list[np.ndarray], np.ndarray]  # the suffix's inputs, and the images' positions
 
@@ -23,7 +21,7 @@ class Feed:
         cut: The cut below the suffix; ``None`` for the head alone.
         columns: Which of the pooled features the prefix gives to the head.
         files: The images.
-        views: Views per image that are kept, or 0 for a fresh view in every epoch.
+        views: Views per image that take turns, or 0 for a fresh view in every epoch.
         seed: Decides the order.
         past: Epochs before this feed's first, in earlier stages.
     """
@@ -43,55 +41,42 @@ class Feed:
     def epoch(self, number: int, batch: int) -> Iterator[Batch]:
         """Yield one epoch's batches in random order, each image once, in its next view.
 
-        Kept views take turns, beginning with another one for each image; fresh ones are numbered
-        by the epoch, so that the same run gives the same views again.
+        All batches have one size, at most ``batch``, because another shape would be traced anew:
+        the few images that do not go into them, fewer than there are batches, are left to the other
+        epochs.
         """
         number += self.past
-        rng = np.random.default_rng((self.seed, number))
-        order = rng.permutation(len(self.files))
-        if self.views:
-            yield from self._kept(order, batch, number)
-        else:
-            yield from self._fresh(order, batch, number + 1)
+        order = np.random.default_rng((self.seed, number)).permutation(len(self.files))
+        steps = self.steps(batch)
+        size = len(order) // steps
+        yield from self._batches(order[: size * steps], size, number)
 
     def plain(self, batch: int) -> Iterator[Batch]:
         """Yield the plain views in order."""
-        for start in range(0, len(self.files), batch):
-            rows = np.arange(start, min(start + batch, len(self.files)))
-            yield self._read([(self.files[int(i)], 0) for i in rows]), rows
+        yield from self._batches(np.arange(len(self.files)), batch, None)
 
-    def _kept(self, order: np.ndarray, batch: int, number: int) -> Iterator[Batch]:
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            files = [self.files[int(i)] for i in rows]
-            yield (
-                self._read([(f, (int(f.content[:8], 16) + number) % self.views) for f in files]),
-                rows,
-            )
+    def view(self, file: ImageFile, epoch: int) -> int:
+        """Return the view of an image in an epoch.
 
-    def _read(self, items: Sequence[tuple[ImageFile, int]]) -> list[np.ndarray]:
-        inputs = []
-        if self.cut is not None:
-            inputs.append(self.activations.at(self.cut, items).astype(np.float32))
-        if len(self.columns):
-            inputs.append(self.activations.features(items)[:, self.columns])
-        return inputs
+        Kept views take turns, beginning with another one for each image; fresh ones are numbered
+        by the epoch, so that the same run gives the same views again.
+        """
+        return (int(file.content[:8], 16) + epoch) % self.views if self.views else epoch + 1
 
-    def _fresh(self, order: np.ndarray, batch: int, view: int) -> Iterator[Batch]:
-        """Render in threads ahead of the training, and run the prefix on each batch."""
-        rendering = self.activations.rendering
-        wanted = [self.cut.name] if self.cut is not None else []
-        wanted += [FEATURES] if len(self.columns) else []
+    def _batches(self, order: np.ndarray, batch: int, epoch: int | None) -> Iterator[Batch]:
+        parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+        outputs = [self.cut.name] if self.cut is not None else []
+        outputs += [FEATURES] if len(self.columns) else []
 
-        def render(i: int) -> np.ndarray:
-            file = self.files[i]
-            return rendering.render(read_checked(file, rendering.size), file.content, view)
+        def items(rows: np.ndarray) -> list[Item]:
+            files = [self.files[i] for i in rows.tolist()]
+            return [(f, 0 if epoch is None else self.view(f, epoch)) for f in files]
 
-        rendered = map_ahead(render, order.tolist(), ahead=2 * batch)
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            found = self.activations.compute(np.stack(list(islice(rendered, len(rows)))), wanted)
-            inputs = [found[self.cut.name].astype(np.float32)] if self.cut is not None else []
-            if FEATURES in found:
-                inputs.append(found[FEATURES][:, self.columns])
+        found = self.activations.batches((items(rows) for rows in parts), outputs)
+        for rows, arrays in zip(parts, found, strict=True):
+            inputs = []
+            if self.cut is not None:
+                inputs.append(arrays[self.cut.name].astype(np.float32))
+            if FEATURES in outputs:
+                inputs.append(arrays[FEATURES][:, self.columns])
             yield inputs, rows

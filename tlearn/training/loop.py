@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from tlearn.config import Stage
 from tlearn.errors import ConfigError
+from tlearn.frozen.precision import computing_in
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
@@ -80,6 +81,8 @@ def train(
     best: Score | None,
     progress: Progress,
     tell: Listener,
+    callbacks: Sequence[Any] = (),
+    precision: str = "float32",
 ) -> tuple[list[StageResult], bool]:
     """Train stage by stage; the network ends with the best weights found on the way.
 
@@ -96,6 +99,8 @@ def train(
         best: The score of the network as it is; ``None`` if its head is random.
         progress: Where to show progress.
         tell: Hears of every epoch and stage.
+        callbacks: Keras callbacks; each stage is a fit of its own to them.
+        precision: What the backbone's products are computed in.
 
     Returns:
         A result per stage begun, and whether the user stopped the training.
@@ -107,34 +112,18 @@ def train(
     stopped = False
     leader = _Leader(network, best)
     for plan in plans:
-        stage, start, before = plan.stage, time.monotonic(), network.snapshot()
-        result = StageResult(stage.title, plan.cut.name if plan.cut else "head")
+        start, before = time.monotonic(), network.snapshot()
+        result = StageResult(plan.stage.title, plan.cut.name if plan.cut else "head")
         results.append(result)
-        feed, check = feeds(plan)
         network.freeze(plan.trainable)
         model = network.suffix(plan.cut)
-        steps = feed.steps(stage.batch_size)
-        _compile(model, stage, steps)
-        try:
-            with progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
-                for epoch in range(stage.epochs):
-                    row = _epoch(model, feed, epoch, stage, targets, task.advance)
-                    score = Score.of(targets.validation, _logits(model, check))
-                    row |= {"val_loss": -score.negative_loss, "val_accuracy": score.accuracy}
-                    result.history.append({"stage": stage.title, "epoch": epoch + 1, **row})
-                    tell("epoch", **result.history[-1])
-                    task.advance(0, f"validation {score.accuracy:.3f}")
-                    result.epochs = epoch + 1
-                    if _settled(stage, epoch):
-                        leader.offer(score, result)
-                    if _exhausted(result.history, stage):
-                        break
-        except KeyboardInterrupt:
-            stopped = True
-        after = network.snapshot()
-        for part in (1.0, *AVERAGES) if stopped else AVERAGES:
-            network.restore(_between(before, after, part))
-            leader.offer(Score.of(targets.validation, _logits(model, check)), result)
+        with computing_in(precision, model):
+            fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, progress, tell)
+            stopped = fit.run(callbacks)
+            after = network.snapshot()
+            for part in (1.0, *AVERAGES) if stopped else AVERAGES:
+                network.restore(_between(before, after, part))
+                leader.offer(fit.score(), result)
         network.restore(leader.weights)
         result.seconds = time.monotonic() - start
         tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
@@ -146,6 +135,91 @@ def train(
             f"lower learning_rate"
         )
     return results, stopped
+
+
+@dataclass
+class _Fit:
+    """The epochs of a stage, as Keras's ``fit`` runs them, from explicit arrays.
+
+    A ``tf.data`` iterator would leave a core idle in some epochs, at random.
+    """
+
+    model: Any
+    stage: Stage
+    feed: Feed
+    check: Feed
+    targets: Targets
+    result: StageResult
+    leader: "_Leader"
+    progress: Progress
+    tell: Listener
+
+    def run(self, callbacks: Sequence[Any]) -> bool:
+        """Train; return whether the user stopped it."""
+        stage, steps = self.stage, self.feed.steps(self.stage.batch_size)
+        _compile(self.model, stage, steps)
+        self.model.stop_training = False
+        heard = keras.callbacks.CallbackList(
+            list(callbacks), model=self.model, epochs=stage.epochs, steps=steps, verbose=0
+        )
+        logs: dict[str, float] = {}
+        with self.progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
+            try:
+                heard.on_train_begin()
+                for epoch in range(stage.epochs):
+                    heard.on_epoch_begin(epoch)
+                    logs = self._epoch(epoch, heard, task.advance)
+                    heard.on_test_begin()
+                    score = self.score()
+                    logs |= {"val_loss": -score.negative_loss, "val_accuracy": score.accuracy}
+                    heard.on_test_end(logs)
+                    heard.on_epoch_end(epoch, logs)
+                    self._note(epoch, logs, score)
+                    task.advance(0, f"validation {score.accuracy:.3f}")
+                    if self.model.stop_training or _exhausted(self.result.history, stage):
+                        break
+                heard.on_train_end(logs)
+            except KeyboardInterrupt:
+                return True
+        return False
+
+    def _note(self, epoch: int, logs: dict[str, float], score: Score) -> None:
+        rate = float(self.model.optimizer.learning_rate)
+        row = {"stage": self.stage.title, "epoch": epoch + 1, "learning_rate": rate, **logs}
+        self.result.history.append(row)
+        self.result.epochs = epoch + 1
+        self.tell("epoch", **row)
+        if _settled(self.stage, epoch):
+            self.leader.offer(score, self.result)
+
+    def _epoch(self, number: int, heard: Any, advance: Callable[[int], None]) -> dict[str, float]:
+        """Train for one epoch; return the mean loss and accuracy."""
+        targets = self.targets
+        one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
+        sums: dict[str, float] = defaultdict(float)
+        seen = 0
+        for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
+            heard.on_train_batch_begin(step)
+            y = targets.train[rows]
+            logs = self.model.train_on_batch(
+                inputs, one_hot[y], targets.class_weights[y], return_dict=True
+            )
+            for name, value in logs.items():  # of this batch alone
+                sums[name] += float(value) * len(rows)
+            seen += len(rows)
+            heard.on_train_batch_end(step, logs)
+            advance(1)
+        return {name: value / seen for name, value in sums.items()}
+
+    def score(self) -> Score:
+        """Score the network as it is on validation."""
+        found = []
+        size = min(CHECK_BATCH, len(self.check.files))
+        for inputs, rows in self.check.plain(size):
+            short = size - len(rows)  # filled up: another shape would be traced anew
+            full = [np.concatenate([x, x[:1].repeat(short, axis=0)]) for x in inputs]
+            found.append(self.model.predict_on_batch(full)[: len(rows)])
+        return Score.of(self.targets.validation, np.concatenate(found))
 
 
 class _Leader:
@@ -177,32 +251,6 @@ def _settled(stage: Stage, epoch: int) -> bool:
     set is mostly luck: measured on held-back photos, the last quarter of a cosine is better.
     """
     return stage.schedule == "constant" or epoch + 1 > 0.75 * stage.epochs
-
-
-def _epoch(
-    model: Any,
-    feed: Feed,
-    number: int,
-    stage: Stage,
-    targets: Targets,
-    advance: Callable[[int], None],
-) -> dict[str, float]:
-    """Train on every image once; return mean loss, accuracy, and the rate at the end."""
-    one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
-    sums: dict[str, float] = defaultdict(float)
-    for inputs, rows in feed.epoch(number, stage.batch_size):
-        y = targets.train[rows]
-        logs = model.train_on_batch(inputs, one_hot[y], targets.class_weights[y], return_dict=True)
-        for name, value in logs.items():  # of this batch alone
-            sums[name] += float(value) * len(rows)
-        advance(1)
-    row = {name: value / len(feed.files) for name, value in sums.items()}
-    return row | {"learning_rate": float(model.optimizer.learning_rate)}
-
-
-def _logits(model: Any, feed: Feed) -> np.ndarray:
-    parts = [np.asarray(model(inputs, training=False)) for inputs, _ in feed.plain(CHECK_BATCH)]
-    return np.concatenate(parts)
 
 
 def _exhausted(history: Sequence[dict[str, Any]], stage: Stage) -> bool:

@@ -45,6 +45,24 @@ class Probe:
         return np.asarray((features - self.mean) / self.scale @ self.kernel + self.bias)
 
 
+def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Return positions of at most ``most`` images, sorted, each class in its proportion.
+
+    No class is left out: the first image of each comes before the second of any.
+
+    Args:
+        y: Class indices.
+        most: How many, unless there are more classes.
+        seed: Decides which.
+    """
+    rng = np.random.default_rng(seed)
+    turns = np.zeros(len(y))
+    for c, count in enumerate(np.bincount(y)):
+        turns[y == c] = rng.permutation(count) / max(1, count)
+    most = max(most, len(np.unique(y)))
+    return np.sort(np.argsort(turns, kind="stable")[:most])
+
+
 def fit_probe(
     features: np.ndarray,
     y: np.ndarray,

@@ -1,0 +1,170 @@
+"""The cache folder: rows in, rows out, whoever else uses it, within its budget."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tlearn.cli import main
+from tlearn.frozen.cache import Cache
+
+KEY = {"backbone": "toy", "output": "features", "size": 32, "precision": "float32"}
+ROW = 4000  # bytes
+
+
+def rows(start, stop):
+    """Return keys and rows, each row full of its number."""
+    keys = [i.to_bytes(4, "big") for i in range(start, stop)]
+    return keys, np.repeat(np.arange(start, stop, dtype=np.float32)[:, None], 1000, axis=1)
+
+
+def space_in(cache, **other):
+    return cache.space(KEY | other, (1000,), "float32")
+
+
+def fill(root, start, stop, budget=None, **other):
+    """Keep some rows as a process of its own would."""
+    with Cache(root, budget) as cache:
+        space = space_in(cache, **other)
+        keys, values = rows(start, stop)
+        space.put(keys, [values])
+
+
+def test_rows_come_back(cache):
+    fill(cache, 0, 100)
+    with Cache(cache) as store:
+        space = space_in(store)
+        keys, values = rows(0, 100)
+        strange = [b"none", b"more"]
+        assert space.missing([*keys, *strange]) == set(strange)
+        found, there = space.get([keys[7], b"none", keys[99], keys[7]])
+        assert there.tolist() == [True, False, True, True]
+        np.testing.assert_array_equal(found[there], values[[7, 99, 7]])
+
+
+def test_many_more_keys_than_one_query_takes(cache):
+    fill(cache, 0, 1600)
+    with Cache(cache) as store:
+        found, there = space_in(store).get(rows(0, 1601)[0])
+    assert there.sum() == 1600
+    assert found[1599, 0] == 1599
+
+
+def test_long_files_are_split(cache, monkeypatch):
+    monkeypatch.setattr("tlearn.frozen.space.SEGMENT", 10 * ROW)
+    monkeypatch.setattr("tlearn.frozen.space.OPEN_FILES", 3)
+    for start in range(0, 100, 5):
+        fill(cache, start, start + 5)
+    with Cache(cache) as store:
+        space = space_in(store)
+        keys, values = rows(0, 100)
+        for _ in range(2):
+            np.testing.assert_array_equal(space.get(keys)[0], values)
+        assert len(store.files) <= 3
+        for start in range(100, 140):
+            keys, values = rows(start, start + 1)
+            space.put(keys, [values])
+    assert max(f.stat().st_size for f in (cache / "segments").iterdir()) == 10 * ROW
+
+
+def test_two_processes_write_at_once(cache):
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); from test_cache import *; "
+        "from pathlib import Path; root, first = Path(sys.argv[1]), int(sys.argv[2]); "
+        "[fill(root, i, i + 7) for i in range(first, 200)]"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(cache), str(start)]) for start in (0, 3)
+    ]
+    with Cache(cache) as store:
+        space = space_in(store)
+        for i in range(1000, 1100):
+            keys, values = rows(i, i + 1)
+            space.put(keys, [values])
+        assert [worker.wait() for worker in workers] == [0, 0]
+        for start, stop in ((0, 206), (1000, 1100)):
+            keys, values = rows(start, stop)
+            found, there = space.get(keys)
+            assert there.all()
+            np.testing.assert_array_equal(found, values)
+
+
+def test_what_dies_while_it_writes_leaves_nothing_behind(cache):
+    code = (
+        "import os, sys; sys.path.insert(0, 'tests'); from test_cache import *; "
+        "from pathlib import Path; store = Cache(Path(sys.argv[1])); space = space_in(store); "
+        "keys, values = rows(0, 9); space.put(keys[:5], [values[:5]]); "
+        "store.transaction = lambda: os._exit(0); space.put(keys[5:], [values[5:]])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
+    with Cache(cache) as store:
+        assert space_in(store).get(rows(0, 9)[0])[1].tolist() == [True] * 5 + [False] * 4
+
+
+def test_the_least_recently_used_goes_first(cache):
+    for output in ("a", "b", "c"):
+        fill(cache, 0, 10, output=output)
+    with Cache(cache) as store:
+        space_in(store, output="a").missing(rows(0, 10)[0])  # used now
+    with Cache(cache, budget=35 * ROW) as store:
+        assert store.room() == 35 * ROW
+        assert store.make_room(5 * ROW) == 0
+        assert store.make_room(6 * ROW) == 10 * ROW
+        left = {held.described["output"]: held.rows for held in store.holdings()}
+        assert left == {"a": 10, "c": 10}
+        assert store.make_room(100 * ROW) == 20 * ROW
+        assert store.holdings() == []
+    assert list((cache / "segments").iterdir()) == []
+
+
+def test_what_is_in_use_is_not_evicted(cache):
+    fill(cache, 0, 10)
+    with Cache(cache, budget=12 * ROW) as store:
+        space = space_in(store)
+        keys, values = rows(0, 10)
+        space.missing(keys)
+        assert store.room() == 2 * ROW
+        assert store.make_room(10 * ROW) == 0
+        np.testing.assert_array_equal(space.get(keys)[0], values)
+
+
+def test_the_budget_is_a_fifth_of_what_is_free_by_default(cache, monkeypatch):
+    fill(cache, 0, 10)
+    usage = type("Usage", (), {"free": 90 * ROW})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with Cache(cache) as store:
+        assert store.budget == 20 * ROW  # what rows take counts as free
+
+
+def test_evicted_rows_are_missing_for_those_who_read_them(cache):
+    fill(cache, 0, 10)
+    with Cache(cache) as store:
+        space = space_in(store)
+        keys = rows(0, 10)[0]
+        assert space.get(keys)[1].all()
+        with Cache(cache) as other:
+            other.clear()
+        assert not space.get(keys)[1].any()
+        assert space.damaged == 0
+
+
+def test_cache_info_and_clear(cache, capsys):
+    fill(cache, 0, 10)
+    assert main(["cache", "info"]) == 0
+    out = capsys.readouterr().out
+    assert str(cache) in out
+    assert "40 kB of activations" in out
+    assert "toy features" in out
+    assert "10 views" in out
+    assert main(["cache", "clear"]) == 0
+    assert "40 kB freed" in capsys.readouterr().out
+    assert main(["cache", "info"]) == 0
+    assert "0 B of activations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["info", "clear"])
+def test_cache_commands_on_a_place_that_is_none(cache, capsys, command):
+    cache.write_text("a file")
+    assert main(["cache", command]) == 2
+    assert "TLEARN_CACHE" in capsys.readouterr().err

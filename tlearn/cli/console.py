@@ -1,0 +1,52 @@
+"""What all commands share: exit codes, failing in one line, a quiet TensorFlow, engine options."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def fail(message: str) -> int:
+    """Print an error in one line; return the exit code for it."""
+    print(f"tlearn: error: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--engine`` and ``--precision`` to a command."""
+    for option in (
+        click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]),
+                     help="What it computes in [bfloat16 where the machine has it]."),
+        click.option("--engine", type=click.Choice(["auto", "tensorflow", "openvino"]),
+                     help="What computes the frozen part, and predictions [openvino on a CPU]."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without its remarks on the screen, unless the user asked for them.
+
+    It writes to the file descriptor while it loads and looks for devices, before any log level
+    counts. An exception is raised as ever.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    screen = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(screen, 2)
+        os.close(nowhere)
+        os.close(screen)

@@ -1,0 +1,61 @@
+"""``tlearn backbones`` and ``tlearn cache``."""
+
+import time
+
+import click
+
+
+@click.command()
+def backbones() -> None:
+    """List the backbones that are installed."""
+    from tlearn.backbones import load_registry
+
+    registry = load_registry()
+    for plugin in registry.plugins:
+        for b in plugin.backbones:
+            weights = "; ".join(f"{w.name} from {w.source} ({w.licence})" for w in b.weights)
+            weights = weights or "none"
+            print(f"{b.name:<18} {b.default_size} px (from {b.min_size})  weights: {weights}")
+            print(f"{'':<18} {b.summary}; from {plugin.distribution} {plugin.version}")
+    for plugin in registry.problems:
+        print(f"{plugin.name:<18} UNUSABLE, from {plugin.distribution} {plugin.version}: "
+              f"{plugin.problem}")  # fmt: skip
+
+
+@click.group(name="cache")
+def activation_cache() -> None:
+    """Look at what is kept between runs, or delete it."""
+
+
+@activation_cache.command()
+def info() -> None:
+    """Say where the cache is, how large, and what is in it."""
+    from tlearn.frozen.cache import Cache, default_root
+
+    with Cache(default_root(), say=click.echo) as cache:
+        used, compiled = cache.used_bytes(), cache.compiled_bytes()
+        print(f"{cache.root}: {_size(used)} of activations, within a budget of "
+              f"{_size(cache.budget)}; {_size(compiled)} of compiled networks")  # fmt: skip
+        for held in cache.holdings():
+            what = held.described
+            of = " ".join(str(what[name]) for name in ("backbone", "output") if name in what)
+            used_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(held.used))
+            print(f"  {of:<36} {what['size']:>4} px  {what.get('precision', ''):<9}"
+                  f"{held.rows:>9} views {_size(held.bytes):>9}  used {used_at}")  # fmt: skip
+
+
+@activation_cache.command()
+def clear() -> None:
+    """Delete everything in it; a later run computes what it needs again."""
+    from tlearn.frozen.cache import Cache, default_root
+
+    with Cache(default_root(), say=click.echo) as cache:
+        print(f"{_size(cache.clear())} freed in {cache.root}")
+
+
+def _size(amount: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"

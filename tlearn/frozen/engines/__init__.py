@@ -1,0 +1,126 @@
+"""What runs a frozen network over pixels: one interface, and the rule that chooses an engine."""
+
+import importlib.util
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+
+from tlearn.errors import ConfigError
+
+EngineName = Literal["tensorflow", "openvino"]
+Precision = Literal["float32", "bfloat16"]
+T = TypeVar("T")
+
+
+class Engine(Protocol):
+    """A network from pixels to one or several outputs, made ready for one batch shape.
+
+    Every call computes a full batch, a short one padded: a row's result does not depend on how many
+    rows came with it.
+
+    Attributes:
+        batch: Images per batch, at most.
+    """
+
+    batch: int
+
+    def map(
+        self, batches: Iterable[tuple[T, Sequence[np.ndarray]]]
+    ) -> Iterator[tuple[T, list[np.ndarray]]]:
+        """Yield the outputs of each batch, ``(n, ...)`` each, in order.
+
+        A batch is whatever it is known by, and up to ``batch`` images ``(size, size, 3)`` uint8;
+        it may be empty.
+        Batches are taken while others are computed, so that what makes them runs at the same time.
+        """
+        ...
+
+
+def outputs_of(engine: Engine, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return an engine's outputs for any number of images, at least one."""
+    parts = (
+        (start, pixels[start : start + engine.batch])
+        for start in range(0, len(pixels), engine.batch)
+    )
+    found = [outputs for _, outputs in engine.map(parts)]
+    return [np.concatenate(rows) for rows in zip(*found, strict=True)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and the precision it computes in."""
+
+    engine: EngineName
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.engine} in {self.precision}"
+
+
+def choose(engine: str = "auto", precision: str = "auto") -> Choice:
+    """Choose by a written rule; nothing is measured.
+
+    The engine is TensorFlow where it sees a GPU, else OpenVINO where it is installed, else
+    TensorFlow. The precision is bfloat16 with OpenVINO on a CPU that computes in it, else float32.
+
+    Raises:
+        ConfigError: If the engine asked for is not installed, or the machine lacks the precision.
+    """
+    installed = importlib.util.find_spec("openvino") is not None
+    if engine == "auto":
+        engine = "openvino" if installed and not _has_gpu() else "tensorflow"
+    elif engine == "openvino" and not installed:
+        raise ConfigError(
+            "the engine openvino is not installed; 'pip install openvino' where there are wheels "
+            "for this machine, or take --engine tensorflow"
+        )
+    can = (engine == "tensorflow" and _has_gpu()) or cpu_has_bfloat16()
+    if precision == "auto":
+        precision = "bfloat16" if engine == "openvino" and can else "float32"
+    elif precision == "bfloat16" and not can:
+        raise ConfigError(
+            "this machine does not compute in bfloat16 (on a CPU that takes AVX512-BF16 or AMX); "
+            "take --precision float32 or auto"
+        )
+    return Choice(
+        "openvino" if engine == "openvino" else "tensorflow",
+        "bfloat16" if precision == "bfloat16" else "float32",
+    )
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Tell whether the CPU multiplies in bfloat16."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False  # elsewhere than on Linux it is not known without asking an engine
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@cache
+def _has_gpu() -> bool:
+    """Tell whether TensorFlow sees a GPU; it is asked only where there may be one."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or not (Path("/dev/nvidiactl").exists() or platform.system() == "Darwin"):
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def batch_for(largest: int, limit: int) -> int:
+    """Return how many images to compute at a time: a power of two from 1 to 32.
+
+    Args:
+        largest: Bytes of the largest activation of one image.
+        limit: Bytes that the largest activation of a batch may take.
+    """
+    fitting = max(1, min(32, limit // max(1, largest)))
+    return int(2 ** (fitting.bit_length() - 1))
