@@ -39,9 +39,9 @@ def shared():
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path_factory, monkeypatch):
     """Give every test an activation cache of its own."""
-    folder = tmp_path / "cache"
+    folder = tmp_path_factory.mktemp("cache") / "cache"
     monkeypatch.setenv("TLEARN_CACHE", str(folder))
     return folder
 

@@ -160,7 +160,7 @@ def test_cache_info_and_clear(cache, capsys):
     assert main(["cache", "clear"]) == 0
     assert "40 kB freed" in capsys.readouterr().out
     assert main(["cache", "info"]) == 0
-    assert "0 B of activations" in capsys.readouterr().out
+    assert "0 bytes of activations" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["info", "clear"])

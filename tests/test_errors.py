@@ -250,7 +250,10 @@ def test_pictures_that_cannot_be_evaluated(refused, made, photos):
     ("arguments", "message"),
     [
         (["fintune", "x"], "no command is called 'fintune' (did you mean 'finetune'?); there are "),
-        (["qqqq"], "no command is called 'qqqq'; there are backbones, demo, evaluate, finetune, "),
+        (
+            ["qqqq"],
+            "no command is called 'qqqq'; there are backbones, cache, demo, evaluate, ",
+        ),
         (["--quite"], "No such option '--quite'"),
         (["finetune"], "Missing argument 'DATA'; see 'tlearn finetune --help'"),
         (["predict", "x"], "Missing argument 'PATHS...'; see 'tlearn predict --help'"),

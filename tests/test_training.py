@@ -12,16 +12,19 @@ from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
 from tlearn.errors import BackboneError, ConfigError
 from tlearn.frozen.activations import Activations
+from tlearn.frozen.cache import Cache
+from tlearn.frozen.engines import Choice
 from tlearn.frozen.trunk import load_trunk
 from tlearn.progress import Silent
 from tlearn.training import loop
 from tlearn.training.feed import Feed
-from tlearn.training.loop import Score, Targets
+from tlearn.training.loop import Conditions, Score, Targets
 from tlearn.training.network import Network
 from tlearn.training.probe import fit_probe
 from tlearn.training.stages import plan
 
 BACKBONE = "toy"
+QUIET = Conditions(Silent(), lambda kind, **fields: None)
 
 
 @pytest.fixture
@@ -32,7 +35,9 @@ def trunk():
 @pytest.fixture
 def kept(trunk, photos, cache):
     files = scan(photos).files
-    with Activations(trunk, Rendering(32, "crop", Augmentation()), trunk.cuts, cache) as kept:
+    rendering, choice = Rendering(32, "crop", Augmentation()), Choice("openvino", "float32")
+    with Cache(cache) as store:
+        kept = Activations(trunk, rendering, trunk.cuts, store, choice)
         kept.keep([(f, v) for f in files for v in range(2)])
         yield kept, files
 
@@ -68,7 +73,7 @@ def test_prefix_and_suffix_make_the_whole(trunk, kept, cut, taps):
     feed = Feed(activations, place, network.columns_below(place), files[:7], 1, 0)
     (inputs, _), *_ = feed.plain(7)
     logits = np.asarray(network.suffix(place)(inputs, training=False))
-    pixels = activations.at(trunk.cuts[0], [(f, 0) for f in files[:7]]).astype("float32")
+    pixels = activations.rows([(f, 0) for f in files[:7]], "pixels").astype("float32")
     expected = np.asarray(network.whole(pixels, training=False))
     found = np.asarray(keras.ops.softmax(logits))
     np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-4)
@@ -147,8 +152,8 @@ def test_frozen_weights_and_statistics_stay_bit_for_bit(trunk, kept):
     before = {w.path: w.numpy().copy() for w in trunk.base.weights}
     plans = plan((Stage(unfreeze=1, epochs=1),), trunk)
     loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None, Silent(),
-        lambda kind, **fields: None,
+        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        QUIET,
     )  # fmt: skip
     changed = {w.path for w in trunk.base.weights if not np.array_equal(before[w.path], w.numpy())}
     assert {path.split("/")[-2] for path in changed} == {"block3_conv"}
@@ -161,7 +166,7 @@ def test_a_stage_that_makes_things_worse_is_rolled_back(trunk, kept):
     plans = plan((Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd"),), trunk)
     results, _ = loop.train(
         network, plans, feeds_of(activations, files, network), targets_of(files),
-        Score(1.0, 0.0), Silent(), lambda kind, **fields: None,
+        Score(1.0, 0.0), QUIET,
     )  # fmt: skip
     assert not results[0].kept
     for old, new in zip(before, network.snapshot(), strict=True):
@@ -175,8 +180,8 @@ def test_a_stage_that_helps_is_kept_with_its_best_epoch(trunk, kept):
     rows = []
     plans = plan((Stage(unfreeze="none", epochs=6, learning_rate=3e-3),), trunk)
     (result,), stopped = loop.train(
-        network, plans, feeds_of(activations, files, network), targets, None, Silent(),
-        lambda kind, **fields: rows.append(fields) if kind == "epoch" else None,
+        network, plans, feeds_of(activations, files, network), targets, None,
+        Conditions(Silent(), lambda kind, **row: rows.append(row) if kind == "epoch" else None),
     )  # fmt: skip
     assert result.kept and not stopped and result.epochs == 6
     best = max(Score(row["val_accuracy"], -row["val_loss"]) for row in rows[-2:])
@@ -201,8 +206,8 @@ def test_ctrl_c_ends_a_stage_and_keeps_the_best(trunk, kept):
             raise KeyboardInterrupt
 
     results, stopped = loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None, Silent(),
-        interrupt,
+        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        Conditions(Silent(), interrupt),
     )  # fmt: skip
     assert stopped and len(results) == 1 and results[0].kept
 
@@ -222,14 +227,25 @@ def test_patience_begins_after_half_of_the_epochs():
     assert loop._exhausted(rows, constant)
 
 
+@pytest.mark.parametrize(
+    ("batch", "sizes"), [(8, [7] * 5), (12, [12] * 3), (99, [36]), (35, [18, 18]), (1, [1] * 36)]
+)
+def test_batches_of_an_epoch_have_one_size(trunk, kept, batch, sizes):
+    activations, files = kept
+    feed = Feed(activations, None, np.arange(4), files, 2, 0)
+    batches = [rows for _, rows in feed.epoch(0, batch)]
+    assert [len(rows) for rows in batches] == sizes and feed.steps(batch) == len(sizes)
+    assert len(set(np.concatenate(batches).tolist())) == sum(sizes)
+
+
 def test_an_epoch_shows_each_image_once_and_takes_turns_with_views(trunk, kept):
     activations, files = kept
     feed = Feed(activations, None, np.arange(4), files, 2, 0)
-    epochs = [np.concatenate([rows for _, rows in feed.epoch(e, 8)]) for e in range(2)]
+    epochs = [np.concatenate([rows for _, rows in feed.epoch(e, 9)]) for e in range(2)]
     assert all(sorted(rows) == list(range(len(files))) for rows in epochs)
     assert not np.array_equal(*epochs)
     seen = [
-        {int(r): tuple(x) for inputs, rows in feed.epoch(e, 8)
+        {int(r): tuple(x) for inputs, rows in feed.epoch(e, 9)
          for r, x in zip(rows, inputs[0], strict=True)}
         for e in range(3)
     ]  # fmt: skip
@@ -252,9 +268,83 @@ def test_fresh_views_differ_every_epoch_and_come_again(trunk, kept):
 def test_the_loop_fits_one_screen():
     source = inspect.getsource(loop.train)
     body = source[source.index('"""', source.index('"""') + 3) :]
-    assert len(body.splitlines()) <= 50
-    for word in ("network.freeze", "_compile(", "for epoch in", "network.restore"):
+    assert len(body.splitlines()) <= 40
+    for word in ("network.freeze", "_compile(", "fit.run(", "network.restore"):
         assert word in body
+
+
+class Recorder(keras.callbacks.Callback):
+    """Notes what Keras would call; stops after three epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def on_train_begin(self, logs=None):
+        assert self.model.optimizer and self.params["epochs"] == 9
+        self.calls.append("begin")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append((batch, sorted(logs)))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append((epoch, sorted(logs)))
+        self.model.stop_training = epoch == 2
+
+    def on_train_end(self, logs=None):
+        self.calls.append("end")
+
+
+def test_keras_callbacks_work_in_every_stage(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    recorder, csv = Recorder(), keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: None)
+    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), trunk)
+    results, _ = loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        Conditions(Silent(), lambda kind, **fields: None, [recorder, csv]),
+    )  # fmt: skip
+    assert [result.epochs for result in results] == [3, 3]
+    both = ["accuracy", "loss"]
+    checked = [*both, "val_accuracy", "val_loss"]
+    epochs = [call for e in range(3) for call in ((0, both), (1, both), (e, checked))]
+    assert recorder.calls == ["begin", *epochs, "end"] * 2
+
+
+def test_a_stage_ends_when_the_time_is_over(trunk, kept):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), trunk)
+    late = Conditions(Silent(), lambda kind, **fields: None, deadline=0.0)
+    results, stopped = loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files), None, late
+    )
+    assert [result.epochs for result in results] == [1] and not stopped
+
+
+def test_products_in_bfloat16_leave_the_saved_model_as_it_is(trunk, kept, tmp_path):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze=1, epochs=2),), trunk)
+    before = network.suffix(plans[0].cut)
+    seen = []
+
+    class Policies(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(trunk.base.get_layer("block3_conv").compute_dtype)
+
+    loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        Conditions(Silent(), lambda kind, **fields: None, [Policies()], "bfloat16"),
+    )  # fmt: skip
+    assert seen == ["bfloat16"]
+    assert {layer.compute_dtype for layer in trunk.base.layers} == {"float32"}
+    assert all(weight.dtype == "float32" for weight in before.weights)
+    network.whole.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    x = random_pixels()
+    np.testing.assert_array_equal(np.asarray(again(x)), np.asarray(network.whole(x)))
+    assert again.output.dtype == "float32"
 
 
 def test_a_random_head_that_diverges_is_an_error(trunk, kept):
@@ -264,7 +354,7 @@ def test_a_random_head_that_diverges_is_an_error(trunk, kept):
     with pytest.raises(ConfigError, match="lower learning_rate"):
         loop.train(
             network, plans, feeds_of(activations, files, network), targets_of(files), None,
-            Silent(), lambda kind, **fields: None,
+            QUIET,
         )  # fmt: skip
 
 
@@ -304,7 +394,7 @@ def test_fresh_views_go_on_over_stages(trunk, kept):
     activations, files = kept
     feeds = [Feed(activations, None, np.arange(4), files[:5], 0, 0, past) for past in (0, 2)]
     third, also_third = (
-        np.concatenate([inputs[0] for inputs, _ in feed.epoch(number, 2)])
+        np.concatenate([inputs[0] for inputs, _ in feed.epoch(number, 3)])
         for feed, number in zip(feeds, (2, 0), strict=True)
     )
     np.testing.assert_array_equal(third, also_third)

@@ -7,7 +7,7 @@ import io
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ class _Job:
     target: Path
     progress: Progress
     callbacks: Sequence[Any]
+    start: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Run:
@@ -112,7 +113,7 @@ class _Job:
                 with Cache(default_root(), budget, self.progress.say) as cache:
                     trained = train_network(
                         config, trunk, plans, splits, cache, self.progress, run.event,
-                        self.callbacks,
+                        self.callbacks, self.start,
                     )  # fmt: skip
                 metrics = self._write_results(run, trained, splits)
             except BaseException:
@@ -214,6 +215,12 @@ class _Job:
         n = len(splits.validation)
         metrics["stages"] = [_stage_entry(result, n) for result in trained.stages]
         metrics["stopped"] = trained.stopped
+        metrics["plan"] = {
+            "keeping": trained.costs.keeping,
+            "seconds": round(trained.costs.seconds, 1),
+            "bytes": trained.costs.bytes,
+        }
+        metrics["engine"] = asdict(classifier.choice)
         metrics["images_per_second"] = {name: round(rate, 1) for name, rate in rates.items()}
         with self._timed("figures"):
             _draw(run, metrics, trained.history, splits.labels)

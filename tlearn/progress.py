@@ -96,3 +96,12 @@ def console_progress(quiet: bool = False) -> Progress:
     from tlearn.bars import Bars  # rich takes a tenth of a second: only where it is seen
 
     return Bars()
+
+
+def amount(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -31,31 +31,25 @@ def activation_cache() -> None:
 def info() -> None:
     """Say where the cache is, how large, and what is in it."""
     from tlearn.frozen.cache import Cache, default_root
+    from tlearn.progress import amount
 
     with Cache(default_root(), say=click.echo) as cache:
         used, compiled = cache.used_bytes(), cache.compiled_bytes()
-        print(f"{cache.root}: {_size(used)} of activations, within a budget of "
-              f"{_size(cache.budget)}; {_size(compiled)} of compiled networks")  # fmt: skip
+        print(f"{cache.root}: {amount(used)} of activations, within a budget of "
+              f"{amount(cache.budget)}; {amount(compiled)} of compiled networks")  # fmt: skip
         for held in cache.holdings():
             what = held.described
             of = " ".join(str(what[name]) for name in ("backbone", "output") if name in what)
             used_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(held.used))
             print(f"  {of:<36} {what['size']:>4} px  {what.get('precision', ''):<9}"
-                  f"{held.rows:>9} views {_size(held.bytes):>9}  used {used_at}")  # fmt: skip
+                  f"{held.rows:>9} views {amount(held.bytes):>9}  used {used_at}")  # fmt: skip
 
 
 @activation_cache.command()
 def clear() -> None:
     """Delete everything in it; a later run computes what it needs again."""
     from tlearn.frozen.cache import Cache, default_root
+    from tlearn.progress import amount
 
     with Cache(default_root(), say=click.echo) as cache:
-        print(f"{_size(cache.clear())} freed in {cache.root}")
-
-
-def _size(amount: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} TB"
+        print(f"{amount(cache.clear())} freed in {cache.root}")

@@ -111,26 +111,32 @@ class Activations:
         lacking = {name: self._spaces[name].missing(keys) for name in outputs}
         return {name: [rows[key] for key in keys if key in lacking[name]] for name in outputs}
 
-    def keep(self, items: Sequence[Item], outputs: Sequence[str] | None = None) -> int:
+    def keep(
+        self, items: Sequence[Item], outputs: Sequence[str] | None = None, shown: bool = True
+    ) -> int:
         """Compute and keep what is missing; return how many views were computed.
 
-        Where it cannot be written, it says so and stops: what is missing then is computed when it
-        is asked for.
+        Where it cannot be written, it says so and stops keeping: what is missing then is computed
+        each time it is asked for.
 
         Args:
             items: The views.
             outputs: Names of cuts, and ``features``; all if not given.
+            shown: Whether progress is shown.
 
         Raises:
             DataError: If an image can no longer be read.
         """
+        if not self.keeping:
+            return 0
+        progress = self._progress if shown else Silent()
         lacking = self.missing(items, outputs or self.outputs)
         wanted = [name for name, some in lacking.items() if some]
         todo = list(dict.fromkeys(item for some in lacking.values() for item in some))
         done = 0
         keys: list[bytes] = []
         parts: list[Arrays] = []
-        with self._progress.task("computing activations", len(todo), "views") as task:
+        with progress.task("computing activations", len(todo), "views") as task:
             for some, arrays in self._computed(todo, wanted):
                 keys += some
                 parts.append(arrays)

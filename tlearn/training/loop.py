@@ -73,16 +73,36 @@ class Targets:
     class_weights: np.ndarray
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """How stages are trained.
+
+    Attributes:
+        progress: Where to show progress.
+        tell: Hears of every epoch and stage.
+        callbacks: Keras callbacks; each stage is a fit of its own to them.
+        precision: What the backbone's products are computed in.
+        deadline: When to stop, by :func:`time.monotonic`.
+    """
+
+    progress: Progress
+    tell: Listener
+    callbacks: Sequence[Any] = ()
+    precision: str = "float32"
+    deadline: float = np.inf
+
+    def late(self) -> bool:
+        """Tell whether the time is over."""
+        return time.monotonic() >= self.deadline
+
+
 def train(
     network: Network,
     plans: Sequence[Plan],
     feeds: Callable[[Plan], tuple[Feed, Feed]],
     targets: Targets,
     best: Score | None,
-    progress: Progress,
-    tell: Listener,
-    callbacks: Sequence[Any] = (),
-    precision: str = "float32",
+    conditions: Conditions,
 ) -> tuple[list[StageResult], bool]:
     """Train stage by stage; the network ends with the best weights found on the way.
 
@@ -97,10 +117,7 @@ def train(
         feeds: Gives the training and the validation feed of a stage.
         targets: Class indices and weights.
         best: The score of the network as it is; ``None`` if its head is random.
-        progress: Where to show progress.
-        tell: Hears of every epoch and stage.
-        callbacks: Keras callbacks; each stage is a fit of its own to them.
-        precision: What the backbone's products are computed in.
+        conditions: How they are trained.
 
     Returns:
         A result per stage begun, and whether the user stopped the training.
@@ -117,17 +134,18 @@ def train(
         results.append(result)
         network.freeze(plan.trainable)
         model = network.suffix(plan.cut)
-        with computing_in(precision, model):
-            fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, progress, tell)
-            stopped = fit.run(callbacks)
+        with computing_in(conditions.precision, model):
+            fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, conditions)
+            _compile(model, plan.stage, fit.steps)
+            stopped = fit.run()
             after = network.snapshot()
             for part in (1.0, *AVERAGES) if stopped else AVERAGES:
                 network.restore(_between(before, after, part))
                 leader.offer(fit.score(), result)
         network.restore(leader.weights)
         result.seconds = time.monotonic() - start
-        tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
-        if stopped:
+        conditions.tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
+        if stopped or conditions.late():
             break
     if leader.score is None and not stopped:
         raise ConfigError(
@@ -151,19 +169,27 @@ class _Fit:
     targets: Targets
     result: StageResult
     leader: "_Leader"
-    progress: Progress
-    tell: Listener
+    conditions: Conditions
 
-    def run(self, callbacks: Sequence[Any]) -> bool:
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return self.feed.steps(self.stage.batch_size)
+
+    def run(self) -> bool:
         """Train; return whether the user stopped it."""
-        stage, steps = self.stage, self.feed.steps(self.stage.batch_size)
-        _compile(self.model, stage, steps)
+        stage, steps = self.stage, self.steps
+        callbacks, progress = list(self.conditions.callbacks), self.conditions.progress
         self.model.stop_training = False
         heard = keras.callbacks.CallbackList(
-            list(callbacks), model=self.model, epochs=stage.epochs, steps=steps, verbose=0
+            callbacks,
+            model=self.model,
+            epochs=stage.epochs,
+            steps=steps,
+            verbose=0,
         )
         logs: dict[str, float] = {}
-        with self.progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
+        with progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
             try:
                 heard.on_train_begin()
                 for epoch in range(stage.epochs):
@@ -178,6 +204,9 @@ class _Fit:
                     task.advance(0, f"validation {score.accuracy:.3f}")
                     if self.model.stop_training or _exhausted(self.result.history, stage):
                         break
+                    if self.conditions.late():
+                        progress.say("the time budget is used up: stopping here")
+                        break
                 heard.on_train_end(logs)
             except KeyboardInterrupt:
                 return True
@@ -188,7 +217,7 @@ class _Fit:
         row = {"stage": self.stage.title, "epoch": epoch + 1, "learning_rate": rate, **logs}
         self.result.history.append(row)
         self.result.epochs = epoch + 1
-        self.tell("epoch", **row)
+        self.conditions.tell("epoch", **row)
         if _settled(self.stage, epoch):
             self.leader.offer(score, self.result)
 

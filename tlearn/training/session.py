@@ -1,4 +1,4 @@
-"""One training: keep activations, fit the probe, train the stages."""
+"""One training: prepare activations, fit the probe, train the stages."""
 
 import contextlib
 import time
@@ -11,19 +11,17 @@ import numpy as np
 
 from tlearn.config import RunConfig
 from tlearn.data.splits import Splits
-from tlearn.data.views import Rendering
-from tlearn.frozen.activations import Activations
 from tlearn.frozen.cache import Cache
-from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import FEATURES, Tap, Trunk
 from tlearn.progress import Progress
+from tlearn.training.costs import PROBE_VIEWS, Costs
 from tlearn.training.feed import Feed
-from tlearn.training.loop import Listener, Score, StageResult, Targets, train
+from tlearn.training.loop import Conditions, Listener, Score, StageResult, Targets, train
 from tlearn.training.network import Network
+from tlearn.training.preparation import Way, prepare
 from tlearn.training.probe import Probe, fit_probe, sample
 from tlearn.training.stages import Plan
 
-PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 12_000_000  # features of a view times views: memory stays the same from there on
 
 
@@ -37,6 +35,7 @@ class Trained:
         stopped: Whether the user stopped it.
         seconds: How long each part took.
         rates: Views computed per second, where any were.
+        costs: What was estimated before.
     """
 
     network: Network
@@ -44,6 +43,7 @@ class Trained:
     stopped: bool
     seconds: dict[str, float]
     rates: dict[str, float]
+    costs: Costs
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -60,8 +60,9 @@ def train_network(
     progress: Progress,
     tell: Listener,
     callbacks: Sequence[Any] = (),
+    start: float | None = None,
 ) -> Trained:
-    """Train on the splits, from kept activations.
+    """Train on the splits, from kept activations or from streamed pixels.
 
     Args:
         config: The configuration, with everything filled in.
@@ -72,29 +73,32 @@ def train_network(
         progress: Where to show progress.
         tell: Hears of everything that happens.
         callbacks: Keras callbacks that every stage is trained with.
+        start: When the time budget began, by :func:`time.monotonic`; now if not given.
 
     Raises:
         DataError: If an image can no longer be read.
         ConfigError: If a head that started at random diverged.
     """
+    start = time.monotonic() if start is None else start
     targets = _targets(splits, config.class_weights)
     seconds: dict[str, float] = {}
     with _timed(seconds, "activations"):
-        kept, computed = _kept(config, trunk, plans, splits, cache, progress)
-    tell("activations", computed=computed)
+        way = prepare(config, trunk, plans, splits, cache, progress, start)
+    tell("activations", computed=way.computed, keeping=way.costs.keeping)
     with _timed(seconds, "probe"):
-        network, score = _headed(config, kept, splits, targets, tell)
+        network, score = _headed(config, way, splits, targets, tell)
     progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
     started = not config.head.hidden  # else the probe could not be made the head
     first = StageResult("probe", "head", 0, seconds["probe"], score, kept=started)
-    feeds = _feeds(config, kept, network, splits, plans)
+    deadline = start + config.time_budget if config.time_budget else np.inf
+    conditions = Conditions(progress, tell, callbacks, way.kept.choice.precision, deadline)
+    feeds = _feeds(way, network, splits, config.seed)
     with _timed(seconds, "stages"):
         results, stopped = train(
-            network, plans, feeds, targets, score if started else None, progress, tell, callbacks,
-            kept.choice.precision,
-        )  # fmt: skip
-    rates = {"activation_views": computed / seconds["activations"]} if computed else {}
-    return Trained(network, [first, *results], stopped, seconds, rates)
+            network, way.plans, feeds, targets, score if started else None, conditions
+        )
+    rates = {"activation_views": way.computed / seconds["activations"]} if way.computed else {}
+    return Trained(network, [first, *results], stopped, seconds, rates, way.costs)
 
 
 @contextlib.contextmanager
@@ -104,35 +108,12 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.monotonic() - start
 
 
-def _kept(
-    config: RunConfig,
-    trunk: Trunk,
-    plans: Sequence[Plan],
-    splits: Splits,
-    cache: Cache,
-    progress: Progress,
-) -> tuple[Activations, int]:
-    """Compute what the training needs and keep it; return it, and how many views were computed."""
-    views = config.views if isinstance(config.views, int) else 0
-    rendering = Rendering(trunk.size, config.resize, config.augment)
-    cuts = {p.cut.name: p.cut for p in plans if p.cut is not None}
-    choice = choose(config.engine, config.precision)
-    kept = Activations(trunk, rendering, cuts.values(), cache, choice, progress)
-    checks = [(f, 0) for f in splits.validation]
-    if views:
-        items = [(f, view) for f in splits.train for view in range(views)]
-        return kept, kept.keep([*items, *checks])
-    # Streamed: of the training images only the probe's features are kept.
-    computed = kept.keep([(f, 0) for f in splits.train], [FEATURES]) + kept.keep(checks)
-    kept.keeping = False
-    return kept, computed
-
-
 def _headed(
-    config: RunConfig, kept: Activations, splits: Splits, targets: Targets, tell: Listener
+    config: RunConfig, way: Way, splits: Splits, targets: Targets, tell: Listener
 ) -> tuple[Network, Score]:
     """Fit the probe and make it the head; return the network, and the probe's score."""
-    taps, probe = _probe(config, kept, splits, targets)
+    kept = way.kept
+    taps, probe = _probe(config, way, splits, targets)
     network = Network(kept.trunk, taps, len(splits.labels), config.head, config.seed)
     features = kept.rows([(f, 0) for f in splits.validation], FEATURES, network.columns)
     score = Score.of(targets.validation, probe.logits(features))
@@ -151,18 +132,17 @@ def _headed(
 
 
 def _feeds(
-    config: RunConfig, kept: Activations, network: Network, splits: Splits, plans: Sequence[Plan]
+    way: Way, network: Network, splits: Splits, seed: int
 ) -> Callable[[Plan], tuple[Feed, Feed]]:
     """Return what gives the training and the validation feed of a stage."""
-    views = config.views if isinstance(config.views, int) else 0
-    lengths = accumulate((p.stage.epochs for p in plans), initial=0)
-    past = {id(p): epochs for p, epochs in zip(plans, lengths, strict=False)}
+    lengths = accumulate((p.stage.epochs for p in way.plans), initial=0)
+    past = {id(p): epochs for p, epochs in zip(way.plans, lengths, strict=False)}
 
     def feeds(p: Plan) -> tuple[Feed, Feed]:
         columns = network.columns_below(p.cut)
         return (
-            Feed(kept, p.cut, columns, splits.train, views, config.seed, past[id(p)]),
-            Feed(kept, p.cut, columns, splits.validation, 1, config.seed),
+            Feed(way.kept, p.cut, columns, splits.train, way.views, seed, past[id(p)]),
+            Feed(way.kept, p.cut, columns, splits.validation, 1, seed),
         )
 
     return feeds
@@ -181,16 +161,16 @@ def _targets(splits: Splits, mode: str) -> Targets:
 
 
 def _probe(
-    config: RunConfig, kept: Activations, splits: Splits, targets: Targets
+    config: RunConfig, way: Way, splits: Splits, targets: Targets
 ) -> tuple[tuple[Tap, ...], Probe]:
     """Fit the probe on several depths, on the top, or on what cross-validation prefers."""
-    views = min(PROBE_VIEWS, config.views) if isinstance(config.views, int) else 1
-    taps = kept.trunk.taps
+    views = max(1, min(PROBE_VIEWS, way.views))
+    taps = way.kept.trunk.taps
     width = sum(tap.width for tap in taps)
     some = sample(targets.train, PROBE_NUMBERS // (views * width), config.seed)
     files = [splits.train[i] for i in some.tolist()]
     y = targets.train[some]
-    features = kept.features([(f, view) for f in files for view in range(views)])
+    features = way.kept.features([(f, view) for f in files for view in range(views)])
     features = features.reshape(len(files), views, -1)
     groups = [f.group or f.content for f in files]
     weights = dict(enumerate(targets.class_weights.tolist()))

@@ -1,0 +1,174 @@
+"""The plan: what a training will cost, and how it is fitted into time and disk."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tlearn
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig, Stage
+from tlearn.errors import ConfigError
+from tlearn.frozen.cache import Cache
+from tlearn.frozen.trunk import load_trunk
+from tlearn.progress import Silent
+from tlearn.settings import make_config
+from tlearn.training.costs import fit, products
+from tlearn.training.stages import plan
+
+TOY = {"backbone": "toy", "weights": "none", "precision": "float32"}
+
+
+class Heard(Silent):
+    """Remembers what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return load_trunk(load_registry().get("toy"), None, "none", 0)
+
+
+def train(photos, out, **options):
+    heard = Heard()
+    stages = options.pop("stages", [{"unfreeze": 1, "epochs": 4}])
+    run = tlearn.finetune(photos, out, progress=heard, stages=stages, **TOY, **options)
+    return run, heard.lines
+
+
+def test_the_products_of_layers_are_their_weights_at_every_place(trunk):
+    conv = trunk.base.get_layer("block3_conv")
+    places = np.prod(conv.output.shape[1:3])
+    assert products(trunk, frozenset({"block3_conv"})) == np.prod(conv.kernel.shape) * places
+    assert products(trunk, frozenset()) == 0
+
+
+def test_the_plan_is_said_in_one_line_and_recorded(photos, tmp_path):
+    run, lines = train(photos, tmp_path / "run")
+    (line,) = (line for line in lines if line.startswith("plan: "))
+    assert line.startswith("plan: keeping activations, about ")
+    assert "streaming would take" in line
+    assert run.metrics["plan"]["keeping"]
+    assert run.metrics["plan"]["seconds"] > 0 and run.metrics["plan"]["bytes"] > 0
+    assert run.metrics["engine"] == {"engine": "openvino", "precision": "float32"}
+    again, lines = train(photos, tmp_path / "again")
+    assert again.metrics["plan"]["bytes"] == 0
+
+
+def test_what_is_written_is_what_was_planned(photos, tmp_path, cache):
+    run, _ = train(photos, tmp_path / "run")
+    segments = sum(file.stat().st_size for file in (cache / "segments").iterdir())
+    assert segments == run.metrics["plan"]["bytes"]
+
+
+def test_a_small_disk_budget_streams_the_very_same_views(photos, tmp_path, cache):
+    kept, _ = train(photos, tmp_path / "kept")
+    with Cache(cache) as store:
+        store.clear()
+    streamed, lines = train(photos, tmp_path / "streamed", disk_budget="10K")
+    (line,) = (line for line in lines if line.startswith("plan: "))
+    assert line.startswith("plan: streaming, about ")
+    assert "and the disk budget leaves 10 kB" in line
+    assert not streamed.metrics["plan"]["keeping"]
+    assert sum(file.stat().st_size for file in (cache / "segments").iterdir()) <= 10_000
+    for one, other in zip(losses(kept), losses(streamed), strict=True):
+        assert one == pytest.approx(other, rel=0.02)  # but for the rounding to float16
+
+
+def losses(run):
+    events = (run.path / "events.jsonl").read_text().splitlines()
+    return [row["loss"] for row in map(json.loads, events) if row.get("event") == "epoch"]
+
+
+def test_old_activations_make_room_for_new_ones(photos, tmp_path):
+    first, _ = train(photos, tmp_path / "first", size=40)
+    budget = first.metrics["plan"]["bytes"] + 1000
+    _, lines = train(photos, tmp_path / "second", size=32, disk_budget=budget)
+    assert any(line.startswith("evicted ") for line in lines)
+    assert any(line.startswith("plan: keeping") for line in lines)
+
+
+def test_no_more_views_are_kept_than_there_are_epochs(photos, tmp_path):
+    train(photos, tmp_path / "run", views=8, stages=[{"unfreeze": 1, "epochs": 3}])
+    events = map(json.loads, (tmp_path / "run/events.jsonl").read_text().splitlines())
+    (computed,) = (e["computed"] for e in events if e.get("event") == "activations")
+    assert computed == 29 * 3 + 7
+
+
+@pytest.fixture
+def plans(trunk):
+    stages = (Stage(unfreeze=1, epochs=10), Stage(unfreeze=2, epochs=20))
+    return plan(stages, trunk)
+
+
+@pytest.mark.parametrize(
+    ("budget", "epochs", "views"),
+    [(1000, [10, 20], 8), (38, [10, 20], 8), (20, [5, 10], 4), (7, [4], 3), (6, [3], 2),
+     (2, [], 2), (0.5, [], 1)],
+)  # fmt: skip
+def test_views_and_epochs_shrink_until_they_fit(plans, budget, epochs, views):
+    def cost(stages, views):
+        return views + sum(p.stage.epochs for p in stages)
+
+    shorter, fewer = fit(budget, plans, 8, cost)
+    assert [p.stage.epochs for p in shorter] == epochs
+    assert fewer == views
+    assert cost(shorter, fewer) <= budget or (not epochs and views == 1)
+
+
+def test_a_time_budget_that_cannot_be_kept_is_said(photos, tmp_path):
+    run, lines = train(photos, tmp_path / "run", time_budget=1)
+    assert any("the least that can be done takes about" in line for line in lines)
+    assert [stage["name"] for stage in run.metrics["stages"]] == ["probe"]
+
+
+def test_a_time_budget_that_is_enough_changes_nothing(photos, tmp_path):
+    run, lines = train(photos, tmp_path / "run", time_budget="1h")
+    assert run.metrics["stages"][1]["epochs"] == 4
+    assert not any("to fit into" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("5m5", 305),
+        ("1.5h", 5400),
+        (12.5, 12.5),
+    ],
+)
+def test_times(text, seconds):
+    assert make_config(options={"time_budget": text}).time_budget == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("500M", 5e8), ("10G", 1e10), ("10GB", 1e10), ("1t", 1e12), ("0", 0), (7, 7), ("2.5k", 2500)],
+)
+def test_sizes(text, size):
+    assert make_config(options={"disk_budget": text}).disk_budget == size
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "-3", "m", "1h-2m", "0"])
+def test_times_that_are_none(text):
+    with pytest.raises(ConfigError, match="time_budget"):
+        make_config(options={"time_budget": text})
+
+
+@pytest.mark.parametrize("text", ["much", "10X", "-1", "1.2.3G", "G"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(ConfigError, match="disk_budget"):
+        make_config(options={"disk_budget": text})
+
+
+def test_a_configuration_with_budgets_can_be_read_again():
+    config = make_config(options={"time_budget": "5m", "disk_budget": "10G"})
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config

@@ -1,0 +1,226 @@
+"""Engines: each gives what TensorFlow gives, in the precision it says, from one interface."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlearn.backbones import load_registry
+from tlearn.config import Augmentation
+from tlearn.data import images
+from tlearn.data.views import Rendering
+from tlearn.errors import ConfigError
+from tlearn.frozen import engines
+from tlearn.frozen.activations import Activations
+from tlearn.frozen.cache import Cache, compiled_path
+from tlearn.frozen.engines import Choice, batch_for, choose, outputs_of
+from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
+from tlearn.frozen.engines.tensorflow import TensorFlowEngine
+from tlearn.frozen.trunk import FEATURES, load_trunk
+
+REFERENCE = Choice("tensorflow", "float32")
+needs_bfloat16 = pytest.mark.skipif(
+    not engines.cpu_has_bfloat16(), reason="this CPU does not compute in bfloat16"
+)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return load_trunk(load_registry().get("toy"), None, "none", 0)
+
+
+def apart(found, expected):
+    """Return the relative L2 distance."""
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def computed(trunk, choice, pixels, cache):
+    """Return the activation at the usual cut, and the features."""
+    cuts = [cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from]
+    with Cache(cache) as store:
+        kept = Activations(trunk, Rendering(trunk.size, "squash", Augmentation()), cuts, store,
+                           choice)  # fmt: skip
+        found = kept.compute(pixels, [cuts[0].name, FEATURES])
+    return found[cuts[0].name], found[FEATURES]
+
+
+def smooth_pixels(n, size):
+    """Return pictures with more of low frequencies, as photos have."""
+    rng = np.random.default_rng(0)
+    coarse = [rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for _ in range(n)]
+    return [images.to_square(images.Image.fromarray(c), size, "squash") for c in coarse]
+
+
+BACKBONES = ["inception_v3", "mobilenet_v2", "vgg19", "xception"]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_openvino_gives_what_tensorflow_gives(name, cache):
+    backbone = load_registry().get(name)
+    trunk = load_trunk(backbone, max(128, backbone.min_size), "none", 0)
+    pixels = smooth_pixels(3, trunk.size)
+    expected = computed(trunk, REFERENCE, pixels, cache)
+    for choice, bound in ((Choice("openvino", "float32"), 1e-4), (BF16, 0.01)):
+        if choice.precision == "bfloat16" and not engines.cpu_has_bfloat16():
+            continue
+        at_cut, features = computed(trunk, choice, pixels, cache)
+        assert at_cut.dtype == np.float16 and features.dtype == np.float32
+        assert apart(features, expected[1]) < bound
+        if np.abs(expected[0]).max() > 1e-3:  # some random weights let activations die away
+            assert apart(at_cut, expected[0]) < bound + 2e-4  # float16 rounds besides
+
+
+BF16 = Choice("openvino", "bfloat16")
+
+
+@needs_bfloat16
+def test_bfloat16_on_trained_weights_is_noise_that_the_head_does_not_mind(shared, cache):
+    """MobileNetV2's trained narrow layers take differences of large numbers: rounding grows."""
+    place = "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    trunk = load_trunk(load_registry().get("mobilenet_v2"), None, str(shared / place), 0)
+    files = sorted((shared / "data/flowers").rglob("*.jpg"))[::25]
+    pixels = [images.read_pixels(file, 224, "squash") for file in files]
+    exact = computed(trunk, Choice("openvino", "float32"), pixels, cache)[1]
+    assert apart(exact, computed(trunk, REFERENCE, pixels, cache)[1]) < 1e-4
+    rounded = computed(trunk, BF16, pixels, cache)[1]
+    assert 0.01 < apart(rounded, exact) < 0.1
+    centred = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in
+               (f - exact.mean(axis=0) for f in (exact, rounded))]  # fmt: skip
+    likeness = centred[0] @ centred[1].T
+    assert (likeness.argmax(axis=1) == np.arange(len(files))).all()  # nearest is itself
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("name", ["toy", "vgg19"])
+def test_tensorflow_computes_in_bfloat16_too(name, cache):
+    trunk = load_trunk(load_registry().get(name), 64 if name == "vgg19" else None, "none", 0)
+    model = trunk.prefix([FEATURES])
+    pixels = smooth_pixels(3, trunk.size)
+    exact, rounded = (
+        outputs_of(TensorFlowEngine(model, [FEATURES], trunk.size, precision), pixels)[0]
+        for precision in ("float32", "bfloat16")
+    )
+    assert 1e-4 < apart(rounded, exact) < 0.02
+    assert {layer.compute_dtype for layer in trunk.base.layers} == {"float32"}
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+@pytest.mark.parametrize("n", [1, 31, 70])
+def test_batches_come_back_in_order_and_whole(toy, cache, engine, n):
+    pixels = list(np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8))
+    with Cache(cache) as store:
+        kept = Activations(toy, Rendering(32, "crop", Augmentation()), [], store,
+                           Choice(engine, "float32"))  # fmt: skip
+        runner = kept._engine((FEATURES,))
+        some = ((i, pixels[i : i + 3]) for i in range(0, n, 3))
+        found = list(runner.map(some))
+        assert [tag for tag, _ in found] == list(range(0, n, 3))
+        together = np.concatenate([outputs[0] for _, outputs in found])
+        np.testing.assert_array_equal(together, outputs_of(runner, pixels)[0])
+        assert len(together) == n
+        ((tag, (nothing,)),) = runner.map([("empty", [])])
+        assert tag == "empty" and len(nothing) == 0
+
+
+def test_what_stops_halfway_leaves_the_engine_usable(toy):
+    engine = OpenVINOEngine(network(toy), [FEATURES], "float32")
+    pixels = [np.full((32, 32, 3), i, np.uint8) for i in range(9)]
+
+    def broken():
+        yield 0, pixels[:2]
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        list(engine.map(broken()))
+    assert len(outputs_of(engine, pixels)[0]) == 9
+
+
+def network(trunk, path=None):
+    names = [cut.name for cut in trunk.cuts[1:]] + [FEATURES]
+    return converted(lambda: trunk.prefix(names), names, trunk.size, path)
+
+
+def test_a_compiled_network_is_kept_and_mended(toy, cache):
+    path = compiled_path(cache, {"of": "test"})
+    network(toy, path)
+    assert {file.suffix for file in (cache / "compiled").iterdir()} == {".xml", ".bin"}
+
+    def never():
+        raise AssertionError
+
+    pixels = smooth_pixels(2, 32)
+    again = converted(never, [FEATURES], 32, path)
+    expected = outputs_of(OpenVINOEngine(network(toy), [FEATURES], "float32"), pixels)[0]
+    found = outputs_of(OpenVINOEngine(again, [FEATURES], "float32"), pixels)[0]
+    np.testing.assert_array_equal(found, expected)
+    path.with_suffix(".xml").write_text("<net damaged")
+    mended = OpenVINOEngine(network(toy, path), [FEATURES], "float32")
+    np.testing.assert_array_equal(outputs_of(mended, pixels)[0], expected)
+    assert converted(never, [FEATURES], 32, path)
+
+
+@pytest.mark.parametrize(
+    ("largest", "limit", "batch"),
+    [(1, 10**9, 32), (10**9, 10**6, 1), (10, 100, 8), (10, 160, 16), (0, 5, 4)],
+)
+def test_batches_are_sized_by_the_largest_activation(largest, limit, batch):
+    assert batch_for(largest, limit) == batch
+
+
+def test_large_images_make_small_batches(toy):
+    larger = load_trunk(toy.backbone, 256, "none", 0)
+    small, large = (OpenVINOEngine(network(t), [FEATURES], "float32").batch for t in (toy, larger))
+    assert large < small <= 32
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "bfloat16", "expected"),
+    [
+        (True, False, True, Choice("openvino", "bfloat16")),
+        (True, False, False, Choice("openvino", "float32")),
+        (True, True, True, Choice("tensorflow", "float32")),
+        (False, False, True, Choice("tensorflow", "float32")),
+    ],
+)
+def test_the_rule_of_auto(monkeypatch, installed, gpu, bfloat16, expected):
+    pretend(monkeypatch, installed, gpu, bfloat16)
+    assert choose() == expected
+
+
+def pretend(monkeypatch, installed, gpu, bfloat16):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: found(name) if installed or name != "openvino" else None,
+    )
+    monkeypatch.setattr(engines, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(engines, "cpu_has_bfloat16", lambda: bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("openvino", "auto"), "the engine openvino is not installed.*--engine tensorflow"),
+        (("auto", "bfloat16"), "does not compute in bfloat16.*--precision float32 or auto"),
+    ],
+)
+def test_what_the_machine_lacks_is_refused(monkeypatch, asked, message):
+    pretend(monkeypatch, False, False, False)
+    with pytest.raises(ConfigError, match=message):
+        choose(*asked)
+
+
+def test_openvino_tells_nobody_of_being_imported():
+    code = (
+        "import sys; from tlearn.frozen.engines import openvino; "
+        "print(sorted(m for m in sys.modules if 'telemetry' in m and sys.modules[m]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    assert "openvino_telemetry" not in done.stdout

@@ -1,0 +1,184 @@
+"""What a training will cost: seconds and disk, from rates measured on this machine just before."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tlearn.data.splits import Splits
+from tlearn.frozen.activations import Activations, Item
+from tlearn.frozen.trunk import FEATURES, Trunk
+from tlearn.training.stages import Plan
+
+PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
+TRIAL = 8  # views a rate is measured on, at first
+LONG_ENOUGH = 0.3  # seconds a trial must take to be believed
+MATRIX = 1536  # side of the product that the speed of arithmetic is measured by
+# What a training step takes, for the time its products would take as one large float32 product.
+STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
+STAGE_START = 3.0  # seconds to trace and compile a stage
+AROUND = 6.0  # seconds for the probe, saving, evaluating and drawing
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one way of training costs.
+
+    Attributes:
+        keeping: Whether activations are kept; else the pixels are streamed in every epoch.
+        seconds: From the start of the training to its end.
+        bytes: What will be written to the cache.
+    """
+
+    keeping: bool
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast this machine is at this training.
+
+    Attributes:
+        views: Views per second through decoding and the frozen part.
+        flops: Floating-point operations per second in a large float32 product.
+    """
+
+    views: float
+    flops: float
+
+
+def measure(kept: Activations, items: Sequence[Item], outputs: Sequence[str]) -> tuple[Rates, int]:
+    """Measure the rates, by computing, and keeping, the first of the views that are missing.
+
+    Returns:
+        The rates, infinite for views if there are too few to measure, and how many views were
+        computed.
+    """
+    rate, done, size = np.inf, 0, TRIAL
+    while done < len(items):
+        start = time.monotonic()
+        part = items[done : done + size]
+        keeping = kept.keeping
+        some = kept.keep(part, outputs, shown=False) if keeping else len(kept.features(part))
+        seconds = time.monotonic() - start
+        if done:  # the first time includes making the engine ready
+            rate = some / seconds
+        if not some or (done and seconds >= LONG_ENOUGH):
+            break
+        done += some
+        size *= 2
+    return Rates(rate, _flops()), done
+
+
+def _flops() -> float:
+    """Measure the speed of a large float32 product."""
+    a = np.ones((MATRIX, MATRIX), np.float32)
+    best = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        np.dot(a, a)
+        best = min(best, time.perf_counter() - start)
+    return 2 * MATRIX**3 / best
+
+
+def products(trunk: Trunk, layers: frozenset[str]) -> float:
+    """Return the multiplications of some layers for one image: every weight, at every place."""
+    return float(
+        sum(
+            np.prod(weight.shape) * np.prod(layer.output.shape[1:-1])
+            for layer in trunk.base.layers
+            if layer.name in layers
+            for weight in layer.weights
+            if len(weight.shape) > 1
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do, and how fast it goes.
+
+    Attributes:
+        kept: The activations.
+        splits: The images.
+        lacking: The views that are not kept yet, by output.
+        rates: This machine's.
+        spent: Seconds that have passed already.
+    """
+
+    kept: Activations
+    splits: Splits
+    lacking: dict[str, list[Item]]
+    rates: Rates
+    spent: float
+
+    def costs(self, plans: Sequence[Plan], views: int, streaming: bool) -> Costs:
+        """Estimate a training.
+
+        Args:
+            plans: The stages.
+            views: Views per training image, or 0 for fresh ones.
+            streaming: Whether activations at the cuts are computed in every epoch.
+        """
+        cuts = {p.cut.name for p in plans if p.cut is not None and not streaming}
+        shown = min(views, PROBE_VIEWS) if streaming else views
+        lacking = {
+            name: [item for item in some if item[1] < max(1, shown)]
+            for name, some in self.lacking.items()
+            if name in {FEATURES, *cuts}
+        }
+        count = len({(f.content, v) for some in lacking.values() for f, v in some})
+        size = sum(len(some) * self.kept.row_bytes(name) for name, some in lacking.items())
+        images = len(self.splits.train) + len(self.splits.validation)
+        training = 0.0
+        for plan in plans:
+            again = streaming and plan.cut is not None
+            epoch = self._epoch(plan) + (images / self.rates.views if again else 0.0)
+            training += STAGE_START + plan.stage.epochs * epoch
+        seconds = self.spent + count / self.rates.views + training + AROUND
+        return Costs(not streaming, seconds, size)
+
+    def _epoch(self, plan: Plan) -> float:
+        """Estimate an epoch: two passes over the suffix, and a third over what is trained of it."""
+        trunk = self.kept.trunk
+        suffix = trunk.layers_above(plan.cut) if plan.cut else frozenset()
+        both, trained = products(trunk, suffix), products(trunk, suffix & plan.trainable)
+        one = 2 / self.rates.flops * STEP_FACTOR[self.kept.choice.precision]
+        train, check = len(self.splits.train), len(self.splits.validation)
+        return one * (train * (2 * both + trained) + check * both)
+
+
+def fit(
+    budget: float,
+    plans: Sequence[Plan],
+    views: int,
+    cost: Callable[[Sequence[Plan], int], float],
+) -> tuple[list[Plan], int]:
+    """Shorten a training until it fits into a time.
+
+    Views and epochs shrink together; where that is not enough, the last stage is left out, and the
+    next.
+
+    Args:
+        budget: Seconds.
+        plans: The stages.
+        views: Views per training image, or 0 for streaming.
+        cost: Seconds that some stages with so many views take.
+
+    Returns:
+        Stages and views that fit, or, if none do, the least there is.
+    """
+    for stages in range(len(plans), -1, -1):
+        for part in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3):
+            shorter = [_shortened(plan, part) for plan in plans[:stages]]
+            fewer = max(1, round(views * part)) if views else 0
+            if cost(shorter, fewer) <= budget:
+                return shorter, fewer
+    return [], min(1, views)
+
+
+def _shortened(plan: Plan, part: float) -> Plan:
+    epochs = max(1, int(plan.stage.epochs * part))
+    return replace(plan, stage=plan.stage.model_copy(update={"epochs": epochs}))

@@ -1,0 +1,144 @@
+"""Before training: keep activations or stream, with which views and stages, at what cost."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlearn.config import RunConfig
+from tlearn.data.splits import Splits
+from tlearn.data.views import Rendering
+from tlearn.frozen.activations import Activations, Item
+from tlearn.frozen.cache import Cache
+from tlearn.frozen.engines import choose
+from tlearn.frozen.trunk import FEATURES, Trunk
+from tlearn.progress import Progress, amount
+from tlearn.training.costs import PROBE_VIEWS, Costs, Work, fit, measure
+from tlearn.training.stages import Plan
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a training goes.
+
+    Attributes:
+        kept: The activations: computed and kept, or computed when they are asked for.
+        plans: The stages that will be trained.
+        views: Views per training image that take turns, or 0 for a fresh one in every epoch.
+        computed: Views computed so far.
+        costs: The estimate.
+    """
+
+    kept: Activations
+    plans: Sequence[Plan]
+    views: int
+    computed: int
+    costs: Costs
+
+
+def prepare(
+    config: RunConfig,
+    trunk: Trunk,
+    plans: Sequence[Plan],
+    splits: Splits,
+    cache: Cache,
+    progress: Progress,
+    start: float,
+) -> Way:
+    """Keep activations, or stream where the disk budget does not hold them; say what it will cost.
+
+    Keeping never computes more than streaming, because no more views are kept than there are
+    epochs. So the choice depends on the budget alone, and not on how fast the machine was just now.
+
+    Args:
+        config: The configuration, with everything filled in.
+        trunk: The pristine backbone.
+        plans: The stages asked for.
+        splits: The images.
+        cache: Where activations are kept.
+        progress: Where to show progress.
+        start: When the time budget began, by :func:`time.monotonic`.
+
+    Raises:
+        DataError: If an image can no longer be read.
+    """
+    rendering = Rendering(trunk.size, config.resize, config.augment)
+    cuts = [p.cut for p in plans if p.cut is not None]
+    choice = choose(config.engine, config.precision)
+    kept = Activations(trunk, rendering, cuts, cache, choice, progress)
+    views = _views(config, plans)
+    lacking = kept.missing(_needed(splits, views), kept.outputs)
+    size = sum(len(some) * kept.row_bytes(name) for name, some in lacking.items())
+    streaming = not views or size > cache.room()
+    if not streaming:
+        evicted = cache.make_room(size)
+        if evicted:
+            progress.say(f"evicted {amount(evicted)} of activations that were not used lately")
+    outputs = (FEATURES,) if streaming else kept.outputs
+    shown = min(views, PROBE_VIEWS) if streaming else views
+    soon = (item for name in outputs for item in lacking[name] if item[1] < max(1, shown))
+    todo = list(dict.fromkeys(soon))
+    kept.keeping = len(todo) * sum(kept.row_bytes(name) for name in outputs) <= cache.room()
+    rates, computed = measure(kept, todo, outputs)
+    work = Work(kept, splits, lacking, rates, time.monotonic() - start)
+    if config.time_budget:
+        plans, views = _fitted(config.time_budget, work, plans, views, streaming, progress)
+    costs = work.costs(plans, views, streaming)
+    progress.say(_line(work, plans, views, costs, cache.room()))
+    used = {FEATURES, *(p.cut.name for p in plans if p.cut is not None)}
+    todo = _needed(splits, min(views, shown))
+    computed += kept.keep(todo, [name for name in outputs if name in used])
+    kept.keeping = kept.keeping and not streaming
+    return Way(kept, plans, views, computed, costs)
+
+
+def _views(config: RunConfig, plans: Sequence[Plan]) -> int:
+    """Return how many views per image take turns: no more than there are epochs to show them."""
+    if not isinstance(config.views, int):
+        return 0
+    epochs = sum(p.stage.epochs for p in plans)
+    return min(config.views, max(PROBE_VIEWS, epochs))
+
+
+def _needed(splits: Splits, views: int) -> list[Item]:
+    """Return the views that take turns, or the plain one, and the plain ones for validation."""
+    checks = [(f, 0) for f in splits.validation]
+    return [(f, v) for f in splits.train for v in range(max(1, views))] + checks
+
+
+def _fitted(
+    budget: float,
+    work: Work,
+    plans: Sequence[Plan],
+    views: int,
+    streaming: bool,
+    progress: Progress,
+) -> tuple[Sequence[Plan], int]:
+    """Shorten the training until it fits into a time, and say how."""
+    shorter, fewer = fit(budget, plans, views, lambda p, v: work.costs(p, v, streaming).seconds)
+    seconds = work.costs(shorter, fewer, streaming).seconds
+    if seconds > budget:
+        progress.say(
+            f"the least that can be done takes about {seconds:.0f} s, more than the time budget of "
+            f"{budget:.0f} s"
+        )
+    elif list(shorter) != list(plans) or fewer != views:
+        parts = [f"{p.stage.epochs} epochs {p.stage.title}" for p in shorter] or ["the head alone"]
+        views_of = f"{fewer} views, " if fewer else ""
+        progress.say(f"to fit into {budget:.0f} s: {views_of}{', '.join(parts)}")
+    return shorter, fewer
+
+
+def _line(work: Work, plans: Sequence[Plan], views: int, costs: Costs, room: int) -> str:
+    """Say in one line which way was chosen, what it costs, and what the other would."""
+    line = f"about {costs.seconds:.0f} s and {amount(costs.bytes)} of disk"
+    if not plans:
+        return f"plan: the head alone, {line}"
+    other = work.costs(plans, views, costs.keeping)
+    if costs.keeping:
+        return f"plan: keeping activations, {line}; streaming would take {other.seconds:.0f} s"
+    if not views:
+        return f"plan: streaming as asked, {line}"
+    return (
+        f"plan: streaming, {line}; keeping activations would take {other.seconds:.0f} s and "
+        f"{amount(other.bytes)}, and the disk budget leaves {amount(room)}"
+    )
