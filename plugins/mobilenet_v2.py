@@ -25,7 +25,7 @@ def mobilenet_v2(name: str, alpha: float, channels: int) -> Backbone:
         blocks=Blocks.before(*(f"block_{k}_expand" for k in range(1, 17)), "Conv_1"),
         weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),
         taps=(*(f"block_{k}_expand" for k in (10, 13, 14, 16)), "Conv_1"),
-        finetune_from="block_11_expand",
+        finetune_from="block_13_expand",
         feature_layers=("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
     )
 

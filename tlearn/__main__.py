@@ -1,7 +1,6 @@
 """``python -m tlearn``."""
 
-import sys
+from tlearn.cli import run
 
-from tlearn.cli import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    run()

@@ -135,7 +135,8 @@ def _line(work: Work, plans: Sequence[Plan], views: int, costs: Costs, room: int
         return f"plan: the head alone, {line}"
     other = work.costs(plans, views, costs.keeping)
     if costs.keeping:
-        return f"plan: keeping activations, {line}; streaming would take {other.seconds:.0f} s"
+        instead = f"; streaming would take {other.seconds:.0f} s" if costs.bytes else ""
+        return f"plan: keeping activations, {line}{instead}"
     if not views:
         return f"plan: streaming as asked, {line}"
     return (

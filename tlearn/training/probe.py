@@ -1,7 +1,7 @@
 """The probe: a regularised logistic regression on kept features, which starts the head."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,30 +87,40 @@ def fit_probe(
     mean = flat.mean(axis=0)
     scale = flat.std(axis=0)
     scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
-    axes, z = _span((flat - mean) / scale)
+    flat = (flat - mean) / scale
+    z, lifted = _span(flat)
     # Of small problems there are many: threads that wait for each other made them 20 times slower.
     with threadpool_limits(1 if z.size < SMALL else None), warnings.catch_warnings():
         # A strength too weak to converge in time loses the comparison; it need not be announced.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        loss, accuracy, strength = _choose(z[::views], y, groups, class_weights, seed)
+        plain = _span(flat[::views])[0]  # half as many dimensions for two views, a quarter the time
+        loss, accuracy, strength = _choose(plain, y, groups, class_weights, seed)
         model = _regression(strength, class_weights).fit(z, np.repeat(y, views))
     kernel, bias = model.coef_.T, model.intercept_
     if kernel.shape[1] == 1:  # two classes: one column of log odds
         kernel = np.concatenate([-kernel / 2, kernel / 2], axis=1)
         bias = np.concatenate([-bias / 2, bias / 2])
-    return Probe(mean, scale, axes @ kernel, bias, strength, accuracy, loss)
+    return Probe(mean, scale, lifted(kernel), bias, strength, accuracy, loss)
 
 
-def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return orthonormal ``axes`` ``(d, r)`` that span the rows of x, and ``z = x @ axes``."""
+def _span(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Return the rows of x in the space that they span, and what lifts weights from there.
+
+    A regression with a quadratic penalty has its weights in that space, which for few images is
+    much smaller than the features'.
+
+    Returns:
+        ``z``, ``(n, r)``, with the inner products of x, and a function from weights ``(r, c)`` on z
+        to weights ``(d, c)`` on x.
+    """
     n, d = x.shape
     if n >= d:
-        return np.eye(d, dtype=x.dtype), x
+        return x, lambda weights: weights
     values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
     kept = values > values[-1] * 1e-9
     roots = np.sqrt(values[kept])
-    axes = (x.T @ (vectors[:, kept] / roots)).astype(x.dtype)
-    return axes, (vectors[:, kept] * roots).astype(x.dtype)
+    rotation = (vectors[:, kept] / roots).astype(x.dtype)
+    return (vectors[:, kept] * roots).astype(x.dtype), lambda weights: x.T @ (rotation @ weights)
 
 
 def _choose(

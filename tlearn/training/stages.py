@@ -54,9 +54,9 @@ def preset(name: str, backbone: Backbone) -> tuple[int, tuple[Stage, ...]]:
         return 2, ()
     layers = [boundary.layer for boundary in backbone.blocks.boundaries]
     start = backbone.finetune_from or layers[-max(1, len(layers) // 3)]
-    first = Stage(unfreeze=start, epochs=10, learning_rate=5e-4)
+    first = Stage(unfreeze=start, epochs=6, learning_rate=5e-4)
     if name == "balanced":
-        return 4, (first,)
+        return 2, (first,)
     lower = layers[max(0, layers.index(start) - max(1, len(layers) // 5))]
     return 8, (
         first.model_copy(update={"epochs": 16, "patience": 8}),
