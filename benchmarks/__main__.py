@@ -1,115 +1,146 @@
-"""``python -m benchmarks``: tlearn beside the plain Keras tutorial, on the very same splits.
+"""``python -m benchmarks``: every figure as a ratio, measured side by side in one run.
 
-Whole processes from a cold start with an empty activation cache, one after the other in turns.
-Accuracy is on the test side where a set has one, else on validation (which chose what tlearn kept
-and so flatters it a little).
+Parts: ``training`` (whole processes against the plain Keras tutorial), ``inception`` (the same with
+InceptionV3), ``extraction`` (views per second against the bare engine), ``feed``, ``prediction``
+and ``growth`` (memory and time against the number of images).
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-WEIGHTS = "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+from benchmarks.common import python
+
+PARTS = ("training", "inception", "extraction", "feed", "prediction", "growth")
+BACKBONES = ("mobilenet_v2", "inception_v3", "xception", "vgg19")
 
 
 def main() -> None:
-    """Run, print a table, and write all figures as JSON."""
+    """Run the parts asked for, print a table, and write all figures as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sets", nargs="+", default=["flowers", "clothing"])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} [all]")
+    parser.add_argument("--sets", nargs="+", default=["flowers"], help="photo sets to train on")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--preset", default="balanced")
-    parser.add_argument("--without-plain", action="store_true", help="tlearn alone")
+    parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
     arguments = parser.parse_args()
-    shared = Path(os.environ.get("TLEARN_SHARED", ROOT.parent / "shared"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    rows = []
-    for name in arguments.sets:
-        for seed in arguments.seeds:
-            row = measure(shared, name, seed, arguments.preset, arguments.without_plain)
-            rows.append(row)
-            print(line(row), flush=True)
-    for name in arguments.sets:
-        print(line(mean([row for row in rows if row["set"] == name])))
-    arguments.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    parts = arguments.parts or list(PARTS)
+    if set(parts) - set(PARTS):
+        parser.error(f"the parts are {', '.join(PARTS)}")
+    figures: dict[str, Any] = {"machine": machine()}
+    print(figures["machine"], flush=True)
+    for part in parts:
+        print(f"{part} ...", flush=True)
+        figures[part] = measure(part, arguments)
+        arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print("\n" + "\n".join(table(figures)))
 
 
-def measure(shared: Path, name: str, seed: int, preset: str, without_plain: bool) -> dict[str, Any]:
-    """Run both on one set with one seed."""
-    data, weights = shared / "data" / name, str(shared / WEIGHTS)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        seconds, output = timed(
-            ["-m", "tlearn", "finetune", str(data), "--weights", weights, "--seed", str(seed),
-             "--preset", preset, "--out", str(run), "--json", "--quiet"],
-            {"TLEARN_CACHE": str(Path(folder) / "cache")},
-        )  # fmt: skip
-        metrics = json.loads(output)
-        side = "test" if "test" in metrics else "validation"
-        row: dict[str, Any] = {
-            "set": name,
-            "seed": seed,
-            "side": side,
-            "seconds": seconds,
-            "accuracy": metrics[side]["accuracy"],
-            "validation": metrics["validation"]["accuracy"],
-            "log_loss": metrics[side]["log_loss"],
-            "stages": metrics["stages"],
-        }
-        if not without_plain:
-            row["plain_seconds"], output = timed(
-                ["-m", "benchmarks.plain", str(data), str(run / "splits.csv"), "--weights", weights,
-                 "--seed", str(seed)],
-                {},
-            )  # fmt: skip
-            row["plain_accuracy"] = json.loads(output.splitlines()[-1])[side]
-    return row
+def measure(part: str, arguments: argparse.Namespace) -> Any:
+    """Run one part; those that load a network, in processes of their own."""
+    if part == "training":
+        from benchmarks.training import against_plain
+
+        return [against_plain(name, arguments.seeds) for name in arguments.sets]
+    if part == "inception":
+        from benchmarks.training import inception
+
+        return inception()
+    if part == "growth":
+        from benchmarks.growth import growth
+
+        return growth(arguments.images)
+    if part == "extraction":
+        return [apart(f"extraction({name!r})") for name in BACKBONES]
+    return apart({"feed": "feed_overhead()", "prediction": "prediction()"}[part])
 
 
-def timed(arguments: list[str], environment: dict[str, str]) -> tuple[float, str]:
-    """Run a Python process; return its wall seconds and its standard output."""
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return time.monotonic() - start, done.stdout
+def apart(call: str) -> Any:
+    """Evaluate a function of ``benchmarks.rates`` in a process of its own."""
+    code = f"import json; from benchmarks import rates; print(json.dumps(rates.{call}))"
+    return json.loads(python("-c", code).output.splitlines()[-1])
 
 
-def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of every number over seeds."""
-    numbers = [key for key, value in rows[0].items() if isinstance(value, float)]
-    means = {key: statistics.mean(row[key] for row in rows) for key in numbers}
-    probe = statistics.mean(row["stages"][0]["accuracy"] for row in rows)
-    return rows[0] | means | {"seed": "mean", "stages": [{"accuracy": probe}]}
+def machine() -> str:
+    """Describe this machine."""
+    model = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        lines = cpu.read_text(encoding="utf-8").splitlines()
+        model = next((x.split(":")[1].strip() for x in lines if "model name" in x), model)
+    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"
 
 
-def line(row: dict[str, Any]) -> str:
-    """Return a row of the table."""
-    text = (
-        f"{row['set']:<10} seed {row['seed']!s:<5} {row['side']:<10} "
-        f"tlearn {row['accuracy']:.3f} in {row['seconds']:5.0f} s "
-        f"(validation: probe {row['stages'][0]['accuracy']:.3f}, end {row['validation']:.3f})"
-    )
-    if "plain_accuracy" in row:
-        text += (
-            f"   plain {row['plain_accuracy']:.3f} in {row['plain_seconds']:5.0f} s   "
-            f"{row['plain_seconds'] / row['seconds']:.1f} times faster"
-        )
-    return text
+def table(figures: dict[str, Any]) -> list[str]:
+    """Return the rows of a Markdown table."""
+    rows = ["| figure | tlearn | beside it | ratio |", "|---|---|---|---|"]
+    makers: dict[str, Callable[[Any], list[str]]] = {
+        "training": _training, "inception": _inception, "extraction": _extraction, "feed": _feed,
+        "prediction": _prediction, "growth": _growth,
+    }  # fmt: skip
+    for part, maker in makers.items():
+        if part in figures:
+            rows += [f"| {row} |" for row in maker(figures[part])]
+    return rows
+
+
+def _training(found: list[dict[str, Any]]) -> list[str]:
+    names = {"quick": "`--preset quick`", "default": "defaults", "warm": "defaults, warm cache"}
+    return [
+        f"{one['set']}, {names[kind]} | {one['seconds'][kind]:.1f} s, {one['side']} "
+        f"{one['accuracy'][kind if kind != 'warm' else 'default']:.3f} | plain Keras "
+        f"{one['seconds']['plain']:.0f} s, {one['accuracy']['plain']:.3f} | "
+        f"{one['ratio'][kind]:.1f}x"
+        for one in found
+        for kind in names
+    ]
+
+
+def _inception(found: dict[str, Any]) -> list[str]:
+    return [
+        f"InceptionV3 299 from mixed8, {found['epochs']} + {found['epochs']} epochs | "
+        f"{found['seconds']:.0f} s | plain Keras {found['plain_seconds']:.0f} s | "
+        f"{found['ratio']:.1f}x"
+    ]
+
+
+def _extraction(found: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{one['backbone']} {one['pixels']}, files to kept activations, 4 views | "
+        f"{one['end_to_end']:.0f} views/s | bare engine {one['auto']:.0f}, TensorFlow float32 "
+        f"{one['tensorflow']:.0f}, roofline {one['auto'] / one['bare_of_roofline']:.0f} | "
+        f"{one['end_to_end_of_bare']:.2f} of bare, {one['end_to_end_of_tensorflow']:.1f}x "
+        f"TensorFlow"
+        for one in found
+    ]
+
+
+def _feed(found: dict[str, Any]) -> list[str]:
+    return [
+        f"training step fed from the cache | {found['fed_step_ms']:.1f} ms | on one batch in "
+        f"memory {found['step_ms']:.1f} ms | {found['overhead']:+.1%}"
+    ]
+
+
+def _prediction(found: dict[str, Any]) -> list[str]:
+    return [
+        f"predict {found['photos']} photos | {found['images_per_second']:.0f} images/s | "
+        f"`model.predict` {found['model_predict']:.0f} | {found['ratio']:.1f}x"
+    ]
+
+
+def _growth(found: dict[str, Any]) -> list[str]:
+    first, last = found["rows"][0], found["rows"][-1]
+    return [
+        f"peak memory, {last['images']:,} images | {last['memory_mib']:.0f} MiB | "
+        f"{first['images']:,} images {first['memory_mib']:.0f} MiB | {found['memory_ratio']:.2f}x",
+        f"seconds per 1,000 images more | {found['seconds_per_1000']:.1f} s | off the straight "
+        f"line by at most | {found['worst_off_the_line']:.0%}",
+    ]
 
 
 if __name__ == "__main__":

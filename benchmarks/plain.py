@@ -2,7 +2,8 @@
 
 MobileNetV2 at 224 pixels, flip and rotation, a frozen base and a new head for ten epochs (Adam,
 1e-4), then everything from layer 100 up for ten more (RMSprop, 1e-5); see
-https://www.tensorflow.org/tutorials/images/transfer_learning.
+https://www.tensorflow.org/tutorials/images/transfer_learning. Another base, size, layer and number
+of epochs can be asked for.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-SIZE, BATCH, EPOCHS, RATE, FINE_TUNE_AT = 224, 32, 10, 1e-4, 100
+BATCH, RATE = 32, 1e-4
 
 
 def main() -> None:
@@ -25,16 +26,20 @@ def main() -> None:
     parser.add_argument("splits", type=Path, help="splits.csv of a run on the same data")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backbone", default="MobileNetV2", help="a name in keras.applications")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--from", dest="layer", default="100", help="fine-tuned from there up")
+    parser.add_argument("--epochs", type=int, default=10, help="of each phase")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         lay_out(arguments.data, arguments.splits, Path(folder))
         sides = {
-            path.name: load(path, arguments.seed, shuffle=path.name == "train")
+            path.name: load(path, arguments, shuffle=path.name == "train")
             for path in sorted(Path(folder).iterdir())
         }
         classes = len(list((Path(folder) / "train").iterdir()))
-        model = train(sides, classes, arguments.weights)
+        model = train(sides, classes, arguments)
         accuracy = {
             side: model.evaluate(sides[side], verbose=0)[1] for side in sides if side != "train"
         }
@@ -51,21 +56,27 @@ def lay_out(data: Path, splits: Path, folder: Path) -> None:
             (place / f"{i}{source.suffix.lower()}").symlink_to(source)
 
 
-def load(folder: Path, seed: int, shuffle: bool) -> Any:
+def load(folder: Path, arguments: Any, shuffle: bool) -> Any:
     """Return a prefetching data set of a folder of class folders."""
     images = keras.utils.image_dataset_from_directory(
-        folder, image_size=(SIZE, SIZE), batch_size=BATCH, shuffle=shuffle, seed=seed, verbose=False
+        folder,
+        image_size=(arguments.size, arguments.size),
+        batch_size=BATCH,
+        shuffle=shuffle,
+        seed=arguments.seed,
+        verbose=False,
     )
     return images.prefetch(tf.data.AUTOTUNE)
 
 
-def train(sides: dict[str, Any], classes: int, weights: str) -> Any:
+def train(sides: dict[str, Any], classes: int, arguments: Any) -> Any:
     """Build the tutorial's model and train it in its two phases."""
-    base = keras.applications.MobileNetV2(
-        input_shape=(SIZE, SIZE, 3), include_top=False, weights=weights
-    )
+    shape = (arguments.size, arguments.size, 3)
+    weights = None if arguments.weights == "none" else arguments.weights
+    build = getattr(keras.applications, arguments.backbone)
+    base = build(input_shape=shape, include_top=False, weights=weights)
     base.trainable = False
-    inputs = keras.Input((SIZE, SIZE, 3))
+    inputs = keras.Input(shape)
     x = keras.layers.RandomFlip("horizontal")(inputs)
     x = keras.layers.RandomRotation(0.2)(x)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
@@ -73,19 +84,21 @@ def train(sides: dict[str, Any], classes: int, weights: str) -> Any:
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(0.2)(x)
     model = keras.Model(inputs, keras.layers.Dense(classes)(x))
-    fit(model, sides, keras.optimizers.Adam(RATE))
+    fit(model, sides, keras.optimizers.Adam(RATE), arguments.epochs)
     base.trainable = True
-    for layer in base.layers[:FINE_TUNE_AT]:
-        layer.trainable = False
-    fit(model, sides, keras.optimizers.RMSprop(RATE / 10))
+    names = [layer.name for layer in base.layers]
+    layer = arguments.layer
+    for frozen in base.layers[: int(layer) if layer.isdecimal() else names.index(layer) + 1]:
+        frozen.trainable = False
+    fit(model, sides, keras.optimizers.RMSprop(RATE / 10), arguments.epochs)
     return model
 
 
-def fit(model: Any, sides: dict[str, Any], optimizer: Any) -> None:
+def fit(model: Any, sides: dict[str, Any], optimizer: Any, epochs: int) -> None:
     """Compile and fit one phase."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"])
-    model.fit(sides["train"], epochs=EPOCHS, validation_data=sides["validation"], verbose=0)
+    model.fit(sides["train"], epochs=epochs, validation_data=sides["validation"], verbose=0)
 
 
 if __name__ == "__main__":

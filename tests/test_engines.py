@@ -19,6 +19,7 @@ from tlearn.frozen.cache import Cache, compiled_path
 from tlearn.frozen.engines import Choice, batch_for, choose, outputs_of
 from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
 from tlearn.frozen.engines.tensorflow import TensorFlowEngine
+from tlearn.frozen.precision import computing_in
 from tlearn.frozen.trunk import FEATURES, load_trunk
 
 REFERENCE = Choice("tensorflow", "float32")
@@ -106,6 +107,19 @@ def test_tensorflow_computes_in_bfloat16_too(name, cache):
     )
     assert 1e-4 < apart(rounded, exact) < 0.02
     assert {layer.compute_dtype for layer in trunk.base.layers} == {"float32"}
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_an_engine_made_while_a_stage_computes_in_bfloat16_does_not(toy, cache, engine):
+    pixels = smooth_pixels(3, 32)
+    choice = Choice(engine, "float32")
+    with Cache(cache) as store:
+        rendering = Rendering(32, "crop", Augmentation())
+        expected = Activations(toy, rendering, [], store, choice).compute(pixels, [FEATURES])
+        store.clear()
+        with computing_in("bfloat16", toy.prefix([FEATURES])):
+            found = Activations(toy, rendering, [], store, choice).compute(pixels, [FEATURES])
+    np.testing.assert_array_equal(found[FEATURES], expected[FEATURES])
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])

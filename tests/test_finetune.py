@@ -49,7 +49,7 @@ def test_the_run_holds_everything(made):
     }  # fmt: skip
     assert (run.path / "labels.txt").read_text() == "blue\ngreen\nred\n"
     record = yaml.safe_load((run.path / "run.yaml").read_text())
-    assert record["config"]["views"] == 4 and record["config"]["size"] == 32
+    assert record["config"]["views"] == 2 and record["config"]["size"] == 32
     assert record["plugin"] == {"name": "toy", "distribution": "tlearn-toy", "version": "1.0"}
     assert {"tlearn", "tensorflow", "keras"} <= record["versions"].keys()
     assert len(record["data"]["digest"]) == 32

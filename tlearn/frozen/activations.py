@@ -5,6 +5,8 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -274,19 +276,26 @@ class Activations:
         if outputs not in self._engines:
             trunk, precision = self.trunk, self.choice.precision
             if self.choice.engine == "openvino":
-                from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
+                from tlearn.frozen.engines.openvino import OpenVINOEngine
 
-                names = (*(cut.name for cut in trunk.cuts[1:]), FEATURES)
-                key = {**self._network_key(), "size": trunk.size, "outputs": names}
-                path = compiled_path(self.cache.root, key)
-                network = converted(lambda: trunk.prefix(names), names, trunk.size, path)
-                self._engines[outputs] = OpenVINOEngine(network, outputs, precision)
+                self._engines[outputs] = OpenVINOEngine(self._network, outputs, precision)
             else:
                 from tlearn.frozen.engines.tensorflow import TensorFlowEngine
 
                 model = trunk.prefix(outputs)
                 self._engines[outputs] = TensorFlowEngine(model, outputs, trunk.size, precision)
         return self._engines[outputs]
+
+    @cached_property
+    def _network(self) -> Any:
+        """The trunk as OpenVINO has it, with every cut and the features as outputs."""
+        from tlearn.frozen.engines.openvino import converted
+
+        trunk = self.trunk
+        names = (*(cut.name for cut in trunk.cuts[1:]), FEATURES)
+        key = {**self._network_key(), "size": trunk.size, "outputs": names}
+        path = compiled_path(self.cache.root, key)
+        return converted(lambda: trunk.prefix(names), names, trunk.size, path)
 
 
 def read_checked(file: ImageFile, size: int) -> Image.Image:

@@ -24,9 +24,9 @@ def computing_in(precision: str, model: Any) -> Iterator[None]:
     nested = [layer for layer in model.layers if hasattr(layer, "layers")]
     layers = [layer for part in nested for layer in _products(part)]
     before = [layer.dtype_policy for layer in layers]
-    if precision == "bfloat16":
-        for layer in layers:
-            layer.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
+    policy = keras.dtype_policies.get("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    for layer in layers:
+        layer.dtype_policy = policy
     try:
         yield
     finally:

@@ -76,7 +76,7 @@ class Feed:
         for rows, arrays in zip(parts, found, strict=True):
             inputs = []
             if self.cut is not None:
-                inputs.append(arrays[self.cut.name].astype(np.float32))
+                inputs.append(arrays[self.cut.name])
             if FEATURES in outputs:
                 inputs.append(arrays[FEATURES][:, self.columns])
             yield inputs, rows

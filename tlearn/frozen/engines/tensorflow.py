@@ -13,13 +13,14 @@ from tlearn.frozen.precision import computing_in
 LIMIT = 2**27  # bytes that the largest activation of a batch may take
 
 
-def traced(model: Any, names: Sequence[str], size: int) -> Any:
+def traced(model: Any, names: Sequence[str], size: int, precision: Precision = "float32") -> Any:
     """Return the model as a traced function of any number of uint8 pixels, ``(n, size, size, 3)``.
 
     Args:
         model: A Keras model from float pixels, 0 to 255, to as many outputs as names.
         names: What the outputs are called.
         size: Side of the input in pixels.
+        precision: ``bfloat16`` is for the backbone's convolutions and dense layers.
     """
 
     def run(pixels: Any) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def traced(model: Any, names: Sequence[str], size: int) -> Any:
         return dict(zip(names, out if isinstance(out, list | tuple) else [out], strict=True))
 
     spec = tf.TensorSpec((None, size, size, 3), tf.uint8, name="pixels")
-    return tf.function(run, autograph=False).get_concrete_function(spec)
+    with computing_in(precision, model):
+        return tf.function(run, autograph=False).get_concrete_function(spec)
 
 
 class TensorFlowEngine:
@@ -42,8 +44,7 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, names: Sequence[str], size: int, precision: Precision) -> None:
         self._names, self._size = list(names), size
-        with computing_in(precision, model):
-            self._run = traced(model, names, size)
+        self._run = traced(model, names, size, precision)
         self.batch = batch_for(4 * max(_sizes(self._run.graph), default=1), LIMIT)
 
     def map(

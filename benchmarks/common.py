@@ -1,0 +1,71 @@
+"""What all benchmarks share: processes of their own, and where the photos are."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("TLEARN_SHARED", ROOT.parent / "shared"))
+MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+WEIGHTS = str(SHARED / "weights/keras/models" / MOBILENET)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A process that has ended: wall seconds, peak memory in MiB, standard output."""
+
+    seconds: float
+    memory: float
+    output: str
+
+
+def python(*arguments: object, cache: Path | None = None) -> Done:
+    """Run Python as a process of its own, in the repository."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if cache:
+        environment["TLEARN_CACHE"] = str(cache)
+    start = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, arguments))} failed: {process.returncode}")
+    return Done(time.monotonic() - start, usage.ru_maxrss / 1024, output)
+
+
+def rate(work: Callable[[], int], seconds: float = 2.0, times: int = 3) -> float:
+    """Return the median of how many things a second some work does, after a first, unmeasured go.
+
+    Args:
+        work: Does something and returns how many things it did.
+        seconds: It is repeated until so much time has passed.
+        times: How often this is measured.
+    """
+    work()
+    found = []
+    for _ in range(times):
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            done += work()
+        found.append(done / (time.perf_counter() - start))
+    return statistics.median(found)
+
+
+def median(rows: Iterable[dict[str, Any]], key: str) -> float:
+    """Return the median of one column."""
+    return statistics.median(row[key] for row in rows)

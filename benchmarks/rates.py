@@ -1,0 +1,165 @@
+"""How fast the parts are, each beside what bounds it: engines, pipeline, feed, prediction."""
+
+import statistics
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.common import SHARED, WEIGHTS, rate
+from tlearn.backbones import load_registry
+from tlearn.config import Augmentation, Head, Stage
+from tlearn.data.scan import scan
+from tlearn.data.views import Rendering
+from tlearn.frozen.activations import Activations
+from tlearn.frozen.cache import Cache
+from tlearn.frozen.engines import Choice, Engine, choose, outputs_of
+from tlearn.frozen.precision import computing_in
+from tlearn.frozen.trunk import FEATURES, load_trunk
+from tlearn.results.classifier import Classifier, save
+from tlearn.training.costs import products
+from tlearn.training.feed import Feed
+from tlearn.training.loop import _compile
+from tlearn.training.network import Network
+
+VIEWS = 4
+
+
+def extraction(name: str) -> dict[str, Any]:
+    """Measure views per second end to end beside the engine alone, and beside TensorFlow."""
+    weights = WEIGHTS if name == "mobilenet_v2" else "none"
+    trunk = load_trunk(load_registry().get(name), None, weights, 0)
+    cut = next(cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from)
+    files = scan(SHARED / "data/flowers").files
+    rendering = Rendering(trunk.size, "squash", Augmentation())
+    found: dict[str, Any] = {"backbone": name, "pixels": trunk.size}
+    with tempfile.TemporaryDirectory() as place, Cache(Path(place)) as cache:
+        for label, choice in (
+            ("tensorflow", Choice("tensorflow", "float32")),
+            ("float32", Choice("openvino", "float32")),
+            ("auto", choose()),
+        ):
+            kept = Activations(trunk, rendering, [cut], cache, choice)
+            engine = kept._engine((cut.name, FEATURES))
+            pixels = [view for f in files[:8] for view in kept._render(f, range(VIEWS))]
+            found[label] = rate(lambda e=engine, p=pixels: bare(e, p))
+        count = max(8, min(len(files), int(found["auto"] * 3 / VIEWS)))
+        kept.keep([(f, 0) for f in files[-4:]])
+        ends = []
+        for start in range(3):
+            items = [(f, v) for f in files[:count] for v in range(VIEWS)]
+            cache.clear()
+            kept = Activations(trunk, rendering, [cut], cache, choice)
+            kept._engines[(cut.name, FEATURES)] = engine
+            start = time.perf_counter()
+            ends.append(kept.keep(items) / (time.perf_counter() - start))
+    found["end_to_end"] = statistics.median(ends)
+    every = frozenset(layer.name for layer in trunk.base.layers)
+    found["gflop_per_image"] = 2 * products(trunk, every) / 1e9
+    bound = product_rate(choice.precision) / (2 * products(trunk, every))
+    found |= {
+        "engine": str(choice),
+        "end_to_end_of_bare": found["end_to_end"] / found["auto"],
+        "end_to_end_of_tensorflow": found["end_to_end"] / found["tensorflow"],
+        "bare_of_roofline": found["auto"] / bound,
+    }
+    return found
+
+
+def bare(engine: Engine, pixels: list[np.ndarray]) -> int:
+    """Run an engine over many images that are there already."""
+    outputs_of(engine, list(islice(cycle(pixels), 2 * max(len(pixels), engine.batch))))
+    return 2 * max(len(pixels), engine.batch)
+
+
+def product_rate(precision: str) -> float:
+    """Return operations per second of a large matrix product."""
+    dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
+    a = tf.cast(tf.random.normal((2048, 2048)), dtype)
+
+    def product() -> int:
+        tf.matmul(a, a).numpy()
+        return 2 * 2048**3
+
+    return rate(product, 0.5)
+
+
+def feed_overhead() -> dict[str, Any]:
+    """Measure training steps fed from the cache beside the same steps on one batch in memory."""
+    trunk = load_trunk(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
+    cut = next(cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from)
+    files = scan(SHARED / "data/flowers").files
+    rendering = Rendering(trunk.size, "squash", Augmentation())
+    network = Network(trunk, trunk.taps, 5, Head(), 0)
+    network.freeze(trunk.layers_above(cut))
+    model = network.suffix(cut)
+    choice = choose()
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Cache(Path(place)) as cache,
+        computing_in(choice.precision, model),
+    ):
+        kept = Activations(trunk, rendering, [cut], cache, choice)
+        kept.keep([(f, v) for f in files for v in range(2)])
+        feed = Feed(kept, cut, network.columns_below(cut), files, 2, 0)
+        _compile(model, Stage(unfreeze=cut.name), 100)
+        (first, rows), *_ = feed.epoch(0, 32)
+        first = [x.astype(np.float32) for x in first]
+        y, weight = np.eye(5, dtype=np.float32)[rows % 5], np.ones(len(rows), np.float32)
+        model.train_on_batch(first, y, weight)
+        alone, fed = [], []
+        for epoch in range(8):
+            start = time.perf_counter()
+            for _ in range(feed.steps(32)):
+                model.train_on_batch(first, y, weight)
+            alone.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            for inputs, _ in feed.epoch(epoch, 32):
+                model.train_on_batch(inputs, y, weight)
+            fed.append(time.perf_counter() - start)
+    steps = feed.steps(32)
+    return {
+        "step_ms": 1000 * statistics.median(alone) / steps,
+        "fed_step_ms": 1000 * statistics.median(fed) / steps,
+        "overhead": statistics.median(fed) / statistics.median(alone) - 1,
+        "worst_epoch": max(fed) / statistics.median(alone) - 1,
+    }
+
+
+def prediction(count: int = 1000) -> dict[str, Any]:
+    """Measure predicting photos from files beside ``model.predict`` with Keras's own loader."""
+    trunk = load_trunk(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
+    network = Network(trunk, trunk.taps, 5, Head(), 0)
+    photos = sorted((SHARED / "data").rglob("*.jpg"))
+    paths = [p for p in photos if "messy" not in p.parts and "ood" not in p.parts][:count]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "photos" / "all"
+        folder.mkdir(parents=True)
+        for i, path in enumerate(paths):
+            (folder / f"{i:05d}.jpg").symlink_to(path.resolve())
+        model = Path(place) / "model.keras"
+        save(network.whole, model, ["a", "b", "c", "d", "e"], trunk.size, "squash")
+        classifier = Classifier.load(model)
+        files = sorted(folder.iterdir())
+        loader = keras.utils.image_dataset_from_directory(
+            folder.parent, labels=None, image_size=(trunk.size, trunk.size), batch_size=32,
+            shuffle=False, verbose=False,
+        ).prefetch(tf.data.AUTOTUNE)  # fmt: skip
+        list(classifier.predict(files[:64]))
+        network.whole.predict(loader.take(2), verbose=0)
+        ours, theirs = [], []
+        for _ in range(3):
+            start = time.perf_counter()
+            done = sum(1 for _ in classifier.predict(files))
+            ours.append(done / (time.perf_counter() - start))
+            start = time.perf_counter()
+            done = len(network.whole.predict(loader, verbose=0))
+            theirs.append(done / (time.perf_counter() - start))
+    mine, other = statistics.median(ours), statistics.median(theirs)
+    return {"photos": len(paths), "images_per_second": mine, "model_predict": other,
+            "ratio": mine / other}  # fmt: skip

@@ -1,0 +1,92 @@
+"""Whole trainings against plain Keras: processes from a cold start, side by side, same splits."""
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import SHARED, WEIGHTS, median, python
+
+
+def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
+    """Train with defaults, again with a warm cache, with the quick preset, and the plain way.
+
+    Accuracy is on the test side where a set has one, else on validation, which chose what tlearn
+    kept and so flatters it a little.
+    """
+    data = SHARED / "data" / name
+    rows = []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            row: dict[str, Any] = {"seed": seed}
+            for kind, preset, cache in (
+                ("quick", "quick", "of quick"),
+                ("default", "balanced", "of default"),
+                ("warm", "balanced", "of default"),
+            ):
+                run = folder / kind
+                done = python(
+                    "-m", "tlearn", "finetune", data, "--weights", WEIGHTS, "--seed", seed,
+                    "--preset", preset, "--out", run, "--json", "--quiet", cache=folder / cache,
+                )  # fmt: skip
+                metrics = json.loads(done.output)
+                side = "test" if "test" in metrics else "validation"
+                row[f"{kind}_seconds"] = done.seconds
+                row[f"{kind}_accuracy"] = metrics[side]["accuracy"]
+                row[f"{kind}_planned"] = metrics["plan"]["seconds"] / metrics["seconds"]["total"]
+            splits = folder / "default" / "splits.csv"
+            done = python(
+                "-m", "benchmarks.plain", data, splits, "--weights", WEIGHTS, "--seed", seed
+            )
+            row["plain_seconds"] = done.seconds
+            row["plain_accuracy"] = json.loads(done.output.splitlines()[-1])[side]
+        rows.append(row)
+        print(f"  {name} seed {seed}: {numbers(row)}", flush=True)
+    ratios = {
+        kind: statistics.median(row["plain_seconds"] / row[f"{kind}_seconds"] for row in rows)
+        for kind in ("quick", "default", "warm")
+    }
+    means = {
+        kind: statistics.mean(row[f"{kind}_accuracy"] for row in rows)
+        for kind in ("quick", "default", "plain")
+    }
+    seconds = {
+        kind: median(rows, f"{kind}_seconds") for kind in ("quick", "default", "warm", "plain")
+    }
+    return {"set": name, "side": side, "ratio": ratios, "accuracy": means, "seconds": seconds,
+            "rows": rows}  # fmt: skip
+
+
+def inception(epochs: int = 2) -> dict[str, Any]:
+    """Train InceptionV3 at 299 pixels from mixed8 up, from random weights, the same way.
+
+    Only the seconds mean anything: no trained weights need be at hand for them.
+    """
+    data = SHARED / "data/flowers"
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "run"
+        done = python(
+            "-m", "tlearn", "finetune", data, "--backbone", "inception_v3", "--weights", "none",
+            "--stages", f"none:{epochs},mixed8:{epochs}", "--views", epochs, "--out", run, "--json",
+            "--quiet", cache=Path(place) / "cache",
+        )  # fmt: skip
+        plain = python(
+            "-m", "benchmarks.plain", data, run / "splits.csv", "--backbone", "InceptionV3",
+            "--size", 299, "--from", "mixed8", "--epochs", epochs, "--weights", "none",
+        )  # fmt: skip
+        accuracy = json.loads(done.output)["validation"]["accuracy"]
+    return {
+        "epochs": epochs,
+        "seconds": done.seconds,
+        "plain_seconds": plain.seconds,
+        "ratio": plain.seconds / done.seconds,
+        "accuracy": accuracy,
+        "plain_accuracy": json.loads(plain.output.splitlines()[-1])["validation"],
+    }
+
+
+def numbers(row: dict[str, Any]) -> str:
+    """Return a row's numbers as text."""
+    return ", ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "seed")
