@@ -309,3 +309,15 @@ def test_a_run_with_a_damaged_file_is_refused(made, tmp_path, name, content):
         (copy / name).write_text(content)
     with pytest.raises(tlearn.RunError, match=f"{name} of the run .* is missing or damaged"):
         tlearn.Run(copy).evaluate(photos)
+
+
+def test_where_the_probe_sees_a_sample_the_head_sees_all_images(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("tlearn.training.session.PROBE_NUMBERS", 2000)
+    options = {"backbone": "toy", "weights": "none", "quiet": True}
+    run = tlearn.finetune(photos, tmp_path / "quick", preset="quick", **options)
+    assert [stage["name"] for stage in run.metrics["stages"]] == ["probe", "head"]
+    events = (run.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    (probe,) = (row for row in map(json.loads, events) if row["event"] == "probe")
+    assert 3 <= probe["images"] < 29
+    run = tlearn.finetune(photos, tmp_path / "default", **options)
+    assert [stage["name"] for stage in run.metrics["stages"]] == ["probe", "from block3_conv"]

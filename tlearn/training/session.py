@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -20,9 +20,9 @@ from tlearn.training.loop import Conditions, Listener, Score, StageResult, Targe
 from tlearn.training.network import Network
 from tlearn.training.preparation import Way, prepare
 from tlearn.training.probe import Probe, fit_probe, sample
-from tlearn.training.stages import Plan
+from tlearn.training.stages import REFINEMENT, Plan, plan
 
-PROBE_NUMBERS = 12_000_000  # features of a view times views: memory stays the same from there on
+PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,12 @@ def train_network(
         way = prepare(config, trunk, plans, splits, cache, progress, start)
     tell("activations", computed=way.computed, keeping=way.costs.keeping)
     with _timed(seconds, "probe"):
-        network, score = _headed(config, way, splits, targets, tell)
+        network, score, whole = _headed(config, way, splits, targets, tell)
     progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
     started = not config.head.hidden  # else the probe could not be made the head
     first = StageResult("probe", "head", 0, seconds["probe"], score, kept=started)
+    if not (whole or way.plans):  # nothing else would ever see the other images
+        way = replace(way, plans=plan((REFINEMENT,), trunk))
     deadline = start + config.time_budget if config.time_budget else np.inf
     conditions = Conditions(progress, tell, callbacks, way.kept.choice.precision, deadline)
     feeds = _feeds(way, network, splits, config.seed)
@@ -110,10 +112,14 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 def _headed(
     config: RunConfig, way: Way, splits: Splits, targets: Targets, tell: Listener
-) -> tuple[Network, Score]:
-    """Fit the probe and make it the head; return the network, and the probe's score."""
+) -> tuple[Network, Score, bool]:
+    """Fit the probe and make it the head.
+
+    Returns:
+        The network, the probe's score, and whether the probe was fitted on all images.
+    """
     kept = way.kept
-    taps, probe = _probe(config, way, splits, targets)
+    taps, probe, count = _probe(config, way, splits, targets)
     network = Network(kept.trunk, taps, len(splits.labels), config.head, config.seed)
     features = kept.rows([(f, 0) for f in splits.validation], FEATURES, network.columns)
     score = Score.of(targets.validation, probe.logits(features))
@@ -127,8 +133,9 @@ def _headed(
         strength=probe.strength,
         accuracy=score.accuracy,
         cross_validated=probe.accuracy,
+        images=count,
     )
-    return network, score
+    return network, score, count == len(splits.train)
 
 
 def _feeds(
@@ -162,8 +169,12 @@ def _targets(splits: Splits, mode: str) -> Targets:
 
 def _probe(
     config: RunConfig, way: Way, splits: Splits, targets: Targets
-) -> tuple[tuple[Tap, ...], Probe]:
-    """Fit the probe on several depths, on the top, or on what cross-validation prefers."""
+) -> tuple[tuple[Tap, ...], Probe, int]:
+    """Fit the probe on several depths, on the top, or on what cross-validation prefers.
+
+    Returns:
+        The taps it sees, the probe, and the number of images it was fitted on.
+    """
     views = max(1, min(PROBE_VIEWS, way.views))
     taps = way.kept.trunk.taps
     width = sum(tap.width for tap in taps)
@@ -180,4 +191,5 @@ def _probe(
         width = sum(tap.width for tap in chosen)  # the top's features stand last
         probe = fit_probe(features[..., -width:], y, groups, weights, config.seed)
         fitted.append((chosen, probe))
-    return min(fitted, key=lambda pair: pair[1].log_loss)
+    taps, probe = min(fitted, key=lambda pair: pair[1].log_loss)
+    return taps, probe, len(files)
