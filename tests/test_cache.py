@@ -1,12 +1,15 @@
 """The cache folder: rows in, rows out, whoever else uses it, within its budget."""
 
+import errno
 import subprocess
 import sys
+from io import FileIO
 
 import numpy as np
 import pytest
 
 from tlearn.cli import main
+from tlearn.errors import CacheError
 from tlearn.frozen.cache import Cache
 
 KEY = {"backbone": "toy", "output": "features", "size": 32, "precision": "float32"}
@@ -100,6 +103,42 @@ def test_what_dies_while_it_writes_leaves_nothing_behind(cache):
     subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
     with Cache(cache) as store:
         assert space_in(store).get(rows(0, 9)[0])[1].tolist() == [True] * 5 + [False] * 4
+
+
+def test_short_writes_are_completed(cache, monkeypatch):
+    class Slow(FileIO):
+        def write(self, data):
+            return super().write(data[: 1 + len(data) // 2])
+
+    monkeypatch.setattr("tlearn.frozen.space.FileIO", Slow)
+    fill(cache, 0, 30)
+    with Cache(cache) as store:
+        np.testing.assert_array_equal(space_in(store).get(rows(0, 30)[0])[0], rows(0, 30)[1])
+
+
+def test_after_a_failure_rows_stand_where_the_index_says(cache, monkeypatch):
+    class Failing(FileIO):
+        fails = False
+
+        def write(self, data):
+            if Failing.fails:
+                super().write(data[:100])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr("tlearn.frozen.space.FileIO", Failing)
+    keys, values = rows(0, 30)
+    with Cache(cache) as store:
+        space = space_in(store)
+        space.put(keys[:10], [values[:10]])
+        Failing.fails = True
+        with pytest.raises(CacheError, match="No space left on device"):
+            space.put(keys[10:20], [values[10:20]])
+        Failing.fails = False
+        space.put(keys[20:], [values[20:]])
+        found, there = space.get(keys)
+        assert there.tolist() == [True] * 10 + [False] * 10 + [True] * 10
+        np.testing.assert_array_equal(found[there], values[there])
 
 
 def test_the_least_recently_used_goes_first(cache):

@@ -192,26 +192,27 @@ def test_large_images_make_small_batches(toy):
 
 
 @pytest.mark.parametrize(
-    ("installed", "gpu", "bfloat16", "expected"),
+    ("installed", "gpus", "bfloat16", "expected"),
     [
-        (True, False, True, Choice("openvino", "bfloat16")),
-        (True, False, False, Choice("openvino", "float32")),
-        (True, True, True, Choice("tensorflow", "float32")),
-        (False, False, True, Choice("tensorflow", "float32")),
+        (True, [], True, Choice("openvino", "bfloat16")),
+        (True, [], False, Choice("openvino", "float32")),
+        (True, [7], True, Choice("tensorflow", "float32")),
+        (True, [9], False, Choice("tensorflow", "bfloat16")),
+        (False, [], True, Choice("tensorflow", "float32")),
     ],
 )
-def test_the_rule_of_auto(monkeypatch, installed, gpu, bfloat16, expected):
-    pretend(monkeypatch, installed, gpu, bfloat16)
+def test_the_rule_of_auto(monkeypatch, installed, gpus, bfloat16, expected):
+    pretend(monkeypatch, installed, gpus, bfloat16)
     assert choose() == expected
 
 
-def pretend(monkeypatch, installed, gpu, bfloat16):
+def pretend(monkeypatch, installed, gpus, bfloat16):
     found = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec",
         lambda name: found(name) if installed or name != "openvino" else None,
     )
-    monkeypatch.setattr(engines, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(engines, "_gpus", lambda: gpus)
     monkeypatch.setattr(engines, "cpu_has_bfloat16", lambda: bfloat16)
 
 
@@ -223,7 +224,7 @@ def pretend(monkeypatch, installed, gpu, bfloat16):
     ],
 )
 def test_what_the_machine_lacks_is_refused(monkeypatch, asked, message):
-    pretend(monkeypatch, False, False, False)
+    pretend(monkeypatch, False, [], False)
     with pytest.raises(ConfigError, match=message):
         choose(*asked)
 

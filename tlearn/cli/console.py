@@ -36,6 +36,7 @@ def quiet_tensorflow() -> None:
     counts. An exception is raised as ever.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        _import_tensorflow()
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
@@ -43,10 +44,26 @@ def quiet_tensorflow() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+        _import_tensorflow()
     finally:
         os.dup2(screen, 2)
         os.close(nowhere)
         os.close(screen)
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow and Keras, without what Keras takes along if it is there.
+
+    It asks for pandas to be able to train on data frames, and for pyplot to show galleries, and
+    does without if they are missing. A command needs neither, and both take half a second.
+    """
+    spared = [name for name in ("pandas", "matplotlib.pyplot") if name not in sys.modules]
+    for name in spared:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import keras  # noqa: F401
+        import tensorflow as tf
+    finally:
+        for name in spared:
+            del sys.modules[name]
+    tf.config.list_physical_devices()

@@ -231,7 +231,8 @@ class Cache:
             opened = self.files.pop(file, None)
             if opened:
                 opened.close()
-        (self.segments / file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on Windows, while another process reads it
+            (self.segments / file).unlink()
 
     def holdings(self) -> list[Holding]:
         """Return what is kept, space by space, last used first."""

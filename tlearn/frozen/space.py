@@ -82,22 +82,22 @@ class Space:
             segment, file, rows = self._segment or self._begin()
             try:
                 for part in parts:
-                    file.write(part.data)
-            except OSError:
-                self._segment = None  # its end is not known: nothing is written behind it
+                    _write(file, part)
+                entries = [
+                    (self._number, key, segment, rows + i, checksum)
+                    for i, (key, checksum) in enumerate(zip(keys, checksums, strict=True))
+                ]
+                rows += len(keys)
+                with cache.transaction() as index:
+                    index.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", entries)
+                    index.execute(
+                        "UPDATE segments SET bytes = ?, used = ? WHERE id = ?",
+                        (rows * self.row_bytes, time.time(), segment),
+                    )
+            except BaseException:
+                self._segment = None  # where the file ends is not known: another is begun
                 file.close()
                 raise
-            entries = [
-                (self._number, key, segment, rows + i, checksum)
-                for i, (key, checksum) in enumerate(zip(keys, checksums, strict=True))
-            ]
-            rows += len(keys)
-            with cache.transaction() as index:
-                index.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", entries)
-                index.execute(
-                    "UPDATE segments SET bytes = ?, used = ? WHERE id = ?",
-                    (rows * self.row_bytes, time.time(), segment),
-                )
             self._segment = (segment, file, rows)
             if rows * self.row_bytes >= SEGMENT:
                 self.finish()
@@ -177,3 +177,10 @@ class Space:
                 (self._number, name, time.time()),
             )
         return int(cursor.lastrowid or 0), file, 0
+
+
+def _write(file: FileIO, values: np.ndarray) -> None:
+    """Write all of an array: on a disk that is nearly full, one write may write a part."""
+    rest = values.reshape(-1).view(np.uint8).data
+    while rest:
+        rest = rest[file.write(rest) or 0 :]

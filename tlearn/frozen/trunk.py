@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Trunk:
         digest: Hash of the layers' settings and of all weights as they were loaded.
         cuts: The pixels and every boundary, upwards.
         taps: What can be pooled, upwards; the last is the top.
+        seconds: How long it took to build.
     """
 
     backbone: Backbone
@@ -77,6 +79,7 @@ class Trunk:
     digest: str
     cuts: tuple[Cut, ...]
     taps: tuple[Tap, ...]
+    seconds: float = 0.0
 
     def cut_for_blocks(self, blocks: int) -> Cut:
         """Return the cut below the top ``blocks`` blocks.
@@ -181,6 +184,7 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
     Raises:
         BackboneError: If the size is too small, the weights cannot be had or do not fit.
     """
+    start = time.monotonic()
     _check_keras()
     size = size or backbone.default_size
     if size < backbone.min_size:
@@ -197,7 +201,8 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
         cuts.append(Cut(index, boundary.layer, boundary.side, tensor))
     taps = [Tap(c.index, c.name, c.tensor) for c in cuts if c.name in backbone.tap_layers]
     taps.append(Tap(len(cuts), "top", base.output))
-    return Trunk(backbone, base, size, _digest(base), tuple(cuts), tuple(taps))
+    digest, seconds = _digest(base), time.monotonic() - start
+    return Trunk(backbone, base, size, digest, tuple(cuts), tuple(taps), seconds)
 
 
 def _check_keras() -> None:

@@ -17,8 +17,9 @@ LONG_ENOUGH = 0.3  # seconds a trial must take to be believed
 MATRIX = 1536  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
-STAGE_START = 3.0  # seconds to trace and compile a stage
-AROUND = 6.0  # seconds for the probe, saving, evaluating and drawing
+# What Python does for each layer again and again, in units of the time it took to build them once:
+STAGE_START = 3.5  # to trace and compile a stage
+AROUND = 6.5  # the probe, saving, loading, evaluating and drawing
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,14 @@ class Work:
         count = len({(f.content, v) for some in lacking.values() for f, v in some})
         size = sum(len(some) * self.kept.row_bytes(name) for name, some in lacking.items())
         images = len(self.splits.train) + len(self.splits.validation)
+        built = self.kept.trunk.seconds
         training = 0.0
         for plan in plans:
             again = streaming and plan.cut is not None
             epoch = self._epoch(plan) + (images / self.rates.views if again else 0.0)
-            training += STAGE_START + plan.stage.epochs * epoch
-        seconds = self.spent + count / self.rates.views + training + AROUND
+            training += STAGE_START * built + plan.stage.epochs * epoch
+        count += len(self.splits.validation) + len(self.splits.test)  # evaluated at the end
+        seconds = self.spent + count / self.rates.views + training + AROUND * built
         return Costs(not streaming, seconds, size)
 
     def _epoch(self, plan: Plan) -> float:

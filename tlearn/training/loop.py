@@ -321,3 +321,5 @@ def _compile(model: Any, stage: Stage, steps: int) -> None:
         keras.losses.CategoricalCrossentropy(True, stage.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],  # unweighted, as on validation
     )
+    # Variables that were made in the first step would have it traced twice.
+    model.optimizer.build(model.trainable_variables)

@@ -16,6 +16,7 @@ from tlearn.errors import ConfigError
 EngineName = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "bfloat16"]
 T = TypeVar("T")
+AMPERE = 8  # the first compute capability with bfloat16
 
 
 class Engine(Protocol):
@@ -67,26 +68,28 @@ def choose(engine: str = "auto", precision: str = "auto") -> Choice:
     """Choose by a written rule; nothing is measured.
 
     The engine is TensorFlow where it sees a GPU, else OpenVINO where it is installed, else
-    TensorFlow. The precision is bfloat16 with OpenVINO on a CPU that computes in it, else float32.
+    TensorFlow. The precision is bfloat16 on a GPU that computes in it, and with OpenVINO on such a
+    CPU; else float32, because TensorFlow on a CPU gains nothing from it for depthwise networks.
 
     Raises:
         ConfigError: If the engine asked for is not installed, or the machine lacks the precision.
     """
     installed = importlib.util.find_spec("openvino") is not None
+    gpus = _gpus() if engine != "openvino" else []
     if engine == "auto":
-        engine = "openvino" if installed and not _has_gpu() else "tensorflow"
+        engine = "openvino" if installed and not gpus else "tensorflow"
     elif engine == "openvino" and not installed:
         raise ConfigError(
             "the engine openvino is not installed; 'pip install openvino' where there are wheels "
             "for this machine, or take --engine tensorflow"
         )
-    can = (engine == "tensorflow" and _has_gpu()) or cpu_has_bfloat16()
+    can = all(major >= AMPERE for major in gpus) if gpus else cpu_has_bfloat16()
     if precision == "auto":
-        precision = "bfloat16" if engine == "openvino" and can else "float32"
+        precision = "bfloat16" if can and (gpus or engine == "openvino") else "float32"
     elif precision == "bfloat16" and not can:
         raise ConfigError(
-            "this machine does not compute in bfloat16 (on a CPU that takes AVX512-BF16 or AMX); "
-            "take --precision float32 or auto"
+            "this machine does not compute in bfloat16 (which takes a CPU with AVX512-BF16 or AMX, "
+            "or a GPU of compute capability 8); take --precision float32 or auto"
         )
     return Choice(
         "openvino" if engine == "openvino" else "tensorflow",
@@ -105,14 +108,19 @@ def cpu_has_bfloat16() -> bool:
 
 
 @cache
-def _has_gpu() -> bool:
-    """Tell whether TensorFlow sees a GPU; it is asked only where there may be one."""
+def _gpus() -> list[int]:
+    """Return the major compute capability of each GPU that TensorFlow sees, 0 if it says none.
+
+    TensorFlow is asked, and imported, only where there may be one.
+    """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if hidden or not (Path("/dev/nvidiactl").exists() or platform.system() == "Darwin"):
-        return False
+        return []
     import tensorflow as tf
 
-    return bool(tf.config.list_physical_devices("GPU"))
+    details = tf.config.experimental.get_device_details
+    found = tf.config.list_physical_devices("GPU")
+    return [details(gpu).get("compute_capability", (0, 0))[0] for gpu in found]
 
 
 def batch_for(largest: int, limit: int) -> int:

@@ -99,7 +99,8 @@ def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: P
             return network
     from tlearn.frozen.engines.tensorflow import traced
 
-    network = ov.convert_model(traced(model(), names, size))
+    # OpenVINO reads a variable ten times over as it converts, a constant once.
+    network = ov.convert_model(traced(model(), names, size, constant=True))
     if path:
         with contextlib.suppress(OSError):  # not kept, then: it is made again the next time
             _write(network, path)

@@ -13,7 +13,13 @@ from tlearn.frozen.precision import computing_in
 LIMIT = 2**27  # bytes that the largest activation of a batch may take
 
 
-def traced(model: Any, names: Sequence[str], size: int, precision: Precision = "float32") -> Any:
+def traced(
+    model: Any,
+    names: Sequence[str],
+    size: int,
+    precision: Precision = "float32",
+    constant: bool = False,
+) -> Any:
     """Return the model as a traced function of any number of uint8 pixels, ``(n, size, size, 3)``.
 
     Args:
@@ -21,10 +27,16 @@ def traced(model: Any, names: Sequence[str], size: int, precision: Precision = "
         names: What the outputs are called.
         size: Side of the input in pixels.
         precision: ``bfloat16`` is for the backbone's convolutions and dense layers.
+        constant: Whether the weights as they are now become constants of the function.
     """
+    weights = [
+        [np.asarray(variable) for variable in variables] if constant else variables
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
 
     def run(pixels: Any) -> dict[str, Any]:
-        out = model(tf.cast(pixels, tf.float32), training=False)
+        held = [list(map(tf.constant, some)) if constant else some for some in weights]
+        out, _ = model.stateless_call(*held, tf.cast(pixels, tf.float32), training=False)
         return dict(zip(names, out if isinstance(out, list | tuple) else [out], strict=True))
 
     spec = tf.TensorSpec((None, size, size, 3), tf.uint8, name="pixels")
