@@ -13,8 +13,8 @@ from tlearn.training.stages import Plan
 
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 TRIAL = 8  # views a rate is measured on, at first
-LONG_ENOUGH = 0.3  # seconds a trial must take to be believed
-MATRIX = 1536  # side of the product that the speed of arithmetic is measured by
+LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
+MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
@@ -69,7 +69,7 @@ def measure(kept: Activations, items: Sequence[Item], outputs: Sequence[str]) ->
         if not some or (done and seconds >= LONG_ENOUGH):
             break
         done += some
-        size *= 2
+        size *= 4
     return Rates(rate, _flops()), done
 
 
