@@ -294,3 +294,36 @@ def test_bars_show_words_as_they_are(capsys):
     assert out == "" and "2/2" in err
     for words in ("training [red] [/x]", "loss [/y]", "said [/z]"):
         assert words in err
+
+
+def test_predicting_again_needs_no_tensorflow(made):
+    code = (
+        "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
+        "print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys())); "
+        "sys.exit(code)"
+    )
+    arguments = ["predict", made.run, made.photos / "red/red00.png", "--engine", "openvino"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True,
+        env={**os.environ, "TLEARN_CACHE": str(made.cache)}, check=True,
+    )  # fmt: skip
+    prediction, loaded = done.stdout.splitlines()
+    assert "red" in prediction and loaded == "[]"
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_engines_agree_on_what_is_seen(made, tlearn, command):
+    found = [
+        tlearn(command, made.run, made.photos, "--engine", engine, "--precision", "float32",
+               *(["--format", "json"] if command == "predict" else ["--json", "--split", "all"]))
+        for engine in ("openvino", "tensorflow")
+    ]  # fmt: skip
+    assert [done.code for done in found] == [0, 0]
+    if command == "evaluate":
+        losses = [json.loads(done.out)["log_loss"] for done in found]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-5)
+    else:
+        first, second = ([json.loads(x) for x in done.out.splitlines()] for done in found)
+        for one, other in zip(first, second, strict=True):
+            assert one["label"] == other["label"]
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
