@@ -127,6 +127,13 @@ def test_a_time_budget_that_cannot_be_kept_is_said(photos, tmp_path):
     assert [stage["name"] for stage in run.metrics["stages"]] == ["probe"]
 
 
+def test_a_head_that_starts_at_random_is_trained_however_little_time_there_is(photos, tmp_path):
+    head = {"hidden": [8]}
+    stages = [{"unfreeze": "none", "epochs": 9}, {"unfreeze": 1, "epochs": 9}]
+    run, _ = train(photos, tmp_path / "run", time_budget=0.01, head=head, stages=stages)
+    assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 1]
+
+
 def test_a_time_budget_that_is_enough_changes_nothing(photos, tmp_path):
     run, lines = train(photos, tmp_path / "run", time_budget="1h")
     assert run.metrics["stages"][1]["epochs"] == 4

@@ -158,6 +158,7 @@ def fit(
     plans: Sequence[Plan],
     views: int,
     cost: Callable[[Sequence[Plan], int], float],
+    least: int = 0,
 ) -> tuple[list[Plan], int]:
     """Shorten a training until it fits into a time.
 
@@ -169,17 +170,18 @@ def fit(
         plans: The stages.
         views: Views per training image, or 0 for streaming.
         cost: Seconds that some stages with so many views take.
+        least: How many stages there must be.
 
     Returns:
         Stages and views that fit, or, if none do, the least there is.
     """
-    for stages in range(len(plans), -1, -1):
+    for stages in range(len(plans), least - 1, -1):
         for part in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3):
             shorter = [_shortened(plan, part) for plan in plans[:stages]]
             fewer = max(1, round(views * part)) if views else 0
             if cost(shorter, fewer) <= budget:
                 return shorter, fewer
-    return [], min(1, views)
+    return [_shortened(plan, 0.0) for plan in plans[:least]], min(1, views)
 
 
 def _shortened(plan: Plan, part: float) -> Plan:

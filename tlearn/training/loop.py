@@ -189,6 +189,7 @@ class _Fit:
             verbose=0,
         )
         logs: dict[str, float] = {}
+        stopped = False
         with progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
             try:
                 heard.on_train_begin()
@@ -207,10 +208,10 @@ class _Fit:
                     if self.conditions.late():
                         progress.say("the time budget is used up: stopping here")
                         break
-                heard.on_train_end(logs)
             except KeyboardInterrupt:
-                return True
-        return False
+                stopped = True
+        heard.on_train_end(logs)
+        return stopped
 
     def _note(self, epoch: int, logs: dict[str, float], score: Score) -> None:
         rate = float(self.model.optimizer.learning_rate)

@@ -81,7 +81,7 @@ def prepare(
     rates, computed = measure(kept, todo, outputs)
     work = Work(kept, splits, lacking, rates, time.monotonic() - start)
     if config.time_budget:
-        plans, views = _fitted(config.time_budget, work, plans, views, streaming, progress)
+        plans, views = _fitted(config, work, plans, views, streaming, progress)
     costs = work.costs(plans, views, streaming)
     progress.say(_line(work, plans, views, costs, cache.room()))
     used = {FEATURES, *(p.cut.name for p in plans if p.cut is not None)}
@@ -106,7 +106,7 @@ def _needed(splits: Splits, views: int) -> list[Item]:
 
 
 def _fitted(
-    budget: float,
+    config: RunConfig,
     work: Work,
     plans: Sequence[Plan],
     views: int,
@@ -114,7 +114,11 @@ def _fitted(
     progress: Progress,
 ) -> tuple[Sequence[Plan], int]:
     """Shorten the training until it fits into a time, and say how."""
-    shorter, fewer = fit(budget, plans, views, lambda p, v: work.costs(p, v, streaming).seconds)
+    budget = config.time_budget or 0.0
+    least = 1 if config.head.hidden else 0  # a head that starts at random must be trained
+    shorter, fewer = fit(
+        budget, plans, views, lambda p, v: work.costs(p, v, streaming).seconds, least
+    )
     seconds = work.costs(shorter, fewer, streaming).seconds
     if seconds > budget:
         progress.say(
