@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tlearn.cli import main
+from tlearn.progress import Silent
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -23,6 +24,16 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
+
+
+class Heard(Silent):
+    """Remembers what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
 
 
 def shared_folder() -> Path:

@@ -9,7 +9,7 @@ from io import FileIO
 import keras
 import numpy as np
 import pytest
-from conftest import draw_photos
+from conftest import Heard, draw_photos
 
 from tlearn.backbones import load_registry
 from tlearn.config import Augmentation
@@ -21,7 +21,6 @@ from tlearn.frozen.activations import Activations
 from tlearn.frozen.cache import Cache
 from tlearn.frozen.engines import Choice
 from tlearn.frozen.trunk import FEATURES, load_trunk, preprocessed
-from tlearn.progress import Silent
 
 PLAIN = Rendering(32, "crop", Augmentation())
 EXACT = Choice("openvino", "float32")
@@ -220,16 +219,6 @@ def test_damaged_rows_are_noticed_computed_again_and_reported(trunk, photos, cac
     assert heard.lines == [said] * damaged
     with opened(trunk, cache) as kept:
         assert not any(kept.missing(items, kept.outputs).values())
-
-
-class Heard(Silent):
-    """Remembers what is said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 def test_a_full_disk_ends_the_keeping_and_not_the_work(trunk, photos, cache, monkeypatch):

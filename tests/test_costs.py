@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import Heard
 
 import tlearn
 from tlearn.backbones import load_registry
@@ -11,22 +12,11 @@ from tlearn.config import RunConfig, Stage
 from tlearn.errors import ConfigError
 from tlearn.frozen.cache import Cache
 from tlearn.frozen.trunk import load_trunk
-from tlearn.progress import Silent
 from tlearn.settings import make_config
 from tlearn.training.costs import fit, products
 from tlearn.training.stages import plan
 
 TOY = {"backbone": "toy", "weights": "none", "precision": "float32"}
-
-
-class Heard(Silent):
-    """Remembers what is said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS spaces (
-    id INTEGER PRIMARY KEY, digest TEXT UNIQUE, described TEXT, row_bytes INTEGER);
+    id INTEGER PRIMARY KEY, digest TEXT UNIQUE, described TEXT);
 CREATE TABLE IF NOT EXISTS segments (
     id INTEGER PRIMARY KEY, space INTEGER, file TEXT UNIQUE, bytes INTEGER, used REAL);
 CREATE TABLE IF NOT EXISTS rows (
@@ -183,8 +183,8 @@ class Cache:
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         with self.transaction() as index:
             index.execute(
-                "INSERT OR IGNORE INTO spaces (digest, described, row_bytes) VALUES (?, ?, ?)",
-                (digest, text, row_bytes),
+                "INSERT OR IGNORE INTO spaces (digest, described) VALUES (?, ?)",
+                (digest, text),
             )
             found = index.execute("SELECT id FROM spaces WHERE digest = ?", (digest,)).fetchone()
         space = Space(self, found[0], tuple(shape), np.dtype(dtype), row_bytes)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ class Classifier:
     labels: tuple[str, ...]
     size: int
     resize: Resize
-    choice: Choice = field(default_factory=choose)
-    digest: str = ""
+    choice: Choice
+    digest: str
 
     @classmethod
     def load(cls, path: Path, choice: Choice | None = None) -> "Classifier":
