@@ -24,7 +24,7 @@ from tlearn.frozen.trunk import FEATURES, load_trunk
 from tlearn.results.classifier import Classifier, save
 from tlearn.training.costs import products
 from tlearn.training.feed import Feed
-from tlearn.training.loop import _compile
+from tlearn.training.loop import compile_for
 from tlearn.training.network import Network
 
 VIEWS = 4
@@ -45,17 +45,15 @@ def extraction(name: str) -> dict[str, Any]:
             ("auto", choose()),
         ):
             kept = Activations(trunk, rendering, [cut], cache, choice)
-            engine = kept._engine((cut.name, FEATURES))
-            pixels = [view for f in files[:8] for view in kept._render(f, range(VIEWS))]
+            engine = kept.engine((cut.name, FEATURES))
+            pixels = [view for f in files[:8] for view in kept.render(f, range(VIEWS))]
             found[label] = rate(lambda e=engine, p=pixels: bare(e, p))
         count = max(8, min(len(files), int(found["auto"] * 3 / VIEWS)))
         kept.keep([(f, 0) for f in files[-4:]])
         ends = []
-        for start in range(3):
+        for _ in range(3):
             items = [(f, v) for f in files[:count] for v in range(VIEWS)]
             cache.clear()
-            kept = Activations(trunk, rendering, [cut], cache, choice)
-            kept._engines[(cut.name, FEATURES)] = engine
             start = time.perf_counter()
             ends.append(kept.keep(items) / (time.perf_counter() - start))
     found["end_to_end"] = statistics.median(ends)
@@ -107,7 +105,7 @@ def feed_overhead() -> dict[str, Any]:
         kept = Activations(trunk, rendering, [cut], cache, choice)
         kept.keep([(f, v) for f in files for v in range(2)])
         feed = Feed(kept, cut, network.columns_below(cut), files, 2, 0)
-        _compile(model, Stage(unfreeze=cut.name), 100)
+        compile_for(model, Stage(unfreeze=cut.name), 100)
         (first, rows), *_ = feed.epoch(0, 32)
         first = [x.astype(np.float32) for x in first]
         y, weight = np.eye(5, dtype=np.float32)[rows % 5], np.ones(len(rows), np.float32)

@@ -77,17 +77,17 @@ def asked(tlearn, monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_become_the_configuration(asked, arguments, expected):
-    data, out, config, quiet = asked("photos", *arguments)
+def test_options_become_the_configuration(asked, tmp_path, arguments, expected):
+    data, out, config, quiet = asked(tmp_path, *arguments)
     assert config == make_config(options=expected)
-    assert (data, out, quiet) == (Path("photos"), None, False)
+    assert (data, out, quiet) == (tmp_path, None, False)
 
 
 def test_a_file_yields_to_settings_and_these_to_options(asked, tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nval: 0.3\nstrict: yes\nbackbone: toy\nhead: {dropout: 0.5}\n")
     arguments = ["--config", file, "--set", "seed=2", "--set", "val=0.4", "--seed", "3"]
-    _, out, config, quiet = asked("x", *arguments, "--out", "there", "--quiet")
+    _, out, config, quiet = asked(".", *arguments, "--out", "there", "--quiet")
     assert (config.seed, config.val, config.strict, config.backbone) == (3, 0.4, True, "toy")
     assert (config.head.dropout, out, quiet) == (0.5, Path("there"), True)
 
@@ -296,15 +296,34 @@ def test_bars_show_words_as_they_are(capsys):
         assert words in err
 
 
+LOADED = (
+    "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
+    "print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys())); "
+    "sys.exit(code)"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["nowhere"], "the data folder 'nowhere' is not there"),
+        (["--backbone", "vgg18", "."], "no backbone is called 'vgg18'"),
+        (["--out", ".", "."], "exists"),
+        (["--val", "2", "."], "val"),
+    ],
+    ids=["data", "backbone", "out", "option"],
+)
+def test_a_slip_is_refused_before_tensorflow_is_loaded(tmp_path, arguments, word):
+    command = [sys.executable, "-c", LOADED, "finetune", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and word in done.stderr
+    assert done.stdout == "[]\n"
+
+
 def test_predicting_again_needs_no_tensorflow(made):
-    code = (
-        "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
-        "print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys())); "
-        "sys.exit(code)"
-    )
     arguments = ["predict", made.run, made.photos / "red/red00.png", "--engine", "openvino"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True,
+        [sys.executable, "-c", LOADED, *map(str, arguments)], capture_output=True, text=True,
         env={**os.environ, "TLEARN_CACHE": str(made.cache)}, check=True,
     )  # fmt: skip
     prediction, loaded = done.stdout.splitlines()

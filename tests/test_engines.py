@@ -129,7 +129,7 @@ def test_batches_come_back_in_order_and_whole(toy, cache, engine, n):
     with Cache(cache) as store:
         kept = Activations(toy, Rendering(32, "crop", Augmentation()), [], store,
                            Choice(engine, "float32"))  # fmt: skip
-        runner = kept._engine((FEATURES,))
+        runner = kept.engine((FEATURES,))
         some = ((i, pixels[i : i + 3]) for i in range(0, n, 3))
         found = list(runner.map(some))
         assert [tag for tag, _ in found] == list(range(0, n, 3))

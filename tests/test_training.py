@@ -269,7 +269,7 @@ def test_the_loop_fits_one_screen():
     source = inspect.getsource(loop.train)
     body = source[source.index('"""', source.index('"""') + 3) :]
     assert len(body.splitlines()) <= 40
-    for word in ("network.freeze", "_compile(", "fit.run(", "network.restore"):
+    for word in ("network.freeze", "compile_for(", "fit.run(", "network.restore"):
         assert word in body
 
 
@@ -366,7 +366,7 @@ def test_every_optimizer_can_be_asked_for(trunk, optimizer, schedule, weight_dec
     model = network.suffix(None)
     stage = Stage(unfreeze="none", optimizer=optimizer, schedule=schedule,
                   weight_decay=weight_decay)  # fmt: skip
-    loop._compile(model, stage, 3)
+    loop.compile_for(model, stage, 3)
     x = [np.ones((4, *i.shape[1:]), np.float32) for i in model.inputs]
     logs = model.train_on_batch(x, np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], return_dict=True)
     assert np.isfinite(logs["loss"])

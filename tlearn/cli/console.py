@@ -1,5 +1,6 @@
 """What all commands share: exit codes, failing in one line, a quiet TensorFlow, engine options."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -55,15 +56,19 @@ def _import_tensorflow() -> None:
     """Import TensorFlow and Keras, without what Keras takes along if it is there.
 
     It asks for pandas to be able to train on data frames, and for pyplot to show galleries, and
-    does without if they are missing. A command needs neither, and both take half a second.
+    does without if they are missing. A command needs neither, and both take half a second. As long
+    takes the search for garbage among a million new objects, all of which stay.
     """
     spared = [name for name in ("pandas", "matplotlib.pyplot") if name not in sys.modules]
     for name in spared:
         sys.modules[name] = None  # type: ignore[assignment]
+    gc.disable()
     try:
         import keras  # noqa: F401
         import tensorflow as tf
     finally:
         for name in spared:
             del sys.modules[name]
+        gc.freeze()
+        gc.enable()
     tf.config.list_physical_devices()

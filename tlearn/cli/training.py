@@ -94,6 +94,15 @@ def finetune(
     if stages is not None:
         options["stages"] = parse_stages(stages)
     checked = make_config(config, settings, options)
+    from tlearn.backbones import load_registry
+    from tlearn.data.scan import check_folder
+    from tlearn.runs.directory import check_free
+
+    # Again in the training; here it is refused before the seconds that loading TensorFlow takes.
+    load_registry().get(checked.backbone)
+    check_folder(data)
+    if out is not None:
+        check_free(out)
     quiet_tensorflow()
     from tlearn.api import finetune as train
 

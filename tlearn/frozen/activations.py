@@ -181,7 +181,7 @@ class Activations:
                 arrays[name], there = self._spaces[name].get(keys)
                 complete &= there
             lacking = np.flatnonzero(~complete).tolist()
-            pixels = [self._render(items[i][0], [items[i][1]])[0] for i in lacking]
+            pixels = [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
             return items, arrays, lacking, pixels
 
         damaged = self._damaged()
@@ -229,7 +229,7 @@ class Activations:
         names = self._together if self.keeping else tuple(n for n in outputs if n != PIXELS)
         results = {PIXELS: np.stack(pixels)} if PIXELS in outputs else {}
         if set(outputs) - {PIXELS}:
-            results |= zip(names, outputs_of(self._engine(names), pixels), strict=True)
+            results |= zip(names, outputs_of(self.engine(names), pixels), strict=True)
         return {name: results[name] for name in outputs}
 
     def _computed(
@@ -241,7 +241,7 @@ class Activations:
             views[file].append(view)
         most = max(map(len, views.values()), default=1) * 3 * self.trunk.size**2
         rendered = map_ahead(
-            lambda file: (file, self._render(file, views[file])), views, max(4, WAITING // most)
+            lambda file: (file, self.render(file, views[file])), views, max(4, WAITING // most)
         )
         singly = (
             (self._row(file, view), pixels)
@@ -251,7 +251,7 @@ class Activations:
         if set(outputs) <= {PIXELS}:
             yield from (([key], {PIXELS: pixels[None]}) for key, pixels in singly)
             return
-        engine = self._engine(self._together)
+        engine = self.engine(self._together)
         some = iter(lambda: list(itertools.islice(singly, engine.batch)), [])
         batches = ((batch, [pixels for _, pixels in batch]) for batch in some)
         for batch, found in engine.map(batches):
@@ -260,7 +260,12 @@ class Activations:
                 arrays[PIXELS] = np.stack([pixels for _, pixels in batch])
             yield [key for key, _ in batch], {name: arrays[name] for name in outputs}
 
-    def _render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
+    def render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
+        """Return views of an image, each ``(size, size, 3)`` uint8, made from one decoding.
+
+        Raises:
+            DataError: If it is no longer what was scanned.
+        """
         image = read_checked(file, self.trunk.size)
         return [self.rendering.render(image, file.content, view) for view in views]
 
@@ -271,7 +276,7 @@ class Activations:
             self._hows[view] = how.digest()
         return bytes.fromhex(file.content) + self._hows[view]
 
-    def _engine(self, outputs: tuple[str, ...]) -> Engine:
+    def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""
         if outputs not in self._engines:
             trunk, precision = self.trunk, self.choice.precision

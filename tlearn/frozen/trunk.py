@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,14 @@ class Trunk:
 
     def layers_above(self, cut: Cut) -> frozenset[str]:
         """Return the names of the layers that lie above a cut."""
-        below = {layer.name for layer in keras.Model(self.base.input, cut.tensor).layers}
-        return frozenset(layer.name for layer in self.base.layers) - below
+        return self._above[cut.index]
+
+    @cached_property
+    def _above(self) -> tuple[frozenset[str], ...]:
+        """The layers above every cut, upwards."""
+        every = frozenset(layer.name for layer in self.base.layers)
+        parts = (keras.Model(self.base.input, cut.tensor) for cut in self.cuts)
+        return tuple(every - {layer.name for layer in part.layers} for part in parts)
 
     def highest_cut_below(self, layers: frozenset[str]) -> Cut:
         """Return the highest cut that has all weights of ``layers`` above it."""

@@ -136,7 +136,7 @@ def train(
         model = network.suffix(plan.cut)
         with computing_in(conditions.precision, model):
             fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, conditions)
-            _compile(model, plan.stage, fit.steps)
+            compile_for(model, plan.stage, fit.steps)
             stopped = fit.run()
             after = network.snapshot()
             for part in (1.0, *AVERAGES) if stopped else AVERAGES:
@@ -293,7 +293,8 @@ def _exhausted(history: Sequence[dict[str, Any]], stage: Stage) -> bool:
     return ripe and since_best >= stage.patience
 
 
-def _compile(model: Any, stage: Stage, steps: int) -> None:
+def compile_for(model: Any, stage: Stage, steps: int) -> None:
+    """Compile a suffix with the optimizer and the schedule of a stage of ``steps`` per epoch."""
     total = stage.epochs * steps
     warmup = round(stage.warmup * total)
     rate: Any = stage.learning_rate
