@@ -135,6 +135,8 @@ class Activations:
         lacking = self.missing(items, outputs or self.outputs)
         wanted = [name for name, some in lacking.items() if some]
         todo = list(dict.fromkeys(item for some in lacking.values() for item in some))
+        if not todo:
+            return 0
         done = 0
         keys: list[bytes] = []
         parts: list[Arrays] = []
