@@ -21,6 +21,7 @@ BACKBONE = Backbone(
     min_size=75,
     channels=2048,
     preprocess=Preprocess.TF,
+    preprocess_reference="keras.applications.inception_v3:preprocess_input",
     # Its convolutions have automatic names that change on a second build; the mixed layers do not.
     blocks=Blocks.after(*(f"mixed{k}" for k in range(10))),
     weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),

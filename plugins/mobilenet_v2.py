@@ -22,6 +22,7 @@ def mobilenet_v2(name: str, alpha: float, channels: int) -> Backbone:
         min_size=32,
         channels=channels,
         preprocess=Preprocess.TF,
+        preprocess_reference="keras.applications.mobilenet_v2:preprocess_input",
         blocks=Blocks.before(*(f"block_{k}_expand" for k in range(1, 17)), "Conv_1"),
         weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),
         taps=(*(f"block_{k}_expand" for k in (10, 13, 14, 16)), "Conv_1"),

@@ -21,6 +21,7 @@ BACKBONE = Backbone(
     min_size=32,
     channels=512,
     preprocess=Preprocess.CAFFE,
+    preprocess_reference="keras.applications.vgg19:preprocess_input",
     blocks=Blocks.before("block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1"),
     weights=(Weights("imagenet", "keras.applications", "CC BY 4.0", "ImageNet-1k"),),
     taps=("block4_conv1", "block5_conv1"),

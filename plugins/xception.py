@@ -21,6 +21,7 @@ BACKBONE = Backbone(
     min_size=71,
     channels=2048,
     preprocess=Preprocess.TF,
+    preprocess_reference="keras.applications.xception:preprocess_input",
     # The sums between blocks have automatic names; the activation that opens a block does not.
     blocks=Blocks.before(
         "block2_sepconv1", *(f"block{k}_sepconv1_act" for k in range(3, 14)), "block14_sepconv1"

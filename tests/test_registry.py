@@ -67,7 +67,7 @@ def problem_of(name):
 def test_ours_and_the_toy_come_through_one_door():
     registry = load_registry()
     found = {plugin.name: {b.name for b in plugin.backbones} for plugin in registry.plugins}
-    assert found == {**OURS, "toy": {"toy"}}
+    assert found == {**OURS, "presets": set(), "toy": {"toy"}}
     assert registry.problems == ()
     assert list(registry.backbones) == sorted(set().union(*found.values()))
     for name, backbone in registry.backbones.items():
@@ -84,10 +84,10 @@ def test_ours_and_the_toy_come_through_one_door():
         ("import sys\nsys.exit('no licence')", "SystemExit: no licence"),
         ("def broken(:", "SyntaxError: "),
         (hook("return a('x')", name="tlearn_backbone"), "unknown hook 'tlearn_backbone'"),
-        (hook("return a('x')", mark=""), "offers no backbone; mark the function"),
+        (hook("return a('x')", mark=""), "its tlearn_backbones is not marked @hookimpl"),
         (hook("return a('x')").replace("()", "(size)", 1), "size"),
-        (hook("return None"), "offers no backbone"),
-        (hook("return []"), "offers no backbone"),
+        (hook("return None"), "it offers nothing: tlearn_backbones returned none"),
+        (hook("return []"), "it offers nothing: tlearn_backbones returned none"),
         (hook("return 7"), "must return Backbone objects, it returned 7"),
         (hook("return 'vgg'"), "must return Backbone objects, it returned 'vgg'"),
         (hook("return [a('x'), None]"), "must return Backbone objects, it returned None"),

@@ -302,7 +302,7 @@ def test_keras_callbacks_work_in_every_stage(trunk, kept):
     plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), trunk)
     results, _ = loop.train(
         network, plans, feeds_of(activations, files, network), targets_of(files), None,
-        Conditions(Silent(), lambda kind, **fields: None, [recorder, csv]),
+        Conditions(Silent(), lambda kind, **fields: None, lambda stage: [recorder, csv]),
     )  # fmt: skip
     assert [result.epochs for result in results] == [3, 3]
     both = ["accuracy", "loss"]
@@ -335,7 +335,7 @@ def test_products_in_bfloat16_leave_the_saved_model_as_it_is(trunk, kept, tmp_pa
 
     loop.train(
         network, plans, feeds_of(activations, files, network), targets_of(files), None,
-        Conditions(Silent(), lambda kind, **fields: None, [Policies()], "bfloat16"),
+        Conditions(Silent(), lambda kind, **fields: None, lambda stage: [Policies()], "bfloat16"),
     )  # fmt: skip
     assert seen == ["bfloat16"]
     assert {layer.compute_dtype for layer in trunk.base.layers} == {"float32"}

@@ -6,7 +6,7 @@ import importlib.metadata
 import io
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 
 from tlearn import __version__
 from tlearn.backbones import Registry, load_registry
-from tlearn.config import RunConfig
+from tlearn.config import RunConfig, Stage
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Manifest, Problem, check_folder, scan
 from tlearn.data.splits import Splits, split
@@ -32,7 +32,7 @@ from tlearn.runs.directory import RunDirectory, check_free, free_name
 from tlearn.settings import make_config, parse_stages
 from tlearn.training.loop import StageResult
 from tlearn.training.session import Trained, train_network
-from tlearn.training.stages import plan, with_preset
+from tlearn.training.stages import plan, with_policy
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 
@@ -100,7 +100,9 @@ class _Job:
             backbone = registry.get(self.config.backbone)
             # What costs little is checked first: reading thousands of images comes after it.
             check_folder(self.data)
-            config = self.config = with_preset(self.config, backbone)
+            config = self.config = with_policy(
+                self.config, backbone, registry.policy(self.config.preset)
+            )
             with self._timed("backbone"):
                 trunk = load_trunk(backbone, config.size, config.weights or "none", config.seed)
                 plans = plan(config.stages or (), trunk)
@@ -113,7 +115,7 @@ class _Job:
                 with Cache(default_root(), budget, self.progress.say) as cache:
                     trained = train_network(
                         config, trunk, plans, splits, cache, self.progress, run.event,
-                        self.callbacks, self.start,
+                        self._callbacks(registry, run), self.start,
                     )  # fmt: skip
                 metrics = self._write_results(run, trained, splits)
             except BaseException:
@@ -132,6 +134,9 @@ class _Job:
         start = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    def _callbacks(self, registry: Registry, run: RunDirectory) -> Callable[[Stage], Sequence[Any]]:
+        return lambda stage: [*self.callbacks, *registry.callbacks(stage, run.path)]
 
     def _read_data(self) -> tuple[Manifest, Splits]:
         config = self.config

@@ -153,7 +153,8 @@ class RunConfig(_Section):
         group: Regular expression on paths below the class folder; files with the same match stay
             on one side.
         strict: Unreadable images are an error.
-        preset: ``quick`` trains the head alone, ``balanced`` fine-tunes once, ``best`` longer.
+        preset: ``quick`` trains the head alone, ``balanced`` fine-tunes once, ``best`` longer;
+            plugins may offer more.
         class_weights: ``auto`` balances where the largest class has over twice the smallest.
         head: What stands on the backbone.
         augment: How views differ.
@@ -175,7 +176,7 @@ class RunConfig(_Section):
     test: float = Field(0.0, ge=0, lt=1)
     group: str = ""
     strict: bool = False
-    preset: Literal["quick", "balanced", "best"] = "balanced"
+    preset: str = "balanced"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     head: Head = Head()
     augment: Augmentation = Augmentation()

@@ -5,7 +5,8 @@ Every message states three things: what was received, what is allowed, and what 
     TlearnError
     ├── ConfigError      an option or a configuration file
     ├── DataError        a data folder or an image
-    ├── BackboneError    a backbone, its plugin, its weights
+    ├── BackboneError    a backbone, its weights
+    ├── PluginError      what a plugin does
     ├── CacheError       the activation cache
     └── RunError         a run directory
 """
@@ -28,6 +29,10 @@ class DataError(TlearnError):
 
 class BackboneError(TlearnError):
     """A backbone is unknown, cannot be built, or its weights cannot be had."""
+
+
+class PluginError(TlearnError):
+    """A plugin does something else than it should."""
 
 
 class CacheError(TlearnError):

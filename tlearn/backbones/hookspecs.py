@@ -1,10 +1,18 @@
-"""The hooks a plugin may implement."""
+"""The hooks a plugin may implement; all are optional.
+
+A hook returns one thing or several, or yields them. Those that return data register nothing on the
+side: what is offered is chosen by its name.
+"""
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pluggy
 
+from tlearn.backbones.offers import Exporter, ReportSection, StagePolicy
 from tlearn.backbones.spec import Backbone
+from tlearn.config import Stage
 
 hookspec = pluggy.HookspecMarker("tlearn")
 hookimpl = pluggy.HookimplMarker("tlearn")
@@ -12,4 +20,34 @@ hookimpl = pluggy.HookimplMarker("tlearn")
 
 @hookspec
 def tlearn_backbones() -> Backbone | Iterable[Backbone]:  # type: ignore[empty-body]
-    """Return the backbones this plugin offers: frozen data, nothing is registered on the side."""
+    """Return backbones, chosen by ``--backbone``."""
+
+
+@hookspec
+def tlearn_stage_policies() -> StagePolicy | Iterable[StagePolicy]:  # type: ignore[empty-body]
+    """Return recipes of stages, chosen by ``--preset``."""
+
+
+@hookspec
+def tlearn_exporters() -> Exporter | Iterable[Exporter]:  # type: ignore[empty-body]
+    """Return forms in which a model can be exported, chosen by ``tlearn export RUN FORMAT``."""
+
+
+@hookspec
+def tlearn_reports() -> ReportSection | Iterable[ReportSection]:  # type: ignore[empty-body]
+    """Return sections for the page that ``tlearn report RUN`` writes."""
+
+
+@hookspec
+def tlearn_callbacks(stage: Stage, run: Path) -> Any:
+    """Return Keras callbacks for a stage that is about to be trained.
+
+    Args:
+        stage: The stage's settings.
+        run: The run directory, which is being written.
+    """
+
+
+@hookspec
+def tlearn_commands(cli: Any) -> None:
+    """Add commands to a :class:`click.Group`; their names must be new."""

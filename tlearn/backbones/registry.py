@@ -1,31 +1,61 @@
-"""Finds the installed backbones through the entry-point group ``tlearn``."""
+"""All plugins and what they offer; what is wrong with one of them touches no other."""
 
-import importlib.metadata
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
 from tlearn.backbones import hookspecs
+from tlearn.backbones.offers import Exporter, ReportSection, StagePolicy
+from tlearn.backbones.sources import disabled, sources
 from tlearn.backbones.spec import Backbone
-from tlearn.errors import BackboneError, nearest, one_line
+from tlearn.config import Stage
+from tlearn.errors import BackboneError, ConfigError, PluginError, nearest, one_line
 
-GROUP = "tlearn"
+# What is offered as data: the hook's name after "tlearn_", what it returns, and a word for it.
+KINDS: dict[str, tuple[type, str]] = {
+    "backbones": (Backbone, "backbone"),
+    "stage_policies": (StagePolicy, "stage policy"),
+    "exporters": (Exporter, "exporter"),
+    "reports": (ReportSection, "report section"),
+}
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("tlearn_"))
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point: what it offers, or why it could not be used."""
+    """One plugin: what it offers, or why it could not be used.
+
+    Attributes:
+        name: Of its entry point, or its file.
+        distribution: The package it came with, or the path of its file.
+        version: Of the package; empty for a file.
+        backbones: What it offers, as are the next three.
+        stage_policies: Recipes of stages.
+        exporters: Forms to export models in.
+        reports: Sections of the report.
+        implemented: Names of the hooks it implements.
+        disabled: Whether the environment disables it.
+        problem: Why it could not be used.
+    """
 
     name: str
     distribution: str
     version: str
     backbones: tuple[Backbone, ...] = ()
+    stage_policies: tuple[StagePolicy, ...] = ()
+    exporters: tuple[Exporter, ...] = ()
+    reports: tuple[ReportSection, ...] = ()
+    implemented: tuple[str, ...] = ()
+    disabled: bool = False
     problem: str = ""
+    hook: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.distribution} {self.version} ({self.name})"
+        return f"{self.distribution} {self.version} ({self.name})".replace("  ", " ")
 
 
 @dataclass(frozen=True)
@@ -34,11 +64,15 @@ class Registry:
 
     plugins: tuple[Plugin, ...]
 
+    def offered(self, kind: str) -> dict[str, Any]:
+        """Return all that is offered of a kind of ``KINDS``, by name, sorted."""
+        found = {offer.name: offer for p in self.plugins for offer in getattr(p, kind)}
+        return dict(sorted(found.items()))
+
     @property
     def backbones(self) -> dict[str, Backbone]:
         """The usable backbones by name, sorted."""
-        found = {b.name: b for plugin in self.plugins for b in plugin.backbones}
-        return dict(sorted(found.items()))
+        return self.offered("backbones")
 
     @property
     def problems(self) -> tuple[Plugin, ...]:
@@ -64,62 +98,127 @@ class Registry:
             f"installed: {', '.join(known) or 'none'}{broken}"
         )
 
+    def policy(self, name: str) -> StagePolicy:
+        """Return the preset called ``name``.
+
+        Raises:
+            ConfigError: If there is none; the message lists those there are.
+        """
+        known: dict[str, StagePolicy] = self.offered("stage_policies")
+        if name in known:
+            return known[name]
+        raise ConfigError(
+            f"no preset is called {name!r}{nearest(name, known)}; there are "
+            f"{', '.join(known) or 'none'}"
+        )
+
+    def callbacks(self, stage: Stage, run: Path) -> list[Any]:
+        """Return the Keras callbacks that plugins want in a stage.
+
+        Raises:
+            PluginError: If a plugin fails to give its own.
+        """
+        return [
+            callback
+            for plugin in self.plugins
+            for answer in _called(plugin, "tlearn_callbacks", stage=stage, run=run)
+            for callback in _several(answer)
+        ]
+
+    def add_commands(self, plugin: Plugin, cli: Any) -> None:
+        """Let a plugin add its commands, if it has any, to a :class:`click.Group`.
+
+        Raises:
+            PluginError: If it fails to do so.
+        """
+        _called(plugin, "tlearn_commands", cli=cli)
+
 
 def load_registry() -> Registry:
     """Import every plugin and collect what it offers.
 
-    A plugin that fails to import, misspells a hook, returns something else than backbones, none
-    at all, or a name that is taken is kept with its problem; the others are not touched by it.
-    pluggy's own loader stops at the first failure and hides one of two equal names, so entry
-    points are walked here.
+    A plugin that fails to import, misspells a hook, returns something else than it should, offers
+    nothing at all, or a name that is taken is kept with its problem; the others are not touched by
+    it. pluggy's own loader stops at the first failure and hides one of two equal names, so each
+    plugin has a manager of its own.
     """
     plugins: list[Plugin] = []
-    owners: dict[str, Plugin] = {}
-    found = importlib.metadata.entry_points(group=GROUP)
-    for entry in sorted(set(found), key=lambda e: (e.name, e.value, _distribution(e))):
-        plugin = Plugin(entry.name, *_distribution(entry))
+    without = disabled()
+    for source in sources():
+        plugin = Plugin(source.name, source.distribution, source.version)
+        if {source.name, source.distribution} & without:
+            plugins.append(replace(plugin, disabled=True))
+            continue
         try:
-            backbones = _offered(entry.load())
-            for backbone in backbones:
-                if backbone.name in owners:
-                    raise BackboneError(
-                        f"the backbone name {backbone.name!r} is taken by {owners[backbone.name]}"
-                    )
+            plugin = _filled(plugin, source.load())
+            _refuse_taken(plugin, plugins)
         # A stranger's import can raise anything; whatever it is must not lose the other plugins.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             problem = f"{type(error).__name__}: {one_line(error)}"
-            plugins.append(replace(plugin, problem=problem))
-            continue
-        plugin = replace(plugin, backbones=backbones)
-        owners.update(dict.fromkeys((b.name for b in backbones), plugin))
+            plugin = Plugin(*(plugin.name, plugin.distribution, plugin.version), problem=problem)
         plugins.append(plugin)
     return Registry(tuple(plugins))
 
 
-def _distribution(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "0")
-
-
-def _offered(module: ModuleType) -> tuple[Backbone, ...]:
-    """Call the module's hook on a manager of its own and flatten what it returns."""
+def _filled(plugin: Plugin, module: ModuleType) -> Plugin:
+    """Ask a module for all that it offers as data."""
     manager = pluggy.PluginManager("tlearn")
     manager.add_hookspecs(hookspecs)
     manager.register(module)
+    unmarked = [
+        name
+        for name, value in vars(module).items()
+        if name in HOOKS and callable(value) and not hasattr(value, "tlearn_impl")
+    ]
+    if unmarked:
+        raise PluginError(f"its {', '.join(unmarked)} is not marked @hookimpl")
     manager.check_pending()
-    backbones: list[Backbone] = []
-    for answer in manager.hook.tlearn_backbones():
-        several = [answer] if isinstance(answer, Backbone) else answer
-        if not isinstance(several, Iterable) or isinstance(several, str):
-            several = [several]
-        for one in several:
-            if not isinstance(one, Backbone):
-                raise BackboneError(
-                    f"tlearn_backbones must return Backbone objects, it returned {one!r}"
-                )
-            backbones.append(one)
-    if not backbones:
-        raise BackboneError("it offers no backbone; mark the function tlearn_backbones @hookimpl")
-    names = [b.name for b in backbones]
+    implemented = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
+    if not implemented:
+        raise PluginError(f"it implements no hook; there are {', '.join(HOOKS)}")
+    offers = {kind: _offered(manager, kind) for kind in KINDS}
+    if not any(offers.values()) and {f"tlearn_{kind}" for kind in KINDS} >= set(implemented):
+        raise PluginError(f"it offers nothing: {', '.join(implemented)} returned none")
+    return replace(plugin, implemented=implemented, hook=manager.hook, **offers)  # type: ignore[arg-type]
+
+
+def _offered(manager: pluggy.PluginManager, kind: str) -> tuple[Any, ...]:
+    """Call the hook of a kind and flatten what it returns."""
+    of, _ = KINDS[kind]
+    answers = getattr(manager.hook, f"tlearn_{kind}")()
+    offers = [one for answer in answers for one in _several(answer)]
+    for one in offers:
+        if not isinstance(one, of):
+            raise PluginError(
+                f"tlearn_{kind} must return {of.__name__} objects, it returned {one!r}"
+            )
+    names = [offer.name for offer in offers]
     if len(set(names)) < len(names):
-        raise BackboneError(f"it offers one name twice: {', '.join(names)}")
-    return tuple(backbones)
+        raise PluginError(f"it offers one name twice: {', '.join(names)}")
+    return tuple(offers)
+
+
+def _several(answer: Any) -> Iterable[Any]:
+    return answer if isinstance(answer, Iterable) and not isinstance(answer, str) else [answer]
+
+
+def _refuse_taken(plugin: Plugin, others: Iterable[Plugin]) -> None:
+    for kind, (_, word) in KINDS.items():
+        owners = {offer.name: other for other in others for offer in getattr(other, kind)}
+        for offer in getattr(plugin, kind):
+            if offer.name in owners:
+                owner = owners[offer.name]
+                raise PluginError(f"the {word} name {offer.name!r} is taken by {owner}")
+
+
+def _called(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
+    if hook not in plugin.implemented:
+        return []
+    try:
+        return list(getattr(plugin.hook, hook)(**arguments))
+    # Whatever a stranger's code raises, the user is told whose it is.
+    except Exception as error:
+        raise PluginError(
+            f"the plugin {plugin} failed in {hook} ({type(error).__name__}: {one_line(error)}); "
+            f"tell its author, or leave it out with TLEARN_DISABLE_PLUGINS={plugin.name}"
+        ) from error

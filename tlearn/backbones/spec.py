@@ -103,10 +103,11 @@ class Backbone:
         name: What ``--backbone`` calls it: lower case, digits and underscores.
         summary: One line for people.
         reference: The paper.
-        build: ``build(input_shape, weights)`` returns a topless ``keras.Model`` with a 4-D
-            output. ``input_shape`` is ``(size, size, 3)``; ``weights`` is ``None`` for random
-            ones, the name of one of ``weights``, or a path to a weights file. Import Keras
-            inside it, so that listing backbones stays quick.
+        build: ``build(input_shape, weights)`` returns a topless ``keras.Model``. Its output, and
+            what crosses each boundary, is one map ``(n, height, width, channels)`` or one sequence
+            of tokens ``(n, tokens, channels)``. ``input_shape`` is ``(size, size, 3)``;
+            ``weights`` is ``None`` for random ones, the name of one of ``weights``, or a path to
+            a weights file. Import Keras inside it, so that listing backbones stays quick.
         default_size: Side of the square input in pixels, unless the user says otherwise.
         min_size: The smallest side that works.
         channels: Channels of the output.
@@ -118,6 +119,14 @@ class Backbone:
         finetune_from: Name of the boundary layer from which fine-tuning usually pays; empty for
             the top third of the blocks.
         feature_layers: Layers whose maps show what the backbone looks at.
+        size_multiple: Sides must be a multiple of this, as of the side of a patch.
+        leading_tokens: Where it gives tokens: how many stand before those of the patches. The
+            first of them, the class token, is a feature beside the patches' average; without any,
+            average and maximum are, as for maps.
+        modules: Modules that define layers which are not Keras's own; they are imported before a
+            saved model with such layers is loaded.
+        preprocess_reference: A function that ``preprocess`` must equal, as ``module:function``,
+            for instance ``keras.applications.vgg19:preprocess_input``; the checks compare them.
 
     Raises:
         ValueError: If the facts contradict each other.
@@ -136,6 +145,10 @@ class Backbone:
     taps: tuple[str, ...] = ()
     finetune_from: str = ""
     feature_layers: tuple[str, ...] = ()
+    size_multiple: int = 1
+    leading_tokens: int = 0
+    modules: tuple[str, ...] = ()
+    preprocess_reference: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
@@ -147,6 +160,17 @@ class Backbone:
             raise ValueError(
                 f"{self.name}: 0 < min_size <= default_size must hold. "
                 f"Received: min_size={self.min_size}, default_size={self.default_size}"
+            )
+        if self.size_multiple < 1 or self.min_size % self.size_multiple:
+            raise ValueError(
+                f"{self.name}: min_size must be a multiple of size_multiple, which is at least 1. "
+                f"Received: min_size={self.min_size}, size_multiple={self.size_multiple}"
+            )
+        if self.default_size % self.size_multiple or self.leading_tokens < 0:
+            raise ValueError(
+                f"{self.name}: default_size must be a multiple of size_multiple, and "
+                f"leading_tokens not negative. Received: default_size={self.default_size}, "
+                f"size_multiple={self.size_multiple}, leading_tokens={self.leading_tokens}"
             )
         layers = [boundary.layer for boundary in self.blocks.boundaries]
         if not layers or len(set(layers)) < len(layers) or {"pixels", "features"} & set(layers):

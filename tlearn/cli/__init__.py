@@ -3,20 +3,29 @@
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 
 from tlearn import __version__
+from tlearn.backbones.sources import forget_folders, use_folder
 from tlearn.cli.console import INTERRUPTED, fail
 from tlearn.cli.listing import activation_cache, backbones
+from tlearn.cli.plugins import plugins
 from tlearn.cli.training import demo, finetune
 from tlearn.cli.using import evaluate, predict
-from tlearn.errors import TlearnError, nearest
+from tlearn.errors import PluginError, TlearnError, nearest
 
 
 class _Group(click.Group):
-    """A group that names the command nearest to a misspelt one."""
+    """Names the command nearest to a misspelt one; asks plugins for those it has not."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or _from_plugins(self).get(cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(_from_plugins(self))]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -28,6 +37,41 @@ class _Group(click.Group):
                 f"no command is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )
         return super().resolve_command(ctx, args)
+
+
+def _from_plugins(cli: click.Group) -> dict[str, click.Command]:
+    """Return the commands that plugins add; one that fails costs the others nothing."""
+    from tlearn.backbones import load_registry
+
+    found: dict[str, click.Command] = {}
+    registry = load_registry()
+    for plugin in registry.plugins:
+        theirs = click.Group()
+        try:
+            registry.add_commands(plugin, theirs)
+        except PluginError as error:
+            print(f"tlearn: {error}", file=sys.stderr)
+            continue
+        for name, command in theirs.commands.items():
+            if name in cli.commands or name in found:
+                print(f"tlearn: the command {name!r} of the plugin {plugin} is left out, because "
+                      f"its name is taken", file=sys.stderr)  # fmt: skip
+            else:
+                found[name] = command
+    return found
+
+
+def _plugins_dir() -> click.Option:
+    """Return the option that every command has."""
+
+    def use(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            use_folder(value)
+
+    return click.Option(
+        ["--plugins-dir"], type=click.Path(path_type=Path), metavar="DIR", expose_value=False,
+        callback=use, is_eager=True, help="Take the .py files of DIR as plugins too: runs them.",
+    )  # fmt: skip
 
 
 @click.group(cls=_Group, invoke_without_command=True,
@@ -50,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for bad input, 130 if interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script, whatever the terminal takes
         sys.stdout.reconfigure(errors="backslashreplace")
+    forget_folders()
     try:
         code = cli.main(arguments, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
@@ -91,5 +136,13 @@ def _command(error: click.UsageError) -> str:
     return f"{name} " if name else ""
 
 
-for command in (finetune, predict, evaluate, backbones, activation_cache, demo):
+def _commands(group: click.Group) -> Iterator[click.Command]:
+    yield group
+    for command in group.commands.values():
+        yield from _commands(command) if isinstance(command, click.Group) else [command]
+
+
+for command in (finetune, predict, evaluate, backbones, plugins, activation_cache, demo):
     cli.add_command(command)
+for command in _commands(cli):
+    command.params.append(_plugins_dir())

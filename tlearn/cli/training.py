@@ -49,7 +49,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Part held back for the very end [0]."),
         click.option("--group", metavar="REGEX",
                      help="Files whose names match alike stay on one side."),
-        click.option("--preset", type=click.Choice(["quick", "balanced", "best"]),
+        click.option("--preset", metavar="NAME",
                      help="How long to train [balanced]."),
         click.option("--stages", metavar="WHAT[:EPOCHS][@RATE],...",
                      help="Stages after the probe: blocks, a layer name, all, or none."),
@@ -99,7 +99,9 @@ def finetune(
     from tlearn.runs.directory import check_free
 
     # Again in the training; here it is refused before the seconds that loading TensorFlow takes.
-    load_registry().get(checked.backbone)
+    registry = load_registry()
+    registry.get(checked.backbone)
+    registry.policy(checked.preset)
     check_folder(data)
     if out is not None:
         check_free(out)

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from tlearn.backbones import Backbone, Preprocess
+from tlearn.backbones import Backbone, Boundary, Preprocess
 from tlearn.errors import BackboneError, nearest, one_line
 
 PIXELS = "pixels"  # the name of the cut below everything
@@ -56,7 +56,7 @@ class Tap:
 
     @property
     def width(self) -> int:
-        """Features it gives: the averages, then the maxima of its channels."""
+        """Features it gives: two for each channel."""
         return 2 * int(self.tensor.shape[-1])
 
 
@@ -126,7 +126,7 @@ class Trunk:
         """
         tensors = {cut.name: cut.tensor for cut in self.cuts}
         if FEATURES in names:
-            pools = pooled([tap.tensor for tap in self.taps])
+            pools = pooled([tap.tensor for tap in self.taps], self.backbone.leading_tokens)
             tensors[FEATURES] = keras.layers.Concatenate()(pools)
         part = keras.Model(self.base.input, [tensors[name] for name in names])
         pixels = keras.Input((self.size, self.size, 3))
@@ -167,16 +167,23 @@ def preprocessed(pixels: Any, preprocess: Preprocess) -> Any:
     return keras.layers.Rescaling(factor, summand, name="preprocess")(pixels)
 
 
-def pooled(taps: list[Any]) -> list[Any]:
-    """Return the average and the maximum over places for each map, in order."""
-    return [
-        pool
-        for tensor in taps
-        for pool in (
-            keras.layers.GlobalAveragePooling2D()(tensor),
-            keras.layers.GlobalMaxPooling2D()(tensor),
-        )
-    ]
+def pooled(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
+    """Return two vectors for each tap, in order, each as wide as it has channels.
+
+    Of a map they are the average and the maximum over places. Of tokens they are the class token
+    and the average of the patches, as DINOv2 is evaluated (Oquab et al., 2023), or, without a class
+    token, average and maximum.
+    """
+    layers, pools = keras.layers, []
+    for tensor in taps:
+        if len(tensor.shape) == 4:
+            pools += [layers.GlobalAveragePooling2D()(tensor), layers.GlobalMaxPooling2D()(tensor)]
+        elif leading_tokens:
+            patches = layers.Cropping1D((leading_tokens, 0))(tensor)
+            pools += [tensor[:, 0], layers.GlobalAveragePooling1D()(patches)]
+        else:
+            pools += [layers.GlobalAveragePooling1D()(tensor), layers.GlobalMaxPooling1D()(tensor)]
+    return pools
 
 
 def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) -> Trunk:
@@ -199,17 +206,46 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
             f"{backbone.name} needs images of {backbone.min_size} pixels or more. Received: "
             f"--size {size}"
         )
+    if size % backbone.size_multiple:
+        below = size - size % backbone.size_multiple
+        raise BackboneError(
+            f"{backbone.name} needs images with a side that is a multiple of "
+            f"{backbone.size_multiple} pixels. Received: --size {size}; give {below} or "
+            f"{below + backbone.size_multiple}"
+        )
     keras.utils.set_random_seed(seed)
     base = _build(backbone, size, weights)
     cuts = [Cut(0, PIXELS, "before", base.input)]
     for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
-        layer = base.get_layer(boundary.layer)
-        tensor = layer.input if boundary.side == "before" else layer.output
-        cuts.append(Cut(index, boundary.layer, boundary.side, tensor))
+        cuts.append(Cut(index, boundary.layer, boundary.side, _crossing(backbone, base, boundary)))
     taps = [Tap(c.index, c.name, c.tensor) for c in cuts if c.name in backbone.tap_layers]
     taps.append(Tap(len(cuts), "top", base.output))
     digest, seconds = _digest(base), time.monotonic() - start
     return Trunk(backbone, base, size, digest, tuple(cuts), tuple(taps), seconds)
+
+
+def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:
+    """Return the tensor at a boundary.
+
+    Raises:
+        BackboneError: If the plugin names a layer that its network has not, or several tensors.
+    """
+    names = [layer.name for layer in base.layers]
+    if boundary.layer not in names:
+        raise BackboneError(
+            f"the plugin of {backbone.name} names the boundary {boundary.layer!r}, and its network "
+            f"has no such layer{nearest(boundary.layer, names)}; 'tlearn plugins check "
+            f"{backbone.name}' tells its author more"
+        )
+    layer = base.get_layer(boundary.layer)
+    tensor = layer.input if boundary.side == "before" else layer.output
+    if isinstance(tensor, list | tuple) or len(tensor.shape) not in (3, 4):
+        raise BackboneError(
+            f"the plugin of {backbone.name} has a boundary {boundary.side} {boundary.layer!r}, "
+            f"where not one map or one sequence of tokens crosses; 'tlearn plugins check "
+            f"{backbone.name}' tells its author more"
+        )
+    return tensor
 
 
 def _check_keras() -> None:

@@ -80,14 +80,14 @@ class Conditions:
     Attributes:
         progress: Where to show progress.
         tell: Hears of every epoch and stage.
-        callbacks: Keras callbacks; each stage is a fit of its own to them.
+        callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         precision: What the backbone's products are computed in.
         deadline: When to stop, by :func:`time.monotonic`.
     """
 
     progress: Progress
     tell: Listener
-    callbacks: Sequence[Any] = ()
+    callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: ()
     precision: str = "float32"
     deadline: float = np.inf
 
@@ -179,7 +179,8 @@ class _Fit:
     def run(self) -> bool:
         """Train; return whether the user stopped it."""
         stage, steps = self.stage, self.steps
-        callbacks, progress = list(self.conditions.callbacks), self.conditions.progress
+        callbacks = list(self.conditions.callbacks(stage))
+        progress = self.conditions.progress
         self.model.stop_training = False
         heard = keras.callbacks.CallbackList(
             callbacks,

@@ -90,8 +90,10 @@ class Network:
         learning guide), which a few hundred photos would only spoil.
         """
         for layer in self.trunk.base.layers:
-            normalises = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = layer.name in trainable and not normalises
+            layer.trainable = layer.name in trainable
+            for part in layer._flatten_layers():  # blocks of a stranger's are layers of layers
+                if isinstance(part, keras.layers.BatchNormalization):
+                    part.trainable = False
 
     def standardise_by(self, mean: np.ndarray, scale: np.ndarray) -> None:
         """Set what the pooled features are standardised by."""
@@ -130,7 +132,8 @@ class Network:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.trunk.backbone.name)
         out = part(start)
-        return pooled(list(out) if isinstance(out, list | tuple) else [out])
+        found = list(out) if isinstance(out, list | tuple) else [out]
+        return pooled(found, self.trunk.backbone.leading_tokens)
 
     def _apply_head(self, parts: list[Any]) -> Any:
         x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

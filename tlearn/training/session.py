@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.config import RunConfig
+from tlearn.config import RunConfig, Stage
 from tlearn.data.splits import Splits
 from tlearn.frozen.cache import Cache
 from tlearn.frozen.trunk import FEATURES, Tap, Trunk
@@ -59,7 +59,7 @@ def train_network(
     cache: Cache,
     progress: Progress,
     tell: Listener,
-    callbacks: Sequence[Any] = (),
+    callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: (),
     start: float | None = None,
 ) -> Trained:
     """Train on the splits, from kept activations or from streamed pixels.
@@ -72,7 +72,7 @@ def train_network(
         cache: Where activations are kept.
         progress: Where to show progress.
         tell: Hears of everything that happens.
-        callbacks: Keras callbacks that every stage is trained with.
+        callbacks: Gives the Keras callbacks that a stage is trained with.
         start: When the time budget began, by :func:`time.monotonic`; now if not given.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from tlearn.backbones import Backbone
+from tlearn.backbones import Backbone, StagePolicy
 from tlearn.config import RunConfig, Stage
-from tlearn.errors import ConfigError
+from tlearn.errors import ConfigError, PluginError, one_line
 from tlearn.frozen.trunk import Cut, Trunk
 
 HEAD_STAGE = Stage(unfreeze="none", epochs=20, learning_rate=1e-3)
@@ -27,13 +27,19 @@ class Plan:
     cut: Cut | None
 
 
-def with_preset(config: RunConfig, backbone: Backbone) -> RunConfig:
+def with_policy(config: RunConfig, backbone: Backbone, policy: StagePolicy) -> RunConfig:
     """Return the configuration with everything the user left open filled in.
+
+    Args:
+        config: What the user asked for.
+        backbone: The backbone it names.
+        policy: The preset it names.
 
     Raises:
         ConfigError: If the head has hidden layers and no stage would train them.
+        PluginError: If the policy fails.
     """
-    views, stages = preset(config.preset, backbone)
+    views, stages = _recipe(policy, backbone)
     if config.head.hidden:
         if config.stages == ():
             raise ConfigError(
@@ -50,20 +56,18 @@ def with_preset(config: RunConfig, backbone: Backbone) -> RunConfig:
     return config.model_copy(update=filled)
 
 
-def preset(name: str, backbone: Backbone) -> tuple[int, tuple[Stage, ...]]:
-    """Return the views and the stages of a preset."""
-    if name == "quick":
-        return 2, ()
-    layers = [boundary.layer for boundary in backbone.blocks.boundaries]
-    start = backbone.finetune_from or layers[-max(1, len(layers) // 3)]
-    first = Stage(unfreeze=start, epochs=6, learning_rate=5e-4)
-    if name == "balanced":
-        return 2, (first,)
-    lower = layers[max(0, layers.index(start) - max(1, len(layers) // 5))]
-    return 8, (
-        first.model_copy(update={"epochs": 16, "patience": 8}),
-        Stage(unfreeze=lower, epochs=12, learning_rate=2e-4, patience=6),
-    )
+def _recipe(policy: StagePolicy, backbone: Backbone) -> tuple[int, tuple[Stage, ...]]:
+    """Ask a policy for views and stages; it may be a stranger's, and give anything."""
+    try:
+        views, stages = policy.recipe(backbone)
+        if not isinstance(views, int) or views < 1:
+            raise ValueError(f"the number of views must be 1 or more, not {views!r}")
+        return views, tuple(Stage.model_validate(stage) for stage in stages)
+    except Exception as error:
+        raise PluginError(
+            f"the preset {policy.name!r} gives no recipe for {backbone.name}: {one_line(error)}; "
+            f"tell its author, or choose another --preset"
+        ) from error
 
 
 def plan(stages: tuple[Stage, ...], trunk: Trunk) -> tuple[Plan, ...]:

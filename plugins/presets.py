@@ -1,0 +1,42 @@
+"""The presets: how long to train, for any backbone."""
+
+from tlearn.backbones import Backbone, StagePolicy, hookimpl
+from tlearn.config import Stage
+
+Recipe = tuple[int, tuple[Stage, ...]]  # views per training image, and the stages
+
+
+def layers(backbone: Backbone) -> tuple[list[str], str]:
+    """Return the boundary layers, upwards, and the one from which fine-tuning usually pays."""
+    names = [boundary.layer for boundary in backbone.blocks.boundaries]
+    return names, backbone.finetune_from or names[-max(1, len(names) // 3)]
+
+
+def quick(backbone: Backbone) -> Recipe:
+    """Return no stage: the probe is the head."""
+    return 2, ()
+
+
+def balanced(backbone: Backbone) -> Recipe:
+    """Return one short stage."""
+    return 2, (Stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=5e-4),)
+
+
+def best(backbone: Backbone) -> Recipe:
+    """Return a longer stage, and one that goes deeper."""
+    names, start = layers(backbone)
+    lower = names[max(0, names.index(start) - max(1, len(names) // 5))]
+    return 8, (
+        Stage(unfreeze=start, epochs=16, learning_rate=5e-4, patience=8),
+        Stage(unfreeze=lower, epochs=12, learning_rate=2e-4, patience=6),
+    )
+
+
+@hookimpl
+def tlearn_stage_policies() -> list[StagePolicy]:
+    """Offer them."""
+    return [
+        StagePolicy("quick", "the head alone", quick),
+        StagePolicy("balanced", "the top of the network, once", balanced),
+        StagePolicy("best", "longer, and in two stages", best),
+    ]

@@ -1,0 +1,139 @@
+"""Writes a new plugin package, complete and correct as it stands, for its author to change."""
+
+import re
+import shutil
+from pathlib import Path
+from string import Template
+
+from tlearn import __version__
+from tlearn.errors import PluginError
+
+FILES = {
+    "pyproject.toml": '''\
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "$package"
+version = "0.1.0"
+description = "The backbone $name for tlearn."
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["tlearn>=$version"]
+
+[project.optional-dependencies]
+test = ["pytest"]
+
+# This line is how tlearn finds the plugin.
+[project.entry-points.tlearn]
+$name = "$module"
+
+[tool.setuptools]
+py-modules = ["$module"]
+''',
+    "$module.py": '''\
+"""The backbone $name: MobileNet (Howard et al., 2017), for you to change."""
+
+from typing import Any
+
+from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
+
+
+def build(input_shape: tuple[int, int, int], weights: str | None) -> Any:
+    """Return the network without its top; Keras is imported here and not before."""
+    from keras.applications import MobileNet
+
+    return MobileNet(include_top=False, input_shape=input_shape, weights=weights)
+
+
+BACKBONE = Backbone(
+    name="$name",
+    summary="depthwise separable convolutions: small and fast",
+    reference="Howard et al., MobileNets, arXiv:1704.04861",
+    build=build,
+    default_size=224,
+    min_size=32,
+    channels=1024,  # of the output
+    preprocess=Preprocess.TF,  # pixels from -1 to 1
+    preprocess_reference="keras.applications.mobilenet:preprocess_input",
+    # Where the network can be cut: layers at which exactly one tensor passes, upwards. Only names
+    # that are the same on every build; 'tlearn layers $name' lists them.
+    blocks=Blocks.after(*(f"conv_pw_{k}_relu" for k in range(1, 13))),
+    weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),
+    finetune_from="conv_pw_9_relu",  # fine-tuning usually pays from here upwards
+    feature_layers=("conv_pw_11_relu", "conv_pw_13_relu"),
+)
+
+
+@hookimpl
+def tlearn_backbones() -> Backbone:
+    """Offer it to tlearn."""
+    return BACKBONE
+''',
+    "tests/test_$name.py": '''\
+"""What tlearn relies on holds for $name."""
+
+from $module import BACKBONE
+from tlearn.backbones.testing import backbone_checks
+
+
+@backbone_checks(BACKBONE)
+def test_backbone(backbone, check):
+    check(backbone)
+''',
+    "README.md": '''\
+# $package
+
+The backbone `$name` for [tlearn](https://pypi.org/project/tlearn/).
+
+    pip install $package
+    tlearn finetune photos --backbone $name
+
+## Working on it
+
+    pip install -e '.[test]'
+    tlearn plugins check $name
+    pytest
+
+To publish it: `pip install build`, `python -m build`, and upload what is in `dist/`.
+''',
+}  # fmt: skip
+
+
+def new_plugin(name: str, folder: Path | None = None) -> Path:
+    """Write a package with one backbone that passes all checks.
+
+    Args:
+        name: The backbone's name.
+        folder: The folder to make; ``tlearn-NAME`` if not given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        PluginError: If the name cannot be one, or the folder exists or cannot be written.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise PluginError(
+            f"a backbone's name has lower case letters, digits and underscores, and begins with a "
+            f"letter; {name!r} does not"
+        )
+    package = f"tlearn-{name.replace('_', '-')}"
+    values = {"name": name, "package": package, "module": f"tlearn_{name}", "version": __version__}
+    folder = folder or Path(package)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise PluginError(
+            f"the folder {str(folder)!r} cannot be made: {error.strerror}; choose another --out"
+        ) from None
+    try:
+        for path, text in FILES.items():
+            file = folder / Template(path).substitute(values)
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(Template(text).substitute(values), encoding="utf-8")
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise PluginError(f"{str(folder)!r} cannot be written: {error.strerror}") from None
+    return folder

@@ -1,0 +1,96 @@
+"""Where plugins come from: installed packages, and single files that are tried out."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from tlearn.errors import ConfigError
+
+GROUP = "tlearn"
+OURS = "tlearn"  # the distribution whose names nobody can take
+DISABLED = "TLEARN_DISABLE_PLUGINS"
+
+_folders: list[Path] = []
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module that may be a plugin, not imported yet."""
+
+    name: str
+    distribution: str
+    version: str
+    load: Callable[[], ModuleType] = field(repr=False, compare=False)
+
+
+def use_folder(folder: str | Path) -> None:
+    """Take every ``.py`` file of a folder as a plugin from now on; this runs their code.
+
+    Files whose names begin with an underscore are passed over.
+
+    Raises:
+        ConfigError: If there is no such folder, or no such file in it.
+    """
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise ConfigError(
+            f"the plugins folder {str(folder)!r} is no folder; give one that holds single-file "
+            f"plugins, NAME.py"
+        )
+    if not _files(path):
+        raise ConfigError(
+            f"the plugins folder {str(folder)!r} holds no NAME.py; give one that holds "
+            f"single-file plugins"
+        )
+    if path not in _folders:
+        _folders.append(path)
+
+
+def forget_folders() -> None:
+    """Take installed packages only, as at the start."""
+    _folders.clear()
+
+
+def sources() -> list[Source]:
+    """Return all there are: our own first, then by name, then files."""
+    entries = set(importlib.metadata.entry_points(group=GROUP))
+    found = [(entry, *_distribution(entry)) for entry in entries]
+    found.sort(key=lambda e: (e[1] != OURS, e[0].name, e[0].value, e[1:]))
+    installed = [Source(entry.name, name, version, entry.load) for entry, name, version in found]
+    files = [file for folder in _folders for file in _files(folder)]
+    return installed + [Source(f.stem, str(f), "", functools.partial(_module, f)) for f in files]
+
+
+def disabled() -> set[str]:
+    """Return the names of plugins or distributions that the environment disables."""
+    return {name.strip() for name in os.environ.get(DISABLED, "").split(",")} - {""}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+
+
+def _distribution(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "0")
+
+
+def _module(file: Path) -> ModuleType:
+    """Import a file, once, under a name that no package has."""
+    name = f"tlearn_file_{file.stem}_{abs(hash(str(file)))}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

@@ -1,0 +1,125 @@
+"""``tlearn plugins``, ``tlearn plugins check`` and ``tlearn plugins new``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlearn.cli.console import fail, quiet_tensorflow
+
+if TYPE_CHECKING:
+    from tlearn.backbones import Backbone, Plugin
+
+OFFERS = {
+    "backbones": "backbones",
+    "stage_policies": "presets",
+    "exporters": "export formats",
+    "reports": "report sections",
+}
+FAILED = 1  # the exit code for checks that failed: nothing was wrong with the command
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    """List the plugins, what they offer, and what is wrong with them."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from tlearn.backbones import load_registry
+    from tlearn.backbones.sources import DISABLED, disabled
+
+    found = load_registry().plugins
+    if as_json:
+        print(json.dumps([_record(p) for p in found], indent=2, ensure_ascii=False))
+        return
+    for plugin in found:
+        print(f"{plugin.name:<18} {plugin.distribution} {plugin.version}".rstrip())
+        print("".join(f"{'':<18} {line}\n" for line in _offers(plugin)), end="")
+    unknown = disabled() - {name for p in found for name in (p.name, p.distribution)}
+    if unknown:
+        print(f"{DISABLED} names {', '.join(sorted(unknown))}, which is not installed")
+
+
+def _offers(plugin: "Plugin") -> list[str]:
+    if plugin.disabled:
+        return ["DISABLED by TLEARN_DISABLE_PLUGINS"]
+    if plugin.problem:
+        return [f"UNUSABLE: {plugin.problem}"]
+    lines = [
+        f"{what}: {', '.join(offer.name for offer in getattr(plugin, kind))}"
+        for kind, what in OFFERS.items()
+        if getattr(plugin, kind)
+    ]
+    more = {"tlearn_callbacks": "callbacks in training", "tlearn_commands": "commands"}
+    return lines + [what for hook, what in more.items() if hook in plugin.implemented]
+
+
+def _record(plugin: "Plugin") -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        **{kind: [offer.name for offer in getattr(plugin, kind)] for kind in OFFERS},
+        "hooks": list(plugin.implemented),
+        "disabled": plugin.disabled,
+        "problem": plugin.problem,
+    }
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check.")
+def check(name: str, as_json: bool) -> int:
+    """Prove NAME correct: a backbone, or all backbones of a plugin.
+
+    The exit code is 1 if a check fails.
+    """
+    from tlearn.backbones import load_registry
+
+    registry = load_registry()
+    offered = next((p.backbones for p in registry.plugins if p.name == name and p.backbones), ())
+    chosen = (registry.get(name),) if name in registry.backbones or not offered else offered
+    quiet_tensorflow()
+    failed = [b.name for b in chosen if not _checked(b, as_json)]
+    if failed:
+        fail(f"{', '.join(failed)} failed; mend what is said above and check again")
+    return FAILED if failed else 0
+
+
+def _checked(backbone: "Backbone", as_json: bool) -> bool:
+    """Print the outcome of every check of a backbone; tell whether all is well."""
+    from tlearn.backbones.testing import run_checks
+
+    well = True
+    if not as_json:
+        print(f"{backbone.name}:")
+    for outcome in run_checks(backbone):
+        well = well and outcome.state != "failed"
+        if as_json:
+            print(json.dumps({"backbone": backbone.name, **vars(outcome)}), flush=True)
+        else:
+            state = outcome.state.upper() if outcome.state == "failed" else outcome.state
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            print(f"  {state:<8}{outcome.check}{reason}", flush=True)
+    return well
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="The folder to make [tlearn-NAME].")  # fmt: skip
+def new(name: str, out: Path | None) -> None:
+    """Write a package with a backbone called NAME, complete and correct, for you to change."""
+    from tlearn.backbones import load_registry
+    from tlearn.backbones.scaffold import new_plugin
+
+    registry = load_registry()
+    if name in registry.backbones:
+        raise click.UsageError(
+            f"the backbone name {name!r} is taken by {registry.plugin_of(name)}; choose another"
+        )
+    folder = new_plugin(name, out)
+    print(f"written to {folder}; next:\n  pip install -e '{folder}[test]'\n"
+          f"  tlearn plugins check {name}\n  edit {folder / f'tlearn_{name}.py'}")  # fmt: skip
