@@ -252,7 +252,7 @@ def test_pictures_that_cannot_be_evaluated(refused, made, photos):
         (["fintune", "x"], "no command is called 'fintune' (did you mean 'finetune'?); there are "),
         (
             ["qqqq"],
-            "no command is called 'qqqq'; there are backbones, cache, demo, evaluate, ",
+            "no command is called 'qqqq'; there are backbones, cache, compare, demo, ",
         ),
         (["--quite"], "No such option '--quite'"),
         (["finetune"], "Missing argument 'DATA'; see 'tlearn finetune --help'"),

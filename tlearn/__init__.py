@@ -14,32 +14,58 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tlearn.api import demo, finetune
-    from tlearn.backbones import Backbone, Blocks, Boundary, Preprocess, Weights, hookimpl
+    from tlearn.backbones import (
+        Backbone,
+        Blocks,
+        Boundary,
+        Exporter,
+        Preprocess,
+        ReportSection,
+        StagePolicy,
+        Weights,
+        hookimpl,
+    )
+    from tlearn.comparing import compare
     from tlearn.config import RunConfig, Stage
     from tlearn.errors import (
         BackboneError,
         CacheError,
         ConfigError,
         DataError,
+        PluginError,
         RunError,
         TlearnError,
     )
+    from tlearn.results.comparison import Comparison
     from tlearn.results.run import Evaluation, Prediction, Run
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "tlearn.api": ("demo", "finetune"),
-    "tlearn.backbones": ("Backbone", "Blocks", "Boundary", "Preprocess", "Weights", "hookimpl"),
+    "tlearn.backbones": (
+        "Backbone",
+        "Blocks",
+        "Boundary",
+        "Exporter",
+        "Preprocess",
+        "ReportSection",
+        "StagePolicy",
+        "Weights",
+        "hookimpl",
+    ),
+    "tlearn.comparing": ("compare",),
     "tlearn.config": ("RunConfig", "Stage"),
     "tlearn.errors": (
         "BackboneError",
         "CacheError",
         "ConfigError",
         "DataError",
+        "PluginError",
         "RunError",
         "TlearnError",
     ),
+    "tlearn.results.comparison": ("Comparison",),
     "tlearn.results.run": ("Evaluation", "Prediction", "Run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -50,18 +76,24 @@ __all__ = [
     "Blocks",
     "Boundary",
     "CacheError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "Evaluation",
+    "Exporter",
+    "PluginError",
     "Prediction",
     "Preprocess",
+    "ReportSection",
     "Run",
     "RunConfig",
     "RunError",
     "Stage",
+    "StagePolicy",
     "TlearnError",
     "Weights",
     "__version__",
+    "compare",
     "demo",
     "finetune",
     "hookimpl",

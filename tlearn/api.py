@@ -16,10 +16,11 @@ import yaml
 from tlearn import __version__
 from tlearn.backbones import Registry, load_registry
 from tlearn.config import RunConfig, Stage
+from tlearn.data.reading import read
 from tlearn.data.sample import draw_sample
-from tlearn.data.scan import Manifest, Problem, check_folder, scan
-from tlearn.data.splits import Splits, split
-from tlearn.errors import BackboneError, DataError
+from tlearn.data.scan import Manifest, Problem, check_folder
+from tlearn.data.splits import Splits
+from tlearn.errors import BackboneError
 from tlearn.frozen.cache import Cache, default_root
 from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import Trunk, load_trunk
@@ -29,7 +30,7 @@ from tlearn.results.classifier import Classifier, save
 from tlearn.results.metrics import interval, measure_files
 from tlearn.results.run import Run
 from tlearn.runs.directory import RunDirectory, check_free, free_name
-from tlearn.settings import make_config, parse_stages
+from tlearn.settings import make_config
 from tlearn.training.loop import StageResult
 from tlearn.training.session import Trained, train_network
 from tlearn.training.stages import plan, with_policy
@@ -68,14 +69,7 @@ def finetune(
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
     """
-    if isinstance(options.get("stages"), str):
-        options["stages"] = parse_stages(options["stages"])
-    file = None
-    if isinstance(config, RunConfig):
-        options = {**config.model_dump(exclude_unset=True), **options}
-    elif config is not None:
-        file = Path(config)
-    settings = make_config(file, options=options)
+    settings = make_config(config, options=options)
     data = Path(data)
     target = Path(out) if out else free_name(data.resolve().name)
     check_free(target)
@@ -107,7 +101,7 @@ class _Job:
                 trunk = load_trunk(backbone, config.size, config.weights or "none", config.seed)
                 plans = plan(config.stages or (), trunk)
             with self._timed("scan"):
-                manifest, splits = self._read_data()
+                manifest, splits = read(self.data, config, self.progress)
             run = RunDirectory.create(self.target)
             try:
                 self._write_inputs(run, manifest, splits, trunk, registry)
@@ -137,27 +131,6 @@ class _Job:
 
     def _callbacks(self, registry: Registry, run: RunDirectory) -> Callable[[Stage], Sequence[Any]]:
         return lambda stage: [*self.callbacks, *registry.callbacks(stage, run.path)]
-
-    def _read_data(self) -> tuple[Manifest, Splits]:
-        config = self.config
-        manifest = scan(self.data, config.group, self.progress)
-        unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
-        if unreadable:
-            listed = "; ".join(f"{p.name} ({p.reason})" for p in unreadable[:3])
-            more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-            if config.strict:
-                raise DataError(
-                    f"{len(unreadable)} images cannot be read: {listed}{more}; mend or remove "
-                    f"them, or leave out --strict"
-                )
-            self.progress.say(
-                f"{len(unreadable)} images cannot be read and are left out: {listed}{more}"
-            )
-        splits, left_out = split(manifest, config.val, config.test, config.seed)
-        manifest = Manifest(manifest.root, manifest.files, (*manifest.problems, *left_out))
-        sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)
-        self.progress.say(f"{len(splits.labels)} classes, {len(manifest.files)} images: {sides}")
-        return manifest, splits
 
     def _write_inputs(
         self,

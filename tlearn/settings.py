@@ -14,26 +14,30 @@ from tlearn.errors import ConfigError, nearest
 
 
 def make_config(
-    file: Path | None = None,
+    base: str | Path | RunConfig | None = None,
     settings: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Build the configuration; what comes later wins: file, ``settings``, ``options``.
+    """Build the configuration; what comes later wins: ``base``, ``settings``, ``options``.
 
     Args:
-        file: A YAML file.
+        base: A YAML file, or a configuration.
         settings: Dotted keys to YAML values, as in ``{"head.dropout": "0.1"}``.
-        options: Keys to values; ``None`` means not given.
+        options: Keys to values; ``None`` means not given. ``stages`` may be written short.
 
     Raises:
         ConfigError: If a key is unknown or a value is not allowed.
     """
-    values = _read_yaml(file) if file else {}
+    if isinstance(base, RunConfig):
+        values = base.model_dump(exclude_unset=True)
+    else:
+        values = _read_yaml(Path(base)) if base else {}
     for key, text in (settings or {}).items():
         _put(values, key, _parse(text, f"--set {key}={text}"))
     for key, value in (options or {}).items():
         if value is not None:
-            values[key] = value
+            short = key == "stages" and isinstance(value, str)
+            values[key] = parse_stages(value) if short else value
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:

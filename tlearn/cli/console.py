@@ -1,12 +1,8 @@
-"""What all commands share: exit codes, failing in one line, a quiet TensorFlow, engine options."""
+"""What all commands share: exit codes, failing in one line, a quiet TensorFlow."""
 
 import gc
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
-
-import click
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -16,18 +12,6 @@ def fail(message: str) -> int:
     """Print an error in one line; return the exit code for it."""
     print(f"tlearn: error: {' '.join(message.split())}", file=sys.stderr)
     return BAD_INPUT
-
-
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--engine`` and ``--precision`` to a command."""
-    for option in (
-        click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]),
-                     help="What it computes in [bfloat16 where the machine has it]."),
-        click.option("--engine", type=click.Choice(["auto", "tensorflow", "openvino"]),
-                     help="What computes the frozen part, and predictions [openvino on a CPU]."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 def quiet_tensorflow() -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlearn.cli.console import engine_options, fail, quiet_tensorflow
+from tlearn.cli.console import fail, quiet_tensorflow
+from tlearn.cli.options import OF_ENGINES, options_of
 from tlearn.errors import TlearnError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["auto", "train", "validation", "test", "all"]),
               default="auto", show_default=True,
               help="Which images to count; auto leaves out those trained on.")  # fmt: skip
-@engine_options
+@options_of(*OF_ENGINES)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(
@@ -55,7 +56,7 @@ def evaluate(
               show_default=True, help="json is one object per line.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="Write there instead of to standard output.")  # fmt: skip
-@engine_options
+@options_of(*OF_ENGINES)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
     run: Path,

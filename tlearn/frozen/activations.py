@@ -141,7 +141,7 @@ class Activations:
         keys: list[bytes] = []
         parts: list[Arrays] = []
         with progress.task("computing activations", len(todo), "views") as task:
-            for some, arrays in self._computed(todo, wanted):
+            for some, arrays in self.computed(todo, wanted):
                 keys += some
                 parts.append(arrays)
                 done += len(some)
@@ -234,10 +234,13 @@ class Activations:
             results |= zip(names, outputs_of(self.engine(names), pixels), strict=True)
         return {name: results[name] for name in outputs}
 
-    def _computed(
+    def computed(
         self, items: Sequence[Item], outputs: Sequence[str]
     ) -> Iterator[tuple[list[bytes], Arrays]]:
-        """Decode each image once, render its views, and yield batches of keys and rows."""
+        """Decode each image once, render its views, and yield batches of keys and rows.
+
+        Nothing is kept, and nothing kept is read.
+        """
         views: dict[ImageFile, list[int]] = defaultdict(list)
         for file, view in items:
             views[file].append(view)

@@ -215,6 +215,11 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
         )
     keras.utils.set_random_seed(seed)
     base = _build(backbone, size, weights)
+    if len(getattr(base, "inputs", None) or ()) != 1 or len(base.outputs) != 1:
+        raise BackboneError(
+            f"the plugin of {backbone.name} must build a functional keras.Model with one input and "
+            f"one output, and it built a {type(base).__name__}; tell its author"
+        )
     cuts = [Cut(0, PIXELS, "before", base.input)]
     for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
         cuts.append(Cut(index, boundary.layer, boundary.side, _crossing(backbone, base, boundary)))
@@ -269,7 +274,15 @@ def _build(backbone: Backbone, size: int, weights: str) -> Any:
     warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
     offered = [w.name for w in backbone.weights]
     if weights == "none":
-        return backbone.build(shape, None)
+        try:
+            return backbone.build(shape, None)
+        # A stranger's code raises what it pleases.
+        except Exception as error:
+            raise BackboneError(
+                f"the plugin of {backbone.name} fails to build it at {size} pixels "
+                f"({type(error).__name__}: {one_line(error)}); 'tlearn plugins check "
+                f"{backbone.name}' tells its author more"
+            ) from error
     if weights in offered:
         try:
             with _bounded_download():

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 TRAIN, VALIDATION = "#4c78a8", "#e45756"
 FORMATS = ("svg", "png")
@@ -99,6 +100,41 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
             colour = "white" if share[i, j] > 0.5 else "0.2"
             axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=small, color=colour)
     figure.colorbar(image, shrink=0.8, label="share of the true class")
+    return figure
+
+
+def accuracy_against_cost(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw backbones by what an image costs and how many are told right, with the frontier.
+
+    Args:
+        rows: As :meth:`tlearn.results.comparison.Comparison.rows` gives them.
+    """
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    best = sorted((r for r in rows if r["frontier"]), key=lambda r: -r["images_per_second"])
+    cost = [1000 / r["images_per_second"] for r in best]
+    axes.step(cost, [r["accuracy"] for r in best], where="post", color=VALIDATION, linewidth=1.2,
+              alpha=0.6, label="no other is both quicker and more accurate")  # fmt: skip
+    above = True
+    for row in sorted(rows, key=lambda r: r["images_per_second"]):
+        x, y = 1000 / row["images_per_second"], row["accuracy"]
+        low, high = row["accuracy_ci95"]
+        colour = VALIDATION if row["frontier"] else TRAIN
+        axes.errorbar(x, y, [[y - low], [high - y]], fmt="o", color=colour, elinewidth=0.8)
+        above = not above  # names of neighbours stand apart
+        axes.annotate(_literal(row["backbone"]), (x, y), xytext=(6, 5 if above else -12),
+                      textcoords="offset points", fontsize=8, color="0.2")  # fmt: skip
+    axes.set_xscale("log")
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("milliseconds per image on this machine")
+    axes.set_ylabel("accuracy of the probe, cross-validated, 95 % interval")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.92")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 

@@ -123,6 +123,31 @@ class RunDirectory:
             shutil.rmtree(self.path)
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder; it gets the name ``path`` if all goes well, else it goes.
+
+    Raises:
+        RunError: If the path exists or cannot be made.
+    """
+    check_free(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix="."))
+    except OSError as error:
+        raise RunError(
+            f"the folder {str(path)!r} cannot be made: {error.strerror}; choose another place with "
+            f"--out"
+        ) from None
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        check_free(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def check_free(path: Path) -> None:
     """Refuse a place that is taken.
 

@@ -14,6 +14,7 @@ from tlearn.training.stages import Plan
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 TRIAL = 8  # views a rate is measured on, at first
 LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
+RATED = 1.0  # seconds a rate is measured that is shown beside others
 MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
@@ -70,10 +71,25 @@ def measure(kept: Activations, items: Sequence[Item], outputs: Sequence[str]) ->
             break
         done += some
         size *= 4
-    return Rates(rate, _flops()), done
+    return Rates(rate, arithmetic()), done
 
 
-def _flops() -> float:
+def throughput(kept: Activations, items: Sequence[Item]) -> float:
+    """Measure views per second through decoding and the frozen part, whatever is kept.
+
+    Args:
+        kept: The activations.
+        items: Views to measure it on, again and again where they are few.
+    """
+    for _ in kept.computed(items[:TRIAL], (FEATURES,)):  # to make the engine ready
+        pass
+    count, start = 0, time.monotonic()
+    while (seconds := time.monotonic() - start) < RATED:
+        count += sum(len(keys) for keys, _ in kept.computed(items, (FEATURES,)))
+    return count / seconds
+
+
+def arithmetic() -> float:
     """Measure the speed of a large float32 product."""
     a = np.ones((MATRIX, MATRIX), np.float32)
     best = np.inf

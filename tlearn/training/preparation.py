@@ -65,8 +65,8 @@ def prepare(
     cuts = [p.cut for p in plans if p.cut is not None]
     choice = choose(config.engine, config.precision)
     kept = Activations(trunk, rendering, cuts, cache, choice, progress)
-    views = _views(config, plans)
-    lacking = kept.missing(_needed(splits, views), kept.outputs)
+    views = views_in_turn(config, plans)
+    lacking = kept.missing(needed(splits, views), kept.outputs)
     size = sum(len(some) * kept.row_bytes(name) for name, some in lacking.items())
     streaming = not views or size > cache.room()
     if not streaming:
@@ -85,13 +85,13 @@ def prepare(
     costs = work.costs(plans, views, streaming)
     progress.say(_line(work, plans, views, costs, cache.room()))
     used = {FEATURES, *(p.cut.name for p in plans if p.cut is not None)}
-    todo = _needed(splits, min(views, shown))
+    todo = needed(splits, min(views, shown))
     computed += kept.keep(todo, [name for name in outputs if name in used])
     kept.keeping = kept.keeping and not streaming
     return Way(kept, plans, views, computed, costs)
 
 
-def _views(config: RunConfig, plans: Sequence[Plan]) -> int:
+def views_in_turn(config: RunConfig, plans: Sequence[Plan]) -> int:
     """Return how many views per image take turns: no more than there are epochs to show them."""
     if not isinstance(config.views, int):
         return 0
@@ -99,7 +99,7 @@ def _views(config: RunConfig, plans: Sequence[Plan]) -> int:
     return min(config.views, max(PROBE_VIEWS, epochs))
 
 
-def _needed(splits: Splits, views: int) -> list[Item]:
+def needed(splits: Splits, views: int) -> list[Item]:
     """Return the views that take turns, or the plain one, and the plain ones for validation."""
     checks = [(f, 0) for f in splits.validation]
     return [(f, v) for f in splits.train for v in range(max(1, views))] + checks

@@ -1,0 +1,244 @@
+"""Comparing backbones: the ranking, what is noise, what is kept, what is left behind."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tlearn
+from tlearn.backbones.sources import forget_folders, use_folder
+from tlearn.cli import main
+from tlearn.comparing import compare
+from tlearn.errors import BackboneError, DataError, RunError
+from tlearn.results.comparison import Comparison
+from tlearn.training import comparison
+from tlearn.training.comparison import Judged
+from tlearn.training.probe import cross_validate, fit_probe
+
+BLIND = """
+from dataclasses import replace
+from tlearn.backbones import hookimpl
+from tlearn_toy import BACKBONE
+
+def build(input_shape, weights):
+    import keras
+    model = BACKBONE.build(input_shape, weights)
+    for layer in model.layers:
+        if "conv" in layer.name:
+            layer.kernel.assign(layer.kernel * 0)
+    return model
+
+@hookimpl
+def tlearn_backbones():
+    return replace(BACKBONE, name="blind", build=build)
+"""
+QUICK = {"weights": "none", "quiet": True}
+
+
+@pytest.fixture
+def blind(tmp_path):
+    """Install a backbone that sees nothing."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "blind.py").write_text(BLIND)
+    use_folder(folder)
+    yield
+    forget_folders()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Measure rates briefly."""
+    for module in ("costs", "comparison"):
+        monkeypatch.setattr(f"tlearn.training.{module}.RATED", 0.01)
+
+
+def judged(name, right, positions=None, rate=100.0, seconds=10.0):
+    right = np.asarray(right, bool)
+    positions = np.arange(len(right)) if positions is None else np.asarray(positions)
+    return Judged(name, positions, right, 0.5, "top", rate, 1000, seconds, 1.0)
+
+
+def compared(*some, lost=None):
+    return Comparison(Path("photos"), some, lost or {}, False, Path("out"))
+
+
+def test_the_better_is_first_and_what_is_computed_is_kept(photos, tmp_path, blind, quick):
+    found = compare(photos, tmp_path / "out", backbones=["blind", "toy"], **QUICK)
+    assert [j.backbone for j in found.ranking] == ["toy", "blind"]
+    assert found.ranking[0].accuracy > 0.9 and found.ranking[1].accuracy < 0.6
+    assert found.best == found.recommended == "toy" and found.equals == ["toy"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "comparison.json", "comparison.png", "comparison.svg",
+    ]  # fmt: skip
+    record = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert record["backbones"] == found.rows() and record["recommended"] == "toy"
+    assert record["backbones"][0]["images"] == 29  # of 36: those of the training side
+    assert record["backbones"][0]["parameters"] > 1000
+    assert record["backbones"][0]["finetune_seconds"] > 0
+    assert "toy is better than the others, and not by chance" in found.table()
+    svg = (tmp_path / "out/comparison.svg").read_text()
+    assert ">toy<" in svg and ">blind<" in svg
+
+    run = tlearn.finetune(photos, tmp_path / "run", backbone="toy", views=2, **QUICK)
+    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    (computed,) = [e["computed"] for e in events if e["event"] == "activations"]
+    assert computed == 29 + 7  # the second views, and those of validation
+
+
+def test_the_same_comparison_gives_the_same_answers(photos, tmp_path, quick):
+    one, two = (compare(photos, tmp_path / out, backbones=["toy"], seed=3, **QUICK) for out in "ab")
+    assert one.ranking[0].log_loss == two.ranking[0].log_loss
+    np.testing.assert_array_equal(one.ranking[0].right, two.ranking[0].right)
+
+
+def test_one_that_fails_is_named_and_costs_the_others_nothing(photos, tmp_path, blind, quick):
+    (tmp_path / "plugins/far.py").write_text(BLIND.replace("blind", "far").replace(
+        "    import keras", "    raise OSError('no network')"))  # fmt: skip
+    found = compare(photos, tmp_path / "out", backbones=["far", "blind"], **QUICK)
+    assert [j.backbone for j in found.ranking] == ["blind"]
+    assert "no network" in found.lost["far"]
+    assert "far                not compared: " in found.table()
+    assert "there was nothing to compare it with" in found.table()
+
+
+def test_if_none_can_be_had_nothing_is_left_behind(photos, tmp_path):
+    with pytest.raises(BackboneError, match="no backbone could be compared: toy: the weights"):
+        compare(photos, tmp_path / "deep/out", backbones=["toy"], quiet=True)
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_too_few_images_are_an_error(photos, tmp_path):
+    for photo in list((photos / "red").iterdir())[1:]:
+        photo.unlink()
+    with pytest.raises(DataError):
+        compare(photos, tmp_path / "out", backbones=["toy"], **QUICK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_exists_is_not_touched(photos, tmp_path):
+    with pytest.raises(RunError, match="exists already"):
+        compare(photos, tmp_path, backbones=["toy"], **QUICK)
+
+
+def test_stopping_keeps_what_is_known(photos, tmp_path, blind, quick, monkeypatch):
+    real = comparison._judge
+
+    def judge(field, backbone, *rest):
+        if backbone.name == "toy":
+            raise KeyboardInterrupt
+        return real(field, backbone, *rest)
+
+    monkeypatch.setattr(comparison, "_judge", judge)
+    found = compare(photos, tmp_path / "out", backbones=["blind", "toy"], **QUICK)
+    assert found.stopped and found.best == "blind"
+    assert found.lost == {"toy": "it was stopped before"}
+    with pytest.raises(KeyboardInterrupt):
+        compare(photos, tmp_path / "none", backbones=["toy"], **QUICK)
+    assert not (tmp_path / "none").exists()
+
+
+def test_through_the_command_line(photos, tmp_path, quick, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--backbones", "toy", "--weights", "none", "--quiet"]
+    assert main(["compare", str(photos), *options]) == 0
+    out = capsys.readouterr().out
+    assert "* toy" in out and "95 % interval" in out
+    assert out.endswith(f"next: tlearn finetune {photos} --backbone toy\n")
+    assert (tmp_path / "comparisons/photos/comparison.svg").exists()
+    assert main(["compare", str(photos), *options, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["best"] == "toy" and (tmp_path / "comparisons/photos-2").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--backbones", "tyo"], "no backbone is called 'tyo'"),
+        (["--preset", "nonsense"], "no preset is called 'nonsense'"),
+        (["--time-budget", "soon"], "time_budget: must be a number of seconds"),
+        (["--out", "."], "exists already"),
+    ],
+)
+def test_slips_are_refused_in_one_line(photos, capsys, options, reason):
+    assert main(["compare", str(photos), *options]) == 2
+    out, err = capsys.readouterr()
+    assert not out and reason in err and err.count("\n") == 1
+
+
+def test_noise_is_told_from_difference():
+    same, better = [True] * 60 + [False] * 40, [True] * 72 + [False] * 28
+    found = compared(judged("a", better, seconds=30), judged("b", same), judged("c", same[::-1]))
+    assert found.best == "a"
+    # 12 images that one tells and the other does not: 2 * 0.5 ** 12, for two tests
+    assert found.p_values["b"] == pytest.approx(2 * 2 * 0.5**12)
+    assert found.equals == ["a"] or found.p_values["c"] >= 0.05
+    close = compared(judged("a", [True] * 61 + [False] * 39, seconds=30), judged("b", same))
+    assert close.p_values == {"b": 1.0} and close.equals == ["a", "b"]
+    assert close.best == "a" and close.recommended == "b"
+    assert "all within the noise; of these b is the quickest" in close.table()
+
+
+def test_only_images_that_both_saw_are_paired():
+    one = judged("a", [True] * 30, positions=range(30))
+    other = judged("b", [False] * 10, positions=range(25, 35))
+    assert compared(one, other).p_values["b"] == pytest.approx(2 * 0.5**5)
+
+
+def test_the_frontier_is_what_no_other_beats():
+    some = [
+        judged("quick", [True, False, False, False], rate=900),
+        judged("middle", [True, True, False, False], rate=500),
+        judged("dull", [True, False, False, False], rate=300),
+        judged("good", [True, True, True, False], rate=10),
+        judged("slow", [True, True, True, False], rate=5),
+    ]
+    assert compared(*some).frontier == ["quick", "middle", "good"]
+
+
+def test_in_little_time_the_slowest_are_left_out(monkeypatch):
+    rates = {"quick": 1000.0, "middle": 100.0, "slow": 2.0}
+    entrant = SimpleNamespace
+    monkeypatch.setattr(
+        comparison, "_Entrant", lambda field, b: entrant(rate=lambda: rates[b.name])
+    )
+    monkeypatch.setattr(comparison.time, "monotonic", lambda: 0.0)
+    field = SimpleNamespace(left=10.0, splits=SimpleNamespace(labels=("a", "b")))
+    backbones = [SimpleNamespace(name=name) for name in rates]
+    kept, many, lost = comparison._affordable(field, backbones, 5000)
+    assert set(kept) == {"quick", "middle"} and set(lost) == {"slow"}
+    each = 1 / 1000 + 1 / 100 + 2 * comparison.PROBING / 1000
+    assert many == pytest.approx((10 + 2 * comparison.RATED) / each, abs=1)
+    kept, many, lost = comparison._affordable(replace_left(field, 1e6), backbones, 5000)
+    assert set(kept) == set(rates) and many == 5000 and not lost
+
+
+def replace_left(field, left):
+    return SimpleNamespace(left=left, splits=field.splits)
+
+
+def test_cross_validation_never_sees_what_it_judges():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 100)
+    noise = rng.normal(size=(200, 400)).astype("float32")  # enough to learn every image by heart
+    weights = {0: 1.0, 1: 1.0}
+    groups = [str(i) for i in range(200)]
+    found = cross_validate(noise, y, groups, weights, 0)
+    assert 0.35 < found.accuracy < 0.65
+    assert found.accuracy == (found.guesses == y[found.positions]).mean()
+    twins = np.concatenate([noise, noise])  # copies on both sides of a fold would give them away
+    found = cross_validate(twins, np.concatenate([y, y]), groups * 2, weights, 0)
+    assert 0.35 < found.accuracy < 0.65
+    probe = fit_probe(noise[:, None], y, groups, weights, 0)
+    alone = cross_validate(noise, y, groups, weights, 0)
+    assert (probe.accuracy, probe.strength) == (alone.accuracy, alone.strength)
+
+
+def test_the_interval_of_a_judgement_is_of_the_images_counted():
+    record = compared(judged("a", [True] * 9 + [False])).rows()[0]
+    low, high = record["accuracy_ci95"]
+    assert record["images"] == 10 and low < 0.9 < high
+    assert replace(judged("a", [True]), log_loss=1.0).accuracy == 1.0

@@ -1,0 +1,53 @@
+"""``tlearn compare``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
+from tlearn.cli.options import OF_A_COMPARISON, options_of
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="The folder to make [comparisons/NAME].")  # fmt: skip
+@options_of(*OF_A_COMPARISON)
+def compare(
+    data: Path,
+    out: Path | None,
+    backbones: tuple[str, ...],
+    config: Path | None,
+    settings: dict[str, str],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Rank the installed backbones on DATA, by probes on features of held-back photos."""
+    from tlearn.settings import make_config
+
+    checked = make_config(config, settings, options)
+    from tlearn.backbones import load_registry
+    from tlearn.data.scan import check_folder
+    from tlearn.runs.directory import check_free
+
+    # Again in the comparison; here it is refused before TensorFlow is loaded.
+    registry = load_registry()
+    for name in backbones:
+        registry.get(name)
+    registry.policy(checked.preset)
+    check_folder(data)
+    if out is not None:
+        check_free(out)
+    quiet_tensorflow()
+    from tlearn.comparing import compare as compare_all
+
+    found = compare_all(data, out, backbones=backbones, config=checked, quiet=quiet)
+    if as_json:
+        print(found.to_json(), end="")
+    else:
+        print(found.table())
+        print(f"the picture and the figures are in {found.path}")
+        print(f"next: tlearn finetune {data} --backbone {found.recommended}")
+    return INTERRUPTED if found.stopped else 0
