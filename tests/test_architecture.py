@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 # A room may import those before it; rooms of one rank do not know each other.
 RANKS = [
     {"errors"}, {"progress"}, {"bars", "config"}, {"backbones"}, {"data", "settings"},
-    {"frozen", "runs"}, {"training"}, {"results"}, {"testing"}, {"api", "comparing"}, {"cli"},
+    {"frozen", "runs"}, {"training"}, {"results"}, {"testing"}, {"api"}, {"cli"},
     {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
@@ -62,7 +62,7 @@ def test_imports_point_one_way(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_heavy_libraries_stand_where_they_belong(path):
-    if room_of(path) not in HEAVY_ROOMS | {"api", "comparing"}:
+    if room_of(path) not in HEAVY_ROOMS | {"api"}:
         found = {module.split(".")[0] for module, _ in imports(path, top_only=True)}
         assert not found & HEAVY
         assert not {m for m in found if m == "tlearn"} or "api" not in str(path)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tlearn
+from tlearn.api import compare
 from tlearn.backbones.sources import forget_folders, use_folder
 from tlearn.cli import main
-from tlearn.comparing import compare
 from tlearn.errors import BackboneError, DataError, RunError
 from tlearn.results.comparison import Comparison
 from tlearn.training import comparison

@@ -222,7 +222,7 @@ def test_what_fails_leaves_nothing_behind(photos, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a defect of ours")
 
-    monkeypatch.setattr("tlearn.api.train_network", broken)
+    monkeypatch.setattr("tlearn.api.training.train_network", broken)
     with pytest.raises(RuntimeError):
         tlearn.finetune(photos, tmp_path / "run", stages="1:1", **TOY)
     assert not (tmp_path / "run").exists()
@@ -232,7 +232,7 @@ def test_a_run_cut_off_after_saving_is_visibly_unfinished(photos, tmp_path, monk
     def broken(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tlearn.api.measure_files", broken)
+    monkeypatch.setattr("tlearn.api.training.measure_files", broken)
     with pytest.raises(KeyboardInterrupt):
         tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
     assert (tmp_path / "run" / "UNFINISHED").exists()

@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlearn.api import demo, finetune
+    from tlearn.api import compare, demo, features, finetune
     from tlearn.backbones import (
         Backbone,
         Blocks,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         Weights,
         hookimpl,
     )
-    from tlearn.comparing import compare
     from tlearn.config import RunConfig, Stage
     from tlearn.errors import (
         BackboneError,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tlearn.api": ("demo", "finetune"),
+    "tlearn.api": ("compare", "demo", "features", "finetune"),
     "tlearn.backbones": (
         "Backbone",
         "Blocks",
@@ -54,7 +53,6 @@ _HOMES = {
         "Weights",
         "hookimpl",
     ),
-    "tlearn.comparing": ("compare",),
     "tlearn.config": ("RunConfig", "Stage"),
     "tlearn.errors": (
         "BackboneError",
@@ -95,6 +93,7 @@ __all__ = [
     "__version__",
     "compare",
     "demo",
+    "features",
     "finetune",
     "hookimpl",
 ]

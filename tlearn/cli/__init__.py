@@ -13,6 +13,7 @@ from tlearn.backbones.sources import forget_folders, use_folder
 from tlearn.cli.comparing import compare
 from tlearn.cli.console import INTERRUPTED, fail
 from tlearn.cli.listing import activation_cache, backbones
+from tlearn.cli.looking import features, layers
 from tlearn.cli.plugins import plugins
 from tlearn.cli.training import demo, finetune
 from tlearn.cli.using import evaluate, predict
@@ -143,7 +144,18 @@ def _commands(group: click.Group) -> Iterator[click.Command]:
         yield from _commands(command) if isinstance(command, click.Group) else [command]
 
 
-for command in (finetune, predict, evaluate, compare, backbones, plugins, activation_cache, demo):
+for command in (
+    finetune,
+    predict,
+    evaluate,
+    compare,
+    features,
+    layers,
+    backbones,
+    plugins,
+    activation_cache,
+    demo,
+):
     cli.add_command(command)
 for command in _commands(cli):
     command.params.append(_plugins_dir())

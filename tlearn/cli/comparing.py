@@ -41,7 +41,7 @@ def compare(
     if out is not None:
         check_free(out)
     quiet_tensorflow()
-    from tlearn.comparing import compare as compare_all
+    from tlearn.api import compare as compare_all
 
     found = compare_all(data, out, backbones=backbones, config=checked, quiet=quiet)
     if as_json:

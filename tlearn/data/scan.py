@@ -84,7 +84,9 @@ def content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manifest:
+def scan(
+    root: Path, group: str = "", progress: Progress | None = None, unlabelled: bool = False
+) -> Manifest:
     """Read every file below ``root`` and return what is usable and what is not.
 
     ``root`` holds class folders, or ``train/`` and perhaps ``validation/`` (``val/``, ``valid/``)
@@ -97,12 +99,13 @@ def scan(root: Path, group: str = "", progress: Progress | None = None) -> Manif
         group: Regular expression searched in each path below its class folder; files with the
             same match (the first parenthesised group where there is one) are of one group.
         progress: Where to show how far it is.
+        unlabelled: Whether images outside any class folder are taken too, with an empty label.
 
     Raises:
         DataError: If there is no such folder or nothing usable in it.
     """
     check_folder(root)
-    entries, folders, problems = _entries(root)
+    entries, folders, problems = _entries(root, unlabelled)
     pattern = _pattern(group)
     progress = progress or Silent()
     files: list[ImageFile] = []
@@ -182,7 +185,7 @@ class _Entry:
     given: Split | None
 
 
-def _entries(root: Path) -> tuple[list[_Entry], dict[str, str], list[Problem]]:
+def _entries(root: Path, unlabelled: bool) -> tuple[list[_Entry], dict[str, str], list[Problem]]:
     """List the files in class folders, these folders with their classes, and images outside any."""
     entries: list[_Entry] = []
     folders: dict[str, str] = {}
@@ -200,6 +203,9 @@ def _entries(root: Path) -> tuple[list[_Entry], dict[str, str], list[Problem]]:
             entries += [_Entry(file, _name(file, root), label, side) for file in walk(path, above)]
     if sides:
         stray += [path for path in listing(root) if not path.is_dir()]
+    if unlabelled:
+        entries = [*(_Entry(path, _name(path, root), "", None) for path in stray), *entries]
+        return entries, folders, []
     problems = [
         Problem(_name(path, root), "no class", "an image outside any class folder")
         for path in stray

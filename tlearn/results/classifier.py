@@ -109,14 +109,7 @@ class Classifier:
 
     @cached_property
     def _engine(self) -> Engine:
-        if self.choice.engine == "openvino":
-            from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
-
-            network = converted(lambda: self.model, [OUTPUT], self.size, self._compiled)
-            return OpenVINOEngine(network, [OUTPUT], self.choice.precision)
-        from tlearn.frozen.engines.tensorflow import TensorFlowEngine
-
-        return TensorFlowEngine(self.model, [OUTPUT], self.size, self.choice.precision)
+        return self.choice.engine_for(lambda: self.model, [OUTPUT], self.size, self._compiled)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Found]]:
         """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.

@@ -11,18 +11,16 @@
 - curves and confusion: pictures, as .svg and .png
 """
 
-import contextlib
 import json
 import math
-import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tlearn.errors import RunError
+from tlearn.runs.places import new_file
 
 MARK = "UNFINISHED"
 RUNS = Path("runs")  # where runs go that are given no place
@@ -93,18 +91,9 @@ class RunDirectory:
         text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
         self.write(name, text + "\n")
 
-    @contextlib.contextmanager
-    def replacing(self, name: str) -> Iterator[Path]:
+    def replacing(self, name: str) -> AbstractContextManager[Path]:
         """Give a temporary path; put it in the place of ``name`` if all goes well."""
-        handle, temporary = tempfile.mkstemp(dir=self.path, prefix=".", suffix=Path(name).suffix)
-        os.close(handle)
-        path = Path(temporary)
-        try:
-            yield path
-            path.chmod(0o666 & ~_umask())
-            path.replace(self.path / name)
-        finally:
-            path.unlink(missing_ok=True)
+        return new_file(self.path / name)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""
@@ -121,31 +110,6 @@ class RunDirectory:
         """Remove an unfinished run."""
         if (self.path / MARK).exists():
             shutil.rmtree(self.path)
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder; it gets the name ``path`` if all goes well, else it goes.
-
-    Raises:
-        RunError: If the path exists or cannot be made.
-    """
-    check_free(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix="."))
-    except OSError as error:
-        raise RunError(
-            f"the folder {str(path)!r} cannot be made: {error.strerror}; choose another place with "
-            f"--out"
-        ) from None
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        check_free(path)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_free(path: Path) -> None:
@@ -176,10 +140,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _umask() -> int:
-    """Return the file mode mask; there is no way to read it without setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -3,11 +3,11 @@
 import importlib.util
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -62,6 +62,25 @@ class Choice:
 
     def __str__(self) -> str:
         return f"{self.engine} in {self.precision}"
+
+    def engine_for(
+        self, model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None = None
+    ) -> Engine:
+        """Make a Keras model ready.
+
+        Args:
+            model: A function that returns it, called only if it is needed.
+            names: What its outputs are called.
+            size: Side of its input in pixels.
+            path: Where what an engine makes of it is kept, without a suffix; ``None`` for nowhere.
+        """
+        if self.engine == "openvino":
+            from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
+
+            return OpenVINOEngine(converted(model, names, size, path), names, self.precision)
+        from tlearn.frozen.engines.tensorflow import TensorFlowEngine
+
+        return TensorFlowEngine(model(), names, size, self.precision)
 
 
 def choose(engine: str = "auto", precision: str = "auto") -> Choice:

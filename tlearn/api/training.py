@@ -1,4 +1,4 @@
-"""The public functions: what the command line, the web page and notebooks call."""
+"""``finetune`` and ``demo``: the way from a folder to a run."""
 
 import contextlib
 import csv

@@ -16,7 +16,8 @@ from tlearn.frozen.cache import Cache, default_root
 from tlearn.progress import Progress, console_progress
 from tlearn.results import figures
 from tlearn.results.comparison import Comparison
-from tlearn.runs.directory import check_free, free_name, new_folder
+from tlearn.runs.directory import check_free, free_name
+from tlearn.runs.places import new_folder
 from tlearn.settings import make_config
 from tlearn.training.comparison import Field, Judged, judge_all
 

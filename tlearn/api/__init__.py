@@ -1,0 +1,7 @@
+"""The public functions: what the command line, the web page and notebooks call."""
+
+from tlearn.api.comparing import compare
+from tlearn.api.extracting import features
+from tlearn.api.training import demo, finetune
+
+__all__ = ["compare", "demo", "features", "finetune"]
