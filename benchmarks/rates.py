@@ -141,7 +141,14 @@ def prediction(count: int = 1000) -> dict[str, Any]:
         for i, path in enumerate(paths):
             (folder / f"{i:05d}.jpg").symlink_to(path.resolve())
         model = Path(place) / "model.keras"
-        save(network.whole, model, ["a", "b", "c", "d", "e"], trunk.size, "squash")
+        save(
+            network.whole,
+            model,
+            ["a", "b", "c", "d", "e"],
+            trunk.size,
+            "squash",
+            trunk.backbone.name,
+        )
         classifier = Classifier.load(model)
         files = sorted(folder.iterdir())
         loader = keras.utils.image_dataset_from_directory(

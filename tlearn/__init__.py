@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlearn.api import compare, demo, features, finetune
+    from tlearn.api import compare, demo, export, features, finetune, report
     from tlearn.backbones import (
         Backbone,
         Blocks,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tlearn.api": ("compare", "demo", "features", "finetune"),
+    "tlearn.api": ("compare", "demo", "export", "features", "finetune", "report"),
     "tlearn.backbones": (
         "Backbone",
         "Blocks",
@@ -93,9 +93,11 @@ __all__ = [
     "__version__",
     "compare",
     "demo",
+    "export",
     "features",
     "finetune",
     "hookimpl",
+    "report",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from tlearn.api.comparing import compare
 from tlearn.api.extracting import features
+from tlearn.api.publishing import export, report
 from tlearn.api.training import demo, finetune
 
-__all__ = ["compare", "demo", "features", "finetune"]
+__all__ = ["compare", "demo", "export", "features", "finetune", "report"]

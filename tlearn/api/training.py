@@ -177,7 +177,7 @@ class _Job:
         self.seconds |= trained.seconds
         size, resize = trained.network.trunk.size, self.config.resize
         with run.replacing("model.keras") as path:
-            save(trained.network.whole, path, splits.labels, size, resize)
+            save(trained.network.whole, path, splits.labels, size, resize, self.config.backbone)
         run.write("history.csv", _history_csv(trained.history))
         run.event("saved", file="model.keras")
         classifier = Classifier.load(

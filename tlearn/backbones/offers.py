@@ -33,8 +33,8 @@ class Exporter:
         name: What the command calls the format.
         summary: One line for people.
         suffix: What its files end in, ``.tflite`` for instance; empty if it writes a folder.
-        export: ``export(run, path)`` writes the model of a :class:`tlearn.Run` to a path that does
-            not exist yet.
+        export: ``export(run, path)`` writes the model of a :class:`tlearn.Run` over an empty file,
+            or into an empty folder; if it raises, what it wrote is removed.
     """
 
     name: str

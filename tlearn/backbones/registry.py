@@ -104,12 +104,26 @@ class Registry:
         Raises:
             ConfigError: If there is none; the message lists those there are.
         """
-        known: dict[str, StagePolicy] = self.offered("stage_policies")
+        policy: StagePolicy = self._chosen("stage_policies", "preset", name)
+        return policy
+
+    def exporter(self, name: str) -> Exporter:
+        """Return the export format called ``name``.
+
+        Raises:
+            ConfigError: If there is none; the message lists those there are.
+        """
+        exporter: Exporter = self._chosen("exporters", "export format", name)
+        return exporter
+
+    def _chosen(self, kind: str, word: str, name: str) -> Any:
+        known = self.offered(kind)
         if name in known:
             return known[name]
+        broken = "".join(f"; the plugin {p} is unusable: {p.problem}" for p in self.problems)
         raise ConfigError(
-            f"no preset is called {name!r}{nearest(name, known)}; there are "
-            f"{', '.join(known) or 'none'}"
+            f"no {word} is called {name!r}{nearest(name, known)}; there are "
+            f"{', '.join(known) or 'none'}{broken}"
         )
 
     def callbacks(self, stage: Stage, run: Path) -> list[Any]:

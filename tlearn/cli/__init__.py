@@ -15,6 +15,7 @@ from tlearn.cli.console import INTERRUPTED, fail
 from tlearn.cli.listing import activation_cache, backbones
 from tlearn.cli.looking import features, layers
 from tlearn.cli.plugins import plugins
+from tlearn.cli.publishing import export, report
 from tlearn.cli.training import demo, finetune
 from tlearn.cli.using import evaluate, predict
 from tlearn.errors import PluginError, TlearnError, nearest
@@ -144,18 +145,11 @@ def _commands(group: click.Group) -> Iterator[click.Command]:
         yield from _commands(command) if isinstance(command, click.Group) else [command]
 
 
-for command in (
-    finetune,
-    predict,
-    evaluate,
-    compare,
-    features,
-    layers,
-    backbones,
-    plugins,
-    activation_cache,
-    demo,
-):
+COMMANDS = (
+    finetune, predict, evaluate, report, export, compare, features, layers, backbones, plugins,
+    activation_cache, demo,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)
 for command in _commands(cli):
     command.params.append(_plugins_dir())

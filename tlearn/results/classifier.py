@@ -6,6 +6,7 @@ has met the model before, predicting starts at once.
 
 import contextlib
 import hashlib
+import importlib
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tlearn.backbones import load_registry
 from tlearn.data import images
 from tlearn.data.ahead import map_ahead
 from tlearn.data.images import Resize
@@ -28,10 +30,12 @@ OUTPUT = "probabilities"
 Found = np.ndarray | DataError  # what is known of a file: pixels or probabilities, or why neither
 
 
-def save(model: Any, path: Path, labels: Sequence[str], size: int, resize: Resize) -> None:
+def save(
+    model: Any, path: Path, labels: Sequence[str], size: int, resize: Resize, backbone: str
+) -> None:
     """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
 
-    Class names, size and resize rule go with it as ``tlearn.json`` inside the archive.
+    Class names, size, resize rule and backbone go with it as ``tlearn.json`` inside the archive.
 
     Args:
         model: Keras model: RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities.
@@ -39,9 +43,10 @@ def save(model: Any, path: Path, labels: Sequence[str], size: int, resize: Resiz
         labels: The class of each output.
         size: Side of the input in pixels.
         resize: How images are brought to that size.
+        backbone: Its name.
     """
     model.save(path)
-    card = {"labels": list(labels), "size": size, "resize": resize}
+    card = {"labels": list(labels), "size": size, "resize": resize, "backbone": backbone}
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(CARD, json.dumps(card, ensure_ascii=False))
 
@@ -55,6 +60,7 @@ class Classifier:
         labels: The class of each output.
         size: Side of the input in pixels.
         resize: How images are brought to that size.
+        backbone: The name of the backbone it was made from.
         choice: What computes predictions.
         digest: Hash of the file.
     """
@@ -63,6 +69,7 @@ class Classifier:
     labels: tuple[str, ...]
     size: int
     resize: Resize
+    backbone: str
     choice: Choice
     digest: str
 
@@ -80,19 +87,27 @@ class Classifier:
                 if damaged:
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
                 card = json.loads(archive.read(CARD))
-            labels, size, resize = tuple(card["labels"]), int(card["size"]), card["resize"]
-        return cls(path, labels, size, resize, choice or choose(), digest)
+            labels, size = tuple(card["labels"]), int(card["size"])
+            resize, backbone = card["resize"], str(card["backbone"])
+        return cls(path, labels, size, resize, backbone, choice or choose(), digest)
 
     @cached_property
     def model(self) -> Any:
         """The Keras model, loaded in Keras's safe mode.
+
+        A backbone may have layers that are not Keras's own: its plugin says which modules define
+        them. What the file itself names is not imported.
 
         Raises:
             RunError: If it cannot be loaded.
         """
         import keras
 
-        with _explained(self.path):
+        known = load_registry().backbones.get(self.backbone)
+        without = "" if known else f", and the package with its backbone {self.backbone} is missing"
+        with _explained(self.path, without):
+            for module in known.modules if known else ():
+                importlib.import_module(module)
             return keras.models.load_model(self.path, compile=False, safe_mode=True)
 
     @cached_property
@@ -132,15 +147,15 @@ class Classifier:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, more: str = "") -> Iterator[None]:
     """Say what to do about a file that is no saved model."""
     try:
         yield
     # A damaged archive, JSON or weights file raises what its reader pleases.
     except Exception as error:  # noqa: BLE001
         raise RunError(
-            f"the model {str(path)!r} cannot be loaded: {one_line(error)}; train again, or put the "
-            f"whole run back"
+            f"the model {str(path)!r} cannot be loaded: {one_line(error)}{more}; train again, or "
+            f"put the whole run back"
         ) from None
 
 

@@ -222,7 +222,9 @@ def check_saving(backbone: Backbone) -> None:
     whole = np.asarray(network.whole(pixels, training=False))
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.keras"
-        save(network.whole, path, ["a", "b"], backbone.min_size, "squash")
+        save(network.whole, path, ["a", "b"], backbone.min_size, "squash", backbone.name)
+        for module in backbone.modules:
+            importlib.import_module(module)
         again = np.asarray(Classifier.load(path).model(pixels, training=False))
     assert np.allclose(again, whole, CLOSE, CLOSE), (
         "the saved model gives something else when loaded"

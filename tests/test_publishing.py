@@ -1,0 +1,169 @@
+"""What is made of a run: exports that predict the same, a report that stands alone."""
+
+import base64
+import re
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import tensorflow as tf
+from conftest import draw_photos, make_run
+
+import tlearn
+from tlearn.backbones.sources import forget_folders, use_folder
+from tlearn.cli import main
+from tlearn.data.images import read_pixels
+from tlearn.errors import ConfigError, PluginError, RunError
+
+TOY = ["--backbone", "toy", "--weights", "none", "--stages", "1:1"]
+STRANGER = """
+from tlearn.backbones import Exporter, ReportSection, hookimpl
+
+def fails(run, path):
+    path.write_text("half")
+    raise KeyError("no")
+
+def writes(run, path):
+    path.write_text(",".join(run.labels))
+
+@hookimpl
+def tlearn_exporters():
+    return [Exporter("fails", "never", ".bad", fails), Exporter("names", "names", ".txt", writes)]
+
+@hookimpl
+def tlearn_reports():
+    return [
+        ReportSection("mine", "Mine & yours", lambda run: f"<p>{len(run.labels)} of them</p>"),
+        ReportSection("broken", "Broken", lambda run: 1 / 0),
+        ReportSection("silent", "Silent", lambda run: None),
+    ]
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    run, photos, _ = make_run(tmp_path_factory.mktemp("made"), *TOY)
+    return tlearn.Run(run), photos
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "stranger.py").write_text(STRANGER)
+    use_folder(folder)
+    yield
+    forget_folders()
+
+
+@pytest.fixture(scope="module")
+def pixels(made):
+    """Return six photos and what the run's model says of them."""
+    run, photos = made
+    paths = sorted(photos.rglob("*.png"))[::6]
+    images = np.stack([read_pixels(path, 32, "squash") for path in paths]).astype("float32")
+    return images, np.asarray(run.model(images, training=False))
+
+
+def test_a_saved_model_predicts_the_same(made, pixels, tmp_path):
+    path = tlearn.export(made[0], "saved_model", tmp_path / "out")
+    loaded = tf.saved_model.load(str(path))
+    found = loaded.serve(pixels[0])
+    np.testing.assert_allclose(found, pixels[1], atol=1e-5)
+    assert (path / "labels.txt").read_text().split() == list(made[0].labels)
+
+
+def test_an_openvino_model_predicts_the_same(made, pixels):
+    run, _ = made
+    path = tlearn.export(run, "openvino")
+    assert path == run.path / "model_openvino"
+    model = ov.Core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.testing.assert_allclose(model(pixels[0])[0], pixels[1], atol=1e-5)
+    assert (path / "labels.txt").read_text().split() == list(run.labels)
+    with pytest.raises(RunError, match="exists already"):
+        tlearn.export(run, "openvino")
+
+
+def test_an_export_that_fails_leaves_nothing(made, tmp_path, stranger):
+    with pytest.raises(
+        PluginError, match=r"export to fails failed \(KeyError: 'no'\); nothing was"
+    ):
+        tlearn.export(made[0], "fails", tmp_path / "out.bad")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plugins"]
+    path = tlearn.export(made[0], "names", tmp_path / "names.txt")
+    assert path.read_text() == "blue,green,red"
+
+
+def test_exports_through_the_command_line(made, tmp_path, capsys, stranger):
+    run, _ = made
+    plugins = str(tmp_path / "plugins")
+    assert main(["export", str(run.path), "names", "--plugins-dir", plugins]) == 0
+    assert capsys.readouterr().out == f"names: {run.path / 'model.txt'}\n"
+    slips = {
+        ("nonsense",): "no export format is called 'nonsense'; there are openvino, saved_model",
+        ("openvin",): "did you mean 'openvino'",
+        ("openvino", "--out", str(tmp_path)): "exists already",
+    }
+    for words, reason in slips.items():
+        assert main(["export", str(run.path), *words]) == 2
+        err = capsys.readouterr().err
+        assert reason in err and err.count("\n") == 1
+    assert main(["export", str(tmp_path / "none"), "openvino"]) == 2
+    assert "there is no run directory" in capsys.readouterr().err
+
+
+def test_the_report_stands_alone_and_tells_what_the_run_holds(made):
+    run, photos = made
+    page = tlearn.report(run).read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:|#)", page)
+    assert "<script" not in page
+    figures = run.metrics["validation"]
+    assert f"{figures['accuracy']:.1%} (" in page and str(photos) in page
+    for label in run.labels:
+        assert f"<td>{label}<td>" in page
+    pictures = [base64.b64decode(found) for found in re.findall(r"base64,([^\"]+)", page)]
+    assert [p for p in pictures if b"<svg" in p] == pictures
+    assert {*pictures} == {(run.path / f"{n}.svg").read_bytes() for n in ("curves", "confusion")}
+    order = [
+        page.index(f'<h2 id="{name}"') for name in ("figures", "classes", "stages", "problems")
+    ]
+    assert order == sorted(order)
+    tlearn.Run(run.path)  # still a whole run
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    photos = draw_photos(tmp_path / "photos")
+    (photos / "red").rename(photos / "<b>&red")
+    assert main(["finetune", str(photos), *TOY, "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    page = tlearn.report(tmp_path / "again").read_text(encoding="utf-8")
+    assert "<b>" not in page and "&lt;b&gt;&amp;red" in page
+
+
+def test_a_section_that_fails_is_named_and_spoils_no_other(made, tmp_path, capsys, stranger):
+    run, _ = made
+    plugins = str(tmp_path / "plugins")
+    out = tmp_path / "page.html"
+    assert main(["report", str(run.path), "--out", str(out), "--plugins-dir", plugins]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"the report is {out}\n"
+    assert "section broken of the report could not be drawn: ZeroDivisionError" in said.err
+    page = out.read_text(encoding="utf-8")
+    assert '<h2 id="mine">Mine &amp; yours</h2>\n<section>\n<p>3 of them</p>' in page
+    assert "Not drawn: ZeroDivisionError: division by zero" in page
+    assert "render must return HTML, it returned None" in page
+    assert 'id="figures"' in page
+
+
+def test_slips_of_the_report(made, tmp_path, capsys):
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "there is no run directory" in capsys.readouterr().err
+    assert main(["report", str(made[0].path), "--out", str(tmp_path / "no/page.html")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "no" in err
+    assert not Path(tmp_path / "no").exists()
+
+
+def test_an_unknown_format_names_those_there_are(made):
+    with pytest.raises(ConfigError, match="there are openvino, saved_model"):
+        tlearn.export(made[0], "coffee")
