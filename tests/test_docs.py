@@ -1,5 +1,6 @@
 """What the README says works."""
 
+import dataclasses
 import importlib.metadata
 import re
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 import yaml
 
 import tlearn
-from tlearn.backbones import load_registry
+from tlearn.backbones import Backbone, Exporter, ReportSection, StagePolicy, load_registry
+from tlearn.backbones.registry import HOOKS
+from tlearn.backbones.sources import forget_folders, use_folder
+from tlearn.backbones.testing import CHECKS
 from tlearn.cli import cli
 from tlearn.config import RunConfig
 from tlearn.frozen.trunk import load_trunk
@@ -17,6 +21,7 @@ from tlearn.training.stages import plan
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PLUGINS = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
@@ -25,10 +30,11 @@ def blocks(language):
 
 def test_every_option_and_command_exists():
     known = {"--help", "--version"}
-    for command in cli.commands.values():
+    nested = [c for group in cli.commands.values() for c in getattr(group, "commands", {}).values()]
+    for command in [*cli.commands.values(), *nested]:
         for parameter in command.params:
             known |= set(parameter.opts)
-    assert set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", README)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", README + PLUGINS)) <= known
     code = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", README)])
     commands = set(re.findall(r"(?:^|/)tlearn ([a-z]+)", code, re.M))
     assert {"demo", "finetune", "predict", "evaluate", "backbones"} <= commands
@@ -58,6 +64,49 @@ def test_the_backbone_example_is_a_backbone():
     trunk = load_trunk(backbone, backbone.min_size, "none", 0)
     assert trunk.base.output.shape[-1] == backbone.channels
     assert len(trunk.cuts) == 4
+
+
+def sections(title):
+    """Return the hooks' entries in the guide for plugin authors: text by name."""
+    found = re.split(r"^### `(\w+)`\n", PLUGINS.split(f"## {title}\n")[1].split("\n## ")[0],
+                     flags=re.M)  # fmt: skip
+    return dict(zip(found[1::2], found[2::2], strict=True))
+
+
+def test_every_hook_has_an_entry_that_works(tmp_path):
+    entries = sections("The hooks")
+    assert set(entries) == set(HOOKS)
+    for hook, text in entries.items():
+        (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+        (tmp_path / f"{hook}.py").write_text(code)
+    use_folder(tmp_path)
+    try:
+        found = {p.name: p for p in load_registry().plugins if str(tmp_path) in p.distribution}
+    finally:
+        forget_folders()
+    assert {name: p.problem for name, p in found.items()} == dict.fromkeys(HOOKS, "")
+    assert all(plugin.implemented == (name,) for name, plugin in found.items())
+
+
+def test_every_field_and_check_has_an_entry():
+    entries = sections("The hooks")
+    for offer, hook in [
+        (Backbone, "tlearn_backbones"), (StagePolicy, "tlearn_stage_policies"),
+        (Exporter, "tlearn_exporters"), (ReportSection, "tlearn_reports"),
+    ]:  # fmt: skip
+        for field in dataclasses.fields(offer):
+            assert re.search(rf"`{field.name}[`(]", entries[hook]), field.name
+    table = re.findall(r"^\| `(check_\w+)` \| (.*) \|$", PLUGINS, re.M)
+    assert table == [(c.__name__, c.__doc__.splitlines()[0].rstrip(".")) for c in CHECKS]
+
+
+def test_the_example_backbone_of_the_guide_is_correct():
+    code = re.findall(r"```python\n(.*?)```", sections("The hooks")["tlearn_backbones"], re.S)[0]
+    space = {}
+    exec(compile(code, "plugins.md", "exec"), space)
+    for check in CHECKS:
+        if check.__name__ in ("check_smallest_size", "check_blocks", "check_preprocessing"):
+            check(space["BACKBONE"])
 
 
 def test_the_listed_run_files_are_those_a_run_has():

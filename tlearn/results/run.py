@@ -119,6 +119,24 @@ class Run:
         with self._reading("problems.csv") as file:
             return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv.DictReader(file)]
 
+    def images(self, side: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
+        """Return path and class of the images of one side, where they lay in the training.
+
+        Raises:
+            DataError: If one of them is no longer there.
+        """
+        root = Path(self.record["data"]["path"])
+        with self._reading("splits.csv") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"] == side]
+            found = [(root / row["file"], row["class"]) for row in rows]
+        for path, _ in found:
+            if not path.is_file():
+                raise DataError(
+                    f"{str(path)!r} is no longer where the run {str(self.path)!r} found it; put "
+                    f"the photos back to {str(root)!r}"
+                )
+        return found
+
     def sides(self) -> dict[str, str]:
         """Return the side of every image of the training, by its content hash."""
         with self._reading("splits.csv") as file:
