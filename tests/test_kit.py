@@ -1,0 +1,437 @@
+"""The conformance kit: a correct backbone passes, and each check finds what it is there for.
+
+Nothing heavy is imported at the top: the backbones here must pass the check for light imports.
+"""
+
+import functools
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tlearn.backbones import Backbone, Blocks, Preprocess, Weights
+from tlearn.backbones.testing import CHECKS, backbone_checks, run_checks
+from tlearn.errors import BackboneError
+
+NAMES = [check.__name__ for check in CHECKS]
+TF = "keras.applications.mobilenet_v2:preprocess_input"
+
+
+def plain(input_shape, weights, first=None):
+    """Build three convolutions, with normalisation and a sum that stays inside its block."""
+    import keras
+
+    layers = keras.layers
+    x = inputs = keras.Input(input_shape)
+    if first:
+        x = first(name="first")(x)
+    for k in (1, 2, 3):
+        x = layers.Conv2D(8, 3, strides=2, padding="same", name=f"conv{k}")(x)
+        x = layers.BatchNormalization(name=f"bn{k}")(x)
+        y = layers.Conv2D(8, 1, name=f"side{k}")(x)
+        x = layers.ReLU(name=f"relu{k}")(layers.Add(name=f"add{k}")([x, y]))
+    return keras.Model(inputs, x)
+
+
+GOOD = Backbone(
+    name="good",
+    summary="three convolutions",
+    reference="none",
+    build=plain,
+    default_size=32,
+    min_size=16,
+    channels=8,
+    preprocess=Preprocess.TF,
+    preprocess_reference=TF,
+    blocks=Blocks.after("relu1", "relu2"),
+    weights=(Weights("first", "here", "MIT", "noise"),),
+    feature_layers=("relu3",),
+)
+
+
+def tokens(input_shape, weights):
+    """Build patches, a class token in front, and two blocks over them."""
+    import keras
+
+    layers, size = keras.layers, input_shape[0]
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(12, 8, strides=8, name="patches")(inputs)
+    x = layers.Reshape(((size // 8) ** 2, 12), name="tokens")(x)
+    x = layers.ZeroPadding1D((1, 0), name="class_token")(x)
+    for k in (1, 2):
+        y = layers.LayerNormalization(name=f"norm{k}")(x)
+        y = layers.MultiHeadAttention(2, 6, name=f"attention{k}")(y, y)
+        x = layers.Add(name=f"block{k}")([x, layers.Dense(12, name=f"mlp{k}")(y)])
+    return keras.Model(inputs, x)
+
+
+TOKENS = replace(
+    GOOD, name="tokens", build=tokens, channels=12, size_multiple=8, leading_tokens=1,
+    blocks=Blocks.after("class_token", "block1"), feature_layers=("block1",),
+)  # fmt: skip
+
+
+@backbone_checks(GOOD, TOKENS)
+def test_correct_ones_pass(backbone, check):
+    check(backbone)
+
+
+def rebuilt(change):
+    """Return a build that changes the plain one: ``change(x, keras)`` is put on its top."""
+
+    def build(input_shape, weights):
+        import keras
+
+        base = plain(input_shape, weights)
+        return keras.Model(base.input, change(base.output, keras))
+
+    return build
+
+
+def module(folder, head):
+    """Return a backbone from a module of its own that begins like this."""
+    file = folder / "own_plugin.py"
+    file.write_text(f"{head}\ndef build(*arguments):\n    from test_kit import plain\n\n"
+                    f"    return plain(*arguments)\n")  # fmt: skip
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = found
+    spec.loader.exec_module(found)
+    return replace(GOOD, build=functools.partial(found.build))
+
+
+def crossing(input_shape, weights):
+    """Build a network in which a shortcut passes a boundary beside the boundary's own tensor."""
+    import keras
+
+    base = plain(input_shape, weights)
+    past = keras.layers.Conv2D(8, 3, strides=4, padding="same", name="past")(
+        base.get_layer("relu1").output
+    )
+    return keras.Model(base.input, keras.layers.Add(name="top")([base.output, past]))
+
+
+def two_outputs(input_shape, weights):
+    import keras
+
+    base = plain(input_shape, weights)
+    return keras.Model(base.input, [base.output, base.get_layer("relu2").output])
+
+
+def idle(input_shape, weights):
+    """Build a network whose boundaries have nothing to train between them."""
+    import keras
+
+    base = plain(input_shape, weights)
+    x = keras.layers.ReLU(name="idle")(base.output)
+    return keras.Model(base.input, keras.layers.Conv2D(8, 1, name="top")(x))
+
+
+def renamed(input_shape, weights):
+    """Build a network in which one boundary has an automatic name."""
+    import keras
+
+    base = plain(input_shape, weights)
+    x = keras.layers.ReLU()(base.output)
+    return keras.Model(base.input, keras.layers.Conv2D(8, 1, name="top")(x))
+
+
+def unseeded(input_shape, weights):
+    base = plain(input_shape, weights)
+    layer = base.get_layer("conv1")
+    layer.kernel.assign(np.random.default_rng().normal(size=layer.kernel.shape))
+    return base
+
+
+def reshaped(input_shape, weights, calls=[]):  # noqa: B006 (it must remember)
+    import keras
+
+    calls.append(1)
+    base = plain(input_shape, weights)
+    x = keras.layers.Conv2D(8 + len(calls), 1, name="wide")(base.output)
+    return keras.Model(base.input, keras.layers.Conv2D(8, 1, name="top")(x))
+
+
+def learning_statistics(input_shape, weights):
+    """Build a network with a layer that counts its batches, frozen or not."""
+    import keras
+
+    class Counting(keras.layers.Layer):
+        def build(self, shape):
+            self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+        def call(self, x):
+            self.count.assign(self.count + 1)
+            return x
+
+    return plain(input_shape, weights, Counting)
+
+
+def nested_normalisation(input_shape, weights):
+    """Build a network in which normalisation hides inside a layer of layers."""
+    import keras
+
+    class Block(keras.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.convolution = keras.layers.Conv2D(3, 3, padding="same")
+            self.normalisation = keras.layers.BatchNormalization()
+
+        def build(self, shape):
+            self.convolution.build(shape)
+            self.normalisation.build(shape)
+
+        def call(self, x, training=None):
+            return self.normalisation(self.convolution(x), training=training)
+
+    return plain(input_shape, weights, Block)
+
+
+def strange_layer(input_shape, weights):
+    import keras
+
+    class Strange(keras.layers.Layer):
+        def call(self, x):
+            return x * 1.0
+
+    return plain(input_shape, weights, Strange)
+
+
+def random_output(input_shape, weights):
+    import keras
+
+    class Noisy(keras.layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x), stddev=200.0)
+
+    return plain(input_shape, weights, Noisy)
+
+
+def not_so_small(input_shape, weights):
+    if input_shape[0] < 20:
+        raise ValueError(f"{input_shape[0]} pixels are too few")
+    return plain(input_shape, weights)
+
+
+def small_numbers(x, keras):
+    return keras.layers.Rescaling(np.inf, name="huge")(x) * 0.0
+
+
+def of(**changes):
+    return lambda folder: replace(GOOD, **changes)
+
+
+SIZES = ("check_smallest_size", "check_default_size")
+OF_FACTS = ("check_facts", "check_import_is_light", "check_preprocessing")
+BUILDING = [name for name in NAMES if name not in OF_FACTS]
+# What is broken, and which checks say so in which words; every other check must pass.
+BROKEN = {
+    "empty summary": (of(summary=""), {"check_facts": "summary must be one line"}),
+    "two lines": (of(reference="a\nb"), {"check_facts": "reference must be one line"}),
+    "no licence": (
+        of(weights=(Weights("first", "here", "", "noise"),)),
+        {"check_facts": "the weights 'first' must state their licence"},
+    ),
+    "weights called none": (
+        of(weights=(Weights("none", "here", "MIT", "noise"),)),
+        {"check_facts": "no weights can be called 'none'"},
+    ),
+    "weights of one name": (
+        of(weights=(Weights("a", "here", "MIT", "x"), Weights("a", "there", "MIT", "x"))),
+        {"check_facts": "distinct names: ['a', 'a']"},
+    ),
+    "an import that loads Keras": (
+        lambda folder: module(folder, "import keras"),
+        {"check_import_is_light": "importing the plugin loads keras"},
+    ),
+    "an import that works in company alone": (
+        lambda folder: module(folder, "import sys\nassert 'pytest' in sys.modules, 'lonely'"),
+        {"check_import_is_light": "own_plugin.py alone failed"},
+    ),
+    "wrong channels": (
+        of(channels=9), dict.fromkeys(SIZES, "8 channels, and channels=9 is promised")
+    ),
+    "not finite": (
+        of(build=rebuilt(small_numbers)),
+        dict.fromkeys(SIZES, "is not finite")
+        | {"check_one_tensor_crosses": "another output than the whole",
+           "check_saving": "something else when loaded", "check_engines_agree": "differ"},
+    ),
+    "a smallest size at which it does not build": (
+        of(build=not_so_small),
+        dict.fromkeys(set(BUILDING) - {"check_default_size"}, "16 pixels are too few"),
+    ),
+    "two outputs": (of(build=two_outputs), dict.fromkeys(BUILDING, "one input and one output")),
+    "a boundary that is not there": (
+        of(blocks=Blocks.after("relu1", "relu7")),
+        dict.fromkeys(BUILDING, "names the boundary 'relu7', and its network has no such layer"),
+    ),
+    "a boundary of two tensors": (
+        of(blocks=Blocks.before("relu1", "add2")),
+        dict.fromkeys(BUILDING, "a boundary before 'add2', where not one map or one sequence"),
+    ),
+    "a shortcut past a boundary": (
+        of(build=crossing),
+        {"check_one_tensor_crosses": "more than one tensor crosses the boundary after 'relu2'",
+         "check_training_step": ""},
+    ),
+    "boundaries in another order": (
+        of(blocks=Blocks.after("relu2", "relu1")),
+        {"check_blocks": "the boundaries above 'relu2' do not lie above it",
+         "check_freezing": "unfreezing more blocks must train more weights"},
+    ),
+    "a block without weights": (
+        of(build=idle, blocks=Blocks.after("relu3", "idle")),
+        {"check_blocks": "the block above 'relu3' has no weights",
+         "check_freezing": "unfreezing more blocks must train more weights"},
+    ),
+    "names that change on a second build": (
+        of(build=renamed, blocks=Blocks.after("relu1", "re_lu")),
+        {"check_second_build": "no such layer (did you mean 're_lu_"},
+    ),
+    "another shape on a second build": (
+        of(build=reshaped, blocks=Blocks.after("relu1", "wide")),
+        {"check_second_build": "on a second build the boundary 'wide' has another shape"},
+    ),
+    "unseeded weights": (
+        of(build=unseeded), {"check_second_build": "initialise them by Keras's initialisers"}
+    ),
+    "statistics that learn": (
+        of(build=learning_statistics),
+        {"check_training_step": "changes the layer 'first', or statistics",
+         "check_saving": "the layer 'first' is of test_kit"},
+    ),
+    "a layer of its own": (
+        of(build=strange_layer),
+        {"check_saving": "the layer 'first' is of test_kit, which is not Keras's own"},
+    ),
+    "normalisation inside another layer": (  # which must stay as it is all the same
+        of(build=nested_normalisation), {"check_saving": "the layer 'first' is of test_kit"}
+    ),
+    "an output that is never the same": (
+        of(build=random_output),
+        {"check_one_tensor_crosses": "another output than the whole",
+         "check_saving": "the layer 'first' is of test_kit", "check_engines_agree": ""},
+    ),
+    "wrong preprocessing": (
+        of(preprocess=Preprocess.CAFFE), {"check_preprocessing": f"and {TF} into"}
+    ),
+    "no such reference": (
+        of(preprocess_reference="keras.applications.vgg19:preprocess"),
+        {"check_preprocessing": "'keras.applications.vgg19:preprocess' cannot be found"},
+    ),
+    "missing feature layer": (
+        of(feature_layers=("relu9",)),
+        {"check_feature_layers": "no layer called 'relu9', which feature_layers names"},
+    ),
+}  # fmt: skip
+MORE_FAIL = {"names that change on a second build"}  # which, depends on what was built before
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_fault_is_found_by_its_checks_and_no_others(name, tmp_path):
+    make, wanted = BROKEN[name]
+    found = {o.check: o.reason for o in run_checks(make(tmp_path)) if o.state == "failed"}
+    assert set(found) == set(wanted) or (name in MORE_FAIL and set(found) > set(wanted)), found
+    for check, words in wanted.items():
+        assert words in found[check]
+
+
+def test_every_check_finds_something():
+    assert {check for _, wanted in BROKEN.values() for check in wanted} == set(NAMES)
+
+
+def test_outcomes_come_in_order_with_reasons():
+    outcomes = list(run_checks(replace(GOOD, preprocess_reference="", feature_layers=("no",))))
+    assert [o.check for o in outcomes] == NAMES
+    found = {o.check: (o.state, o.reason) for o in outcomes}
+    assert found.pop("check_preprocessing") == (
+        "skipped", "it names no preprocess_reference to compare with",
+    )  # fmt: skip
+    assert found.pop("check_feature_layers")[0] == "failed"
+    assert set(found.values()) == {("passed", "")}
+
+
+STRANGERS_TEST = """
+from dataclasses import replace
+from test_kit import GOOD
+from tlearn.backbones.testing import backbone_checks
+
+@backbone_checks(replace(GOOD, {change}), expected_failures={{"good": {{"check_facts": "tired"}}}})
+def test_backbone(backbone, check):
+    check(backbone)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ("summary=''", 0, "1 xfailed"),
+        ("name='good'", 1, "[XPASS(strict)] tired"),
+    ],
+)
+def test_expected_failures_are_strict(tmp_path, change, code, words):
+    (tmp_path / "test_stranger.py").write_text(STRANGERS_TEST.format(change=change))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-k", "facts", "-p", "no:cacheprovider", tmp_path],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert done.returncode == code and words in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "expected", [{"other": {"check_facts": "x"}}, {"good": {"check_fact": "x"}}]
+)
+def test_expected_failures_name_what_is_there(expected):
+    with pytest.raises(ValueError, match=r"any of check_blocks, .*Received: (other|check_fact)"):
+        backbone_checks(GOOD, expected_failures=expected)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"size_multiple": 12}, "min_size must be a multiple of size_multiple"),
+        ({"size_multiple": 16, "default_size": 40}, "default_size must be a multiple"),
+        ({"leading_tokens": -1}, "leading_tokens not negative"),
+        ({"taps": ("conv9",)}, "taps and finetune_from name boundary layers"),
+    ],
+)
+def test_facts_that_contradict_each_other_are_refused(facts, words):
+    with pytest.raises(ValueError, match=words):
+        replace(GOOD, **facts)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (36, "a multiple of 8 pixels. Received: --size 36; give 32 or 40"),
+        (8, "needs images of 16 pixels or more. Received: --size 8"),
+    ],
+)
+def test_a_side_that_does_not_fit_is_refused(size, words):
+    from tlearn.frozen.trunk import load_trunk
+
+    with pytest.raises(BackboneError, match=re.escape(words)):
+        load_trunk(TOKENS, size, "none", 0)
+
+
+def test_tokens_are_pooled_as_class_token_and_patches():
+    import keras
+
+    from tlearn.frozen.trunk import FEATURES, load_trunk, pooled
+
+    values = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    first, patches = (np.asarray(p) for p in pooled([keras.ops.convert_to_tensor(values)], 1))
+    np.testing.assert_allclose(first, values[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(patches, values[:, 1:].mean(axis=1), rtol=1e-5)
+    mean, most = (np.asarray(p) for p in pooled([keras.ops.convert_to_tensor(values)], 0))
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(most, values.max(axis=1), rtol=1e-6)
+    trunk = load_trunk(TOKENS, 24, "none", 0)
+    assert trunk.prefix((FEATURES,)).output[0].shape[-1] == sum(tap.width for tap in trunk.taps)
