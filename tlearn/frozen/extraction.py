@@ -18,7 +18,7 @@ from tlearn.data.scan import ImageFile
 from tlearn.errors import BackboneError, ConfigError, nearest
 from tlearn.frozen.activations import read_checked
 from tlearn.frozen.engines import Choice
-from tlearn.frozen.trunk import Trunk, preprocessed
+from tlearn.frozen.trunk import Trunk, preprocessed, tensors_at
 from tlearn.progress import Progress
 
 Pool = Literal["avg", "none"]
@@ -58,13 +58,13 @@ def layers(trunk: Trunk) -> list[Layer]:
     found = []
     for index, layer in enumerate(trunk.base.layers):
         block = sum(layer.name in names for names in above[1:])
-        shape = getattr(layer.output, "shape", None)
+        tensors = tensors_at(trunk.base, layer.name, "after")
         found.append(
             Layer(
                 index,
                 layer.name,
                 type(layer).__name__,
-                None if shape is None else tuple(shape[1:]),
+                tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None,
                 int(layer.count_params()),
                 block,
                 sides.get(layer.name, ""),
@@ -111,14 +111,16 @@ def layer_model(trunk: Trunk, layer: str, pool: Pool) -> Any:
             f"{trunk.backbone.name} has no layer {layer!r}{nearest(layer, names)}; 'tlearn layers "
             f"{trunk.backbone.name}' lists them"
         )
-    tensor = trunk.base.get_layer(layer).output if layer else trunk.base.output
-    if isinstance(tensor, list | tuple) or None in tensor.shape[1:]:
+    tensors = tensors_at(trunk.base, layer, "after") if layer else [trunk.base.output]
+    if len(tensors) != 1 or None in tensors[0].shape[1:]:
         raise BackboneError(
             f"the layer {layer!r} of {trunk.backbone.name} gives more than one tensor, or one of "
             f"changing shape; take another"
         )
     pixels = keras.Input((trunk.size, trunk.size, 3))
-    found = keras.Model(trunk.base.input, tensor)(preprocessed(pixels, trunk.backbone.preprocess))
+    found = keras.Model(trunk.base.input, tensors[0])(
+        preprocessed(pixels, trunk.backbone.preprocess)
+    )
     if pool == "avg" and len(found.shape) > 2:
         found = keras.ops.mean(found, axis=tuple(range(1, len(found.shape) - 1)))
     return keras.Model(pixels, found)

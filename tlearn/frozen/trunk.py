@@ -215,7 +215,8 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
         )
     keras.utils.set_random_seed(seed)
     base = _build(backbone, size, weights)
-    if len(getattr(base, "inputs", None) or ()) != 1 or len(base.outputs) != 1:
+    functional = hasattr(base, "_nodes_by_depth")
+    if not functional or len(base.inputs) != 1 or len(base.outputs) != 1:
         raise BackboneError(
             f"the plugin of {backbone.name} must build a functional keras.Model with one input and "
             f"one output, and it built a {type(base).__name__}; tell its author"
@@ -242,15 +243,25 @@ def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:
             f"has no such layer{nearest(boundary.layer, names)}; 'tlearn plugins check "
             f"{backbone.name}' tells its author more"
         )
-    layer = base.get_layer(boundary.layer)
-    tensor = layer.input if boundary.side == "before" else layer.output
-    if isinstance(tensor, list | tuple) or len(tensor.shape) not in (3, 4):
+    tensors = tensors_at(base, boundary.layer, boundary.side)
+    if len(tensors) != 1 or len(tensors[0].shape) not in (3, 4):
         raise BackboneError(
             f"the plugin of {backbone.name} has a boundary {boundary.side} {boundary.layer!r}, "
             f"where not one map or one sequence of tokens crosses; 'tlearn plugins check "
             f"{backbone.name}' tells its author more"
         )
-    return tensor
+    return tensors[0]
+
+
+def tensors_at(base: Any, layer: str, side: str) -> list[Any]:
+    """Return the tensors before or after a layer of a network.
+
+    A layer may also be part of another network, as where a plugin took apart what a library built;
+    so its own ``input`` and ``output`` will not do.
+    """
+    of_this = {id(node) for nodes in base._nodes_by_depth.values() for node in nodes}
+    nodes = [node for node in base.get_layer(layer)._inbound_nodes if id(node) in of_this]
+    return [x for n in nodes for x in (n.input_tensors if side == "before" else n.outputs)]
 
 
 def _check_keras() -> None:
@@ -326,7 +337,7 @@ def _bounded_download() -> Iterator[None]:
 def _digest(base: Any) -> str:
     """Hash all weights, and what every layer is set to; layer names are left to chance by Keras."""
     digest = hashlib.blake2b(digest_size=16)
-    for layer in base.layers:
+    for layer in _layers(base):
         settings = {key: value for key, value in layer.get_config().items() if key != "name"}
         digest.update(f"{type(layer).__name__}{settings}".encode())
     for weight in base.weights:
@@ -334,3 +345,9 @@ def _digest(base: Any) -> str:
         digest.update(f"{value.shape}{value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, and instead of a model among them its layers."""
+    for layer in model.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]

@@ -8,7 +8,7 @@ import numpy as np
 
 from tlearn.data.splits import Splits
 from tlearn.frozen.activations import Activations, Item
-from tlearn.frozen.trunk import FEATURES, Trunk
+from tlearn.frozen.trunk import FEATURES, Trunk, tensors_at
 from tlearn.training.stages import Plan
 
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
@@ -104,7 +104,8 @@ def products(trunk: Trunk, layers: frozenset[str]) -> float:
     """Return the multiplications of some layers for one image: every weight, at every place."""
     return float(
         sum(
-            np.prod(weight.shape) * np.prod(layer.output.shape[1:-1])
+            np.prod(weight.shape)
+            * np.prod(tensors_at(trunk.base, layer.name, "after")[0].shape[1:-1])
             for layer in trunk.base.layers
             if layer.name in layers
             for weight in layer.weights

@@ -1,0 +1,12 @@
+"""What tlearn relies on holds for these backbones."""
+
+from tlearn_modern import convnext, densenet, efficientnet_v2, resnet_v2
+
+from tlearn.backbones.testing import backbone_checks
+
+
+@backbone_checks(
+    *efficientnet_v2.tlearn_backbones(), convnext.BACKBONE, resnet_v2.BACKBONE, densenet.BACKBONE
+)
+def test_backbone(backbone, check):
+    check(backbone)

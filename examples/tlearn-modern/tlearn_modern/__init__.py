@@ -1,0 +1,1 @@
+"""Backbones of newer families for tlearn; each module is a plugin."""
