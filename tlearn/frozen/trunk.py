@@ -1,26 +1,20 @@
 """A built backbone with the places where it is cut and tapped."""
 
-import contextlib
-import hashlib
-import socket
-import sys
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tlearn.backbones import Backbone, Boundary, Preprocess
-from tlearn.errors import BackboneError, nearest, one_line
+from tlearn.errors import BackboneError, nearest
+from tlearn.frozen.building import build, check_keras, digest_of
 
 PIXELS = "pixels"  # the name of the cut below everything
 FEATURES = "features"  # the output that holds all pooled taps, side by side
 HALF = 65504.0  # the largest number of float16
-DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -199,7 +193,7 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
         BackboneError: If the size is too small, the weights cannot be had or do not fit.
     """
     start = time.monotonic()
-    _check_keras()
+    check_keras()
     size = size or backbone.default_size
     if size < backbone.min_size:
         raise BackboneError(
@@ -214,19 +208,13 @@ def load_trunk(backbone: Backbone, size: int | None, weights: str, seed: int) ->
             f"{below + backbone.size_multiple}"
         )
     keras.utils.set_random_seed(seed)
-    base = _build(backbone, size, weights)
-    functional = hasattr(base, "_nodes_by_depth")
-    if not functional or len(base.inputs) != 1 or len(base.outputs) != 1:
-        raise BackboneError(
-            f"the plugin of {backbone.name} must build a functional keras.Model with one input and "
-            f"one output, and it built a {type(base).__name__}; tell its author"
-        )
+    base = build(backbone, size, weights)
     cuts = [Cut(0, PIXELS, "before", base.input)]
     for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
         cuts.append(Cut(index, boundary.layer, boundary.side, _crossing(backbone, base, boundary)))
     taps = [Tap(c.index, c.name, c.tensor) for c in cuts if c.name in backbone.tap_layers]
     taps.append(Tap(len(cuts), "top", base.output))
-    digest, seconds = _digest(base), time.monotonic() - start
+    digest, seconds = digest_of(base), time.monotonic() - start
     return Trunk(backbone, base, size, digest, tuple(cuts), tuple(taps), seconds)
 
 
@@ -262,92 +250,3 @@ def tensors_at(base: Any, layer: str, side: str) -> list[Any]:
     of_this = {id(node) for nodes in base._nodes_by_depth.values() for node in nodes}
     nodes = [node for node in base.get_layer(layer)._inbound_nodes if id(node) in of_this]
     return [x for n in nodes for x in (n.input_tensors if side == "before" else n.outputs)]
-
-
-def _check_keras() -> None:
-    """Refuse settings of Keras under which pixels or numbers would mean something else."""
-    found = {
-        "backend": (keras.backend.backend(), "tensorflow"),
-        "image_data_format": (keras.config.image_data_format(), "channels_last"),
-        "dtype policy": (keras.config.dtype_policy().name, "float32"),
-    }
-    for name, (value, needed) in found.items():
-        if value != needed:
-            raise BackboneError(
-                f"Keras is set to the {name} {value!r}, tlearn needs {needed!r}; change it in "
-                f"keras.json, the environment or your program"
-            )
-
-
-def _build(backbone: Backbone, size: int, weights: str) -> Any:
-    shape = (size, size, 3)
-    # Keras remarks on sizes that its ImageNet weights were not trained at; any size is allowed.
-    warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
-    offered = [w.name for w in backbone.weights]
-    if weights == "none":
-        try:
-            return backbone.build(shape, None)
-        # A stranger's code raises what it pleases.
-        except Exception as error:
-            raise BackboneError(
-                f"the plugin of {backbone.name} fails to build it at {size} pixels "
-                f"({type(error).__name__}: {one_line(error)}); 'tlearn plugins check "
-                f"{backbone.name}' tells its author more"
-            ) from error
-    if weights in offered:
-        try:
-            with _bounded_download():
-                return backbone.build(shape, weights)
-        # What a download or a damaged download raises depends on the plugin and on Keras.
-        except Exception as error:  # noqa: BLE001
-            raise BackboneError(
-                f"the weights {weights!r} of {backbone.name} could not be loaded "
-                f"({one_line(error)}); give a file with --weights FILE, point KERAS_HOME at a "
-                f"folder that has them in models/, or start from random weights with --weights none"
-            ) from None
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise BackboneError(
-            f"{backbone.name} offers no weights {weights!r}{nearest(weights, offered)} and there "
-            f"is no such file; give {', '.join([*offered, 'none'])} or a weights file"
-        )
-    try:
-        return backbone.build(shape, str(path))
-    # h5py and Keras raise several kinds for a file that is none or is another network's.
-    except Exception as error:  # noqa: BLE001
-        raise BackboneError(
-            f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
-            f"{size} pixels: {one_line(error)}; give a file that was saved from this backbone, or "
-            f"--weights none"
-        ) from None
-
-
-@contextlib.contextmanager
-def _bounded_download() -> Iterator[None]:
-    """Give up on a silent network, and keep download bars off standard output."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _digest(base: Any) -> str:
-    """Hash all weights, and what every layer is set to; layer names are left to chance by Keras."""
-    digest = hashlib.blake2b(digest_size=16)
-    for layer in _layers(base):
-        settings = {key: value for key, value in layer.get_config().items() if key != "name"}
-        digest.update(f"{type(layer).__name__}{settings}".encode())
-    for weight in base.weights:
-        value = keras.ops.convert_to_numpy(weight)
-        digest.update(f"{value.shape}{value.dtype}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-def _layers(model: Any) -> Iterator[Any]:
-    """Yield the layers of a model, and instead of a model among them its layers."""
-    for layer in model.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]

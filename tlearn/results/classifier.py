@@ -27,6 +27,7 @@ from tlearn.frozen.engines import Choice, Engine, choose
 
 CARD = "tlearn.json"  # a member of the model file, which is a zip archive; Keras passes over it
 OUTPUT = "probabilities"
+ADVICE = "train again, or put the whole run back"
 Found = np.ndarray | DataError  # what is known of a file: pixels or probabilities, or why neither
 
 
@@ -104,8 +105,8 @@ class Classifier:
         import keras
 
         known = load_registry().backbones.get(self.backbone)
-        without = "" if known else f", and the package with its backbone {self.backbone} is missing"
-        with _explained(self.path, without):
+        advice = ADVICE if known else f"install a package with the backbone {self.backbone!r}"
+        with _explained(self.path, advice):
             for module in known.modules if known else ():
                 importlib.import_module(module)
             return keras.models.load_model(self.path, compile=False, safe_mode=True)
@@ -147,15 +148,14 @@ class Classifier:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, more: str = "") -> Iterator[None]:
+def _explained(path: Path, advice: str = ADVICE) -> Iterator[None]:
     """Say what to do about a file that is no saved model."""
     try:
         yield
     # A damaged archive, JSON or weights file raises what its reader pleases.
     except Exception as error:  # noqa: BLE001
         raise RunError(
-            f"the model {str(path)!r} cannot be loaded: {one_line(error)}{more}; train again, or "
-            f"put the whole run back"
+            f"the model {str(path)!r} cannot be loaded: {one_line(error)}; {advice}"
         ) from None
 
 

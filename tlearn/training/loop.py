@@ -1,6 +1,7 @@
 """The training loop: stages, each one freeze, recompile, fit."""
 
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -296,6 +297,8 @@ def _exhausted(history: Sequence[dict[str, Any]], stage: Stage) -> bool:
 
 def compile_for(model: Any, stage: Stage, steps: int) -> None:
     """Compile a suffix with the optimizer and the schedule of a stage of ``steps`` per epoch."""
+    # Some backbones have weights that their first training alone used, as for hidden patches.
+    warnings.filterwarnings("ignore", "Gradients do not exist for variables", UserWarning)
     total = stage.epochs * steps
     warmup = round(stage.warmup * total)
     rate: Any = stage.learning_rate

@@ -17,6 +17,7 @@ from unittest import SkipTest
 import numpy as np
 
 from tlearn.backbones.spec import Backbone
+from tlearn.config import Stage
 
 Check = Callable[[Backbone], None]
 
@@ -163,6 +164,8 @@ def check_training_step(backbone: Backbone) -> None:
     """Training changes what is unfrozen and nothing else, statistics included."""
     import keras
 
+    from tlearn.training.loop import compile_for
+
     network = _network(backbone)
     trunk, pixels = network.trunk, _pixels(backbone.min_size)
     for blocks in sorted({1, len(trunk.cuts)}):
@@ -177,7 +180,7 @@ def check_training_step(backbone: Backbone) -> None:
             inputs = [np.asarray(activation(_preprocessed(backbone, pixels), training=False))]
         inputs += [np.ones((len(pixels), below), np.float32)] if below else []
         before = _weights(trunk)
-        model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(True))
+        compile_for(model, Stage(unfreeze=blocks, schedule="constant"), STEPS)
         layers = {layer for layer in trunk.base.layers if layer.trainable_weights}
         for _ in range(STEPS):  # several, because some networks leave out a block at random
             model.train_on_batch(inputs, np.eye(2, dtype=np.float32)[: len(pixels)])

@@ -1,0 +1,76 @@
+"""Each hook does what it is for, in a training on pictures that tlearn draws itself."""
+
+import csv
+import random
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tlearn_extras import calibration, gradual
+
+import tlearn
+from tlearn.backbones import load_registry
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place, rng = tmp_path_factory.mktemp("extras"), random.Random(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(place / "cache"))
+        for colour in ("blue", "red"):
+            (place / "photos" / colour).mkdir(parents=True)
+            for i in range(12):
+                picture = Image.new("RGB", (48, 48), colour)
+                picture.putpixel((rng.randrange(48), rng.randrange(48)), (0, 255, 0))
+                picture.save(place / "photos" / colour / f"{i}.png")
+        return tlearn.finetune(
+            place / "photos", place / "run", backbone="mobilenet_v2_035", weights="none", size=32,
+            preset="gradual", quiet=True,
+        )  # fmt: skip
+
+
+def test_stages_go_down_and_slow_down(run):
+    backbone = load_registry().get("mobilenet_v2_035")
+    _, stages = gradual.recipe(backbone)
+    assert stages[-1].unfreeze == backbone.finetune_from
+    assert [s["boundary"] for s in run.metrics["stages"][1:]] == [s.unfreeze for s in stages]
+    rates = [stage.learning_rate for stage in stages]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) == gradual.STEPS
+
+
+def test_every_epoch_is_logged(run):
+    with (run.path / "epochs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(stage["epochs"] for stage in run.metrics["stages"])
+    assert {row["unfreeze"] for row in rows} == {
+        s["boundary"] for s in run.metrics["stages"] if s["epochs"]
+    }
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_tflite_predicts_the_same(run):
+    path = tlearn.export(run, "tflite")
+    assert (path / "labels.txt").read_text().split() == ["blue", "red"]
+    pixels = tf.random.stateless_uniform((1, 32, 32, 3), (0, 0), 0, 255)
+    with pytest.warns(UserWarning, match="deprecated"):
+        lite = tf.lite.Interpreter(str(path / "model.tflite"))
+    found = lite.get_signature_runner()(pixels=pixels)["output_0"]
+    assert abs(found - run.model(pixels).numpy()).max() < 1e-4
+
+
+def test_calibration_is_in_the_report(run):
+    page = tlearn.report(run).read_text()
+    assert "How far its probabilities can be believed" in page and "<circle" in page
+    sure = calibration.binned([(0.95, True)] * 19 + [(0.95, False)])
+    assert calibration.error(sure) == pytest.approx(0.0)
+    assert calibration.error([(0.9, 0.6, 10), (0.5, 0.5, 30)]) == pytest.approx(0.075)
+
+
+def test_photos_are_sorted(run, tmp_path, capsys):
+    from tlearn.cli import main
+
+    photos = run.path.parent / "photos"
+    assert main(["sort", str(run.path), str(photos), "--out", str(tmp_path / "out")]) == 0
+    copied = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(copied) == 24 and capsys.readouterr().out.count("\n") == 24
+    assert main(["sort", str(run.path), str(photos), "--out", str(tmp_path / "out")]) == 2
