@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlearn.backbones.sources import forget_folders, use_folder
 from tlearn.cli import main
 from tlearn.progress import Silent
 
@@ -55,6 +56,21 @@ def cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache") / "cache"
     monkeypatch.setenv("TLEARN_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def plugin_file(tmp_path):
+    """Write a single-file plugin into a folder that is in use; return the folder."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+
+    def write(name, text):
+        (folder / f"{name}.py").write_text(text)
+        use_folder(folder)
+        return folder
+
+    yield write
+    forget_folders()
 
 
 def picture(colour, rng, size=(40, 36)):

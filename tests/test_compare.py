@@ -10,7 +10,6 @@ import pytest
 
 import tlearn
 from tlearn.api import compare
-from tlearn.backbones.sources import forget_folders, use_folder
 from tlearn.cli import main
 from tlearn.errors import BackboneError, DataError, RunError
 from tlearn.results.comparison import Comparison
@@ -39,14 +38,9 @@ QUICK = {"weights": "none", "quiet": True}
 
 
 @pytest.fixture
-def blind(tmp_path):
+def blind(plugin_file):
     """Install a backbone that sees nothing."""
-    folder = tmp_path / "plugins"
-    folder.mkdir()
-    (folder / "blind.py").write_text(BLIND)
-    use_folder(folder)
-    yield
-    forget_folders()
+    return plugin_file("blind", BLIND)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import tensorflow as tf
 from conftest import draw_photos, make_run
 
 import tlearn
-from tlearn.backbones.sources import forget_folders, use_folder
 from tlearn.cli import main
 from tlearn.data.images import read_pixels
 from tlearn.errors import ConfigError, PluginError, RunError
@@ -48,13 +47,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def stranger(tmp_path):
-    folder = tmp_path / "plugins"
-    folder.mkdir()
-    (folder / "stranger.py").write_text(STRANGER)
-    use_folder(folder)
-    yield
-    forget_folders()
+def stranger(plugin_file):
+    return plugin_file("stranger", STRANGER)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -84,7 +85,7 @@ class Field:
         """Seconds until the time is over."""
         return self.deadline - time.monotonic()
 
-    @property
+    @cached_property
     def y(self) -> np.ndarray:
         """Class indices of the training images."""
         return np.array([self.splits.labels.index(f.label) for f in self.splits.train])

@@ -1,0 +1,236 @@
+"""Plugins as users and authors meet them: listed, tried out, left out, asked for what they give."""
+
+import json
+import re
+
+import click
+import pytest
+
+from tlearn.backbones import load_registry
+from tlearn.cli import main
+from tlearn.errors import ConfigError, PluginError
+
+TOY = ["--backbone", "toy", "--weights", "none", "--quiet"]
+BACKBONE = """
+from dataclasses import replace
+from tlearn.backbones import hookimpl
+from tlearn_toy import BACKBONE
+
+@hookimpl
+def tlearn_backbones():
+    return replace(BACKBONE, name="{name}")
+"""
+HEAD = """
+from pathlib import Path
+import click
+from tlearn.backbones import Exporter, ReportSection, StagePolicy, hookimpl
+from tlearn.config import Stage
+
+"""
+CALLBACKS = """
+@hookimpl
+def tlearn_callbacks(stage, run):
+    from keras.callbacks import LambdaCallback
+    assert isinstance(stage, Stage) and (run / "run.yaml").exists()
+    seen = run / "seen.txt"
+    before = seen.read_text() if seen.exists() else ""
+    note = lambda *a: seen.write_text(before + f"{stage.unfreeze} ")
+    return [LambdaCallback(on_train_begin=note)]
+"""
+
+
+@pytest.fixture
+def folder(plugin_file):
+    """Write a single-file plugin; ``head`` is what most of them begin with."""
+
+    def write(name, body, head=HEAD):
+        return str(plugin_file(name, head + body))
+
+    return write
+
+
+@pytest.fixture
+def tlearn(capsys):
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def listed(tlearn, *options):
+    code, out, err = tlearn("plugins", "--json", *options)
+    assert code == 0 and not err
+    return {plugin["name"]: plugin for plugin in json.loads(out)}
+
+
+def test_the_list_says_what_comes_from_where(tlearn):
+    found = listed(tlearn)
+    assert found["toy"]["distribution"] == "tlearn-toy" and found["toy"]["backbones"] == ["toy"]
+    assert found["presets"]["stage_policies"] == ["quick", "balanced", "best"]
+    assert found["exporters"]["exporters"] == ["saved_model", "openvino"]
+    assert found["report"]["hooks"] == ["tlearn_reports"]
+    assert not any(plugin["problem"] or plugin["disabled"] for plugin in found.values())
+    code, out, _ = tlearn("plugins")
+    assert code == 0
+    assert re.search(r"^toy +tlearn-toy 1\.0\n +backbones: toy$", out, re.M)
+    assert re.search(r"^presets +tlearn [\d.]+\n +presets: quick, balanced, best$", out, re.M)
+
+
+def test_plugins_and_packages_can_be_left_out(tlearn, monkeypatch):
+    monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", "vgg19, tlearn-toy,nobody")
+    found = listed(tlearn)
+    assert {name for name, plugin in found.items() if plugin["disabled"]} == {"vgg19", "toy"}
+    assert not {"vgg19", "toy"} & set(load_registry().backbones)
+    _, out, _ = tlearn("plugins")
+    assert "DISABLED by TLEARN_DISABLE_PLUGINS" in out
+    assert "TLEARN_DISABLE_PLUGINS names nobody, which is not installed" in out
+    code, _, err = tlearn("layers", "toy")
+    assert code == 2 and "no backbone is called 'toy'" in err
+
+
+def test_a_folder_is_loaded_when_it_is_named_and_not_after(tlearn, folder, photos, tmp_path):
+    place = folder("mine", BACKBONE.format(name="mine"), head="")
+    folder("_private", "raise SystemExit", head="")
+    folder("broken", "import nothing_of_this_name", head="")
+    found = listed(tlearn, "--plugins-dir", place)
+    assert found["mine"]["backbones"] == ["mine"] and found["mine"]["distribution"].endswith(".py")
+    assert "nothing_of_this_name" in found["broken"]["problem"] and "_private" not in found
+    assert "mine" not in listed(tlearn)
+    run = tmp_path / "run"
+    options = ["--backbone", "mine", *TOY[2:], "--preset", "quick", "--out", run]
+    assert tlearn("--plugins-dir", place, "finetune", photos, *options)[0] == 0
+    assert f"distribution: {place}/mine.py" in (run / "run.yaml").read_text()
+    code, _, err = tlearn("finetune", photos, *options[:-1], tmp_path / "again")
+    assert code == 2 and "no backbone is called 'mine'" in err
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none", "is no folder"), ("empty", "holds no NAME")])
+def test_a_folder_without_plugins_is_refused(tlearn, tmp_path, name, reason):
+    (tmp_path / "empty").mkdir()
+    code, out, err = tlearn("plugins", "--plugins-dir", tmp_path / name)
+    assert code == 2 and not out and reason in err and err.count("\n") == 1
+
+
+def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
+    folder("ours", BACKBONE.format(name="vgg19"), head="")
+    folder("preset", "@hookimpl\ndef tlearn_stage_policies():\n"
+                     "    return StagePolicy('quick', 's', lambda b: (1, []))")  # fmt: skip
+    folder("export", "@hookimpl\ndef tlearn_exporters():\n"
+                     "    return Exporter('openvino', 's', '', print)")  # fmt: skip
+    place = folder("section", "@hookimpl\ndef tlearn_reports():\n"
+                              "    return ReportSection('figures', 't', str)")  # fmt: skip
+    found = listed(tlearn, "--plugins-dir", place)
+    for name, words in {
+        "ours": "the backbone name 'vgg19' is taken by tlearn",
+        "preset": "the stage policy name 'quick' is taken by tlearn",
+        "export": "the exporter name 'openvino' is taken by tlearn",
+        "section": "the report section name 'figures' is taken by tlearn",
+    }.items():
+        assert words in found[name]["problem"] and found[name]["distribution"].endswith(".py")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("def tlearn_reports(): ...", "its tlearn_reports is not marked @hookimpl"),
+        ("@hookimpl\ndef tlearn_report(): ...", "unknown hook 'tlearn_report'"),
+        ("x = 1", "it implements no hook; there are tlearn_backbones, "),
+        ("@hookimpl\ndef tlearn_exporters(): return 'onnx'", "must return Exporter objects"),
+        ("@hookimpl\ndef tlearn_callbacks(stage, runs): ...", "runs"),
+    ],
+)
+def test_slips_of_authors_are_told(tlearn, folder, body, words):
+    found = listed(tlearn, "--plugins-dir", folder("slip", body))
+    assert words in found["slip"]["problem"]
+
+
+def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
+    code, out, err = tlearn("plugins", "check", "toy")
+    assert code == 0 and not err and out.startswith("toy:\n  passed  check_facts\n")
+    place = folder("wrong", BACKBONE.format(name="wrong").replace("name=", "channels=7, name="),
+                   head="")  # fmt: skip
+    code, out, err = tlearn("plugins", "check", "wrong", "--plugins-dir", place)
+    assert code == 1 and "wrong failed" in err
+    assert "FAILED  check_default_size: the output has 24 channels, and channels=7" in out
+    code, out, _ = tlearn("plugins", "check", "toy", "--json")
+    states = {r["check"]: r["state"] for r in map(json.loads, out.splitlines())}
+    assert code == 0 and states["check_facts"] == "passed"
+    code, _, err = tlearn("plugins", "check", "toi")
+    assert code == 2 and "did you mean 'toy'" in err
+
+
+def test_a_strangers_preset_trains(tlearn, folder, photos, tmp_path):
+    place = folder("mine", "@hookimpl\ndef tlearn_stage_policies():\n"
+                           "    return StagePolicy('mine', 's', lambda b: (3, [Stage("
+                           "unfreeze=b.blocks.boundaries[-1].layer, epochs=1)]))")  # fmt: skip
+    run = tmp_path / "run"
+    options = ["--preset", "mine", "--plugins-dir", place, "--out", run]
+    assert tlearn("finetune", photos, *TOY, *options)[0] == 0
+    stages = json.loads((run / "metrics.json").read_text())["stages"]
+    assert [stage["boundary"] for stage in stages] == ["head", "block3_conv"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("1 / 0", "division by zero"),
+        ("[]", "not enough values"),
+        ("(0, [])", "the number of views must be 1 or more, not 0"),
+        ("(2, [{'unfreeze': 1, 'epochs': -1}])", "epochs"),
+    ],
+)
+def test_a_recipe_that_fails_is_told_in_a_line(tlearn, folder, photos, recipe, words):
+    place = folder("bad", f"@hookimpl\ndef tlearn_stage_policies():\n"
+                          f"    return StagePolicy('bad', 's', lambda b: {recipe})")  # fmt: skip
+    code, _, err = tlearn("finetune", photos, *TOY, "--preset", "bad", "--plugins-dir", place)
+    assert code == 2 and err.count("\n") == 1
+    assert "the preset 'bad' gives no recipe for toy: " in err and words in err
+
+
+def test_callbacks_hear_of_every_stage(tlearn, folder, photos, tmp_path):
+    place, run = folder("heard", CALLBACKS), tmp_path / "run"
+    options = ["--stages", "none:1,1:1", "--plugins-dir", place, "--out", run]
+    assert tlearn("finetune", photos, *TOY, *options)[0] == 0
+    assert (run / "seen.txt").read_text() == "none 1 "
+
+
+def test_callbacks_that_fail_name_their_plugin_and_the_way_out(tlearn, folder, photos, tmp_path):
+    place = folder("loud", "@hookimpl\ndef tlearn_callbacks(stage, run):\n    raise OSError('no')")
+    options = ["--stages", "1:1", "--plugins-dir", place, "--out", tmp_path / "run"]
+    code, _, err = tlearn("finetune", photos, *TOY, *options)
+    assert code == 2 and err.count("\n") == 1 and "failed in tlearn_callbacks (OSError: no)" in err
+    assert "TLEARN_DISABLE_PLUGINS=loud" in err and not (tmp_path / "run").exists()
+
+
+def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder):
+    folder("greet", "@click.command()\n@click.argument('name')\ndef greet(name):\n"
+                    "    '''Greet NAME.'''\n    print('hello', name)\n\n"
+                    "@hookimpl\ndef tlearn_commands(cli):\n    cli.add_command(greet)")  # fmt: skip
+    folder("takes", "@hookimpl\ndef tlearn_commands(cli):\n"
+                    "    cli.add_command(click.Command('predict'))")  # fmt: skip
+    place = folder("loud", "@hookimpl\ndef tlearn_commands(cli):\n    raise OSError('no')")
+    code, out, err = tlearn("--plugins-dir", place, "greet", "you")
+    assert (code, out) == (0, "hello you\n")
+    assert "failed in tlearn_commands (OSError: no)" in err
+    assert "the command 'predict' of the plugin" in err and "its name is taken" in err
+    code, out, _ = tlearn("--plugins-dir", place, "--help")
+    assert code == 0 and re.search(r"^  greet +Greet NAME\.", out, re.M)
+    code, _, err = tlearn("greet", "you")
+    assert code == 2 and "no command is called 'greet'" in err
+
+
+def test_what_hooks_give_by_the_registry(folder, tmp_path):
+    folder("heard", CALLBACKS)
+    folder("adds", "@hookimpl\ndef tlearn_commands(cli):\n"
+                   "    cli.add_command(click.Command('x'))")  # fmt: skip
+    registry = load_registry()
+    (plugin,) = [p for p in registry.plugins if p.name == "adds"]
+    group = click.Group()
+    registry.add_commands(plugin, group)
+    assert list(group.commands) == ["x"]
+    with pytest.raises(PluginError, match=r"failed in tlearn_callbacks \(AssertionError"):
+        registry.callbacks(None, tmp_path)
+    with pytest.raises(ConfigError, match=r"no preset is called 'bets' \(did you mean 'best'"):
+        registry.policy("bets")
