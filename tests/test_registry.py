@@ -67,7 +67,7 @@ def problem_of(name):
 def test_ours_and_the_toy_come_through_one_door():
     registry = load_registry()
     found = {plugin.name: {b.name for b in plugin.backbones} for plugin in registry.plugins}
-    others = dict.fromkeys(("presets", "exporters", "report"), set())
+    others = {name: set() for name in ("presets", "exporters", "report")}
     assert found == {**OURS, **others, "toy": {"toy"}}
     assert registry.problems == ()
     assert list(registry.backbones) == sorted(set().union(*found.values()))
