@@ -103,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TlearnError as error:
         return fail(str(error))
     except click.UsageError as error:
-        return fail(f"{error.format_message().rstrip('.')}; see 'tlearn {_command(error)}--help'")
+        of = error.ctx.command_path if error.ctx else "tlearn"
+        return fail(f"{error.format_message().rstrip('.')}; see '{of} --help'")
     except click.ClickException as error:
         return fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
@@ -132,11 +133,6 @@ def run() -> None:
     except BrokenPipeError:
         pass
     os._exit(code)
-
-
-def _command(error: click.UsageError) -> str:
-    name = error.ctx.info_name if error.ctx and error.ctx.parent else ""
-    return f"{name} " if name else ""
 
 
 def _commands(group: click.Group) -> Iterator[click.Command]:
