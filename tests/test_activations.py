@@ -242,6 +242,46 @@ def test_a_full_disk_ends_the_keeping_and_not_the_work(trunk, photos, cache, mon
     assert "goes on and computes what it needs each time" in heard.lines[0]
 
 
+@pytest.mark.parametrize("broken", ["missing", "get"])
+def test_an_index_that_fails_meanwhile_ends_the_keeping_and_not_the_work(
+    trunk, photos, cache, monkeypatch, broken
+):
+    items = [(f, 0) for f in scan(photos).files]
+    keep(trunk, photos, cache)
+    with opened(trunk, cache) as kept:
+        expected = kept.features(items)
+
+    def fails(*_):
+        raise CacheError("the index is locked")
+
+    heard = Heard()
+    with Cache(cache) as store:
+        kept = Activations(trunk, PLAIN, [], store, EXACT, heard)
+        monkeypatch.setattr(f"tlearn.frozen.space.Space.{broken}", fails)
+        kept.keep(items)
+        np.testing.assert_allclose(kept.features(items), expected, rtol=1e-4, atol=1e-5)
+    assert len(heard.lines) == 1 and "the index is locked. It goes on" in heard.lines[0]
+
+
+def test_what_a_trained_network_gives_is_not_kept(photos, cache):
+    """Rows and the converted network may be lost while a stage trains what lies above its cut."""
+    trunk = load_trunk(load_registry().get("toy"), None, "none", 0)
+    items = [(f, 0) for f in scan(photos).files]
+    with opened(trunk, cache) as kept:
+        kept.keep(items)
+        expected = kept.rows(items, "block3_conv")
+        kept.cache.clear()
+        kept.pristine = False
+        layer = trunk.base.get_layer("block3_conv")
+        layer.kernel.assign(layer.kernel + 1.0)
+    with opened(trunk, cache) as kept:
+        kept.pristine = False
+        np.testing.assert_allclose(kept.rows(items, "block3_conv"), expected, rtol=2e-3)
+        kept.features(items)
+        assert len(kept.missing(items, [FEATURES])[FEATURES]) == len(items)
+    assert not list((cache / "compiled").glob("*"))
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut short"])
 def test_a_damaged_index_is_reported_and_begun_anew(trunk, photos, cache, damage):
     keep(trunk, photos, cache)

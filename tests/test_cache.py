@@ -1,6 +1,8 @@
 """The cache folder: rows in, rows out, whoever else uses it, within its budget."""
 
 import errno
+import os
+import sqlite3
 import subprocess
 import sys
 from io import FileIO
@@ -186,6 +188,75 @@ def test_evicted_rows_are_missing_for_those_who_read_them(cache):
             other.clear()
         assert not space.get(keys)[1].any()
         assert space.damaged == 0
+
+
+def test_who_goes_on_after_a_clear_leaves_nothing_for_others(cache):
+    keys, values = rows(0, 4)
+    with Cache(cache) as one, Cache(cache) as other:
+        going_on = space_in(one, resize="squash")
+        going_on.put(keys, [values])
+        other.clear()
+        going_on.put(keys, [values])
+        stranger = space_in(other, resize="crop")
+        assert stranger.missing(keys) == set(keys)
+        assert not stranger.get(keys)[1].any()
+        stranger.put(keys, [values + 1])
+        np.testing.assert_array_equal(stranger.get(keys)[0], values + 1)
+
+
+def test_who_writes_where_another_evicts_begins_anew(cache):
+    keys, values = rows(0, 8)
+    with Cache(cache) as one:
+        space = space_in(one)
+        space.put(keys[:4], [values[:4]])
+        with Cache(cache, budget=0) as other:
+            assert other.make_room(1) == 4 * ROW
+        space.put(keys[4:], [values[4:]])
+        assert space.missing(keys) == set(keys[:4])
+        space.put(keys[:4], [values[:4]])
+        found, there = space.get(keys)
+        assert there.all()
+        np.testing.assert_array_equal(found, values)
+        assert one.used_bytes() == 8 * ROW
+
+
+def test_what_is_read_counts_as_used(cache, monkeypatch):
+    monkeypatch.setattr("tlearn.frozen.space.NOTED", -1.0)
+    fill(cache, 0, 10)
+    with Cache(cache) as reader, Cache(cache, budget=0) as other:
+        space = space_in(reader)
+        assert space.get(rows(0, 10)[0])[1].all()
+        assert other.make_room(1) == 0
+        assert space.get(rows(0, 10)[0])[1].all()
+
+
+def test_a_cache_of_another_format_is_begun_anew(cache):
+    fill(cache, 0, 10)
+    with sqlite3.connect(cache / "index.sqlite") as index:
+        index.execute("PRAGMA user_version = 2")
+    index.close()
+    with Cache(cache) as store:
+        assert store.used_bytes() == 0 and not list((cache / "segments").iterdir())
+        assert space_in(store).missing(rows(0, 10)[0]) == set(rows(0, 10)[0])
+
+
+def test_a_full_disk_is_told_as_such(cache):
+    told = pytest.raises(CacheError, match="disk I/O error")
+    with Cache(cache) as store, told, store.transaction() as index:
+        index.execute("ROLLBACK")  # as SQLite itself does
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_compiled_networks_are_bounded(cache, monkeypatch):
+    (cache / "compiled").mkdir(parents=True)
+    for i in range(4):
+        file = cache / f"compiled/{i}.bin"
+        file.write_bytes(b"x" * 1000)
+        os.utime(file, (i, i))
+    monkeypatch.setattr("tlearn.frozen.cache.COMPILED", 2000)
+    with Cache(cache) as store:
+        assert store.compiled_bytes() == 2000
+    assert sorted(f.name for f in (cache / "compiled").iterdir()) == ["2.bin", "3.bin"]
 
 
 def test_cache_info_and_clear(cache, capsys):

@@ -158,6 +158,29 @@ def network(trunk, path=None):
     return converted(lambda: trunk.prefix(names), names, trunk.size, path)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_two_may_compute_in_turns(toy, cache, engine):
+    with Cache(cache) as store:
+        kept = Activations(
+            toy, Rendering(32, "crop", Augmentation()), [], store, Choice(engine, "float32")
+        )
+        made = kept.engine((FEATURES,))
+        made.batch = 2
+        pixels = list(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8))
+        alone = [outputs_of(made, half)[0] for half in (pixels[:12], pixels[12:])]
+
+        def going(half):
+            return made.map((i, half[i : i + 2]) for i in range(0, 12, 2))
+
+        runs = [going(pixels[:12]), going(pixels[12:]), going(pixels[:12])]
+        found = [[], [], []]
+        for _ in range(6):
+            for run, rows in zip(runs, found, strict=True):
+                rows.append(next(run)[1][0])
+    for rows, expected in zip(found, [*alone, alone[0]], strict=True):
+        np.testing.assert_allclose(np.concatenate(rows), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_compiled_network_is_kept_and_mended(toy, cache):
     path = compiled_path(cache, {"of": "test"})
     network(toy, path)

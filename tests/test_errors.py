@@ -265,6 +265,15 @@ def test_commands_that_are_none(refused, arguments, message):
     assert refused(*arguments).startswith(message)
 
 
+def test_what_a_full_disk_says_is_told_in_a_line(monkeypatch, capsys):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tlearn.frozen.cache.Cache", full)
+    assert main(["cache", "info"]) == 2
+    assert capsys.readouterr().err == "tlearn: error: No space left on device\n"
+
+
 def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path):
     keep(photos, red=12)
     options = [word for pair in TOY.items() for word in pair]

@@ -16,6 +16,7 @@ from conftest import draw_photos
 
 import tlearn
 from tlearn.data import images
+from tlearn.errors import RunError
 from tlearn.runs.directory import RunDirectory
 
 TOY = {"backbone": "toy", "weights": "none", "quiet": True}
@@ -174,6 +175,14 @@ def test_fresh_views_train_without_keeping_them(photos, tmp_path, cache):
     assert next(e["computed"] for e in events if e["event"] == "activations") == 36
 
 
+def test_a_stream_of_what_is_known_already_is_not_thought_free(photos, tmp_path, monkeypatch):
+    options = {"views": "fresh", "stages": "1:3", **TOY}
+    tlearn.finetune(photos, tmp_path / "one", **options)
+    monkeypatch.setattr("tlearn.training.preparation.throughput", lambda kept, items: 2.0)
+    run = tlearn.finetune(photos, tmp_path / "two", **options)
+    assert run.metrics["plan"]["seconds"] > 3 * 36 / 2
+
+
 def test_a_hidden_head_by_yaml_recipe(photos, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
@@ -269,6 +278,22 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert (run / "a.txt").read_text() == "first"
     assert {p.name for p in run.path.iterdir()} == {"a.txt", "UNFINISHED"}
+
+
+def test_a_log_that_cannot_be_written_is_no_reason_to_stop(tmp_path):
+    run = RunDirectory.create(tmp_path / "run")
+    (run.path / "events.jsonl").symlink_to("/dev/full")
+    run.event("epoch", loss=1.0)
+    run.finish()
+
+
+def test_a_model_whose_backbone_is_not_installed_says_what_to_install(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", "toy")
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    broken = RuntimeError("Could not locate class 'Strange'")
+    monkeypatch.setattr("keras.models.load_model", lambda *a, **k: (_ for _ in ()).throw(broken))
+    with pytest.raises(RunError, match=r"locate class 'Strange'; install a package with .*'toy'"):
+        _ = tlearn.Run(made[0].path).model
 
 
 def test_the_default_place_is_named_after_the_data(photos, tmp_path, monkeypatch):

@@ -212,6 +212,52 @@ def test_ctrl_c_ends_a_stage_and_keeps_the_best(trunk, kept):
     assert stopped and len(results) == 1 and results[0].kept
 
 
+def test_ctrl_c_between_the_epochs_keeps_the_best_too(trunk, kept, monkeypatch):
+    activations, files = kept
+    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2)), trunk)
+    calls = []
+
+    def impatient(before, after, part):
+        calls.append(part)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return after
+
+    monkeypatch.setattr(loop, "_between", impatient)
+    results, stopped = loop.train(
+        network, plans, feeds_of(activations, files, network), targets_of(files), None, QUIET
+    )
+    assert stopped and len(results) == 1 and results[0].kept
+    feed, _ = feeds_of(activations, files, network)(plans[0])
+    (inputs, rows), *_ = feed.plain(len(files))
+    logits = np.asarray(network.suffix(None)(inputs, training=False))
+    assert Score.of(targets_of(files).train[rows], logits) == results[0].score
+
+
+def test_a_stage_that_ends_early_offers_what_it_reached(trunk, kept, monkeypatch):
+    activations, files = kept
+    parts = []
+    real = loop._between
+    monkeypatch.setattr(loop, "_between", lambda *a: parts.append(a[2]) or real(*a))
+    for deadline, wanted in ((0.0, [1.0, *loop.AVERAGES]), (np.inf, list(loop.AVERAGES))):
+        network = Network(trunk, trunk.taps, 3, Head(), 0)
+        plans = plan((Stage(unfreeze="none", epochs=4),), trunk)
+        conditions = Conditions(Silent(), lambda kind, **fields: None, deadline=deadline)
+        feeds = feeds_of(activations, files, network)
+        loop.train(network, plans, feeds, targets_of(files), None, conditions)
+        assert parts == wanted
+        parts.clear()
+
+
+def test_numbers_that_are_none_are_refused():
+    features = np.ones((6, 1, 4), np.float32)
+    features[2, 0, 1] = np.nan
+    y = np.array([0, 1] * 3)
+    with pytest.raises(BackboneError, match="gives numbers that are not finite"):
+        fit_probe(features, y, list("abcdef"), {0: 1.0, 1: 1.0}, 0)
+
+
 def test_a_loss_that_is_no_number_ends_the_stage():
     assert Score.of(np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]])) == Score(0.0, -np.inf)
     history = [{"loss": np.nan, "val_accuracy": 0.0, "val_loss": np.inf}]

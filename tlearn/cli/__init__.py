@@ -18,7 +18,7 @@ from tlearn.cli.plugins import plugins
 from tlearn.cli.publishing import export, report
 from tlearn.cli.training import demo, finetune
 from tlearn.cli.using import evaluate, predict
-from tlearn.errors import PluginError, TlearnError, nearest
+from tlearn.errors import PluginError, TlearnError, nearest, one_line
 
 
 class _Group(click.Group):
@@ -115,9 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
-            raise
-        return fail(f"{str(error.filename)!r}: {error.strerror}")
+        where = f"{str(error.filename)!r}: " if error.filename is not None else ""
+        return fail(f"{where}{error.strerror or one_line(error)}")
     return code if isinstance(code, int) else 0
 
 

@@ -46,7 +46,10 @@ class Activations:
         progress: Where to show progress and say what was lost.
 
     Attributes:
-        keeping: Whether what is computed is kept; no longer once it cannot be written.
+        keeping: Whether what is computed is kept; no longer once it cannot be.
+        pristine: Whether the backbone still has its own weights. Once it is trained, what was lost
+            meanwhile is computed where a stage needs it, but what lies above the stage's cut would
+            not be what it was: nothing is kept then.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Activations:
         progress: Progress | None = None,
     ) -> None:
         self.trunk, self.rendering, self.choice, self.cache = trunk, rendering, choice, cache
-        self.keeping = True
+        self.keeping = self.pristine = True
         self._progress = progress or Silent()
         self._cuts = sorted(set(cuts), key=lambda cut: cut.index)
         usual = [cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from]
@@ -110,7 +113,11 @@ class Activations:
         """Return the views that lack each output, identical images once."""
         rows = {self._row(*item): item for item in reversed(items)}
         keys = list(reversed(rows))  # in the order of the items
-        lacking = {name: self._spaces[name].missing(keys) for name in outputs}
+        try:
+            lacking = {name: self._spaces[name].missing(keys) for name in outputs}
+        except CacheError as error:
+            self._lose(error)
+            lacking = {name: set(keys) for name in outputs}
         return {name: [rows[key] for key in keys if key in lacking[name]] for name in outputs}
 
     def keep(
@@ -154,14 +161,18 @@ class Activations:
         return done
 
     def _put(self, keys: Sequence[bytes], parts: Sequence[Arrays]) -> None:
+        if not self.pristine:
+            return
         try:
             for name in parts[0]:
                 self._spaces[name].put(keys, [part[name] for part in parts])
         except CacheError as error:
-            self.keeping = False
-            self._progress.say(
-                f"{error}. The training goes on and computes what it needs each time"
-            )
+            self._lose(error)
+
+    def _lose(self, error: CacheError) -> None:
+        if self.keeping:
+            self._progress.say(f"{error}. It goes on and computes what it needs each time")
+        self.keeping = False
 
     def batches(
         self, batches: Iterable[Sequence[Item]], outputs: Sequence[str]
@@ -180,7 +191,7 @@ class Activations:
             keys = [self._row(*item) for item in items]
             arrays, complete = {}, np.ones(len(items), bool)
             for name in outputs:
-                arrays[name], there = self._spaces[name].get(keys)
+                arrays[name], there = self._read(name, keys)
                 complete &= there
             lacking = np.flatnonzero(~complete).tolist()
             pixels = [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
@@ -200,6 +211,14 @@ class Activations:
             self._progress.say(
                 f"{lost} kept activations were damaged on disk and were computed again"
             )
+
+    def _read(self, output: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        space = self._spaces[output]
+        try:
+            return space.get(keys)
+        except CacheError as error:
+            self._lose(error)
+            return np.empty((len(keys), *space.shape), space.dtype), np.zeros(len(keys), bool)
 
     def _damaged(self) -> int:
         return sum(space.damaged for space in self._spaces.values())
@@ -304,7 +323,7 @@ class Activations:
         trunk = self.trunk
         names = (*(cut.name for cut in trunk.cuts[1:]), FEATURES)
         key = {**self._network_key(), "size": trunk.size, "outputs": names}
-        path = compiled_path(self.cache.root, key)
+        path = compiled_path(self.cache.root, key) if self.pristine else None
         return converted(lambda: trunk.prefix(names), names, trunk.size, path)
 
 

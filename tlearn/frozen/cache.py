@@ -29,21 +29,24 @@ import platformdirs
 from tlearn.errors import one_line
 from tlearn.frozen.space import Space, explained
 
-FORMAT = 2  # raised whenever decoding, rendering or the layout of rows changes
+FORMAT = 3  # raised whenever decoding, rendering or the layout of rows changes
 SHARE = 5  # of the free space, one part in so many is the budget unless one is given
 
-SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS spaces (
-    id INTEGER PRIMARY KEY, digest TEXT UNIQUE, described TEXT);
-CREATE TABLE IF NOT EXISTS segments (
-    id INTEGER PRIMARY KEY, space INTEGER, file TEXT UNIQUE, bytes INTEGER, used REAL);
-CREATE TABLE IF NOT EXISTS rows (
+COMPILED = 2**31  # bytes that networks made ready for engines may take
+
+# Numbers are never given twice: a process may still hold one that another has deleted.
+SCHEMA = (
+    """CREATE TABLE spaces (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE, described TEXT)""",
+    """CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER, file TEXT UNIQUE, bytes INTEGER,
+    used REAL)""",
+    """CREATE TABLE rows (
     space INTEGER, key BLOB, segment INTEGER, slot INTEGER, checksum INTEGER,
-    PRIMARY KEY (space, key)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS rows_by_segment ON rows (segment);
-"""
+    PRIMARY KEY (space, key)) WITHOUT ROWID""",
+    "CREATE INDEX rows_by_segment ON rows (segment)",
+    f"PRAGMA user_version = {FORMAT}",
+)
 
 
 def default_root() -> Path:
@@ -109,6 +112,7 @@ class Cache:
         with explained(self.root):
             self.segments.mkdir(parents=True, exist_ok=True)
             self.index = self._open()
+            self._prune()
             free = shutil.disk_usage(root).free
         self.budget = budget if budget is not None else (free + self.used_bytes()) // SHARE
 
@@ -137,7 +141,7 @@ class Cache:
         for again in (True, False):
             index = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
             try:
-                index.executescript(SCHEMA)
+                _prepare(index, self.segments)
                 damage = index.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if damage == "ok":
                     return index
@@ -165,7 +169,8 @@ class Cache:
             try:
                 yield self.index
             except BaseException:
-                self.index.execute("ROLLBACK")
+                if self.index.in_transaction:  # on a full disk SQLite does so by itself
+                    self.index.execute("ROLLBACK")
                 raise
             self.index.execute("COMMIT")
 
@@ -247,6 +252,18 @@ class Cache:
             Holding(json.loads(text), rows, int(size), used) for text, rows, size, used in found
         ]
 
+    def _prune(self) -> None:
+        """Delete the compiled networks that were used longest ago, beyond what they may take.
+
+        Every training leaves one, of the model that it saved.
+        """
+        files = [(f.stat(), f) for f in (self.root / "compiled").glob("*")]
+        total = 0
+        for stat, file in sorted(files, key=lambda entry: -entry[0].st_mtime):
+            total += stat.st_size
+            if total > COMPILED:
+                file.unlink(missing_ok=True)
+
     def compiled_bytes(self) -> int:
         """Return what networks made ready for engines take on disk."""
         return sum(file.stat().st_size for file in (self.root / "compiled").glob("*"))
@@ -267,3 +284,20 @@ class Cache:
             for file in (*self.segments.glob("*.rows"), *(self.root / "compiled").glob("*")):
                 file.unlink(missing_ok=True)
         return freed
+
+
+def _prepare(index: sqlite3.Connection, segments: Path) -> None:
+    """Make the tables; those of another format go, with their files."""
+    index.execute("PRAGMA journal_mode = WAL")
+    index.execute("PRAGMA synchronous = NORMAL")
+    if index.execute("PRAGMA user_version").fetchone()[0] == FORMAT:
+        return
+    index.execute("BEGIN EXCLUSIVE")
+    if index.execute("PRAGMA user_version").fetchone()[0] != FORMAT:  # nobody else was quicker
+        for table in ("rows", "segments", "spaces"):
+            index.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in SCHEMA:
+            index.execute(statement)
+        for file in segments.glob("*.rows"):
+            file.unlink(missing_ok=True)
+    index.execute("COMMIT")

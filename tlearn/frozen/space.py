@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 SEGMENT = 2**26  # bytes after which a new file is begun: what is evicted at a time
 OPEN_FILES = 64
 ASKED = 500  # keys in one query
+NOTED = 30.0  # seconds after which it is noted again which rows are used
+
+
+class _EvictedError(Exception):
+    """The file that is written to was deleted by another process."""
 
 
 @contextlib.contextmanager
@@ -56,14 +61,20 @@ class Space:
         self.shape, self.dtype, self.row_bytes, self.damaged = shape, dtype, row_bytes, 0
         self._cache, self._number = cache, number
         self._segment: tuple[int, FileIO, int] | None = None  # id, file, rows in it
+        self._noted = 0.0  # when it was last noted which rows are used
 
     def missing(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those keys for which no row is kept; the others count as used now."""
         found = self._places(keys)
-        segments = [(time.time(), segment) for segment in {place[0] for place in found.values()}]
+        self._use(found)
+        return set(keys) - found.keys()
+
+    def _use(self, places: dict[bytes, tuple[int, str, int, int]]) -> None:
+        """Note that these rows are used now, so that nobody evicts them."""
+        self._noted = time.time()
+        segments = [(self._noted, segment) for segment in {place[0] for place in places.values()}]
         with self._cache.transaction() as index:
             index.executemany("UPDATE segments SET used = ? WHERE id = ?", segments)
-        return set(keys) - found.keys()
 
     def put(self, keys: Sequence[bytes], parts: Sequence[np.ndarray]) -> None:
         """Keep rows: all of them or, if the process dies, none.
@@ -75,32 +86,42 @@ class Space:
         Raises:
             CacheError: If they cannot be written.
         """
-        cache = self._cache
         parts = [np.ascontiguousarray(part, self.dtype) for part in parts]
         checksums = [zlib.crc32(row) for part in parts for row in part]
-        with cache.lock, explained(cache.root):
-            segment, file, rows = self._segment or self._begin()
-            try:
-                for part in parts:
-                    _write(file, part)
-                entries = [
-                    (self._number, key, segment, rows + i, checksum)
-                    for i, (key, checksum) in enumerate(zip(keys, checksums, strict=True))
-                ]
-                rows += len(keys)
-                with cache.transaction() as index:
-                    index.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", entries)
-                    index.execute(
-                        "UPDATE segments SET bytes = ?, used = ? WHERE id = ?",
-                        (rows * self.row_bytes, time.time(), segment),
-                    )
-            except BaseException:
-                self._segment = None  # where the file ends is not known: another is begun
-                file.close()
-                raise
-            self._segment = (segment, file, rows)
-            if rows * self.row_bytes >= SEGMENT:
-                self.finish()
+        with self._cache.lock, explained(self._cache.root):
+            for _ in range(2):
+                try:
+                    return self._append(keys, parts, checksums)
+                except _EvictedError:  # by another process: into a new file, then
+                    continue
+
+    def _append(
+        self, keys: Sequence[bytes], parts: Sequence[np.ndarray], checksums: Sequence[int]
+    ) -> None:
+        segment, file, rows = self._segment or self._begin()
+        try:
+            for part in parts:
+                _write(file, part)
+            entries = [
+                (self._number, key, segment, rows + i, checksum)
+                for i, (key, checksum) in enumerate(zip(keys, checksums, strict=True))
+            ]
+            rows += len(keys)
+            with self._cache.transaction() as index:
+                changed = index.execute(
+                    "UPDATE segments SET bytes = ?, used = ? WHERE id = ?",
+                    (rows * self.row_bytes, time.time(), segment),
+                )
+                if not changed.rowcount:
+                    raise _EvictedError
+                index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)", entries)
+        except BaseException:
+            self._segment = None  # where the file ends is not known: another is begun
+            file.close()
+            raise
+        self._segment = (segment, file, rows)
+        if rows * self.row_bytes >= SEGMENT:
+            self.finish()
 
     def finish(self) -> None:
         """Close the file that is written to; the next :meth:`put` begins another."""
@@ -116,6 +137,8 @@ class Space:
         out = np.empty((len(keys), *self.shape), self.dtype)
         there = np.zeros(len(keys), bool)
         places = self._places(keys)
+        if time.time() - self._noted > NOTED:
+            self._use(places)
         for i, key in enumerate(keys):
             if key in places:
                 segment, file, slot, checksum = places[key]

@@ -89,7 +89,7 @@ class Classifier:
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
                 card = json.loads(archive.read(CARD))
             labels, size = tuple(card["labels"]), int(card["size"])
-            resize, backbone = card["resize"], str(card["backbone"])
+            resize, backbone = card["resize"], str(card.get("backbone", ""))
         return cls(path, labels, size, resize, backbone, choice or choose(), digest)
 
     @cached_property
@@ -105,7 +105,8 @@ class Classifier:
         import keras
 
         known = load_registry().backbones.get(self.backbone)
-        advice = ADVICE if known else f"install a package with the backbone {self.backbone!r}"
+        named = known or not self.backbone
+        advice = ADVICE if named else f"install a package with the backbone {self.backbone!r}"
         with _explained(self.path, advice):
             for module in known.modules if known else ():
                 importlib.import_module(module)

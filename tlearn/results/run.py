@@ -155,7 +155,7 @@ class Run:
         try:
             with (self.path / name).open(encoding="utf-8", newline="") as file:
                 yield file
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
             raise RunError(
                 f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "
                 f"put it back or train again"

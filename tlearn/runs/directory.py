@@ -11,6 +11,7 @@
 - curves and confusion: pictures, as .svg and .png
 """
 
+import contextlib
 import json
 import math
 import shutil
@@ -99,7 +100,11 @@ class RunDirectory:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""
         content = _finite({"event": kind, "time": round(time.time(), 3), **fields})
         line = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+        # A log that cannot be written, on a full disk, is no reason to lose the training.
+        with (
+            contextlib.suppress(OSError),
+            (self.path / "events.jsonl").open("a", encoding="utf-8") as file,
+        ):
             file.write(line + "\n")
 
     def finish(self) -> None:

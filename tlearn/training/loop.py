@@ -135,14 +135,18 @@ def train(
         results.append(result)
         network.freeze(plan.trainable)
         model = network.suffix(plan.cut)
-        with computing_in(conditions.precision, model):
-            fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, conditions)
-            compile_for(model, plan.stage, fit.steps)
-            stopped = fit.run()
-            after = network.snapshot()
-            for part in (1.0, *AVERAGES) if stopped else AVERAGES:
-                network.restore(_between(before, after, part))
-                leader.offer(fit.score(), result)
+        try:
+            with computing_in(conditions.precision, model):
+                fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, conditions)
+                compile_for(model, plan.stage, fit.steps)
+                stopped = fit.run()
+                after = network.snapshot()
+                offered = not stopped and _settled(plan.stage, result.epochs - 1)
+                for part in AVERAGES if offered else (1.0, *AVERAGES):
+                    network.restore(_between(before, after, part))
+                    leader.offer(fit.score(), result)
+        except KeyboardInterrupt:  # between the epochs, or again
+            stopped = True
         network.restore(leader.weights)
         result.seconds = time.monotonic() - start
         conditions.tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)

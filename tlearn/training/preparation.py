@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tlearn.config import RunConfig
 from tlearn.data.splits import Splits
@@ -12,7 +14,7 @@ from tlearn.frozen.cache import Cache
 from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import FEATURES, Trunk
 from tlearn.progress import Progress, amount
-from tlearn.training.costs import PROBE_VIEWS, Costs, Work, fit, measure
+from tlearn.training.costs import PROBE_VIEWS, Costs, Work, fit, measure, throughput
 from tlearn.training.stages import Plan
 
 
@@ -77,8 +79,13 @@ def prepare(
     shown = min(views, PROBE_VIEWS) if streaming else views
     soon = (item for name in outputs for item in lacking[name] if item[1] < max(1, shown))
     todo = list(dict.fromkeys(soon))
-    kept.keeping = len(todo) * sum(kept.row_bytes(name) for name in outputs) <= cache.room()
+    wanted = len(todo) * sum(kept.row_bytes(name) for name in outputs)
+    kept.keeping = wanted <= cache.room()
+    if kept.keeping:
+        cache.make_room(wanted)
     rates, computed = measure(kept, todo, outputs)
+    if streaming and not np.isfinite(rates.views):  # nothing lacks, and yet it is all computed
+        rates = replace(rates, views=throughput(kept, needed(splits, 1)[:64]))
     work = Work(kept, splits, lacking, rates, time.monotonic() - start)
     if config.time_budget:
         plans, views = _fitted(config, work, plans, views, streaming, progress)

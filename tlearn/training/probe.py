@@ -12,6 +12,8 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
+from tlearn.errors import BackboneError
+
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
 FIRST = 2  # where the search begins: right for most photo sets
 FOLDS = 5
@@ -145,6 +147,11 @@ def _standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the columns' means and deviations, and the rows standardised by them."""
     mean = x.mean(axis=0)
     scale = x.std(axis=0)
+    if not np.isfinite(scale).all():
+        raise BackboneError(
+            "the backbone gives numbers that are not finite: its weights are damaged, or were made "
+            "for another; give others with --weights"
+        )
     scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
     return mean, scale, (x - mean) / scale
 

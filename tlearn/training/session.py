@@ -22,6 +22,7 @@ from tlearn.training.preparation import Way, prepare
 from tlearn.training.probe import Probe, fit_probe, sample
 from tlearn.training.stages import REFINEMENT, Plan, plan
 
+PART = 1024  # images whose features are looked at together
 PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
 
 
@@ -95,6 +96,7 @@ def train_network(
     deadline = start + config.time_budget if config.time_budget else np.inf
     conditions = Conditions(progress, tell, callbacks, way.kept.choice.precision, deadline)
     feeds = _feeds(way, network, splits, config.seed)
+    way.kept.pristine = False
     with _timed(seconds, "stages"):
         results, stopped = train(
             network, way.plans, feeds, targets, score if started else None, conditions
@@ -121,8 +123,12 @@ def _headed(
     kept = way.kept
     taps, probe, count = _probe(config, way, splits, targets)
     network = Network(kept.trunk, taps, len(splits.labels), config.head, config.seed)
-    features = kept.rows([(f, 0) for f in splits.validation], FEATURES, network.columns)
-    score = Score.of(targets.validation, probe.logits(features))
+    checks = [(f, 0) for f in splits.validation]
+    logits = [  # a part at a time: features take a hundred times as much as logits
+        probe.logits(kept.rows(checks[i : i + PART], FEATURES, network.columns))
+        for i in range(0, len(checks), PART)
+    ]
+    score = Score.of(targets.validation, np.concatenate(logits))
     if config.head.hidden:
         network.standardise_by(probe.mean, probe.scale)
     else:

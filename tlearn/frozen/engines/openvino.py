@@ -49,27 +49,28 @@ class OpenVINOEngine:
                 "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
             },
         )
+        self._compiled = compiled
         count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._requests = [compiled.create_infer_request() for _ in range(count + SPARE)]
+        # Whoever computes takes requests from here and brings them back: several may, in turns.
+        self._idle = deque(compiled.create_infer_request() for _ in range(count + SPARE))
 
     def map(
         self, batches: Iterable[tuple[T, Sequence[np.ndarray]]]
     ) -> Iterator[tuple[T, list[np.ndarray]]]:
         """Yield the outputs of each batch; see :class:`tlearn.frozen.engines.Engine`."""
-        idle = deque(self._requests)
         running: deque[tuple[Any, T, int]] = deque()
 
         def collected() -> tuple[T, list[np.ndarray]]:
             request, tag, n = running.popleft()
             request.wait()
-            idle.append(request)
-            return tag, [np.array(tensor.data[:n]) for tensor in request.output_tensors]
+            outputs = [np.array(tensor.data[:n]) for tensor in request.output_tensors]
+            self._idle.append(request)
+            return tag, outputs
 
         try:
             for tag, images in batches:
-                if not idle:
+                while (request := self._taken(needed=not running)) is None:
                     yield collected()
-                request = idle.popleft()
                 pixels = request.input_tensors[0].data
                 pixels[len(images) :] = 0
                 for row, image in zip(pixels, images, strict=False):
@@ -81,6 +82,14 @@ class OpenVINOEngine:
         finally:
             for request, _, _ in running:
                 request.wait()
+                self._idle.append(request)
+
+    def _taken(self, needed: bool) -> Any:
+        """Return an idle request; where there is none, a new one if it is needed, else nothing."""
+        try:
+            return self._idle.popleft()
+        except IndexError:
+            return self._compiled.create_infer_request() if needed else None
 
 
 def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None) -> Any:
