@@ -18,7 +18,7 @@ from tlearn.cli.plugins import plugins
 from tlearn.cli.publishing import export, report
 from tlearn.cli.training import demo, finetune
 from tlearn.cli.using import evaluate, predict
-from tlearn.errors import PluginError, TlearnError, nearest, one_line
+from tlearn.errors import PluginError, TlearnError, nearest
 
 
 class _Group(click.Group):
@@ -115,8 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.errno is None:  # the system's own errors have a number, a defect of ours has none
+            raise
         where = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        return fail(f"{where}{error.strerror or one_line(error)}")
+        return fail(f"{where}{error.strerror}")
     return code if isinstance(code, int) else 0
 
 
