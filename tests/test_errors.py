@@ -10,6 +10,7 @@ from conftest import make_run
 import tlearn
 from tlearn import errors
 from tlearn.cli import main
+from tlearn.errors import one_line
 
 TOY = {"--backbone": "toy", "--weights": "none", "--stages": "1:1"}
 
@@ -272,6 +273,13 @@ def test_what_a_full_disk_says_is_told_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr("tlearn.frozen.cache.Cache", full)
     assert main(["cache", "info"]) == 2
     assert capsys.readouterr().err == "tlearn: error: No space left on device\n"
+
+
+def test_of_what_keras_wraps_the_innermost_is_told():
+    wrapped = ValueError("A failed.\n\nException encountered: B failed.\n\n"
+                         "Exception encountered: x is\n  unknown")  # fmt: skip
+    assert one_line(wrapped) == "x is unknown"
+    assert one_line(ValueError("a\nb")) == "a b" and one_line(KeyError()) == "KeyError"
 
 
 def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path):

@@ -76,7 +76,17 @@ TOKENS = replace(
 )  # fmt: skip
 
 
-@backbone_checks(GOOD, TOKENS)
+def sequential(input_shape, weights):
+    import keras
+
+    layers = [keras.layers.Conv2D(8, 3, strides=2, name=f"relu{k}") for k in (1, 2, 3)]
+    return keras.Sequential([keras.Input(input_shape), *layers])
+
+
+SEQUENTIAL = replace(GOOD, name="sequential", build=sequential)
+
+
+@backbone_checks(GOOD, TOKENS, SEQUENTIAL)
 def test_correct_ones_pass(backbone, check):
     check(backbone)
 
@@ -146,6 +156,12 @@ def unseeded(input_shape, weights):
     layer = base.get_layer("conv1")
     layer.kernel.assign(np.random.default_rng().normal(size=layer.kernel.shape))
     return base
+
+
+def subclassed(input_shape, weights):
+    import keras
+
+    return type("Own", (keras.Model,), {"call": lambda self, x: x})()
 
 
 def reshaped(input_shape, weights, calls=[]):  # noqa: B006 (it must remember)
@@ -267,6 +283,9 @@ BROKEN = {
         dict.fromkeys(set(BUILDING) - {"check_default_size"}, "16 pixels are too few"),
     ),
     "two outputs": (of(build=two_outputs), dict.fromkeys(BUILDING, "one input and one output")),
+    "a model of which nobody knows the layers": (
+        of(build=subclassed), dict.fromkeys(BUILDING, "one output, and it built a Own")
+    ),
     "a boundary that is not there": (
         of(blocks=Blocks.after("relu1", "relu7")),
         dict.fromkeys(BUILDING, "names the boundary 'relu7', and its network has no such layer"),

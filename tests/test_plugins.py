@@ -153,7 +153,8 @@ def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
                    head="")  # fmt: skip
     code, out, err = tlearn("plugins", "check", "wrong", "--plugins-dir", place)
     assert code == 1 and "wrong failed" in err
-    assert "FAILED  check_default_size: the output has 24 channels, and channels=7" in out
+    assert "FAILED  check_smallest_size: the output has 24 channels, and channels=7" in out
+    assert "FAILED  check_default_size: as check_smallest_size\n" in out
     code, out, _ = tlearn("plugins", "check", "toy", "--json")
     states = {r["check"]: r["state"] for r in map(json.loads, out.splitlines())}
     assert code == 0 and states["check_facts"] == "passed"

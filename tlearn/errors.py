@@ -44,8 +44,12 @@ class RunError(TlearnError):
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return what an exception says, on one line of at most ``limit`` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """Return what an exception says, on one line of at most ``limit`` characters.
+
+    Keras wraps an exception in the text of another, and that again: the innermost is returned.
+    """
+    innermost = str(error).rpartition("Exception encountered:")[2]
+    text = " ".join(innermost.split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

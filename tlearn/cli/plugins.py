@@ -93,6 +93,7 @@ def _checked(backbone: "Backbone", as_json: bool) -> bool:
     from tlearn.backbones.testing import run_checks
 
     well = True
+    told: dict[str, str] = {}  # which check told a reason first
     if not as_json:
         print(f"{backbone.name}:")
     for outcome in run_checks(backbone):
@@ -101,7 +102,10 @@ def _checked(backbone: "Backbone", as_json: bool) -> bool:
             print(json.dumps({"backbone": backbone.name, **vars(outcome)}), flush=True)
         else:
             state = outcome.state.upper() if outcome.state == "failed" else outcome.state
-            reason = f": {outcome.reason}" if outcome.reason else ""
+            first = told.setdefault(outcome.reason, outcome.check)
+            same = first != outcome.check and outcome.state == "failed"
+            reason = f"as {first}" if same else outcome.reason
+            reason = f": {reason}" if reason else ""
             print(f"  {state:<8}{outcome.check}{reason}", flush=True)
     return well
 

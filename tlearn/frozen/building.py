@@ -29,13 +29,21 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
         BackboneError: If it cannot be built, or the weights cannot be had.
     """
     base = _built(backbone, size, weights)
-    functional = hasattr(base, "_nodes_by_depth")
-    if not functional or len(base.inputs) != 1 or len(base.outputs) != 1:
+    one_to_one = (
+        isinstance(base, keras.Model)
+        and len(getattr(base, "inputs", None) or ()) == 1
+        and len(base.outputs) == 1
+    )
+    if not one_to_one:
         raise BackboneError(
             f"the plugin of {backbone.name} must build a functional keras.Model with one input and "
             f"one output, and it built a {type(base).__name__}; tell its author"
         )
-    return base
+    # It may be sequential, or know its one tensor as a list or by a name.
+    plain = hasattr(base, "_nodes_by_depth") and base.input is base.inputs[0]
+    if plain and base.output is base.outputs[0]:
+        return base
+    return keras.Model(base.inputs[0], base.outputs[0])
 
 
 def _built(backbone: Backbone, size: int, weights: str) -> Any:
