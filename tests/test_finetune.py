@@ -343,11 +343,13 @@ def test_a_run_with_a_damaged_file_is_refused(made, tmp_path, name, content):
 
 def test_where_the_probe_sees_a_sample_the_head_sees_all_images(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("tlearn.training.session.PROBE_NUMBERS", 2000)
+    monkeypatch.setattr("tlearn.training.session.PER_CLASS", 2)
     options = {"backbone": "toy", "weights": "none", "quiet": True}
     run = tlearn.finetune(photos, tmp_path / "quick", preset="quick", **options)
     assert [stage["name"] for stage in run.metrics["stages"]] == ["probe", "head"]
     events = (run.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
     (probe,) = (row for row in map(json.loads, events) if row["event"] == "probe")
-    assert 3 <= probe["images"] < 29
+    width = 2 * (8 + 16 + 24)  # averages and maxima of the channels at each depth
+    assert probe["images"] == 2000 // width  # one view of each, because not all can be seen
     run = tlearn.finetune(photos, tmp_path / "default", **options)
     assert [stage["name"] for stage in run.metrics["stages"]] == ["probe", "from block3_conv"]

@@ -228,6 +228,52 @@ def random_output(input_shape, weights):
     return plain(input_shape, weights, Noisy)
 
 
+def forgetful(input_shape, weights):
+    """Build a network with a layer that is registered and does not save what it is set to."""
+    import keras
+
+    @keras.saving.register_keras_serializable("test_kit")
+    class Forgetful(keras.layers.Layer):
+        def __init__(self, power=1, **options):
+            super().__init__(**options)
+            self.power = power
+
+        def get_config(self):
+            return super().get_config() | {"power": 1}
+
+        def call(self, x):
+            return x**self.power
+
+    return plain(input_shape, weights, functools.partial(Forgetful, 2))
+
+
+def reluctant(input_shape, weights):
+    """Build a network with a layer that must be told twice to learn."""
+    import keras
+
+    class Reluctant(keras.layers.Conv2D):
+        told = 0
+
+        @property
+        def trainable(self):
+            return super().trainable
+
+        @trainable.setter
+        def trainable(self, value):
+            self.told += value
+            keras.layers.Layer.trainable.fset(self, value and self.told > 1)
+
+    return plain(input_shape, weights, functools.partial(Reluctant, 3, 1))
+
+
+def of_any_size(input_shape, weights):
+    return plain((None, None, 3), weights)
+
+
+def leaving(input_shape, weights):
+    raise SystemExit("no licence")
+
+
 def not_so_small(input_shape, weights):
     if input_shape[0] < 20:
         raise ValueError(f"{input_shape[0]} pixels are too few")
@@ -236,6 +282,23 @@ def not_so_small(input_shape, weights):
 
 def small_numbers(x, keras):
     return keras.layers.Rescaling(np.inf, name="huge")(x) * 0.0
+
+
+def vector(x, keras):
+    return keras.layers.GlobalAveragePooling2D(name="vector")(x)
+
+
+def in_halves(x, keras):
+    return keras.layers.Conv2D(8, 1, dtype="float16", name="half")(x)
+
+
+def stopped(x, keras):
+    return keras.layers.Conv2D(8, 1, name="top")(keras.ops.stop_gradient(x))
+
+
+def squeezed(x, keras):
+    share = keras.layers.Dense(8, "sigmoid", name="share")(vector(x, keras))
+    return keras.layers.Multiply(name="top")([x, keras.layers.Reshape((1, 1, 8))(share)])
 
 
 def of(**changes):
@@ -248,19 +311,6 @@ BUILDING = [name for name in NAMES if name not in OF_FACTS]
 # What is broken, and which checks say so in which words; every other check must pass.
 BROKEN = {
     "empty summary": (of(summary=""), {"check_facts": "summary must be one line"}),
-    "two lines": (of(reference="a\nb"), {"check_facts": "reference must be one line"}),
-    "no licence": (
-        of(weights=(Weights("first", "here", "", "noise"),)),
-        {"check_facts": "the weights 'first' must state their licence"},
-    ),
-    "weights called none": (
-        of(weights=(Weights("none", "here", "MIT", "noise"),)),
-        {"check_facts": "no weights can be called 'none'"},
-    ),
-    "weights of one name": (
-        of(weights=(Weights("a", "here", "MIT", "x"), Weights("a", "there", "MIT", "x"))),
-        {"check_facts": "distinct names: ['a', 'a']"},
-    ),
     "an import that loads Keras": (
         lambda folder: module(folder, "import keras"),
         {"check_import_is_light": "importing the plugin loads keras"},
@@ -272,6 +322,20 @@ BROKEN = {
     "wrong channels": (
         of(channels=9), dict.fromkeys(SIZES, "8 channels, and channels=9 is promised")
     ),
+    "a vector at the top": (
+        of(build=rebuilt(vector)),
+        dict.fromkeys(SIZES, "a map or a sequence of tokens, not (None, 8)")
+        | dict.fromkeys(("check_freezing", "check_training_step", "check_saving",
+                         "check_engines_agree"), "found ndim=2"),
+    ),
+    "an input of any size": (
+        of(build=of_any_size), dict.fromkeys(SIZES, "the input's shape is (None, None, None, 3)")
+    ),
+    "weights of half the precision": (
+        of(build=rebuilt(in_halves)),
+        dict.fromkeys(SIZES, "weights must be float32, not float16")
+        | {"check_engines_agree": "float16"},
+    ),
     "not finite": (
         of(build=rebuilt(small_numbers)),
         dict.fromkeys(SIZES, "is not finite")
@@ -282,6 +346,7 @@ BROKEN = {
         of(build=not_so_small),
         dict.fromkeys(set(BUILDING) - {"check_default_size"}, "16 pixels are too few"),
     ),
+    "a build that leaves": (of(build=leaving), dict.fromkeys(BUILDING, "SystemExit: no licence")),
     "two outputs": (of(build=two_outputs), dict.fromkeys(BUILDING, "one input and one output")),
     "a model of which nobody knows the layers": (
         of(build=subclassed), dict.fromkeys(BUILDING, "one output, and it built a Own")
@@ -297,7 +362,7 @@ BROKEN = {
     "a shortcut past a boundary": (
         of(build=crossing),
         {"check_one_tensor_crosses": "more than one tensor crosses the boundary after 'relu2'",
-         "check_training_step": ""},
+         "check_training_step": "not connected"},
     ),
     "boundaries in another order": (
         of(blocks=Blocks.after("relu2", "relu1")),
@@ -320,6 +385,15 @@ BROKEN = {
     "unseeded weights": (
         of(build=unseeded), {"check_second_build": "initialise them by Keras's initialisers"}
     ),
+    "a layer that must be told twice to learn": (
+        of(build=reluctant),
+        {"check_freezing": "unfreezing 3 blocks twice trains something else",
+         "check_saving": "the layer 'first' is of test_kit"},
+    ),
+    "gradients that stop": (
+        of(build=rebuilt(stopped)),
+        {"check_training_step": "the top 1 blocks does not change conv3, side3, which is in them"},
+    ),
     "statistics that learn": (
         of(build=learning_statistics),
         {"check_training_step": "changes the layer 'first', or statistics",
@@ -329,24 +403,33 @@ BROKEN = {
         of(build=strange_layer),
         {"check_saving": "the layer 'first' is of test_kit, which is not Keras's own"},
     ),
+    "a layer of its own that is not registered": (
+        of(build=strange_layer, modules=("test_kit",)),
+        {"check_saving": "Could not locate class 'Strange'"},
+    ),
+    "a layer of its own that saves something else": (
+        of(build=forgetful, modules=("test_kit",)),
+        {"check_saving": "something else when loaded"},
+    ),
     "normalisation inside another layer": (  # which must stay as it is all the same
         of(build=nested_normalisation), {"check_saving": "the layer 'first' is of test_kit"}
     ),
     "an output that is never the same": (
         of(build=random_output),
         {"check_one_tensor_crosses": "another output than the whole",
-         "check_saving": "the layer 'first' is of test_kit", "check_engines_agree": ""},
+         "check_saving": "the layer 'first' is of test_kit",
+         "check_engines_agree": "StatelessRandomNormal"},
     ),
     "wrong preprocessing": (
         of(preprocess=Preprocess.CAFFE), {"check_preprocessing": f"and {TF} into"}
     ),
-    "no such reference": (
-        of(preprocess_reference="keras.applications.vgg19:preprocess"),
-        {"check_preprocessing": "'keras.applications.vgg19:preprocess' cannot be found"},
-    ),
     "missing feature layer": (
         of(feature_layers=("relu9",)),
         {"check_feature_layers": "no layer called 'relu9', which feature_layers names"},
+    ),
+    "a vector as a feature layer": (
+        of(build=rebuilt(squeezed), feature_layers=("vector",)),
+        {"check_feature_layers": "the feature layer 'vector' gives neither a map nor tokens"},
     ),
 }  # fmt: skip
 MORE_FAIL = {"names that change on a second build"}  # which, depends on what was built before
@@ -361,8 +444,65 @@ def test_a_fault_is_found_by_its_checks_and_no_others(name, tmp_path):
         assert words in found[check]
 
 
+@pytest.mark.parametrize(
+    ("check", "facts", "words"),
+    [
+        ("check_facts", {"reference": "a\nb"}, "reference must be one line"),
+        ("check_facts", {"weights": (Weights("first", "here", "", "noise"),)},
+         "the weights 'first' must state their licence"),
+        ("check_facts", {"weights": (Weights("first", "", "MIT", "noise"),)},
+         "the weights 'first' must state their source"),
+        ("check_facts", {"weights": (Weights("first", "here", "MIT", ""),)},
+         "the weights 'first' must state their trained_on"),
+        ("check_facts", {"weights": (Weights("none", "here", "MIT", "noise"),)},
+         "no weights can be called 'none'"),
+        ("check_facts", {"weights": GOOD.weights * 2}, "distinct names: ['first', 'first']"),
+        ("check_preprocessing", {"preprocess_reference": f"{TF}s"}, f"'{TF}s' cannot be found"),
+        ("check_preprocessing", {"preprocess_reference": "nothing_of_this_name:f"},
+         "'nothing_of_this_name:f' cannot be found"),
+        ("check_preprocessing", {"preprocess_reference": "keras"}, "must be 'module:function'"),
+        ("check_saving", {"modules": ("nothing_of_this_name",)}, "No module named 'nothing_of_"),
+    ],
+)  # fmt: skip
+def test_wrong_facts_are_told(check, facts, words):
+    (run,) = (each for each in CHECKS if each.__name__ == check)
+    with pytest.raises((AssertionError, ModuleNotFoundError), match=re.escape(words)):
+        run(replace(GOOD, **facts))
+
+
 def test_every_check_finds_something():
     assert {check for _, wanted in BROKEN.values() for check in wanted} == set(NAMES)
+
+
+def test_engines_that_disagree_are_told_by_how_much(monkeypatch):
+    from tlearn.frozen import engines
+    from tlearn.frozen.engines.openvino import OpenVINOEngine
+
+    true = engines.outputs_of
+
+    def off(engine, pixels):
+        factor = 1.01 if isinstance(engine, OpenVINOEngine) else 1
+        return [features * factor for features in true(engine, pixels)]
+
+    monkeypatch.setattr(engines, "outputs_of", off)
+    found = {o.check: o.reason for o in run_checks(GOOD) if o.state != "passed"}
+    assert found == {"check_engines_agree": "OpenVINO's features differ from TensorFlow's by 1.00%"}
+
+
+def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch):
+    from tlearn.backbones.testing import running
+
+    space = {"__name__": "made_up"}
+    exec("def build(*arguments): ...", space)
+    light, agree = (check for check in CHECKS if check.__name__ in (
+        "check_import_is_light", "check_engines_agree"))  # fmt: skip
+    monkeypatch.setattr(running, "CHECKS", (light, agree))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    outcomes = list(run_checks(replace(GOOD, build=space["build"])))
+    assert [(o.state, o.reason) for o in outcomes] == [
+        ("skipped", "the module of build has no file"),
+        ("skipped", "OpenVINO is not installed here"),
+    ]
 
 
 def test_outcomes_come_in_order_with_reasons():

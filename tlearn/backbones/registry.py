@@ -10,7 +10,7 @@ import pluggy
 
 from tlearn.backbones import hookspecs
 from tlearn.backbones.offers import Exporter, ReportSection, StagePolicy
-from tlearn.backbones.sources import disabled, sources
+from tlearn.backbones.sources import DISABLED, disabled, sources
 from tlearn.backbones.spec import Backbone
 from tlearn.config import Stage
 from tlearn.errors import BackboneError, ConfigError, PluginError, nearest, one_line
@@ -130,14 +130,17 @@ class Registry:
         """Return the Keras callbacks that plugins want in a stage.
 
         Raises:
-            PluginError: If a plugin fails to give its own.
+            PluginError: If a plugin fails to give its own, or gives something else.
         """
-        return [
-            callback
-            for plugin in self.plugins
-            for answer in _called(plugin, "tlearn_callbacks", stage=stage, run=run)
-            for callback in _several(answer)
-        ]
+        from keras.callbacks import Callback
+
+        hook, found = "tlearn_callbacks", []
+        for plugin in self.plugins:
+            for one in _called(plugin, hook, stage=stage, run=run):
+                if not isinstance(one, Callback):
+                    raise _failure(plugin, hook, f"it must return Keras callbacks, not {one!r}")
+                found.append(one)
+        return found
 
     def add_commands(self, plugin: Plugin, cli: Any) -> None:
         """Let a plugin add its commands, if it has any, to a :class:`click.Group`.
@@ -226,13 +229,19 @@ def _refuse_taken(plugin: Plugin, others: Iterable[Plugin]) -> None:
 
 
 def _called(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
+    """Return all that a plugin's hook returns or yields, if it has the hook."""
     if hook not in plugin.implemented:
         return []
     try:
-        return list(getattr(plugin.hook, hook)(**arguments))
+        answers = getattr(plugin.hook, hook)(**arguments)
+        return [one for answer in answers for one in _several(answer)]
     # Whatever a stranger's code raises, the user is told whose it is.
-    except Exception as error:
-        raise PluginError(
-            f"the plugin {plugin} failed in {hook} ({type(error).__name__}: {one_line(error)}); "
-            f"tell its author, or leave it out with TLEARN_DISABLE_PLUGINS={plugin.name}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise _failure(plugin, hook, f"{type(error).__name__}: {one_line(error)}") from error
+
+
+def _failure(plugin: Plugin, hook: str, reason: str) -> PluginError:
+    return PluginError(
+        f"the plugin {plugin} failed in {hook} ({reason}); tell its author, or leave it out with "
+        f"{DISABLED}={plugin.name}"
+    )

@@ -1,5 +1,6 @@
 """Writes a new plugin package, complete and correct as it stands, for its author to change."""
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -74,8 +75,9 @@ def tlearn_backbones() -> Backbone:
     "tests/test_$name.py": '''\
 """What tlearn relies on holds for $name."""
 
-from $module import BACKBONE
 from tlearn.backbones.testing import backbone_checks
+
+from $module import BACKBONE
 
 
 @backbone_checks(BACKBONE)
@@ -112,15 +114,18 @@ def new_plugin(name: str, folder: Path | None = None) -> Path:
         The folder.
 
     Raises:
-        PluginError: If the name cannot be one, or the folder exists or cannot be written.
+        PluginError: If the name cannot be one or its module's is taken, or the folder exists or
+            cannot be written.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name):  # or no package can be called so
         raise PluginError(
-            f"a backbone's name has lower case letters, digits and underscores, and begins with a "
-            f"letter; {name!r} does not"
+            f"a backbone's name has lower case letters, digits and underscores, begins with a "
+            f"letter and does not end with an underscore; {name!r} will not do"
         )
-    package = f"tlearn-{name.replace('_', '-')}"
-    values = {"name": name, "package": package, "module": f"tlearn_{name}", "version": __version__}
+    package, module = f"tlearn-{name.replace('_', '-')}", f"tlearn_{name}"
+    if importlib.util.find_spec(module):
+        raise PluginError(f"there is a module called {module!r} already; choose another name")
+    values = {"name": name, "package": package, "module": module, "version": __version__}
     folder = folder or Path(package)
     try:
         folder.mkdir(parents=True)

@@ -24,6 +24,7 @@ from tlearn.training.stages import REFINEMENT, Plan, plan
 
 PART = 1024  # images whose features are looked at together
 PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
+PER_CLASS, MANY = 10, 2000  # images of each class that it sees all the same, up to so many in all
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,11 @@ def _probe(
     views = max(1, min(PROBE_VIEWS, way.views))
     taps = way.kept.trunk.taps
     width = sum(tap.width for tap in taps)
-    some = sample(targets.train, PROBE_NUMBERS // (views * width), config.seed)
+    most = PROBE_NUMBERS // (views * width)
+    if most < len(splits.train):  # other photos tell more than other views of the same
+        views = 1
+        most = max(PROBE_NUMBERS // width, min(PER_CLASS * len(splits.labels), MANY))
+    some = sample(targets.train, most, config.seed)
     files = [splits.train[i] for i in some.tolist()]
     y = targets.train[some]
     features = way.kept.features([(f, view) for f in files for view in range(views)])

@@ -39,7 +39,7 @@ def run_checks(backbone: Backbone) -> Iterator[Outcome]:
         except unittest.SkipTest as skipped:
             state, reason = "skipped", str(skipped)
         # A backbone may fail in any way at all.
-        except Exception as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
             state, reason = "failed", kind + one_line(error, 400)
         yield Outcome(check.__name__, state, reason, time.monotonic() - start)
