@@ -7,7 +7,9 @@ import click
 import pytest
 
 from tlearn.backbones import load_registry
+from tlearn.backbones.testing import CHECKS
 from tlearn.cli import main
+from tlearn.config import Stage
 from tlearn.errors import ConfigError, PluginError
 
 TOY = ["--backbone", "toy", "--weights", "none", "--quiet"]
@@ -20,6 +22,8 @@ from tlearn_toy import BACKBONE
 def tlearn_backbones():
     return replace(BACKBONE, name="{name}")
 """
+TWO = BACKBONE.replace('name="{name}")', 'name=name, build=None) for name in ("one", "other")]')
+TWO = TWO.replace("return ", "return [")
 HEAD = """
 from pathlib import Path
 import click
@@ -90,6 +94,14 @@ def test_plugins_and_packages_can_be_left_out(tlearn, monkeypatch):
     assert code == 2 and "no backbone is called 'toy'" in err
 
 
+def test_what_comes_with_tlearn_can_be_left_out_too(tlearn, monkeypatch):
+    monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", "tlearn")
+    registry = load_registry()
+    assert set(registry.backbones) == {"toy"} and not registry.offered("stage_policies")
+    code, _, err = tlearn("finetune", "photos", *TOY)
+    assert code == 2 and "no preset is called 'balanced'; there are none" in err
+
+
 def test_a_folder_is_loaded_when_it_is_named_and_not_after(tlearn, folder, photos, tmp_path):
     place = folder("mine", BACKBONE.format(name="mine"), head="")
     folder("_private", "raise SystemExit", head="")
@@ -97,6 +109,8 @@ def test_a_folder_is_loaded_when_it_is_named_and_not_after(tlearn, folder, photo
     found = listed(tlearn, "--plugins-dir", place)
     assert found["mine"]["backbones"] == ["mine"] and found["mine"]["distribution"].endswith(".py")
     assert "nothing_of_this_name" in found["broken"]["problem"] and "_private" not in found
+    _, out, _ = tlearn("plugins", "--plugins-dir", place)
+    assert re.search(r"^broken .*\n +UNUSABLE: ModuleNotFoundError: ", out, re.M)
     assert "mine" not in listed(tlearn)
     run = tmp_path / "run"
     options = ["--backbone", "mine", *TOY[2:], "--preset", "quick", "--out", run]
@@ -149,6 +163,11 @@ def test_slips_of_authors_are_told(tlearn, folder, body, words):
 def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
     code, out, err = tlearn("plugins", "check", "toy")
     assert code == 0 and not err and out.startswith("toy:\n  passed  check_facts\n")
+    assert re.findall(r"check_\w+", out) == [check.__name__ for check in CHECKS]
+    place = folder("pair", TWO, head="")
+    code, out, err = tlearn("plugins", "check", "pair", "--plugins-dir", place)
+    assert code == 1 and re.findall(r"^\w+:", out, re.M) == ["one:", "other:"]
+    assert "one, other failed; mend what is said above" in err
     place = folder("wrong", BACKBONE.format(name="wrong").replace("name=", "channels=7, name="),
                    head="")  # fmt: skip
     code, out, err = tlearn("plugins", "check", "wrong", "--plugins-dir", place)
@@ -211,15 +230,45 @@ def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder):
                     "@hookimpl\ndef tlearn_commands(cli):\n    cli.add_command(greet)")  # fmt: skip
     folder("takes", "@hookimpl\ndef tlearn_commands(cli):\n"
                     "    cli.add_command(click.Command('predict'))")  # fmt: skip
+    folder("twice", "@hookimpl\ndef tlearn_commands(cli):\n"
+                    "    cli.add_command(click.Command('greet', callback=exit))")  # fmt: skip
+    folder("quits", "@hookimpl\ndef tlearn_commands(cli):\n    raise SystemExit('bye')")
     place = folder("loud", "@hookimpl\ndef tlearn_commands(cli):\n    raise OSError('no')")
     code, out, err = tlearn("--plugins-dir", place, "greet", "you")
     assert (code, out) == (0, "hello you\n")
     assert "failed in tlearn_commands (OSError: no)" in err
-    assert "the command 'predict' of the plugin" in err and "its name is taken" in err
+    assert "failed in tlearn_commands (SystemExit: bye)" in err
+    for name, plugin in {"predict": "takes", "greet": "twice"}.items():
+        words = f"the command {name!r} of the plugin {place}/{plugin}.py ({plugin}) is left out"
+        assert words in err
     code, out, _ = tlearn("--plugins-dir", place, "--help")
     assert code == 0 and re.search(r"^  greet +Greet NAME\.", out, re.M)
     code, _, err = tlearn("greet", "you")
     assert code == 2 and "no command is called 'greet'" in err
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return 7", "it must return Keras callbacks, not 7"),
+        ("return [Callback]", "it must return Keras callbacks, not <class"),
+        ("yield Callback()\n    1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit('bye')", "SystemExit: bye"),
+    ],
+)
+def test_callbacks_that_are_none_are_told(folder, tmp_path, body, words):
+    head = HEAD + "from keras.callbacks import Callback\n"
+    folder("slip", f"@hookimpl\ndef tlearn_callbacks(stage, run):\n    {body}", head=head)
+    with pytest.raises(PluginError, match=re.escape(f"failed in tlearn_callbacks ({words}")):
+        load_registry().callbacks(Stage(unfreeze=1), tmp_path)
+
+
+@pytest.mark.parametrize("body", ["return Callback()", "yield Callback()", "return [Callback()]"])
+def test_callbacks_may_be_one_or_several_or_yielded(folder, tmp_path, body):
+    head = HEAD + "from keras.callbacks import Callback\n"
+    folder("gives", f"@hookimpl\ndef tlearn_callbacks(stage, run):\n    {body}", head=head)
+    (callback,) = load_registry().callbacks(Stage(unfreeze=1), tmp_path)
+    assert type(callback).__name__ == "Callback"
 
 
 def test_what_hooks_give_by_the_registry(folder, tmp_path):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import tlearn
-from tlearn.backbones import Backbone, Preprocess, load_registry
+from tlearn.backbones import Backbone, Preprocess, load_registry, use_folder
+from tlearn.backbones.registry import KINDS
+from tlearn.backbones.sources import forget_folders
 from tlearn.cli import main
 from tlearn.errors import BackboneError
 
@@ -125,6 +127,44 @@ def test_of_two_with_one_name_the_second_is_refused_naming_both(install, capsys)
     assert main(["backbones"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "UNUSABLE" in line]
     assert "from second 1.0" in line and "taken by first 1.0" in line
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_offer_is_looked_at(install, kind):
+    install("zz-stranger", hook("return a('x'), 7", name=f"tlearn_{kind}"))
+    wrong = "7" if kind == "backbones" else "Backbone(name='x'"
+    words = f"tlearn_{kind} must return {KINDS[kind][0].__name__} objects, it returned {wrong}"
+    assert words in problem_of("zz-stranger")
+
+
+@pytest.mark.parametrize("name", ["zz-entry", "zz-stranger"])
+def test_what_is_left_out_is_not_imported(install, monkeypatch, name):
+    install("zz-stranger", "raise OSError('no disk')", entry="zz-entry")
+    monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", f" {name} ,")
+    registry = load_registry()
+    assert not registry.problems and "toy" in registry.backbones
+    assert [p.name for p in registry.plugins if p.disabled] == ["zz-entry"]
+
+
+def test_a_name_is_free_where_its_plugin_is_left_out(install, monkeypatch):
+    install("stranger", hook("return a('vgg19')"))
+    monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", "vgg19")
+    registry = load_registry()
+    assert not registry.problems and registry.plugin_of("vgg19").distribution == "stranger"
+
+
+def test_files_of_one_name_are_two_plugins(tmp_path):
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "mine.py").write_text(HEAD + hook(f"return a({name!r})"))
+            use_folder(tmp_path / name)
+            use_folder(tmp_path / name)  # naming it again changes nothing
+        found = [(p.distribution, p.backbones[0].name) for p in load_registry().plugins
+                 if p.name == "mine"]  # fmt: skip
+    finally:
+        forget_folders()
+    assert found == [(str(tmp_path / name / "mine.py"), name) for name in ("one", "two")]
 
 
 def test_an_unknown_name_lists_the_known_names_the_nearest_and_the_broken(install):

@@ -13,6 +13,11 @@ from tlearn import __version__
 from tlearn.cli import main
 
 ROOT = Path(__file__).parent.parent
+# Of Keras's and TensorFlow's own making, as in our own tests; any other warning is an error.
+WARNINGS = """filterwarnings=
+  error
+  ignore::DeprecationWarning:keras.*
+  ignore::DeprecationWarning:tensorflow.*"""
 
 
 def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
@@ -26,17 +31,24 @@ def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
     project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
     assert project["name"] == "tlearn-my-net2"
     assert project["dependencies"] == [f"tlearn>={__version__}"]
-    for tool in (["ruff", "check"], ["ruff", "format", "--check"]):
-        config = ["--config", ROOT / "pyproject.toml", "--ignore", "D103,I001"]
-        options = config if tool[1] == "check" else config[:2]
-        subprocess.run([sys.executable, "-m", *tool, *options, source], check=True)
+    readme = (source / "README.md").read_text()
+    for words in ("# tlearn-my-net2", "pip install tlearn-my-net2", "--backbone my_net2",
+                  "tlearn plugins check my_net2"):  # fmt: skip
+        assert words in readme
+    for tool in (["check", "--no-cache"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *tool, "--config", ROOT / "pyproject.toml", "."]
+        subprocess.run(command, check=True, cwd=source)
 
-    site = tmp_path / "site"
+    site, wheels = tmp_path / "site", tmp_path / "wheels"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--disable-pip-version-check", "--target", site, source],
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, source],
         check=True,
-    )  # fmt: skip
+    )
+    (wheel,) = wheels.iterdir()
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
+    assert {p.name for p in site.glob("*.py")} == {"tlearn_my_net2.py"}
+    assert not (site / "tests").exists()
     paths = os.pathsep.join([str(site), os.environ["PYTHONPATH"]])
     env = {**os.environ, "PYTHONPATH": paths}
     listed = subprocess.run(
@@ -46,8 +58,8 @@ def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
     (plugin,) = [p for p in json.loads(listed.stdout) if p["name"] == "my_net2"]
     assert plugin["distribution"] == "tlearn-my-net2" and plugin["backbones"] == ["my_net2"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-W", "error", "-W", "ignore::DeprecationWarning",
-         "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", tmp_path, source / "tests"],
+        [sys.executable, "-m", "pytest", "-o", WARNINGS, "-p", "no:cacheprovider", "-c", os.devnull,
+         "--rootdir", tmp_path, source / "tests"],
         env=env, capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
@@ -67,6 +79,9 @@ def test_without_out_the_folder_is_named_after_the_backbone(tmp_path, capsys, mo
         ("My-Net", "lower case letters, digits and underscores"),
         ("2net", "begins with a letter"),
         ("../net", "lower case letters"),
+        ("net_", "does not end with an underscore"),
+        ("", "lower case letters"),
+        ("plugins", "there is a module called 'tlearn_plugins' already"),
         ("vgg19", "'vgg19' is taken by tlearn"),
     ],
 )
@@ -83,3 +98,11 @@ def test_what_exists_is_not_touched(tmp_path, capsys):
     assert main(["plugins", "new", "net", "--out", str(tmp_path)]) == 2
     assert "cannot be made" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_cannot_be_written_whole_is_removed(tmp_path, capsys):
+    place = tmp_path / "place"
+    assert main(["plugins", "new", "a" * 250, "--out", str(place)]) == 2  # too long for a file
+    err = capsys.readouterr().err
+    assert "cannot be written: File name too long" in err and err.count("\n") == 1
+    assert not place.exists()
