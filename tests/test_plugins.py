@@ -238,9 +238,10 @@ def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder):
     assert (code, out) == (0, "hello you\n")
     assert "failed in tlearn_commands (OSError: no)" in err
     assert "failed in tlearn_commands (SystemExit: bye)" in err
-    for name, plugin in {"predict": "takes", "greet": "twice"}.items():
+    owners = {"predict": ("takes", "tlearn"), "greet": ("twice", f"{place}/greet.py (greet)")}
+    for name, (plugin, owner) in owners.items():
         words = f"the command {name!r} of the plugin {place}/{plugin}.py ({plugin}) is left out"
-        assert words in err
+        assert err.count(f"{words}, because its name is taken by {owner}\n") == 1
     code, out, _ = tlearn("--plugins-dir", place, "--help")
     assert code == 0 and re.search(r"^  greet +Greet NAME\.", out, re.M)
     code, _, err = tlearn("greet", "you")

@@ -3,8 +3,9 @@
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,15 +21,26 @@ from tlearn.cli.training import demo, finetune
 from tlearn.cli.using import evaluate, predict
 from tlearn.errors import PluginError, TlearnError, nearest
 
+if TYPE_CHECKING:
+    from tlearn.backbones import Plugin
+
+_THEIRS = "tlearn.commands_of_plugins"  # where click keeps them while a command runs
+
 
 class _Group(click.Group):
     """Names the command nearest to a misspelt one; asks plugins for those it has not."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or _from_plugins(self).get(cmd_name)
+        return super().get_command(ctx, cmd_name) or self._from_plugins(ctx).get(cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *sorted(_from_plugins(self))]
+        return [*super().list_commands(ctx), *sorted(self._from_plugins(ctx))]
+
+    def _from_plugins(self, ctx: click.Context) -> dict[str, click.Command]:
+        """Return the commands that plugins add, asked once per run of the command line."""
+        if _THEIRS not in ctx.meta:
+            ctx.meta[_THEIRS] = _commands_of_plugins(self.commands)
+        return dict(ctx.meta[_THEIRS])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -42,11 +54,12 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _from_plugins(cli: click.Group) -> dict[str, click.Command]:
+def _commands_of_plugins(ours: Container[str]) -> dict[str, click.Command]:
     """Return the commands that plugins add; one that fails costs the others nothing."""
     from tlearn.backbones import load_registry
 
     found: dict[str, click.Command] = {}
+    owners: dict[str, Plugin] = {}
     registry = load_registry()
     for plugin in registry.plugins:
         theirs = click.Group()
@@ -56,11 +69,12 @@ def _from_plugins(cli: click.Group) -> dict[str, click.Command]:
             print(f"tlearn: {error}", file=sys.stderr)
             continue
         for name, command in theirs.commands.items():
-            if name in cli.commands or name in found:
+            if name in ours or name in found:
+                owner = owners.get(name, "tlearn")
                 print(f"tlearn: the command {name!r} of the plugin {plugin} is left out, because "
-                      f"its name is taken", file=sys.stderr)  # fmt: skip
+                      f"its name is taken by {owner}", file=sys.stderr)  # fmt: skip
             else:
-                found[name] = command
+                found[name], owners[name] = command, plugin
     return found
 
 

@@ -39,6 +39,12 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
             f"the plugin of {backbone.name} must build a functional keras.Model with one input and "
             f"one output, and it built a {type(base).__name__}; tell its author"
         )
+    shape = tuple(base.outputs[0].shape)
+    if len(shape) not in (3, 4):
+        raise BackboneError(
+            f"the plugin of {backbone.name} must build a network without its top, which gives a "
+            f"map or a sequence of tokens, and it built one that gives {shape}; tell its author"
+        )
     # It may be sequential, or know its one tensor as a list or by a name.
     plain = hasattr(base, "_nodes_by_depth") and base.input is base.inputs[0]
     if plain and base.output is base.outputs[0]:

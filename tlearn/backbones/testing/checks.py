@@ -85,7 +85,6 @@ def _check_built(backbone: Backbone, size: int) -> None:
     base = _trunk(backbone, size).base
     shape, out = tuple(base.input.shape), tuple(base.output.shape)
     assert shape == (None, size, size, 3), f"the input's shape is {shape}, not {(size, size, 3)}"
-    assert len(out) in (3, 4), f"the output must be a map or a sequence of tokens, not {out}"
     assert out[-1] == backbone.channels, (
         f"the output has {out[-1]} channels, and channels={backbone.channels} is promised"
     )
