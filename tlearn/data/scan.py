@@ -5,11 +5,13 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tlearn.data import images
 from tlearn.data.ahead import map_ahead
 from tlearn.data.folders import Split, listing, named_image, split_folders, walk
+from tlearn.data.known import Examined, Known
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 
@@ -85,7 +87,11 @@ def content_hash(data: bytes) -> str:
 
 
 def scan(
-    root: Path, group: str = "", progress: Progress | None = None, unlabelled: bool = False
+    root: Path,
+    group: str = "",
+    progress: Progress | None = None,
+    unlabelled: bool = False,
+    known: Known | None = None,
 ) -> Manifest:
     """Read every file below ``root`` and return what is usable and what is not.
 
@@ -100,6 +106,7 @@ def scan(
             same match (the first parenthesised group where there is one) are of one group.
         progress: Where to show how far it is.
         unlabelled: Whether images outside any class folder are taken too, with an empty label.
+        known: What earlier scans read; what has not changed since is not read again.
 
     Raises:
         DataError: If there is no such folder or nothing usable in it.
@@ -110,7 +117,7 @@ def scan(
     progress = progress or Silent()
     files: list[ImageFile] = []
     with progress.task("reading images", len(entries), "files") as task:
-        for found in map_ahead(_examine, entries):
+        for found in map_ahead(partial(_examine, known=known), entries):
             task.advance()
             if isinstance(found, Problem):
                 problems.append(found)
@@ -198,7 +205,7 @@ def _entries(root: Path, unlabelled: bool) -> tuple[list[_Entry], dict[str, str]
             if not path.is_dir():
                 stray.append(path)
                 continue
-            label = unicodedata.normalize("NFC", _text(path.name))
+            label = class_label(path.name)
             folders[_name(path, root)] = label
             entries += [_Entry(file, _name(file, root), label, side) for file in walk(path, above)]
     if sides:
@@ -215,23 +222,38 @@ def _entries(root: Path, unlabelled: bool) -> tuple[list[_Entry], dict[str, str]
 
 
 def _name(path: Path, root: Path) -> str:
-    return _text(path.relative_to(root).as_posix())
+    return as_text(path.relative_to(root).as_posix())
 
 
-def _text(name: str) -> str:
+def class_label(folder_name: str) -> str:
+    """Return the class that a folder of this name stands for, in one Unicode spelling (NFC)."""
+    return unicodedata.normalize("NFC", as_text(folder_name))
+
+
+def as_text(name: str) -> str:
     """Make a name that is not UTF-8, as old archives hold, one that can be written to files."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _examine(entry: _Entry) -> ImageFile | Problem:
-    """Hash a file and try to decode it."""
+def _examine(entry: _Entry, known: Known | None) -> ImageFile | Problem:
+    """Hash a file and try to decode it, or take what is known of it."""
+    found = _look(entry.path) if known is None else known.examined(entry.path, _look)
+    if found.kind:
+        return Problem(entry.name, found.kind, found.reason)
+    return ImageFile(entry.path, entry.name, entry.label, found.content, entry.given)
+
+
+def _look(path: Path) -> Examined:
     try:
-        data = images.read_bytes(entry.path)
+        data = images.read_bytes(path)
+    except DataError as error:  # the disk's failure, perhaps over soon: not the file's
+        return Examined(kind="unreadable", reason=str(error), lasting=False)
+    try:
         images.decode(data, PROBE_SIZE)
     except DataError as error:
-        foreign = str(error) in _FOREIGN and not named_image(entry.path)
-        return Problem(entry.name, "not an image" if foreign else "unreadable", str(error))
-    return ImageFile(entry.path, entry.name, entry.label, content_hash(data), entry.given)
+        foreign = str(error) in _FOREIGN and not named_image(path)
+        return Examined(kind="not an image" if foreign else "unreadable", reason=str(error))
+    return Examined(content=content_hash(data))
 
 
 def _label_conflicts(files: list[ImageFile]) -> list[Problem]:

@@ -1,0 +1,350 @@
+"""Files from strangers into a data root: received aside, unpacked within limits, placed at once."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tlearn.data.archives import ENDINGS, Limits, archive_kind, check_room
+from tlearn.data.folders import SPLIT_FOLDERS, listing, visible
+from tlearn.data.names import Names, clean_name, inside, shown
+from tlearn.data.scan import Problem
+from tlearn.data.sink import Sink, told
+from tlearn.data.unpacking import fault, unpack
+from tlearn.errors import DataError
+from tlearn.progress import Progress, Silent, amount
+
+__all__ = ["Limits", "Sink", "Upload", "clean_name", "clear_stale", "inside"]
+
+STAGING = ".uploads"
+ENDED = "this upload has ended, or waited too long; begin a new one"
+
+
+class Upload:
+    """Files on their way into a data root; nothing is seen there until it is placed.
+
+    Files may be received in several threads at once; placing ends the upload.
+
+    Attributes:
+        token: The name of the staging folder, which cannot be guessed.
+        bytes: Those of the files that are kept or being received.
+        left_out: What was received or unpacked and not kept.
+    """
+
+    def __init__(self, root: Path, token: str, limits: Limits) -> None:
+        self.token = token
+        self.left_out: list[Problem] = []
+        self.bytes = 0
+        self._root, self._limits = root, limits
+        self._staging = root / STAGING / token
+        self._kept, self._partial = self._staging / "files", self._staging / "partial"
+        self._images: dict[str, int] = {}  # names in the folder of what is kept, with their bytes
+        self._archives: dict[str, Path] = {}  # names as received
+        self._coming = 0
+        self._names = Names()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def begin(cls, root: Path, limits: Limits = Limits()) -> "Upload":  # noqa: B008 - is frozen
+        """Make a staging folder in ``root``, which is made too if it is missing.
+
+        Raises:
+            DataError: If the folder cannot be written to.
+        """
+        upload = cls(root.absolute(), secrets.token_hex(16), limits)
+        with told("the upload"):
+            root.mkdir(parents=True, exist_ok=True)
+            inside(root, STAGING).mkdir(exist_ok=True)
+            upload._staging.mkdir(mode=0o700)
+            upload._kept.mkdir()
+            upload._partial.mkdir()
+        return upload
+
+    @property
+    def files(self) -> int:
+        """How many files are kept, archives among them."""
+        return len(self._images) + len(self._archives)
+
+    @contextlib.contextmanager
+    def receiving(self, name: str, size: int | None = None) -> Iterator["Sink"]:
+        """Receive one file; it is kept, whole, if the with statement ends well.
+
+        What is neither an image nor an archive is left out and reported; files of a system, such
+        as ``.DS_Store``, are passed over.
+
+        Args:
+            name: Its path as the sender has it.
+            size: Its bytes, where the sender says so.
+
+        Raises:
+            DataError: If the name or the amount is not allowed, if the disk has no room, or if
+                there were more or fewer bytes than ``size``; here or in :meth:`Sink.write`.
+        """
+        clean = clean_name(name)
+        path = self._partial / secrets.token_hex(8)
+        given = self._expect(clean, size or 0)
+        sink: Sink | None = None
+        try:
+            with told(f"the file {shown(clean)}"):
+                file = path.open("xb", buffering=0)  # else closing it could fail for want of room
+            with file:
+                sink = Sink(file, clean, size, self._limits, self._count)
+                yield sink
+            sink.finish()
+            with told(f"the file {shown(clean)}"):
+                self._keep(path, clean, given, sink)
+        finally:
+            with self._lock:
+                self._coming -= 1
+                if given not in self._images:
+                    self._names.take_back(clean)
+                    if sink and clean not in self._archives:
+                        self.bytes -= sink.size
+            path.unlink(missing_ok=True)
+
+    def _expect(self, clean: str, size: int) -> str:
+        """Reserve the name and the place of a file that is to come."""
+        with told(f"the file {shown(clean)}"), self._lock:
+            if not self._kept.is_dir():
+                raise DataError(ENDED)
+            if self.files + len(self.left_out) + self._coming >= self._limits.files:
+                raise DataError(
+                    f"{shown(clean)} comes after {self._limits.files:,} files, which are all that "
+                    f"are allowed; send them in several uploads"
+                )
+            self._check_bytes(clean, size)
+            check_room(self._staging, size)
+            if clean in self._archives:
+                raise DataError(f"{shown(clean)} was received already; give it another name")
+            given = self._names.give(clean)
+            self._coming += 1
+            return given
+
+    def _check_bytes(self, clean: str, size: int) -> None:
+        if self.bytes + size > self._limits.bytes:
+            raise DataError(
+                f"with {shown(clean)} the upload has more than the {amount(self._limits.bytes)} "
+                f"that are allowed; send less, or in several uploads"
+            )
+
+    def _count(self, clean: str, size: int) -> None:
+        with told(f"the file {shown(clean)}"), self._lock:
+            self._check_bytes(clean, size)
+            check_room(self._staging, size)
+            self.bytes += size
+
+    def _keep(self, path: Path, clean: str, given: str, sink: "Sink") -> None:
+        """Put what was received with the images or the archives, or report it."""
+        if not all(visible(Path(part)) for part in clean.split("/")):
+            return
+        problem = fault(path, self._limits)
+        with self._lock:
+            if not self._kept.is_dir():
+                raise DataError(ENDED)
+            if problem is None:
+                (self._kept / given).parent.mkdir(parents=True, exist_ok=True)
+                path.rename(self._kept / given)
+                self._images[given] = sink.size
+            elif archive_kind(sink.head):
+                self._archives[clean] = path.rename(path.with_name(path.name + ".archive"))
+            else:
+                self.left_out.append(Problem(clean, *problem))
+
+    def unpack(self, progress: Progress | None = None) -> None:
+        """Unpack the archives that were received, and remove them.
+
+        What an archive holds goes to its one top folder, or else to a folder of the archive's
+        name.
+
+        Raises:
+            DataError: If an archive is damaged, holds what could do harm, or more than is
+                allowed; it is then as if it had not been received. Those after it still wait.
+        """
+        for clean in sorted(self._archives):
+            path = self._archives[clean]
+            try:
+                with told(f"the archive {shown(clean)}"):
+                    self._unpack(clean, path, progress or Silent())
+            finally:
+                with self._lock:
+                    self.bytes -= path.stat().st_size if path.exists() else 0
+                    del self._archives[clean]
+                path.unlink(missing_ok=True)
+
+    def _unpack(self, clean: str, path: Path, progress: Progress) -> None:
+        limits = replace(
+            self._limits,
+            files=max(0, self._limits.files - len(self._images) - len(self.left_out)),
+            bytes=self._limits.bytes - sum(self._images.values()),
+        )
+        into = self._partial / secrets.token_hex(8)
+        found = unpack(path, clean, into, limits, progress)
+        try:
+            tops = {name.partition("/")[0] for name in found.files}
+            flat = len(tops) != 1 or any("/" not in name for name in found.files)
+            above, _, last = clean.rpartition("/")
+            top = _stem(last) if flat else tops.pop()
+            with self._lock:
+                if found.files:
+                    given = self._names.fresh(f"{above}/{top}" if above else top, folder=True)
+                    (self._kept / given).parent.mkdir(parents=True, exist_ok=True)
+                    (into if flat else into / top).rename(self._kept / given)
+                for name, size in found.files.items():
+                    inner = name if flat else name.partition("/")[2]
+                    self._images[f"{given}/{inner}"] = size
+                    self.bytes += size
+                self.left_out += found.left_out
+                if not found.files:
+                    reason = "an archive without an image that can be used"
+                    self.left_out.append(Problem(clean, "not an image", reason))
+        finally:
+            shutil.rmtree(into, ignore_errors=True)
+
+    def place(self, target: Path) -> Path:
+        """Make what was received a data set, at once, and end the upload.
+
+        One top folder that holds folders is taken off, so that class folders stand in ``target``.
+
+        Args:
+            target: A path inside the root where nothing is yet.
+
+        Returns:
+            ``target``, resolved.
+
+        Raises:
+            DataError: If nothing usable was received, or ``target`` is not free or not inside.
+        """
+        with self._lock, told("the data set"):
+            target = self._allowed(target)
+            if os.path.lexists(target):
+                raise DataError(f"{target.name!r} is there already; choose another name")
+            self._check_usable()
+            source = self._kept
+            while len(entries := listing(source)) == 1 and entries[0].is_dir():
+                if not any(path.is_dir() for path in listing(entries[0])):
+                    break
+                if source != self._kept and entries[0].name.lower() in SPLIT_FOLDERS:
+                    break
+                source = entries[0]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(target)
+        self.cancel()
+        return target
+
+    def add_to(self, folder: Path) -> list[Path]:
+        """Move all that was received into a folder that is there, and end the upload.
+
+        Nothing there is written over: a second ``name.jpg`` becomes ``name-2.jpg``.
+
+        Args:
+            folder: A folder inside the root, such as that of a class.
+
+        Returns:
+            The new files.
+
+        Raises:
+            DataError: If nothing usable was received, or the folder is not there or not inside.
+        """
+        with self._lock, told("the files"):
+            folder = self._allowed(folder)
+            if not folder.is_dir():
+                raise DataError(f"there is no folder {folder.name!r}; make it first")
+            self._check_usable()
+            names = Names(path.name for path in folder.iterdir())
+            moved: list[Path] = []
+            try:
+                for name in sorted(self._images):
+                    moved.append(_linked(self._kept / name, folder, names))  # noqa: PERF401 - undone
+            except BaseException:
+                for path in moved:
+                    path.unlink(missing_ok=True)
+                raise
+        self.cancel()
+        return moved
+
+    def _allowed(self, path: Path) -> Path:
+        real, root = inside(self._root, str(path.absolute())), self._root.resolve()
+        if real == root or real.relative_to(root).parts[0] == STAGING:
+            raise DataError(f"{shown(str(path))} is not for data; give a path in {str(root)!r}")
+        return real
+
+    def _check_usable(self) -> None:
+        """Refuse to end with files on their way, archives still packed, or without an image."""
+        if self._coming:
+            raise DataError("files are still being received; wait until all are there")
+        if self._archives:
+            raise DataError(
+                f"the archive {shown(min(self._archives))} is not unpacked yet; unpack it first"
+            )
+        if not self._images:
+            first = self.left_out[0] if self.left_out else None
+            why = f"; the first, {shown(first.name)}: {first.reason}" if first else ""
+            raise DataError(
+                f"none of the {len(self.left_out)} files received is an image that can be used"
+                f"{why}; send images, or archives of images"
+            )
+
+    def cancel(self) -> None:
+        """Remove the staging folder with all that was received and not placed."""
+        with self._lock:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def clear_stale(root: Path, older_than: float = 3600.0) -> None:
+    """Remove the staging folders in ``root`` that nothing was written to for so many seconds."""
+    staging = root / STAGING
+    if not staging.is_dir() or staging.is_symlink():
+        return
+    for folder in staging.iterdir():
+        if time.time() - _last_written(folder) > older_than:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_written(folder: Path) -> float:
+    """Return when anything in a folder was last written to; it may be removed meanwhile."""
+    newest = 0.0
+    for above, _, files in os.walk(folder):
+        for path in (Path(above), *(Path(above, name) for name in files)):
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(newest, path.lstat().st_mtime)
+    return newest
+
+
+def _stem(name: str) -> str:
+    """Return the name of the folder for what an archive of this name holds."""
+    stem = name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            stem = name[: -len(ending)]
+    with contextlib.suppress(DataError):
+        clean = clean_name(stem.rstrip(" ."))
+        if visible(Path(clean)):
+            return clean
+    return "archive"
+
+
+def _linked(source: Path, folder: Path, names: Names) -> Path:
+    """Give a file a second place in a folder, under a name that is free there."""
+    while True:
+        target = folder / names.fresh(source.name)
+        try:
+            os.link(source, target)
+        except FileExistsError:  # since the folder was listed
+            continue
+        except OSError:  # a file system without links
+            _copy(source, target)
+        return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    with target.open("xb") as new, source.open("rb") as old:
+        try:
+            shutil.copyfileobj(old, new)
+        except BaseException:
+            target.unlink()
+            raise
