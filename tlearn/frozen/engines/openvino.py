@@ -1,6 +1,7 @@
 """The engine for CPUs: OpenVINO, from a network kept on disk, without importing TensorFlow."""
 
 import contextlib
+import functools
 import os
 import sys
 import uuid
@@ -41,7 +42,7 @@ class OpenVINOEngine:
         largest = BYTES[precision] * max(_sizes(network))
         self.batch = batch_for(largest, LIMIT)
         network.reshape({0: ov.PartialShape([self.batch, *shape[1:]])})
-        compiled = ov.Core().compile_model(
+        compiled = _core().compile_model(
             network,
             "CPU",
             {
@@ -92,6 +93,16 @@ class OpenVINOEngine:
             return self._compiled.create_infer_request() if needed else None
 
 
+@functools.cache
+def _core() -> Any:
+    """Return the one core of this process.
+
+    Each core gives the thread that makes it a stack for signals, and takes away that of the one
+    before: when two have gone, the next signal, such as Ctrl-C, would find none and end the process.
+    """
+    return ov.Core()
+
+
 def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None) -> Any:
     """Convert a Keras model and keep it on disk, or read it from there.
 
@@ -103,7 +114,7 @@ def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: P
     """
     if path and path.with_suffix(".xml").exists():
         with contextlib.suppress(RuntimeError):  # damaged: made again
-            network = ov.Core().read_model(path.with_suffix(".xml"))
+            network = _core().read_model(path.with_suffix(".xml"))
             _used(path)
             return network
     from tlearn.frozen.engines.tensorflow import traced
