@@ -43,13 +43,13 @@ def tlearn(capsys):
 
 @pytest.fixture
 def asked(tlearn, monkeypatch):
-    """Return what a training would be asked for, as ``(data, out, config, quiet)``."""
+    """Return what a training would be asked for, as ``(data, out, config, progress)``."""
 
     def asked(*arguments):
         caught = []
 
-        def finetune(data, out, config, quiet):
-            caught.append((data, out, config, quiet))
+        def finetune(data, out, config, progress):
+            caught.append((data, out, config, progress))
             raise errors.DataError("far enough")
 
         monkeypatch.setattr("tlearn.api.finetune", finetune)
@@ -78,18 +78,18 @@ def asked(tlearn, monkeypatch):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_options_become_the_configuration(asked, tmp_path, arguments, expected):
-    data, out, config, quiet = asked(tmp_path, *arguments)
+    data, out, config, progress = asked(tmp_path, *arguments)
     assert config == make_config(options=expected)
-    assert (data, out, quiet) == (tmp_path, None, False)
+    assert (data, out, type(progress)) == (tmp_path, None, Lines)
 
 
 def test_a_file_yields_to_settings_and_these_to_options(asked, tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nval: 0.3\nstrict: yes\nbackbone: toy\nhead: {dropout: 0.5}\n")
     arguments = ["--config", file, "--set", "seed=2", "--set", "val=0.4", "--seed", "3"]
-    _, out, config, quiet = asked(".", *arguments, "--out", "there", "--quiet")
+    _, out, config, progress = asked(".", *arguments, "--out", "there", "--quiet")
     assert (config.seed, config.val, config.strict, config.backbone) == (3, 0.4, True, "toy")
-    assert (config.head.dropout, out, quiet) == (0.5, Path("there"), True)
+    assert (config.head.dropout, out, type(progress)) == (0.5, Path("there"), Silent)
 
 
 def test_a_runs_record_repeats_the_run(made, tlearn, tmp_path, monkeypatch):

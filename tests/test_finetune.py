@@ -47,6 +47,7 @@ def test_the_run_holds_everything(made):
     assert names == {
         "run.yaml", "splits.csv", "problems.csv", "history.csv", "metrics.json", "model.keras",
         "labels.txt", "events.jsonl", "curves.svg", "curves.png", "confusion.svg", "confusion.png",
+        "predictions.csv",
     }  # fmt: skip
     assert (run.path / "labels.txt").read_text() == "blue\ngreen\nred\n"
     record = yaml.safe_load((run.path / "run.yaml").read_text())

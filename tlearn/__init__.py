@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlearn.api import compare, demo, export, features, finetune, report
+    from tlearn.api import compare, demo, export, features, finetune, report, resume
     from tlearn.backbones import (
         Backbone,
         Blocks,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tlearn.api": ("compare", "demo", "export", "features", "finetune", "report"),
+    "tlearn.api": ("compare", "demo", "export", "features", "finetune", "report", "resume"),
     "tlearn.backbones": (
         "Backbone",
         "Blocks",
@@ -98,6 +98,7 @@ __all__ = [
     "finetune",
     "hookimpl",
     "report",
+    "resume",
 ]
 
 

@@ -3,6 +3,7 @@
 All of it goes to standard error, so that standard output carries results alone.
 """
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -87,10 +88,55 @@ class Lines:
         print(line, file=sys.stderr, flush=True)
 
 
-def console_progress(quiet: bool = False) -> Progress:
-    """Return what suits standard error: nothing if ``quiet``, bars on a terminal, else lines."""
+class _JsonTask:
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.what = {"task": title, "total": total, "unit": unit}
+        self.done, self.note = 0, ""
+        self.start = self.last = time.monotonic()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.done += n
+        self.note = note or self.note
+        if time.monotonic() - self.last >= JsonLines.EVERY:
+            self.show()
+
+    def show(self) -> None:
+        self.last = time.monotonic()
+        seconds = round(self.last - self.start, 3)
+        _print_json(self.what | {"done": self.done, "seconds": seconds, "note": self.note})
+
+
+class JsonLines:
+    """One JSON object per line, for programs: ``{"task", "done", ...}`` and ``{"say"}``."""
+
+    EVERY = 0.5  # seconds
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        """Count, and print a line when it begins, twice a second, and when it ends."""
+        task = _JsonTask(title, total, unit)
+        task.show()
+        yield task
+        task.show()
+
+    def say(self, line: str) -> None:
+        """Print the line as an object."""
+        _print_json({"say": line})
+
+
+def _print_json(value: dict[str, object]) -> None:
+    print(json.dumps(value), file=sys.stderr, flush=True)
+
+
+def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
+    """Return what suits standard error: nothing if ``quiet``, bars on a terminal, else lines.
+
+    ``form`` may be ``json`` for lines that a program reads.
+    """
     if quiet:
         return Silent()
+    if form == "json":
+        return JsonLines()
     if not sys.stderr.isatty():
         return Lines()
     from tlearn.bars import Bars  # rich takes a tenth of a second: only where it is seen

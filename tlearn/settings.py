@@ -1,6 +1,7 @@
 """How a configuration is read: from YAML files, ``--set``, ``--stages`` and options."""
 
 import re
+import shlex
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,42 @@ def parse_stages(text: str) -> list[dict[str, Any]]:
             )
         return list(stages)
     return [_short_stage(part.strip(), text) for part in text.split(",")]
+
+
+# Fields of the configuration that have an option of their own.
+OPTIONS = (
+    "backbone weights size resize views seed val test group strict preset engine precision "
+    "time_budget disk_budget"
+).split()
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return what was asked for as a file for ``--config``; what is left to the defaults is not."""
+    values = config.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else "{}\n"
+
+
+def to_command(config: RunConfig, data: str | Path, out: str | Path | None = None) -> str:
+    """Return the ``tlearn finetune`` command that asks for the same, as a shell takes it."""
+    words = ["tlearn", "finetune", str(data)]
+    for key, value in config.model_dump(mode="json", exclude_unset=True).items():
+        if value is None:
+            continue
+        if key == "strict":
+            words += ["--strict"] if value else []
+        elif key in OPTIONS:
+            words += [f"--{key.replace('_', '-')}", str(value)]
+        elif isinstance(value, dict):
+            words += [w for k, v in value.items() for w in ("--set", f"{key}.{k}={_flow(v)}")]
+        else:
+            words += ["--set", f"{key}={_flow(value)}"]
+    return shlex.join([*words, *(["--out", str(out)] if out else [])])
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 _SHORT_STAGE = re.compile(

@@ -1,26 +1,26 @@
-"""``finetune`` and ``demo``: the way from a folder to a run."""
+"""``finetune``: the way from a folder to a run."""
 
-import contextlib
 import csv
 import importlib.metadata
 import io
+import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from tlearn import __version__
 from tlearn.backbones import Registry, load_registry
 from tlearn.config import RunConfig, Stage
 from tlearn.data.reading import read
-from tlearn.data.sample import draw_sample
-from tlearn.data.scan import Manifest, Problem, check_folder
+from tlearn.data.scan import ImageFile, Manifest, Problem, check_folder
 from tlearn.data.splits import Splits
-from tlearn.errors import BackboneError
+from tlearn.errors import TlearnError
 from tlearn.frozen.cache import Cache, default_root
 from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import Trunk, load_trunk
@@ -28,12 +28,12 @@ from tlearn.progress import Progress, console_progress
 from tlearn.results import figures
 from tlearn.results.classifier import Classifier, save
 from tlearn.results.metrics import interval, measure_files
-from tlearn.results.run import Run
-from tlearn.runs.directory import RunDirectory, check_free, free_name
+from tlearn.results.run import TOLD, Run
+from tlearn.runs.directory import CHECKPOINT, RunDirectory, check_free, free_name
 from tlearn.settings import make_config
-from tlearn.training.loop import StageResult
+from tlearn.training.checkpoint import Keeper, StageResult
 from tlearn.training.session import Trained, train_network
-from tlearn.training.stages import plan, with_policy
+from tlearn.training.stages import Plan, plan, with_policy
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 
@@ -64,7 +64,8 @@ def finetune(
 
     Raises:
         TlearnError: If something given cannot be used; nothing is left behind, unless it turns out
-            after the model was saved: then the run stays, marked as unfinished.
+            when stages were trained already: then the run stays, marked as unfinished, and
+            :func:`tlearn.resume` continues it.
 
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
@@ -73,11 +74,12 @@ def finetune(
     data = Path(data)
     target = Path(out) if out else free_name(data.resolve().name)
     check_free(target)
-    return _Job(settings, data, target, progress or console_progress(quiet), callbacks).run()
+    progress = progress or console_progress(quiet)
+    return Training(settings, data, target, progress, callbacks).begin()
 
 
 @dataclass
-class _Job:
+class Training:
     """One training from data folder to run directory, step by step."""
 
     config: RunConfig
@@ -86,62 +88,85 @@ class _Job:
     progress: Progress
     callbacks: Sequence[Any]
     start: float = field(default_factory=time.monotonic)
-    seconds: dict[str, float] = field(default_factory=dict)
+    registry: Registry = field(default_factory=load_registry)
 
-    def run(self) -> Run:
-        with self._timed("total"):
-            registry = load_registry()
-            backbone = registry.get(self.config.backbone)
+    def __post_init__(self) -> None:
+        self.keeper = Keeper(self.target / CHECKPOINT, self.progress.say)
+
+    def begin(self) -> Run:
+        """Train from the beginning, into a new run directory."""
+        with self.keeper.clock.part("total"):
+            backbone = self.registry.get(self.config.backbone)
             # What costs little is checked first: reading thousands of images comes after it.
             check_folder(self.data)
-            config = self.config = with_policy(
-                self.config, backbone, registry.policy(self.config.preset)
-            )
-            with self._timed("backbone"):
-                trunk = load_trunk(backbone, config.size, config.weights or "none", config.seed)
-                plans = plan(config.stages or (), trunk)
-            with self._timed("scan"):
-                manifest, splits = read(self.data, config, self.progress)
+            policy = self.registry.policy(self.config.preset)
+            self.config = with_policy(self.config, backbone, policy)
+            trunk, plans, manifest, splits = self.read()
             run = RunDirectory.create(self.target)
             try:
-                self._write_inputs(run, manifest, splits, trunk, registry)
-                budget = None if config.disk_budget is None else int(config.disk_budget)
-                with Cache(default_root(), budget, self.progress.say) as cache:
-                    trained = train_network(
-                        config, trunk, plans, splits, cache, self.progress, run.event,
-                        self._callbacks(registry, run), self.start,
-                    )  # fmt: skip
-                metrics = self._write_results(run, trained, splits)
+                record = yaml.safe_dump(
+                    self._record(manifest, trunk), sort_keys=False, allow_unicode=True
+                )
+                run.write("run.yaml", record)
+                return self.complete(run, trunk, plans, manifest, splits)
             except BaseException:
-                if not (run / "model.keras").exists():
+                if any((run / name).exists() for name in ("model.keras", CHECKPOINT)):
+                    run.leave()
+                else:
                     run.discard()
                 raise
-        metrics["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
-        run.write_json("metrics.json", metrics)
-        kind = "stopped" if trained.stopped else "finished"
-        run.event(kind, seconds=metrics["seconds"]["total"])
-        run.finish()
-        return Run(run.path)
 
-    @contextlib.contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+    def read(self) -> tuple[Trunk, Sequence[Plan], Manifest, Splits]:
+        """Build the backbone, find the stages' cuts, and read the data."""
+        config = self.config
+        with self.keeper.clock.part("backbone"):
+            trunk = load_trunk(
+                self.registry.get(config.backbone), config.size, config.weights or "none",
+                config.seed,
+            )  # fmt: skip
+            plans = plan(config.stages or (), trunk)
+        with self.keeper.clock.part("scan"):
+            manifest, splits = read(self.data, config, self.progress)
+        return trunk, plans, manifest, splits
+
+    def complete(
+        self,
+        run: RunDirectory,
+        trunk: Trunk,
+        plans: Sequence[Plan],
+        manifest: Manifest,
+        splits: Splits,
+    ) -> Run:
+        """Train, from the keeper's checkpoint where it found one, and write what comes of it."""
+        config, keeper = self.config, self.keeper
+        try:
+            self._write_sides(run, manifest, splits)
+            budget = None if config.disk_budget is None else int(config.disk_budget)
+            with Cache(default_root(), budget, self.progress.say) as cache:
+                trained = train_network(
+                    config, trunk, plans, splits, cache, self.progress, run.event,
+                    self._callbacks(self.registry, run), self.start, keeper,
+                )  # fmt: skip
+            metrics = self._write_results(run, trained, splits)
+            seconds = {name: round(value, 3) for name, value in keeper.clock.seconds().items()}
+            run.write_json("metrics.json", metrics | {"seconds": seconds})
+        except BaseException as error:
+            keeper.flush()
+            if (run / CHECKPOINT).exists():
+                _say_how_to_continue(error, run, self.progress)
+            raise
+        run.event("stopped" if trained.stopped else "finished", seconds=seconds["total"])
+        run.finish(trained.stopped)
+        if trained.stopped:
+            self.progress.say(f"stopped; to continue: tlearn finetune --resume {run.path}")
+        return Run(run.path)
 
     def _callbacks(self, registry: Registry, run: RunDirectory) -> Callable[[Stage], Sequence[Any]]:
         return lambda stage: [*self.callbacks, *registry.callbacks(stage, run.path)]
 
-    def _write_inputs(
-        self,
-        run: RunDirectory,
-        manifest: Manifest,
-        splits: Splits,
-        trunk: Trunk,
-        registry: Registry,
-    ) -> None:
-        plugin = registry.plugin_of(self.config.backbone)
-        record = {
+    def _record(self, manifest: Manifest, trunk: Trunk) -> dict[str, Any]:
+        plugin = self.registry.plugin_of(self.config.backbone)
+        return {
             "config": self.config.model_dump(mode="json"),
             "data": {
                 "path": str(manifest.root.resolve()),
@@ -160,7 +185,8 @@ class _Job:
                 **{name: importlib.metadata.version(name) for name in PACKAGES},
             },
         }
-        run.write("run.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+
+    def _write_sides(self, run: RunDirectory, manifest: Manifest, splits: Splits) -> None:
         run.write("splits.csv", splits.to_csv())
         run.write("problems.csv", _problems_csv(manifest.problems))
         run.write("labels.txt", "".join(f"{label}\n" for label in splits.labels))
@@ -174,22 +200,28 @@ class _Job:
         splits: Splits,
     ) -> dict[str, Any]:
         """Save the model, measure the saved model, draw what there is to see."""
-        self.seconds |= trained.seconds
-        size, resize = trained.network.trunk.size, self.config.resize
-        with run.replacing("model.keras") as path:
-            save(trained.network.whole, path, splits.labels, size, resize, self.config.backbone)
+        if _better_before(run, trained):
+            self.progress.say("the model that was saved when it was stopped before is better: kept")
+        else:
+            (run / "metrics.json").unlink(missing_ok=True)  # of another model, if there is one
+            size, resize = trained.network.trunk.size, self.config.resize
+            with run.replacing("model.keras") as path:
+                save(trained.network.whole, path, splits.labels, size, resize, self.config.backbone)
         run.write("history.csv", _history_csv(trained.history))
         run.event("saved", file="model.keras")
         classifier = Classifier.load(
             run / "model.keras", choose(self.config.engine, self.config.precision)
         )
         metrics: dict[str, Any] = {}
-        with self._timed("evaluation"):
-            metrics["validation"] = measure_files(classifier, splits.validation, self.progress)
-            if splits.test:
-                metrics["test"] = measure_files(classifier, splits.test, self.progress)
+        told: list[list[Any]] = []
+        with self.keeper.clock.part("evaluation"):
+            for side, files in (("validation", splits.validation), ("test", splits.test)):
+                if files:
+                    metrics[side], p = measure_files(classifier, files, self.progress)
+                    told += _predictions(files, side, p, splits.labels)
+        run.write("predictions.csv", _csv(list(TOLD), told))
         counted = len(splits.validation) + len(splits.test)
-        rates = trained.rates | {"prediction": counted / self.seconds["evaluation"]}
+        rates = trained.rates | {"prediction": counted / self.keeper.clock.seconds()["evaluation"]}
         n = len(splits.validation)
         metrics["stages"] = [_stage_entry(result, n) for result in trained.stages]
         metrics["stopped"] = trained.stopped
@@ -200,9 +232,31 @@ class _Job:
         }
         metrics["engine"] = asdict(classifier.choice)
         metrics["images_per_second"] = {name: round(rate, 1) for name, rate in rates.items()}
-        with self._timed("figures"):
+        with self.keeper.clock.part("figures"):
             _draw(run, metrics, trained.history, splits.labels)
         return metrics
+
+
+def _better_before(run: RunDirectory, trained: Trained) -> bool:
+    """Tell whether a run that was stopped again has a better model from the time before."""
+    if not (trained.stopped and run.usable):
+        return False
+    before = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
+    scores = [(s.score.accuracy, s.score.negative_loss) for s in trained.stages if s.kept]
+    return not scores or (before["accuracy"], -before["log_loss"]) > max(scores)
+
+
+def _say_how_to_continue(error: BaseException, run: RunDirectory, progress: Progress) -> None:
+    """Let an error end with how the training can be continued."""
+    how = f"to continue the training: tlearn finetune --resume {run.path}"
+    if isinstance(error, TlearnError):
+        error.args = (f"{error}; {how}",)
+    elif isinstance(error, OSError) and error.strerror:
+        error.strerror += f"; {how}"
+    elif isinstance(error, KeyboardInterrupt):
+        progress.say(how)
+    else:
+        error.add_note(how)
 
 
 def _draw(
@@ -251,34 +305,21 @@ def _history_csv(history: Sequence[dict[str, Any]]) -> str:
     return _csv(header, [[row[name] for name in header] for row in history])
 
 
+def _predictions(
+    files: Sequence[ImageFile], side: str, probabilities: np.ndarray, labels: Sequence[str]
+) -> list[list[Any]]:
+    """Return the rows of ``predictions.csv``; see :data:`tlearn.results.run.TOLD`."""
+    rows = []
+    for f, p in zip(files, probabilities.tolist(), strict=True):
+        best = max(p)
+        of_class = p[labels.index(f.label)]
+        rows.append(
+            [f.name, side, f.label, labels[p.index(best)], f"{best:.6f}", f"{of_class:.6f}"]
+        )
+    return rows
+
+
 def _csv(header: list[str], rows: list[list[Any]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()
-
-
-def demo(
-    out: str | Path | None = None, *, quiet: bool = False, progress: Progress | None = None
-) -> Run:
-    """Draw a small set of pictures and train on it.
-
-    Starts from ImageNet weights if they are at hand or can be fetched, else from random ones.
-
-    Args:
-        out: Folder to make, for ``photos`` and ``run``; ``tlearn-demo`` if not given.
-        quiet: Show nothing while it works.
-        progress: Where to show progress instead of standard error.
-
-    Raises:
-        RunError: If the folder exists.
-    """
-    progress = progress or console_progress(quiet)
-    folder = Path(out) if out else free_name("tlearn-demo", Path())
-    check_free(folder)
-    progress.say(f"drawing pictures into {folder / 'photos'}")
-    photos = draw_sample(folder / "photos")
-    try:
-        return finetune(photos, folder / "run", progress=progress)
-    except BackboneError as error:
-        progress.say(f"starting from random weights, so expect little: {error}")
-        return finetune(photos, folder / "run", weights="none", progress=progress)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ import click
 
 from tlearn import __version__
 from tlearn.backbones.sources import forget_folders, use_folder
-from tlearn.cli.comparing import compare
+from tlearn.cli.comparing import compare, plan
 from tlearn.cli.console import INTERRUPTED, fail
 from tlearn.cli.listing import activation_cache, backbones
 from tlearn.cli.looking import features, layers
 from tlearn.cli.plugins import plugins
 from tlearn.cli.publishing import export, report
 from tlearn.cli.training import demo, finetune
+from tlearn.cli.ui import ui
 from tlearn.cli.using import evaluate, predict
 from tlearn.errors import PluginError, TlearnError, nearest
 
@@ -140,7 +142,11 @@ def run() -> None:
     """Run the command line as a process of its own.
 
     It leaves without taking Python and TensorFlow apart, which takes a second and changes nothing.
+    What asks a process to end, such as a service manager, is taken as Ctrl-C.
     """
+    for name in ("SIGTERM", "SIGBREAK"):  # the second is of Windows
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     code = main()
     try:
         sys.stdout.flush()
@@ -157,8 +163,8 @@ def _commands(group: click.Group) -> Iterator[click.Command]:
 
 
 COMMANDS = (
-    finetune, predict, evaluate, report, export, compare, features, layers, backbones, plugins,
-    activation_cache, demo,
+    finetune, predict, evaluate, report, export, compare, plan, features, layers, backbones,
+    plugins, activation_cache, demo, ui,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

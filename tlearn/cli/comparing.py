@@ -1,12 +1,14 @@
-"""``tlearn compare``."""
+"""``tlearn compare`` and ``tlearn plan``."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
-from tlearn.cli.options import OF_A_COMPARISON, options_of
+from tlearn.cli.options import OF_A_COMPARISON, OF_DATA, options_of
 
 
 @click.command()
@@ -51,3 +53,42 @@ def compare(
         print(f"the picture and the figures are in {found.path}")
         print(f"next: tlearn finetune {data} --backbone {found.recommended}")
     return INTERRUPTED if found.stopped else 0
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@options_of("--backbones", *OF_DATA)
+def plan(
+    data: Path,
+    backbones: tuple[str, ...],
+    config: Path | None,
+    settings: dict[str, str],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say what fine-tuning on DATA would cost, for each backbone: seconds and disk."""
+    from tlearn.settings import make_config
+
+    checked = make_config(config, settings, options)
+    from tlearn.backbones import load_registry
+    from tlearn.data.scan import check_folder
+    from tlearn.progress import amount, console_progress
+
+    registry = load_registry()
+    for name in backbones:
+        registry.get(name)
+    check_folder(data)
+    quiet_tensorflow()
+    from tlearn.api.planning import estimates
+
+    progress = console_progress(quiet)
+    for found in estimates(data, backbones=backbones, config=checked, progress=progress):
+        if as_json:
+            print(json.dumps(asdict(found)), flush=True)
+        elif found.problem:
+            print(f"{found.backbone:<20} {found.problem}")
+        else:
+            print(f"{found.backbone:<20} about {found.seconds:.0f} s, {amount(found.bytes)} of "
+                  f"disk; {found.images_per_second:.3g} images/s, "
+                  f"{found.parameters / 1e6:.1f} M parameters", flush=True)  # fmt: skip

@@ -60,6 +60,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
                  "help": "What computes the frozen part, and predictions [openvino on a CPU]."},
     "--precision": {"type": click.Choice(["auto", "float32", "bfloat16"]),
                     "help": "What it computes in [bfloat16 where the machine has it]."},
+    "--progress": {"type": click.Choice(["auto", "json"]), "default": "auto",
+                   "help": "json: lines for programs, on standard error [auto]."},
     "--quiet": {"is_flag": True, "help": "Show no progress."},
     "--json": {"is_flag": True, "help": "Print the result as JSON."},
 }  # fmt: skip
@@ -69,7 +71,7 @@ OF_ENGINES = ("--engine", "--precision")
 OF_DATA = ("--weights", "--resize", "--seed", "--val", "--test", "--group", "--preset", "--stages",
            "--time-budget", "--disk-budget", "--strict", "--config", "--set", *OF_ENGINES,
            "--quiet", "--json")  # fmt: skip
-OF_A_TRAINING = ("--out", "--backbone", "--size", "--views", *OF_DATA)
+OF_A_TRAINING = ("--out", "--backbone", "--size", "--views", "--progress", *OF_DATA)
 OF_A_COMPARISON = ("--backbones", *OF_DATA)
 
 

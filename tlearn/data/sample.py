@@ -19,7 +19,7 @@ def draw_sample(folder: Path, per_class: int = 60, seed: int = 0) -> Path:
     strokes and noise, and partly hidden. The classes differ in the figure's form alone.
 
     Args:
-        folder: Where to; it must not exist.
+        folder: Where to; it must not hold any of them yet.
         per_class: Pictures per class.
         seed: The same seed draws the same pictures.
     """

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
-from tlearn.results.metrics import interval
+from tlearn.results.metrics import interval, mcnemar
 from tlearn.training.comparison import Judged
 
 LEVEL = 0.05  # of error, over all pairs with the best together
@@ -150,6 +149,4 @@ class Comparison:
 
 def _mcnemar(one: Judged, other: Judged) -> float:
     _, i, j = np.intersect1d(one.positions, other.positions, return_indices=True)
-    a, b = one.right[i], other.right[j]
-    first, second = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    return mcnemar(one.right[i], other.right[j])

@@ -10,12 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
+from tlearn.results.fonts import suit
+
 TRAIN, VALIDATION = "#4c78a8", "#e45756"
 FORMATS = ("svg", "png")
 
 
 def rendered(figure: Figure) -> dict[str, bytes]:
     """Return a figure as SVG and PNG, by file ending; the same figure gives the same bytes."""
+    suit(figure)
     files = {}
     for kind in FORMATS:
         out = io.BytesIO()
@@ -24,7 +27,7 @@ def rendered(figure: Figure) -> dict[str, bytes]:
             mpl.rc_context({"svg.hashsalt": "tlearn", "svg.fonttype": "none"}),
             warnings.catch_warnings(),
         ):
-            # A script that the font lacks is drawn as boxes in PNG; SVG holds the text itself.
+            # What no installed font holds is drawn as boxes in PNG; SVG holds the text itself.
             warnings.filterwarnings("ignore", "Glyph .* missing from")
             figure.savefig(out, format=kind, dpi=144, metadata=metadata)
         files[kind] = out.getvalue()

@@ -15,8 +15,11 @@ from tlearn.results.classifier import Classifier
 
 def measure_files(
     classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
-) -> dict[str, Any]:
-    """Return the figures over labelled images, by the path that predicts for users.
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return figures and probabilities of labelled images, by the path that predicts for users.
+
+    Returns:
+        As :func:`measure`, and ``(n, classes)`` in the order of the files.
 
     Raises:
         DataError: If one of them can no longer be read.
@@ -29,7 +32,8 @@ def measure_files(
             probabilities.append(found)
             task.advance()
     y = np.array([classifier.labels.index(f.label) for f in files])
-    return measure(y, np.stack(probabilities), classifier.labels)
+    found = np.stack(probabilities)
+    return measure(y, found, classifier.labels), found
 
 
 def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -76,3 +80,14 @@ def interval(accuracy: float, n: int) -> list[float]:
     """Return the 95 % interval of an accuracy over ``n`` images (Wilson, 1927)."""
     found = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
     return [float(found.low), float(found.high)]
+
+
+def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+    """Return how likely a difference as large is by chance: the exact test of McNemar (1947).
+
+    Args:
+        one: For each image, whether one of two classifiers is right.
+        other: The same of the other, in the same order.
+    """
+    first, second = int((one & ~other).sum()), int((other & ~one).sum())
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0

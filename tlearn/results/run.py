@@ -24,6 +24,9 @@ from tlearn.runs.directory import RunDirectory
 Side = Literal["auto", "train", "validation", "test", "all"]
 PathLike = str | Path
 PROBLEM_COLUMNS = ("file", "kind", "reason")
+# The columns of predictions.csv: what the saved model says of the images that were held back, with
+# the probability of what it says, and of the class that is right.
+TOLD = ("file", "split", "class", "predicted", "probability", "probability_of_class")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,32 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the saved model says of an image that was held back: a row of ``predictions.csv``.
+
+    Attributes:
+        file: Path below the data folder.
+        split: ``validation`` or ``test``.
+        label: Its class.
+        predicted: The likeliest class.
+        probability: Of that, 0 to 1.
+        probability_of_class: Of the class that is right, 0 to 1.
+    """
+
+    file: str
+    split: str
+    label: str
+    predicted: str
+    probability: float
+    probability_of_class: float
+
+    @property
+    def right(self) -> bool:
+        """Whether it is told right."""
+        return self.label == self.predicted
 
 
 @dataclass(frozen=True)
@@ -119,6 +148,19 @@ class Run:
         with self._reading("problems.csv") as file:
             return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv.DictReader(file)]
 
+    def told(self) -> list[Told]:
+        """Return what the saved model says of each image that was held back.
+
+        Raises:
+            RunError: If the run has no ``predictions.csv``.
+        """
+        with self._reading("predictions.csv") as file:
+            return [
+                Told(row["file"], row["split"], row["class"], row["predicted"],
+                     float(row["probability"]), float(row["probability_of_class"]))
+                for row in csv.DictReader(file)
+            ]  # fmt: skip
+
     def images(self, side: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
         """Return path and class of the images of one side, where they lay in the training.
 
@@ -144,6 +186,11 @@ class Run:
             if set(sides.values()) - set(SIDES) or "train" not in sides.values():
                 raise ValueError("it does not hold the sides of the images")
             return sides
+
+    def contents(self) -> dict[str, str]:
+        """Return the content hash of every image of the training, by its path below the data."""
+        with self._reading("splits.csv") as file:
+            return {row["file"]: row["content"] for row in csv.DictReader(file)}
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[TextIO]:
@@ -215,7 +262,7 @@ class Run:
                 f"none of the {len(manifest.files)} images below {str(data)!r} are left for "
                 f"--split {split}; --split all counts those that were trained on too"
             )
-        metrics = measure_files(self.classifier, files, progress)
+        metrics, _ = measure_files(self.classifier, files, progress)
         trained = sum(sides.get(f.content) == "train" for f in manifest.files)
         left_out = trained if split == "auto" else 0
         chosen_by = "validation" if len(self.metrics["stages"]) > 1 else None

@@ -8,29 +8,41 @@
 - model.keras: pixels in, probabilities out
 - labels.txt: the class of each output
 - metrics.json: how good it is, by the saved model
+- predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png
+
+As long as a training is not over there is also ``checkpoint.npz``, from which it can be continued.
 """
 
 import contextlib
 import json
 import math
+import re
 import shutil
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import psutil
+from filelock import FileLock
+
 from tlearn.errors import RunError
 from tlearn.runs.places import new_file
 
 MARK = "UNFINISHED"
+MARKED = "This run is not finished: a training works on it, or was interrupted.\n"
+CHECKPOINT = "checkpoint.npz"
+LOCK = ".lock"  # held for the moment in which an interrupted run is taken up
+START_SLACK = 1.0  # seconds by which two readings of when a process began may differ
 RUNS = Path("runs")  # where runs go that are given no place
 
 
 class RunDirectory:
     """A run directory and how files come into it: each whole, or not at all.
 
-    While a training works on it, it holds a file ``UNFINISHED``; without that file it is whole.
+    While a training works on it, it holds a file ``UNFINISHED`` that names the process; without
+    that file it is whole.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +67,23 @@ class RunDirectory:
                 f"place with --out"
             ) from None
         run = cls(path)
-        run.write(MARK, "This run is not finished: a training works on it, or was interrupted.\n")
+        run.write(MARK, MARKED + _this_process())
+        return run
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunDirectory":
+        """Take up an interrupted or stopped run, to continue its training.
+
+        It is marked as unfinished by this process; :meth:`leave` or :meth:`finish` ends that.
+
+        Raises:
+            RunError: If it is none, or finished, or a living process works on it.
+        """
+        check_resumable(path)
+        with FileLock(path / LOCK):  # of two that try at once, the other finds the mark
+            check_resumable(path)
+            run = cls(path)
+            run.write(MARK, MARKED + _this_process())
         return run
 
     @classmethod
@@ -72,7 +100,7 @@ class RunDirectory:
         if (path / MARK).exists():
             raise RunError(
                 f"the run {str(path)!r} is not finished: a training works on it or was "
-                f"interrupted; wait for it, or start it again with another --out"
+                f"interrupted; wait for it, or continue it with 'tlearn finetune --resume {path}'"
             )
         if not (path / "model.keras").is_file():
             raise RunError(
@@ -107,9 +135,24 @@ class RunDirectory:
         ):
             file.write(line + "\n")
 
-    def finish(self) -> None:
-        """Declare the run whole."""
+    @property
+    def usable(self) -> bool:
+        """Whether it has a model and its figures; figures go before their model is replaced."""
+        return all((self.path / name).is_file() for name in ("model.keras", "metrics.json"))
+
+    def finish(self, stopped: bool = False) -> None:
+        """Declare the run whole; one that was stopped keeps its checkpoint."""
         (self.path / MARK).unlink()
+        if not stopped:
+            for name in (CHECKPOINT, LOCK):
+                (self.path / name).unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Let go of a run whose training failed: whole if it was so before, else unfinished."""
+        if self.usable:
+            (self.path / MARK).unlink(missing_ok=True)
+        else:
+            self.write(MARK, MARKED)
 
     def discard(self) -> None:
         """Remove an unfinished run."""
@@ -124,10 +167,67 @@ def check_free(path: Path) -> None:
         RunError: If the path exists.
     """
     if path.exists():
-        unfinished = " (an unfinished run)" if (path / MARK).exists() else ""
+        unfinished = (path / MARK).exists()
         raise RunError(
-            f"{str(path)!r} exists already{unfinished}; choose another --out or remove it"
+            f"{str(path)!r} exists already{' (an unfinished run)' if unfinished else ''}; choose "
+            f"another --out{', continue it with --resume' if unfinished else ''} or remove it"
         )
+
+
+def check_resumable(path: Path) -> None:
+    """Refuse a run that cannot be continued.
+
+    Raises:
+        RunError: If it is no run, or finished, or a living process works on it.
+    """
+    if not (path / "run.yaml").is_file():
+        what = "is no run directory: it holds no run.yaml" if path.is_dir() else "is not there"
+        raise RunError(
+            f"the run {str(path)!r} {what}; give one that 'tlearn finetune' made, or train anew"
+        )
+    if not (path / MARK).exists():
+        if not _stopped(path):
+            raise RunError(
+                f"the run {str(path)!r} is finished: there is nothing to resume; to train anew, "
+                f"give 'tlearn finetune' the data and another --out"
+            )
+    elif _lives((path / MARK).read_text(encoding="utf-8")):
+        raise RunError(
+            f"a training works on the run {str(path)!r} just now; wait for it, or stop it first"
+        )
+
+
+def _stopped(path: Path) -> bool:
+    """Tell whether a whole run was stopped by the user.
+
+    Raises:
+        RunError: If it does not say.
+    """
+    try:
+        return bool(json.loads((path / "metrics.json").read_text(encoding="utf-8"))["stopped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(
+            f"metrics.json of the run {str(path)!r} is missing or damaged; train anew with 'tlearn "
+            f"finetune' and another --out"
+        ) from None
+
+
+def _this_process() -> str:
+    process = psutil.Process()
+    return f"process {process.pid}, begun at {process.create_time()!r}\n"
+
+
+def _lives(mark: str) -> bool:
+    """Tell whether the process lives that a mark names; another may have its number by now."""
+    named = re.search(r"^process (\d+), begun at ([\d.]+)$", mark, re.M)
+    if named is None:
+        return False
+    try:
+        process = psutil.Process(int(named[1]))
+        same = abs(process.create_time() - float(named[2])) < START_SLACK
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_name(name: str, parent: Path = RUNS) -> Path:

@@ -18,7 +18,7 @@ from tlearn.frozen.cache import Cache
 from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import FEATURES, Trunk, load_trunk
 from tlearn.progress import Progress
-from tlearn.training.costs import RATED, Rates, Work, arithmetic, throughput
+from tlearn.training.costs import RATED, Costs, Rates, Work, arithmetic, throughput
 from tlearn.training.preparation import needed, views_in_turn
 from tlearn.training.probe import CrossValidated, cross_validate, sample
 from tlearn.training.stages import Plan, plan, with_policy
@@ -154,7 +154,7 @@ def _affordable(
             lost[backbone.name] = "the time was half over before its speed was measured"
             continue
         try:
-            rates[backbone.name] = _Entrant(field, backbone).rate()
+            rates[backbone.name] = Entrant(field, backbone).rate()
         except TlearnError as error:
             lost[backbone.name] = str(error)
             continue
@@ -174,8 +174,12 @@ def _affordable(
     return rates, max(least, min(many, fitting)), lost
 
 
-class _Entrant:
-    """One backbone, built, with where its activations are kept."""
+class Entrant:
+    """One backbone, built, with where its activations are kept.
+
+    Raises:
+        BackboneError: If it cannot be built, or its weights cannot be had.
+    """
 
     def __init__(self, field: Field, backbone: Backbone) -> None:
         keras.backend.clear_session()  # the one before it is no longer needed
@@ -205,18 +209,18 @@ class _Entrant:
                 break
         return kept.features(items)
 
-    def finetune_seconds(self, rate: float) -> float:
-        """Estimate what fine-tuning takes from now, with what is kept by now."""
+    def costs(self, rate: float) -> Costs:
+        """Estimate what fine-tuning costs from now, with what is kept by now."""
         views = views_in_turn(self.config, self.plans)
         lacking = self.kept.missing(needed(self.field.splits, views), self.kept.outputs)
         rates = Rates(rate, arithmetic())
         work = Work(self.kept, self.field.splits, lacking, rates, self.trunk.seconds)
-        return work.costs(self.plans, views, streaming=not views).seconds
+        return work.costs(self.plans, views, streaming=not views)
 
 
 def _judge(field: Field, backbone: Backbone, positions: np.ndarray, rate: float | None) -> Judged:
     start = time.monotonic()
-    entrant = _Entrant(field, backbone)
+    entrant = Entrant(field, backbone)
     rate = rate or entrant.rate()
     files = [field.splits.train[i] for i in positions.tolist()]
     features = entrant.features([(f, 0) for f in files])
@@ -232,13 +236,13 @@ def _judge(field: Field, backbone: Backbone, positions: np.ndarray, rate: float 
         taps=taps,
         images_per_second=rate,
         parameters=int(entrant.trunk.base.count_params()),
-        finetune_seconds=entrant.finetune_seconds(rate),
+        finetune_seconds=entrant.costs(rate).seconds,
         seconds=time.monotonic() - start,
     )
 
 
 def _probed(
-    features: np.ndarray, y: np.ndarray, groups: Sequence[str], entrant: _Entrant
+    features: np.ndarray, y: np.ndarray, groups: Sequence[str], entrant: Entrant
 ) -> tuple[str, CrossValidated]:
     """Cross-validate a probe on several depths and on the top, as a training does."""
     taps = entrant.trunk.taps

@@ -9,60 +9,20 @@ from typing import Any
 
 import keras
 import numpy as np
-from sklearn.metrics import accuracy_score, log_loss
 
 from tlearn.config import Stage
 from tlearn.errors import ConfigError
 from tlearn.frozen.precision import computing_in
 from tlearn.progress import Progress
+from tlearn.training.checkpoint import Keeper, Score, StageResult
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
 from tlearn.training.stages import Plan
+from tlearn.training.standing import Leader, Stages
 
 AVERAGES = (0.5, 0.75)  # parts of the way from the weights before a stage to those after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
 Listener = Callable[..., None]  # called with the kind of event, and its fields by name
-
-
-@dataclass(frozen=True, order=True)
-class Score:
-    """How good a network is on validation: accuracy first, then the smaller log loss."""
-
-    accuracy: float
-    negative_loss: float
-
-    @classmethod
-    def of(cls, y: np.ndarray, logits: np.ndarray) -> "Score":
-        """Score logits ``(n, classes)`` against class indices; the worst there is if not finite."""
-        if not np.isfinite(logits).all():
-            return cls(0.0, -np.inf)
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        loss = log_loss(y, probabilities, labels=np.arange(logits.shape[1]))
-        return cls(float(accuracy_score(y, logits.argmax(axis=1))), -float(loss))
-
-
-@dataclass
-class StageResult:
-    """What came of a stage.
-
-    Attributes:
-        name: Its title.
-        boundary: Name of the cut it was fed from; ``head`` where only the head was trained.
-        epochs: Epochs run.
-        seconds: How long it took.
-        score: The best score within it.
-        kept: Whether it improved on what was before; if not, it was rolled back.
-        history: One row per epoch.
-    """
-
-    name: str
-    boundary: str
-    epochs: int = 0
-    seconds: float = 0.0
-    score: Score = Score(0.0, -np.inf)
-    kept: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,6 +44,7 @@ class Conditions:
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         precision: What the backbone's products are computed in.
         deadline: When to stop, by :func:`time.monotonic`.
+        keeper: Keeps checkpoints; where it has found one, the training goes on from there.
     """
 
     progress: Progress
@@ -91,6 +52,7 @@ class Conditions:
     callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: ()
     precision: str = "float32"
     deadline: float = np.inf
+    keeper: Keeper = field(default_factory=Keeper)
 
     def late(self) -> bool:
         """Tell whether the time is over."""
@@ -112,6 +74,9 @@ def train(
     often surer). What is best on validation stays. A stage in which nothing beats what was before
     is rolled back, so a longer training is never worse than a shorter one there.
 
+    Between epochs, and whenever a stage ends, the keeper gets all that is needed to go on from
+    there. What is continued so comes to the very weights it would have come to.
+
     Args:
         network: What is trained.
         plans: The stages.
@@ -126,38 +91,38 @@ def train(
     Raises:
         ConfigError: If a head that started at random never came to finite numbers.
     """
-    results: list[StageResult] = []
     stopped = False
-    leader = _Leader(network, best)
-    for plan in plans:
-        start, before = time.monotonic(), network.snapshot()
-        result = StageResult(plan.stage.title, plan.cut.name if plan.cut else "head")
-        results.append(result)
-        network.freeze(plan.trainable)
-        model = network.suffix(plan.cut)
+    stages = Stages(network, plans, best, conditions.keeper)
+    leader = stages.leader
+    for plan in stages.left():
+        result = stages.begin(plan)
         try:
+            network.freeze(plan.trainable)
+            model = network.suffix(plan.cut)
             with computing_in(conditions.precision, model):
                 fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, conditions)
                 compile_for(model, plan.stage, fit.steps)
-                stopped = fit.run()
+                stages.enter(model.optimizer)
+                stopped = fit.run(stages.note)
                 after = network.snapshot()
                 offered = not stopped and _settled(plan.stage, result.epochs - 1)
                 for part in AVERAGES if offered else (1.0, *AVERAGES):
-                    network.restore(_between(before, after, part))
+                    network.restore(_between(stages.before, after, part))
                     leader.offer(fit.score(), result)
         except KeyboardInterrupt:  # between the epochs, or again
             stopped = True
         network.restore(leader.weights)
-        result.seconds = time.monotonic() - start
+        stages.end(stopped)
         conditions.tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
         if stopped or conditions.late():
             break
     if leader.score is None and not stopped:
+        conditions.keeper.forget()
         raise ConfigError(
-            f"the training of the head diverged in stage {results[-1].name!r}; give its stages a "
-            f"lower learning_rate"
+            f"the training of the head diverged in stage {stages.results[-1].name!r}; give its "
+            f"stages a lower learning_rate"
         )
-    return results, stopped
+    return stages.results, stopped
 
 
 @dataclass
@@ -173,7 +138,7 @@ class _Fit:
     check: Feed
     targets: Targets
     result: StageResult
-    leader: "_Leader"
+    leader: "Leader"
     conditions: Conditions
 
     @property
@@ -181,8 +146,12 @@ class _Fit:
         """Batches per epoch."""
         return self.feed.steps(self.stage.batch_size)
 
-    def run(self) -> bool:
-        """Train; return whether the user stopped it."""
+    def run(self, note: Callable[[Any], None]) -> bool:
+        """Train the epochs that are left; return whether the user stopped it.
+
+        Args:
+            note: Called between epochs with the optimizer.
+        """
         stage, steps = self.stage, self.steps
         callbacks = list(self.conditions.callbacks(stage))
         progress = self.conditions.progress
@@ -196,10 +165,11 @@ class _Fit:
         )
         logs: dict[str, float] = {}
         stopped = False
-        with progress.task(f"training {stage.title}", stage.epochs * steps, "steps") as task:
+        total = (stage.epochs - self.result.epochs) * steps
+        with progress.task(f"training {stage.title}", total, "steps") as task:
             try:
                 heard.on_train_begin()
-                for epoch in range(stage.epochs):
+                for epoch in range(self.result.epochs, stage.epochs):
                     heard.on_epoch_begin(epoch)
                     logs = self._epoch(epoch, heard, task.advance)
                     heard.on_test_begin()
@@ -214,6 +184,8 @@ class _Fit:
                     if self.conditions.late():
                         progress.say("the time budget is used up: stopping here")
                         break
+                    if epoch + 1 < stage.epochs:  # else the stage ends, and is noted then
+                        note(self.model.optimizer)
             except KeyboardInterrupt:
                 stopped = True
         heard.on_train_end(logs)
@@ -256,21 +228,6 @@ class _Fit:
             full = [np.concatenate([x, x[:1].repeat(short, axis=0)]) for x in inputs]
             found.append(self.model.predict_on_batch(full)[: len(rows)])
         return Score.of(self.targets.validation, np.concatenate(found))
-
-
-class _Leader:
-    """The best weights so far, over all stages, by their score."""
-
-    def __init__(self, network: Network, score: Score | None) -> None:
-        self.network, self.score, self.weights = network, score, network.snapshot()
-
-    def offer(self, score: Score, result: StageResult) -> None:
-        """Take the network as it is if its score is better, and note it in the stage's result."""
-        result.score = max(result.score, score)
-        usable = np.isfinite(score.negative_loss)
-        if usable and (self.score is None or score > self.score):
-            self.score, self.weights = score, self.network.snapshot()
-            result.kept = True
 
 
 def _between(

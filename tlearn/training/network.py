@@ -1,6 +1,6 @@
 """The trainable network: taps and head on a trunk, cut where a stage cuts it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,11 @@ import numpy as np
 from tlearn.config import Head
 from tlearn.frozen.trunk import Cut, Tap, Trunk, pooled, preprocessed
 from tlearn.training.probe import Probe
+
+
+def copies(variables: Iterable[Any]) -> list[np.ndarray]:
+    """Return copies of the values of some variables."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 class Network:
@@ -118,6 +123,38 @@ class Network:
     def restore(self, weights: list[np.ndarray]) -> None:
         """Set all weights to a snapshot."""
         self.whole.set_weights(weights)
+
+    def places(self, trained: frozenset[str]) -> list[int]:
+        """Return where in a snapshot the weights stand that change in training.
+
+        Args:
+            trained: Names of the backbone's layers that are trained beside the head.
+        """
+        layers = self.trunk.base.layers
+        pristine = {id(w) for layer in layers for w in layer.weights}
+        pristine -= {id(w) for layer in layers if layer.name in trained for w in layer.weights}
+        return [i for i, w in enumerate(self.whole.weights) if id(w) not in pristine]
+
+    def filled(self, places: Sequence[int], weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return a snapshot with the weights at some places put in."""
+        snapshot = self.snapshot()
+        for i, new in zip(places, weights, strict=True):
+            snapshot[i] = new
+        return snapshot
+
+    @property
+    def seeds(self) -> list[np.ndarray]:
+        """The states of all generators of random numbers, as of dropout."""
+        return copies(self._seeds())
+
+    @seeds.setter
+    def seeds(self, states: Sequence[np.ndarray]) -> None:
+        for state, value in zip(self._seeds(), states, strict=True):
+            state.assign(value)
+
+    def _seeds(self) -> list[Any]:
+        weights = {id(w) for w in self.whole.weights}
+        return [v for v in self.whole.variables if id(v) not in weights]
 
     def _whole(self) -> Any:
         """Return the model users get: pixels from 0 to 255 in, probabilities out."""

@@ -15,6 +15,7 @@ from tlearn.frozen.engines import choose
 from tlearn.frozen.trunk import FEATURES, Trunk
 from tlearn.progress import Progress, amount
 from tlearn.training.costs import PROBE_VIEWS, Costs, Work, fit, measure, throughput
+from tlearn.training.loop import Listener
 from tlearn.training.stages import Plan
 
 
@@ -37,6 +38,21 @@ class Way:
     costs: Costs
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What holds for a training that is continued.
+
+    Attributes:
+        plans: Its stages.
+        views: Its views, as of a :class:`Way`.
+        left: What is left of its stages.
+    """
+
+    plans: Sequence[Plan]
+    views: int
+    left: Sequence[Plan]
+
+
 def prepare(
     config: RunConfig,
     trunk: Trunk,
@@ -45,6 +61,8 @@ def prepare(
     cache: Cache,
     progress: Progress,
     start: float,
+    tell: Listener = lambda kind, **fields: None,
+    begun: Begun | None = None,
 ) -> Way:
     """Keep activations, or stream where the disk budget does not hold them; say what it will cost.
 
@@ -59,6 +77,8 @@ def prepare(
         cache: Where activations are kept.
         progress: Where to show progress.
         start: When the time budget began, by :func:`time.monotonic`.
+        tell: Hears of the plan.
+        begun: What holds for a training that is continued; nothing is fitted into a time then.
 
     Raises:
         DataError: If an image can no longer be read.
@@ -68,6 +88,8 @@ def prepare(
     choice = choose(config.engine, config.precision)
     kept = Activations(trunk, rendering, cuts, cache, choice, progress)
     views = views_in_turn(config, plans)
+    if begun is not None:
+        plans, views = begun.plans, begun.views
     lacking = kept.missing(needed(splits, views), kept.outputs)
     size = sum(len(some) * kept.row_bytes(name) for name, some in lacking.items())
     streaming = not views or size > cache.room()
@@ -87,10 +109,13 @@ def prepare(
     if streaming and not np.isfinite(rates.views):  # nothing lacks, and yet it is all computed
         rates = replace(rates, views=throughput(kept, needed(splits, 1)[:64]))
     work = Work(kept, splits, lacking, rates, time.monotonic() - start)
-    if config.time_budget:
+    if config.time_budget and begun is None:
         plans, views = _fitted(config, work, plans, views, streaming, progress)
-    costs = work.costs(plans, views, streaming)
-    progress.say(_line(work, plans, views, costs, cache.room()))
+    left = plans if begun is None else begun.left
+    costs = work.costs(left, views, streaming)
+    progress.say(_line(work, left, views, costs, cache.room()))
+    epochs = sum(p.stage.epochs for p in left)
+    tell("planned", seconds=costs.seconds, bytes=costs.bytes, keeping=costs.keeping, epochs=epochs)
     used = {FEATURES, *(p.cut.name for p in plans if p.cut is not None)}
     todo = needed(splits, min(views, shown))
     computed += kept.keep(todo, [name for name in outputs if name in used])

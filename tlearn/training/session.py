@@ -1,8 +1,7 @@
 """One training: prepare activations, fit the probe, train the stages."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -14,13 +13,15 @@ from tlearn.data.splits import Splits
 from tlearn.frozen.cache import Cache
 from tlearn.frozen.trunk import FEATURES, Tap, Trunk
 from tlearn.progress import Progress
+from tlearn.training.checkpoint import Course, Keeper, Score, StageResult
 from tlearn.training.costs import PROBE_VIEWS, Costs
 from tlearn.training.feed import Feed
-from tlearn.training.loop import Conditions, Listener, Score, StageResult, Targets, train
+from tlearn.training.loop import Conditions, Listener, Targets, train
 from tlearn.training.network import Network
-from tlearn.training.preparation import Way, prepare
+from tlearn.training.preparation import Begun, Way, prepare
 from tlearn.training.probe import Probe, fit_probe, sample
 from tlearn.training.stages import REFINEMENT, Plan, plan
+from tlearn.training.standing import check
 
 PART = 1024  # images whose features are looked at together
 PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
@@ -35,7 +36,6 @@ class Trained:
         network: With the best weights found.
         stages: The probe and every stage begun.
         stopped: Whether the user stopped it.
-        seconds: How long each part took.
         rates: Views computed per second, where any were.
         costs: What was estimated before.
     """
@@ -43,7 +43,6 @@ class Trained:
     network: Network
     stages: list[StageResult]
     stopped: bool
-    seconds: dict[str, float]
     rates: dict[str, float]
     costs: Costs
 
@@ -63,8 +62,12 @@ def train_network(
     tell: Listener,
     callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: (),
     start: float | None = None,
+    keeper: Keeper | None = None,
 ) -> Trained:
     """Train on the splits, from kept activations or from streamed pixels.
+
+    Where the keeper has found a checkpoint, the training goes on from there: with its stages and
+    views, whatever time there is now, and without fitting the probe again.
 
     Args:
         config: The configuration, with everything filled in.
@@ -76,41 +79,86 @@ def train_network(
         tell: Hears of everything that happens.
         callbacks: Gives the Keras callbacks that a stage is trained with.
         start: When the time budget began, by :func:`time.monotonic`; now if not given.
+        keeper: Keeps checkpoints and counts the seconds of the parts.
 
     Raises:
         DataError: If an image can no longer be read.
         ConfigError: If a head that started at random diverged.
     """
     start = time.monotonic() if start is None else start
+    keeper = keeper or Keeper()
     targets = _targets(splits, config.class_weights)
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "activations"):
-        way = prepare(config, trunk, plans, splits, cache, progress, start)
+    network, begun = _continued(keeper, config, trunk, splits, progress, tell)
+    computing = time.monotonic()
+    with keeper.clock.part("activations"):
+        way = prepare(config, trunk, plans, splits, cache, progress, start, tell, begun)
+    rate = way.computed / (time.monotonic() - computing)
     tell("activations", computed=way.computed, keeping=way.costs.keeping)
-    with _timed(seconds, "probe"):
-        network, score, whole = _headed(config, way, splits, targets, tell)
-    progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
-    started = not config.head.hidden  # else the probe could not be made the head
-    first = StageResult("probe", "head", 0, seconds["probe"], score, kept=started)
-    if not (whole or way.plans):  # nothing else would ever see the other images
-        way = replace(way, plans=plan((REFINEMENT,), trunk))
+    course = keeper.course
+    if network is None or course is None:
+        with keeper.clock.part("probe"):
+            network, score, whole = _headed(config, way, splits, targets, tell)
+        progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
+        if not (whole or way.plans):  # nothing else would ever see the other images
+            way = replace(way, plans=plan((REFINEMENT,), trunk))
+        started = not config.head.hidden  # else the probe could not be made the head
+        seconds = keeper.clock.seconds()["probe"]
+        probe = StageResult("probe", "head", 0, seconds, score, kept=started)
+        course = keeper.course = Course(
+            tuple(p.stage for p in way.plans), way.views, tuple(tap.name for tap in network.taps),
+            probe, {"activation_views": rate} if way.computed else {}, way.costs,
+        )  # fmt: skip
     deadline = start + config.time_budget if config.time_budget else np.inf
-    conditions = Conditions(progress, tell, callbacks, way.kept.choice.precision, deadline)
+    precision = way.kept.choice.precision
+    conditions = Conditions(progress, tell, callbacks, precision, deadline, keeper)
     feeds = _feeds(way, network, splits, config.seed)
     way.kept.pristine = False
-    with _timed(seconds, "stages"):
-        results, stopped = train(
-            network, way.plans, feeds, targets, score if started else None, conditions
-        )
-    rates = {"activation_views": way.computed / seconds["activations"]} if way.computed else {}
-    return Trained(network, [first, *results], stopped, seconds, rates, way.costs)
+    best = course.probe.score if course.probe.kept else None
+    with keeper.clock.part("stages"):
+        results, stopped = train(network, way.plans, feeds, targets, best, conditions)
+    return Trained(network, [course.probe, *results], stopped, course.rates, course.costs)
 
 
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[name] = time.monotonic() - start
+def _continued(
+    keeper: Keeper,
+    config: RunConfig,
+    trunk: Trunk,
+    splits: Splits,
+    progress: Progress,
+    tell: Listener,
+) -> tuple[Network | None, Begun | None]:
+    """Return the network and what holds for a training that is continued from a checkpoint."""
+    found = keeper.found
+    if found is not None:
+        at, course = found.at, found.at.course
+        try:
+            taps = [tap for tap in trunk.taps if tap.name in course.taps]
+            network = Network(trunk, taps, len(splits.labels), config.head, config.seed)
+            whole = plan(course.stages, trunk)
+            check(network, whole, found)
+        except (ValueError, LookupError) as error:
+            keeper.reject(error)
+        else:
+            rows = sum(len(result.history) for result in at.results)
+            titles = [stage.title for stage in course.stages]
+            stage = titles[at.stage] if at.stage < len(titles) else ""
+            tell("resumed", stage=stage, epoch=at.epoch, epochs=rows)
+            where = f"in stage {stage!r} after {at.epoch} epochs of it" if stage else "at the end"
+            progress.say(f"continuing {where}")
+            return network, Begun(whole, course.views, _left(whole, at.stage, at.epoch))
+    if keeper.resumes:
+        tell("resumed", stage="probe", epoch=0, epochs=0)
+    return None, None
+
+
+def _left(plans: Sequence[Plan], number: int, epoch: int) -> list[Plan]:
+    """Return what is left to train of some stages."""
+    left = list(plans[number:])
+    if left and epoch:
+        epochs = left[0].stage.epochs - epoch
+        stage = left[0].stage.model_copy(update={"epochs": epochs})
+        left[0] = replace(left[0], stage=stage)
+    return left
 
 
 def _headed(
