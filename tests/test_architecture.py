@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 # A room may import those before it; rooms of one rank do not know each other.
 RANKS = [
     {"errors"}, {"progress"}, {"bars", "config"}, {"backbones"}, {"data", "settings"},
-    {"frozen", "runs"}, {"training"}, {"results"}, {"testing"}, {"api"}, {"cli"},
+    {"frozen", "runs"}, {"training", "jobs"}, {"results"}, {"testing"}, {"api"}, {"app"}, {"cli"},
     {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
@@ -84,6 +84,12 @@ def test_files_fit_a_head_and_functions_a_screen(path):
         if isinstance(node, ast.FunctionDef):
             start = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
             assert node.end_lineno - start <= 60, node.name
+
+
+def test_views_are_short_and_only_show():
+    for path in (ROOT / "tlearn" / "app" / "views").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 200, path.name
+        assert not {m.split(".")[0] for m, _ in imports(path)} & {"os", "shutil", "subprocess"}
 
 
 def test_help_and_listing_load_nothing_heavy():

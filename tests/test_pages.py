@@ -1,0 +1,242 @@
+"""The pages without a browser: what they show, and what their buttons do."""
+
+import os
+import shutil
+
+import pytest
+from conftest import draw_photos, make_run
+from streamlit.testing.v1 import AppTest
+
+from tlearn.app import work
+from tlearn.app.places import DATA, RUNS, Places
+from tlearn.app.texts import texts_for
+from tlearn.data.doctor import Doctor
+from tlearn.jobs import Queue
+
+t = texts_for("en")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A run on three colours, beside its photos."""
+    place = tmp_path_factory.mktemp("trained")
+    run, photos, _ = make_run(place, "--backbone", "toy", "--weights", "none", "--preset", "quick")
+    return run, photos
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Roots of the test's own."""
+    monkeypatch.setenv(DATA, str(tmp_path / "photos"))
+    monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
+    yield Places.here()
+    for key in list(work._works):
+        work.forget(key)
+
+
+@pytest.fixture
+def page(here):
+    """Show a page as a browser would that was sent to it."""
+
+    def show(name, **state):
+        app = AppTest.from_function(show_page, default_timeout=60, args=(name,))
+        for key, value in state.items():
+            app.session_state[key] = value
+        return settled(app.run())
+
+    return show
+
+
+def show_page(name):
+    from tlearn.app.main import PAGES
+
+    PAGES[name][0]()
+
+
+def settled(app):
+    """Wait for the work in the background, and look again: one piece may begin another."""
+    for _ in range(2):
+        for found in list(work._works.values()):
+            found.over.wait(60)
+        app = app.run()
+    assert not app.exception, app.exception[0].message
+    return app
+
+
+def words(app):
+    """Return all text that is shown."""
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "success")
+    return "\n".join(element.value for kind in kinds for element in getattr(app, kind))
+
+
+def button(app, label):
+    return next(b for b in app.button if b.label == label)
+
+
+def test_empty_pages_say_what_to_do_next(page):
+    assert t("data.empty")[:14] in words(page("data"))
+    assert t("train.empty") in words(page("train"))
+    assert t("results.empty") in words(page("results"))
+    assert t("predict.empty") in words(page("predict"))
+
+
+def test_a_sample_is_one_click_away(page, here):
+    app = page("data")
+    button(app, t("data.sample")).click().run()
+    app = settled(app)
+    assert "**360** photos in **6** classes, **0** files" in words(app)
+    assert (here.data / "sample").is_dir()
+
+
+def test_problems_are_told_and_put_away(page, here):
+    draw_photos(here.data / "colours")
+    (here.data / "colours" / "red" / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
+    app = page("data")
+    assert "**36** photos in **3** classes, **1** files" in words(app)
+    app = settled(app.button_group[0].set_value("tab_problems").run())
+    button(app, t("data.quarantine_all", count=1)).click().run()
+    app = settled(app)
+    assert "**0** files" in words(app)
+    assert (here.data / "colours-quarantine").is_dir()
+    button(app, t("data.undo_quarantine")).click().run()
+    app = settled(app)
+    assert "**1** files" in words(app)
+    assert (here.data / "colours" / "red" / "bad.jpg").is_file()
+
+
+def test_a_class_is_renamed_and_merged(page, here):
+    draw_photos(here.data / "colours")
+    app = page("data")
+    button(app, t("data.open")).click().run()  # blue, the first
+    app = settled(app)
+    assert "blue" in words(app)
+    next(i for i in app.text_input if i.label == t("data.new_name")).set_value("azul").run()
+    [b for b in app.button if b.label == t("data.rename")][-1].click().run()
+    app = settled(app)
+    assert (here.data / "colours" / "azul").is_dir() and "azul" in words(app)
+    app = settled(app)
+    [b for b in app.button if b.label == t("data.merge")][-1].click().run()
+    app = settled(app)
+    assert not (here.data / "colours" / "azul").exists()
+    assert len(list((here.data / "colours" / "green").iterdir())) == 24
+    kinds = [action.kind for action in Doctor(here.data / "colours").history()]
+    assert kinds == ["merge", "rename"]
+
+
+def test_a_wrong_name_is_told(page, here):
+    draw_photos(here.data / "colours")
+    app = page("data", **{"data.class": "blue"})
+    next(i for i in app.text_input if i.label == t("data.new_name")).set_value("a/b").run()
+    [b for b in app.button if b.label == t("data.rename")][-1].click().run()
+    assert "a/b" in app.error[0].value
+    assert (here.data / "colours" / "blue").is_dir()
+
+
+def test_a_folder_without_photos_is_told(page, here):
+    (here.data / "empty" / "a").mkdir(parents=True)
+    app = page("data")
+    assert "no images below" in words(app)
+    assert "no images below" in words(page("train"))
+
+
+def test_a_training_is_asked_for_as_it_was_entered(page, here, monkeypatch):
+    draw_photos(here.data / "colours")
+    monkeypatch.setattr(Queue, "wake", lambda self: None)
+    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    app = page("train", **{"train.backbone": "toy"})
+    assert "toy" in words(app)
+    app.radio[0].set_value("quick").run()
+    next(i for i in app.text_input if i.label == "weights").set_value("none").run()
+    next(i for i in app.number_input if i.label == "dropout").set_value(0.4).run()
+    assert "--backbone toy" in app.code[0].value and "head.dropout=0.4" in app.code[0].value
+    button(app, t("train.start")).click().run()
+    (job,) = here.queue.jobs()
+    assert (job.data, job.run, job.state) == (
+        here.data / "colours", here.runs / "colours", "queued"
+    )  # fmt: skip
+    asked = (here.queue.folder / job.id / "config.yaml").read_text()
+    assert asked == "weights: none\nhead:\n  dropout: 0.4\npreset: quick\nbackbone: toy\n" or all(
+        word in asked for word in ("weights: none", "dropout: 0.4", "preset: quick", "toy")
+    )
+    app = settled(app)
+    assert f"colours** · {t('job.queued')}" in words(app)
+    button(app, t("job.stop")).click().run()
+    assert here.queue.get(job.id).state == "cancelled"
+
+
+def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
+    draw_photos(here.data / "colours")
+    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    app = page("train", **{"train.backbone": "toy"})
+    next(i for i in app.text_input if i.label == "views").set_value("many").run()
+    assert "views" in app.error[0].value
+
+
+def test_results_of_a_run(page, here, trained):
+    run, _ = trained
+    shutil.copytree(run, here.runs / "one")
+    shutil.copytree(run, here.runs / "two")
+    app = page("results", **{"chosen.run": "one"})
+    assert {metric.label for metric in app.metric} >= {
+        f"{t('results.accuracy')} ({t('data.validation')})", t("results.interval")
+    }  # fmt: skip
+    app.text_area[0].set_value("a note").run()
+    button(app, t("results.keep_note")).click().run()
+    assert (here.runs / "one" / "note.txt").read_text() == "a note\n"
+    beside = next(s for s in app.selectbox if s.label == t("results.beside"))
+    beside.set_value("two").run()
+    assert "within the noise" in words(app)
+    app = page("results", **{"chosen.run": "one"})
+    button(app, t("results.delete")).click().run()
+    assert not (here.runs / "one").exists()
+    app = settled(app)
+    button(app, t("results.undo", name="one")).click().run()
+    assert (here.runs / "one").is_dir()
+    app.text_input[0].set_value("nothing like it").run()
+    assert t("results.none_found") in words(app)
+
+
+def test_a_damaged_run_is_listed_and_can_be_deleted(page, here, trained):
+    shutil.copytree(trained[0], here.runs / "one")
+    (here.runs / "one" / "metrics.json").write_text("{")
+    app = page("results", **{"chosen.run": "one"})
+    assert t("results.why_damaged") in words(app)
+    button(app, t("results.delete")).click().run()
+    assert not (here.runs / "one").exists()
+
+
+def test_a_run_with_a_missing_file_is_told(page, here, trained):
+    shutil.copytree(trained[0], here.runs / "one")
+    (here.runs / "one" / "predictions.csv").unlink()
+    app = page("results", **{"chosen.run": "one"})
+    assert "predictions.csv" in app.error[0].value
+
+
+def test_plugins_are_listed(page):
+    app = page("plugins")
+    assert t("plugins.title") in words(app) and not app.error
+    names = set(app.dataframe[0].value[t("plugins.plugin")])
+    assert names >= {"toy", "vgg19", "presets", "exporters"}
+
+
+def test_a_plugin_that_failed_says_why(page, plugin_file):
+    plugin_file("mine", "import nothing_of_this_name")
+    assert "nothing\\_of\\_this\\_name" in page("plugins").error[0].value
+
+
+def test_a_defect_is_told_as_one_and_logged(here, tmp_path):
+    def broken(log):
+        from tlearn.app.main import show_failure
+
+        show_failure(log)
+
+    app = AppTest.from_function(broken, args=(str(tmp_path / "log"),)).run()
+    assert str(tmp_path / "log") in app.error[0].value and not app.exception
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of other systems")
+def test_names_that_hold_markup_are_shown_as_they_are(page, here):
+    draw_photos(here.data / "colours")
+    (here.data / "colours" / "blue").rename(here.data / "colours" / "**[x](y)** :red[z]")
+    shown = words(page("data"))
+    assert r"\*\*\[x\]\(y\)\*\* \:red\[z\]" in shown

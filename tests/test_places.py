@@ -1,0 +1,60 @@
+"""Where the pages look for data sets."""
+
+import pytest
+
+from tlearn.app.places import Places
+from tlearn.errors import DataError
+
+
+@pytest.fixture
+def here(tmp_path):
+    for name in ("flowers/daisy", "flowers/rose/more", "flowers-quarantine/daisy", ".uploads/x/y",
+                 "archive/pets/cat", "archive/pets/dog", "archive/cars/red", "split/train/a",
+                 "split/test/a", "no-classes", "名/猫"):  # fmt: skip
+        (tmp_path / "data" / name).mkdir(parents=True)
+    return Places(tmp_path / "data", tmp_path / "runs")
+
+
+def test_folders_of_class_folders_are_found_at_any_depth(here):
+    assert here.data_sets() == ["archive/cars", "archive/pets", "flowers", "split", "名"]
+    assert not Places(here.data / "nothing", here.runs).data_sets()
+
+
+def test_what_cannot_be_listed_is_passed_over(here, monkeypatch):
+    import os
+
+    scan = os.scandir
+
+    def refuse(path):
+        if path.name == "split":
+            raise PermissionError(13, "denied")
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    assert "split" not in here.data_sets()
+
+
+@pytest.mark.parametrize("name", ["../runs", "/etc", "nothing", "flowers/../../x"])
+def test_only_folders_below_the_root_are_given(here, name):
+    with pytest.raises(DataError):
+        here.data_set(name)
+
+
+def test_a_link_does_not_lead_out(here, tmp_path):
+    (tmp_path / "elsewhere" / "a").mkdir(parents=True)
+    (here.data / "link").symlink_to(tmp_path / "elsewhere")
+    assert "link" not in here.data_sets()
+    with pytest.raises(DataError):
+        here.data_set("link")
+
+
+def test_a_folder_knows_its_name(here, tmp_path):
+    assert here.name_of(here.data / "archive" / "pets") == "archive/pets"
+    assert here.name_of(tmp_path) is None
+
+
+def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLEARN_DATA_ROOT", str(tmp_path / "d"))
+    monkeypatch.delenv("TLEARN_RUNS_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Places.here() == Places(tmp_path / "d", tmp_path / "runs")

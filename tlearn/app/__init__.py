@@ -1,0 +1,1 @@
+"""The web page: pages that show, and call what the rest of tlearn offers."""

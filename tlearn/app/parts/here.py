@@ -1,0 +1,95 @@
+"""What every page asks for: texts, places, what was chosen before, errors as sentences."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import streamlit as st
+
+from tlearn.app.places import Places
+from tlearn.app.texts import Texts, texts_for
+from tlearn.errors import TlearnError
+
+
+def texts() -> Texts:
+    """Return the texts in the browser's language."""
+    return texts_for(st.context.locale)
+
+
+def places() -> Places:
+    """Return the two roots."""
+    return Places.here()
+
+
+@contextmanager
+def problems() -> Iterator[None]:
+    """Show an error that a user can mend, and go on with the page."""
+    try:
+        yield
+    except TlearnError as error:
+        st.error(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        st.error(f"{where}{error.strerror or error}")
+
+
+def remembered(key: str, options: Sequence[str]) -> str | None:
+    """Return what was chosen before, on another page or before the page was loaded again."""
+    for found in (st.session_state.get(f"chosen.{key}"), st.query_params.get(key)):
+        if found in options:
+            return found
+    return options[0] if len(options) == 1 else None
+
+
+def remember(key: str, value: str | None) -> None:
+    """Keep a choice for the other pages, and in the address for when it is loaded again."""
+    st.session_state[f"chosen.{key}"] = value
+    if value is None:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != value:
+        st.query_params[key] = value
+
+
+def go(page: str) -> None:
+    """Go to another page."""
+    st.switch_page(st.session_state["pages"][page])
+
+
+def choose(label: str, key: str, options: Sequence[str], placeholder: str) -> str | None:
+    """Show a choice among names that outlives the page."""
+    before = remembered(key, options)
+    index = list(options).index(before) if before is not None else None
+    chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
+    remember(key, chosen)
+    return chosen
+
+
+def choose_data(t: Texts) -> str | None:
+    """Show the choice of a data set; return its name below the data root."""
+    return choose(t("common.data"), "data", places().data_sets(), t("common.choose_data"))
+
+
+def pages_of(t: Texts, key: str, count: int, size: int) -> range:
+    """Show a pager where there is more than a page holds; return the indices of this page."""
+    pages = max(1, -(-count // size))
+    if pages == 1:
+        return range(count)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        state = st.session_state
+        now = min(state.get(key, 1), pages)
+        back = st.button(t("common.back"), key=f"{key}.back", disabled=now == 1)
+        forth = st.button(t("common.forth"), key=f"{key}.forth", disabled=now == pages)
+        if back or forth:
+            state[key] = now + (1 if forth else -1)
+            st.rerun()
+        st.markdown(t("common.page", page=now, pages=pages))
+    return range((now - 1) * size, min(count, now * size))
+
+
+def plain(text: str) -> str:
+    r"""Return text for Markdown as it stands: names may hold anything."""
+    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
+
+
+def between(t: Texts, low: float, high: float) -> str:
+    """Return an interval of parts as per cents."""
+    return t("common.between", low=f"{low:.1%}", high=f"{high:.1%}")

@@ -1,0 +1,113 @@
+"""The queue of trainings, live."""
+
+import time
+from collections.abc import Sequence
+
+import streamlit as st
+
+from tlearn.app import charts
+from tlearn.app.parts.here import go, places, plain, problems
+from tlearn.app.texts import Texts
+from tlearn.jobs import Job, Live
+from tlearn.progress import amount
+
+SHOWN = 8  # of those that are over
+EVERY = 1.0  # seconds
+
+
+def queue(t: Texts) -> None:
+    """Show the trainings that run, wait, or ended lately; look again every second."""
+    if not places().queue.jobs():
+        return
+
+    @st.fragment(run_every=EVERY)
+    def live() -> None:
+        jobs = places().queue
+        jobs.wake()
+        found = jobs.jobs()
+        states = [job.state for job in found]
+        before = st.session_state.get("queue.states")
+        st.session_state["queue.states"] = states
+        if before is not None and before != states and not set(states) & {"queued", "running"}:
+            st.rerun()  # the last has ended: the page around looks again too
+        # Each kind has a place of its own, or what one shows would remain where the other begins.
+        going, over = st.container(), st.container()
+        with going:
+            for job in found:
+                if not job.over:
+                    _going(t, job)
+        with over:
+            _over(t, [job for job in reversed(found) if job.over][:SHOWN])
+
+    live()
+
+
+def _going(t: Texts, job: Job) -> None:
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{plain(job.run.name)}** · {t(f'job.{job.state}')}")
+            if st.button(t("job.stop"), key=f"stop.{job.id}", icon=":material/stop:",
+                         help=t("job.stop_hint")):  # fmt: skip
+                places().queue.stop(job.id)
+        if job.problem:
+            st.warning(job.problem)
+        if job.state != "running":
+            return
+        live = places().queue.live(job.id)
+        _progress(t, job, live)
+        if live.epochs:
+            words = {name: t(f"chart.{name}") for name in
+                     ("epoch", "accuracy", "training", "validation")}  # fmt: skip
+            st.altair_chart(charts.curves(live.epochs, words), width="stretch",
+                            key=f"curves.{job.id}")  # fmt: skip
+        with st.expander(t("job.log")):
+            st.code("\n".join(live.lines[-40:]) or "…", language=None, wrap_lines=True)
+
+
+def _progress(t: Texts, job: Job, live: Live) -> None:
+    passed = time.time() - job.started
+    facts = [t("job.passed", time=clock(passed))]
+    if live.planned > passed:
+        facts.append(t("job.left", time=clock(live.planned - passed)))
+    if live.epoch_count:
+        facts.append(t("job.epoch", now=len(live.epochs), all=live.epoch_count))
+    if live.rate:
+        facts.append(f"{live.rate:.3g} {live.unit}/s")
+    if live.memory:
+        facts.append(amount(live.memory))
+    at = live.task or t("job.starting")
+    st.progress(live.fraction, f"{plain(at)} {live.done:,}/{live.total:,} {live.note}".strip())
+    st.caption(" · ".join(facts))
+
+
+def _over(t: Texts, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"{plain(job.run.name)} · {t(f'job.{job.state}')}"
+                        + (f": {plain(job.problem)}" if job.problem else ""))  # fmt: skip
+            if job.state in ("finished", "stopped") and st.button(
+                t("job.results"), key=f"see.{job.id}"
+            ):
+                st.session_state["chosen.run"] = job.run.name
+                go("results")
+            if job.resumable and st.button(
+                t("job.resume"), key=f"resume.{job.id}", icon=":material/resume:"
+            ):
+                with problems():
+                    places().queue.resume(job.run, job.data)
+                    places().queue.forget(job.id)
+                    st.rerun()
+            if st.button(
+                "", key=f"forget.{job.id}", help=t("job.forget_hint"), type="tertiary",
+                icon=":material/close:",
+            ):  # fmt: skip
+                with problems():
+                    places().queue.forget(job.id)
+                    st.rerun()
+
+
+def clock(seconds: float) -> str:
+    """Return a time as ``1:05`` or ``1:02:05``."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

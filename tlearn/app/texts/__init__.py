@@ -1,0 +1,43 @@
+"""What the pages say, one YAML file per language."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).parent
+LANGUAGES = ("en", "zh")
+
+
+class Texts:
+    """The words of one language; calling it with a key gives a text.
+
+    Attributes:
+        language: ``en`` or ``zh``.
+    """
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self.words = flat(language)
+
+    def __call__(self, key: str, **values: Any) -> str:
+        """Return a text with values filled in, such as ``t("data.counts", classes=3)``."""
+        return self.words[key].format(**values) if values else self.words[key]
+
+
+@cache
+def flat(language: str) -> dict[str, str]:
+    """Return all texts of a language, by dotted keys."""
+    nested = yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
+    return {
+        f"{page}.{key}": text.strip()
+        for page, texts in nested.items()
+        for key, text in texts.items()
+    }
+
+
+def texts_for(locale: str | None) -> Texts:
+    """Return the texts for a browser's language, such as ``zh-CN``; English for those we lack."""
+    language = (locale or "").lower().replace("_", "-").split("-")[0]
+    return Texts(language if language in LANGUAGES else "en")

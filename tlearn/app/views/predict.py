@@ -1,0 +1,107 @@
+"""Predict: photos in, classes out; and what was wrong goes back to the data."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from tlearn.app import work
+from tlearn.app.parts.answers import answers
+from tlearn.app.parts.here import choose, places, problems, texts
+from tlearn.app.parts.uploader import uploader
+from tlearn.app.parts.waiting import wait_for
+from tlearn.app.texts import Texts
+from tlearn.data.folders import walk
+from tlearn.data.scan import Problem
+from tlearn.data.uploads import Upload
+from tlearn.jobs.predicting import Answer, predict
+from tlearn.progress import Progress
+
+ASKED = "predict.asked"  # where a session keeps which photos it asked about
+
+
+def show() -> None:
+    """Show the page."""
+    t = texts()
+    st.title(t("predict.title"), anchor=False)
+    library = places().library
+    usable = [run.name for run in library.runs() if run.state in ("finished", "stopped")]
+    if not usable:
+        st.info(t("predict.empty"))
+        return
+    name = choose(t("results.run"), "run", usable, t("results.choose"))
+    if name is None:
+        return
+    with problems():
+        run = library.path_of(name)
+        _photos(t, run)
+        _answers(t, run)
+
+
+def _photos(t: Texts, run: Path) -> None:
+    """Show the ways that photos come in."""
+    scratch = places().scratch
+    way = st.segmented_control(
+        t("predict.way"), ("files", "camera"), default="files", label_visibility="collapsed",
+        format_func=lambda name: t(f"predict.{name}"),
+    )  # fmt: skip
+    if way == "camera":
+        taken = st.camera_input(t("predict.camera_hint"))
+        if taken is not None and st.session_state.get("predict.taken") != taken.file_id:
+            st.session_state["predict.taken"] = taken.file_id
+            folder = scratch / secrets.token_hex(8)
+            folder.mkdir(parents=True)
+            (folder / "camera.jpg").write_bytes(taken.getvalue())
+            _begin(run, folder, None)
+        return
+    upload = uploader(t, scratch, "predict", "any")
+    if upload is not None:
+        _begin(run, scratch / upload.token, upload)
+
+
+def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
+    """Begin to predict what came."""
+
+    def do(progress: Progress) -> tuple[list[Answer], list[Problem]]:
+        left_out: list[Problem] = []
+        if upload is not None:
+            try:
+                upload.unpack(progress)
+                upload.place(folder)
+                left_out = upload.left_out
+            finally:
+                upload.cancel()
+        return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
+
+    key = f"predict {folder.name} {run.name}"
+    work.start(key, do)
+    st.session_state[ASKED] = (folder, run)
+    st.rerun()
+
+
+def _answers(t: Texts, run: Path) -> None:
+    """Show what the model says; ask again where another run was chosen."""
+    folder, asked = st.session_state.get(ASKED, (None, None))
+    if folder is None:
+        return
+    if asked != run and folder.is_dir():
+        _begin(run, folder, None)
+    done = wait_for(t, f"predict {folder.name} {run.name}", t("predict.predicting"))
+    if done is None:
+        return
+    if done.problem:
+        st.error(done.problem)
+        return
+    found, left_out = done.result
+    _left_out(t, left_out)
+    answers(t, run, folder, found)
+
+
+def _left_out(t: Texts, left_out: Sequence[Problem]) -> None:
+    if left_out:
+        with st.expander(t("data.left_out", count=len(left_out))):
+            st.dataframe(
+                [{t("data.file"): p.name, t("data.reason"): p.reason} for p in left_out],
+                hide_index=True,
+            )
