@@ -86,12 +86,16 @@ class Tab:
         page.on("request", lambda request: self._look(request.url))
 
     def _listen(self, message):
-        if message.type == "error" and "Failed to load resource" not in message.text:
+        if message.type == "error" and not any(
+            words in message.text for words in ("Failed to load resource", "Image source error")
+        ):
             self.faults.append(message.text)
 
     def _answered(self, response):
-        # Streamlit looks for its server at every level of the address.
-        if response.status >= 400 and "/_stcore/" not in response.url:
+        # Streamlit looks for its server at every level of the address, and forgets the pictures of
+        # a view that was left before they were fetched.
+        passing = ("/_stcore/", "/media/")
+        if response.status >= 400 and not any(part in response.url for part in passing):
             self.faults.append(f"{response.status}: {response.url}")
 
     def _look(self, url):
@@ -117,7 +121,10 @@ class Tab:
         self.page.get_by_text(text).first.wait_for(state="hidden")
 
     def press(self, name, exact=False):
+        self.page.wait_for_timeout(300)  # a page that has just been typed into is run first
+        self.settle()
         self.page.get_by_role("button", name=name, exact=exact).first.click()
+        self.page.wait_for_timeout(200)
         self.settle()
 
     def view(self, name):

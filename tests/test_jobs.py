@@ -25,6 +25,7 @@ from tlearn.jobs.planning import Planner
 from tlearn.jobs.predicting import Answer, predict, write_csv
 from tlearn.jobs.watching import last_words, watch
 from tlearn.runs.directory import MARKED
+from tlearn.runs.processes import identity
 
 SECONDS = 120  # nothing here takes a tenth of it
 CONFIG = RunConfig(
@@ -80,9 +81,9 @@ def over(queue, name):
 
 def kill(pid):
     """Kill a process the hard way, and see that it is dead."""
-    begun = processes.identity(pid)
+    begun = identity(pid)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: processes.identity(pid) != begun)
+    until(lambda: identity(pid) != begun)
 
 
 def run_runner(queue):
@@ -248,7 +249,7 @@ def test_when_the_runner_dies_its_job_goes_on_and_the_next_waits_for_it(queue, p
     assert queue.get(first.id).state == "running"
     queue.wake()
     assert runner_of(queue) != before
-    until(lambda: queue.has_runner() and processes.identity(runner_of(queue)))
+    until(lambda: queue.has_runner() and identity(runner_of(queue)))
     assert queue.get(second.id).state == "queued"
     hold.let_go("a")
     assert until(lambda: over(queue, second.id)).state == "finished"
@@ -551,14 +552,14 @@ def test_another_process_with_the_number_of_a_job_is_not_it(queue):
 @POSIX
 def test_a_zombie_is_dead(queue):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    begun = processes.identity(child.pid)
+    begun = identity(child.pid)
     name = fake(queue, "00000001-aaaaaaaa", queue.runs / "a", pid=child.pid, begun=begun)
     assert queue.get(name).state == "running" and queue.live(name).memory > 0
     child.stdin.close()
     until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
-    assert processes.identity(child.pid) == "" and queue.get(name).state == "lost"
+    assert identity(child.pid) == "" and queue.get(name).state == "lost"
     child.wait()
-    assert processes.identity(child.pid) == ""
+    assert identity(child.pid) == ""
 
 
 @LINUX

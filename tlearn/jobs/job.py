@@ -7,8 +7,8 @@ from typing import Any
 
 from tlearn.errors import RunError
 from tlearn.jobs.ending import OVER, State
-from tlearn.jobs.processes import identity
 from tlearn.runs.directory import check_resumable
+from tlearn.runs.processes import identity
 
 
 @dataclass(frozen=True)

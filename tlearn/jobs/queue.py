@@ -19,11 +19,12 @@ from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.jobs.ending import OVER, ending, stamp
 from tlearn.jobs.job import Job, ended, lives, number, read_json
-from tlearn.jobs.processes import identity, memory_of, start
+from tlearn.jobs.processes import memory_of, start
 from tlearn.jobs.watching import Live, watch
 from tlearn.progress import amount
 from tlearn.runs.directory import check_free, check_resumable
 from tlearn.runs.places import new_file, new_folder
+from tlearn.runs.processes import identity
 from tlearn.settings import to_yaml
 
 FOLDER = ".queue"

@@ -17,6 +17,7 @@ As long as a training is not over there is also ``checkpoint.npz``, from which i
 import contextlib
 import json
 import math
+import os
 import re
 import shutil
 import time
@@ -24,17 +25,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock
 
 from tlearn.errors import RunError
 from tlearn.runs.places import new_file
+from tlearn.runs.processes import identity
 
 MARK = "UNFINISHED"
 MARKED = "This run is not finished: a training works on it, or was interrupted.\n"
 CHECKPOINT = "checkpoint.npz"
 LOCK = ".lock"  # held for the moment in which an interrupted run is taken up
-START_SLACK = 1.0  # seconds by which two readings of when a process began may differ
 RUNS = Path("runs")  # where runs go that are given no place
 
 
@@ -213,21 +213,13 @@ def _stopped(path: Path) -> bool:
 
 
 def _this_process() -> str:
-    process = psutil.Process()
-    return f"process {process.pid}, begun at {process.create_time()!r}\n"
+    return f"process {os.getpid()}: {identity(os.getpid())}\n"
 
 
 def _lives(mark: str) -> bool:
     """Tell whether the process lives that a mark names; another may have its number by now."""
-    named = re.search(r"^process (\d+), begun at ([\d.]+)$", mark, re.M)
-    if named is None:
-        return False
-    try:
-        process = psutil.Process(int(named[1]))
-        same = abs(process.create_time() - float(named[2])) < START_SLACK
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    named = re.search(r"^process (\d+): (.+)$", mark, re.M)
+    return named is not None and identity(int(named[1])) == named[2]
 
 
 def free_name(name: str, parent: Path = RUNS) -> Path:

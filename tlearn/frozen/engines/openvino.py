@@ -98,7 +98,7 @@ def _core() -> Any:
     """Return the one core of this process.
 
     Each core gives the thread that makes it a stack for signals, and takes away that of the one
-    before: when two have gone, the next signal, such as Ctrl-C, would find none and end the process.
+    before: when two have gone, the next signal, such as Ctrl-C, finds none and ends the process.
     """
     return ov.Core()
 
