@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tomllib
+from pathlib import Path
 
 import pytest
 from conftest import draw_photos, make_run
@@ -9,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from tlearn.app import work
 from tlearn.app.places import DATA, RUNS, Places
+from tlearn.app.server import SETTINGS
 from tlearn.app.texts import texts_for
 from tlearn.data.doctor import Doctor
 from tlearn.jobs import Queue
@@ -240,3 +243,19 @@ def test_names_that_hold_markup_are_shown_as_they_are(page, here):
     (here.data / "colours" / "blue").rename(here.data / "colours" / "**[x](y)** :red[z]")
     shown = words(page("data"))
     assert r"\*\*\[x\]\(y\)\*\* \:red\[z\]" in shown
+
+
+def test_streamlit_run_is_set_as_tlearn_ui_sets_itself():
+    text = (Path(__file__).parent.parent / ".streamlit" / "config.toml").read_text("utf-8")
+    flat = {}
+
+    def flatten(table, above=""):
+        for key, value in table.items():
+            if isinstance(value, dict):
+                flatten(value, f"{above}{key}.")
+            else:
+                flat[above + key] = value
+
+    flatten(tomllib.loads(text))
+    wanted = {k: v for k, v in SETTINGS.items() if k != "logger.hideWelcomeMessage"}
+    assert flat == wanted | {"server.address": "127.0.0.1"}

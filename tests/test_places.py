@@ -1,5 +1,8 @@
 """Where the pages look for data sets."""
 
+import os
+import time
+
 import pytest
 
 from tlearn.app.places import Places
@@ -21,8 +24,6 @@ def test_folders_of_class_folders_are_found_at_any_depth(here):
 
 
 def test_what_cannot_be_listed_is_passed_over(here, monkeypatch):
-    import os
-
     scan = os.scandir
 
     def refuse(path):
@@ -46,6 +47,17 @@ def test_a_link_does_not_lead_out(here, tmp_path):
     assert "link" not in here.data_sets()
     with pytest.raises(DataError):
         here.data_set("link")
+
+
+def test_what_was_predicted_is_removed_after_a_while(here):
+    for name, age in (("old", 90_000), ("new", 0)):
+        (here.scratch / name).mkdir(parents=True)
+        (here.scratch / f"{name}.run.csv").write_text("x")
+        for path in (here.scratch / name, here.scratch / f"{name}.run.csv"):
+            os.utime(path, (time.time() - age, time.time() - age))
+    here.clear_scratch()
+    assert sorted(p.name for p in here.scratch.iterdir()) == ["new", "new.run.csv"]
+    Places(here.data, here.runs / "nothing").clear_scratch()
 
 
 def test_a_folder_knows_its_name(here, tmp_path):

@@ -1,6 +1,8 @@
 """Where the pages find things: the data root, the folder of runs, and what is kept beside them."""
 
 import os
+import shutil
+import time
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -32,9 +34,9 @@ class Places:
 
     @classmethod
     def here(cls) -> "Places":
-        """Return the places of this server: ``photos`` and ``runs``, unless it was told others."""
+        """Return the places of this server: ``data`` and ``runs``, unless it was told others."""
         return cls(
-            Path(os.environ.get(DATA) or "photos").absolute(),
+            Path(os.environ.get(DATA) or "data").absolute(),
             Path(os.environ.get(RUNS) or "runs").absolute(),
         )
 
@@ -57,6 +59,15 @@ class Places:
     def scratch(self) -> Path:
         """Where photos lie that are predicted and then forgotten."""
         return self.runs / ".predictions"
+
+    def clear_scratch(self, older_than: float = 24 * 3600.0) -> None:
+        """Remove predicted photos, and what was said of them, after so many seconds."""
+        for path in self.scratch.iterdir() if self.scratch.is_dir() else ():
+            if path.name[0] != "." and time.time() - path.stat().st_mtime > older_than:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def data_sets(self) -> list[str]:
         """Return the folders below the data root that hold folders, by their path below it."""

@@ -70,6 +70,7 @@ async def lifespan(app: Any, address: str = "") -> AsyncIterator[None]:
     LOG.addHandler(handler)
     if places.data.is_dir():
         clear_stale(places.data)
+    places.clear_scratch()
     places.queue.wake()
     _end_soon()
     if address:

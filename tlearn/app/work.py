@@ -55,11 +55,14 @@ _lock = threading.Lock()
 _works: dict[str, Work] = {}
 
 
-def start(key: str, do: Callable[[Progress], Any]) -> Work:
-    """Begin a piece of work, unless one of this name goes on; return that one then."""
+def start(key: str, do: Callable[[Progress], Any], anew: bool = False) -> Work:
+    """Begin a piece of work, unless one of this name goes on; return that one then.
+
+    With ``anew`` it is begun all the same, and what goes on is forgotten.
+    """
     with _lock:
         known = _works.get(key)
-        if known is not None and not known.over.is_set():
+        if known is not None and not known.over.is_set() and not anew:
             return known
         work = _works[key] = Work()
     threading.Thread(target=_do, args=(work, do), name=f"tlearn {key}", daemon=True).start()

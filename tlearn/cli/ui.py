@@ -12,7 +12,7 @@ import click
               help="The address to listen on; another one needs a login.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Where data sets are, and uploads go [photos].")  # fmt: skip
+              help="Where data sets are, and uploads go [data].")  # fmt: skip
 @click.option("--runs-root", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Where runs are made [runs].")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Open no browser.")

@@ -54,9 +54,11 @@ def go(page: str) -> None:
     st.switch_page(st.session_state["pages"][page])
 
 
-def choose(label: str, key: str, options: Sequence[str], placeholder: str) -> str | None:
-    """Show a choice among names that outlives the page."""
-    before = remembered(key, options)
+def choose(
+    label: str, key: str, options: Sequence[str], placeholder: str, first: str | None = None
+) -> str | None:
+    """Show a choice among names that outlives the page; ``first`` is chosen where none was."""
+    before = remembered(key, options) or first
     index = list(options).index(before) if before is not None else None
     chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
     remember(key, chosen)

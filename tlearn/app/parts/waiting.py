@@ -1,15 +1,21 @@
 """Waiting for work in the background without holding up the page."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from tlearn.app import work
+from tlearn.app.parts.here import places
 from tlearn.app.texts import Texts
 from tlearn.data.known import Known
 from tlearn.data.scan import Manifest, scan
 from tlearn.progress import Progress
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
+SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
 KNOWN = Known()
+_found: dict[Path, Manifest] = {}  # by data folder, what was found last
+_newest: dict[Path, int] = {}  # and how many scans were begun
 
 
 def wait_for(t: Texts, key: str, label: str) -> work.Work | None:
@@ -33,32 +39,50 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     """Return what a scan finds in a data set; show how far it is, or why it finds nothing.
 
     What has not changed since the last scan is not read again, so that it is done on every visit.
+    Meanwhile a visitor sees what the scan before found.
     """
-    from tlearn.app.parts.here import places
-
     root = places().data_set(name)
     key, visit = f"scan {root}", st.session_state.get("visit")
     seen = st.session_state.setdefault("scanned", {})
     if work.find(key) is None or seen.get(name) != visit:
         seen[name] = visit
-        look_again(name)
-    found = wait_for(t, key, t("common.reading"))
-    if found is None:
+        _begin(root)
+    going = work.find(key)
+    if root in _found and going is not None and not going.over.wait(SOON):
+        _refresh(going)
+        return _found[root]
+    done = wait_for(t, key, t("common.reading"))
+    if done is None:
         return None
-    if found.problem:
-        st.warning(found.problem)
+    if done.problem:
+        st.warning(done.problem)
         return None
-    result: Manifest = found.result
+    result: Manifest = done.result
     return result
+
+
+@st.fragment(run_every=0.5)
+def _refresh(going: work.Work) -> None:
+    """Show the page again when a scan is over."""
+    if going.over.is_set():
+        st.rerun()
 
 
 def look_again(name: str) -> None:
     """Begin another scan of a data set, because something in it has changed."""
-    from tlearn.app.parts.here import places
-
     root = places().data_set(name)
+    _found.pop(root, None)
+    _begin(root)
+
+
+def _begin(root: Path) -> None:
+    """Begin a scan; one that goes on may have passed what has changed, and counts no more."""
+    number = _newest[root] = _newest.get(root, 0) + 1
 
     def look(progress: Progress) -> Manifest:
-        return scan(root, progress=progress, known=KNOWN)
+        found = scan(root, progress=progress, known=KNOWN)
+        if number == _newest[root]:
+            _found[root] = found
+        return found
 
-    work.start(f"scan {root}", look)
+    work.start(f"scan {root}", look, anew=True)

@@ -30,7 +30,7 @@ def show() -> None:
     if not usable:
         st.info(t("predict.empty"))
         return
-    name = choose(t("results.run"), "run", usable, t("results.choose"))
+    name = choose(t("results.run"), "run", usable, t("results.choose"), first=usable[0])
     if name is None:
         return
     with problems():

@@ -36,7 +36,13 @@ def show() -> None:
     _table(t, runs)
     usable = [run.name for run in runs if run.state in ("finished", "stopped")]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = choose(t("results.run"), "run", [run.name for run in runs], t("results.choose"))
+        name = choose(
+            t("results.run"),
+            "run",
+            [run.name for run in runs],
+            t("results.choose"),
+            first=next(iter(usable), None),
+        )
         others = [other for other in usable if other != name]
         beside = st.selectbox(
             t("results.beside"), others, index=None, placeholder=t("results.nothing"),
