@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tlearn.data import scan as scanning
-from tlearn.data.folders import walk
+from tlearn.data.folders import folder_times, unchanged, walk
 from tlearn.data.scan import content_hash, scan
 from tlearn.errors import DataError
 
@@ -328,3 +328,30 @@ def test_split_folders_without_train_are_read_for_evaluation(root):
         "val/a/1.png": ("a", "validation"),
         "test/b/2.png": ("b", "test"),
     }
+
+
+def test_folders_tell_when_files_come_and_go(photos):
+    (photos / "empty").mkdir()
+    (photos / "red" / "more").mkdir()
+    (photos / "red" / "red00.png").rename(photos / "red" / "more" / "red00.png")
+
+    def times():
+        return folder_times(photos, (file.path for file in scan(photos).files))
+
+    before = times()
+    assert {path.relative_to(photos).as_posix() for path in before} == {
+        ".", "blue", "green", "red", "red/more", "empty"
+    }  # fmt: skip
+    changes = [
+        lambda: (photos / "empty" / "a.png").write_bytes(b"new"),
+        lambda: (photos / "red" / "more" / "red00.png").unlink(),
+        lambda: (photos / "blue").rename(photos / "azul"),
+        lambda: (photos / "green" / "deep").mkdir(),
+    ]
+    for change in changes:
+        for path in before:
+            os.utime(path, ns=(0, 0))
+        before = times()
+        assert unchanged(before)
+        change()
+        assert not unchanged(before)

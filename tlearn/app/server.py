@@ -26,6 +26,7 @@ from tlearn.errors import ConfigError
 
 SCRIPT = Path(__file__).with_name("script.py")
 LOG = logging.getLogger("tlearn.app")
+SWITCH = 0.0005  # seconds after which work in the background lets a page go first
 GRACE = 1.0  # seconds that open connections have to end by themselves
 # Nothing is sent anywhere, nothing is watched, and errors go to a log instead of the screen.
 SETTINGS: Mapping[str, Any] = {
@@ -72,6 +73,7 @@ async def lifespan(app: Any, address: str = "") -> AsyncIterator[None]:
         clear_stale(places.data)
     places.clear_scratch()
     places.queue.wake()
+    sys.setswitchinterval(SWITCH)
     _end_soon()
     if address:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

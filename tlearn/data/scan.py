@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from tlearn.data import images
@@ -64,17 +64,17 @@ class Manifest:
     files: tuple[ImageFile, ...]
     problems: tuple[Problem, ...]
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The class names, sorted: their order is the order of the model's outputs."""
         return tuple(sorted({file.label for file in self.files}))
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Images per class."""
         return dict(sorted(Counter(file.label for file in self.files).items()))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of all classes and contents, independent of paths, names and order."""
         lines = sorted(f"{f.label}\0{f.content}\0{f.given}" for f in self.files)

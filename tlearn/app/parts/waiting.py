@@ -1,5 +1,8 @@
 """Waiting for work in the background without holding up the page."""
 
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -7,15 +10,24 @@ import streamlit as st
 from tlearn.app import work
 from tlearn.app.parts.here import places
 from tlearn.app.texts import Texts
+from tlearn.data.folders import folder_times, unchanged
 from tlearn.data.known import Known
 from tlearn.data.scan import Manifest, scan
 from tlearn.progress import Progress
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
+RACY = 2 * 10**9  # nanoseconds within which two changes of a folder may look like one
 KNOWN = Known()
-_found: dict[Path, Manifest] = {}  # by data folder, what was found last
+_found: dict[Path, "_Found"] = {}  # by data folder, what was found last
 _newest: dict[Path, int] = {}  # and how many scans were begun
+
+
+@dataclass(frozen=True)
+class _Found:
+    manifest: Manifest
+    times: Mapping[Path, int]  # when its folders were changed
+    started: int  # when the scan began
 
 
 def wait_for(t: Texts, key: str, label: str) -> work.Work | None:
@@ -38,19 +50,19 @@ def wait_for(t: Texts, key: str, label: str) -> work.Work | None:
 def manifest_of(t: Texts, name: str) -> Manifest | None:
     """Return what a scan finds in a data set; show how far it is, or why it finds nothing.
 
-    What has not changed since the last scan is not read again, so that it is done on every visit.
-    Meanwhile a visitor sees what the scan before found.
+    On a visit it scans again if folders have changed; what has not is not read again. Meanwhile the
+    visitor sees what the scan before found.
     """
     root = places().data_set(name)
     key, visit = f"scan {root}", st.session_state.get("visit")
     seen = st.session_state.setdefault("scanned", {})
-    if work.find(key) is None or seen.get(name) != visit:
-        seen[name] = visit
+    if work.find(key) is None or (seen.get(name) != visit and not _fresh(root)):
         _begin(root)
+    seen[name] = visit
     going = work.find(key)
     if root in _found and going is not None and not going.over.wait(SOON):
         _refresh(going)
-        return _found[root]
+        return _found[root].manifest
     done = wait_for(t, key, t("common.reading"))
     if done is None:
         return None
@@ -80,9 +92,19 @@ def _begin(root: Path) -> None:
     number = _newest[root] = _newest.get(root, 0) + 1
 
     def look(progress: Progress) -> Manifest:
+        started = time.time_ns()
         found = scan(root, progress=progress, known=KNOWN)
         if number == _newest[root]:
-            _found[root] = found
+            times = folder_times(root, (file.path for file in found.files))
+            _found[root] = _Found(found, times, started)
         return found
 
     work.start(f"scan {root}", look, anew=True)
+
+
+def _fresh(root: Path) -> bool:
+    """Tell whether no file has come or gone since the last scan, as far as the folders tell."""
+    last = _found.get(root)
+    if last is None or max(last.times.values()) > last.started - RACY:
+        return False
+    return unchanged(last.times)
