@@ -77,18 +77,18 @@ def test_a_folder_is_uploaded_and_mended(tab, site, flowers):
     tab.go()
     tab.see("Begin here.")
     tab.upload(str(flowers), folder=True)
-    tab.see(f"{5 * PER_CLASS} photos in 5 classes, 1 files that need a look")
-    tab.see("1 files were left out").click()
+    tab.see(f"Photos: {5 * PER_CLASS} · classes: 5 · files that need a look: 1")
+    tab.see("Files left out: 1")
     assert not (site.data / "flowers" / "roses" / "notes.txt").exists()
     tab.view("Problems")
     tab.press("Quarantine all 1 unreadable")
-    tab.see("classes, 0 files that need a look")
+    tab.see("files that need a look: 0")
     kept = site.data / "flowers-quarantine"
     assert [p.name for p in kept.rglob("broken.jpg")] == ["broken.jpg"]
     tab.press("Undo: quarantine")
-    tab.see("classes, 1 files that need a look")
+    tab.see("files that need a look: 1")
     tab.press("Quarantine all 1 unreadable")
-    tab.see("classes, 0 files that need a look")
+    tab.see("files that need a look: 0")
 
     tab.view("Classes")
     tab.shot("data")
@@ -122,6 +122,30 @@ def test_a_folder_is_uploaded_and_mended(tab, site, flowers):
     tab.see("class renamed")
 
 
+def test_loose_photos_make_no_data_set(tab, site, flowers):
+    tab.go()
+    tab.see("New data set").click()
+    tab.upload([str(next((flowers / "tulips").iterdir()))])
+    tab.see("These photos lie in no class folder.")
+    assert sorted(p.name for p in site.data.iterdir() if p.name[0] != ".") == [
+        "flowers", "flowers-quarantine"
+    ]  # fmt: skip
+
+
+def test_an_upload_can_be_cancelled(tab, site, tmp_path):
+    file = tmp_path / "large.zip"
+    with file.open("wb") as out:
+        out.truncate(3_000_000_000)  # sparse
+    tab.go()
+    tab.see("New data set").click()
+    tab.upload([str(file)])
+    tab.see("0 of 1 files")
+    tab.page.locator("button.cancel").click()
+    tab.see("Cancelled. Nothing was kept.")
+    left = [p for p in (site.data / ".uploads").rglob("*") if p.is_file()]
+    assert not left
+
+
 def test_hostile_archives_are_told_and_leave_nothing(tab, site):
     before = sorted(p.name for p in site.data.iterdir() if p.name != ".uploads")
     bombs = {
@@ -153,7 +177,7 @@ def test_a_zip_becomes_a_data_set(tab, site, flowers):
     tab.page.get_by_label("Name").press("Enter")
     tab.settle()
     tab.upload([payload("photos.zip", data)])
-    tab.see(f"{2 * PER_CLASS} photos in 2 classes, 0 files")
+    tab.see(f"Photos: {2 * PER_CLASS} · classes: 2")
     assert sorted(p.name for p in (site.data / "雏菊与郁金香").iterdir()) == ["daisy", "tulips"]
 
 
@@ -249,7 +273,7 @@ def test_predict_and_correct(tab, site, flowers):
     right.fill("tulips")
     right.press("Enter")
     tab.press("Add 1 to the data")
-    tab.see("1 photos added to tulips")
+    tab.see("Added to tulips for the next training: 1")
     assert len(list((site.data / "flowers" / "tulips").iterdir())) == PER_CLASS + 1
     many = zipped({f"new/{p.name}": p.read_bytes() for p in photos} | {"new/bad.jpg": b"no"})
     tab.upload([payload("many.zip", many)])
@@ -274,7 +298,7 @@ def test_five_thousand_files(tab, site, tmp_path):
     tab.go()
     tab.see("New data set").click()
     tab.upload(str(tmp_path / "animals"), folder=True)
-    tab.see("5,000 photos in 4 classes", 180)
+    tab.see("Photos: 5,000 · classes: 4", 180)
     tab.see("猫")
     tab.page.locator("button").filter(has_text="Open").first.click()
     tab.see("Page 1 of 53")

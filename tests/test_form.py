@@ -78,6 +78,7 @@ def test_what_is_not_allowed_is_told():
 def test_a_table_has_records_without_what_is_empty():
     rows = [
         {"unfreeze": "all", "epochs": 3.0, "learning_rate": None, "name": ""},
+        {"unfreeze": None, "epochs": None, "learning_rate": None, "name": None},
         {"unfreeze": "2", "epochs": None, "learning_rate": 0.1, "name": "last"},
     ]
     first, second = config_from({"stages": rows}).stages

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def here(tmp_path, monkeypatch):
     """Roots of the test's own."""
     monkeypatch.setenv(DATA, str(tmp_path / "photos"))
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
+    main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Places.here()
+    sys.modules["__main__"] = main
     for key in list(work._works):
         work.forget(key)
 
@@ -87,7 +90,7 @@ def test_a_sample_is_one_click_away(page, here):
     app = page("data")
     button(app, t("data.sample")).click().run()
     app = settled(app)
-    assert "**360** photos in **6** classes, **0** files" in words(app)
+    assert "Photos: **360** · classes: **6** · files that need a look: **0**" in words(app)
     assert (here.data / "sample").is_dir()
 
 
@@ -95,15 +98,15 @@ def test_problems_are_told_and_put_away(page, here):
     draw_photos(here.data / "colours")
     (here.data / "colours" / "red" / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
     app = page("data")
-    assert "**36** photos in **3** classes, **1** files" in words(app)
+    assert "Photos: **36** · classes: **3** · files that need a look: **1**" in words(app)
     app = settled(app.button_group[0].set_value("tab_problems").run())
     button(app, t("data.quarantine_all", count=1)).click().run()
     app = settled(app)
-    assert "**0** files" in words(app)
+    assert "look: **0**" in words(app)
     assert (here.data / "colours-quarantine").is_dir()
     button(app, t("data.undo_quarantine")).click().run()
     app = settled(app)
-    assert "**1** files" in words(app)
+    assert "look: **1**" in words(app)
     assert (here.data / "colours" / "red" / "bad.jpg").is_file()
 
 
@@ -128,7 +131,8 @@ def test_a_class_is_renamed_and_merged(page, here):
 
 def test_a_wrong_name_is_told(page, here):
     draw_photos(here.data / "colours")
-    app = page("data", **{"data.class": "blue"})
+    app = page("data")
+    button(app, t("data.open")).click().run()
     next(i for i in app.text_input if i.label == t("data.new_name")).set_value("a/b").run()
     [b for b in app.button if b.label == t("data.rename")][-1].click().run()
     assert "a/b" in app.error[0].value
@@ -172,7 +176,30 @@ def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
     monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
     app = page("train", **{"train.backbone": "toy"})
     next(i for i in app.text_input if i.label == "views").set_value("many").run()
-    assert "views" in app.error[0].value
+    assert "views" in app.error[0].value and button(app, t("train.start")).disabled
+    next(i for i in app.text_input if i.label == "views").set_value("").run()
+    next(i for i in app.number_input if i.label == "dropout").set_value(2.0).run()
+    assert "dropout" in app.error[0].value and button(app, t("train.start")).disabled
+    next(i for i in app.number_input if i.label == "dropout").set_value(0.1).run()
+    assert not app.error and not button(app, t("train.start")).disabled
+
+
+def test_what_cannot_be_trained_on_is_told_before_it_starts(page, here, monkeypatch):
+    draw_photos(here.data / "colours", classes=("blue",))
+    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    app = page("train")
+    assert "one class only" in app.error[0].value and button(app, t("train.start")).disabled
+
+
+@pytest.mark.parametrize("name", ["a/b", ".hidden", "CON", "..", "taken"])
+def test_a_run_cannot_be_called_anything(page, here, monkeypatch, name):
+    draw_photos(here.data / "colours")
+    (here.runs / "taken").mkdir(parents=True)
+    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    app = page("train", **{"train.backbone": "toy"})
+    next(i for i in app.text_input if i.label == t("train.name")).set_value(name).run()
+    button(app, t("train.start")).click().run()
+    assert "choose another name" in app.error[0].value and not here.queue.jobs()
 
 
 def test_results_of_a_run(page, here, trained):
@@ -181,7 +208,7 @@ def test_results_of_a_run(page, here, trained):
     shutil.copytree(run, here.runs / "two")
     app = page("results", **{"chosen.run": "one"})
     assert {metric.label for metric in app.metric} >= {
-        f"{t('results.accuracy')} ({t('data.validation')})", t("results.interval")
+        f"{t('results.accuracy')} ({t('data.validation')})", t("results.macro_f1")
     }  # fmt: skip
     app.text_area[0].set_value("a note").run()
     button(app, t("results.keep_note")).click().run()
@@ -212,7 +239,7 @@ def test_a_run_with_a_missing_file_is_told(page, here, trained):
     shutil.copytree(trained[0], here.runs / "one")
     (here.runs / "one" / "predictions.csv").unlink()
     app = page("results", **{"chosen.run": "one"})
-    assert "predictions.csv" in app.error[0].value
+    assert r"predictions\.csv" in app.error[0].value
 
 
 def test_plugins_are_listed(page):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tlearn.app.places import Places
-from tlearn.errors import DataError
+from tlearn.errors import DataError, RunError
 
 
 @pytest.fixture
@@ -70,3 +70,20 @@ def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("TLEARN_RUNS_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     assert Places.here() == Places(tmp_path / "d", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "a/b", "a\\b", "..", "CON", "x:y", "flowers-quarantine"]
+)
+def test_names_that_would_not_be_seen_or_lead_away_are_refused(here, name):
+    with pytest.raises(DataError, match="choose another name"):
+        here.new_data_set(name)
+
+
+def test_new_places_are_free(here):
+    assert here.new_data_set("new") == here.data / "new"
+    assert here.new_data_set("flowers") == here.data / "flowers-2"
+    assert here.new_run("光") == here.runs / "光"
+    (here.runs / "one").mkdir(parents=True)
+    with pytest.raises(RunError, match="there is a run 'one' already"):
+        here.new_run("one")

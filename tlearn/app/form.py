@@ -67,7 +67,7 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
         if field.kind == "text":
             settings[field.key] = str(value)
         elif field.kind == "table":
-            records = [_record(field, row) for row in value]
+            records = [record for row in value if (record := _record(field, row))]
             if records:
                 options[field.key] = records
         else:

@@ -26,6 +26,7 @@ def run() -> None:
     t = texts()
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
     st.html(f"<style>{STYLE}</style>")
+    st.logo(icon())
     if _must_log_in():
         st.title("tlearn")
         st.button(t("login.button"), on_click=st.login, type="primary")

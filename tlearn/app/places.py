@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from tlearn.data.folders import SPLIT_FOLDERS, visible
-from tlearn.data.names import inside
-from tlearn.errors import DataError
+from tlearn.data.names import clean_name, inside
+from tlearn.errors import DataError, RunError
 from tlearn.jobs import Queue
+from tlearn.runs.directory import free_name
 from tlearn.runs.library import Library
 
 DATA, RUNS = "TLEARN_DATA_ROOT", "TLEARN_RUNS_ROOT"  # environment variables
@@ -89,12 +90,51 @@ class Places:
             )
         return path
 
+    def new_run(self, name: str) -> Path:
+        """Return the directory of a run to be made.
+
+        Raises:
+            RunError: If a directory cannot be called so, or one is.
+        """
+        path = self.runs / _one_part(name, "run")
+        if path.exists():
+            raise RunError(f"there is a run {name!r} already; choose another name")
+        return path
+
+    def new_data_set(self, name: str) -> Path:
+        """Return the folder of a data set to be made, numbered where one is called so.
+
+        Raises:
+            DataError: If a folder cannot be called so.
+        """
+        if name.endswith(QUARANTINE):
+            raise DataError(
+                f"a data set's name does not end with {QUARANTINE!r}, as {name!r} does: that is "
+                f"where files in quarantine lie; choose another name"
+            )
+        return free_name(_one_part(name, "data set"), self.data)
+
     def name_of(self, folder: Path) -> str | None:
         """Return a data set's path below the data root, or ``None`` if it lies elsewhere."""
         try:
             return folder.resolve().relative_to(self.data.resolve()).as_posix()
         except ValueError:
             return None
+
+
+def _one_part(name: str, what: str) -> str:
+    """Return a name that a folder can have on every system and that is seen."""
+    try:
+        clean = clean_name(name)
+    except DataError as error:
+        said = str(error).replace("give the file another name", "choose another name")
+        raise DataError(said) from None
+    if clean != name or "/" in clean or not visible(Path(clean)):
+        raise DataError(
+            f"{name!r} cannot be the name of a {what}: it has no slashes and does not begin with a "
+            f"dot; choose another name"
+        )
+    return clean
 
 
 def _look(folder: Path, root: Path, found: list[str], deep: int) -> None:

@@ -27,6 +27,7 @@ from tlearn.errors import ConfigError
 SCRIPT = Path(__file__).with_name("script.py")
 LOG = logging.getLogger("tlearn.app")
 SWITCH = 0.0005  # seconds after which work in the background lets a page go first
+IDLE = 60.0  # seconds without a byte after which an upload is one that a server left behind
 GRACE = 1.0  # seconds that open connections have to end by themselves
 # Nothing is sent anywhere, nothing is watched, and errors go to a log instead of the screen.
 SETTINGS: Mapping[str, Any] = {
@@ -70,7 +71,7 @@ async def lifespan(app: Any, address: str = "") -> AsyncIterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     LOG.addHandler(handler)
     if places.data.is_dir():
-        clear_stale(places.data)
+        clear_stale(places.data, IDLE)
     places.clear_scratch()
     places.queue.wake()
     sys.setswitchinterval(SWITCH)

@@ -111,7 +111,7 @@ class Doctor:
 
         def plan(layout: Layout, draft: Draft) -> None:
             layout.check_known(label)
-            if layout.check_label(new) in layout.labels:
+            if layout.check_label(new, label) in layout.labels:
                 raise DataError(
                     f"there is a class {new!r} already; choose another name, or merge {label!r} "
                     f"into it"

@@ -84,8 +84,12 @@ class Layout:
                 f"{nearest(label[:100], self.labels)}; give the name of a class folder"
             )
 
-    def check_label(self, label: str) -> str:
+    def check_label(self, label: str, *but: str) -> str:
         """Return the label of a class that is there or may be made, in the spelling of labels.
+
+        Args:
+            label: The name.
+            but: Classes that will be gone.
 
         Raises:
             DataError: If the name is not possible.
@@ -93,12 +97,26 @@ class Layout:
         if unicodedata.normalize("NFC", label) in self.labels:
             return unicodedata.normalize("NFC", label)
         label = new_label(label)
+        self.check_case(label, *but)
         if not self.sides and label.lower() in SPLIT_FOLDERS:
             raise DataError(
                 f"a class {label!r} would stand where {label.lower()}/ means a side of the split; "
                 f"choose another name"
             )
         return label
+
+    def check_case(self, label: str, *but: str) -> None:
+        """Refuse a name that some systems take for another class's.
+
+        Raises:
+            DataError: If a class, other than those named, differs from it in letter case alone.
+        """
+        for other in set(self.labels) - {label, *but}:
+            if other.casefold() == label.casefold():
+                raise DataError(
+                    f"there is a class {other!r}, which some systems take for {label!r}: they "
+                    f"differ in capital letters alone; choose another name, or {other!r}"
+                )
 
     def check_meaning(self) -> None:
         """Refuse what made classes of sides or sides of classes.

@@ -1,19 +1,21 @@
 """How photos come in: uploads, a sample, the camera."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
 from tlearn.app import work
-from tlearn.app.parts.here import places, problems, remember
+from tlearn.app.parts.here import places, plain, problems, remember
 from tlearn.app.parts.uploader import uploader
 from tlearn.app.parts.waiting import look_again, wait_for
 from tlearn.app.texts import Texts
 from tlearn.data.doctor import Doctor
-from tlearn.data.names import clean_name
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Problem
 from tlearn.data.uploads import Upload
+from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.runs.directory import free_name
 from tlearn.runs.places import new_folder
@@ -50,17 +52,25 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
     """Begin to unpack what came, and to put it into the data root."""
     names: list[str] = st.session_state.get("new.field", {}).get("done", {}).get("names", [])
     given = name.strip() or (_name_of(names[0]) if names else "") or t("data.default_name")
-    with problems():
-        target = free_name(clean_name(given).replace("/", "-"), places().data)
+    try:
+        target = places().new_data_set(given)
+    except DataError as error:
+        upload.cancel()
+        st.error(plain(str(error)))
+        return
 
-        def place(progress: Progress) -> tuple[Path, list[Problem]]:
-            try:
-                upload.unpack(progress)
-                return upload.place(target), upload.left_out
-            finally:
-                upload.cancel()
+    def place(progress: Progress) -> tuple[Path, list[Problem]]:
+        try:
+            upload.unpack(progress)
+            path = upload.place(target)
+        finally:
+            upload.cancel()
+        if not any(entry.is_dir() for entry in path.iterdir()):
+            shutil.rmtree(path)
+            raise DataError(t("data.loose"))
+        return path, upload.left_out
 
-        _begin(str(target), place)
+    _begin(str(target), place)
 
 
 def _name_of(first: str) -> str:
@@ -90,6 +100,7 @@ def _wait(t: Texts) -> None:
     else:
         path, left_out = done.result
         remember("data", places().name_of(path))
+        st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
         st.session_state["data.said"] = ("success", t("data.placed", name=path.name), left_out)
     st.rerun()
 
@@ -102,13 +113,22 @@ def said(t: Texts) -> None:
         st.toast(text, icon=":material/check:")
         state["data.said"] = ("left out", "", left_out)
     elif kind == "error":
-        st.error(text)
-    if left_out:
-        with st.expander(t("data.left_out", count=len(left_out)), icon=":material/warning:"):
-            st.dataframe(
-                [{t("data.file"): p.name, t("data.reason"): p.reason} for p in left_out],
-                hide_index=True,
-            )
+        st.error(plain(text))
+    show_left_out(t, left_out)
+
+
+def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
+    """Show which files were left out, if any; open where they were refused and not just odd."""
+    if not left_out:
+        return
+    refused = any(p.kind != "not an image" for p in left_out)
+    with st.expander(
+        t("data.left_out", count=len(left_out)), expanded=refused, icon=":material/warning:"
+    ):
+        st.dataframe(
+            [{t("data.reason"): p.reason, t("data.file"): p.name} for p in left_out],
+            hide_index=True, height=min(300, 38 + 35 * len(left_out)),
+        )  # fmt: skip
 
 
 def to_class(t: Texts, data: str, label: str) -> None:

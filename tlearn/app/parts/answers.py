@@ -66,7 +66,7 @@ def _card(t: Texts, answer: Answer) -> None:
     show_photo(answer.path, t, WIDTH)
     st.caption(plain(answer.path.name))
     if answer.problem:
-        st.warning(answer.problem)
+        st.warning(plain(answer.problem))
     for label, probability in answer.top:
         st.progress(probability, f"{plain(label)} **{probability:.1%}**")
 

@@ -16,6 +16,7 @@ from tlearn.data.scan import ImageFile, Manifest
 
 PER_PAGE = 12
 STRIP = 6
+LONGEST = 48  # characters of a class's name in the list
 
 
 def classes(t: Texts, data: str, manifest: Manifest) -> None:
@@ -23,7 +24,7 @@ def classes(t: Texts, data: str, manifest: Manifest) -> None:
     by_label: dict[str, list[ImageFile]] = defaultdict(list)
     for file in manifest.files:
         by_label[file.label].append(file)
-    opened = st.session_state.get("data.class")
+    opened = st.query_params.get("class")
     if opened in by_label:
         _one(t, data, opened, by_label)
         return
@@ -35,11 +36,11 @@ def classes(t: Texts, data: str, manifest: Manifest) -> None:
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(width=200, gap=None):
-                st.markdown(f"**{plain(label)}**")
+                st.markdown(f"**{plain(shortened(label))}**")
                 st.caption(t("data.photos", count=len(files)))
             strip([file.path for file in files[:STRIP]])
             if st.button(t("data.open"), key=f"open.{label}", help=label):
-                st.session_state["data.class"] = label
+                st.query_params["class"] = label
                 st.rerun()
 
 
@@ -49,7 +50,7 @@ def _one(t: Texts, data: str, label: str, by_label: dict[str, list[ImageFile]]) 
     doctor = Doctor(places().data_set(data))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if st.button(t("data.all_classes"), icon=":material/arrow_back:"):
-            del st.session_state["data.class"]
+            del st.query_params["class"]
             st.rerun()
         st.subheader(plain(label), anchor=False)
     with st.container(horizontal=True):
@@ -72,15 +73,24 @@ def _one(t: Texts, data: str, label: str, by_label: dict[str, list[ImageFile]]) 
             placeholder=t("data.move_hint"),
         )  # fmt: skip
         if st.button(
-            t("data.move", count=len(chosen)), disabled=not (chosen and target),
+            _counted(t, "move", len(chosen)), disabled=not (chosen and target),
             icon=":material/drive_file_move:",
         ) and target:  # fmt: skip
             act(t, data, lambda: doctor.move(chosen, target))
         if st.button(
-            t("data.quarantine", count=len(chosen)), disabled=not chosen,
+            _counted(t, "quarantine", len(chosen)), disabled=not chosen,
             icon=":material/block:", help=t("data.quarantine_hint"),
         ):  # fmt: skip
             act(t, data, lambda: doctor.quarantine(chosen))
+
+
+def _counted(t: Texts, what: str, count: int) -> str:
+    return t(f"data.{what}", count=count) if count else t(f"data.{what}_none")
+
+
+def shortened(name: str) -> str:
+    """Return a long name with an ellipsis in place of its end."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def act(t: Texts, data: str, do: Callable[[], Any], opened: str | None = None) -> None:
@@ -89,6 +99,6 @@ def act(t: Texts, data: str, do: Callable[[], Any], opened: str | None = None) -
         do()
         st.session_state["data.said"] = ("success", t("data.done"), [])
         if opened is not None:
-            st.session_state["data.class"] = opened
+            st.query_params["class"] = opened
         look_again(data)
         st.rerun()

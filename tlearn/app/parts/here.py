@@ -26,10 +26,10 @@ def problems() -> Iterator[None]:
     try:
         yield
     except TlearnError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        st.error(f"{where}{error.strerror or error}")
+        st.error(plain(f"{where}{error.strerror or error}"))
 
 
 def remembered(key: str, options: Sequence[str]) -> str | None:
@@ -58,6 +58,9 @@ def choose(
     label: str, key: str, options: Sequence[str], placeholder: str, first: str | None = None
 ) -> str | None:
     """Show a choice among names that outlives the page; ``first`` is chosen where none was."""
+    asked = st.query_params.get(key)
+    if asked and asked not in options and f"chosen.{key}" not in st.session_state:
+        st.warning(texts()("common.not_there", name=plain(asked)))
     before = remembered(key, options) or first
     index = list(options).index(before) if before is not None else None
     chosen = st.selectbox(label, options, index=index, placeholder=placeholder)

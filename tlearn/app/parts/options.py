@@ -18,7 +18,8 @@ def options(t: Texts) -> dict[str, Any]:
     values: dict[str, Any] = {}
     fields = [field for field in fields_of() if field.key not in APART]
     tables = [field for field in fields if field.kind == "table"]
-    for section, some in groupby((f for f in fields if f.kind != "table"), lambda f: f.section):
+    plain = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
+    for section, some in groupby(plain, lambda f: f.section):
         st.markdown(f"**{section or t('train.general')}**")
         values |= _section(list(some))
     for field in tables:
@@ -44,10 +45,10 @@ def _entry(field: Field) -> Any:
         return st.checkbox(label, field.default, help=field.help, key=key, width=200)
     if field.kind in ("int", "float"):
         number: type = int if field.kind == "int" else float
-        least = None if field.least is None else number(field.least)
-        most = None if field.most is None else number(field.most)
+        # Without bounds: the field would keep what is beyond them to itself, and show it all the
+        # same; the configuration says what is allowed.
         return st.number_input(
-            label, least, most, number(field.default), help=field.help, key=key, width=200,
+            label, value=number(field.default), help=field.help, key=key, width=200,
             step=1 if number is int else 0.05, format=None if number is int else "%g",
         )  # fmt: skip
     shown = "" if field.default in (None, "", []) else str(field.default)

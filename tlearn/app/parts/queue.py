@@ -11,7 +11,7 @@ from tlearn.app.texts import Texts
 from tlearn.jobs import Job, Live
 from tlearn.progress import amount
 
-SHOWN = 8  # of those that are over
+SHOWN, LATEST = 20, 2  # of those that are over, and of these at first sight
 EVERY = 1.0  # seconds
 
 
@@ -37,7 +37,11 @@ def queue(t: Texts) -> None:
                 if not job.over:
                     _going(t, job)
         with over:
-            _over(t, [job for job in reversed(found) if job.over][:SHOWN])
+            ended = [job for job in reversed(found) if job.over][:SHOWN]
+            _over(t, ended[:LATEST])
+            if ended[LATEST:]:
+                with st.expander(t("job.earlier", count=len(ended) - LATEST)):
+                    _over(t, ended[LATEST:])
 
     live()
 
@@ -50,7 +54,7 @@ def _going(t: Texts, job: Job) -> None:
                          help=t("job.stop_hint")):  # fmt: skip
                 places().queue.stop(job.id)
         if job.problem:
-            st.warning(job.problem)
+            st.warning(plain(job.problem))
         if job.state != "running":
             return
         live = places().queue.live(job.id)
@@ -76,7 +80,8 @@ def _progress(t: Texts, job: Job, live: Live) -> None:
     if live.memory:
         facts.append(amount(live.memory))
     at = live.task or t("job.starting")
-    st.progress(live.fraction, f"{plain(at)} {live.done:,}/{live.total:,} {live.note}".strip())
+    counted = f"{live.done:,}/{live.total:,} {live.note}" if live.total else ""
+    st.progress(live.fraction, f"{plain(at)} {counted}".strip())
     st.caption(" · ".join(facts))
 
 

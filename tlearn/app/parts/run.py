@@ -64,9 +64,11 @@ def _figures(t: Texts, run: Run) -> None:
         found: Mapping[str, Any] = run.metrics[side]
         low, high = found["accuracy_ci95"]
         with st.container(horizontal=True):
-            st.metric(f"{t('results.accuracy')} ({t(f'data.{side}')})", f"{found['accuracy']:.1%}",
-                      border=True)  # fmt: skip
-            st.metric(t("results.interval"), between(t, low, high), border=True)
+            st.metric(
+                f"{t('results.accuracy')} ({t(f'data.{side}')})", f"{found['accuracy']:.1%}",
+                between(t, low, high), "off", delta_arrow="off", border=True,
+                help=t("results.interval"),
+            )  # fmt: skip
             st.metric(t("results.macro_f1"), f"{found['macro_f1']:.3f}", border=True)
             st.metric(t("results.log_loss"), f"{found['log_loss']:.3f}", border=True)
             st.metric(t("results.images"), f"{found['n']:,}", border=True)

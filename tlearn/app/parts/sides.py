@@ -34,6 +34,8 @@ def side_by_side(t: Texts, one: Path, other: Path) -> None:
         key = "results.differ" if found.p_value < LEVEL else "results.noise"
         st.info(t(key, count=f"{found.common:,}", one=f"{a:.1%}", other=f"{b:.1%}",
                   p=f"{found.p_value:.2g}"))  # fmt: skip
+    if not found.settings:
+        return
     st.dataframe(
         [{t("results.setting"): key, one.name: str(a), other.name: str(b)}
          for key, (a, b) in found.settings.items()],

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.app import work
-from tlearn.app.parts.here import places
+from tlearn.app.parts.here import places, plain
 from tlearn.app.texts import Texts
 from tlearn.data.folders import folder_times, unchanged
 from tlearn.data.known import Known
@@ -67,7 +67,7 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     if done is None:
         return None
     if done.problem:
-        st.warning(done.problem)
+        st.warning(plain(done.problem))
         return None
     result: Manifest = done.result
     return result

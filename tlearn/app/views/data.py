@@ -24,8 +24,9 @@ def show() -> None:
     names = places().data_sets()
     if not names:
         st.markdown(t("data.empty"))
+    placed = st.session_state.get("adding.placed", 0)  # an expander of its own for each: closed
     with st.expander(t("data.new"), expanded=not names or "adding.placing" in st.session_state,
-                     icon=":material/upload:"):  # fmt: skip
+                     icon=":material/upload:", key=f"new.{placed}"):  # fmt: skip
         new_data_set(t)
     said(t)
     data = choose_data(t) if names else None

@@ -1,14 +1,14 @@
 """Predict: photos in, classes out; and what was wrong goes back to the data."""
 
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from tlearn.app import work
+from tlearn.app.parts.adding import show_left_out
 from tlearn.app.parts.answers import answers
-from tlearn.app.parts.here import choose, places, problems, texts
+from tlearn.app.parts.here import choose, places, plain, problems, texts
 from tlearn.app.parts.uploader import uploader
 from tlearn.app.parts.waiting import wait_for
 from tlearn.app.texts import Texts
@@ -87,21 +87,18 @@ def _answers(t: Texts, run: Path) -> None:
         return
     if asked != run and folder.is_dir():
         _begin(run, folder, None)
-    done = wait_for(t, f"predict {folder.name} {run.name}", t("predict.predicting"))
+    key = f"predict {folder.name} {run.name}"
+    if work.find(key) is None:  # the server was ended meanwhile
+        if folder.is_dir():
+            _begin(run, folder, None)
+        st.warning(t("predict.interrupted"))
+        return
+    done = wait_for(t, key, t("predict.predicting"))
     if done is None:
         return
     if done.problem:
-        st.error(done.problem)
+        st.error(plain(done.problem))
         return
     found, left_out = done.result
-    _left_out(t, left_out)
+    show_left_out(t, left_out)
     answers(t, run, folder, found)
-
-
-def _left_out(t: Texts, left_out: Sequence[Problem]) -> None:
-    if left_out:
-        with st.expander(t("data.left_out", count=len(left_out))):
-            st.dataframe(
-                [{t("data.file"): p.name, t("data.reason"): p.reason} for p in left_out],
-                hide_index=True,
-            )

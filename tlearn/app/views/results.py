@@ -78,7 +78,7 @@ def _table(t: Texts, runs: Sequence[Listed]) -> None:
     ]  # fmt: skip
     config = {t("results.accuracy"): st.column_config.NumberColumn(format="%.1f %%")}
     event = st.dataframe(
-        rows, hide_index=True, column_config=config, on_select="rerun",
+        rows, hide_index=True, column_config=config, placeholder="", on_select="rerun",
         selection_mode="single-row", key=f"runs.{hash(tuple(run.name for run in runs))}",
         height=min(420, 38 + 35 * len(rows)),
     )  # fmt: skip

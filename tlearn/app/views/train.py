@@ -11,8 +11,9 @@ from tlearn.app.parts.waiting import manifest_of
 from tlearn.app.texts import Texts
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.names import clean_name
 from tlearn.data.scan import Manifest
+from tlearn.data.splits import split
+from tlearn.errors import TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
 
@@ -48,12 +49,22 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
     start = st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
-        entered = options(t)
-    config = config_from({**entered, "preset": preset})
+        wrong = st.container()
+        asked = {**options(t), "preset": preset}
+    problem = ""
+    try:
+        config = config_from(asked)
+        split(manifest, config.val, config.test, config.seed)
+    except TlearnError as error:
+        problem, config = str(error), config_from({"preset": preset})
+        wrong.error(plain(problem))
     backbone = choose_backbone(t, data, manifest, config)
-    config = config_from({**entered, "preset": preset, "backbone": backbone})
     with start:
-        _start(t, data, config)
+        if problem:
+            st.error(plain(problem))
+        else:
+            config = config_from({**asked, "backbone": backbone})
+        _start(t, data, config, ready=not problem)
 
 
 def _preset(t: Texts) -> str:
@@ -72,19 +83,24 @@ def _preset(t: Texts) -> str:
     return str(chosen)
 
 
-def _start(t: Texts, data: str, config: RunConfig) -> None:
+def _start(t: Texts, data: str, config: RunConfig, ready: bool) -> None:
+    """Show the name of the run, the button, and the same as a command."""
     here = places()
     default = free_name(data.replace("/", "-"), here.runs).name
+    asked = st.session_state.setdefault("train.asked", 0)  # a field of its own for each training
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input(t("train.name"), placeholder=default, max_chars=80, width=280)
-        pressed = st.button(t("train.start"), type="primary", icon=":material/play_arrow:")
-    folder, run = here.data_set(data), here.runs / (name.strip() or default)
-    with st.expander(t("train.command"), icon=":material/terminal:"):
-        st.code(to_command(config, folder, run), language="sh", wrap_lines=True)
-        st.code(to_yaml(config), language="yaml")
+        name = st.text_input(t("train.name"), placeholder=default, max_chars=80, width=280,
+                             key=f"train.name.{asked}").strip() or default  # fmt: skip
+        pressed = st.button(t("train.start"), type="primary", icon=":material/play_arrow:",
+                            disabled=not ready)  # fmt: skip
     if pressed:
         with problems():
-            run = here.runs / clean_name(name.strip() or default).replace("/", "-")
+            run = here.new_run(name)
             planner(here.runs).stop()
-            here.queue.submit(folder, config, run)
+            here.queue.submit(here.data_set(data), config, run)
+            st.session_state["train.asked"] += 1
             st.rerun()
+    with st.expander(t("train.command"), icon=":material/terminal:"):
+        st.code(to_command(config, here.data_set(data), here.runs / name), language="sh",
+                wrap_lines=True)  # fmt: skip
+        st.code(to_yaml(config), language="yaml")
