@@ -1,6 +1,8 @@
 """What tests with a real browser share: the server as a process of its own, and Chromium."""
 
+import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +12,9 @@ import urllib.request
 from pathlib import Path
 
 import psutil
+
+with contextlib.suppress(ImportError):  # the tests that need it are skipped
+    from playwright.sync_api import TimeoutError
 
 ARGUMENTS = (
     "--no-sandbox --headless --disable-gpu --disable-background-networking "
@@ -27,6 +32,15 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def until(true, seconds=60):
+    """Wait until something is true."""
+    for _ in range(10 * seconds):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not become true")
 
 
 class Site:
@@ -120,12 +134,23 @@ class Tab:
     def gone(self, text):
         self.page.get_by_text(text).first.wait_for(state="hidden")
 
-    def press(self, name, exact=False):
-        self.page.wait_for_timeout(300)  # a page that has just been typed into is run first
+    def press(self, name, then=None):
+        """Press a button until a text is seen that comes of it.
+
+        A page that is run at that moment, for what was typed just before, hears no click.
+        """
+        self.page.wait_for_timeout(300)
         self.settle()
-        self.page.get_by_role("button", name=name, exact=exact).first.click()
+        button = self.page.get_by_role("button", name=name).last
+        button.click()
+        for _ in range(6 if then else 0):
+            with contextlib.suppress(TimeoutError):
+                return self.see(then, 10)
+            with contextlib.suppress(TimeoutError):
+                button.click(timeout=2000)
         self.page.wait_for_timeout(200)
         self.settle()
+        return self.see(then) if then else None
 
     def view(self, name):
         """Choose one of several views."""
@@ -135,9 +160,13 @@ class Tab:
         self.settle()
 
     def upload(self, files, folder=False):
+        self.settle()
+        # It has its label as soon as it listens.
+        button = self.page.locator(f".uploader button.{'folder' if folder else 'files'}")
+        button.filter(has_text=re.compile(r"\w")).first.wait_for()
+        self.page.wait_for_timeout(300)
         with self.page.expect_file_chooser() as chooser:
-            self.page.locator(".uploader").first.wait_for()
-            self.page.locator(f".uploader button.{'folder' if folder else 'files'}").first.click()
+            button.first.click()
         chooser.value.set_files(files)
 
     def shot(self, name):

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from browser import ARGUMENTS, Site, Tab, chromium
+from browser import ARGUMENTS, Site, Tab, chromium, until
 from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -81,14 +81,11 @@ def test_a_folder_is_uploaded_and_mended(tab, site, flowers):
     tab.see("Files left out: 1")
     assert not (site.data / "flowers" / "roses" / "notes.txt").exists()
     tab.view("Problems")
-    tab.press("Quarantine all 1 unreadable")
-    tab.see("files that need a look: 0")
+    tab.press("Quarantine all 1 unreadable", then="files that need a look: 0")
     kept = site.data / "flowers-quarantine"
     assert [p.name for p in kept.rglob("broken.jpg")] == ["broken.jpg"]
-    tab.press("Undo: quarantine")
-    tab.see("files that need a look: 1")
-    tab.press("Quarantine all 1 unreadable")
-    tab.see("files that need a look: 0")
+    tab.press("Undo: quarantine", then="files that need a look: 1")
+    tab.press("Quarantine all 1 unreadable", then="files that need a look: 0")
 
     tab.view("Classes")
     tab.shot("data")
@@ -97,10 +94,9 @@ def test_a_folder_is_uploaded_and_mended(tab, site, flowers):
     tab.press("Rename")
     tab.page.get_by_label("New name").fill("蒲公英 Löwenzahn")
     tab.page.get_by_label("New name").press("Enter")
-    tab.settle()
-    tab.page.get_by_role("button", name="Rename").last.click()
-    tab.see("蒲公英 Löwenzahn")
+    tab.press("Rename", then="Undo: rename")
     assert (site.data / "flowers" / "蒲公英 Löwenzahn").is_dir()
+    tab.see("蒲公英 Löwenzahn")
     box = tab.page.locator("[data-testid=stCheckbox]").first
     moved = box.inner_text()
     box.click()
@@ -108,10 +104,9 @@ def test_a_folder_is_uploaded_and_mended(tab, site, flowers):
     target = tab.page.get_by_label("Class to move to")
     target.fill("tulips")
     target.press("Enter")
-    tab.press("Move 1")
-    tab.see("Undo: move")
+    tab.press("Move 1", then="Undo: move")
     assert (site.data / "flowers" / "tulips" / moved).is_file()
-    tab.press("Undo: move")
+    tab.press("Undo: move", then="Undo: rename")
     tab.press("Undo: rename")
     tab.see("daisy")
     assert (site.data / "flowers" / "daisy").is_dir()
@@ -187,8 +182,7 @@ def test_train_reload_stop_resume(tab, site, browser):
     tab.settle()
     tab.see("The same on the command line").click()
     tab.see("tlearn finetune")
-    tab.press("Start training")
-    tab.see("flowers · trains")
+    tab.press("Start training", then="flowers · trains")
     tab.page.locator("[data-testid=stVegaLiteChart]").first.wait_for(timeout=180_000)
     tab.shot("train")
     tab.go("train?data=flowers")  # as after closing the browser
@@ -196,8 +190,7 @@ def test_train_reload_stop_resume(tab, site, browser):
     other = Tab(site, browser.new_page())
     other.go("train?data=flowers")
     other.see("flowers · trains")
-    tab.press("Stop")
-    tab.see("flowers · stopped, its best is kept")
+    tab.press("Stop", then="flowers · stopped, its best is kept")
     other.see("flowers · stopped, its best is kept")
     assert json.loads((site.runs / "flowers" / "metrics.json").read_text())["stopped"]
     other.press("Resume")
@@ -245,8 +238,8 @@ def test_results(tab, site, tmp_path):
     tab.press("Note")
     tab.page.get_by_role("textbox", name="Note").fill("the good one")
     tab.press("Keep the note")
-    tab.see("the good one")
-    assert (site.runs / "flowers" / "note.txt").read_text() == "the good one\n"
+    note = site.runs / "flowers" / "note.txt"
+    until(lambda: note.exists() and note.read_text() == "the good one\n")
     for name, first in (("Model", b"PK"), ("Whole run", b"PK")):
         with tab.page.expect_download() as download:
             tab.page.get_by_role("link", name=name).click()
@@ -257,7 +250,7 @@ def test_results(tab, site, tmp_path):
     tab.page.get_by_text("quick", exact=True).last.click()
     tab.see(re.compile("both were measured on|not measured on the same photos"))
     tab.go("results?run=quick")
-    tab.press("Delete")
+    tab.press("Delete", then="Take back quick")
     tab.press("Take back quick")
     assert (site.runs / "quick" / "model.keras").is_file()
 
@@ -272,8 +265,7 @@ def test_predict_and_correct(tab, site, flowers):
     right = tab.page.get_by_label("This is wrong").last
     right.fill("tulips")
     right.press("Enter")
-    tab.press("Add 1 to the data")
-    tab.see("Added to tulips for the next training: 1")
+    tab.press("Add 1 to the data", then="Added to tulips for the next training: 1")
     assert len(list((site.data / "flowers" / "tulips").iterdir())) == PER_CLASS + 1
     many = zipped({f"new/{p.name}": p.read_bytes() for p in photos} | {"new/bad.jpg": b"no"})
     tab.upload([payload("many.zip", many)])
@@ -302,8 +294,7 @@ def test_five_thousand_files(tab, site, tmp_path):
     tab.see("猫")
     tab.page.locator("button").filter(has_text="Open").first.click()
     tab.see("Page 1 of 53")
-    tab.press("Next")
-    tab.see("Page 2 of 53")
+    tab.press("Next", then="Page 2 of 53")
 
 
 @pytest.mark.parametrize("page", ["data", "train", "results", "predict", "plugins"])

@@ -67,11 +67,15 @@ def _figures(t: Texts, run: Run) -> None:
             st.metric(
                 f"{t('results.accuracy')} ({t(f'data.{side}')})", f"{found['accuracy']:.1%}",
                 between(t, low, high), "off", delta_arrow="off", border=True,
-                help=t("results.interval"),
+                height="stretch", help=t("results.interval"),
             )  # fmt: skip
-            st.metric(t("results.macro_f1"), f"{found['macro_f1']:.3f}", border=True)
-            st.metric(t("results.log_loss"), f"{found['log_loss']:.3f}", border=True)
-            st.metric(t("results.images"), f"{found['n']:,}", border=True)
+            st.metric(
+                t("results.macro_f1"), f"{found['macro_f1']:.3f}", border=True, height="stretch"
+            )
+            st.metric(
+                t("results.log_loss"), f"{found['log_loss']:.3f}", border=True, height="stretch"
+            )
+            st.metric(t("results.images"), f"{found['n']:,}", border=True, height="stretch")
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 
