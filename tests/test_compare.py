@@ -196,9 +196,7 @@ def test_the_frontier_is_what_no_other_beats():
 def test_in_little_time_the_slowest_are_left_out(monkeypatch):
     rates = {"quick": 1000.0, "middle": 100.0, "slow": 2.0}
     entrant = SimpleNamespace
-    monkeypatch.setattr(
-        comparison, "_Entrant", lambda field, b: entrant(rate=lambda: rates[b.name])
-    )
+    monkeypatch.setattr(comparison, "Entrant", lambda field, b: entrant(rate=lambda: rates[b.name]))
     monkeypatch.setattr(comparison.time, "monotonic", lambda: 0.0)
     field = SimpleNamespace(left=10.0, splits=SimpleNamespace(labels=("a", "b")))
     backbones = [SimpleNamespace(name=name) for name in rates]
