@@ -279,16 +279,21 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_names_that_no_class_may_have_are_refused(root, photo, name):
-    doctor = Doctor(root)
-    before = tree(root)
-    for refused in (
+def refusals_of(name, doctor, photo):
+    """Return what is said to a name for a class by everything that may make one."""
+    return [
         refusal(doctor.move, ["roses/a.jpg"], name),
         refusal(doctor.rename, "roses", name),
         refusal(doctor.merge, ["roses"], name),
         refusal(doctor.add, photo, name),
-    ):
+    ]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_names_that_no_class_may_have_are_refused(root, photo, name):
+    doctor = Doctor(root)
+    before = tree(root)
+    for refused in refusals_of(name, doctor, photo):
         assert "class name" in refused and len(refused) < 500
     assert tree(root) == before and doctor.history() == []
 
@@ -309,12 +314,7 @@ def test_names_that_a_class_may_have_are_taken(root, name):
 @pytest.mark.parametrize("name", ["train", "Val", "validation", "TEST", "training", "valid"])
 def test_names_of_sides_are_refused_where_they_would_mean_sides(root, photo, name):
     doctor = Doctor(root)
-    for refused in (
-        refusal(doctor.move, ["roses/a.jpg"], name),
-        refusal(doctor.rename, "roses", name),
-        refusal(doctor.merge, ["roses"], name),
-        refusal(doctor.add, photo, name),
-    ):
+    for refused in refusals_of(name, doctor, photo):
         assert "a side of the split" in refused
 
 

@@ -1,6 +1,7 @@
 """Work in the background, small pictures, and charts: what the pages are made of."""
 
 import io
+import json
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from tlearn.app import charts, work
 from tlearn.app.photos import as_url, in_a_row, thumbnail
 from tlearn.errors import DataError
+from tlearn.jobs.watching import epochs_of
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,13 @@ def test_curves_have_a_border_where_a_stage_begins():
     rule, _, line = (layer["data"]["values"] for layer in spec["layer"])
     assert [(row["stage"], row["epoch"]) for row in rule] == [("top", 0.5), ("all", 2.5)]
     assert len(line) == 5  # a figure that is not finite is left out
+
+
+def test_epochs_that_are_done_again_after_a_resume_count_once(tmp_path):
+    events = [("epoch", 1), ("epoch", 2), ("resumed", 1), ("epoch", 2), ("epoch", 3)]
+    lines = [json.dumps({"event": kind, "epoch": n, "epochs": n}) for kind, n in events]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    assert [event["epoch"] for event in epochs_of(tmp_path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("count", [3, 40])

@@ -92,14 +92,13 @@ def _judged(
     """Return what was judged, why the rest was not, and whether the user stopped it."""
     _, splits = read(data, config, progress)
     deadline = start + config.time_budget if config.time_budget else np.inf
-    budget = None if config.disk_budget is None else int(config.disk_budget)
     found: list[Judged] = []
 
     def heard(judged: Judged) -> None:
         found.append(judged)
         progress.say(f"{judged.backbone}: {judged.accuracy:.1%} in {judged.seconds:.0f} s")
 
-    with Cache(default_root(), budget, progress.say) as cache:
+    with Cache(default_root(), config.disk_budget, progress.say) as cache:
         field = Field(config, policy, splits, cache, progress, deadline)
         try:
             lost, stopped = judge_all(field, backbones, heard), False

@@ -64,8 +64,7 @@ def estimates(
     policy = registry.policy(settings.preset)
     progress = progress or Silent()
     _, splits = read(Path(data), settings, progress)
-    budget = None if settings.disk_budget is None else int(settings.disk_budget)
-    with Cache(default_root(), budget, progress.say) as cache:
+    with Cache(default_root(), settings.disk_budget, progress.say) as cache:
         field = Field(settings, policy, splits, cache, progress)
         for backbone in chosen:
             try:

@@ -141,8 +141,7 @@ class Training:
         config, keeper = self.config, self.keeper
         try:
             self._write_sides(run, manifest, splits)
-            budget = None if config.disk_budget is None else int(config.disk_budget)
-            with Cache(default_root(), budget, self.progress.say) as cache:
+            with Cache(default_root(), config.disk_budget, self.progress.say) as cache:
                 trained = train_network(
                     config, trunk, plans, splits, cache, self.progress, run.event,
                     self._callbacks(self.registry, run), self.start, keeper,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import yaml
@@ -44,10 +45,11 @@ class Field:
         return self.key.rpartition(".")[0]
 
 
-def fields_of(model: type[BaseModel] = RunConfig) -> list[Field]:
+@cache  # a page asks for them several times whenever it is shown
+def fields_of(model: type[BaseModel] = RunConfig) -> tuple[Field, ...]:
     """Return all options of a configuration, in order, those of its sections included."""
     schema = model.model_json_schema()
-    return list(_fields(schema, schema.get("$defs", {}), "", _helps(model)))
+    return tuple(_fields(schema, schema.get("$defs", {}), "", _helps(model)))
 
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:

@@ -22,12 +22,9 @@ from tlearn.app.passwords import (
     new_ticket,
     password_hash,
     right,
-    set_password,
 )
 from tlearn.app.texts import texts_for
 from tlearn.errors import ConfigError
-
-__all__ = ["Gate", "is_local", "openid", "password_hash", "set_password"]
 
 COOKIE = "tlearn_session"
 TRIES, WINDOW = 5, 60.0  # wrong passwords per address, in so many seconds

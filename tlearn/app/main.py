@@ -6,8 +6,9 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from tlearn.app.gate import openid, password_hash
+from tlearn.app.gate import openid
 from tlearn.app.parts.here import texts
+from tlearn.app.passwords import password_hash
 from tlearn.app.views import data, plugins, predict, results, train
 
 PAGES = {

@@ -124,11 +124,7 @@ class Places:
 
 def _one_part(name: str, what: str) -> str:
     """Return a name that a folder can have on every system and that is seen."""
-    try:
-        clean = clean_name(name)
-    except DataError as error:
-        said = str(error).replace("give the file another name", "choose another name")
-        raise DataError(said) from None
+    clean = clean_name(name, "choose another name")
     if clean != name or "/" in clean or not visible(Path(clean)):
         raise DataError(
             f"{name!r} cannot be the name of a {what}: it has no slashes and does not begin with a "

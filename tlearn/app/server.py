@@ -17,8 +17,9 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.logger import set_log_level
 
-from tlearn.app.gate import Gate, is_local, openid, password_hash
+from tlearn.app.gate import Gate, is_local, openid
 from tlearn.app.main import show_failure
+from tlearn.app.passwords import password_hash
 from tlearn.app.places import Places
 from tlearn.app.receiving import ROUTES
 from tlearn.data.uploads import clear_stale

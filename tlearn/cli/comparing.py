@@ -1,14 +1,18 @@
 """``tlearn compare`` and ``tlearn plan``."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
 from tlearn.cli.options import OF_A_COMPARISON, OF_DATA, options_of
+
+if TYPE_CHECKING:
+    from tlearn.config import RunConfig
 
 
 @click.command()
@@ -27,19 +31,9 @@ def compare(
     **options: Any,
 ) -> int:
     """Rank the installed backbones on DATA, by probes on features of held-back photos."""
-    from tlearn.settings import make_config
-
-    checked = make_config(config, settings, options)
-    from tlearn.backbones import load_registry
-    from tlearn.data.scan import check_folder
+    checked = _checked(data, backbones, config, settings, options)
     from tlearn.runs.directory import check_free
 
-    # Again in the comparison; here it is refused before TensorFlow is loaded.
-    registry = load_registry()
-    for name in backbones:
-        registry.get(name)
-    registry.policy(checked.preset)
-    check_folder(data)
     if out is not None:
         check_free(out)
     quiet_tensorflow()
@@ -68,17 +62,9 @@ def plan(
     **options: Any,
 ) -> None:
     """Say what fine-tuning on DATA would cost, for each backbone: seconds and disk."""
-    from tlearn.settings import make_config
-
-    checked = make_config(config, settings, options)
-    from tlearn.backbones import load_registry
-    from tlearn.data.scan import check_folder
+    checked = _checked(data, backbones, config, settings, options)
     from tlearn.progress import amount, console_progress
 
-    registry = load_registry()
-    for name in backbones:
-        registry.get(name)
-    check_folder(data)
     quiet_tensorflow()
     from tlearn.api.planning import estimates
 
@@ -92,3 +78,27 @@ def plan(
             print(f"{found.backbone:<20} about {found.seconds:.0f} s, {amount(found.bytes)} of "
                   f"disk; {found.images_per_second:.3g} images/s, "
                   f"{found.parameters / 1e6:.1f} M parameters", flush=True)  # fmt: skip
+
+
+def _checked(
+    data: Path,
+    backbones: Sequence[str],
+    config: Path | None,
+    settings: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> "RunConfig":
+    """Return the configuration asked for; refuse a slip before TensorFlow is loaded.
+
+    The functions that do the work look at all of it again.
+    """
+    from tlearn.backbones import load_registry
+    from tlearn.data.scan import check_folder
+    from tlearn.settings import make_config
+
+    checked = make_config(config, settings, options)
+    registry = load_registry()
+    for name in backbones:
+        registry.get(name)
+    registry.policy(checked.preset)
+    check_folder(data)
+    return checked

@@ -26,10 +26,10 @@ def ui(
     set_password: bool,
 ) -> None:
     """Open the web page: upload, train, look at results, predict; all on this machine."""
-    from tlearn.app import gate, places
+    from tlearn.app import passwords, places
 
     if set_password:
-        print(f"the password's hash is kept in {gate.set_password(_asked())}")
+        print(f"the password's hash is kept in {passwords.set_password(_asked())}")
         return
     for variable, root in ((places.DATA, data_root), (places.RUNS, runs_root)):
         if root is not None:

@@ -34,6 +34,7 @@ PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every
 WHITE = (255, 255, 255)
 NOT_AN_IMAGE = "not an image in a format that is read"
 EMPTY = "the file is empty"
+HEIC = "HEIC photos are not read; convert it to JPEG"
 ZEROS = "the file holds only zeros"
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -183,12 +184,17 @@ def _on_white(image: Image.Image) -> Image.Image:
     return ground
 
 
+def is_heic(head: bytes) -> bool:
+    """Tell whether the first bytes of a file are those of a photo in HEIC."""
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1")
+
+
 def _what_else(data: bytes) -> str:
     """Say what the bytes may be, when they are no image."""
     if not data:
         return EMPTY
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1"):
-        return "HEIC photos are not read; convert it to JPEG"
+    if is_heic(data):
+        return HEIC
     if not data.strip(b"\0"):
         return ZEROS
     for signature, name in SIGNATURES.items():

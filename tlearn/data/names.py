@@ -20,10 +20,14 @@ _RESERVED = frozenset(
 )
 
 
-def clean_name(name: str) -> str:
+def clean_name(name: str, way_out: str = "give the file another name") -> str:
     r"""Return a relative path with ``/``, in NFC, that is safe on every system.
 
     Backslashes are read as ``/``; empty parts and ``.`` are left out.
+
+    Args:
+        name: The name.
+        way_out: What a refusal says to do.
 
     Raises:
         DataError: If the name leads out of its folder, holds what cannot be seen or looks like
@@ -41,7 +45,7 @@ def clean_name(name: str) -> str:
     if not why and len(parts) > DEPTH:
         why = f"lies {len(parts)} folders deep, where {DEPTH} are allowed"
     if why:
-        raise DataError(f"the name {shown(name)} {why}; give the file another name")
+        raise DataError(f"the name {shown(name)} {why}; {way_out}")
     return "/".join(parts)
 
 

@@ -188,6 +188,6 @@ def _what_else(path: Path) -> str:
         return images.EMPTY
     if archive_kind(head):
         return "an archive within an archive is not unpacked"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1"):
-        return "HEIC photos are not read; convert it to JPEG"
+    if images.is_heic(head):
+        return images.HEIC
     return images.NOT_AN_IMAGE

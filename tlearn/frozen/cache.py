@@ -101,7 +101,7 @@ class Cache:
     """
 
     def __init__(
-        self, root: Path, budget: int | None = None, say: Callable[[str], None] | None = None
+        self, root: Path, budget: float | None = None, say: Callable[[str], None] | None = None
     ) -> None:
         self.root, self._say = root, say or (lambda text: None)
         self.segments = root / "segments"
@@ -114,7 +114,8 @@ class Cache:
             self.index = self._open()
             self._prune()
             free = shutil.disk_usage(root).free
-        self.budget = budget if budget is not None else (free + self.used_bytes()) // SHARE
+        everything = free + self.used_bytes()
+        self.budget = everything // SHARE if budget is None else int(budget)
 
     def __enter__(self) -> "Cache":
         return self

@@ -1,11 +1,10 @@
 """How a job ended: by its exit code where its runner saw it, else by what its run says."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from tlearn.jobs.watching import last_words, told_error
-from tlearn.runs.directory import MARK
+from tlearn.runs.directory import MARK, was_stopped
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "lost", "cancelled"]
 OVER: tuple[State, ...] = ("finished", "stopped", "failed", "lost", "cancelled")
@@ -27,7 +26,7 @@ def ending(
     if code == 0:
         return "finished", ""
     words, told = last_words(log), told_error(log)
-    stopped = _stopped(run)
+    stopped = None if (run / MARK).exists() else was_stopped(run)  # None: it is not whole
     if code is None and stopped is not None and stamp(run) != before:
         return ("stopped" if stopped else "finished"), ""
     # A process that is interrupted while it loads libraries may end in any way.
@@ -48,13 +47,3 @@ def stamp(run: Path) -> int:
         return (run / "metrics.json").stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _stopped(run: Path) -> bool | None:
-    """Tell whether a run was stopped; ``None`` if it is not whole."""
-    if (run / MARK).exists():
-        return None
-    try:
-        return bool(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stopped"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tlearn.errors import RunError
 from tlearn.jobs.ending import OVER, State
-from tlearn.runs.directory import check_resumable
+from tlearn.runs.directory import resumable
 from tlearn.runs.processes import identity
 
 
@@ -49,13 +48,7 @@ class Job:
     @property
     def resumable(self) -> bool:
         """Whether it has ended before its time and its run can be continued now."""
-        if not self.over or self.state == "finished":
-            return False
-        try:
-            check_resumable(self.run)
-        except (RunError, OSError):
-            return False
-        return True
+        return self.over and self.state != "finished" and resumable(self.run)
 
 
 def ended(job: Job, state: dict[str, Any]) -> Job:

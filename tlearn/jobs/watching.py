@@ -67,7 +67,7 @@ def watch(log: Path, run: Path, memory: int = 0) -> Live:
             lines.append(str(entry["say"]))
         else:
             at = entry
-    plan, epochs, stages = _passed(events_of(run))
+    plan, epochs, stages = _passed(_events(run))
     done, total = int(at.get("done", 0)), int(at.get("total", 0))
     rate = done / at["seconds"] if at.get("seconds") else 0.0
     return Live(
@@ -105,7 +105,12 @@ def _passed(
     return planned, epochs, [name for name, _ in stages]
 
 
-def events_of(run: Path) -> Iterator[dict[str, Any]]:
+def epochs_of(run: Path) -> list[dict[str, Any]]:
+    """Return the epochs of a run; those that were done again after a resume count once."""
+    return _passed(_events(run))[1]
+
+
+def _events(run: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a run, finished or not; a line that is half written is passed over."""
     try:
         text = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace")

@@ -186,7 +186,13 @@ def check_resumable(path: Path) -> None:
             f"the run {str(path)!r} {what}; give one that 'tlearn finetune' made, or train anew"
         )
     if not (path / MARK).exists():
-        if not _stopped(path):
+        stopped = was_stopped(path)
+        if stopped is None:
+            raise RunError(
+                f"metrics.json of the run {str(path)!r} is missing or damaged; train anew with "
+                f"'tlearn finetune' and another --out"
+            )
+        if not stopped:
             raise RunError(
                 f"the run {str(path)!r} is finished: there is nothing to resume; to train anew, "
                 f"give 'tlearn finetune' the data and another --out"
@@ -197,19 +203,21 @@ def check_resumable(path: Path) -> None:
         )
 
 
-def _stopped(path: Path) -> bool:
-    """Tell whether a whole run was stopped by the user.
+def resumable(path: Path) -> bool:
+    """Tell whether a run can be continued; see :func:`check_resumable`."""
+    try:
+        check_resumable(path)
+    except (RunError, OSError):
+        return False
+    return True
 
-    Raises:
-        RunError: If it does not say.
-    """
+
+def was_stopped(path: Path) -> bool | None:
+    """Tell whether a run was stopped by the user; ``None`` if its metrics do not say."""
     try:
         return bool(json.loads((path / "metrics.json").read_text(encoding="utf-8"))["stopped"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"metrics.json of the run {str(path)!r} is missing or damaged; train anew with 'tlearn "
-            f"finetune' and another --out"
-        ) from None
+        return None
 
 
 def _this_process() -> str:

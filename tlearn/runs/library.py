@@ -60,6 +60,11 @@ class Listed:
         """The name of its directory."""
         return self.path.name
 
+    @property
+    def usable(self) -> bool:
+        """Whether it has a model: it is whole, stopped or not."""
+        return self.state in ("finished", "stopped")
+
     def mentions(self, words: str) -> bool:
         """Tell whether every one of the words is in its name, data, backbone, preset or note."""
         text = " ".join((self.name, self.backbone, self.preset, Path(self.data).name, self.note,
@@ -219,7 +224,8 @@ def _facts(path: Path) -> dict[str, Any]:
     record = yaml.load((path / "run.yaml").read_text(encoding="utf-8"), _LOADER)
     labels: tuple[str, ...] = ()
     if (path / "labels.txt").exists():
-        labels = tuple((path / "labels.txt").read_text(encoding="utf-8").splitlines())
+        text = (path / "labels.txt").read_text(encoding="utf-8")
+        labels = tuple(text.removesuffix("\n").split("\n"))  # names may hold other line ends
     return {
         "backbone": str(record["config"]["backbone"]),
         "preset": str(record["config"]["preset"]),

@@ -1,7 +1,7 @@
 """How photos come in: uploads, a sample, the camera."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import streamlit as st
@@ -84,8 +84,8 @@ def _name_of(first: str) -> str:
     return name if name != path.name else ""
 
 
-def _begin(key: str, do: object) -> None:
-    work.start(f"place {key}", do)  # type: ignore[arg-type]
+def _begin(key: str, do: Callable[[Progress], tuple[Path, list[Problem]]]) -> None:
+    work.start(f"place {key}", do)
     st.session_state[PLACING] = f"place {key}"
     st.rerun()
 

@@ -6,14 +6,13 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.app.parts.gallery import show as show_photo
-from tlearn.app.parts.here import pages_of, places, plain, problems
+from tlearn.app.parts.here import link, pages_of, places, plain, problems
 from tlearn.app.photos import as_url
-from tlearn.app.receiving import offer_file
 from tlearn.app.texts import Texts
 from tlearn.data.doctor import Doctor
 from tlearn.errors import DataError
 from tlearn.jobs.predicting import Answer, write_csv
-from tlearn.results.run import Run
+from tlearn.runs.library import Listed
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
@@ -26,10 +25,9 @@ ORDERS: dict[str, Callable[[Answer], object]] = {
 }
 
 
-def answers(t: Texts, run: Path, folder: Path, found: Sequence[Answer]) -> None:
+def answers(t: Texts, run: Listed, folder: Path, found: Sequence[Answer]) -> None:
     """Show answers, a CSV of them, and corrections."""
-    labels = Run(run).labels
-    root = Path(Run(run).record["data"]["path"])
+    labels, root = run.labels, Path(run.data)
     mendable = places().name_of(root) is not None and root.is_dir()
     chosen: list[Answer] = []
     if len(found) <= FEW:
@@ -45,20 +43,11 @@ def answers(t: Texts, run: Path, folder: Path, found: Sequence[Answer]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if mendable and len(found) > FEW:
             _correct(t, root, labels, chosen, str(folder))
-        link = offer_once(folder, run, found)
-        st.link_button(t("predict.csv"), link, icon=":material/download:")
+        out = folder.parent / f"{folder.name}.{run.name}.csv"
+        table = link(str(out), lambda: write_csv(found, folder, out), f"{run.name}.csv")
+        st.link_button(t("predict.csv"), table, icon=":material/download:")
     if not mendable:
         st.caption(t("predict.no_data", root=root))
-
-
-def offer_once(folder: Path, run: Path, found: Sequence[Answer]) -> str:
-    """Return the address of the answers as CSV; made once per question."""
-    kept = st.session_state.setdefault("predict.links", {})
-    key = (folder, run)
-    if key not in kept:
-        out = folder.parent / f"{folder.name}.{run.name}.csv"
-        kept[key] = offer_file(lambda: write_csv(found, folder, out), f"{run.name}.csv")
-    return str(kept[key])
 
 
 def _card(t: Texts, answer: Answer) -> None:

@@ -11,7 +11,6 @@ from tlearn.app.photos import in_a_row, thumbnail
 from tlearn.app.texts import Texts
 
 PER_PAGE = 24
-COLUMNS = 8
 SIDE = 160  # pixels
 
 

@@ -1,11 +1,13 @@
 """What every page asks for: texts, places, what was chosen before, errors as sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
 
 from tlearn.app.places import Places
+from tlearn.app.receiving import offer_file
 from tlearn.app.texts import Texts, texts_for
 from tlearn.errors import TlearnError
 
@@ -47,6 +49,20 @@ def remember(key: str, value: str | None) -> None:
         st.query_params.pop(key, None)
     elif st.query_params.get(key) != value:
         st.query_params[key] = value
+
+
+def link(key: str, make: Callable[[], Path], name: str) -> str:
+    """Return the address under which a file can be fetched; made once per session and key.
+
+    Args:
+        key: What the file is.
+        make: Gives the file when it is fetched.
+        name: What the browser calls it.
+    """
+    kept: dict[str, str] = st.session_state.setdefault("links", {})
+    if key not in kept:
+        kept[key] = offer_file(make, name)
+    return kept[key]
 
 
 def go(page: str) -> None:

@@ -1,7 +1,6 @@
 """One run: how good it is, where it errs, and what can be done with it."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,11 @@ import streamlit as st
 
 from tlearn.app import charts
 from tlearn.app.parts.gallery import Picture, gallery
-from tlearn.app.parts.here import between, places, plain, problems, remember
-from tlearn.app.receiving import offer_file
+from tlearn.app.parts.here import between, link, places, plain, problems, remember
 from tlearn.app.texts import Texts
-from tlearn.errors import RunError
-from tlearn.jobs.watching import events_of
+from tlearn.jobs.watching import epochs_of
 from tlearn.results.run import Run, Told
-from tlearn.runs.directory import check_resumable
+from tlearn.runs.directory import resumable
 from tlearn.runs.library import LONGEST_NOTE, Listed
 
 MOST = 200  # photos in a gallery of mistakes
@@ -25,7 +22,7 @@ MOST = 200  # photos in a gallery of mistakes
 def one_run(t: Texts, listed: Listed) -> None:
     """Show a run."""
     st.subheader(plain(listed.name), anchor=False)
-    if listed.state in ("unfinished", "damaged"):
+    if not listed.usable:
         st.warning(t(f"results.why_{listed.state}"))
         _actions(t, listed, None)
         return
@@ -38,7 +35,7 @@ def one_run(t: Texts, listed: Listed) -> None:
         label_visibility="collapsed", format_func=lambda name: t(f"results.{name}"),
     )  # fmt: skip
     if chosen == "confusion":
-        _confusion(t, run)
+        _confusion(t, run, listed.labels)
     elif chosen == "unsure":
         hits = sorted(
             (told for told in run.told() if told.right), key=lambda told: told.probability
@@ -85,7 +82,9 @@ def _actions(t: Texts, listed: Listed, run: Run | None) -> None:
     here = places()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if run is not None:
-            model, whole = _links(run.path)
+            path, name = run.path, listed.name
+            model = link(f"model {name}", lambda: path / "model.keras", f"{name}.keras")
+            whole = link(f"run {name}", lambda: _zipped(path, here.scratch), f"{name}.zip")
             st.link_button(t("results.model"), model, icon=":material/download:")
             st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
         with st.popover(t("results.note"), icon=":material/edit_note:"):
@@ -95,7 +94,8 @@ def _actions(t: Texts, listed: Listed, run: Run | None) -> None:
                 with problems():
                     here.library.write_note(listed.name, note)
                     st.rerun()
-        if _resumable(listed) and st.button(t("job.resume"), icon=":material/resume:"):
+        again = bool(listed.data) and resumable(listed.path)
+        if again and st.button(t("job.resume"), icon=":material/resume:"):
             with problems():
                 here.queue.resume(listed.path, Path(listed.data))
                 st.success(t("results.resumed"))
@@ -109,31 +109,10 @@ def _actions(t: Texts, listed: Listed, run: Run | None) -> None:
         st.markdown(plain(listed.note))
 
 
-def _resumable(listed: Listed) -> bool:
-    try:
-        check_resumable(listed.path)
-    except RunError:
-        return False
-    return bool(listed.data)
-
-
-def _links(path: Path) -> tuple[str, str]:
-    """Return the addresses of the model and of the whole run; made once per session and run."""
-    kept = st.session_state.setdefault("results.links", {})
-    if path not in kept:
-        kept[path] = (
-            offer_file(lambda: path / "model.keras", f"{path.name}.keras"),
-            offer_file(lambda: _zipped(path), f"{path.name}.zip"),
-        )
-    links: tuple[str, str] = kept[path]
-    return links
-
-
-def _zipped(path: Path) -> Path:
-    """Pack a run when it is asked for; the archive is kept until the next one is."""
-    folder = Path(tempfile.gettempdir()) / f"tlearn-{abs(hash(path))}"
-    folder.mkdir(exist_ok=True)
-    return Path(shutil.make_archive(str(folder / path.name), "zip", path.parent, path.name))
+def _zipped(path: Path, scratch: Path) -> Path:
+    """Pack a run when it is asked for; the archive goes as other things in ``scratch`` do."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.make_archive(str(scratch / path.name), "zip", path.parent, path.name))
 
 
 def _photos(t: Texts, run: Run, told: Sequence[Told], key: str) -> None:
@@ -149,13 +128,13 @@ def _caption(t: Texts, told: Told) -> str:
              probability=f"{told.probability:.0%}")  # fmt: skip
 
 
-def _confusion(t: Texts, run: Run) -> None:
+def _confusion(t: Texts, run: Run, labels: Sequence[str]) -> None:
     """Show the confusion matrix; a click shows the photos of a cell."""
     side = "test" if "test" in run.metrics else "validation"
     words = {name: t(f"chart.{name}") for name in ("true", "predicted", "photos", "share")}
     st.markdown(t("results.confusion_hint"))
-    chart = charts.confusion(run.metrics[side]["confusion"], run.labels, words)
-    with st.container(width=min(1200, 96 * len(run.labels) + 160)):
+    chart = charts.confusion(run.metrics[side]["confusion"], labels, words)
+    with st.container(width=min(1200, 96 * len(labels) + 160)):
         event = st.altair_chart(
             chart, on_select="rerun", key=f"confusion.{run.path.name}", width="stretch"
         )
@@ -171,7 +150,7 @@ def _confusion(t: Texts, run: Run) -> None:
 
 
 def _curves(t: Texts, run: Run) -> None:
-    epochs = [event for event in events_of(run.path) if event.get("event") == "epoch"]
+    epochs = epochs_of(run.path)
     if not epochs:
         st.info(t("results.no_curves"))
         return

@@ -17,6 +17,7 @@ from tlearn.data.scan import Problem
 from tlearn.data.uploads import Upload
 from tlearn.jobs.predicting import Answer, predict
 from tlearn.progress import Progress
+from tlearn.runs.library import Listed
 
 ASKED = "predict.asked"  # where a session keeps which photos it asked about
 
@@ -26,17 +27,17 @@ def show() -> None:
     t = texts()
     st.title(t("predict.title"), anchor=False)
     library = places().library
-    usable = [run.name for run in library.runs() if run.state in ("finished", "stopped")]
+    usable = {run.name: run for run in library.runs() if run.usable}
     if not usable:
         st.info(t("predict.empty"))
         return
-    name = choose(t("results.run"), "run", usable, t("results.choose"), first=usable[0])
+    names = list(usable)
+    name = choose(t("results.run"), "run", names, t("results.choose"), first=names[0])
     if name is None:
         return
     with problems():
-        run = library.path_of(name)
-        _photos(t, run)
-        _answers(t, run)
+        _photos(t, library.path_of(name))
+        _answers(t, usable[name])
 
 
 def _photos(t: Texts, run: Path) -> None:
@@ -80,17 +81,17 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
     st.rerun()
 
 
-def _answers(t: Texts, run: Path) -> None:
+def _answers(t: Texts, run: Listed) -> None:
     """Show what the model says; ask again where another run was chosen."""
     folder, asked = st.session_state.get(ASKED, (None, None))
     if folder is None:
         return
-    if asked != run and folder.is_dir():
-        _begin(run, folder, None)
+    if asked != run.path and folder.is_dir():
+        _begin(run.path, folder, None)
     key = f"predict {folder.name} {run.name}"
     if work.find(key) is None:  # the server was ended meanwhile
         if folder.is_dir():
-            _begin(run, folder, None)
+            _begin(run.path, folder, None)
         st.warning(t("predict.interrupted"))
         return
     done = wait_for(t, key, t("predict.predicting"))

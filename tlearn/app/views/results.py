@@ -34,7 +34,7 @@ def show() -> None:
         st.info(t("results.none_found"))
         return
     _table(t, runs)
-    usable = [run.name for run in runs if run.state in ("finished", "stopped")]
+    usable = [run.name for run in runs if run.usable]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = choose(
             t("results.run"),
