@@ -2,6 +2,6 @@
 
 import streamlit as st
 
-from tlearn.app.server import SCRIPT, arguments
+from tlearn.web.server import SCRIPT, arguments
 
 app = st.App(SCRIPT, **arguments())

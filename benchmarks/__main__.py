@@ -79,9 +79,13 @@ def table(figures: dict[str, Any]) -> list[str]:
     """Return the rows of a Markdown table."""
     rows = ["| figure | tlearn | beside it | ratio |", "|---|---|---|---|"]
     makers: dict[str, Callable[[Any], list[str]]] = {
-        "training": _training, "inception": _inception, "extraction": _extraction, "feed": _feed,
-        "prediction": _prediction, "growth": _growth,
-    }  # fmt: skip
+        "training": _training,
+        "inception": _inception,
+        "extraction": _extraction,
+        "feed": _feed,
+        "prediction": _prediction,
+        "growth": _growth,
+    }
     for part, maker in makers.items():
         if part in figures:
             rows += [f"| {row} |" for row in maker(figures[part])]

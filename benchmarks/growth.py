@@ -25,9 +25,22 @@ def draw(folder: Path, count: int) -> Path:
 def train(folder: Path, place: Path) -> tuple[float, float]:
     """Train one epoch on kept activations; return seconds and peak memory in MiB."""
     done = python(
-        "-m", "tlearn", "finetune", folder, "--weights", WEIGHTS, "--views", 2, "--stages",
-        "block_13_expand:1", "--out", place / "run", "--json", "--quiet", cache=place / "cache",
-    )  # fmt: skip
+        "-m",
+        "tlearn",
+        "finetune",
+        folder,
+        "--weights",
+        WEIGHTS,
+        "--views",
+        2,
+        "--stages",
+        "block_13_expand:1",
+        "--out",
+        place / "run",
+        "--json",
+        "--quiet",
+        cache=place / "cache",
+    )
     return done.seconds, done.memory
 
 

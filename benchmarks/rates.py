@@ -16,13 +16,13 @@ from tlearn.backbones import load_registry
 from tlearn.config import Augmentation, Head, Stage
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
-from tlearn.frozen.activations import Activations
-from tlearn.frozen.cache import Cache
-from tlearn.frozen.engines import Choice, Engine, choose, outputs_of
-from tlearn.frozen.precision import computing_in
-from tlearn.frozen.trunk import FEATURES, load_trunk
-from tlearn.results.classifier import Classifier, save
-from tlearn.training.costs import products
+from tlearn.features.activation_cache import Cache
+from tlearn.features.activations import Activations
+from tlearn.features.built_backbone import FEATURES, load_backbone
+from tlearn.features.engines import Choice, Engine, choose, outputs_of
+from tlearn.features.precision import computing_in
+from tlearn.runs.classifier import Classifier, save
+from tlearn.training.costs import multiply_adds
 from tlearn.training.feed import Feed
 from tlearn.training.loop import compile_for
 from tlearn.training.network import Network
@@ -33,19 +33,21 @@ VIEWS = 4
 def extraction(name: str) -> dict[str, Any]:
     """Measure views per second end to end beside the engine alone, and beside TensorFlow."""
     weights = WEIGHTS if name == "mobilenet_v2" else "none"
-    trunk = load_trunk(load_registry().get(name), None, weights, 0)
-    cut = next(cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from)
+    built = load_backbone(load_registry().get(name), None, weights, 0)
+    boundary = next(
+        boundary for boundary in built.boundaries if boundary.name == built.backbone.finetune_from
+    )
     files = scan(SHARED / "data/flowers").files
-    rendering = Rendering(trunk.size, "squash", Augmentation())
-    found: dict[str, Any] = {"backbone": name, "pixels": trunk.size}
+    rendering = Rendering(built.size, "squash", Augmentation())
+    found: dict[str, Any] = {"backbone": name, "pixels": built.size}
     with tempfile.TemporaryDirectory() as place, Cache(Path(place)) as cache:
         for label, choice in (
             ("tensorflow", Choice("tensorflow", "float32")),
             ("float32", Choice("openvino", "float32")),
             ("auto", choose()),
         ):
-            kept = Activations(trunk, rendering, [cut], cache, choice)
-            engine = kept.engine((cut.name, FEATURES))
+            kept = Activations(built, rendering, [boundary], cache, choice)
+            engine = kept.engine((boundary.name, FEATURES))
             pixels = [view for f in files[:8] for view in kept.render(f, range(VIEWS))]
             found[label] = rate(lambda e=engine, p=pixels: bare(e, p))
         count = max(8, min(len(files), int(found["auto"] * 3 / VIEWS)))
@@ -57,9 +59,9 @@ def extraction(name: str) -> dict[str, Any]:
             start = time.perf_counter()
             ends.append(kept.keep(items) / (time.perf_counter() - start))
     found["end_to_end"] = statistics.median(ends)
-    every = frozenset(layer.name for layer in trunk.base.layers)
-    found["gflop_per_image"] = 2 * products(trunk, every) / 1e9
-    bound = product_rate(choice.precision) / (2 * products(trunk, every))
+    every = frozenset(layer.name for layer in built.base.layers)
+    found["gflop_per_image"] = 2 * multiply_adds(built, every) / 1e9
+    bound = product_rate(choice.precision) / (2 * multiply_adds(built, every))
     found |= {
         "engine": str(choice),
         "end_to_end_of_bare": found["end_to_end"] / found["auto"],
@@ -89,23 +91,25 @@ def product_rate(precision: str) -> float:
 
 def feed_overhead() -> dict[str, Any]:
     """Measure training steps fed from the cache beside the same steps on one batch in memory."""
-    trunk = load_trunk(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
-    cut = next(cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from)
+    built = load_backbone(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
+    boundary = next(
+        boundary for boundary in built.boundaries if boundary.name == built.backbone.finetune_from
+    )
     files = scan(SHARED / "data/flowers").files
-    rendering = Rendering(trunk.size, "squash", Augmentation())
-    network = Network(trunk, trunk.taps, 5, Head(), 0)
-    network.freeze(trunk.layers_above(cut))
-    model = network.suffix(cut)
+    rendering = Rendering(built.size, "squash", Augmentation())
+    network = Network(built, built.taps, 5, Head(), 0)
+    network.freeze(built.layers_above(boundary))
+    model = network.suffix(boundary)
     choice = choose()
     with (
         tempfile.TemporaryDirectory() as place,
         Cache(Path(place)) as cache,
         computing_in(choice.precision, model),
     ):
-        kept = Activations(trunk, rendering, [cut], cache, choice)
+        kept = Activations(built, rendering, [boundary], cache, choice)
         kept.keep([(f, v) for f in files for v in range(2)])
-        feed = Feed(kept, cut, network.columns_below(cut), files, 2, 0)
-        compile_for(model, Stage(unfreeze=cut.name), 100)
+        feed = Feed(kept, boundary, network.columns_below(boundary), files, 2, 0)
+        compile_for(model, Stage(unfreeze=boundary.name), 100)
         (first, rows), *_ = feed.epoch(0, 32)
         first = [x.astype(np.float32) for x in first]
         y, weight = np.eye(5, dtype=np.float32)[rows % 5], np.ones(len(rows), np.float32)
@@ -131,8 +135,8 @@ def feed_overhead() -> dict[str, Any]:
 
 def prediction(count: int = 1000) -> dict[str, Any]:
     """Measure predicting photos from files beside ``model.predict`` with Keras's own loader."""
-    trunk = load_trunk(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
-    network = Network(trunk, trunk.taps, 5, Head(), 0)
+    built = load_backbone(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
+    network = Network(built, built.taps, 5, Head(), 0)
     photos = sorted((SHARED / "data").rglob("*.jpg"))
     paths = [p for p in photos if "messy" not in p.parts and "ood" not in p.parts][:count]
     with tempfile.TemporaryDirectory() as place:
@@ -145,16 +149,20 @@ def prediction(count: int = 1000) -> dict[str, Any]:
             network.whole,
             model,
             ["a", "b", "c", "d", "e"],
-            trunk.size,
+            built.size,
             "squash",
-            trunk.backbone.name,
+            built.backbone.name,
         )
         classifier = Classifier.load(model)
         files = sorted(folder.iterdir())
         loader = keras.utils.image_dataset_from_directory(
-            folder.parent, labels=None, image_size=(trunk.size, trunk.size), batch_size=32,
-            shuffle=False, verbose=False,
-        ).prefetch(tf.data.AUTOTUNE)  # fmt: skip
+            folder.parent,
+            labels=None,
+            image_size=(built.size, built.size),
+            batch_size=32,
+            shuffle=False,
+            verbose=False,
+        ).prefetch(tf.data.AUTOTUNE)
         list(classifier.predict(files[:64]))
         network.whole.predict(loader.take(2), verbose=0)
         ours, theirs = [], []
@@ -166,5 +174,9 @@ def prediction(count: int = 1000) -> dict[str, Any]:
             done = len(network.whole.predict(loader, verbose=0))
             theirs.append(done / (time.perf_counter() - start))
     mine, other = statistics.median(ours), statistics.median(theirs)
-    return {"photos": len(paths), "images_per_second": mine, "model_predict": other,
-            "ratio": mine / other}  # fmt: skip
+    return {
+        "photos": len(paths),
+        "images_per_second": mine,
+        "model_predict": other,
+        "ratio": mine / other,
+    }

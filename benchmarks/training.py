@@ -28,9 +28,22 @@ def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
             ):
                 run = folder / kind
                 done = python(
-                    "-m", "tlearn", "finetune", data, "--weights", WEIGHTS, "--seed", seed,
-                    "--preset", preset, "--out", run, "--json", "--quiet", cache=folder / cache,
-                )  # fmt: skip
+                    "-m",
+                    "tlearn",
+                    "finetune",
+                    data,
+                    "--weights",
+                    WEIGHTS,
+                    "--seed",
+                    seed,
+                    "--preset",
+                    preset,
+                    "--out",
+                    run,
+                    "--json",
+                    "--quiet",
+                    cache=folder / cache,
+                )
                 metrics = json.loads(done.output)
                 side = "test" if "test" in metrics else "validation"
                 row[f"{kind}_seconds"] = done.seconds
@@ -55,8 +68,14 @@ def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
     seconds = {
         kind: median(rows, f"{kind}_seconds") for kind in ("quick", "default", "warm", "plain")
     }
-    return {"set": name, "side": side, "ratio": ratios, "accuracy": means, "seconds": seconds,
-            "rows": rows}  # fmt: skip
+    return {
+        "set": name,
+        "side": side,
+        "ratio": ratios,
+        "accuracy": means,
+        "seconds": seconds,
+        "rows": rows,
+    }
 
 
 def inception(epochs: int = 2) -> dict[str, Any]:
@@ -68,14 +87,40 @@ def inception(epochs: int = 2) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
         done = python(
-            "-m", "tlearn", "finetune", data, "--backbone", "inception_v3", "--weights", "none",
-            "--stages", f"none:{epochs},mixed8:{epochs}", "--views", epochs, "--out", run, "--json",
-            "--quiet", cache=Path(place) / "cache",
-        )  # fmt: skip
+            "-m",
+            "tlearn",
+            "finetune",
+            data,
+            "--backbone",
+            "inception_v3",
+            "--weights",
+            "none",
+            "--stages",
+            f"none:{epochs},mixed8:{epochs}",
+            "--views",
+            epochs,
+            "--out",
+            run,
+            "--json",
+            "--quiet",
+            cache=Path(place) / "cache",
+        )
         plain = python(
-            "-m", "benchmarks.plain", data, run / "splits.csv", "--backbone", "InceptionV3",
-            "--size", 299, "--from", "mixed8", "--epochs", epochs, "--weights", "none",
-        )  # fmt: skip
+            "-m",
+            "benchmarks.plain",
+            data,
+            run / "splits.csv",
+            "--backbone",
+            "InceptionV3",
+            "--size",
+            299,
+            "--from",
+            "mixed8",
+            "--epochs",
+            epochs,
+            "--weights",
+            "none",
+        )
         accuracy = json.loads(done.output)["validation"]["accuracy"]
     return {
         "epochs": epochs,

@@ -1,6 +1,6 @@
 """The presets: how long to train, for any backbone."""
 
-from tlearn.backbones import Backbone, StagePolicy, hookimpl
+from tlearn.backbones import Backbone, Preset, hookimpl
 from tlearn.config import Stage
 
 Recipe = tuple[int, tuple[Stage, ...]]  # views per training image, and the stages
@@ -33,10 +33,10 @@ def best(backbone: Backbone) -> Recipe:
 
 
 @hookimpl
-def tlearn_stage_policies() -> list[StagePolicy]:
+def tlearn_presets() -> list[Preset]:
     """Offer them."""
     return [
-        StagePolicy("quick", "the head alone", quick),
-        StagePolicy("balanced", "the top of the network, once", balanced),
-        StagePolicy("best", "longer, and in two stages", best),
+        Preset("quick", "the head alone", quick),
+        Preset("balanced", "the top of the network, once", balanced),
+        Preset("best", "longer, and in two stages", best),
     ]

@@ -58,9 +58,18 @@ class Site:
 
     def start(self):
         command = [
-            sys.executable, "-m", "tlearn", "ui", "--port", str(self.port), "--no-browser",
-            "--data-root", str(self.data), "--runs-root", str(self.runs),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "tlearn",
+            "ui",
+            "--port",
+            str(self.port),
+            "--no-browser",
+            "--data-root",
+            str(self.data),
+            "--runs-root",
+            str(self.runs),
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self.env, start_new_session=True

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlearn.backbones.sources import forget_folders, use_folder
+from tlearn.backbones.plugin_sources import forget_folders, use_folder
 from tlearn.cli import main
 from tlearn.progress import Silent
 

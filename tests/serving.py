@@ -23,12 +23,20 @@ def scope(path="/", method="GET", headers=None, **given):
     if not any(name == "host" for name, _ in pairs):
         pairs.append(("host", "localhost:8501"))
     return {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http",
-        "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
-        "root_path": "", "client": LOCAL, "server": ("127.0.0.1", 8501),
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "client": LOCAL,
+        "server": ("127.0.0.1", 8501),
         "headers": [(k.encode(), v.encode("latin-1")) for k, v in pairs if v is not None],
         **given,
-    }  # fmt: skip
+    }
 
 
 @dataclass
@@ -111,9 +119,12 @@ def http(port, path="/", method="GET", host="127.0.0.1", body=b"", **headers):
 def upgrade(port, host="127.0.0.1", **headers):
     """Try to open a web socket of a real server; return the status: 101 if it opens."""
     asking = {
-        "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", **headers,
-    }  # fmt: skip
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        **headers,
+    }
     return http(port, "/_stcore/stream", host=host, **asking)[0]
 
 
@@ -124,14 +135,21 @@ class Server:
         self.port, self.lines = port, []
         (place / "config").mkdir(exist_ok=True)
         env = {
-            **os.environ, "TLEARN_CONFIG": str(place / "config"),
-            "TLEARN_DATA_ROOT": str(place / "data"), "TLEARN_RUNS_ROOT": str(place / "runs"),
-            "HOME": str(place), "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
-        }  # fmt: skip
+            **os.environ,
+            "TLEARN_CONFIG": str(place / "config"),
+            "TLEARN_DATA_ROOT": str(place / "data"),
+            "TLEARN_RUNS_ROOT": str(place / "runs"),
+            "HOME": str(place),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error::ResourceWarning", *command], env=env, cwd=cwd or place,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [sys.executable, "-W", "error::ResourceWarning", *command],
+            env=env,
+            cwd=cwd or place,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
         self.reader.start()
 
@@ -139,10 +157,22 @@ class Server:
     def ui(cls, place, *options, host="127.0.0.1"):
         port = free_port()
         return cls(
-            place, "-m", "tlearn", "ui", "--no-browser", "--host", host, "--port", str(port),
-            "--data-root", str(place / "data"), "--runs-root", str(place / "runs"), *options,
+            place,
+            "-m",
+            "tlearn",
+            "ui",
+            "--no-browser",
+            "--host",
+            host,
+            "--port",
+            str(port),
+            "--data-root",
+            str(place / "data"),
+            "--runs-root",
+            str(place / "runs"),
+            *options,
             port=port,
-        )  # fmt: skip
+        )
 
     def __enter__(self):
         for _ in range(600):

@@ -11,25 +11,31 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # A room may import those before it; rooms of one rank do not know each other.
 RANKS = [
-    {"errors"}, {"progress"}, {"bars", "config"}, {"backbones"}, {"data", "settings"},
-    {"frozen", "runs"}, {"training", "jobs"}, {"results"}, {"testing"}, {"api"}, {"app"}, {"cli"},
+    {"errors", "atomic"},
+    {"progress_bars"},
+    {"progress"},
+    {"config"},
+    {"settings"},
+    {"backbones"},
+    {"data"},
+    {"features"},
+    {"runs"},
+    {"jobs"},
+    {"training"},
+    {"testing"},
+    {"web"},
+    {"cli"},
     {"__main__"},
-]  # fmt: skip
+]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 HEAVY = {"keras", "tensorflow", "openvino"}
-HEAVY_ROOMS = {"frozen", "training", "results"}
+HEAVY_ROOMS = {"features", "runs", "training"}
 MODULES = sorted((ROOT / "tlearn").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*.py"))
 
 
 def room_of(path):
-    parts = path.relative_to(ROOT / "tlearn").parts
-    return room_named([part.removesuffix(".py") for part in parts])
-
-
-def room_named(parts):
-    """The checks of backbones lie with them and are a late room: they try what is built on them."""
-    return "testing" if parts[:2] == ["backbones", "testing"] else parts[0]
+    return path.relative_to(ROOT / "tlearn").parts[0].removesuffix(".py")
 
 
 def imports(path, top_only=False):
@@ -52,25 +58,23 @@ def test_imports_point_one_way(path):
         if module == "tlearn":
             rooms = [name for name in names if name != "__version__"]
         elif module.startswith("tlearn."):
-            rooms = [room_named(module.split(".")[1:])]
+            rooms = [module.split(".")[1]]
         else:
             continue
         for room in rooms:
-            later = (own, room) == ("progress", "bars")  # imported where a terminal is there
-            assert later or room == own or RANK[room] < RANK[own], f"{own} imports {room}"
+            assert room == own or RANK[room] < RANK[own], f"{own} imports {room}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_heavy_libraries_stand_where_they_belong(path):
-    if room_of(path) not in HEAVY_ROOMS | {"api"}:
+    if room_of(path) not in HEAVY_ROOMS:
         found = {module.split(".")[0] for module, _ in imports(path, top_only=True)}
         assert not found & HEAVY
-        assert not {m for m in found if m == "tlearn"} or "api" not in str(path)
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda p: p.name)
 def test_plugins_are_short_and_use_public_names(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 80
     for module, _ in imports(path):
         plain = module in sys.stdlib_module_names
         assert plain or module in ("tlearn.backbones", "tlearn.config", "keras.applications")
@@ -79,7 +83,7 @@ def test_plugins_are_short_and_use_public_names(path):
 @pytest.mark.parametrize("path", [*MODULES, *PLUGINS], ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_files_fit_a_head_and_functions_a_screen(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 350
+    assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             start = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
@@ -87,7 +91,7 @@ def test_files_fit_a_head_and_functions_a_screen(path):
 
 
 def test_views_are_short_and_only_show():
-    for path in (ROOT / "tlearn" / "app" / "views").glob("*.py"):
+    for path in (ROOT / "tlearn" / "web" / "pages").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) < 200, path.name
         assert not {m.split(".")[0] for m, _ in imports(path)} & {"os", "shutil", "subprocess"}
 

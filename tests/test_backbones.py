@@ -6,9 +6,9 @@ from conftest import draw_photos
 
 import tlearn
 from tlearn.backbones import load_registry
-from tlearn.backbones.testing import backbone_checks
 from tlearn.config import Head
-from tlearn.frozen.trunk import load_trunk
+from tlearn.features.built_backbone import load_backbone
+from tlearn.testing import backbone_checks
 from tlearn.training.network import Network
 
 BACKBONES = load_registry().backbones
@@ -28,11 +28,11 @@ def test_every_width_has_the_promised_channels(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_normalisation_is_never_trained_and_the_top_is_the_last_tap(name):
-    trunk = load_trunk(BACKBONES[name], BACKBONES[name].min_size, "none", 0)
-    Network(trunk, trunk.taps, 3, Head(), 0).freeze(trunk.layers_above(trunk.cuts[0]))
-    for layer in trunk.base.layers:
+    built = load_backbone(BACKBONES[name], BACKBONES[name].min_size, "none", 0)
+    Network(built, built.taps, 3, Head(), 0).freeze(built.layers_above(built.boundaries[0]))
+    for layer in built.base.layers:
         assert not (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable)
-    assert [tap.name for tap in trunk.taps][-1] == "top"
+    assert [tap.name for tap in built.taps][-1] == "top"
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,15 @@ def test_normalisation_is_never_trained_and_the_top_is_the_last_tap(name):
 def test_it_trains_and_predicts_through_the_usual_way(tmp_path, name, size, unfreeze):
     photos = draw_photos(tmp_path / "photos", per_class=10, classes=("blue", "red"))
     run = tlearn.finetune(
-        photos, tmp_path / "run", backbone=name, weights="none", size=size, views=2,
-        stages=f"{unfreeze}:2@1e-4", quiet=True,
-    )  # fmt: skip
+        photos,
+        tmp_path / "run",
+        backbone=name,
+        weights="none",
+        size=size,
+        views=2,
+        stages=f"{unfreeze}:2@1e-4",
+        quiet=True,
+    )
     assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 2]
     assert run.metrics["validation"]["accuracy"] > 0.5
     assert len(run.predict(photos)) == 20

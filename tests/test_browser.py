@@ -28,8 +28,11 @@ def browser():
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, shared):
     place = tmp_path_factory.mktemp("site")
-    env = {"TLEARN_CACHE": str(place / "cache"), "TLEARN_CONFIG": str(place / "config"),
-           "KERAS_HOME": str(shared / "weights" / "keras")}  # fmt: skip
+    env = {
+        "TLEARN_CACHE": str(place / "cache"),
+        "TLEARN_CONFIG": str(place / "config"),
+        "KERAS_HOME": str(shared / "weights" / "keras"),
+    }
     found = Site(place, env).start()
     yield found
     found.close()
@@ -37,8 +40,9 @@ def site(tmp_path_factory, shared):
 
 @pytest.fixture
 def tab(site, browser):
-    context = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB",
-                                  permissions=["camera"])  # fmt: skip
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 860}, locale="en-GB", permissions=["camera"]
+    )
     found = Tab(site, context.new_page())
     yield found
     context.close()
@@ -123,8 +127,9 @@ def test_loose_photos_make_no_data_set(tab, site, flowers):
     tab.upload([str(next((flowers / "tulips").iterdir()))])
     tab.see("These photos lie in no class folder.")
     assert sorted(p.name for p in site.data.iterdir() if p.name[0] != ".") == [
-        "flowers", "flowers-quarantine"
-    ]  # fmt: skip
+        "flowers",
+        "flowers-quarantine",
+    ]
 
 
 def test_an_upload_can_be_cancelled(tab, site, tmp_path):
@@ -309,8 +314,9 @@ def test_every_page_fits_every_width_in_both_languages(tab, browser, site, page)
     if page == "plugins":
         tab.shot("plugins")
     assert all(over <= 1 for over in tab.widths().values()), tab.widths()
-    context = browser.new_context(viewport={"width": 390, "height": 844}, locale="zh-CN",
-                                  color_scheme="dark")  # fmt: skip
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, locale="zh-CN", color_scheme="dark"
+    )
     other = Tab(site, context.new_page())
     other.go(f"{page if page != 'data' else ''}{query}")
     titles = {

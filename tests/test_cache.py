@@ -12,7 +12,7 @@ import pytest
 
 from tlearn.cli import main
 from tlearn.errors import CacheError
-from tlearn.frozen.cache import Cache
+from tlearn.features.activation_cache import Cache
 
 KEY = {"backbone": "toy", "output": "features", "size": 32, "precision": "float32"}
 ROW = 4000  # bytes
@@ -57,8 +57,8 @@ def test_many_more_keys_than_one_query_takes(cache):
 
 
 def test_long_files_are_split(cache, monkeypatch):
-    monkeypatch.setattr("tlearn.frozen.space.SEGMENT", 10 * ROW)
-    monkeypatch.setattr("tlearn.frozen.space.OPEN_FILES", 3)
+    monkeypatch.setattr("tlearn.features.cache_table.SEGMENT", 10 * ROW)
+    monkeypatch.setattr("tlearn.features.cache_table.OPEN_FILES", 3)
     for start in range(0, 100, 5):
         fill(cache, start, start + 5)
     with Cache(cache) as store:
@@ -112,7 +112,7 @@ def test_short_writes_are_completed(cache, monkeypatch):
         def write(self, data):
             return super().write(data[: 1 + len(data) // 2])
 
-    monkeypatch.setattr("tlearn.frozen.space.FileIO", Slow)
+    monkeypatch.setattr("tlearn.features.cache_table.FileIO", Slow)
     fill(cache, 0, 30)
     with Cache(cache) as store:
         np.testing.assert_array_equal(space_in(store).get(rows(0, 30)[0])[0], rows(0, 30)[1])
@@ -128,7 +128,7 @@ def test_after_a_failure_rows_stand_where_the_index_says(cache, monkeypatch):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(data)
 
-    monkeypatch.setattr("tlearn.frozen.space.FileIO", Failing)
+    monkeypatch.setattr("tlearn.features.cache_table.FileIO", Failing)
     keys, values = rows(0, 30)
     with Cache(cache) as store:
         space = space_in(store)
@@ -152,10 +152,10 @@ def test_the_least_recently_used_goes_first(cache):
         assert store.room() == 35 * ROW
         assert store.make_room(5 * ROW) == 0
         assert store.make_room(6 * ROW) == 10 * ROW
-        left = {held.described["output"]: held.rows for held in store.holdings()}
+        left = {held.described["output"]: held.rows for held in store.tables()}
         assert left == {"a": 10, "c": 10}
         assert store.make_room(100 * ROW) == 20 * ROW
-        assert store.holdings() == []
+        assert store.tables() == []
     assert list((cache / "segments").iterdir()) == []
 
 
@@ -221,7 +221,7 @@ def test_who_writes_where_another_evicts_begins_anew(cache):
 
 
 def test_what_is_read_counts_as_used(cache, monkeypatch):
-    monkeypatch.setattr("tlearn.frozen.space.NOTED", -1.0)
+    monkeypatch.setattr("tlearn.features.cache_table.NOTED", -1.0)
     fill(cache, 0, 10)
     with Cache(cache) as reader, Cache(cache, budget=0) as other:
         space = space_in(reader)
@@ -253,7 +253,7 @@ def test_compiled_networks_are_bounded(cache, monkeypatch):
         file = cache / f"compiled/{i}.bin"
         file.write_bytes(b"x" * 1000)
         os.utime(file, (i, i))
-    monkeypatch.setattr("tlearn.frozen.cache.COMPILED", 2000)
+    monkeypatch.setattr("tlearn.features.activation_cache.COMPILED", 2000)
     with Cache(cache) as store:
         assert store.compiled_bytes() == 2000
     assert sorted(f.name for f in (cache / "compiled").iterdir()) == ["2.bin", "3.bin"]

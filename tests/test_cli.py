@@ -14,7 +14,7 @@ import yaml
 from conftest import make_run
 from rich.console import Console
 
-from tlearn import __version__, bars, errors
+from tlearn import __version__, errors, progress_bars
 from tlearn.cli import main
 from tlearn.config import Stage
 from tlearn.progress import Lines, Silent, console_progress
@@ -52,7 +52,7 @@ def asked(tlearn, monkeypatch):
             caught.append((data, out, config, progress))
             raise errors.DataError("far enough")
 
-        monkeypatch.setattr("tlearn.api.finetune", finetune)
+        monkeypatch.setattr("tlearn.training.pipeline.finetune", finetune)
         assert tlearn("finetune", *arguments).err == "tlearn: error: far enough\n"
         return caught[0]
 
@@ -130,8 +130,11 @@ def test_quiet_is_silent_in_a_process_of_its_own(made, tmp_path):
     command = [sys.executable, "-m", "tlearn", "finetune", made.photos, *TOY]
     done = subprocess.run(
         [*command, "--out", tmp_path / "run", "--quiet", "--json"],
-        env=env, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stderr == ""
     assert json.loads(done.stdout)["validation"]["n"] == 7
 
@@ -239,7 +242,9 @@ def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
     ],
 )
 def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line):
-    monkeypatch.setattr("tlearn.api.demo", lambda *a, **k: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(
+        "tlearn.training.demonstration.demo", lambda *a, **k: (_ for _ in ()).throw(error)
+    )
     done = tlearn("demo")
     assert (done.code, done.out) == (code, "")
     assert done.err.strip("\n") == line  # click ends the line on which ^C stands
@@ -247,7 +252,9 @@ def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect of ours"), OSError("without a file")])
 def test_a_defect_is_not_dressed_up_as_bad_input(tlearn, monkeypatch, error):
-    monkeypatch.setattr("tlearn.api.demo", lambda *a, **k: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(
+        "tlearn.training.demonstration.demo", lambda *a, **k: (_ for _ in ()).throw(error)
+    )
     with pytest.raises(type(error)):
         tlearn("demo")
 
@@ -256,7 +263,9 @@ def test_a_defect_is_not_dressed_up_as_bad_input(tlearn, monkeypatch, error):
 def test_a_stopped_training_reports_and_says_so_by_its_code(tlearn, monkeypatch, stopped, code):
     run = SimpleNamespace(path=Path("run"), metrics={"stopped": stopped})
     calls = []
-    monkeypatch.setattr("tlearn.api.demo", lambda *a, **k: calls.append((a, k)) or run)
+    monkeypatch.setattr(
+        "tlearn.training.demonstration.demo", lambda *a, **k: calls.append((a, k)) or run
+    )
     done = tlearn("demo", "--out", "there", "--quiet", "--json")
     assert (done.code, json.loads(done.out)) == (code, {"stopped": stopped, "run": "run"})
     assert calls == [((Path("there"),), {"quiet": True})]
@@ -266,7 +275,7 @@ def test_progress_suits_the_stream(monkeypatch):
     assert isinstance(console_progress(quiet=True), Silent)
     assert isinstance(console_progress(), Lines)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    assert isinstance(console_progress(), bars.Bars)
+    assert isinstance(console_progress(), progress_bars.ProgressBars)
 
 
 @pytest.mark.parametrize(("every", "lines"), [(0.0, 3), (1e9, 1)])
@@ -285,7 +294,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end(capsys, every, lines):
 
 def test_bars_show_words_as_they_are(capsys):
     """A stage may be called [red] or [/x], which rich would read as markup."""
-    shown = bars.Bars()
+    shown = progress_bars.ProgressBars()
     shown.console = Console(stderr=True, force_terminal=True, width=150, highlight=False)
     with shown.task("training [red] [/x]", 2, "steps") as task:
         task.advance(2, "loss [/y]")
@@ -323,9 +332,12 @@ def test_a_slip_is_refused_before_tensorflow_is_loaded(tmp_path, arguments, word
 def test_predicting_again_needs_no_tensorflow(made):
     arguments = ["predict", made.run, made.photos / "red/red00.png", "--engine", "openvino"]
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *map(str, arguments)], capture_output=True, text=True,
-        env={**os.environ, "TLEARN_CACHE": str(made.cache)}, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", LOADED, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TLEARN_CACHE": str(made.cache)},
+        check=True,
+    )
     prediction, loaded = done.stdout.splitlines()
     assert "red" in prediction and loaded == "[]"
 
@@ -333,10 +345,18 @@ def test_predicting_again_needs_no_tensorflow(made):
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 def test_engines_agree_on_what_is_seen(made, tlearn, command):
     found = [
-        tlearn(command, made.run, made.photos, "--engine", engine, "--precision", "float32",
-               *(["--format", "json"] if command == "predict" else ["--json", "--split", "all"]))
+        tlearn(
+            command,
+            made.run,
+            made.photos,
+            "--engine",
+            engine,
+            "--precision",
+            "float32",
+            *(["--format", "json"] if command == "predict" else ["--json", "--split", "all"]),
+        )
         for engine in ("openvino", "tensorflow")
-    ]  # fmt: skip
+    ]
     assert [done.code for done in found] == [0, 0]
     if command == "evaluate":
         losses = [json.loads(done.out)["log_loss"] for done in found]

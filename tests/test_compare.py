@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import tlearn
-from tlearn.api import compare
 from tlearn.cli import main
 from tlearn.errors import BackboneError, DataError, RunError
-from tlearn.results.comparison import Comparison
-from tlearn.training import comparison
-from tlearn.training.comparison import Judged
+from tlearn.training import candidates
+from tlearn.training.backbone_comparison import compare
+from tlearn.training.candidates import CandidateResult
 from tlearn.training.probe import cross_validate, fit_probe
+from tlearn.training.ranking import Comparison
 
 BLIND = """
 from dataclasses import replace
@@ -53,7 +53,7 @@ def quick(monkeypatch):
 def judged(name, right, positions=None, rate=100.0, seconds=10.0):
     right = np.asarray(right, bool)
     positions = np.arange(len(right)) if positions is None else np.asarray(positions)
-    return Judged(name, positions, right, 0.5, "top", rate, 1000, seconds, 1.0)
+    return CandidateResult(name, positions, right, 0.5, "top", rate, 1000, seconds, 1.0)
 
 
 def compared(*some, lost=None):
@@ -66,8 +66,10 @@ def test_the_better_is_first_and_what_is_computed_is_kept(photos, tmp_path, blin
     assert found.ranking[0].accuracy > 0.9 and found.ranking[1].accuracy < 0.6
     assert found.best == found.recommended == "toy" and found.equals == ["toy"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "comparison.json", "comparison.png", "comparison.svg",
-    ]  # fmt: skip
+        "comparison.json",
+        "comparison.png",
+        "comparison.svg",
+    ]
     record = json.loads((tmp_path / "out/comparison.json").read_text())
     assert record["backbones"] == found.rows() and record["recommended"] == "toy"
     assert record["backbones"][0]["images"] == 29  # of 36: those of the training side
@@ -90,8 +92,9 @@ def test_the_same_comparison_gives_the_same_answers(photos, tmp_path, quick):
 
 
 def test_one_that_fails_is_named_and_costs_the_others_nothing(photos, tmp_path, blind, quick):
-    (tmp_path / "plugins/far.py").write_text(BLIND.replace("blind", "far").replace(
-        "    import keras", "    raise OSError('no network')"))  # fmt: skip
+    (tmp_path / "plugins/far.py").write_text(
+        BLIND.replace("blind", "far").replace("    import keras", "    raise OSError('no network')")
+    )
     found = compare(photos, tmp_path / "out", backbones=["far", "blind"], **QUICK)
     assert [j.backbone for j in found.ranking] == ["blind"]
     assert "no network" in found.lost["far"]
@@ -119,14 +122,14 @@ def test_what_exists_is_not_touched(photos, tmp_path):
 
 
 def test_stopping_keeps_what_is_known(photos, tmp_path, blind, quick, monkeypatch):
-    real = comparison._judge
+    real = candidates._evaluate
 
     def judge(field, backbone, *rest):
         if backbone.name == "toy":
             raise KeyboardInterrupt
         return real(field, backbone, *rest)
 
-    monkeypatch.setattr(comparison, "_judge", judge)
+    monkeypatch.setattr(candidates, "_evaluate", judge)
     found = compare(photos, tmp_path / "out", backbones=["blind", "toy"], **QUICK)
     assert found.stopped and found.best == "blind"
     assert found.lost == {"toy": "it was stopped before"}
@@ -196,15 +199,17 @@ def test_the_frontier_is_what_no_other_beats():
 def test_in_little_time_the_slowest_are_left_out(monkeypatch):
     rates = {"quick": 1000.0, "middle": 100.0, "slow": 2.0}
     entrant = SimpleNamespace
-    monkeypatch.setattr(comparison, "Entrant", lambda field, b: entrant(rate=lambda: rates[b.name]))
-    monkeypatch.setattr(comparison.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(
+        candidates, "Candidate", lambda _, b: entrant(rate=lambda: rates[b.name])
+    )
+    monkeypatch.setattr(candidates.time, "monotonic", lambda: 0.0)
     field = SimpleNamespace(left=10.0, splits=SimpleNamespace(labels=("a", "b")))
     backbones = [SimpleNamespace(name=name) for name in rates]
-    kept, many, lost = comparison._affordable(field, backbones, 5000)
+    kept, many, lost = candidates._affordable(field, backbones, 5000)
     assert set(kept) == {"quick", "middle"} and set(lost) == {"slow"}
-    each = 1 / 1000 + 1 / 100 + 2 * comparison.PROBING / 1000
-    assert many == pytest.approx((10 + 2 * comparison.RATED) / each, abs=1)
-    kept, many, lost = comparison._affordable(replace_left(field, 1e6), backbones, 5000)
+    each = 1 / 1000 + 1 / 100 + 2 * candidates.PROBING / 1000
+    assert many == pytest.approx((10 + 2 * candidates.BENCHMARK_SECONDS) / each, abs=1)
+    kept, many, lost = candidates._affordable(replace_left(field, 1e6), backbones, 5000)
     assert set(kept) == set(rates) and many == 5000 and not lost
 
 

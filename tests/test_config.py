@@ -82,12 +82,19 @@ def test_words_that_look_a_little_like_numbers_stay_words(from_yaml, text):
 @pytest.mark.parametrize(
     ("text", "unfreeze", "title"),
     [
-        ("none", "none", "head"), ("null", "none", "head"), ("~", "none", "head"),
-        ("", "none", "head"), ("0", 0, "head"), ("1", 1, "top 1 block"), ("3", 3, "top 3 blocks"),
-        ("'3'", 3, "top 3 blocks"), ("all", "all", "all blocks"),
-        ("mixed8", "mixed8", "from mixed8"), ("mixed8, name: upper", "mixed8", "upper"),
+        ("none", "none", "head"),
+        ("null", "none", "head"),
+        ("~", "none", "head"),
+        ("", "none", "head"),
+        ("0", 0, "head"),
+        ("1", 1, "top 1 block"),
+        ("3", 3, "top 3 blocks"),
+        ("'3'", 3, "top 3 blocks"),
+        ("all", "all", "all blocks"),
+        ("mixed8", "mixed8", "from mixed8"),
+        ("mixed8, name: upper", "mixed8", "upper"),
     ],
-)  # fmt: skip
+)
 def test_what_a_stage_unfreezes(from_yaml, text, unfreeze, title):
     (stage,) = from_yaml(f"stages: [{{unfreeze: {text}}}]").stages
     assert (stage.unfreeze, stage.title) == (unfreeze, title)
@@ -95,9 +102,15 @@ def test_what_a_stage_unfreezes(from_yaml, text, unfreeze, title):
 
 @pytest.mark.parametrize(
     ("text", "weights"),
-    [("", None), ("weights: null", None), ("weights:", None), ("weights: none", "none"),
-     ("weights: imagenet", "imagenet"), ("weights: a/b.weights.h5", "a/b.weights.h5")],
-)  # fmt: skip
+    [
+        ("", None),
+        ("weights: null", None),
+        ("weights:", None),
+        ("weights: none", "none"),
+        ("weights: imagenet", "imagenet"),
+        ("weights: a/b.weights.h5", "a/b.weights.h5"),
+    ],
+)
 def test_no_weights_are_the_word_none_and_null_is_the_default(from_yaml, text, weights):
     assert from_yaml(text).weights == weights
 
@@ -107,8 +120,11 @@ def test_the_textbook_recipe_is_a_few_lines(from_yaml):
     frozen, top = config.stages
     assert config.head.hidden == (1024,) and frozen.unfreeze == "none"
     assert (top.unfreeze, top.optimizer, top.learning_rate, top.momentum) == (
-        "mixed8", "sgd", 1e-4, 0.9,
-    )  # fmt: skip
+        "mixed8",
+        "sgd",
+        1e-4,
+        0.9,
+    )
     boundaries = load_registry().get(config.backbone).blocks.boundaries
     assert top.unfreeze in [boundary.layer for boundary in boundaries]
 
@@ -124,19 +140,30 @@ def test_a_runs_record_is_a_configuration(from_yaml):
 @pytest.mark.parametrize(
     ("text", "stages"),
     [
-        ("none", []), (" None ", []), ("[]", []),
+        ("none", []),
+        (" None ", []),
+        ("[]", []),
         ("3", [{"unfreeze": 3}]),
         ("3:8", [{"unfreeze": 3, "epochs": 8}]),
         ("3@1e-4", [{"unfreeze": 3, "learning_rate": 1e-4}]),
         ("3:8@.5", [{"unfreeze": 3, "epochs": 8, "learning_rate": 0.5}]),
-        ("3:8@1e-4, all@2", [{"unfreeze": 3, "epochs": 8, "learning_rate": 1e-4},
-                             {"unfreeze": "all", "learning_rate": 2.0}]),
-        ("none:5,block_3-x/y.z", [{"unfreeze": "none", "epochs": 5},
-                                  {"unfreeze": "block_3-x/y.z"}]),
-        ("[{unfreeze: 2, optimizer: sgd, learning_rate: 1e-4}]",
-         [{"unfreeze": 2, "optimizer": "sgd", "learning_rate": 1e-4}]),
+        (
+            "3:8@1e-4, all@2",
+            [
+                {"unfreeze": 3, "epochs": 8, "learning_rate": 1e-4},
+                {"unfreeze": "all", "learning_rate": 2.0},
+            ],
+        ),
+        (
+            "none:5,block_3-x/y.z",
+            [{"unfreeze": "none", "epochs": 5}, {"unfreeze": "block_3-x/y.z"}],
+        ),
+        (
+            "[{unfreeze: 2, optimizer: sgd, learning_rate: 1e-4}]",
+            [{"unfreeze": 2, "optimizer": "sgd", "learning_rate": 1e-4}],
+        ),
     ],
-)  # fmt: skip
+)
 def test_short_stages(text, stages):
     assert parse_stages(text) == stages
     assert make_config(options={"stages": parse_stages(text)}).stages == tuple(
@@ -146,9 +173,27 @@ def test_short_stages(text, stages):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", ",", "3,", ":5", "@1e-4", "3:", "3@", "3:x", "3:1.5", "3@x", "3@nan", "3@inf", "3@-1",
-     "3:8:9", "3@1@2", "3@1e-4:8", "3 4"],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        ",",
+        "3,",
+        ":5",
+        "@1e-4",
+        "3:",
+        "3@",
+        "3:x",
+        "3:1.5",
+        "3@x",
+        "3@nan",
+        "3@inf",
+        "3@-1",
+        "3:8:9",
+        "3@1@2",
+        "3@1e-4:8",
+        "3 4",
+    ],
+)
 def test_wrong_short_stages_are_shown_the_form(text):
     with pytest.raises(ConfigError) as caught:
         parse_stages(text)
@@ -209,20 +254,31 @@ def test_unknown_keys_are_refused_and_the_nearest_is_named(from_yaml, text, plac
         ("head: {hidden: [8, 0]}", "head.hidden.1: must be greater than 0. Received: 0"),
         ("stages: 1", "stages: must be a list. Received: 1"),
         ("stages: [1]", "stages.0: must hold keys and values. Received: 1"),
-        ("stages: [{unfreeze: 1, epochs: 0}]",
-         "stages.0.epochs: must be greater than 0. Received: 0"),
-        ("stages: [{unfreeze: 1, learning_rate: .inf}]",
-         "stages.0.learning_rate: must be a finite number. Received: inf"),
-        ("stages: [{unfreeze: -1}]", "stages.0.unfreeze: must be 0 or more blocks, 'all', 'none' "
-                                     "or a layer name. Received: -1"),
-        ("stages: [{unfreeze: yes}]",
-         "stages.0.unfreeze: must not be yes or no; put a word in quotes. Received: True"),
+        (
+            "stages: [{unfreeze: 1, epochs: 0}]",
+            "stages.0.epochs: must be greater than 0. Received: 0",
+        ),
+        (
+            "stages: [{unfreeze: 1, learning_rate: .inf}]",
+            "stages.0.learning_rate: must be a finite number. Received: inf",
+        ),
+        (
+            "stages: [{unfreeze: -1}]",
+            "stages.0.unfreeze: must be 0 or more blocks, 'all', 'none' "
+            "or a layer name. Received: -1",
+        ),
+        (
+            "stages: [{unfreeze: yes}]",
+            "stages.0.unfreeze: must not be yes or no; put a word in quotes. Received: True",
+        ),
         ("stages: [{epochs: 3}]", "stages.0.unfreeze: field required. Received: {'epochs': 3}"),
         ("seed: -1\nval: 7\nviews: 0", "(and 2 more)"),
-        ("val: 0.5\ntest: 0.5", "val and test leave nothing to train on: 0.5 + 0.5; their sum must "
-                                "be under 1"),
+        (
+            "val: 0.5\ntest: 0.5",
+            "val and test leave nothing to train on: 0.5 + 0.5; their sum must be under 1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_name_their_place(from_yaml, text, message):
     with pytest.raises(ConfigError) as caught:
         from_yaml(text)

@@ -10,18 +10,18 @@ import tlearn
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig, Stage
 from tlearn.errors import ConfigError
-from tlearn.frozen.cache import Cache
-from tlearn.frozen.trunk import load_trunk
+from tlearn.features.activation_cache import Cache
+from tlearn.features.built_backbone import load_backbone
 from tlearn.settings import make_config
-from tlearn.training.costs import fit, products
+from tlearn.training.costs import fit, multiply_adds
 from tlearn.training.stages import plan
 
 TOY = {"backbone": "toy", "weights": "none", "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
-def trunk():
-    return load_trunk(load_registry().get("toy"), None, "none", 0)
+def built():
+    return load_backbone(load_registry().get("toy"), None, "none", 0)
 
 
 def train(photos, out, **options):
@@ -31,11 +31,11 @@ def train(photos, out, **options):
     return run, heard.lines
 
 
-def test_the_products_of_layers_are_their_weights_at_every_place(trunk):
-    conv = trunk.base.get_layer("block3_conv")
+def test_the_products_of_layers_are_their_weights_at_every_place(built):
+    conv = built.base.get_layer("block3_conv")
     places = np.prod(conv.output.shape[1:3])
-    assert products(trunk, frozenset({"block3_conv"})) == np.prod(conv.kernel.shape) * places
-    assert products(trunk, frozenset()) == 0
+    assert multiply_adds(built, frozenset({"block3_conv"})) == np.prod(conv.kernel.shape) * places
+    assert multiply_adds(built, frozenset()) == 0
 
 
 def test_the_plan_is_said_in_one_line_and_recorded(photos, tmp_path):
@@ -91,16 +91,23 @@ def test_no_more_views_are_kept_than_there_are_epochs(photos, tmp_path):
 
 
 @pytest.fixture
-def plans(trunk):
+def plans(built):
     stages = (Stage(unfreeze=1, epochs=10), Stage(unfreeze=2, epochs=20))
-    return plan(stages, trunk)
+    return plan(stages, built)
 
 
 @pytest.mark.parametrize(
     ("budget", "epochs", "views"),
-    [(1000, [10, 20], 8), (38, [10, 20], 8), (20, [5, 10], 4), (7, [4], 3), (6, [3], 2),
-     (2, [], 2), (0.5, [], 1)],
-)  # fmt: skip
+    [
+        (1000, [10, 20], 8),
+        (38, [10, 20], 8),
+        (20, [5, 10], 4),
+        (7, [4], 3),
+        (6, [3], 2),
+        (2, [], 2),
+        (0.5, [], 1),
+    ],
+)
 def test_views_and_epochs_shrink_until_they_fit(plans, budget, epochs, views):
     def cost(stages, views):
         return views + sum(p.stage.epochs for p in stages)

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 import tlearn
-from tlearn.backbones import Backbone, Exporter, ReportSection, StagePolicy, load_registry
+from tlearn.backbones import Backbone, Exporter, Preset, ReportSection, load_registry
+from tlearn.backbones.plugin_sources import forget_folders, use_folder
 from tlearn.backbones.registry import HOOKS
-from tlearn.backbones.sources import forget_folders, use_folder
-from tlearn.backbones.testing import CHECKS
 from tlearn.cli import cli
 from tlearn.config import RunConfig
-from tlearn.frozen.trunk import load_trunk
+from tlearn.features.built_backbone import load_backbone
 from tlearn.settings import make_config, parse_stages
+from tlearn.testing import CHECKS
 from tlearn.training.stages import plan
 
 ROOT = Path(__file__).parent.parent
@@ -42,13 +42,16 @@ def test_every_option_and_command_exists():
 
 
 def test_the_recipe_is_a_configuration():
-    (recipe,) = blocks("yaml")
-    values = yaml.safe_load(recipe)
+    (stages_for,) = blocks("yaml")
+    values = yaml.safe_load(stages_for)
     config = RunConfig.model_validate(make_config(options=values).model_dump())
     assert [stage.unfreeze for stage in config.stages] == ["none", "mixed8"]
     assert config.head.hidden == (1024,)
-    trunk = load_trunk(load_registry().get(config.backbone), 75, "none", 0)
-    assert [p.cut.name if p.cut else None for p in plan(config.stages, trunk)] == [None, "mixed8"]
+    built = load_backbone(load_registry().get(config.backbone), 75, "none", 0)
+    assert [p.boundary.name if p.boundary else None for p in plan(config.stages, built)] == [
+        None,
+        "mixed8",
+    ]
 
 
 @pytest.mark.parametrize("text", re.findall(r"--stages ([\w:@.,-]+)`", README))
@@ -61,15 +64,16 @@ def test_the_backbone_example_is_a_backbone():
     space = {}
     exec(compile(code, "README.md", "exec"), space)
     backbone = space["tlearn_backbones"]()
-    trunk = load_trunk(backbone, backbone.min_size, "none", 0)
-    assert trunk.base.output.shape[-1] == backbone.channels
-    assert len(trunk.cuts) == 4
+    built = load_backbone(backbone, backbone.min_size, "none", 0)
+    assert built.base.output.shape[-1] == backbone.channels
+    assert len(built.boundaries) == 4
 
 
 def sections(title):
     """Return the hooks' entries in the guide for plugin authors: text by name."""
-    found = re.split(r"^### `(\w+)`\n", PLUGINS.split(f"## {title}\n")[1].split("\n## ")[0],
-                     flags=re.M)  # fmt: skip
+    found = re.split(
+        r"^### `(\w+)`\n", PLUGINS.split(f"## {title}\n")[1].split("\n## ")[0], flags=re.M
+    )
     return dict(zip(found[1::2], found[2::2], strict=True))
 
 
@@ -91,9 +95,11 @@ def test_every_hook_has_an_entry_that_works(tmp_path):
 def test_every_field_and_check_has_an_entry():
     entries = sections("The hooks")
     for offer, hook in [
-        (Backbone, "tlearn_backbones"), (StagePolicy, "tlearn_stage_policies"),
-        (Exporter, "tlearn_exporters"), (ReportSection, "tlearn_reports"),
-    ]:  # fmt: skip
+        (Backbone, "tlearn_backbones"),
+        (Preset, "tlearn_presets"),
+        (Exporter, "tlearn_exporters"),
+        (ReportSection, "tlearn_reports"),
+    ]:
         for field in dataclasses.fields(offer):
             assert re.search(rf"`{field.name}[`(]", entries[hook]), field.name
     table = re.findall(r"^\| `(check_\w+)` \| (.*) \|$", PLUGINS, re.M)

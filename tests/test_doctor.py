@@ -112,11 +112,16 @@ def test_quarantine_keeps_the_path_and_undo_brings_it_back(root):
     started = time.time()
     action = doctor.quarantine(["roses/a.jpg", "roses/more/c.jpg", "roses/a.jpg"])
     assert action == Action(
-        1, "quarantine", action.time,
-        (("photos/roses/a.jpg", "photos-quarantine/roses/a.jpg"),
-         ("photos/roses/more/c.jpg", "photos-quarantine/roses/more/c.jpg")),
-        {}, False,
-    )  # fmt: skip
+        1,
+        "quarantine",
+        action.time,
+        (
+            ("photos/roses/a.jpg", "photos-quarantine/roses/a.jpg"),
+            ("photos/roses/more/c.jpg", "photos-quarantine/roses/more/c.jpg"),
+        ),
+        {},
+        False,
+    )
     assert started <= action.time <= time.time()
     assert files(doctor.quarantine_folder) == ["roses/a.jpg", "roses/more/c.jpg"]
     assert not (root / "roses/more").exists() and (root / "roses/b.jpg").exists()
@@ -183,8 +188,9 @@ def test_rename_takes_the_whole_class_on_every_side(sides):
     action = doctor.rename("ox", "ثور")
     assert action.detail == {"label": "ox", "to": "ثور"}
     assert set(action.moves) == {
-        ("photos/train/ox", "photos/train/ثور"), ("photos/val/ox", "photos/val/ثور"),
-    }  # fmt: skip
+        ("photos/train/ox", "photos/train/ثور"),
+        ("photos/val/ox", "photos/val/ثور"),
+    }
     assert (sides / "train/ثور/.hidden").exists() and not (sides / "val/ox").exists()
     assert "already" in refusal(doctor.rename, "ثور", "cow")
     assert "already" in refusal(doctor.rename, "cow", "cow")
@@ -273,10 +279,39 @@ def test_half_a_copy_of_a_crash_is_no_obstacle(root, photo, tmp_path):
 
 
 HOSTILE = [
-    "", " ", ".", "..", "../x", "a/b", "a\\b", "/etc", ".hidden", "a\nb", "a\0b", "a\u202eb",
-    "a\u200bb", "a\u2028b", "\ud800", "thumbs.db", "Thumbs.DB", "__MACOSX", "x.cache", "CON", "nul",
-    "com1", "LPT9.txt", "con .x", "a:b", "what?", "a|b", "end.", " x", "x ", "x" * 101, "猫" * 90,
-]  # fmt: skip
+    "",
+    " ",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "a\\b",
+    "/etc",
+    ".hidden",
+    "a\nb",
+    "a\0b",
+    "a\u202eb",
+    "a\u200bb",
+    "a\u2028b",
+    "\ud800",
+    "thumbs.db",
+    "Thumbs.DB",
+    "__MACOSX",
+    "x.cache",
+    "CON",
+    "nul",
+    "com1",
+    "LPT9.txt",
+    "con .x",
+    "a:b",
+    "what?",
+    "a|b",
+    "end.",
+    " x",
+    "x ",
+    "x" * 101,
+    "猫" * 90,
+]
 
 
 def refusals_of(name, doctor, photo):
@@ -342,10 +377,24 @@ def test_what_would_turn_classes_into_sides_is_taken_back(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/passwd", "../x.jpg", "roses/../../x.jpg", "roses/./a.jpg", "roses//a.jpg", "", ".",
-     "a\0b", "roses/.hidden", "roses/none.jpg", "roses", "none/a.jpg", "roses/a.jpg/b", "roses/"],
+    [
+        "/etc/passwd",
+        "../x.jpg",
+        "roses/../../x.jpg",
+        "roses/./a.jpg",
+        "roses//a.jpg",
+        "",
+        ".",
+        "a\0b",
+        "roses/.hidden",
+        "roses/none.jpg",
+        "roses",
+        "none/a.jpg",
+        "roses/a.jpg/b",
+        "roses/",
+    ],
     ids=ascii,
-)  # fmt: skip
+)
 def test_names_that_are_no_photo_of_the_folder_are_refused(root, tmp_path, name):
     fill(tmp_path, "x.jpg"), fill(root, "roses/.hidden")
     before = tree(root)
@@ -882,9 +931,11 @@ def test_two_hundred_steps_lose_nothing_and_undo_to_the_start(tmp_path, photo, l
     places = [""] if layout == "classes" else ["train/", "validation/", "test/"]
     names = [
         f"{place}{label}/{sub}{i}.jpg"
-        for place in places for label in ("roses", "tulips", "猫", NFD)
-        for sub in ("", "deep/") for i in range(3)
-    ]  # fmt: skip
+        for place in places
+        for label in ("roses", "tulips", "猫", NFD)
+        for sub in ("", "deep/")
+        for i in range(3)
+    ]
     root = fill(tmp_path / "photos", *names)
     (root / names[0]).with_name("link.jpg").symlink_to("0.jpg")
     (root / places[0] / "empty").mkdir()

@@ -13,14 +13,14 @@ from tlearn.config import Augmentation
 from tlearn.data import images
 from tlearn.data.views import Rendering
 from tlearn.errors import ConfigError
-from tlearn.frozen import engines
-from tlearn.frozen.activations import Activations
-from tlearn.frozen.cache import Cache, compiled_path
-from tlearn.frozen.engines import Choice, batch_for, choose, outputs_of
-from tlearn.frozen.engines.openvino import OpenVINOEngine, converted
-from tlearn.frozen.engines.tensorflow import TensorFlowEngine
-from tlearn.frozen.precision import computing_in
-from tlearn.frozen.trunk import FEATURES, load_trunk
+from tlearn.features import engines
+from tlearn.features.activation_cache import Cache, compiled_path
+from tlearn.features.activations import Activations
+from tlearn.features.built_backbone import FEATURES, load_backbone
+from tlearn.features.engines import Choice, batch_for, choose, outputs_of
+from tlearn.features.engines.openvino import OpenVINOEngine, converted
+from tlearn.features.engines.tensorflow import TensorFlowEngine
+from tlearn.features.precision import computing_in
 
 REFERENCE = Choice("tensorflow", "float32")
 needs_bfloat16 = pytest.mark.skipif(
@@ -30,7 +30,7 @@ needs_bfloat16 = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def toy():
-    return load_trunk(load_registry().get("toy"), None, "none", 0)
+    return load_backbone(load_registry().get("toy"), None, "none", 0)
 
 
 def apart(found, expected):
@@ -39,14 +39,17 @@ def apart(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def computed(trunk, choice, pixels, cache):
+def computed(built, choice, pixels, cache):
     """Return the activation at the usual cut, and the features."""
-    cuts = [cut for cut in trunk.cuts if cut.name == trunk.backbone.finetune_from]
+    boundaries = [
+        boundary for boundary in built.boundaries if boundary.name == built.backbone.finetune_from
+    ]
     with Cache(cache) as store:
-        kept = Activations(trunk, Rendering(trunk.size, "squash", Augmentation()), cuts, store,
-                           choice)  # fmt: skip
-        found = kept.compute(pixels, [cuts[0].name, FEATURES])
-    return found[cuts[0].name], found[FEATURES]
+        kept = Activations(
+            built, Rendering(built.size, "squash", Augmentation()), boundaries, store, choice
+        )
+        found = kept.compute(pixels, [boundaries[0].name, FEATURES])
+    return found[boundaries[0].name], found[FEATURES]
 
 
 def smooth_pixels(n, size):
@@ -62,13 +65,13 @@ BACKBONES = ["inception_v3", "mobilenet_v2", "vgg19", "xception"]
 @pytest.mark.parametrize("name", BACKBONES)
 def test_openvino_gives_what_tensorflow_gives(name, cache):
     backbone = load_registry().get(name)
-    trunk = load_trunk(backbone, max(128, backbone.min_size), "none", 0)
-    pixels = smooth_pixels(3, trunk.size)
-    expected = computed(trunk, REFERENCE, pixels, cache)
+    built = load_backbone(backbone, max(128, backbone.min_size), "none", 0)
+    pixels = smooth_pixels(3, built.size)
+    expected = computed(built, REFERENCE, pixels, cache)
     for choice, bound in ((Choice("openvino", "float32"), 1e-4), (BF16, 0.01)):
         if choice.precision == "bfloat16" and not engines.cpu_has_bfloat16():
             continue
-        at_cut, features = computed(trunk, choice, pixels, cache)
+        at_cut, features = computed(built, choice, pixels, cache)
         assert at_cut.dtype == np.float16 and features.dtype == np.float32
         assert apart(features, expected[1]) < bound
         if np.abs(expected[0]).max() > 1e-3:  # some random weights let activations die away
@@ -82,15 +85,17 @@ BF16 = Choice("openvino", "bfloat16")
 def test_bfloat16_on_trained_weights_is_noise_that_the_head_does_not_mind(shared, cache):
     """MobileNetV2's trained narrow layers take differences of large numbers: rounding grows."""
     place = "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
-    trunk = load_trunk(load_registry().get("mobilenet_v2"), None, str(shared / place), 0)
+    built = load_backbone(load_registry().get("mobilenet_v2"), None, str(shared / place), 0)
     files = sorted((shared / "data/flowers").rglob("*.jpg"))[::25]
     pixels = [images.read_pixels(file, 224, "squash") for file in files]
-    exact = computed(trunk, Choice("openvino", "float32"), pixels, cache)[1]
-    assert apart(exact, computed(trunk, REFERENCE, pixels, cache)[1]) < 1e-4
-    rounded = computed(trunk, BF16, pixels, cache)[1]
+    exact = computed(built, Choice("openvino", "float32"), pixels, cache)[1]
+    assert apart(exact, computed(built, REFERENCE, pixels, cache)[1]) < 1e-4
+    rounded = computed(built, BF16, pixels, cache)[1]
     assert 0.01 < apart(rounded, exact) < 0.1
-    centred = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in
-               (f - exact.mean(axis=0) for f in (exact, rounded))]  # fmt: skip
+    centred = [
+        x / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in (f - exact.mean(axis=0) for f in (exact, rounded))
+    ]
     likeness = centred[0] @ centred[1].T
     assert (likeness.argmax(axis=1) == np.arange(len(files))).all()  # nearest is itself
 
@@ -98,15 +103,15 @@ def test_bfloat16_on_trained_weights_is_noise_that_the_head_does_not_mind(shared
 @needs_bfloat16
 @pytest.mark.parametrize("name", ["toy", "vgg19"])
 def test_tensorflow_computes_in_bfloat16_too(name, cache):
-    trunk = load_trunk(load_registry().get(name), 64 if name == "vgg19" else None, "none", 0)
-    model = trunk.prefix([FEATURES])
-    pixels = smooth_pixels(3, trunk.size)
+    built = load_backbone(load_registry().get(name), 64 if name == "vgg19" else None, "none", 0)
+    model = built.prefix([FEATURES])
+    pixels = smooth_pixels(3, built.size)
     exact, rounded = (
-        outputs_of(TensorFlowEngine(model, [FEATURES], trunk.size, precision), pixels)[0]
+        outputs_of(TensorFlowEngine(model, [FEATURES], built.size, precision), pixels)[0]
         for precision in ("float32", "bfloat16")
     )
     assert 1e-4 < apart(rounded, exact) < 0.02
-    assert {layer.compute_dtype for layer in trunk.base.layers} == {"float32"}
+    assert {layer.compute_dtype for layer in built.base.layers} == {"float32"}
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
@@ -127,8 +132,9 @@ def test_an_engine_made_while_a_stage_computes_in_bfloat16_does_not(toy, cache, 
 def test_batches_come_back_in_order_and_whole(toy, cache, engine, n):
     pixels = list(np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8))
     with Cache(cache) as store:
-        kept = Activations(toy, Rendering(32, "crop", Augmentation()), [], store,
-                           Choice(engine, "float32"))  # fmt: skip
+        kept = Activations(
+            toy, Rendering(32, "crop", Augmentation()), [], store, Choice(engine, "float32")
+        )
         runner = kept.engine((FEATURES,))
         some = ((i, pixels[i : i + 3]) for i in range(0, n, 3))
         found = list(runner.map(some))
@@ -153,9 +159,9 @@ def test_what_stops_halfway_leaves_the_engine_usable(toy):
     assert len(outputs_of(engine, pixels)[0]) == 9
 
 
-def network(trunk, path=None):
-    names = [cut.name for cut in trunk.cuts[1:]] + [FEATURES]
-    return converted(lambda: trunk.prefix(names), names, trunk.size, path)
+def network(built, path=None):
+    names = [boundary.name for boundary in built.boundaries[1:]] + [FEATURES]
+    return converted(lambda: built.prefix(names), names, built.size, path)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
@@ -209,7 +215,7 @@ def test_batches_are_sized_by_the_largest_activation(largest, limit, batch):
 
 
 def test_large_images_make_small_batches(toy):
-    larger = load_trunk(toy.backbone, 256, "none", 0)
+    larger = load_backbone(toy.backbone, 256, "none", 0)
     small, large = (OpenVINOEngine(network(t), [FEATURES], "float32").batch for t in (toy, larger))
     assert large < small <= 32
 
@@ -254,11 +260,14 @@ def test_what_the_machine_lacks_is_refused(monkeypatch, asked, message):
 
 def test_openvino_tells_nobody_of_being_imported():
     code = (
-        "import sys; from tlearn.frozen.engines import openvino; "
+        "import sys; from tlearn.features.engines import openvino; "
         "print(sorted(m for m in sys.modules if 'telemetry' in m and sys.modules[m]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=Path(__file__).parent.parent,
-    )  # fmt: skip
+    )
     assert "openvino_telemetry" not in done.stdout

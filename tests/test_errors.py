@@ -87,15 +87,21 @@ def test_data_that_is_no_folder(training_refused, photos):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"--backbone": "mobilenet_v3"}, "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed"
-         ": inception_v3, mobilenet_v2, mobilenet_v2_035, "),
+        (
+            {"--backbone": "mobilenet_v3"},
+            "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed"
+            ": inception_v3, mobilenet_v2, mobilenet_v2_035, ",
+        ),
         ({"--backbone": "TOY"}, "(did you mean 'toy'?)"),
         ({"--backbone": "qqqq"}, "no backbone is called 'qqqq'; installed: inception_v3"),
         ({"--size": "15"}, "toy needs images of 16 pixels or more. Received: --size 15"),
         ({"--size": "-3"}, "size: must be greater than 0. Received: -3"),
         ({"--size": "large"}, "'large' is not a valid integer; see 'tlearn finetune --help'"),
-        ({"--stages": "block3_cnv"}, "toy has no layer 'block3_cnv' (did you mean 'block3_conv'?);"
-         " its boundaries are block2_conv, block3_conv"),
+        (
+            {"--stages": "block3_cnv"},
+            "toy has no layer 'block3_cnv' (did you mean 'block3_conv'?);"
+            " its boundaries are block2_conv, block3_conv",
+        ),
         ({"--stages": "4"}, "cannot unfreeze 4 blocks of toy: it has 3; give a number up to that"),
         ({"--stages": "-1"}, "stages.0.unfreeze: must be 0 or more blocks"),
         ({"--stages": "1:0"}, "stages.0.epochs: must be greater than 0. Received: 0"),
@@ -121,7 +127,7 @@ def test_data_that_is_no_folder(training_refused, photos):
         ({"--bakbone": "toy"}, "'--bakbone'. Did you mean '--backbone'?; see 'tlearn finetune"),
     ],
     ids=lambda value: " ".join(map("=".join, value.items())) if isinstance(value, dict) else "",
-)  # fmt: skip
+)
 def test_options_that_cannot_be(training_refused, photos, options, words):
     assert words in training_refused(photos, options)
 
@@ -270,14 +276,15 @@ def test_what_a_full_disk_says_is_told_in_a_line(monkeypatch, capsys):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tlearn.frozen.cache.Cache", full)
+    monkeypatch.setattr("tlearn.features.activation_cache.Cache", full)
     assert main(["cache", "info"]) == 2
     assert capsys.readouterr().err == "tlearn: error: No space left on device\n"
 
 
 def test_of_what_keras_wraps_the_innermost_is_told():
-    wrapped = ValueError("A failed.\n\nException encountered: B failed.\n\n"
-                         "Exception encountered: x is\n  unknown")  # fmt: skip
+    wrapped = ValueError(
+        "A failed.\n\nException encountered: B failed.\n\nException encountered: x is\n  unknown"
+    )
     assert one_line(wrapped) == "x is unknown"
     assert one_line(ValueError("a\nb")) == "a b" and one_line(KeyError()) == "KeyError"
 

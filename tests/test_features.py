@@ -9,43 +9,44 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tlearn.api import features
 from tlearn.backbones import load_registry
 from tlearn.cli import main
 from tlearn.data.images import read_pixels
 from tlearn.errors import BackboneError, ConfigError, DataError
-from tlearn.frozen import extraction
-from tlearn.frozen.trunk import load_trunk, preprocessed
+from tlearn.features import extraction
+from tlearn.features.built_backbone import load_backbone, preprocessed
+from tlearn.features.image_features import extract_features
 
 TOY = {"backbone": "toy", "weights": "none", "quiet": True}
 
 
 @pytest.fixture(scope="module")
-def trunk():
-    return load_trunk(load_registry().get("toy"), None, "none", 0)
+def built():
+    return load_backbone(load_registry().get("toy"), None, "none", 0)
 
 
-def by_hand(trunk, paths, layer):
+def by_hand(built, paths, layer):
     """Return what a layer gives for photos, computed with Keras alone."""
-    pixels = np.stack([read_pixels(path, trunk.size, "squash") for path in paths]).astype("float32")
-    model = keras.Model(trunk.base.input, trunk.base.get_layer(layer).output)
-    x = preprocessed(keras.ops.convert_to_tensor(pixels), trunk.backbone.preprocess)
+    pixels = np.stack([read_pixels(path, built.size, "squash") for path in paths]).astype("float32")
+    model = keras.Model(built.base.input, built.base.get_layer(layer).output)
+    x = preprocessed(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
     return np.asarray(model(x, training=False))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 @pytest.mark.parametrize("pool", ["avg", "none"])
-def test_an_npz_has_what_the_layer_gives(photos, tmp_path, trunk, engine, pool):
-    found = features(
+def test_an_npz_has_what_the_layer_gives(photos, tmp_path, built, engine, pool):
+    found = extract_features(
         photos, tmp_path / "f.npz", layer="block2_relu", pool=pool, engine=engine, **TOY
     )
-    wanted = by_hand(trunk, sorted(photos.rglob("*.png")), "block2_relu")
+    wanted = by_hand(built, sorted(photos.rglob("*.png")), "block2_relu")
     wanted = wanted.mean(axis=(1, 2)) if pool == "avg" else wanted
     with np.load(found.path, allow_pickle=False) as file:
         np.testing.assert_allclose(file["features"], wanted, rtol=1e-4, atol=1e-4)
         assert file["features"].dtype == np.float32 and file["features"].shape == found.shape
-        assert file["paths"].tolist() == [f"{p.parent.name}/{p.name}"
-                                          for p in sorted(photos.rglob("*.png"))]  # fmt: skip
+        assert file["paths"].tolist() == [
+            f"{p.parent.name}/{p.name}" for p in sorted(photos.rglob("*.png"))
+        ]
         assert file["labels"].tolist() == [name.split("/")[0] for name in file["paths"].tolist()]
         facts = json.loads(str(file["facts"]))
     assert facts["backbone"] == "toy" and facts["layer"] == "block2_relu" and facts["pool"] == pool
@@ -55,8 +56,8 @@ def test_an_npz_has_what_the_layer_gives(photos, tmp_path, trunk, engine, pool):
 def test_parquet_has_the_same(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(extraction, "GROUP", 5000)  # several groups of rows
     options = {"layer": "block3_conv", "pool": "none", **TOY}
-    shape = features(photos, tmp_path / "f.parquet", **options).shape
-    features(photos, tmp_path / "f.npz", **options)
+    shape = extract_features(photos, tmp_path / "f.parquet", **options).shape
+    extract_features(photos, tmp_path / "f.npz", **options)
     table = parquet.read_table(tmp_path / "f.parquet")
     assert parquet.ParquetFile(tmp_path / "f.parquet").num_row_groups > 1
     rows = np.stack(table["features"].to_pylist()).reshape(shape)
@@ -69,7 +70,7 @@ def test_parquet_has_the_same(photos, tmp_path, monkeypatch):
 
 
 def test_the_topmost_layer_is_the_default(photos, tmp_path):
-    found = features(photos, tmp_path / "f.npz", **TOY)
+    found = extract_features(photos, tmp_path / "f.npz", **TOY)
     assert found.shape == (36, 24)
 
 
@@ -77,12 +78,12 @@ def test_a_folder_without_classes_and_unreadable_files(photos, tmp_path):
     flat = tmp_path / "flat"
     shutil.copytree(photos / "red", flat)
     (flat / "broken.png").write_bytes(b"no picture")
-    found = features(flat, tmp_path / "f.npz", **TOY)
+    found = extract_features(flat, tmp_path / "f.npz", **TOY)
     assert found.shape[0] == 12 and [name for name, _ in found.unreadable] == ["broken.png"]
     with np.load(found.path) as file:
         assert set(file["labels"].tolist()) == {""} and "broken.png" not in file["paths"].tolist()
     with pytest.raises(DataError, match=r"1 images cannot be read: broken\.png"):
-        features(flat, tmp_path / "g.npz", strict=True, **TOY)
+        extract_features(flat, tmp_path / "g.npz", strict=True, **TOY)
 
 
 @pytest.mark.parametrize(
@@ -98,14 +99,14 @@ def test_a_folder_without_classes_and_unreadable_files(photos, tmp_path):
 def test_slips_are_refused_and_leave_nothing(photos, tmp_path, out, options, error, reason):
     before = sorted(tmp_path.iterdir())
     with pytest.raises(error, match=reason):
-        features(photos, tmp_path / out, **TOY, **options)
+        extract_features(photos, tmp_path / out, **TOY, **options)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_exists_is_not_overwritten(photos, tmp_path):
     (tmp_path / "f.npz").write_text("mine")
     with pytest.raises(ConfigError, match="exists already"):
-        features(photos, tmp_path / "f.npz", **TOY)
+        extract_features(photos, tmp_path / "f.npz", **TOY)
     assert (tmp_path / "f.npz").read_text() == "mine"
 
 
@@ -115,30 +116,42 @@ def test_a_full_disk_leaves_nothing(photos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(extraction._Member, "write", full)
     with pytest.raises(DataError, match="No space left on device; choose another --out"):
-        features(photos, tmp_path / "f.npz", **TOY)
+        extract_features(photos, tmp_path / "f.npz", **TOY)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos"]
 
 
-def test_layers_are_told_with_their_blocks(trunk, capsys):
+def test_layers_are_told_with_their_blocks(built, capsys):
     assert main(["layers", "toy", "--json"]) == 0
     found = {layer["name"]: layer for layer in json.loads(capsys.readouterr().out)}
-    assert [layer["index"] for layer in found.values()] == list(range(len(trunk.base.layers)))
+    assert [layer["index"] for layer in found.values()] == list(range(len(built.base.layers)))
     assert [name for name, layer in found.items() if layer["boundary"]] == [
-        "block2_conv", "block3_conv",
-    ]  # fmt: skip
+        "block2_conv",
+        "block3_conv",
+    ]
     for name, layer in found.items():
         block = int(name[5]) - 1 if name.startswith("block") else 0
         assert layer["block"] == block, name
     assert found["block2_conv"]["parameters"] == 16 * (8 * 9 + 1)
     assert found["block2_conv"]["shape"] == [16, 16, 16]
-    assert sum(layer["parameters"] for layer in found.values()) == trunk.base.count_params()
+    assert sum(layer["parameters"] for layer in found.values()) == built.base.count_params()
     assert main(["layers", "toy", "--size", "64"]) == 0
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if " block2_conv " in line]
     assert line.split() == [
-        "5", "block2_conv", "Conv2D", "32", "x", "32", "x", "16", "1,168", "1", "before",
-        "--stages", "2",
-    ]  # fmt: skip
+        "5",
+        "block2_conv",
+        "Conv2D",
+        "32",
+        "x",
+        "32",
+        "x",
+        "16",
+        "1,168",
+        "1",
+        "before",
+        "--stages",
+        "2",
+    ]
     assert "--stages block3_conv" in out.splitlines()[-1]
 
 

@@ -45,10 +45,20 @@ def test_the_run_holds_everything(made):
     run, _ = made
     names = {path.name for path in run.path.iterdir()}
     assert names == {
-        "run.yaml", "splits.csv", "problems.csv", "history.csv", "metrics.json", "model.keras",
-        "labels.txt", "events.jsonl", "curves.svg", "curves.png", "confusion.svg", "confusion.png",
+        "run.yaml",
+        "splits.csv",
+        "problems.csv",
+        "history.csv",
+        "metrics.json",
+        "model.keras",
+        "labels.txt",
+        "events.jsonl",
+        "curves.svg",
+        "curves.png",
+        "confusion.svg",
+        "confusion.png",
         "predictions.csv",
-    }  # fmt: skip
+    }
     assert (run.path / "labels.txt").read_text() == "blue\ngreen\nred\n"
     record = yaml.safe_load((run.path / "run.yaml").read_text())
     assert record["config"]["views"] == 2 and record["config"]["size"] == 32
@@ -179,19 +189,19 @@ def test_fresh_views_train_without_keeping_them(photos, tmp_path, cache):
 def test_a_stream_of_what_is_known_already_is_not_thought_free(photos, tmp_path, monkeypatch):
     options = {"views": "fresh", "stages": "1:3", **TOY}
     tlearn.finetune(photos, tmp_path / "one", **options)
-    monkeypatch.setattr("tlearn.training.preparation.throughput", lambda kept, items: 2.0)
+    monkeypatch.setattr("tlearn.training.execution_plan.throughput", lambda kept, items: 2.0)
     run = tlearn.finetune(photos, tmp_path / "two", **options)
     assert run.metrics["plan"]["seconds"] > 3 * 36 / 2
 
 
 def test_a_hidden_head_by_yaml_recipe(photos, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
+    stages_for = tmp_path / "recipe.yaml"
+    stages_for.write_text(
         "backbone: toy\nweights: none\nhead: {taps: top, hidden: [32]}\nstages:\n"
         "  - {unfreeze: none, epochs: 4, learning_rate: 1e-2}\n"
         "  - {unfreeze: block3_conv, epochs: 2, optimizer: sgd, momentum: 0.9}\n"
     )
-    run = tlearn.finetune(photos, tmp_path / "run", config=recipe, quiet=True)
+    run = tlearn.finetune(photos, tmp_path / "run", config=stages_for, quiet=True)
     layers = [layer.name for layer in run.model.layers]
     assert "hidden_1" in layers
     probe, head, _ = run.metrics["stages"]
@@ -219,8 +229,9 @@ def test_own_splits_are_used_as_they_are(photos, tmp_path):
                 (data / side / label / source.name).write_bytes(source.read_bytes())
     run = tlearn.finetune(data, tmp_path / "run", preset="quick", test=0.5, **TOY)
     assert {side: run.metrics[side]["n"] for side in ("validation", "test")} == {
-        "validation": 6, "test": 6,
-    }  # fmt: skip
+        "validation": 6,
+        "test": 6,
+    }
     assert sum(side == "train" for side in run.sides().values()) == 24
 
 
@@ -237,7 +248,7 @@ def test_what_fails_leaves_nothing_behind(photos, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a defect of ours")
 
-    monkeypatch.setattr("tlearn.api.training.train_network", broken)
+    monkeypatch.setattr("tlearn.training.pipeline.train_network", broken)
     with pytest.raises(RuntimeError):
         tlearn.finetune(photos, tmp_path / "run", stages="1:1", **TOY)
     assert not (tmp_path / "run").exists()
@@ -247,7 +258,7 @@ def test_a_run_cut_off_after_saving_is_visibly_unfinished(photos, tmp_path, monk
     def broken(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tlearn.api.training.measure_files", broken)
+    monkeypatch.setattr("tlearn.training.pipeline.measure_files", broken)
     with pytest.raises(KeyboardInterrupt):
         tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
     assert (tmp_path / "run" / "UNFINISHED").exists()
@@ -328,10 +339,14 @@ def test_evaluation_says_which_images_chose(made):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("splits.csv", "x\n"), ("splits.csv", ""), ("splits.csv", "content,split\na,b\n"),
-        ("splits.csv", None), ("metrics.json", "{"), ("metrics.json", "[1]"),
+        ("splits.csv", "x\n"),
+        ("splits.csv", ""),
+        ("splits.csv", "content,split\na,b\n"),
+        ("splits.csv", None),
+        ("metrics.json", "{"),
+        ("metrics.json", "[1]"),
     ],
-)  # fmt: skip
+)
 def test_a_run_with_a_damaged_file_is_refused(made, tmp_path, name, content):
     run, photos = made
     copy = shutil.copytree(run.path, tmp_path / "copy")

@@ -3,14 +3,14 @@
 import pytest
 from matplotlib.font_manager import fontManager
 
-from tlearn.results import figures, fonts
+from tlearn.runs import fonts, plots
 
 CHINESE = [name for name, path in fonts._installed() if {"猫", "郁"} <= fonts._letters(path)]
 
 
 def families(labels):
-    figure = figures.confusion([[2, 1], [0, 3]], labels, "test")
-    figures.rendered(figure)
+    figure = plots.confusion([[2, 1], [0, 3]], labels, "test")
+    plots.rendered(figure)
     return {tuple(label.get_fontfamily()) for label in figure.axes[0].get_yticklabels()}
 
 

@@ -28,13 +28,15 @@ def chunk(kind, data):
 
 def png(width, height, depth, colour, pixels, transparent=b""):
     """Write a PNG by hand, for what Pillow does not write."""
-    return b"".join([
-        b"\x89PNG\r\n\x1a\n",
-        chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)),
-        chunk(b"tRNS", transparent) if transparent else b"",
-        chunk(b"IDAT", zlib.compress(pixels)),
-        chunk(b"IEND", b""),
-    ])  # fmt: skip
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)),
+            chunk(b"tRNS", transparent) if transparent else b"",
+            chunk(b"IDAT", zlib.compress(pixels)),
+            chunk(b"IEND", b""),
+        ]
+    )
 
 
 def noise(width, height, seed=0):
@@ -56,23 +58,39 @@ def refusal(data):
 @pytest.mark.parametrize(
     ("mode", "form", "value", "expected"),
     [
-        ("1", "PNG", 1, WHITE), ("1", "TIFF", 0, BLACK), ("L", "PNG", 77, (77, 77, 77)),
-        ("L", "JPEG", 77, (77, 77, 77)), ("LA", "PNG", (77, 255), (77, 77, 77)),
-        ("LA", "PNG", (77, 0), WHITE), ("LA", "PNG", (0, 128), (127, 127, 127)),
-        ("I;16", "PNG", 128 * 257, GREY), ("I;16", "PNG", 300, (1, 1, 1)),
-        ("I;16", "TIFF", 128 * 257, GREY), ("I;16B", "TIFF", 128 * 257, GREY),
-        ("I", "TIFF", 128 * 257, GREY), ("I", "TIFF", 128, GREY),
-        ("I", "TIFF", 2**30, WHITE), ("I", "TIFF", -5, BLACK),
-        ("F", "TIFF", 0.5, GREY), ("F", "TIFF", 128.0, GREY),
-        ("F", "TIFF", float("nan"), BLACK), ("F", "TIFF", float("inf"), BLACK),
-        ("RGB", "PNG", (1, 2, 3), (1, 2, 3)), ("RGBA", "PNG", (1, 2, 3, 255), (1, 2, 3)),
-        ("RGBA", "PNG", (255, 0, 0, 0), WHITE), ("RGBA", "PNG", (255, 0, 0, 128), (255, 127, 127)),
-        ("RGBA", "TIFF", (0, 0, 0, 0), WHITE), ("RGBA", "ICO", (0, 0, 0, 0), WHITE),
-        ("RGBA", "GIF", (0, 0, 0, 0), WHITE), ("YCbCr", "TIFF", (76, 85, 255), RED),
-        ("CMYK", "JPEG", (0, 255, 255, 0), RED), ("CMYK", "TIFF", (255, 255, 0, 0), BLUE),
-        ("LAB", "TIFF", (255, 128, 128), WHITE), ("LAB", "TIFF", (138, 209, 198), RED),
+        ("1", "PNG", 1, WHITE),
+        ("1", "TIFF", 0, BLACK),
+        ("L", "PNG", 77, (77, 77, 77)),
+        ("L", "JPEG", 77, (77, 77, 77)),
+        ("LA", "PNG", (77, 255), (77, 77, 77)),
+        ("LA", "PNG", (77, 0), WHITE),
+        ("LA", "PNG", (0, 128), (127, 127, 127)),
+        ("I;16", "PNG", 128 * 257, GREY),
+        ("I;16", "PNG", 300, (1, 1, 1)),
+        ("I;16", "TIFF", 128 * 257, GREY),
+        ("I;16B", "TIFF", 128 * 257, GREY),
+        ("I", "TIFF", 128 * 257, GREY),
+        ("I", "TIFF", 128, GREY),
+        ("I", "TIFF", 2**30, WHITE),
+        ("I", "TIFF", -5, BLACK),
+        ("F", "TIFF", 0.5, GREY),
+        ("F", "TIFF", 128.0, GREY),
+        ("F", "TIFF", float("nan"), BLACK),
+        ("F", "TIFF", float("inf"), BLACK),
+        ("RGB", "PNG", (1, 2, 3), (1, 2, 3)),
+        ("RGBA", "PNG", (1, 2, 3, 255), (1, 2, 3)),
+        ("RGBA", "PNG", (255, 0, 0, 0), WHITE),
+        ("RGBA", "PNG", (255, 0, 0, 128), (255, 127, 127)),
+        ("RGBA", "TIFF", (0, 0, 0, 0), WHITE),
+        ("RGBA", "ICO", (0, 0, 0, 0), WHITE),
+        ("RGBA", "GIF", (0, 0, 0, 0), WHITE),
+        ("YCbCr", "TIFF", (76, 85, 255), RED),
+        ("CMYK", "JPEG", (0, 255, 255, 0), RED),
+        ("CMYK", "TIFF", (255, 255, 0, 0), BLUE),
+        ("LAB", "TIFF", (255, 128, 128), WHITE),
+        ("LAB", "TIFF", (138, 209, 198), RED),
     ],
-)  # fmt: skip
+)
 def test_every_mode_becomes_the_colour_it_means(mode, form, value, expected):
     pixels = np.asarray(decode(encode(Image.new(mode, (16, 16), value), form), 8))
     assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8

@@ -176,8 +176,9 @@ def whole_run(path, stopped=False):
 
 def test_jobs_run_one_by_one_in_the_order_of_asking(queue, photos):
     asked = [queue.submit(photos, CONFIG, queue.runs / name) for name in ("b", "a")]
-    asked.append(queue.submit(photos, RunConfig(backbone="toy", weights="none", size=5),
-                              queue.runs / "c"))  # fmt: skip
+    asked.append(
+        queue.submit(photos, RunConfig(backbone="toy", weights="none", size=5), queue.runs / "c")
+    )
     seen = set()
 
     def done():
@@ -221,12 +222,14 @@ def test_a_job_runs_with_low_priority_and_tells_how_far_it_is(queue, held):
 def test_whoever_asked_may_die(queue, photos, hold):
     """The program that asked is killed with everything in its session."""
     hold("a")
-    code = ("import sys, time; from pathlib import Path; from tlearn.jobs import Queue\n"
-            "from tlearn.config import RunConfig\n"
-            "config = RunConfig.model_validate_json(sys.argv[3])\n"
-            "queue = Queue(Path(sys.argv[1]))\n"
-            "queue.submit(Path(sys.argv[2]), config, queue.runs / 'a')\n"
-            "time.sleep(600)")  # fmt: skip
+    code = (
+        "import sys, time; from pathlib import Path; from tlearn.jobs import Queue\n"
+        "from tlearn.config import RunConfig\n"
+        "config = RunConfig.model_validate_json(sys.argv[3])\n"
+        "queue = Queue(Path(sys.argv[1]))\n"
+        "queue.submit(Path(sys.argv[2]), config, queue.runs / 'a')\n"
+        "time.sleep(600)"
+    )
     text = CONFIG.model_dump_json(exclude_unset=True)
     page = subprocess.Popen(
         [sys.executable, "-c", code, str(queue.runs), str(photos), text], start_new_session=True
@@ -314,8 +317,10 @@ def test_stop_keeps_the_best_and_resume_continues(queue, held, hold, photos):
     between = queue.submit(photos, CONFIG, queue.runs / "b")  # so that the next one waits
     until(lambda: hold.reached("b"))
     again = queue.resume(job.run, job.data)
-    for ask in (lambda: queue.resume(job.run, job.data),
-                lambda: queue.submit(photos, CONFIG, queue.runs / "x" / ".." / "b")):  # fmt: skip
+    for ask in (
+        lambda: queue.resume(job.run, job.data),
+        lambda: queue.submit(photos, CONFIG, queue.runs / "x" / ".." / "b"),
+    ):
         with pytest.raises(RunError, match=r"works on|exists already"):
             ask()
     hold.let_go("a")
@@ -456,12 +461,14 @@ def test_only_one_runner_works(queue, photos, held):
 
 def test_two_programs_may_ask_at_once(queue, photos):
     queue.wake = lambda: None
-    code = ("import sys; from pathlib import Path; from tlearn.jobs import Queue\n"
-            "from tlearn.config import RunConfig\n"
-            "runs, photos = map(Path, sys.argv[1:3]); queue = Queue(runs)\n"
-            "queue.wake = lambda: None\n"
-            "for k in range(20):\n"
-            "    queue.submit(photos, RunConfig(), runs / f'{sys.argv[3]}{k}')")  # fmt: skip
+    code = (
+        "import sys; from pathlib import Path; from tlearn.jobs import Queue\n"
+        "from tlearn.config import RunConfig\n"
+        "runs, photos = map(Path, sys.argv[1:3]); queue = Queue(runs)\n"
+        "queue.wake = lambda: None\n"
+        "for k in range(20):\n"
+        "    queue.submit(photos, RunConfig(), runs / f'{sys.argv[3]}{k}')"
+    )
     others = [
         subprocess.Popen([sys.executable, "-c", code, str(queue.runs), str(photos), name])
         for name in "xy"
@@ -490,8 +497,11 @@ def test_two_programs_may_ask_at_once(queue, photos):
 
 def test_damaged_files_are_no_obstacle(queue, photos):
     queue.folder.mkdir(parents=True)
-    for name, text in (("00000001-aaaaaaaa", '{"da'), ("00000002-bbbbbbbb", "[]"),
-                       ("00000003-cccccccc", '{"data": 3}')):  # fmt: skip
+    for name, text in (
+        ("00000001-aaaaaaaa", '{"da'),
+        ("00000002-bbbbbbbb", "[]"),
+        ("00000003-cccccccc", '{"data": 3}'),
+    ):
         (queue.folder / name).mkdir()
         (queue.folder / name / "request.json").write_text(text)
     (queue.folder / "00000004-dddddddd").mkdir()
@@ -633,9 +643,11 @@ def test_what_cannot_be_written_is_told(queue, photos, monkeypatch):
 @POSIX
 def test_a_lock_that_is_held_by_a_program_that_hangs_is_told(queue, monkeypatch):
     queue.folder.mkdir(parents=True)
-    code = ("import sys, time; from pathlib import Path; from tlearn.jobs import Queue\n"
-            "with Queue(Path(sys.argv[1])).lock():\n"
-            "    print('held', flush=True); time.sleep(600)")  # fmt: skip
+    code = (
+        "import sys, time; from pathlib import Path; from tlearn.jobs import Queue\n"
+        "with Queue(Path(sys.argv[1])).lock():\n"
+        "    print('held', flush=True); time.sleep(600)"
+    )
     other = subprocess.Popen([sys.executable, "-c", code, str(queue.runs)], stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"held\n"
     name = fake(queue, "00000001-aaaaaaaa", queue.runs / "c", pid=0, begun="", started=1)
@@ -663,8 +675,13 @@ def test_a_lock_that_is_held_by_a_program_that_hangs_is_told(queue, monkeypatch)
         (1, True, "none", "ImportError: broken off", ("cancelled", "")),
         (2, True, "unfinished", "tlearn: error: no space", ("failed", "no space")),
         (2, False, "none", "tlearn: error: no data", ("failed", "no data")),
-        (1, False, "unfinished", "ValueError: x\nto continue the training: y",
-         ("failed", "ValueError: x")),
+        (
+            1,
+            False,
+            "unfinished",
+            "ValueError: x\nto continue the training: y",
+            ("failed", "ValueError: x"),
+        ),
         (-9, False, "unfinished", "probe: 0.9", ("lost", "it was killed by signal 9")),
         (None, False, "whole", "", ("finished", "")),
         (None, True, "whole", "", ("finished", "")),
@@ -676,7 +693,7 @@ def test_a_lock_that_is_held_by_a_program_that_hangs_is_told(queue, monkeypatch)
         (None, False, "as before", "", ("lost", "")),
         (None, True, "as before", "", ("stopped", "")),
     ],
-)  # fmt: skip
+)
 def test_how_it_ended(tmp_path, code, asked, run, said, expected):
     path, log = tmp_path / "run", tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps({"say": line}) + "\n" for line in said.split("\n") if line))
@@ -721,8 +738,15 @@ def test_a_log_may_hold_anything(tmp_path):
     log, run = tmp_path / "log.jsonl", tmp_path / "run"
     run.mkdir()
     entry = {"task": "training", "done": 3, "total": 6, "seconds": 1.5, "unit": "steps"}
-    lines = [json.dumps(entry), "plain", '{"task": 1, "done": null}', "42", '{"say": null}',
-             json.dumps({"say": "said \u2028 so"}), '{"task": "tr']  # fmt: skip
+    lines = [
+        json.dumps(entry),
+        "plain",
+        '{"task": 1, "done": null}',
+        "42",
+        '{"say": null}',
+        json.dumps({"say": "said \u2028 so"}),
+        '{"task": "tr',
+    ]
     log.write_text("\n".join(lines))
     events = [
         {"event": "planned", "seconds": 9},
@@ -734,8 +758,14 @@ def test_a_log_may_hold_anything(tmp_path):
     (run / "events.jsonl").write_bytes(text.encode()[:-1])
     live = watch(log, run)
     assert (live.task, live.fraction, live.rate, live.left) == ("training", 0.5, 2.0, 1.5)
-    assert live.lines == ["plain", '{"task": 1, "done": null}', "42", '{"say": null}',
-                          "said \u2028 so", '{"task": "tr']  # fmt: skip
+    assert live.lines == [
+        "plain",
+        '{"task": 1, "done": null}',
+        "42",
+        '{"say": null}',
+        "said \u2028 so",
+        '{"task": "tr',
+    ]
     assert len(live.epochs) == 2 and live.planned == 0.0
     empty = watch(tmp_path / "none", tmp_path / "none")
     assert (empty.task, empty.fraction, empty.left, empty.lines) == ("", 0.0, -1.0, [])
@@ -751,9 +781,16 @@ def test_of_a_long_log_the_end_is_read(tmp_path):
 
 
 def test_what_is_done_again_counts_once(tmp_path):
-    events = [("epoch", {"epoch": 1}), ("epoch", {"epoch": 2}), ("stage", {"name": "top"}),
-              ("epoch", {"epoch": 3}), ("epoch", {"epoch": 4}), ("stage", {"name": "all"}),
-              ("resumed", {"stage": "all", "epochs": 3}), ("epoch", {"epoch": 4})]  # fmt: skip
+    events = [
+        ("epoch", {"epoch": 1}),
+        ("epoch", {"epoch": 2}),
+        ("stage", {"name": "top"}),
+        ("epoch", {"epoch": 3}),
+        ("epoch", {"epoch": 4}),
+        ("stage", {"name": "all"}),
+        ("resumed", {"stage": "all", "epochs": 3}),
+        ("epoch", {"epoch": 4}),
+    ]
     lines = [json.dumps({"event": kind} | fields) for kind, fields in events]
     (tmp_path / "events.jsonl").write_text("\n".join(lines) + "\n")
     live = watch(tmp_path / "log", tmp_path)
@@ -766,8 +803,17 @@ def test_what_is_done_again_counts_once(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     place = tmp_path_factory.mktemp("trained")
-    return make_run(place, "--backbone", "toy", "--weights", "none", "--stages", "none",
-                    "--engine", "tensorflow")[0]  # fmt: skip
+    return make_run(
+        place,
+        "--backbone",
+        "toy",
+        "--weights",
+        "none",
+        "--stages",
+        "none",
+        "--engine",
+        "tensorflow",
+    )[0]
 
 
 class Counted(Heard):
@@ -800,9 +846,11 @@ def test_what_cannot_predict_says_why(trained, tmp_path):
     photos = draw_photos(tmp_path / "photos", 1)
     damaged = Path(shutil.copytree(trained, tmp_path / "run"))
     (damaged / "model.keras").write_bytes(b"PK and no more")
-    for run, folder, words in ((damaged, photos, "model.keras"),
-                               (tmp_path / "none", photos, "there is no run directory"),
-                               (trained, tmp_path / "nothing", "nothing")):  # fmt: skip
+    for run, folder, words in (
+        (damaged, photos, "model.keras"),
+        (tmp_path / "none", photos, "there is no run directory"),
+        (trained, tmp_path / "nothing", "nothing"),
+    ):
         with pytest.raises(RunError, match=words) as caught:
             predict(run, folder, 3, Counted())
         assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
@@ -835,8 +883,15 @@ def test_cells_of_a_table_are_harmless(tmp_path):
         header, *rows = csv.reader(file)
     assert header[:3] == ["photo", "label_1", "probability_1"] and header[-1] == "problem"
     assert {len(row) for row in rows} == {len(header)} == {12}
-    assert rows[0][:7] == ["'@SUM(A1).png", "'=cmd|' /C calc'!A0", "0.500000", "'+1", "0.250000",
-                           "plain", "0.250000"]  # fmt: skip
+    assert rows[0][:7] == [
+        "'@SUM(A1).png",
+        "'=cmd|' /C calc'!A0",
+        "0.500000",
+        "'+1",
+        "0.250000",
+        "plain",
+        "0.250000",
+    ]
     assert rows[1][0] == "b/-x.png" and rows[1][-1] == '\'=HYPERLINK("x"), "quoted"'
     assert rows[2][:2] == ["'\uff1dwide.png", "'\tred"]
     assert rows[3][:2] == ["\\udcff.png", "r\u00f6te"]

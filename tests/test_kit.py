@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tlearn.backbones import Backbone, Blocks, Preprocess, Weights
-from tlearn.backbones.testing import CHECKS, backbone_checks, run_checks
 from tlearn.errors import BackboneError
+from tlearn.testing import CHECKS, backbone_checks, run_checks
 
 NAMES = [check.__name__ for check in CHECKS]
 TF = "keras.applications.mobilenet_v2:preprocess_input"
@@ -71,9 +71,15 @@ def tokens(input_shape, weights):
 
 
 TOKENS = replace(
-    GOOD, name="tokens", build=tokens, channels=12, size_multiple=8, leading_tokens=1,
-    blocks=Blocks.after("class_token", "block1"), feature_layers=("block1",),
-)  # fmt: skip
+    GOOD,
+    name="tokens",
+    build=tokens,
+    channels=12,
+    size_multiple=8,
+    leading_tokens=1,
+    blocks=Blocks.after("class_token", "block1"),
+    feature_layers=("block1",),
+)
 
 
 def sequential(input_shape, weights):
@@ -106,8 +112,10 @@ def rebuilt(change):
 def module(folder, head):
     """Return a backbone from a module of its own that begins like this."""
     file = folder / "own_plugin.py"
-    file.write_text(f"{head}\ndef build(*arguments):\n    from test_kit import plain\n\n"
-                    f"    return plain(*arguments)\n")  # fmt: skip
+    file.write_text(
+        f"{head}\ndef build(*arguments):\n    from test_kit import plain\n\n"
+        f"    return plain(*arguments)\n"
+    )
     spec = importlib.util.spec_from_file_location(file.stem, file)
     found = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = found
@@ -320,14 +328,16 @@ BROKEN = {
         {"check_import_is_light": "own_plugin.py alone failed"},
     ),
     "wrong channels": (
-        of(channels=9), dict.fromkeys(SIZES, "8 channels, and channels=9 is promised")
+        of(channels=9),
+        dict.fromkeys(SIZES, "8 channels, and channels=9 is promised"),
     ),
     "a vector at the top": (
         of(build=rebuilt(vector)),
         dict.fromkeys(BUILDING, "a map or a sequence of tokens, and it built one that gives (None"),
     ),
     "an input of any size": (
-        of(build=of_any_size), dict.fromkeys(SIZES, "the input's shape is (None, None, None, 3)")
+        of(build=of_any_size),
+        dict.fromkeys(SIZES, "the input's shape is (None, None, None, 3)"),
     ),
     "weights of half the precision": (
         of(build=rebuilt(in_halves)),
@@ -337,8 +347,11 @@ BROKEN = {
     "not finite": (
         of(build=rebuilt(small_numbers)),
         dict.fromkeys(SIZES, "is not finite")
-        | {"check_one_tensor_crosses": "another output than the whole",
-           "check_saving": "something else when loaded", "check_engines_agree": "differ"},
+        | {
+            "check_one_tensor_crosses": "another output than the whole",
+            "check_saving": "something else when loaded",
+            "check_engines_agree": "differ",
+        },
     ),
     "a smallest size at which it does not build": (
         of(build=not_so_small),
@@ -347,7 +360,8 @@ BROKEN = {
     "a build that leaves": (of(build=leaving), dict.fromkeys(BUILDING, "SystemExit: no licence")),
     "two outputs": (of(build=two_outputs), dict.fromkeys(BUILDING, "one input and one output")),
     "a model of which nobody knows the layers": (
-        of(build=subclassed), dict.fromkeys(BUILDING, "one output, and it built a Own")
+        of(build=subclassed),
+        dict.fromkeys(BUILDING, "one output, and it built a Own"),
     ),
     "a boundary that is not there": (
         of(blocks=Blocks.after("relu1", "relu7")),
@@ -359,18 +373,24 @@ BROKEN = {
     ),
     "a shortcut past a boundary": (
         of(build=crossing),
-        {"check_one_tensor_crosses": "more than one tensor crosses the boundary after 'relu2'",
-         "check_training_step": "not connected"},
+        {
+            "check_one_tensor_crosses": "more than one tensor crosses the boundary after 'relu2'",
+            "check_training_step": "not connected",
+        },
     ),
     "boundaries in another order": (
         of(blocks=Blocks.after("relu2", "relu1")),
-        {"check_blocks": "the boundaries above 'relu2' do not lie above it",
-         "check_freezing": "unfreezing more blocks must train more weights"},
+        {
+            "check_blocks": "the boundaries above 'relu2' do not lie above it",
+            "check_freezing": "unfreezing more blocks must train more weights",
+        },
     ),
     "a block without weights": (
         of(build=idle, blocks=Blocks.after("relu3", "idle")),
-        {"check_blocks": "the block above 'relu3' has no weights",
-         "check_freezing": "unfreezing more blocks must train more weights"},
+        {
+            "check_blocks": "the block above 'relu3' has no weights",
+            "check_freezing": "unfreezing more blocks must train more weights",
+        },
     ),
     "names that change on a second build": (
         of(build=renamed, blocks=Blocks.after("relu1", "re_lu")),
@@ -381,12 +401,15 @@ BROKEN = {
         {"check_second_build": "on a second build the boundary 'wide' has another shape"},
     ),
     "unseeded weights": (
-        of(build=unseeded), {"check_second_build": "initialise them by Keras's initialisers"}
+        of(build=unseeded),
+        {"check_second_build": "initialise them by Keras's initialisers"},
     ),
     "a layer that must be told twice to learn": (
         of(build=reluctant),
-        {"check_freezing": "unfreezing 3 blocks twice trains something else",
-         "check_saving": "the layer 'first' is of test_kit"},
+        {
+            "check_freezing": "unfreezing 3 blocks twice trains something else",
+            "check_saving": "the layer 'first' is of test_kit",
+        },
     ),
     "gradients that stop": (
         of(build=rebuilt(stopped)),
@@ -394,8 +417,10 @@ BROKEN = {
     ),
     "statistics that learn": (
         of(build=learning_statistics),
-        {"check_training_step": "changes the layer 'first', or statistics",
-         "check_saving": "the layer 'first' is of test_kit"},
+        {
+            "check_training_step": "changes the layer 'first', or statistics",
+            "check_saving": "the layer 'first' is of test_kit",
+        },
     ),
     "a layer of its own": (
         of(build=strange_layer),
@@ -410,16 +435,20 @@ BROKEN = {
         {"check_saving": "something else when loaded"},
     ),
     "normalisation inside another layer": (  # which must stay as it is all the same
-        of(build=nested_normalisation), {"check_saving": "the layer 'first' is of test_kit"}
+        of(build=nested_normalisation),
+        {"check_saving": "the layer 'first' is of test_kit"},
     ),
     "an output that is never the same": (
         of(build=random_output),
-        {"check_one_tensor_crosses": "another output than the whole",
-         "check_saving": "the layer 'first' is of test_kit",
-         "check_engines_agree": "StatelessRandomNormal"},
+        {
+            "check_one_tensor_crosses": "another output than the whole",
+            "check_saving": "the layer 'first' is of test_kit",
+            "check_engines_agree": "StatelessRandomNormal",
+        },
     ),
     "wrong preprocessing": (
-        of(preprocess=Preprocess.CAFFE), {"check_preprocessing": f"and {TF} into"}
+        of(preprocess=Preprocess.CAFFE),
+        {"check_preprocessing": f"and {TF} into"},
     ),
     "missing feature layer": (
         of(feature_layers=("relu9",)),
@@ -429,7 +458,7 @@ BROKEN = {
         of(build=rebuilt(squeezed), feature_layers=("vector",)),
         {"check_feature_layers": "the feature layer 'vector' gives neither a map nor tokens"},
     ),
-}  # fmt: skip
+}
 MORE_FAIL = {"names that change on a second build"}  # which, depends on what was built before
 
 
@@ -446,22 +475,37 @@ def test_a_fault_is_found_by_its_checks_and_no_others(name, tmp_path):
     ("check", "facts", "words"),
     [
         ("check_facts", {"reference": "a\nb"}, "reference must be one line"),
-        ("check_facts", {"weights": (Weights("first", "here", "", "noise"),)},
-         "the weights 'first' must state their licence"),
-        ("check_facts", {"weights": (Weights("first", "", "MIT", "noise"),)},
-         "the weights 'first' must state their source"),
-        ("check_facts", {"weights": (Weights("first", "here", "MIT", ""),)},
-         "the weights 'first' must state their trained_on"),
-        ("check_facts", {"weights": (Weights("none", "here", "MIT", "noise"),)},
-         "no weights can be called 'none'"),
+        (
+            "check_facts",
+            {"weights": (Weights("first", "here", "", "noise"),)},
+            "the weights 'first' must state their licence",
+        ),
+        (
+            "check_facts",
+            {"weights": (Weights("first", "", "MIT", "noise"),)},
+            "the weights 'first' must state their source",
+        ),
+        (
+            "check_facts",
+            {"weights": (Weights("first", "here", "MIT", ""),)},
+            "the weights 'first' must state their trained_on",
+        ),
+        (
+            "check_facts",
+            {"weights": (Weights("none", "here", "MIT", "noise"),)},
+            "no weights can be called 'none'",
+        ),
         ("check_facts", {"weights": GOOD.weights * 2}, "distinct names: ['first', 'first']"),
         ("check_preprocessing", {"preprocess_reference": f"{TF}s"}, f"'{TF}s' cannot be found"),
-        ("check_preprocessing", {"preprocess_reference": "nothing_of_this_name:f"},
-         "'nothing_of_this_name:f' cannot be found"),
+        (
+            "check_preprocessing",
+            {"preprocess_reference": "nothing_of_this_name:f"},
+            "'nothing_of_this_name:f' cannot be found",
+        ),
         ("check_preprocessing", {"preprocess_reference": "keras"}, "must be 'module:function'"),
         ("check_saving", {"modules": ("nothing_of_this_name",)}, "No module named 'nothing_of_"),
     ],
-)  # fmt: skip
+)
 def test_wrong_facts_are_told(check, facts, words):
     (run,) = (each for each in CHECKS if each.__name__ == check)
     with pytest.raises((AssertionError, ModuleNotFoundError), match=re.escape(words)):
@@ -473,8 +517,8 @@ def test_every_check_finds_something():
 
 
 def test_engines_that_disagree_are_told_by_how_much(monkeypatch):
-    from tlearn.frozen import engines
-    from tlearn.frozen.engines.openvino import OpenVINOEngine
+    from tlearn.features import engines
+    from tlearn.features.engines.openvino import OpenVINOEngine
 
     true = engines.outputs_of
 
@@ -488,13 +532,16 @@ def test_engines_that_disagree_are_told_by_how_much(monkeypatch):
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch):
-    from tlearn.backbones.testing import running
+    from tlearn.testing import check_runner
 
     space = {"__name__": "made_up"}
     exec("def build(*arguments): ...", space)
-    light, agree = (check for check in CHECKS if check.__name__ in (
-        "check_import_is_light", "check_engines_agree"))  # fmt: skip
-    monkeypatch.setattr(running, "CHECKS", (light, agree))
+    light, agree = (
+        check
+        for check in CHECKS
+        if check.__name__ in ("check_import_is_light", "check_engines_agree")
+    )
+    monkeypatch.setattr(check_runner, "CHECKS", (light, agree))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     outcomes = list(run_checks(replace(GOOD, build=space["build"])))
     assert [(o.state, o.reason) for o in outcomes] == [
@@ -508,8 +555,9 @@ def test_outcomes_come_in_order_with_reasons():
     assert [o.check for o in outcomes] == NAMES
     found = {o.check: (o.state, o.reason) for o in outcomes}
     assert found.pop("check_preprocessing") == (
-        "skipped", "it names no preprocess_reference to compare with",
-    )  # fmt: skip
+        "skipped",
+        "it names no preprocess_reference to compare with",
+    )
     assert found.pop("check_feature_layers")[0] == "failed"
     assert set(found.values()) == {("passed", "")}
 
@@ -517,7 +565,7 @@ def test_outcomes_come_in_order_with_reasons():
 STRANGERS_TEST = """
 from dataclasses import replace
 from test_kit import GOOD
-from tlearn.backbones.testing import backbone_checks
+from tlearn.testing import backbone_checks
 
 @backbone_checks(replace(GOOD, {change}), expected_failures={{"good": {{"check_facts": "tired"}}}})
 def test_backbone(backbone, check):
@@ -536,9 +584,12 @@ def test_expected_failures_are_strict(tmp_path, change, code, words):
     (tmp_path / "test_stranger.py").write_text(STRANGERS_TEST.format(change=change))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-k", "facts", "-p", "no:cacheprovider", tmp_path],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )  # fmt: skip
+    )
     assert done.returncode == code and words in done.stdout, done.stdout
 
 
@@ -572,16 +623,16 @@ def test_facts_that_contradict_each_other_are_refused(facts, words):
     ],
 )
 def test_a_side_that_does_not_fit_is_refused(size, words):
-    from tlearn.frozen.trunk import load_trunk
+    from tlearn.features.built_backbone import load_backbone
 
     with pytest.raises(BackboneError, match=re.escape(words)):
-        load_trunk(TOKENS, size, "none", 0)
+        load_backbone(TOKENS, size, "none", 0)
 
 
 def test_tokens_are_pooled_as_class_token_and_patches():
     import keras
 
-    from tlearn.frozen.trunk import FEATURES, load_trunk, pooled
+    from tlearn.features.built_backbone import FEATURES, load_backbone, pooled
 
     values = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
     first, patches = (np.asarray(p) for p in pooled([keras.ops.convert_to_tensor(values)], 1))
@@ -590,5 +641,5 @@ def test_tokens_are_pooled_as_class_token_and_patches():
     mean, most = (np.asarray(p) for p in pooled([keras.ops.convert_to_tensor(values)], 0))
     np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(most, values.max(axis=1), rtol=1e-6)
-    trunk = load_trunk(TOKENS, 24, "none", 0)
-    assert trunk.prefix((FEATURES,)).output[0].shape[-1] == sum(tap.width for tap in trunk.taps)
+    built = load_backbone(TOKENS, 24, "none", 0)
+    assert built.prefix((FEATURES,)).output[0].shape[-1] == sum(tap.width for tap in built.taps)

@@ -22,10 +22,21 @@ def wheel(tmp_path_factory):
     for name in ("tlearn", "plugins"):  # a copy: building leaves files beside the sources
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
-         "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            folder,
+            source,
+        ],
         check=True,
-    )  # fmt: skip
+    )
     (found,) = folder.glob("tlearn-*.whl")
     return found
 

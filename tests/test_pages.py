@@ -10,12 +10,12 @@ import pytest
 from conftest import draw_photos, make_run
 from streamlit.testing.v1 import AppTest
 
-from tlearn.app import work
-from tlearn.app.places import DATA, RUNS, Places
-from tlearn.app.server import SETTINGS
-from tlearn.app.texts import texts_for
 from tlearn.data.doctor import Doctor
 from tlearn.jobs import Queue
+from tlearn.web import background
+from tlearn.web.i18n import texts_for
+from tlearn.web.server import SETTINGS
+from tlearn.web.workspace import DATA, RUNS, Workspace
 
 t = texts_for("en")
 
@@ -34,10 +34,10 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv(DATA, str(tmp_path / "photos"))
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
-    yield Places.here()
+    yield Workspace.here()
     sys.modules["__main__"] = main
-    for key in list(work._works):
-        work.forget(key)
+    for key in list(background._works):
+        background.forget(key)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def page(here):
 
 
 def show_page(name):
-    from tlearn.app.main import PAGES
+    from tlearn.web.navigation import PAGES
 
     PAGES[name][0]()
 
@@ -62,7 +62,7 @@ def show_page(name):
 def settled(app):
     """Wait for the work in the background, and look again: one piece may begin another."""
     for _ in range(2):
-        for found in list(work._works.values()):
+        for found in list(background._works.values()):
             found.over.wait(60)
         app = app.run()
     assert not app.exception, app.exception[0].message
@@ -159,8 +159,10 @@ def test_a_training_is_asked_for_as_it_was_entered(page, here, monkeypatch):
     button(app, t("train.start")).click().run()
     (job,) = here.queue.jobs()
     assert (job.data, job.run, job.state) == (
-        here.data / "colours", here.runs / "colours", "queued"
-    )  # fmt: skip
+        here.data / "colours",
+        here.runs / "colours",
+        "queued",
+    )
     asked = (here.queue.folder / job.id / "config.yaml").read_text()
     assert asked == "weights: none\nhead:\n  dropout: 0.4\npreset: quick\nbackbone: toy\n" or all(
         word in asked for word in ("weights: none", "dropout: 0.4", "preset: quick", "toy")
@@ -208,8 +210,9 @@ def test_results_of_a_run(page, here, trained):
     shutil.copytree(run, here.runs / "two")
     app = page("results", **{"chosen.run": "one"})
     assert {metric.label for metric in app.metric} >= {
-        f"{t('results.accuracy')} ({t('data.validation')})", t("results.macro_f1")
-    }  # fmt: skip
+        f"{t('results.accuracy')} ({t('data.validation')})",
+        t("results.macro_f1"),
+    }
     app.text_area[0].set_value("a note").run()
     button(app, t("results.keep_note")).click().run()
     assert (here.runs / "one" / "note.txt").read_text() == "a note\n"
@@ -256,7 +259,7 @@ def test_a_plugin_that_failed_says_why(page, plugin_file):
 
 def test_a_defect_is_told_as_one_and_logged(here, tmp_path):
     def broken(log):
-        from tlearn.app.main import show_failure
+        from tlearn.web.navigation import show_failure
 
         show_failure(log)
 

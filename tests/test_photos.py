@@ -27,19 +27,37 @@ def cache(photo_cache, monkeypatch):
 
 def test_flowers_end_to_end(shared, tmp_path):
     run = tlearn.finetune(
-        shared / "data/flowers", tmp_path / "run", weights=str(shared / WEIGHTS.format("1.0")),
-        size=160, views=2, stages="block_13_expand:4", test=0.2, quiet=True,
-    )  # fmt: skip
+        shared / "data/flowers",
+        tmp_path / "run",
+        weights=str(shared / WEIGHTS.format("1.0")),
+        size=160,
+        views=2,
+        stages="block_13_expand:4",
+        test=0.2,
+        quiet=True,
+    )
     metrics = run.metrics
     assert metrics["test"]["accuracy"] > 0.8
     probe, _ = metrics["stages"]
     assert probe["accuracy"] > 0.8
     assert metrics["validation"]["accuracy"] >= probe["accuracy"] - 1e-9
     done = subprocess.run(
-        [sys.executable, "-m", "tlearn", "evaluate", run.path, shared / "data/flowers",
-         "--split", "validation", "--json", "--quiet"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "tlearn",
+            "evaluate",
+            run.path,
+            shared / "data/flowers",
+            "--split",
+            "validation",
+            "--json",
+            "--quiet",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     again = json.loads(done.stdout)
     assert again["accuracy"] == metrics["validation"]["accuracy"]
     assert again["log_loss"] == pytest.approx(metrics["validation"]["log_loss"], abs=1e-5)
@@ -47,18 +65,26 @@ def test_flowers_end_to_end(shared, tmp_path):
 
 def test_clothing_with_its_own_splits(shared, tmp_path):
     run = tlearn.finetune(
-        shared / "data/clothing", tmp_path / "run", backbone="mobilenet_v2_035",
-        weights=str(shared / WEIGHTS.format("0.35")), preset="quick", quiet=True,
-    )  # fmt: skip
+        shared / "data/clothing",
+        tmp_path / "run",
+        backbone="mobilenet_v2_035",
+        weights=str(shared / WEIGHTS.format("0.35")),
+        preset="quick",
+        quiet=True,
+    )
     assert run.metrics["validation"]["n"] == 186 and run.metrics["test"]["n"] == 245
     assert run.metrics["test"]["accuracy"] > 0.65
 
 
 def test_brain_tumor_with_its_dirt(shared, tmp_path):
     run = tlearn.finetune(
-        shared / "data/brain_tumor", tmp_path / "run", backbone="mobilenet_v2_035",
-        weights=str(shared / WEIGHTS.format("0.35")), preset="quick", quiet=True,
-    )  # fmt: skip
+        shared / "data/brain_tumor",
+        tmp_path / "run",
+        backbone="mobilenet_v2_035",
+        weights=str(shared / WEIGHTS.format("0.35")),
+        preset="quick",
+        quiet=True,
+    )
     sides = run.sides()  # by content: identical copies are one entry, so on one side
     assert 200 < len(sides) <= 253
     assert not [p for p in run.problems() if p["kind"] == "unreadable"]
@@ -74,10 +100,22 @@ def test_imagenet_weights_from_the_keras_folder(shared, tmp_path):
         for path in sorted((shared / "data/flowers" / label).iterdir())[:20]:
             shutil.copyfile(path, photos / label / path.name)
     done = subprocess.run(
-        [sys.executable, "-m", "tlearn", "finetune", photos, "--preset", "quick", "--json",
-         "--out", tmp_path / "run"],
-        capture_output=True, text=True, check=True,
+        [
+            sys.executable,
+            "-m",
+            "tlearn",
+            "finetune",
+            photos,
+            "--preset",
+            "quick",
+            "--json",
+            "--out",
+            tmp_path / "run",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "KERAS_HOME": str(home)},
-    )  # fmt: skip
+    )
     assert json.loads(done.stdout)["validation"]["accuracy"] > 0.6
     assert (Path(tmp_path) / "run/model.keras").is_file()

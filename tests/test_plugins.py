@@ -7,10 +7,10 @@ import click
 import pytest
 
 from tlearn.backbones import load_registry
-from tlearn.backbones.testing import CHECKS
 from tlearn.cli import main
 from tlearn.config import Stage
 from tlearn.errors import ConfigError, PluginError
+from tlearn.testing import CHECKS
 
 TOY = ["--backbone", "toy", "--weights", "none", "--quiet"]
 BACKBONE = """
@@ -27,7 +27,7 @@ TWO = TWO.replace("return ", "return [")
 HEAD = """
 from pathlib import Path
 import click
-from tlearn.backbones import Exporter, ReportSection, StagePolicy, hookimpl
+from tlearn.backbones import Exporter, ReportSection, Preset, hookimpl
 from tlearn.config import Stage
 
 """
@@ -72,7 +72,7 @@ def listed(tlearn, *options):
 def test_the_list_says_what_comes_from_where(tlearn):
     found = listed(tlearn)
     assert found["toy"]["distribution"] == "tlearn-toy" and found["toy"]["backbones"] == ["toy"]
-    assert found["presets"]["stage_policies"] == ["quick", "balanced", "best"]
+    assert found["presets"]["presets"] == ["quick", "balanced", "best"]
     assert found["exporters"]["exporters"] == ["saved_model", "openvino"]
     assert found["report"]["hooks"] == ["tlearn_reports"]
     assert not any(plugin["problem"] or plugin["disabled"] for plugin in found.values())
@@ -97,7 +97,7 @@ def test_plugins_and_packages_can_be_left_out(tlearn, monkeypatch):
 def test_what_comes_with_tlearn_can_be_left_out_too(tlearn, monkeypatch):
     monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", "tlearn")
     registry = load_registry()
-    assert set(registry.backbones) == {"toy"} and not registry.offered("stage_policies")
+    assert set(registry.backbones) == {"toy"} and not registry.offered("presets")
     code, _, err = tlearn("finetune", "photos", *TOY)
     assert code == 2 and "no preset is called 'balanced'; there are none" in err
 
@@ -129,12 +129,17 @@ def test_a_folder_without_plugins_is_refused(tlearn, tmp_path, name, reason):
 
 def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
     folder("ours", BACKBONE.format(name="vgg19"), head="")
-    folder("preset", "@hookimpl\ndef tlearn_stage_policies():\n"
-                     "    return StagePolicy('quick', 's', lambda b: (1, []))")  # fmt: skip
-    folder("export", "@hookimpl\ndef tlearn_exporters():\n"
-                     "    return Exporter('openvino', 's', '', print)")  # fmt: skip
-    place = folder("section", "@hookimpl\ndef tlearn_reports():\n"
-                              "    return ReportSection('figures', 't', str)")  # fmt: skip
+    folder(
+        "preset",
+        "@hookimpl\ndef tlearn_presets():\n    return Preset('quick', 's', lambda b: (1, []))",
+    )
+    folder(
+        "export",
+        "@hookimpl\ndef tlearn_exporters():\n    return Exporter('openvino', 's', '', print)",
+    )
+    place = folder(
+        "section", "@hookimpl\ndef tlearn_reports():\n    return ReportSection('figures', 't', str)"
+    )
     found = listed(tlearn, "--plugins-dir", place)
     for name, words in {
         "ours": "the backbone name 'vgg19' is taken by tlearn",
@@ -168,8 +173,9 @@ def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
     code, out, err = tlearn("plugins", "check", "pair", "--plugins-dir", place)
     assert code == 1 and re.findall(r"^\w+:", out, re.M) == ["one:", "other:"]
     assert "one, other failed; mend what is said above" in err
-    place = folder("wrong", BACKBONE.format(name="wrong").replace("name=", "channels=7, name="),
-                   head="")  # fmt: skip
+    place = folder(
+        "wrong", BACKBONE.format(name="wrong").replace("name=", "channels=7, name="), head=""
+    )
     code, out, err = tlearn("plugins", "check", "wrong", "--plugins-dir", place)
     assert code == 1 and "wrong failed" in err
     assert "FAILED  check_smallest_size: the output has 24 channels, and channels=7" in out
@@ -182,9 +188,12 @@ def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
 
 
 def test_a_strangers_preset_trains(tlearn, folder, photos, tmp_path):
-    place = folder("mine", "@hookimpl\ndef tlearn_stage_policies():\n"
-                           "    return StagePolicy('mine', 's', lambda b: (3, [Stage("
-                           "unfreeze=b.blocks.boundaries[-1].layer, epochs=1)]))")  # fmt: skip
+    place = folder(
+        "mine",
+        "@hookimpl\ndef tlearn_presets():\n"
+        "    return Preset('mine', 's', lambda b: (3, [Stage("
+        "unfreeze=b.blocks.boundaries[-1].layer, epochs=1)]))",
+    )
     run = tmp_path / "run"
     options = ["--preset", "mine", "--plugins-dir", place, "--out", run]
     assert tlearn("finetune", photos, *TOY, *options)[0] == 0
@@ -193,7 +202,7 @@ def test_a_strangers_preset_trains(tlearn, folder, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "words"),
+    ("stages_for", "words"),
     [
         ("1 / 0", "division by zero"),
         ("[]", "not enough values"),
@@ -201,9 +210,11 @@ def test_a_strangers_preset_trains(tlearn, folder, photos, tmp_path):
         ("(2, [{'unfreeze': 1, 'epochs': -1}])", "epochs"),
     ],
 )
-def test_a_recipe_that_fails_is_told_in_a_line(tlearn, folder, photos, recipe, words):
-    place = folder("bad", f"@hookimpl\ndef tlearn_stage_policies():\n"
-                          f"    return StagePolicy('bad', 's', lambda b: {recipe})")  # fmt: skip
+def test_a_recipe_that_fails_is_told_in_a_line(tlearn, folder, photos, stages_for, words):
+    place = folder(
+        "bad",
+        f"@hookimpl\ndef tlearn_presets():\n    return Preset('bad', 's', lambda b: {stages_for})",
+    )
     code, _, err = tlearn("finetune", photos, *TOY, "--preset", "bad", "--plugins-dir", place)
     assert code == 2 and err.count("\n") == 1
     assert "the preset 'bad' gives no recipe for toy: " in err and words in err
@@ -226,13 +237,21 @@ def test_callbacks_that_fail_name_their_plugin_and_the_way_out(tlearn, folder, p
 
 
 def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder):
-    folder("greet", "@click.command()\n@click.argument('name')\ndef greet(name):\n"
-                    "    '''Greet NAME.'''\n    print('hello', name)\n\n"
-                    "@hookimpl\ndef tlearn_commands(cli):\n    cli.add_command(greet)")  # fmt: skip
-    folder("takes", "@hookimpl\ndef tlearn_commands(cli):\n"
-                    "    cli.add_command(click.Command('predict'))")  # fmt: skip
-    folder("twice", "@hookimpl\ndef tlearn_commands(cli):\n"
-                    "    cli.add_command(click.Command('greet', callback=exit))")  # fmt: skip
+    folder(
+        "greet",
+        "@click.command()\n@click.argument('name')\ndef greet(name):\n"
+        "    '''Greet NAME.'''\n    print('hello', name)\n\n"
+        "@hookimpl\ndef tlearn_commands(cli):\n    cli.add_command(greet)",
+    )
+    folder(
+        "takes",
+        "@hookimpl\ndef tlearn_commands(cli):\n    cli.add_command(click.Command('predict'))",
+    )
+    folder(
+        "twice",
+        "@hookimpl\ndef tlearn_commands(cli):\n"
+        "    cli.add_command(click.Command('greet', callback=exit))",
+    )
     folder("quits", "@hookimpl\ndef tlearn_commands(cli):\n    raise SystemExit('bye')")
     place = folder("loud", "@hookimpl\ndef tlearn_commands(cli):\n    raise OSError('no')")
     code, out, err = tlearn("--plugins-dir", place, "greet", "you")
@@ -275,8 +294,7 @@ def test_callbacks_may_be_one_or_several_or_yielded(folder, tmp_path, body):
 
 def test_what_hooks_give_by_the_registry(folder, tmp_path):
     folder("heard", CALLBACKS)
-    folder("adds", "@hookimpl\ndef tlearn_commands(cli):\n"
-                   "    cli.add_command(click.Command('x'))")  # fmt: skip
+    folder("adds", "@hookimpl\ndef tlearn_commands(cli):\n    cli.add_command(click.Command('x'))")
     registry = load_registry()
     (plugin,) = [p for p in registry.plugins if p.name == "adds"]
     group = click.Group()
@@ -285,4 +303,4 @@ def test_what_hooks_give_by_the_registry(folder, tmp_path):
     with pytest.raises(PluginError, match=r"failed in tlearn_callbacks \(AssertionError"):
         registry.callbacks(None, tmp_path)
     with pytest.raises(ConfigError, match=r"no preset is called 'bets' \(did you mean 'best'"):
-        registry.policy("bets")
+        registry.preset("bets")

@@ -5,11 +5,11 @@ from dataclasses import replace
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.settings import make_config
-from tlearn.training.stages import with_policy
+from tlearn.training.stages import with_preset
 
 
 def filled(config, backbone):
-    return with_policy(config, backbone, load_registry().policy(config.preset))
+    return with_preset(config, backbone, load_registry().preset(config.preset))
 
 
 def test_a_backbones_first_weights_are_the_default():

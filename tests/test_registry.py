@@ -10,8 +10,8 @@ import pytest
 
 import tlearn
 from tlearn.backbones import Backbone, Preprocess, load_registry, use_folder
+from tlearn.backbones.plugin_sources import forget_folders
 from tlearn.backbones.registry import KINDS
-from tlearn.backbones.sources import forget_folders
 from tlearn.cli import main
 from tlearn.errors import BackboneError
 
@@ -160,8 +160,11 @@ def test_files_of_one_name_are_two_plugins(tmp_path):
             (tmp_path / name / "mine.py").write_text(HEAD + hook(f"return a({name!r})"))
             use_folder(tmp_path / name)
             use_folder(tmp_path / name)  # naming it again changes nothing
-        found = [(p.distribution, p.backbones[0].name) for p in load_registry().plugins
-                 if p.name == "mine"]  # fmt: skip
+        found = [
+            (p.distribution, p.backbones[0].name)
+            for p in load_registry().plugins
+            if p.name == "mine"
+        ]
     finally:
         forget_folders()
     assert found == [(str(tmp_path / name / "mine.py"), name) for name in ("one", "two")]
@@ -193,8 +196,9 @@ def test_the_list_of_backbones_says_where_they_come_from(install, capsys):
     for name, backbone in load_registry().backbones.items():
         (number,) = [i for i, line in enumerate(lines) if line.split()[0] == name]
         assert f"{backbone.default_size} px (from {backbone.min_size})" in lines[number]
-        assert all(f"{w.name} from {w.source} ({w.licence})" in lines[number]
-                   for w in backbone.weights)  # fmt: skip
+        assert all(
+            f"{w.name} from {w.source} ({w.licence})" in lines[number] for w in backbone.weights
+        )
         assert backbone.summary in lines[number + 1]
     (bare,) = [line for line in lines if line.startswith("bare ")]
     assert bare.endswith("weights: none")

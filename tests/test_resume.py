@@ -19,13 +19,23 @@ from conftest import Heard, draw_photos
 import tlearn
 from tlearn.cli import main
 from tlearn.runs.directory import MARKED, RunDirectory
-from tlearn.training import checkpoint
-from tlearn.training.checkpoint import Checkpoint, Keeper
+from tlearn.training import state
+from tlearn.training.state import Checkpoint, Checkpointer
 
 TOY = {"backbone": "toy", "weights": "none", "test": 0.2, "seed": 3, "quiet": True}
 STAGES = "1:3@1e-3,all:3@1e-3"
-AS_OPTIONS = ["--backbone", "toy", "--weights", "none", "--test", "0.2", "--seed", "3",
-              "--stages", STAGES]  # fmt: skip
+AS_OPTIONS = [
+    "--backbone",
+    "toy",
+    "--weights",
+    "none",
+    "--test",
+    "0.2",
+    "--seed",
+    "3",
+    "--stages",
+    STAGES,
+]
 # A plugin that tells where a training is, and holds it there.
 HOLDING = """
 import os, time
@@ -148,12 +158,16 @@ def test_stopped_again_and_again_it_still_comes_to_the_same(whole, stopped):
 
 
 OTHERS = {
-    "hidden": {"head": {"hidden": [8]}, "stages": [
-        {"unfreeze": "none", "epochs": 3, "schedule": "constant", "optimizer": "adamw"},
-        {"unfreeze": 1, "epochs": 3, "optimizer": "rmsprop", "momentum": 0.9}]},
+    "hidden": {
+        "head": {"hidden": [8]},
+        "stages": [
+            {"unfreeze": "none", "epochs": 3, "schedule": "constant", "optimizer": "adamw"},
+            {"unfreeze": 1, "epochs": 3, "optimizer": "rmsprop", "momentum": 0.9},
+        ],
+    },
     "fresh": {"views": "fresh", "stages": "2:2,1:3"},
     "timed": {"time_budget": "10m", "stages": "1:2,2:3"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -269,8 +283,9 @@ def swap(path):
 def age(path):
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    old = members["content.npy"].replace('"format": 1'.encode("utf-32-le"),
-                                         '"format": 0'.encode("utf-32-le"))  # fmt: skip
+    old = members["content.npy"].replace(
+        '"format": 1'.encode("utf-32-le"), '"format": 0'.encode("utf-32-le")
+    )
     assert old != members["content.npy"]
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in (members | {"content.npy": old}).items():
@@ -278,9 +293,10 @@ def age(path):
 
 
 @pytest.mark.parametrize(
-    "damage", [flip, swap, age, lambda path: path.write_bytes(b"cut off")],
+    "damage",
+    [flip, swap, age, lambda path: path.write_bytes(b"cut off")],
     ids=["flipped", "of another network", "of another format", "cut"],
-)  # fmt: skip
+)
 def test_a_damaged_checkpoint_costs_no_more_than_time(whole, stopped, damage):
     run = stopped(1, 0).path
     damage(run / "checkpoint.npz")
@@ -298,7 +314,7 @@ def test_a_training_that_was_cut_off_in_its_evaluation(whole, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("tlearn.api.training.measure_files", interrupted)
+        patch.setattr("tlearn.training.pipeline.measure_files", interrupted)
         tlearn.finetune(photos, tmp_path / "run", stages=STAGES, **TOY)
     heard = Heard()
     assert_same(tlearn.resume(tmp_path / "run", progress=heard), run)
@@ -371,11 +387,15 @@ def test_weights_that_changed_are_refused(refused, whole, stopped, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["photos"], "DATA"), (["--seed", "1"], "--seed"), (["--out", "x"], "--out"),
-        (["--set", "seed=1"], "--set"), (["--strict"], "--strict"), (["--stages", "1"], "--stages"),
+        (["photos"], "DATA"),
+        (["--seed", "1"], "--seed"),
+        (["--out", "x"], "--out"),
+        (["--set", "seed=1"], "--set"),
+        (["--strict"], "--strict"),
+        (["--stages", "1"], "--stages"),
         (["--config", "x.yaml"], "--config"),
     ],
-)  # fmt: skip
+)
 def test_nothing_can_be_asked_for_anew(refused, whole, arguments, named):
     assert f"and takes no {named}; leave it out" in refused(whole[0].path, *arguments)
 
@@ -435,8 +455,10 @@ def held(whole, tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "tlearn", "finetune", *given, "--quiet", *plugins],
             env={**os.environ, "TLEARN_CACHE": str(cache), "HOLD": where, "HELD": str(there)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         while not there.exists():
             assert process.poll() is None, process.communicate()[1]
@@ -462,8 +484,10 @@ def test_a_killed_process_is_continued_by_another(held, whole, refused, monkeypa
     process.wait()
     done = subprocess.run(
         [sys.executable, "-m", "tlearn", "finetune", "--resume", str(run), "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout)["stopped"] is False and "continuing in stage" in done.stderr
     assert_same(tlearn.Run(run), whole[0])
 
@@ -502,17 +526,17 @@ def test_writing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
             clock.now += 2.0
             written.append(clock.now)
 
-    monkeypatch.setattr(checkpoint, "time", clock)
-    keeper = Keeper(tmp_path / "checkpoint.npz")
+    monkeypatch.setattr(state, "time", clock)
+    checkpointer = Checkpointer(tmp_path / "checkpoint.npz")
     for _ in range(100):
         clock.now += 1.0
-        keeper.note(Slow(), now=False)
+        checkpointer.note(Slow(), now=False)
     assert len(written) == 3  # at once, and then after twenty times two seconds each
-    keeper.note(Slow(), now=True)
+    checkpointer.note(Slow(), now=True)
     assert len(written) == 4
-    keeper.note(Slow(), now=False)
-    keeper.flush()
-    keeper.flush()
+    checkpointer.note(Slow(), now=False)
+    checkpointer.flush()
+    checkpointer.flush()
     assert len(written) == 5  # what is held, once
 
 

@@ -26,14 +26,21 @@ def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"pip install -e '{source}[test]'" in out and "tlearn plugins check my_net2" in out
     assert sorted(p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()) == [
-        "README.md", "pyproject.toml", "tests/test_my_net2.py", "tlearn_my_net2.py",
-    ]  # fmt: skip
+        "README.md",
+        "pyproject.toml",
+        "tests/test_my_net2.py",
+        "tlearn_my_net2.py",
+    ]
     project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
     assert project["name"] == "tlearn-my-net2"
     assert project["dependencies"] == [f"tlearn>={__version__}"]
     readme = (source / "README.md").read_text()
-    for words in ("# tlearn-my-net2", "pip install tlearn-my-net2", "--backbone my_net2",
-                  "tlearn plugins check my_net2"):  # fmt: skip
+    for words in (
+        "# tlearn-my-net2",
+        "pip install tlearn-my-net2",
+        "--backbone my_net2",
+        "tlearn plugins check my_net2",
+    ):
         assert words in readme
     for tool in (["check", "--no-cache"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *tool, "--config", ROOT / "pyproject.toml", "."]
@@ -53,15 +60,34 @@ def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
     env = {**os.environ, "PYTHONPATH": paths}
     listed = subprocess.run(
         [sys.executable, "-m", "tlearn", "plugins", "--json"],
-        env=env, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     (plugin,) = [p for p in json.loads(listed.stdout) if p["name"] == "my_net2"]
     assert plugin["distribution"] == "tlearn-my-net2" and plugin["backbones"] == ["my_net2"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-o", WARNINGS, "-p", "no:cacheprovider", "-c", os.devnull,
-         "--rootdir", tmp_path, source / "tests"],
-        env=env, capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-o",
+            WARNINGS,
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            tmp_path,
+            source / "tests",
+        ],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout and "skipped" not in done.stdout
 

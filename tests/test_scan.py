@@ -57,9 +57,12 @@ def test_class_folders_are_classes_and_nested_folders_count_to_them(root):
     write(root, "cat/1.png", "cat/2.png", "dog/1.png", "dog/puppies/2019/2.png", "dog/cat/3.png")
     manifest = scan(root)
     assert list(found(manifest).items()) == [
-        ("cat/1.png", "cat"), ("cat/2.png", "cat"), ("dog/1.png", "dog"),
-        ("dog/cat/3.png", "dog"), ("dog/puppies/2019/2.png", "dog"),
-    ]  # fmt: skip
+        ("cat/1.png", "cat"),
+        ("cat/2.png", "cat"),
+        ("dog/1.png", "dog"),
+        ("dog/cat/3.png", "dog"),
+        ("dog/puppies/2019/2.png", "dog"),
+    ]
     assert manifest.labels == ("cat", "dog") and manifest.counts == {"cat": 2, "dog": 3}
     assert manifest.problems == () and manifest.root == root
     assert {file.given for file in manifest.files} == {None}
@@ -134,10 +137,20 @@ def test_what_the_system_leaves_beside_split_folders_is_no_obstacle(root):
 
 
 SYSTEM = [
-    ".git/1.png", "__MACOSX/cat/._1.png", "cat/.DS_Store", "cat/Thumbs.db", "cat/.hidden.png",
-    "cat/desktop.ini", "labels.cache", "cat/tiny.cache", "my.cache/1.png", "cat/.thumbs/1.png",
-    "cat/@eaDir/1.png", "$RECYCLE.BIN/1.png", "THUMBS.DB",
-]  # fmt: skip
+    ".git/1.png",
+    "__MACOSX/cat/._1.png",
+    "cat/.DS_Store",
+    "cat/Thumbs.db",
+    "cat/.hidden.png",
+    "cat/desktop.ini",
+    "labels.cache",
+    "cat/tiny.cache",
+    "my.cache/1.png",
+    "cat/.thumbs/1.png",
+    "cat/@eaDir/1.png",
+    "$RECYCLE.BIN/1.png",
+    "THUMBS.DB",
+]
 
 
 @pytest.mark.parametrize("name", SYSTEM)
@@ -271,11 +284,14 @@ def test_no_folder_and_a_file_for_a_folder_are_errors(root):
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("", ["", "", ""]), (r"p\d+", ["p1", "p1", ""]), (r"p(\d+)_", ["1", "1", ""]),
-        (r"p(?P<who>\d+)_(\w)", ["1", "1", ""]), (r"^([a-z])", ["p", "p", "x"]),
+        ("", ["", "", ""]),
+        (r"p\d+", ["p1", "p1", ""]),
+        (r"p(\d+)_", ["1", "1", ""]),
+        (r"p(?P<who>\d+)_(\w)", ["1", "1", ""]),
+        (r"^([a-z])", ["p", "p", "x"]),
         (r"cat|p1", ["p1", "p1", ""]),
     ],
-)  # fmt: skip
+)
 def test_the_group_is_what_the_pattern_finds(root, pattern, expected):
     write(root, "cat/p1_a.png", "dog/p1_b.png", "dog/x.png")
     assert [file.group for file in scan(root, group=pattern).files] == expected
@@ -340,8 +356,13 @@ def test_folders_tell_when_files_come_and_go(photos):
 
     before = times()
     assert {path.relative_to(photos).as_posix() for path in before} == {
-        ".", "blue", "green", "red", "red/more", "empty"
-    }  # fmt: skip
+        ".",
+        "blue",
+        "green",
+        "red",
+        "red/more",
+        "empty",
+    }
     changes = [
         lambda: (photos / "empty" / "a.png").write_bytes(b"new"),
         lambda: (photos / "red" / "more" / "red00.png").unlink(),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tlearn.data.scan import ImageFile, Manifest, content_hash, scan
-from tlearn.data.splits import SIDES, split
+from tlearn.data.splits import SIDES, draw_splits
 from tlearn.errors import DataError
 
 
@@ -55,7 +55,7 @@ def torn(splits, key):
 
 def refusal(*args):
     with pytest.raises(DataError) as caught:
-        split(*args)
+        draw_splits(*args)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -64,7 +64,7 @@ def refusal(*args):
 @pytest.mark.parametrize(("validation", "test"), [(0.2, 0.0), (0.2, 0.2), (0.1, 0.3), (0.5, 0.1)])
 def test_each_class_has_its_share_on_every_side(validation, test, seed):
     counts = {"a": 400, "b": 100, "c": 30, "d": 8}
-    splits, left_out = split(manifest(*pictures(counts)), validation, test, seed)
+    splits, left_out = draw_splits(manifest(*pictures(counts)), validation, test, seed)
     assert left_out == () and splits.labels == ("a", "b", "c", "d")
     for side, fraction in (("validation", validation), ("test", test)):
         for label, count in counts.items():
@@ -81,7 +81,7 @@ def test_each_class_has_its_share_on_every_side(validation, test, seed):
 @pytest.mark.parametrize(("smallest", "test"), [(2, 0.0), (3, 0.1), (3, 0.19)])
 def test_the_smallest_classes_stand_on_every_side(smallest, test, validation, seed):
     counts = {"a": smallest, "b": smallest + 1, "c": smallest + 2, "d": 60}
-    splits, _ = split(manifest(*pictures(counts)), validation, test, seed)
+    splits, _ = draw_splits(manifest(*pictures(counts)), validation, test, seed)
     for side in ("train", "validation", *(["test"] if test else [])):
         assert set(shares(splits)[side]) == set(counts)
 
@@ -89,7 +89,7 @@ def test_the_smallest_classes_stand_on_every_side(smallest, test, validation, se
 @pytest.mark.parametrize("test", [0.0, 0.15])
 def test_no_file_is_lost_or_doubled_and_the_order_is_the_manifests(test):
     data = manifest(*pictures({"a": 50, "b": 20, "c": 2 + 2}))
-    splits, _ = split(data, 0.2, test, 3)
+    splits, _ = draw_splits(data, 0.2, test, 3)
     assert set(side_of(splits)) == {file.name for file in data.files}
     for files in (splits.train, splits.validation, splits.test):
         assert list(files) == [file for file in data.files if file in files]
@@ -98,16 +98,16 @@ def test_no_file_is_lost_or_doubled_and_the_order_is_the_manifests(test):
 
 def test_the_seed_alone_decides_the_draw():
     data = manifest(*pictures({"a": 60, "b": 60}))
-    first, again, other = (side_of(split(data, 0.2, 0.1, seed)[0]) for seed in (1, 1, 2))
+    first, again, other = (side_of(draw_splits(data, 0.2, 0.1, seed)[0]) for seed in (1, 1, 2))
     assert first == again
     assert sum(first[name] != other[name] for name in first) > 20
 
 
 def test_names_and_order_play_no_part():
     files = pictures({"a": 60, "b": 60})
-    splits, _ = split(manifest(*files), 0.2, 0.1, 0)
+    splits, _ = draw_splits(manifest(*files), 0.2, 0.1, 0)
     renamed = [replace(file, name=f"{file.label}/x{i}") for i, file in enumerate(reversed(files))]
-    other, _ = split(manifest(*renamed), 0.2, 0.1, 0)
+    other, _ = draw_splits(manifest(*renamed), 0.2, 0.1, 0)
     for (side, before), (_, after) in zip(splits.items(), other.items(), strict=True):
         assert {file.content for file in before} == {file.content for file in after}, side
 
@@ -116,8 +116,8 @@ def test_names_and_order_play_no_part():
 def test_a_file_keeps_its_side_when_others_come_or_go(seed):
     few = pictures({"a": 200, "b": 150, "c": 300})
     more = [*few[50:], *pictures({"a": 400, "d": 100, "e": 3}, prefix="new")]
-    before = side_of(split(manifest(*few), 0.2, 0.2, seed)[0])
-    after = side_of(split(manifest(*more), 0.2, 0.2, seed)[0])
+    before = side_of(draw_splits(manifest(*few), 0.2, 0.2, seed)[0])
+    after = side_of(draw_splits(manifest(*more), 0.2, 0.2, seed)[0])
     both = before.keys() & after.keys()
     assert len(both) == 600
     assert all(before[name] == after[name] for name in both)
@@ -134,7 +134,7 @@ def test_copies_and_groups_are_never_torn_apart(seed):
         # One in ten is a copy of another, of any class and group.
         content = f"c{rng.integers(i + 1)}" if rng.random() < 0.1 else f"c{i}"
         files.append(image(label, str(i), content, group=group))
-    splits, left_out = split(manifest(*files), 0.2, 0.1, seed)
+    splits, left_out = draw_splits(manifest(*files), 0.2, 0.1, seed)
     assert torn(splits, lambda f: f.content) == [] and torn(splits, lambda f: f.group) == []
     assert len(side_of(splits)) == 240 and left_out == ()
     assert all(set(counts) == {"a", "b", "c"} for counts in shares(splits).values())
@@ -149,7 +149,7 @@ def test_few_groups_across_classes_still_fill_every_side(test, seed):
         for label in ("healthy", "ill")
         for i in range(5)
     ]
-    splits, _ = split(manifest(*files), 0.2, test, seed)
+    splits, _ = draw_splits(manifest(*files), 0.2, test, seed)
     sides = shares(splits)
     assert torn(splits, lambda f: f.group) == []
     assert set(sides["train"]) == set(sides["validation"]) == {"healthy", "ill"}
@@ -161,7 +161,7 @@ def test_few_groups_across_classes_still_fill_every_side(test, seed):
 def test_a_large_group_does_not_swell_validation_where_small_ones_do(seed):
     files = [image("a", str(i), group="large") for i in range(40)]
     files += pictures({"a": 20, "b": 60}, prefix="single")
-    splits, _ = split(manifest(*files), 0.2, 0.0, seed)
+    splits, _ = draw_splits(manifest(*files), 0.2, 0.0, seed)
     assert 6 <= shares(splits)["validation"]["a"] <= 18  # 12 were wanted
 
 
@@ -169,7 +169,7 @@ def test_two_groups_stand_one_on_each_side():
     files = [
         image(label, f"{g}{i}", group=label + g) for label in "ab" for g in "xy" for i in "123"
     ]
-    splits, _ = split(manifest(*files), 0.2, 0.0, 0)
+    splits, _ = draw_splits(manifest(*files), 0.2, 0.0, 0)
     assert shares(splits)["train"] == shares(splits)["validation"] == {"a": 3, "b": 3}
 
 
@@ -187,7 +187,7 @@ def given_data(validation=True, test=True):
 @pytest.mark.parametrize("test", [False, True])
 def test_given_folders_are_kept_and_only_what_is_missing_is_drawn(validation, test, seed):
     files = given_data(validation, test)
-    splits, left_out = split(manifest(*files), 0.25, 0.2, seed)
+    splits, left_out = draw_splits(manifest(*files), 0.25, 0.2, seed)
     sides = side_of(splits)
     assert len(sides) == len(files) and left_out == ()
     for file in files:
@@ -205,7 +205,7 @@ def test_training_copies_of_given_images_are_left_out_and_reported():
         image("b", "copy-of-validation", content="a/v0001", given="train"),  # of another class
         image("b", "copy-in-training", content="b/0000", given="train"),
     ]
-    splits, left_out = split(manifest(*files), 0.2, 0.2, 0)
+    splits, left_out = draw_splits(manifest(*files), 0.2, 0.2, 0)
     reported = {problem.name: problem for problem in left_out}
     assert set(reported) == {"a/copy-of-test", "b/copy-of-validation"}
     assert {problem.kind for problem in left_out} == {"duplicate"}
@@ -218,7 +218,7 @@ def test_training_copies_of_given_images_are_left_out_and_reported():
 
 def test_validation_copies_of_given_test_images_are_left_out_and_reported():
     files = [*given_data(), image("a", "copy", content="a/t0000", given="validation")]
-    splits, [problem] = split(manifest(*files), 0.2, 0.2, 0)
+    splits, [problem] = draw_splits(manifest(*files), 0.2, 0.2, 0)
     assert problem.name == "a/copy" and "a/t0000; left out of validation" in problem.reason
     assert torn(splits, lambda f: f.content) == [] and len(splits.test) == 10
 
@@ -226,7 +226,7 @@ def test_validation_copies_of_given_test_images_are_left_out_and_reported():
 def test_training_copies_of_a_validation_image_that_was_left_out_are_left_out_too():
     files = [*given_data(), image("a", "v", content="a/t0000", given="validation")]
     files += [image("a", "w", content="a/t0000", given="train")]
-    splits, left_out = split(manifest(*files), 0.2, 0.2, 0)
+    splits, left_out = draw_splits(manifest(*files), 0.2, 0.2, 0)
     assert [problem.name for problem in left_out] == ["a/v", "a/w"]
     assert torn(splits, lambda f: f.content) == []
 
@@ -258,7 +258,7 @@ def test_a_class_that_cannot_stand_on_every_side_is_an_error(files, test, expect
 
 def test_the_csv_holds_every_image_and_reads_back():
     files = pictures({"a": 8, 'b, "quoted"': 8, "ü\n猫": 8})
-    splits, _ = split(manifest(*files), 0.2, 0.2, 0)
+    splits, _ = draw_splits(manifest(*files), 0.2, 0.2, 0)
     text = splits.to_csv()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert list(rows[0]) == ["file", "class", "split", "content", "group"]
@@ -276,7 +276,7 @@ def test_the_csv_holds_every_image_and_reads_back():
 
 def test_a_scanned_folder_splits(photos):
     data = scan(photos, group=r"\d(\d)\.")
-    splits, left_out = split(data, 0.3, 0.2, 0)
+    splits, left_out = draw_splits(data, 0.3, 0.2, 0)
     assert len(side_of(splits)) == 36 and left_out == ()
     assert torn(splits, lambda f: f.group) == [] and {f.group for f in data.files} == {
         *"0123456789"
@@ -291,7 +291,7 @@ def test_groups_are_not_torn_over_given_folders():
         image("a", "te0", given="test", group="g1"),
         image("b", "te1", given="test", group="g2"),
     ]
-    splits, problems = split(manifest(*files), 0.2, 0.0, 0)
+    splits, problems = draw_splits(manifest(*files), 0.2, 0.0, 0)
     left = {f.group for f in splits.train}
     assert left == {"g0", "g3"}
     assert {p.name for p in problems} == {"a/tr1", "b/tr1", "a/tr2", "b/tr2"}

@@ -34,10 +34,21 @@ def test_a_strangers_package_is_found_and_trains(photos, tmp_path):
     (source / "tlearn_stranger.py").write_text(module)
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--disable-pip-version-check", "--target", site, source],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--disable-pip-version-check",
+            "--target",
+            site,
+            source,
+        ],
         check=True,
-    )  # fmt: skip
+    )
     env = {**os.environ, "PYTHONPATH": str(site)}
     tlearn = [sys.executable, "-m", "tlearn"]
     listed = subprocess.run(
@@ -45,9 +56,25 @@ def test_a_strangers_package_is_found_and_trains(photos, tmp_path):
     )
     assert "stranger" in listed.stdout and "from tlearn-stranger 0.7" in listed.stdout
     done = subprocess.run(
-        [*tlearn, "finetune", photos, "--backbone", "stranger", "--weights", "none",
-         "--stages", "1:1", "--out", tmp_path / "run", "--json", "--quiet"],
-        env=env, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            *tlearn,
+            "finetune",
+            photos,
+            "--backbone",
+            "stranger",
+            "--weights",
+            "none",
+            "--stages",
+            "1:1",
+            "--out",
+            tmp_path / "run",
+            "--json",
+            "--quiet",
+        ],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout)["validation"]["accuracy"] > 0.5
     assert "distribution: tlearn-stranger" in Path(tmp_path / "run/run.yaml").read_text()

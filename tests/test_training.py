@@ -11,14 +11,14 @@ from tlearn.config import Augmentation, Head, Stage
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
 from tlearn.errors import BackboneError, ConfigError
-from tlearn.frozen.activations import Activations
-from tlearn.frozen.cache import Cache
-from tlearn.frozen.engines import Choice
-from tlearn.frozen.trunk import load_trunk
+from tlearn.features.activation_cache import Cache
+from tlearn.features.activations import Activations
+from tlearn.features.built_backbone import load_backbone
+from tlearn.features.engines import Choice
 from tlearn.progress import Silent
 from tlearn.training import loop
 from tlearn.training.feed import Feed
-from tlearn.training.loop import Conditions, Score, Targets
+from tlearn.training.loop import Conditions, Targets, ValidationScore
 from tlearn.training.network import Network
 from tlearn.training.probe import fit_probe
 from tlearn.training.stages import plan
@@ -28,16 +28,16 @@ QUIET = Conditions(Silent(), lambda kind, **fields: None)
 
 
 @pytest.fixture
-def trunk():
-    return load_trunk(load_registry().get(BACKBONE), None, "none", 0)
+def built():
+    return load_backbone(load_registry().get(BACKBONE), None, "none", 0)
 
 
 @pytest.fixture
-def kept(trunk, photos, cache):
+def kept(built, photos, cache):
     files = scan(photos).files
     rendering, choice = Rendering(32, "crop", Augmentation()), Choice("openvino", "float32")
     with Cache(cache) as store:
-        kept = Activations(trunk, rendering, trunk.cuts, store, choice)
+        kept = Activations(built, rendering, built.boundaries, store, choice)
         kept.keep([(f, v) for f in files for v in range(2)])
         yield kept, files
 
@@ -48,10 +48,10 @@ def random_pixels(n=6):
 
 def feeds_of(kept, files, network, views=2):
     def feeds(p):
-        columns = network.columns_below(p.cut)
+        columns = network.columns_below(p.boundary)
         return (
-            Feed(kept, p.cut, columns, files, views, 0),
-            Feed(kept, p.cut, columns, files, 1, 0),
+            Feed(kept, p.boundary, columns, files, views, 0),
+            Feed(kept, p.boundary, columns, files, 1, 0),
         )
 
     return feeds
@@ -63,13 +63,13 @@ def targets_of(files):
     return Targets(y, y, np.ones(len(labels), np.float32))
 
 
-@pytest.mark.parametrize("cut", [None, 0, 1, 2], ids=["head", "pixels", "first", "second"])
+@pytest.mark.parametrize("boundary", [None, 0, 1, 2], ids=["head", "pixels", "first", "second"])
 @pytest.mark.parametrize("taps", ["multi", "top"])
-def test_prefix_and_suffix_make_the_whole(trunk, kept, cut, taps):
+def test_prefix_and_suffix_make_the_whole(built, kept, boundary, taps):
     activations, files = kept
-    chosen = trunk.taps if taps == "multi" else trunk.taps[-1:]
-    network = Network(trunk, chosen, 3, Head(hidden=(5,)), 0)
-    place = None if cut is None else trunk.cuts[cut]
+    chosen = built.taps if taps == "multi" else built.taps[-1:]
+    network = Network(built, chosen, 3, Head(hidden=(5,)), 0)
+    place = None if boundary is None else built.boundaries[boundary]
     feed = Feed(activations, place, network.columns_below(place), files[:7], 1, 0)
     (inputs, _), *_ = feed.plain(7)
     logits = np.asarray(network.suffix(place)(inputs, training=False))
@@ -79,7 +79,7 @@ def test_prefix_and_suffix_make_the_whole(trunk, kept, cut, taps):
     np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-4)
 
 
-def test_the_probe_becomes_the_head(trunk, kept):
+def test_the_probe_becomes_the_head(built, kept):
     activations, files = kept
     y = targets_of(files).train
     features = activations.features([(f, v) for f in files for v in range(2)])
@@ -90,7 +90,7 @@ def test_the_probe_becomes_the_head(trunk, kept):
         dict.fromkeys(range(3), 1.0),
         0,
     )
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    network = Network(built, built.taps, 3, Head(), 0)
     network.start_from(probe)
     plain = activations.features([(f, 0) for f in files])
     by_head = np.asarray(network.suffix(None)([plain], training=False))
@@ -121,83 +121,98 @@ def test_two_classes_give_a_probe_with_two_columns():
         ("block3_pool", None, "block3_conv"),
     ],
 )
-def test_a_stage_freezes_what_lies_below(trunk, unfreeze, first_trained, cut):
-    (found,) = plan((Stage(unfreeze=unfreeze),), trunk)
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
+def test_a_stage_freezes_what_lies_below(built, unfreeze, first_trained, boundary):
+    (found,) = plan((Stage(unfreeze=unfreeze),), built)
+    network = Network(built, built.taps, 3, Head(), 0)
     for _ in range(2):  # doing it twice changes nothing
         network.freeze(found.trainable)
-        trained = [layer.name for layer in trunk.base.layers if layer.trainable_weights]
+        trained = [layer.name for layer in built.base.layers if layer.trainable_weights]
         assert (trained or [None])[0] == first_trained
         assert not any("bn" in name for name in trained)
-    assert (found.cut.name if found.cut else None) == cut
+    assert (found.boundary.name if found.boundary else None) == boundary
 
 
 @pytest.mark.parametrize("unfreeze", [4, "block9"])
-def test_a_stage_that_asks_for_too_much_is_refused(trunk, unfreeze):
+def test_a_stage_that_asks_for_too_much_is_refused(built, unfreeze):
     with pytest.raises(BackboneError, match=r"toy"):
-        plan((Stage(unfreeze=unfreeze),), trunk)
+        plan((Stage(unfreeze=unfreeze),), built)
 
 
-def test_a_later_stage_is_never_fed_above_trained_layers(trunk):
-    plans = plan(tuple(Stage(unfreeze=u) for u in (2, 1, "all", "none")), trunk)
-    assert [p.cut.name if p.cut else None for p in plans] == [
-        "block2_conv", "block2_conv", "pixels", "pixels",
-    ]  # fmt: skip
+def test_a_later_stage_is_never_fed_above_trained_layers(built):
+    plans = plan(tuple(Stage(unfreeze=u) for u in (2, 1, "all", "none")), built)
+    assert [p.boundary.name if p.boundary else None for p in plans] == [
+        "block2_conv",
+        "block2_conv",
+        "pixels",
+        "pixels",
+    ]
     assert not plans[-1].trainable
 
 
-def test_frozen_weights_and_statistics_stay_bit_for_bit(trunk, kept):
+def test_frozen_weights_and_statistics_stay_bit_for_bit(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
-    before = {w.path: w.numpy().copy() for w in trunk.base.weights}
-    plans = plan((Stage(unfreeze=1, epochs=1),), trunk)
+    network = Network(built, built.taps, 3, Head(), 0)
+    before = {w.path: w.numpy().copy() for w in built.base.weights}
+    plans = plan((Stage(unfreeze=1, epochs=1),), built)
     loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        network,
+        plans,
+        feeds_of(activations, files, network),
+        targets_of(files),
+        None,
         QUIET,
-    )  # fmt: skip
-    changed = {w.path for w in trunk.base.weights if not np.array_equal(before[w.path], w.numpy())}
+    )
+    changed = {w.path for w in built.base.weights if not np.array_equal(before[w.path], w.numpy())}
     assert {path.split("/")[-2] for path in changed} == {"block3_conv"}
 
 
-def test_a_stage_that_makes_things_worse_is_rolled_back(trunk, kept):
+def test_a_stage_that_makes_things_worse_is_rolled_back(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    network = Network(built, built.taps, 3, Head(), 0)
     before = network.snapshot()
-    plans = plan((Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd"),), trunk)
+    plans = plan((Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd"),), built)
     results, _ = loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files),
-        Score(1.0, 0.0), QUIET,
-    )  # fmt: skip
+        network,
+        plans,
+        feeds_of(activations, files, network),
+        targets_of(files),
+        ValidationScore(1.0, 0.0),
+        QUIET,
+    )
     assert not results[0].kept
     for old, new in zip(before, network.snapshot(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_stage_that_helps_is_kept_with_its_best_epoch(trunk, kept):
+def test_a_stage_that_helps_is_kept_with_its_best_epoch(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    network = Network(built, built.taps, 3, Head(), 0)
     targets = targets_of(files)
     rows = []
-    plans = plan((Stage(unfreeze="none", epochs=6, learning_rate=3e-3),), trunk)
+    plans = plan((Stage(unfreeze="none", epochs=6, learning_rate=3e-3),), built)
     (result,), stopped = loop.train(
-        network, plans, feeds_of(activations, files, network), targets, None,
+        network,
+        plans,
+        feeds_of(activations, files, network),
+        targets,
+        None,
         Conditions(Silent(), lambda kind, **row: rows.append(row) if kind == "epoch" else None),
-    )  # fmt: skip
+    )
     assert result.kept and not stopped and result.epochs == 6
-    best = max(Score(row["val_accuracy"], -row["val_loss"]) for row in rows[-2:])
+    best = max(ValidationScore(row["val_accuracy"], -row["val_loss"]) for row in rows[-2:])
     check = Feed(activations, None, network.columns_below(None), files, 1, 0)
     (inputs, _), *_ = check.plain(99)
     logits = np.asarray(network.suffix(None)(inputs, training=False))
-    found = Score.of(targets.validation, logits)
+    found = ValidationScore.of(targets.validation, logits)
     assert found.accuracy == result.score.accuracy
     assert found.negative_loss == pytest.approx(result.score.negative_loss)
     assert found >= best
 
 
-def test_ctrl_c_ends_a_stage_and_keeps_the_best(trunk, kept):
+def test_ctrl_c_ends_a_stage_and_keeps_the_best(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1)), trunk)
+    network = Network(built, built.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1)), built)
     seen = []
 
     def interrupt(kind, **fields):
@@ -206,16 +221,20 @@ def test_ctrl_c_ends_a_stage_and_keeps_the_best(trunk, kept):
             raise KeyboardInterrupt
 
     results, stopped = loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        network,
+        plans,
+        feeds_of(activations, files, network),
+        targets_of(files),
+        None,
         Conditions(Silent(), interrupt),
-    )  # fmt: skip
+    )
     assert stopped and len(results) == 1 and results[0].kept
 
 
-def test_ctrl_c_between_the_epochs_keeps_the_best_too(trunk, kept, monkeypatch):
+def test_ctrl_c_between_the_epochs_keeps_the_best_too(built, kept, monkeypatch):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2)), trunk)
+    network = Network(built, built.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2)), built)
     calls = []
 
     def impatient(before, after, part):
@@ -232,17 +251,17 @@ def test_ctrl_c_between_the_epochs_keeps_the_best_too(trunk, kept, monkeypatch):
     feed, _ = feeds_of(activations, files, network)(plans[0])
     (inputs, rows), *_ = feed.plain(len(files))
     logits = np.asarray(network.suffix(None)(inputs, training=False))
-    assert Score.of(targets_of(files).train[rows], logits) == results[0].score
+    assert ValidationScore.of(targets_of(files).train[rows], logits) == results[0].score
 
 
-def test_a_stage_that_ends_early_offers_what_it_reached(trunk, kept, monkeypatch):
+def test_a_stage_that_ends_early_offers_what_it_reached(built, kept, monkeypatch):
     activations, files = kept
     parts = []
     real = loop._between
     monkeypatch.setattr(loop, "_between", lambda *a: parts.append(a[2]) or real(*a))
     for deadline, wanted in ((0.0, [1.0, *loop.AVERAGES]), (np.inf, list(loop.AVERAGES))):
-        network = Network(trunk, trunk.taps, 3, Head(), 0)
-        plans = plan((Stage(unfreeze="none", epochs=4),), trunk)
+        network = Network(built, built.taps, 3, Head(), 0)
+        plans = plan((Stage(unfreeze="none", epochs=4),), built)
         conditions = Conditions(Silent(), lambda kind, **fields: None, deadline=deadline)
         feeds = feeds_of(activations, files, network)
         loop.train(network, plans, feeds, targets_of(files), None, conditions)
@@ -259,7 +278,9 @@ def test_numbers_that_are_none_are_refused():
 
 
 def test_a_loss_that_is_no_number_ends_the_stage():
-    assert Score.of(np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]])) == Score(0.0, -np.inf)
+    assert ValidationScore.of(
+        np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]])
+    ) == ValidationScore(0.0, -np.inf)
     history = [{"loss": np.nan, "val_accuracy": 0.0, "val_loss": np.inf}]
     assert loop._exhausted(history, Stage(unfreeze=1))
 
@@ -276,7 +297,7 @@ def test_patience_begins_after_half_of_the_epochs():
 @pytest.mark.parametrize(
     ("batch", "sizes"), [(8, [7] * 5), (12, [12] * 3), (99, [36]), (35, [18, 18]), (1, [1] * 36)]
 )
-def test_batches_of_an_epoch_have_one_size(trunk, kept, batch, sizes):
+def test_batches_of_an_epoch_have_one_size(built, kept, batch, sizes):
     activations, files = kept
     feed = Feed(activations, None, np.arange(4), files, 2, 0)
     batches = [rows for _, rows in feed.epoch(0, batch)]
@@ -284,27 +305,33 @@ def test_batches_of_an_epoch_have_one_size(trunk, kept, batch, sizes):
     assert len(set(np.concatenate(batches).tolist())) == sum(sizes)
 
 
-def test_an_epoch_shows_each_image_once_and_takes_turns_with_views(trunk, kept):
+def test_an_epoch_shows_each_image_once_and_takes_turns_with_views(built, kept):
     activations, files = kept
     feed = Feed(activations, None, np.arange(4), files, 2, 0)
     epochs = [np.concatenate([rows for _, rows in feed.epoch(e, 9)]) for e in range(2)]
     assert all(sorted(rows) == list(range(len(files))) for rows in epochs)
     assert not np.array_equal(*epochs)
     seen = [
-        {int(r): tuple(x) for inputs, rows in feed.epoch(e, 9)
-         for r, x in zip(rows, inputs[0], strict=True)}
+        {
+            int(r): tuple(x)
+            for inputs, rows in feed.epoch(e, 9)
+            for r, x in zip(rows, inputs[0], strict=True)
+        }
         for e in range(3)
-    ]  # fmt: skip
+    ]
     assert all(seen[0][i] != seen[1][i] and seen[0][i] == seen[2][i] for i in range(len(files)))
 
 
-def test_fresh_views_differ_every_epoch_and_come_again(trunk, kept):
+def test_fresh_views_differ_every_epoch_and_come_again(built, kept):
     activations, files = kept
-    feed = Feed(activations, trunk.cuts[1], np.arange(0), files[:4], 0, 0)
+    feed = Feed(activations, built.boundaries[1], np.arange(0), files[:4], 0, 0)
 
     def rows(epoch):
-        return {int(r): x for inputs, rows in feed.epoch(epoch, 4)
-                for r, x in zip(rows, inputs[0], strict=True)}  # fmt: skip
+        return {
+            int(r): x
+            for inputs, rows in feed.epoch(epoch, 4)
+            for r, x in zip(rows, inputs[0], strict=True)
+        }
 
     again, first, second = rows(0), rows(0), rows(1)
     assert all(np.array_equal(again[i], first[i]) for i in first)
@@ -341,15 +368,19 @@ class Recorder(keras.callbacks.Callback):
         self.calls.append("end")
 
 
-def test_keras_callbacks_work_in_every_stage(trunk, kept):
+def test_keras_callbacks_work_in_every_stage(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
+    network = Network(built, built.taps, 3, Head(), 0)
     recorder, csv = Recorder(), keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: None)
-    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), trunk)
+    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), built)
     results, _ = loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        network,
+        plans,
+        feeds_of(activations, files, network),
+        targets_of(files),
+        None,
         Conditions(Silent(), lambda kind, **fields: None, lambda stage: [recorder, csv]),
-    )  # fmt: skip
+    )
     assert [result.epochs for result in results] == [3, 3]
     both = ["accuracy", "loss"]
     checked = [*both, "val_accuracy", "val_loss"]
@@ -357,10 +388,10 @@ def test_keras_callbacks_work_in_every_stage(trunk, kept):
     assert recorder.calls == ["begin", *epochs, "end"] * 2
 
 
-def test_a_stage_ends_when_the_time_is_over(trunk, kept):
+def test_a_stage_ends_when_the_time_is_over(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), trunk)
+    network = Network(built, built.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), built)
     late = Conditions(Silent(), lambda kind, **fields: None, deadline=0.0)
     results, stopped = loop.train(
         network, plans, feeds_of(activations, files, network), targets_of(files), None, late
@@ -368,23 +399,27 @@ def test_a_stage_ends_when_the_time_is_over(trunk, kept):
     assert [result.epochs for result in results] == [1] and not stopped
 
 
-def test_products_in_bfloat16_leave_the_saved_model_as_it_is(trunk, kept, tmp_path):
+def test_products_in_bfloat16_leave_the_saved_model_as_it_is(built, kept, tmp_path):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze=1, epochs=2),), trunk)
-    before = network.suffix(plans[0].cut)
+    network = Network(built, built.taps, 3, Head(), 0)
+    plans = plan((Stage(unfreeze=1, epochs=2),), built)
+    before = network.suffix(plans[0].boundary)
     seen = []
 
     class Policies(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            seen.append(trunk.base.get_layer("block3_conv").compute_dtype)
+            seen.append(built.base.get_layer("block3_conv").compute_dtype)
 
     loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None,
+        network,
+        plans,
+        feeds_of(activations, files, network),
+        targets_of(files),
+        None,
         Conditions(Silent(), lambda kind, **fields: None, lambda stage: [Policies()], "bfloat16"),
-    )  # fmt: skip
+    )
     assert seen == ["bfloat16"]
-    assert {layer.compute_dtype for layer in trunk.base.layers} == {"float32"}
+    assert {layer.compute_dtype for layer in built.base.layers} == {"float32"}
     assert all(weight.dtype == "float32" for weight in before.weights)
     network.whole.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", compile=False)
@@ -393,25 +428,30 @@ def test_products_in_bfloat16_leave_the_saved_model_as_it_is(trunk, kept, tmp_pa
     assert again.output.dtype == "float32"
 
 
-def test_a_random_head_that_diverges_is_an_error(trunk, kept):
+def test_a_random_head_that_diverges_is_an_error(built, kept):
     activations, files = kept
-    network = Network(trunk, trunk.taps, 3, Head(hidden=(4,)), 0)
-    plans = plan((Stage(unfreeze="none", epochs=2, optimizer="sgd", learning_rate=1e30),), trunk)
+    network = Network(built, built.taps, 3, Head(hidden=(4,)), 0)
+    plans = plan((Stage(unfreeze="none", epochs=2, optimizer="sgd", learning_rate=1e30),), built)
     with pytest.raises(ConfigError, match="lower learning_rate"):
         loop.train(
-            network, plans, feeds_of(activations, files, network), targets_of(files), None,
+            network,
+            plans,
+            feeds_of(activations, files, network),
+            targets_of(files),
+            None,
             QUIET,
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-def test_every_optimizer_can_be_asked_for(trunk, optimizer, schedule, weight_decay):
-    network = Network(trunk, trunk.taps, 3, Head(), 0)
+def test_every_optimizer_can_be_asked_for(built, optimizer, schedule, weight_decay):
+    network = Network(built, built.taps, 3, Head(), 0)
     model = network.suffix(None)
-    stage = Stage(unfreeze="none", optimizer=optimizer, schedule=schedule,
-                  weight_decay=weight_decay)  # fmt: skip
+    stage = Stage(
+        unfreeze="none", optimizer=optimizer, schedule=schedule, weight_decay=weight_decay
+    )
     loop.compile_for(model, stage, 3)
     x = [np.ones((4, *i.shape[1:]), np.float32) for i in model.inputs]
     logs = model.train_on_batch(x, np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], return_dict=True)
@@ -436,7 +476,7 @@ def test_a_probe_of_very_few_images(y, groups):
     assert (probe.logits(features[:, 0]).argmax(axis=1) == y).all()
 
 
-def test_fresh_views_go_on_over_stages(trunk, kept):
+def test_fresh_views_go_on_over_stages(built, kept):
     activations, files = kept
     feeds = [Feed(activations, None, np.arange(4), files[:5], 0, 0, past) for past in (0, 2)]
     third, also_third = (
@@ -449,4 +489,4 @@ def test_fresh_views_go_on_over_stages(trunk, kept):
 def test_keras_must_be_set_as_needed(monkeypatch):
     monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
     with pytest.raises(BackboneError, match=r"image_data_format 'channels_first'.*channels_last"):
-        load_trunk(load_registry().get("toy"), None, "none", 0)
+        load_backbone(load_registry().get("toy"), None, "none", 0)

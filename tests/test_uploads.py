@@ -27,9 +27,9 @@ from PIL import Image
 
 from tlearn.data import archives, uploads
 from tlearn.data.scan import scan
-from tlearn.data.uploads import Limits, Upload, clean_name, clear_stale, inside
+from tlearn.data.uploads import Limits, Upload, clear_stale, inside, sanitize_filename
 from tlearn.errors import DataError
-from tlearn.progress import amount
+from tlearn.progress import format_bytes
 
 
 def photo(seed=0, ending="png", size=(40, 36)):
@@ -137,8 +137,8 @@ def refused(root, data, match, name="photos.zip", limits=LIMITS):
     ],
 )
 def test_clean_names_are_kept(name, clean):
-    assert clean_name(name) == clean
-    assert clean_name(clean) == clean
+    assert sanitize_filename(name) == clean
+    assert sanitize_filename(clean) == clean
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_clean_names_are_kept(name, clean):
 )
 def test_names_are_refused_in_one_line_that_shows_them(name, why):
     with pytest.raises(DataError, match=why) as told:
-        clean_name(name)
+        sanitize_filename(name)
     text = str(told.value)
     assert text.isprintable()
     assert len(name) > 100 or repr(name) in text
@@ -198,7 +198,7 @@ def test_whatever_a_clean_name_is_lies_inside(tmp_path):
         some = rng.choices(pieces, k=rng.randrange(1, 7))
         name = "".join(rng.sample([*some, *anything], rng.randrange(1, len(some) + 2)))
         try:
-            clean = clean_name(name)
+            clean = sanitize_filename(name)
         except DataError as error:
             assert str(error).isprintable()
             continue
@@ -216,7 +216,7 @@ def test_whatever_a_clean_name_is_lies_inside(tmp_path):
             assert not {"..", "."} & set(windows.parts)
             assert not any(map(RESERVED.fullmatch, form.split("/")))
         assert inside(tmp_path, clean) == tmp_path.resolve() / clean
-        assert clean_name(clean) == clean
+        assert sanitize_filename(clean) == clean
     assert good > 2000  # the test would pass without any
 
 
@@ -882,7 +882,7 @@ def test_limits_on_what_is_unpacked(root):
         refused(
             root,
             data,
-            f"more than the {amount(10**6 - len(PHOTO))} that are still allowed",
+            f"more than the {format_bytes(10**6 - len(PHOTO))} that are still allowed",
             limits=Limits(bytes=10**6),
         )
         assert len(placed(root / f"{len(data)}", ("a.x", data))[1]) == 4
@@ -928,8 +928,8 @@ def test_archives_that_are_cut_off_or_damaged_are_refused(root, packing):
         refused(root, whole[:boundary], "damaged or cut off")
         refused(root, whole[: boundary + 100], "damaged or cut off")
         refused(root, whole[:boundary] + b"x" * 2000, "damaged or cut off")
-    for cut in (1000, end // 3, end // 2, end - 700, end - 20, end - 1):
-        refused(root, whole[:cut], "damaged or cut off")
+    for boundary in (1000, end // 3, end // 2, end - 700, end - 20, end - 1):
+        refused(root, whole[:boundary], "damaged or cut off")
     if packing != "tar":  # which has no checksum of what it holds
         damaged = bytearray(whole)
         for k in range(40):

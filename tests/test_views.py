@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tlearn.config import Augmentation
-from tlearn.data.ahead import map_ahead
 from tlearn.data.images import PAD_COLOUR, to_square
+from tlearn.data.prefetch import prefetch_map
 from tlearn.data.views import Rendering
 
 NONE = Augmentation(flip=False, crop=1, colour=0, rotate=0)
@@ -91,8 +91,11 @@ def test_views_are_the_same_in_another_process():
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": "7"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
     here = views(noise(60, 40), Augmentation(rotate=10), "crop", n=3)
     assert done.stdout.strip() == str([hashlib.md5(v.tobytes()).hexdigest() for v in here])
 
@@ -224,7 +227,7 @@ def test_rendering_leaves_the_image_as_it_was():
 
 def test_work_ahead_keeps_the_order_and_its_bounds():
     started = []
-    results = map_ahead(lambda i: started.append(i) or i * i, range(100), ahead=5)
+    results = prefetch_map(lambda i: started.append(i) or i * i, range(100), ahead=5)
     assert next(results) == 0
     assert set(started) <= set(range(6))
     assert list(results) == [i * i for i in range(1, 100)]

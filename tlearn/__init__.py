@@ -13,15 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlearn.api import compare, demo, export, features, finetune, report, resume
     from tlearn.backbones import (
         Backbone,
         Blocks,
         Boundary,
         Exporter,
         Preprocess,
+        Preset,
         ReportSection,
-        StagePolicy,
         Weights,
         hookimpl,
     )
@@ -35,13 +34,18 @@ if TYPE_CHECKING:
         RunError,
         TlearnError,
     )
-    from tlearn.results.comparison import Comparison
-    from tlearn.results.run import Evaluation, Prediction, Run
+    from tlearn.features.image_features import extract_features
+    from tlearn.runs.exports import export, report
+    from tlearn.runs.run import Evaluation, Prediction, Run
+    from tlearn.training.backbone_comparison import compare
+    from tlearn.training.demonstration import demo
+    from tlearn.training.pipeline import finetune
+    from tlearn.training.ranking import Comparison
+    from tlearn.training.resumption import resume
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tlearn.api": ("compare", "demo", "export", "features", "finetune", "report", "resume"),
     "tlearn.backbones": (
         "Backbone",
         "Blocks",
@@ -49,7 +53,7 @@ _HOMES = {
         "Exporter",
         "Preprocess",
         "ReportSection",
-        "StagePolicy",
+        "Preset",
         "Weights",
         "hookimpl",
     ),
@@ -63,8 +67,14 @@ _HOMES = {
         "RunError",
         "TlearnError",
     ),
-    "tlearn.results.comparison": ("Comparison",),
-    "tlearn.results.run": ("Evaluation", "Prediction", "Run"),
+    "tlearn.features.image_features": ("extract_features",),
+    "tlearn.runs.exports": ("export", "report"),
+    "tlearn.training.backbone_comparison": ("compare",),
+    "tlearn.training.demonstration": ("demo",),
+    "tlearn.training.pipeline": ("finetune",),
+    "tlearn.training.ranking": ("Comparison",),
+    "tlearn.training.resumption": ("resume",),
+    "tlearn.runs.run": ("Evaluation", "Prediction", "Run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -82,19 +92,19 @@ __all__ = [
     "PluginError",
     "Prediction",
     "Preprocess",
+    "Preset",
     "ReportSection",
     "Run",
     "RunConfig",
     "RunError",
     "Stage",
-    "StagePolicy",
     "TlearnError",
     "Weights",
     "__version__",
     "compare",
     "demo",
     "export",
-    "features",
+    "extract_features",
     "finetune",
     "hookimpl",
     "report",

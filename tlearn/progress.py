@@ -139,12 +139,14 @@ def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
         return JsonLines()
     if not sys.stderr.isatty():
         return Lines()
-    from tlearn.bars import Bars  # rich takes a tenth of a second: only where it is seen
+    from tlearn.progress_bars import (
+        ProgressBars,  # rich takes a tenth of a second: only where it is seen
+    )
 
-    return Bars()
+    return ProgressBars()
 
 
-def amount(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Return a number of bytes as people read it."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:

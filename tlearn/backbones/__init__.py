@@ -5,11 +5,11 @@ A plugin needs the names exported here and no others::
     from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
 """
 
+from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess, Weights
+from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.backbones.hookspecs import hookimpl
-from tlearn.backbones.offers import Exporter, ReportSection, StagePolicy
+from tlearn.backbones.plugin_sources import use_folder
 from tlearn.backbones.registry import Plugin, Registry, load_registry
-from tlearn.backbones.sources import use_folder
-from tlearn.backbones.spec import Backbone, Blocks, Boundary, Preprocess, Weights
 
 __all__ = [
     "Backbone",
@@ -18,9 +18,9 @@ __all__ = [
     "Exporter",
     "Plugin",
     "Preprocess",
+    "Preset",
     "Registry",
     "ReportSection",
-    "StagePolicy",
     "Weights",
     "hookimpl",
     "load_registry",

@@ -10,8 +10,8 @@ from typing import Any
 
 import pluggy
 
-from tlearn.backbones.offers import Exporter, ReportSection, StagePolicy
-from tlearn.backbones.spec import Backbone
+from tlearn.backbones.contract import Backbone
+from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.config import Stage
 
 hookspec = pluggy.HookspecMarker("tlearn")
@@ -24,7 +24,7 @@ def tlearn_backbones() -> Backbone | Iterable[Backbone]:  # type: ignore[empty-b
 
 
 @hookspec
-def tlearn_stage_policies() -> StagePolicy | Iterable[StagePolicy]:  # type: ignore[empty-body]
+def tlearn_presets() -> Preset | Iterable[Preset]:  # type: ignore[empty-body]
     """Return recipes of stages, chosen by ``--preset``."""
 
 

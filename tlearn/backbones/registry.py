@@ -9,16 +9,16 @@ from typing import Any
 import pluggy
 
 from tlearn.backbones import hookspecs
-from tlearn.backbones.offers import Exporter, ReportSection, StagePolicy
-from tlearn.backbones.sources import DISABLED, disabled, sources
-from tlearn.backbones.spec import Backbone
+from tlearn.backbones.contract import Backbone
+from tlearn.backbones.extensions import Exporter, Preset, ReportSection
+from tlearn.backbones.plugin_sources import DISABLED, disabled, sources
 from tlearn.config import Stage
 from tlearn.errors import BackboneError, ConfigError, PluginError, nearest, one_line
 
 # What is offered as data: the hook's name after "tlearn_", what it returns, and a word for it.
 KINDS: dict[str, tuple[type, str]] = {
     "backbones": (Backbone, "backbone"),
-    "stage_policies": (StagePolicy, "stage policy"),
+    "presets": (Preset, "stage policy"),
     "exporters": (Exporter, "exporter"),
     "reports": (ReportSection, "report section"),
 }
@@ -34,7 +34,7 @@ class Plugin:
         distribution: The package it came with, or the path of its file.
         version: Of the package; empty for a file.
         backbones: What it offers, as are the next three.
-        stage_policies: Recipes of stages.
+        presets: Recipes of stages.
         exporters: Forms to export models in.
         reports: Sections of the report.
         implemented: Names of the hooks it implements.
@@ -46,7 +46,7 @@ class Plugin:
     distribution: str
     version: str
     backbones: tuple[Backbone, ...] = ()
-    stage_policies: tuple[StagePolicy, ...] = ()
+    presets: tuple[Preset, ...] = ()
     exporters: tuple[Exporter, ...] = ()
     reports: tuple[ReportSection, ...] = ()
     implemented: tuple[str, ...] = ()
@@ -98,14 +98,14 @@ class Registry:
             f"installed: {', '.join(known) or 'none'}{broken}"
         )
 
-    def policy(self, name: str) -> StagePolicy:
+    def preset(self, name: str) -> Preset:
         """Return the preset called ``name``.
 
         Raises:
             ConfigError: If there is none; the message lists those there are.
         """
-        policy: StagePolicy = self._chosen("stage_policies", "preset", name)
-        return policy
+        preset: Preset = self._chosen("presets", "preset", name)
+        return preset
 
     def exporter(self, name: str) -> Exporter:
         """Return the export format called ``name``.

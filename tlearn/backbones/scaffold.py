@@ -10,7 +10,7 @@ from tlearn import __version__
 from tlearn.errors import PluginError
 
 FILES = {
-    "pyproject.toml": '''\
+    "pyproject.toml": """\
 [build-system]
 requires = ["setuptools>=77"]
 build-backend = "setuptools.build_meta"
@@ -32,7 +32,7 @@ $name = "$module"
 
 [tool.setuptools]
 py-modules = ["$module"]
-''',
+""",
     "$module.py": '''\
 """The backbone $name: MobileNet (Howard et al., 2017), for you to change."""
 
@@ -75,7 +75,7 @@ def tlearn_backbones() -> Backbone:
     "tests/test_$name.py": '''\
 """What tlearn relies on holds for $name."""
 
-from tlearn.backbones.testing import backbone_checks
+from tlearn.testing import backbone_checks
 
 from $module import BACKBONE
 
@@ -84,7 +84,7 @@ from $module import BACKBONE
 def test_backbone(backbone, check):
     check(backbone)
 ''',
-    "README.md": '''\
+    "README.md": """\
 # $package
 
 The backbone `$name` for [tlearn](https://pypi.org/project/tlearn/).
@@ -99,8 +99,8 @@ The backbone `$name` for [tlearn](https://pypi.org/project/tlearn/).
     pytest
 
 To publish it: `pip install build`, `python -m build`, and upload what is in `dist/`.
-''',
-}  # fmt: skip
+""",
+}
 
 
 def new_plugin(name: str, folder: Path | None = None) -> Path:

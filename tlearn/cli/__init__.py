@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tlearn import __version__
-from tlearn.backbones.sources import forget_folders, use_folder
-from tlearn.cli.comparing import compare, plan
+from tlearn.backbones.plugin_sources import forget_folders, use_folder
+from tlearn.cli.cache import activation_cache, backbones
+from tlearn.cli.compare import compare, plan
 from tlearn.cli.console import INTERRUPTED, fail
-from tlearn.cli.listing import activation_cache, backbones
-from tlearn.cli.looking import features, layers
+from tlearn.cli.export import export, report
+from tlearn.cli.finetune import demo, finetune
+from tlearn.cli.layers import features, layers
 from tlearn.cli.plugins import plugins
-from tlearn.cli.publishing import export, report
-from tlearn.cli.training import demo, finetune
+from tlearn.cli.predict import evaluate, predict
 from tlearn.cli.ui import ui
-from tlearn.cli.using import evaluate, predict
 from tlearn.errors import PluginError, TlearnError, nearest
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ def _commands_of_plugins(ours: Container[str]) -> dict[str, click.Command]:
         for name, command in theirs.commands.items():
             if name in ours or name in found:
                 owner = owners.get(name, "tlearn")
-                print(f"tlearn: the command {name!r} of the plugin {plugin} is left out, because "
-                      f"its name is taken by {owner}", file=sys.stderr)  # fmt: skip
+                print(
+                    f"tlearn: the command {name!r} of the plugin {plugin} is left out, because "
+                    f"its name is taken by {owner}",
+                    file=sys.stderr,
+                )
             else:
                 found[name], owners[name] = command, plugin
     return found
@@ -88,13 +91,21 @@ def _plugins_dir() -> click.Option:
             use_folder(value)
 
     return click.Option(
-        ["--plugins-dir"], type=click.Path(path_type=Path), metavar="DIR", expose_value=False,
-        callback=use, is_eager=True, help="Take the .py files of DIR as plugins too: runs them.",
-    )  # fmt: skip
+        ["--plugins-dir"],
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        expose_value=False,
+        callback=use,
+        is_eager=True,
+        help="Take the .py files of DIR as plugins too: runs them.",
+    )
 
 
-@click.group(cls=_Group, invoke_without_command=True,
-             context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="tlearn")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -163,9 +174,21 @@ def _commands(group: click.Group) -> Iterator[click.Command]:
 
 
 COMMANDS = (
-    finetune, predict, evaluate, report, export, compare, plan, features, layers, backbones,
-    plugins, activation_cache, demo, ui,
-)  # fmt: skip
+    finetune,
+    predict,
+    evaluate,
+    report,
+    export,
+    compare,
+    plan,
+    features,
+    layers,
+    backbones,
+    plugins,
+    activation_cache,
+    demo,
+    ui,
+)
 for command in COMMANDS:
     cli.add_command(command)
 for command in _commands(cli):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 OFFERS = {
     "backbones": "backbones",
-    "stage_policies": "presets",
+    "presets": "presets",
     "exporters": "export formats",
     "reports": "report sections",
 }
@@ -28,7 +28,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     from tlearn.backbones import load_registry
-    from tlearn.backbones.sources import DISABLED, disabled
+    from tlearn.backbones.plugin_sources import DISABLED, disabled
 
     found = load_registry().plugins
     if as_json:
@@ -90,7 +90,7 @@ def check(name: str, as_json: bool) -> int:
 
 def _checked(backbone: "Backbone", as_json: bool) -> bool:
     """Print the outcome of every check of a backbone; tell whether all is well."""
-    from tlearn.backbones.testing import run_checks
+    from tlearn.testing import run_checks
 
     well = True
     told: dict[str, str] = {}  # which check told a reason first
@@ -112,8 +112,12 @@ def _checked(backbone: "Backbone", as_json: bool) -> bool:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="The folder to make [tlearn-NAME].")  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The folder to make [tlearn-NAME].",
+)
 def new(name: str, out: Path | None) -> None:
     """Write a package with a backbone called NAME, complete and correct, for you to change."""
     from tlearn.backbones import load_registry
@@ -125,5 +129,7 @@ def new(name: str, out: Path | None) -> None:
             f"the backbone name {name!r} is taken by {registry.plugin_of(name)}; choose another"
         )
     folder = new_plugin(name, out)
-    print(f"written to {folder}; next:\n  pip install -e '{folder}[test]'\n"
-          f"  tlearn plugins check {name}\n  edit {folder / f'tlearn_{name}.py'}")  # fmt: skip
+    print(
+        f"written to {folder}; next:\n  pip install -e '{folder}[test]'\n"
+        f"  tlearn plugins check {name}\n  edit {folder / f'tlearn_{name}.py'}"
+    )

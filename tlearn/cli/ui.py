@@ -8,13 +8,25 @@ import click
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True,
-              help="The address to listen on; another one needs a login.")  # fmt: skip
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; another one needs a login.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Where data sets are, and uploads go [data].")  # fmt: skip
-@click.option("--runs-root", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Where runs are made [runs].")  # fmt: skip
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where data sets are, and uploads go [data].",
+)
+@click.option(
+    "--runs-root",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where runs are made [runs].",
+)
 @click.option("--no-browser", is_flag=True, help="Open no browser.")
 @click.option("--set-password", is_flag=True, help="Ask for a password, keep its hash, and end.")
 def ui(
@@ -26,16 +38,16 @@ def ui(
     set_password: bool,
 ) -> None:
     """Open the web page: upload, train, look at results, predict; all on this machine."""
-    from tlearn.app import passwords, places
+    from tlearn.web import passwords, workspace
 
     if set_password:
         print(f"the password's hash is kept in {passwords.set_password(_asked())}")
         return
-    for variable, root in ((places.DATA, data_root), (places.RUNS, runs_root)):
+    for variable, root in ((workspace.DATA, data_root), (workspace.RUNS, runs_root)):
         if root is not None:
             os.environ[variable] = str(root.absolute())
     _check_roots()
-    from tlearn.app.server import check_address, serve
+    from tlearn.web.server import check_address, serve
 
     check_address(host)
     _check_port(host, port)
@@ -70,10 +82,10 @@ def _has_browser() -> bool:
 
 
 def _check_roots() -> None:
-    from tlearn.app.places import Places
     from tlearn.errors import DataError
+    from tlearn.web.workspace import Workspace
 
-    here = Places.here()
+    here = Workspace.here()
     for option, path in (("--data-root", here.data), ("--runs-root", here.runs)):
         try:
             path.mkdir(parents=True, exist_ok=True)

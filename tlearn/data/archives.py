@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, Protocol, cast
 
-from tlearn.data.names import shown
-from tlearn.progress import amount
+from tlearn.data.filenames import shown
+from tlearn.progress import format_bytes
 
 Kind = Literal["zip", "tar", "gzip", "bzip2", "xz"]
 
@@ -81,7 +81,8 @@ def check_room(folder: Path, size: int) -> None:
     free = max(0, shutil.disk_usage(folder).free - SPARE)
     if size >= free:
         raise RefusedError(
-            f"needs {amount(size)} of disk, where {amount(free)} are free; make room first"
+            f"needs {format_bytes(size)} of disk, where {format_bytes(free)} are free; "
+            "make room first"
         )
 
 
@@ -94,13 +95,13 @@ def check_amount(unpacked: int, packed: int, limits: Limits) -> None:
     """
     if unpacked > limits.bytes:
         raise RefusedError(
-            f"unpacks to more than the {amount(limits.bytes)} that are still allowed; part it, or "
-            f"leave out what is not needed"
+            f"unpacks to more than the {format_bytes(limits.bytes)} that are still allowed; "
+            f"part it, or leave out what is not needed"
         )
     if unpacked > RATIO_FROM and unpacked > limits.ratio * packed:
         raise RefusedError(
-            f"unpacks to more than {limits.ratio} times its {amount(packed)}, as no folder of "
-            f"photos does; send the photos themselves"
+            f"unpacks to more than {limits.ratio} times its {format_bytes(packed)}, as no "
+            f"folder of photos does; send the photos themselves"
         )
 
 

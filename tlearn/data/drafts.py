@@ -6,9 +6,9 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlearn.data.class_names import MOST_BYTES, name_parts, validate_class_name
 from tlearn.data.folders import SPLIT_FOLDERS, listing, split_folders
 from tlearn.data.journal import LOCK, Move, Places, Step, stamp
-from tlearn.data.labels import MOST_BYTES, name_parts, new_label
 from tlearn.data.scan import as_text, class_label
 from tlearn.errors import DataError, nearest
 
@@ -96,7 +96,7 @@ class Layout:
         """
         if unicodedata.normalize("NFC", label) in self.labels:
             return unicodedata.normalize("NFC", label)
-        label = new_label(label)
+        label = validate_class_name(label)
         self.check_case(label, *but)
         if not self.sides and label.lower() in SPLIT_FOLDERS:
             raise DataError(

@@ -11,10 +11,14 @@ from tlearn.errors import DataError
 Split = Literal["train", "validation", "test"]
 
 SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train", "training": "train",
-    "validation": "validation", "val": "validation", "valid": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+    "testing": "test",
+}
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir"})
 SYSTEM_ENDINGS = (".cache",)
 

@@ -29,8 +29,12 @@ _STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
 State = Literal["begun", "done", "undoing", "undone", "abandoned"]
 _AFTER: dict[str, State] = {  # what a line says, and the state of its step after it
-    "done": "done", "abandoned": "abandoned", "undo": "undoing", "undone": "undone", "kept": "done",
-}  # fmt: skip
+    "done": "done",
+    "abandoned": "abandoned",
+    "undo": "undoing",
+    "undone": "undone",
+    "kept": "done",
+}
 
 
 @dataclass(frozen=True)
@@ -312,9 +316,12 @@ def _take(records: dict[int, Record], line: dict[str, Any]) -> None:
         if place not in ("data", "quarantine") or ".." in below.split("/") or not below:
             raise ValueError(name)  # a journal from elsewhere must not lead outside
     records[number] = Record(
-        number, str(line["kind"]), float(line["time"]), dict(line["detail"]),
+        number,
+        str(line["kind"]),
+        float(line["time"]),
+        dict(line["detail"]),
         Step(moves, tuple(step["make"]), tuple(step["drop"])),
-    )  # fmt: skip
+    )
 
 
 def refusal(error: Exception) -> str:

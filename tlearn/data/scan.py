@@ -9,9 +9,9 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from tlearn.data import images
-from tlearn.data.ahead import map_ahead
 from tlearn.data.folders import Split, listing, named_image, split_folders, walk
-from tlearn.data.known import Examined, Known
+from tlearn.data.prefetch import prefetch_map
+from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 
@@ -91,7 +91,7 @@ def scan(
     group: str = "",
     progress: Progress | None = None,
     unlabelled: bool = False,
-    known: Known | None = None,
+    cache: ScanCache | None = None,
 ) -> Manifest:
     """Read every file below ``root`` and return what is usable and what is not.
 
@@ -106,7 +106,7 @@ def scan(
             same match (the first parenthesised group where there is one) are of one group.
         progress: Where to show how far it is.
         unlabelled: Whether images outside any class folder are taken too, with an empty label.
-        known: What earlier scans read; what has not changed since is not read again.
+        cache: What earlier scans read; what has not changed since is not read again.
 
     Raises:
         DataError: If there is no such folder or nothing usable in it.
@@ -117,7 +117,7 @@ def scan(
     progress = progress or Silent()
     files: list[ImageFile] = []
     with progress.task("reading images", len(entries), "files") as task:
-        for found in map_ahead(partial(_examine, known=known), entries):
+        for found in prefetch_map(partial(_examine, cache=cache), entries):
             task.advance()
             if isinstance(found, Problem):
                 problems.append(found)
@@ -235,25 +235,25 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _examine(entry: _Entry, known: Known | None) -> ImageFile | Problem:
-    """Hash a file and try to decode it, or take what is known of it."""
-    found = _look(entry.path) if known is None else known.examined(entry.path, _look)
+def _examine(entry: _Entry, cache: ScanCache | None) -> ImageFile | Problem:
+    """Hash a file and try to decode it, or take what an earlier scan found."""
+    found = _look(entry.path) if cache is None else cache.examined(entry.path, _look)
     if found.kind:
         return Problem(entry.name, found.kind, found.reason)
     return ImageFile(entry.path, entry.name, entry.label, found.content, entry.given)
 
 
-def _look(path: Path) -> Examined:
+def _look(path: Path) -> FileCheck:
     try:
         data = images.read_bytes(path)
     except DataError as error:  # the disk's failure, perhaps over soon: not the file's
-        return Examined(kind="unreadable", reason=str(error), lasting=False)
+        return FileCheck(kind="unreadable", reason=str(error), lasting=False)
     try:
         images.decode(data, PROBE_SIZE)
     except DataError as error:
         foreign = str(error) in _FOREIGN and not named_image(path)
-        return Examined(kind="not an image" if foreign else "unreadable", reason=str(error))
-    return Examined(content=content_hash(data))
+        return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
+    return FileCheck(content=content_hash(data))
 
 
 def _label_conflicts(files: list[ImageFile]) -> list[Problem]:

@@ -37,7 +37,7 @@ class Splits:
         return out.getvalue()
 
 
-def split(
+def draw_splits(
     manifest: Manifest, validation: float, test: float, seed: int
 ) -> tuple[Splits, tuple[Problem, ...]]:
     """Put every image on a side.

@@ -19,11 +19,11 @@ from tlearn.data.archives import (
     check_room,
     entries,
 )
+from tlearn.data.filenames import Names, leads_out, sanitize_filename, shown
 from tlearn.data.folders import named_image, visible
-from tlearn.data.names import Names, clean_name, leads_out, shown
 from tlearn.data.scan import Problem
 from tlearn.errors import DataError, one_line
-from tlearn.progress import Progress, amount
+from tlearn.progress import Progress, format_bytes
 
 ENTRIES = 4  # times the files that are allowed: folders and what systems add beside each file
 
@@ -132,7 +132,7 @@ class _Unpacking:
                 f"into several"
             )
         try:
-            clean = clean_name(entry.name)
+            clean = sanitize_filename(entry.name)
         except DataError as error:
             self.leave_out(entry, "unreadable", str(error))
             return
@@ -178,7 +178,10 @@ def _too_large(entry: Entry, limits: Limits) -> tuple[str, str] | None:
     if entry.size <= limits.image_bytes:
         return None
     kind = "unreadable" if named_image(Path(entry.name)) else "not an image"
-    return kind, f"it has {amount(entry.size)}, where {amount(limits.image_bytes)} are allowed"
+    return (
+        kind,
+        f"it has {format_bytes(entry.size)}, where {format_bytes(limits.image_bytes)} are allowed",
+    )
 
 
 def _what_else(path: Path) -> str:

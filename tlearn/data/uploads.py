@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlearn.data.archives import ENDINGS, Limits, archive_kind, check_room
+from tlearn.data.filenames import Names, inside, sanitize_filename, shown
 from tlearn.data.folders import SPLIT_FOLDERS, listing, visible
-from tlearn.data.names import Names, clean_name, inside, shown
 from tlearn.data.scan import Problem
-from tlearn.data.sink import Sink, told
 from tlearn.data.unpacking import fault, unpack
+from tlearn.data.upload_writer import UploadWriter, told
 from tlearn.errors import DataError
-from tlearn.progress import Progress, Silent, amount
+from tlearn.progress import Progress, Silent, format_bytes
 
-__all__ = ["Limits", "Sink", "Upload", "clean_name", "clear_stale", "inside"]
+__all__ = ["Limits", "Upload", "UploadWriter", "clear_stale", "inside", "sanitize_filename"]
 
 STAGING = ".uploads"
 ENDED = "this upload has ended, or waited too long; begin a new one"
@@ -71,7 +71,7 @@ class Upload:
         return len(self._images) + len(self._archives)
 
     @contextlib.contextmanager
-    def receiving(self, name: str, size: int | None = None) -> Iterator["Sink"]:
+    def receiving(self, name: str, size: int | None = None) -> Iterator["UploadWriter"]:
         """Receive one file; it is kept, whole, if the with statement ends well.
 
         What is neither an image nor an archive is left out and reported; files of a system, such
@@ -83,17 +83,17 @@ class Upload:
 
         Raises:
             DataError: If the name or the amount is not allowed, if the disk has no room, or if
-                there were more or fewer bytes than ``size``; here or in :meth:`Sink.write`.
+                there were more or fewer bytes than ``size``; here or in :meth:`UploadWriter.write`.
         """
-        clean = clean_name(name)
+        clean = sanitize_filename(name)
         path = self._partial / secrets.token_hex(8)
         given = self._expect(clean, size or 0)
-        sink: Sink | None = None
+        sink: UploadWriter | None = None
         try:
             with told(f"the file {shown(clean)}"):
                 file = path.open("xb", buffering=0)  # else closing it could fail for want of room
             with file:
-                sink = Sink(file, clean, size, self._limits, self._count)
+                sink = UploadWriter(file, clean, size, self._limits, self._count)
                 yield sink
             sink.finish()
             with told(f"the file {shown(clean)}"):
@@ -128,8 +128,9 @@ class Upload:
     def _check_bytes(self, clean: str, size: int) -> None:
         if self.bytes + size > self._limits.bytes:
             raise DataError(
-                f"with {shown(clean)} the upload has more than the {amount(self._limits.bytes)} "
-                f"that are allowed; send less, or in several uploads"
+                f"with {shown(clean)} the upload has more than the "
+                f"{format_bytes(self._limits.bytes)} that are allowed; send less, or in "
+                "several uploads"
             )
 
     def _count(self, clean: str, size: int) -> None:
@@ -138,7 +139,7 @@ class Upload:
             check_room(self._staging, size)
             self.bytes += size
 
-    def _keep(self, path: Path, clean: str, given: str, sink: "Sink") -> None:
+    def _keep(self, path: Path, clean: str, given: str, sink: "UploadWriter") -> None:
         """Put what was received with the images or the archives, or report it."""
         if not all(visible(Path(part)) for part in clean.split("/")):
             return
@@ -322,7 +323,7 @@ def _stem(name: str) -> str:
         if name.lower().endswith(ending):
             stem = name[: -len(ending)]
     with contextlib.suppress(DataError):
-        clean = clean_name(stem.rstrip(" ."))
+        clean = sanitize_filename(stem.rstrip(" ."))
         if visible(Path(clean)):
             return clean
     return "archive"

@@ -90,9 +90,9 @@ def _rotated(image: Image.Image, angle: float) -> Image.Image:
 
 def _coloured(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
     """Change brightness, contrast and saturation by up to ``strength`` each, as one matrix."""
-    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    brightness, compare_runs, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     mean = np.asarray(image).mean(dtype=np.float64)
     grey = (1 - saturation) * np.tile(LUMA, (3, 1))
-    mixed = brightness * contrast * (saturation * np.eye(3) + grey)
-    summand = np.full((3, 1), brightness * (1 - contrast) * mean)
+    mixed = brightness * compare_runs * (saturation * np.eye(3) + grey)
+    summand = np.full((3, 1), brightness * (1 - compare_runs) * mean)
     return image.convert("RGB", tuple(np.hstack([mixed, summand]).ravel().tolist()))

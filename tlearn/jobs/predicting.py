@@ -57,8 +57,19 @@ def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Ans
         RunError: If the run or the photos cannot be used, or the process was killed before its end.
     """
     answers: list[Answer] = []
-    command = [sys.executable, "-m", "tlearn", "predict", str(run), str(folder), "--top", str(TOP),
-               "--format", "json", "--quiet"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "tlearn",
+        "predict",
+        str(run),
+        str(folder),
+        "--top",
+        str(TOP),
+        "--format",
+        "json",
+        "--quiet",
+    ]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     with tempfile.TemporaryFile() as said, progress.task("predicting", count, "photos") as task:
         process = subprocess.Popen(

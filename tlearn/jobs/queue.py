@@ -15,15 +15,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tlearn.atomic import atomic_directory, atomic_file
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.jobs.ending import OVER, ending, stamp
 from tlearn.jobs.job import Job, ended, lives, number, read_json
 from tlearn.jobs.processes import memory_of, start
 from tlearn.jobs.watching import Live, watch
-from tlearn.progress import amount
+from tlearn.progress import format_bytes
 from tlearn.runs.directory import check_free, check_resumable
-from tlearn.runs.places import new_file, new_folder
 from tlearn.runs.processes import identity
 from tlearn.settings import to_yaml
 
@@ -94,7 +94,7 @@ class Queue:
             "resumes": config is None,
             "asked": time.time(),
         }
-        with new_folder(self.folder / name) as folder:
+        with atomic_directory(self.folder / name) as folder:
             if config is not None:
                 (folder / "config.yaml").write_text(config, encoding="utf-8")
             (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
@@ -187,10 +187,15 @@ class Queue:
             free = shutil.disk_usage(self.folder).free
         except OSError:
             return ""
-        return "" if free >= ROOM else (
-            f"the disk of {str(self.runs)!r} is full: {amount(free)} are free, {amount(ROOM)} are "
-            f"needed; make room, then it goes on by itself"
-        )  # fmt: skip
+        return (
+            ""
+            if free >= ROOM
+            else (
+                f"the disk of {str(self.runs)!r} is full: {format_bytes(free)} are free, "
+                f"{format_bytes(ROOM)} are "
+                f"needed; make room, then it goes on by itself"
+            )
+        )
 
     def has_runner(self) -> bool:
         """Tell whether a runner works on the queue."""
@@ -252,8 +257,9 @@ class Queue:
             if first is None or first.id != name or any(job.state == "running" for job in found):
                 return None
             pid = os.getpid()
-            self.write_state(name, pid=pid, begun=identity(pid), started=time.time(),
-                             before=stamp(first.run))  # fmt: skip
+            self.write_state(
+                name, pid=pid, begun=identity(pid), started=time.time(), before=stamp(first.run)
+            )
             return first
 
     def settle(
@@ -289,7 +295,7 @@ class Queue:
         Raises:
             OSError: If that cannot be written.
         """
-        with new_file(self.folder / name / "state.json") as path:
+        with atomic_file(self.folder / name / "state.json") as path:
             path.write_text(json.dumps(state), encoding="utf-8")
 
     def _judged(self, name: str, state: dict[str, Any], code: int | None) -> dict[str, Any]:
@@ -311,8 +317,14 @@ class Queue:
             return None
         try:
             request = read_json(folder / "request.json") or {}
-            job = Job(name, Path(request["data"]), Path(request["run"]), bool(request["resumes"]),
-                      float(request["asked"]), "queued")  # fmt: skip
+            job = Job(
+                name,
+                Path(request["data"]),
+                Path(request["run"]),
+                bool(request["resumes"]),
+                float(request["asked"]),
+                "queued",
+            )
         except (KeyError, TypeError, ValueError):
             return Job(name, Path(), folder, False, 0.0, "failed", problem=DAMAGED)
         asked = (folder / "stop").exists()  # looked for first: none begins that was asked to stop
@@ -344,5 +356,5 @@ class Queue:
             return []
 
     def _write_runner(self, pid: int) -> None:
-        with new_file(self.folder / "runner.json") as path:
+        with atomic_file(self.folder / "runner.json") as path:
             path.write_text(json.dumps({"pid": pid, "begun": identity(pid)}), encoding="utf-8")

@@ -71,11 +71,20 @@ def watch(log: Path, run: Path, memory: int = 0) -> Live:
     done, total = int(at.get("done", 0)), int(at.get("total", 0))
     rate = done / at["seconds"] if at.get("seconds") else 0.0
     return Live(
-        str(at.get("task", "")), done, total, str(at.get("unit", "")), rate,
-        (total - done) / rate if rate else -1.0, str(at.get("note", "")),
-        _number(plan.get("seconds")), int(_number(plan.get("epochs"))), epochs, stages, lines,
+        str(at.get("task", "")),
+        done,
+        total,
+        str(at.get("unit", "")),
+        rate,
+        (total - done) / rate if rate else -1.0,
+        str(at.get("note", "")),
+        _number(plan.get("seconds")),
+        int(_number(plan.get("epochs"))),
+        epochs,
+        stages,
+        lines,
         memory,
-    )  # fmt: skip
+    )
 
 
 def _passed(

@@ -27,8 +27,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from tlearn.atomic import atomic_file
 from tlearn.errors import RunError
-from tlearn.runs.places import new_file
 from tlearn.runs.processes import identity
 
 MARK = "UNFINISHED"
@@ -122,7 +122,7 @@ class RunDirectory:
 
     def replacing(self, name: str) -> AbstractContextManager[Path]:
         """Give a temporary path; put it in the place of ``name`` if all goes well."""
-        return new_file(self.path / name)
+        return atomic_file(self.path / name)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""

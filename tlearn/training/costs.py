@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tlearn.data.splits import Splits
-from tlearn.frozen.activations import Activations, Item
-from tlearn.frozen.trunk import FEATURES, Trunk, tensors_at
+from tlearn.features.activations import Activations, Item
+from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
 from tlearn.training.stages import Plan
 
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 TRIAL = 8  # views a rate is measured on, at first
 LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
-RATED = 1.0  # seconds a rate is measured that is shown beside others
+BENCHMARK_SECONDS = 1.0  # seconds a rate is measured that is shown beside others
 MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
 STAGE_START = 3.5  # to trace and compile a stage
-AROUND = 6.5  # the probe, saving, loading, evaluating and drawing
+FIXED_OVERHEAD = 6.5  # the probe, saving, loading, evaluating and drawing
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def throughput(kept: Activations, items: Sequence[Item]) -> float:
     for keys, _ in again:
         count += len(keys)
         seconds = time.monotonic() - start
-        if seconds >= RATED:
+        if seconds >= BENCHMARK_SECONDS:
             break
     return count / seconds
 
@@ -107,13 +107,13 @@ def arithmetic() -> float:
     return 2 * MATRIX**3 / best
 
 
-def products(trunk: Trunk, layers: frozenset[str]) -> float:
+def multiply_adds(built: BuiltBackbone, layers: frozenset[str]) -> float:
     """Return the multiplications of some layers for one image: every weight, at every place."""
     return float(
         sum(
             np.prod(weight.shape)
-            * np.prod(tensors_at(trunk.base, layer.name, "after")[0].shape[1:-1])
-            for layer in trunk.base.layers
+            * np.prod(tensors_at(built.base, layer.name, "after")[0].shape[1:-1])
+            for layer in built.base.layers
             if layer.name in layers
             for weight in layer.weights
             if len(weight.shape) > 1
@@ -122,7 +122,7 @@ def products(trunk: Trunk, layers: frozenset[str]) -> float:
 
 
 @dataclass(frozen=True)
-class Work:
+class CostModel:
     """What there is to do, and how fast it goes.
 
     Attributes:
@@ -147,31 +147,31 @@ class Work:
             views: Views per training image, or 0 for fresh ones.
             streaming: Whether activations at the cuts are computed in every epoch.
         """
-        cuts = {p.cut.name for p in plans if p.cut is not None and not streaming}
+        boundaries = {p.boundary.name for p in plans if p.boundary is not None and not streaming}
         shown = min(views, PROBE_VIEWS) if streaming else views
         lacking = {
             name: [item for item in some if item[1] < max(1, shown)]
             for name, some in self.lacking.items()
-            if name in {FEATURES, *cuts}
+            if name in {FEATURES, *boundaries}
         }
         count = len({(f.content, v) for some in lacking.values() for f, v in some})
         size = sum(len(some) * self.kept.row_bytes(name) for name, some in lacking.items())
         images = len(self.splits.train) + len(self.splits.validation)
-        built = self.kept.trunk.seconds
+        built = self.kept.built.seconds
         training = 0.0
         for plan in plans:
-            again = streaming and plan.cut is not None
+            again = streaming and plan.boundary is not None
             epoch = self._epoch(plan) + (images / self.rates.views if again else 0.0)
             training += STAGE_START * built + plan.stage.epochs * epoch
         count += len(self.splits.validation) + len(self.splits.test)  # evaluated at the end
-        seconds = self.spent + count / self.rates.views + training + AROUND * built
+        seconds = self.spent + count / self.rates.views + training + FIXED_OVERHEAD * built
         return Costs(not streaming, seconds, size)
 
     def _epoch(self, plan: Plan) -> float:
         """Estimate an epoch: two passes over the suffix, and a third over what is trained of it."""
-        trunk = self.kept.trunk
-        suffix = trunk.layers_above(plan.cut) if plan.cut else frozenset()
-        both, trained = products(trunk, suffix), products(trunk, suffix & plan.trainable)
+        built = self.kept.built
+        suffix = built.layers_above(plan.boundary) if plan.boundary else frozenset()
+        both, trained = multiply_adds(built, suffix), multiply_adds(built, suffix & plan.trainable)
         one = 2 / self.rates.flops * STEP_FACTOR[self.kept.choice.precision]
         train, check = len(self.splits.train), len(self.splits.validation)
         return one * (train * (2 * both + trained) + check * both)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlearn.data.scan import ImageFile
-from tlearn.frozen.activations import Activations, Item
-from tlearn.frozen.trunk import FEATURES, Cut
+from tlearn.features.activations import Activations, Item
+from tlearn.features.built_backbone import FEATURES, BuiltBoundary
 
 Batch = tuple[list[np.ndarray], np.ndarray]  # the suffix's inputs, and the images' positions
 
@@ -18,7 +18,7 @@ class Feed:
 
     Attributes:
         activations: Where rows come from.
-        cut: The cut below the suffix; ``None`` for the head alone.
+        boundary: The cut below the suffix; ``None`` for the head alone.
         columns: Which of the pooled features the prefix gives to the head.
         files: The images.
         views: Views per image that take turns, or 0 for a fresh view in every epoch.
@@ -27,7 +27,7 @@ class Feed:
     """
 
     activations: Activations
-    cut: Cut | None
+    boundary: BuiltBoundary | None
     columns: np.ndarray
     files: Sequence[ImageFile]
     views: int
@@ -65,7 +65,7 @@ class Feed:
 
     def _batches(self, order: np.ndarray, batch: int, epoch: int | None) -> Iterator[Batch]:
         parts = [order[start : start + batch] for start in range(0, len(order), batch)]
-        outputs = [self.cut.name] if self.cut is not None else []
+        outputs = [self.boundary.name] if self.boundary is not None else []
         outputs += [FEATURES] if len(self.columns) else []
 
         def items(rows: np.ndarray) -> list[Item]:
@@ -75,8 +75,8 @@ class Feed:
         found = self.activations.batches((items(rows) for rows in parts), outputs)
         for rows, arrays in zip(parts, found, strict=True):
             inputs = []
-            if self.cut is not None:
-                inputs.append(arrays[self.cut.name])
+            if self.boundary is not None:
+                inputs.append(arrays[self.boundary.name])
             if FEATURES in outputs:
                 inputs.append(arrays[FEATURES][:, self.columns])
             yield inputs, rows

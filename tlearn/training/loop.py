@@ -12,13 +12,13 @@ import numpy as np
 
 from tlearn.config import Stage
 from tlearn.errors import ConfigError
-from tlearn.frozen.precision import computing_in
+from tlearn.features.precision import computing_in
 from tlearn.progress import Progress
-from tlearn.training.checkpoint import Keeper, Score, StageResult
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
+from tlearn.training.stage_runner import BestWeights, StageProgress
 from tlearn.training.stages import Plan
-from tlearn.training.standing import Leader, Stages
+from tlearn.training.state import Checkpointer, StageResult, ValidationScore
 
 AVERAGES = (0.5, 0.75)  # parts of the way from the weights before a stage to those after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
@@ -44,7 +44,7 @@ class Conditions:
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         precision: What the backbone's products are computed in.
         deadline: When to stop, by :func:`time.monotonic`.
-        keeper: Keeps checkpoints; where it has found one, the training goes on from there.
+        checkpointer: Keeps checkpoints; where it has found one, the training goes on from there.
     """
 
     progress: Progress
@@ -52,7 +52,7 @@ class Conditions:
     callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: ()
     precision: str = "float32"
     deadline: float = np.inf
-    keeper: Keeper = field(default_factory=Keeper)
+    checkpointer: Checkpointer = field(default_factory=Checkpointer)
 
     def late(self) -> bool:
         """Tell whether the time is over."""
@@ -64,7 +64,7 @@ def train(
     plans: Sequence[Plan],
     feeds: Callable[[Plan], tuple[Feed, Feed]],
     targets: Targets,
-    best: Score | None,
+    best: ValidationScore | None,
     conditions: Conditions,
 ) -> tuple[list[StageResult], bool]:
     """Train stage by stage; the network ends with the best weights found on the way.
@@ -92,15 +92,17 @@ def train(
         ConfigError: If a head that started at random never came to finite numbers.
     """
     stopped = False
-    stages = Stages(network, plans, best, conditions.keeper)
-    leader = stages.leader
+    stages = StageProgress(network, plans, best, conditions.checkpointer)
+    best_weights = stages.best_weights
     for plan in stages.left():
         result = stages.begin(plan)
         try:
             network.freeze(plan.trainable)
-            model = network.suffix(plan.cut)
+            model = network.suffix(plan.boundary)
             with computing_in(conditions.precision, model):
-                fit = _Fit(model, plan.stage, *feeds(plan), targets, result, leader, conditions)
+                fit = _Fit(
+                    model, plan.stage, *feeds(plan), targets, result, best_weights, conditions
+                )
                 compile_for(model, plan.stage, fit.steps)
                 stages.enter(model.optimizer)
                 stopped = fit.run(stages.note)
@@ -108,16 +110,16 @@ def train(
                 offered = not stopped and _settled(plan.stage, result.epochs - 1)
                 for part in AVERAGES if offered else (1.0, *AVERAGES):
                     network.restore(_between(stages.before, after, part))
-                    leader.offer(fit.score(), result)
+                    best_weights.offer(fit.score(), result)
         except KeyboardInterrupt:  # between the epochs, or again
             stopped = True
-        network.restore(leader.weights)
+        network.restore(best_weights.weights)
         stages.end(stopped)
         conditions.tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
         if stopped or conditions.late():
             break
-    if leader.score is None and not stopped:
-        conditions.keeper.forget()
+    if best_weights.score is None and not stopped:
+        conditions.checkpointer.forget()
         raise ConfigError(
             f"the training of the head diverged in stage {stages.results[-1].name!r}; give its "
             f"stages a lower learning_rate"
@@ -138,7 +140,7 @@ class _Fit:
     check: Feed
     targets: Targets
     result: StageResult
-    leader: "Leader"
+    best_weights: "BestWeights"
     conditions: Conditions
 
     @property
@@ -191,14 +193,14 @@ class _Fit:
         heard.on_train_end(logs)
         return stopped
 
-    def _note(self, epoch: int, logs: dict[str, float], score: Score) -> None:
+    def _note(self, epoch: int, logs: dict[str, float], score: ValidationScore) -> None:
         rate = float(self.model.optimizer.learning_rate)
         row = {"stage": self.stage.title, "epoch": epoch + 1, "learning_rate": rate, **logs}
         self.result.history.append(row)
         self.result.epochs = epoch + 1
         self.conditions.tell("epoch", **row)
         if _settled(self.stage, epoch):
-            self.leader.offer(score, self.result)
+            self.best_weights.offer(score, self.result)
 
     def _epoch(self, number: int, heard: Any, advance: Callable[[int], None]) -> dict[str, float]:
         """Train for one epoch; return the mean loss and accuracy."""
@@ -219,7 +221,7 @@ class _Fit:
             advance(1)
         return {name: value / seen for name, value in sums.items()}
 
-    def score(self) -> Score:
+    def score(self) -> ValidationScore:
         """Score the network as it is on validation."""
         found = []
         size = min(CHECK_BATCH, len(self.check.files))
@@ -227,7 +229,7 @@ class _Fit:
             short = size - len(rows)  # filled up: another shape would be traced anew
             full = [np.concatenate([x, x[:1].repeat(short, axis=0)]) for x in inputs]
             found.append(self.model.predict_on_batch(full)[: len(rows)])
-        return Score.of(self.targets.validation, np.concatenate(found))
+        return ValidationScore.of(self.targets.validation, np.concatenate(found))
 
 
 def _between(

@@ -1,4 +1,4 @@
-"""The trainable network: taps and head on a trunk, cut where a stage cuts it."""
+"""The trainable network: taps and head on a backbone, cut where a stage cuts it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tlearn.config import Head
-from tlearn.frozen.trunk import Cut, Tap, Trunk, pooled, preprocessed
+from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, Tap, pooled, preprocessed
 from tlearn.training.probe import Probe
 
 
@@ -24,7 +24,7 @@ class Network:
     logits.
 
     Args:
-        trunk: The built backbone.
+        built: The built backbone.
         taps: The taps the head sees, upwards.
         classes: Number of classes.
         head: Dropout and hidden layers.
@@ -32,9 +32,9 @@ class Network:
     """
 
     def __init__(
-        self, trunk: Trunk, taps: Sequence[Tap], classes: int, head: Head, seed: int
+        self, built: BuiltBackbone, taps: Sequence[Tap], classes: int, head: Head, seed: int
     ) -> None:
-        self.trunk, self.taps, self.seed = trunk, tuple(taps), seed
+        self.built, self.taps, self.seed = built, tuple(taps), seed
         layers = keras.layers
         self.standardise = layers.BatchNormalization(
             center=False, scale=False, epsilon=0.0, trainable=False, name="standardise"
@@ -53,35 +53,37 @@ class Network:
 
     @property
     def columns(self) -> np.ndarray:
-        """Where the taps' features stand among those of all the trunk's taps."""
+        """Where the taps' features stand among those of all the backbone's taps."""
         columns, start = [], 0
-        for tap in self.trunk.taps:
+        for tap in self.built.taps:
             if tap in self.taps:
                 columns.append(np.arange(start, start + tap.width))
             start += tap.width
         return np.concatenate(columns)
 
-    def columns_below(self, cut: Cut | None) -> np.ndarray:
+    def columns_below(self, boundary: BuiltBoundary | None) -> np.ndarray:
         """Return the columns of the taps at or below a cut, which its prefix computes."""
-        below = sum(tap.width for tap in self.taps if cut is None or tap.index <= cut.index)
-        return self.columns[:below] if cut is None or cut.index else self.columns[:0]
+        below = sum(
+            tap.width for tap in self.taps if boundary is None or tap.index <= boundary.index
+        )
+        return self.columns[:below] if boundary is None or boundary.index else self.columns[:0]
 
-    def suffix(self, cut: Cut | None) -> Any:
+    def suffix(self, boundary: BuiltBoundary | None) -> Any:
         """Return the model above a cut, to logits.
 
         Its inputs are the activation at the cut and the pooled features of the taps at or below
         it; those without any part are left out. With no cut it is the head alone.
         """
         inputs, parts = [], []
-        low = len(self.columns_below(cut))
-        if cut is not None:
-            activation = keras.Input(cut.tensor.shape[1:], name="activation")
+        low = len(self.columns_below(boundary))
+        if boundary is not None:
+            activation = keras.Input(boundary.tensor.shape[1:], name="activation")
             inputs.append(activation)
             start = activation
-            if cut.index == 0:
-                start = preprocessed(activation, self.trunk.backbone.preprocess)
-            high = [tap for tap in self.taps if tap.index > cut.index or cut.index == 0]
-            parts = self._tapped(cut.tensor, high, start)
+            if boundary.index == 0:
+                start = preprocessed(activation, self.built.backbone.preprocess)
+            high = [tap for tap in self.taps if tap.index > boundary.index or boundary.index == 0]
+            parts = self._tapped(boundary.tensor, high, start)
         if low:
             features = keras.Input((low,), name="features")
             inputs.append(features)
@@ -94,7 +96,7 @@ class Network:
         A frozen batch normalisation runs on the statistics it was trained with (Keras, transfer
         learning guide), which a few hundred photos would only spoil.
         """
-        for layer in self.trunk.base.layers:
+        for layer in self.built.base.layers:
             layer.trainable = layer.name in trainable
             for part in layer._flatten_layers():  # blocks of a stranger's are layers of layers
                 if isinstance(part, keras.layers.BatchNormalization):
@@ -130,7 +132,7 @@ class Network:
         Args:
             trained: Names of the backbone's layers that are trained beside the head.
         """
-        layers = self.trunk.base.layers
+        layers = self.built.base.layers
         pristine = {id(w) for layer in layers for w in layer.weights}
         pristine -= {id(w) for layer in layers if layer.name in trained for w in layer.weights}
         return [i for i, w in enumerate(self.whole.weights) if id(w) not in pristine]
@@ -158,19 +160,19 @@ class Network:
 
     def _whole(self) -> Any:
         """Return the model users get: pixels from 0 to 255 in, probabilities out."""
-        size = self.trunk.size
+        size = self.built.size
         pixels = keras.Input((size, size, 3), name="pixels")
-        start = preprocessed(pixels, self.trunk.backbone.preprocess)
-        parts = self._tapped(self.trunk.base.input, list(self.taps), start)
+        start = preprocessed(pixels, self.built.backbone.preprocess)
+        parts = self._tapped(self.built.base.input, list(self.taps), start)
         probabilities = keras.layers.Softmax(name="probabilities")(self._apply_head(parts))
         return keras.Model(pixels, probabilities, name="classifier")
 
     def _tapped(self, source: Any, taps: list[Tap], start: Any) -> list[Any]:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
-        part = keras.Model(source, [tap.tensor for tap in taps], name=self.trunk.backbone.name)
+        part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
         out = part(start)
         found = list(out) if isinstance(out, list | tuple) else [out]
-        return pooled(found, self.trunk.backbone.leading_tokens)
+        return pooled(found, self.built.backbone.leading_tokens)
 
     def _apply_head(self, parts: list[Any]) -> Any:
         x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

@@ -10,18 +10,18 @@ import numpy as np
 
 from tlearn.config import RunConfig, Stage
 from tlearn.data.splits import Splits
-from tlearn.frozen.cache import Cache
-from tlearn.frozen.trunk import FEATURES, Tap, Trunk
+from tlearn.features.activation_cache import Cache
+from tlearn.features.built_backbone import FEATURES, BuiltBackbone, Tap
 from tlearn.progress import Progress
-from tlearn.training.checkpoint import Course, Keeper, Score, StageResult
 from tlearn.training.costs import PROBE_VIEWS, Costs
+from tlearn.training.execution_plan import ExecutionPlan, ResumePoint, prepare
 from tlearn.training.feed import Feed
 from tlearn.training.loop import Conditions, Listener, Targets, train
 from tlearn.training.network import Network
-from tlearn.training.preparation import Begun, Way, prepare
 from tlearn.training.probe import Probe, fit_probe, sample
+from tlearn.training.stage_runner import check
 from tlearn.training.stages import REFINEMENT, Plan, plan
-from tlearn.training.standing import check
+from tlearn.training.state import Checkpointer, StageResult, TrainingPlan, ValidationScore
 
 PART = 1024  # images whose features are looked at together
 PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
@@ -54,7 +54,7 @@ class Trained:
 
 def train_network(
     config: RunConfig,
-    trunk: Trunk,
+    built: BuiltBackbone,
     plans: Sequence[Plan],
     splits: Splits,
     cache: Cache,
@@ -62,7 +62,7 @@ def train_network(
     tell: Listener,
     callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: (),
     start: float | None = None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Trained:
     """Train on the splits, from kept activations or from streamed pixels.
 
@@ -71,7 +71,7 @@ def train_network(
 
     Args:
         config: The configuration, with everything filled in.
-        trunk: The pristine backbone.
+        built: The pristine backbone.
         plans: The stages.
         splits: The images; those of the test side are not touched.
         cache: Where activations are kept.
@@ -79,65 +79,69 @@ def train_network(
         tell: Hears of everything that happens.
         callbacks: Gives the Keras callbacks that a stage is trained with.
         start: When the time budget began, by :func:`time.monotonic`; now if not given.
-        keeper: Keeps checkpoints and counts the seconds of the parts.
+        checkpointer: Keeps checkpoints and counts the seconds of the parts.
 
     Raises:
         DataError: If an image can no longer be read.
         ConfigError: If a head that started at random diverged.
     """
     start = time.monotonic() if start is None else start
-    keeper = keeper or Keeper()
+    checkpointer = checkpointer or Checkpointer()
     targets = _targets(splits, config.class_weights)
-    network, begun = _continued(keeper, config, trunk, splits, progress, tell)
+    network, begun = _continued(checkpointer, config, built, splits, progress, tell)
     computing = time.monotonic()
-    with keeper.clock.part("activations"):
-        way = prepare(config, trunk, plans, splits, cache, progress, start, tell, begun)
+    with checkpointer.clock.part("activations"):
+        way = prepare(config, built, plans, splits, cache, progress, start, tell, begun)
     rate = way.computed / (time.monotonic() - computing)
     tell("activations", computed=way.computed, keeping=way.costs.keeping)
-    course = keeper.course
+    course = checkpointer.course
     if network is None or course is None:
-        with keeper.clock.part("probe"):
+        with checkpointer.clock.part("probe"):
             network, score, whole = _headed(config, way, splits, targets, tell)
         progress.say(f"probe: validation accuracy {score.accuracy:.3f}")
         if not (whole or way.plans):  # nothing else would ever see the other images
-            way = replace(way, plans=plan((REFINEMENT,), trunk))
+            way = replace(way, plans=plan((REFINEMENT,), built))
         started = not config.head.hidden  # else the probe could not be made the head
-        seconds = keeper.clock.seconds()["probe"]
+        seconds = checkpointer.clock.seconds()["probe"]
         probe = StageResult("probe", "head", 0, seconds, score, kept=started)
-        course = keeper.course = Course(
-            tuple(p.stage for p in way.plans), way.views, tuple(tap.name for tap in network.taps),
-            probe, {"activation_views": rate} if way.computed else {}, way.costs,
-        )  # fmt: skip
+        course = checkpointer.course = TrainingPlan(
+            tuple(p.stage for p in way.plans),
+            way.views,
+            tuple(tap.name for tap in network.taps),
+            probe,
+            {"activation_views": rate} if way.computed else {},
+            way.costs,
+        )
     deadline = start + config.time_budget if config.time_budget else np.inf
     precision = way.kept.choice.precision
-    conditions = Conditions(progress, tell, callbacks, precision, deadline, keeper)
+    conditions = Conditions(progress, tell, callbacks, precision, deadline, checkpointer)
     feeds = _feeds(way, network, splits, config.seed)
     way.kept.pristine = False
     best = course.probe.score if course.probe.kept else None
-    with keeper.clock.part("stages"):
+    with checkpointer.clock.part("stages"):
         results, stopped = train(network, way.plans, feeds, targets, best, conditions)
     return Trained(network, [course.probe, *results], stopped, course.rates, course.costs)
 
 
 def _continued(
-    keeper: Keeper,
+    checkpointer: Checkpointer,
     config: RunConfig,
-    trunk: Trunk,
+    built: BuiltBackbone,
     splits: Splits,
     progress: Progress,
     tell: Listener,
-) -> tuple[Network | None, Begun | None]:
+) -> tuple[Network | None, ResumePoint | None]:
     """Return the network and what holds for a training that is continued from a checkpoint."""
-    found = keeper.found
+    found = checkpointer.found
     if found is not None:
         at, course = found.at, found.at.course
         try:
-            taps = [tap for tap in trunk.taps if tap.name in course.taps]
-            network = Network(trunk, taps, len(splits.labels), config.head, config.seed)
-            whole = plan(course.stages, trunk)
+            taps = [tap for tap in built.taps if tap.name in course.taps]
+            network = Network(built, taps, len(splits.labels), config.head, config.seed)
+            whole = plan(course.stages, built)
             check(network, whole, found)
         except (ValueError, LookupError) as error:
-            keeper.reject(error)
+            checkpointer.reject(error)
         else:
             rows = sum(len(result.history) for result in at.results)
             titles = [stage.title for stage in course.stages]
@@ -145,8 +149,8 @@ def _continued(
             tell("resumed", stage=stage, epoch=at.epoch, epochs=rows)
             where = f"in stage {stage!r} after {at.epoch} epochs of it" if stage else "at the end"
             progress.say(f"continuing {where}")
-            return network, Begun(whole, course.views, _left(whole, at.stage, at.epoch))
-    if keeper.resumes:
+            return network, ResumePoint(whole, course.views, _left(whole, at.stage, at.epoch))
+    if checkpointer.resumes:
         tell("resumed", stage="probe", epoch=0, epochs=0)
     return None, None
 
@@ -162,8 +166,8 @@ def _left(plans: Sequence[Plan], number: int, epoch: int) -> list[Plan]:
 
 
 def _headed(
-    config: RunConfig, way: Way, splits: Splits, targets: Targets, tell: Listener
-) -> tuple[Network, Score, bool]:
+    config: RunConfig, way: ExecutionPlan, splits: Splits, targets: Targets, tell: Listener
+) -> tuple[Network, ValidationScore, bool]:
     """Fit the probe and make it the head.
 
     Returns:
@@ -171,13 +175,13 @@ def _headed(
     """
     kept = way.kept
     taps, probe, count = _probe(config, way, splits, targets)
-    network = Network(kept.trunk, taps, len(splits.labels), config.head, config.seed)
+    network = Network(kept.built, taps, len(splits.labels), config.head, config.seed)
     checks = [(f, 0) for f in splits.validation]
     logits = [  # a part at a time: features take a hundred times as much as logits
         probe.logits(kept.rows(checks[i : i + PART], FEATURES, network.columns))
         for i in range(0, len(checks), PART)
     ]
-    score = Score.of(targets.validation, np.concatenate(logits))
+    score = ValidationScore.of(targets.validation, np.concatenate(logits))
     if config.head.hidden:
         network.standardise_by(probe.mean, probe.scale)
     else:
@@ -194,17 +198,17 @@ def _headed(
 
 
 def _feeds(
-    way: Way, network: Network, splits: Splits, seed: int
+    way: ExecutionPlan, network: Network, splits: Splits, seed: int
 ) -> Callable[[Plan], tuple[Feed, Feed]]:
     """Return what gives the training and the validation feed of a stage."""
     lengths = accumulate((p.stage.epochs for p in way.plans), initial=0)
     past = {id(p): epochs for p, epochs in zip(way.plans, lengths, strict=False)}
 
     def feeds(p: Plan) -> tuple[Feed, Feed]:
-        columns = network.columns_below(p.cut)
+        columns = network.columns_below(p.boundary)
         return (
-            Feed(way.kept, p.cut, columns, splits.train, way.views, seed, past[id(p)]),
-            Feed(way.kept, p.cut, columns, splits.validation, 1, seed),
+            Feed(way.kept, p.boundary, columns, splits.train, way.views, seed, past[id(p)]),
+            Feed(way.kept, p.boundary, columns, splits.validation, 1, seed),
         )
 
     return feeds
@@ -223,7 +227,7 @@ def _targets(splits: Splits, mode: str) -> Targets:
 
 
 def _probe(
-    config: RunConfig, way: Way, splits: Splits, targets: Targets
+    config: RunConfig, way: ExecutionPlan, splits: Splits, targets: Targets
 ) -> tuple[tuple[Tap, ...], Probe, int]:
     """Fit the probe on several depths, on the top, or on what cross-validation prefers.
 
@@ -231,7 +235,7 @@ def _probe(
         The taps it sees, the probe, and the number of images it was fitted on.
     """
     views = max(1, min(PROBE_VIEWS, way.views))
-    taps = way.kept.trunk.taps
+    taps = way.kept.built.taps
     width = sum(tap.width for tap in taps)
     most = PROBE_NUMBERS // (views * width)
     if most < len(splits.train):  # other photos tell more than other views of the same

@@ -24,14 +24,19 @@ def run(tmp_path_factory):
                 picture.putpixel((rng.randrange(48), rng.randrange(48)), (0, 255, 0))
                 picture.save(place / "photos" / colour / f"{i}.png")
         return tlearn.finetune(
-            place / "photos", place / "run", backbone="mobilenet_v2_035", weights="none", size=32,
-            preset="gradual", quiet=True,
-        )  # fmt: skip
+            place / "photos",
+            place / "run",
+            backbone="mobilenet_v2_035",
+            weights="none",
+            size=32,
+            preset="gradual",
+            quiet=True,
+        )
 
 
 def test_stages_go_down_and_slow_down(run):
     backbone = load_registry().get("mobilenet_v2_035")
-    _, stages = gradual.recipe(backbone)
+    _, stages = gradual.stages_for(backbone)
     assert stages[-1].unfreeze == backbone.finetune_from
     assert [s["boundary"] for s in run.metrics["stages"][1:]] == [s.unfreeze for s in stages]
     rates = [stage.learning_rate for stage in stages]

@@ -1,13 +1,13 @@
 """A preset that unfreezes block after block, the lower the slower (Howard and Ruder, 2018)."""
 
-from tlearn.backbones import Backbone, StagePolicy, hookimpl
+from tlearn.backbones import Backbone, Preset, hookimpl
 from tlearn.config import Stage
 
 STEPS = 3  # stages, at most
 SLOWER = 2.6  # from a stage to the next: the factor of the paper
 
 
-def recipe(backbone: Backbone) -> tuple[int, list[Stage]]:
+def stages_for(backbone: Backbone) -> tuple[int, list[Stage]]:
     """Return two views, and stages from the topmost block down to where fine-tuning pays."""
     layers = [boundary.layer for boundary in backbone.blocks.boundaries]
     lowest = (
@@ -23,6 +23,6 @@ def recipe(backbone: Backbone) -> tuple[int, list[Stage]]:
 
 
 @hookimpl
-def tlearn_stage_policies() -> StagePolicy:
+def tlearn_presets() -> Preset:
     """Offer it."""
-    return StagePolicy("gradual", "block after block from the top, the lower the slower", recipe)
+    return Preset("gradual", "block after block from the top, the lower the slower", stages_for)

@@ -2,7 +2,7 @@
 
 from tlearn_kerashub import tlearn_backbones
 
-from tlearn.backbones.testing import backbone_checks
+from tlearn.testing import backbone_checks
 
 
 @backbone_checks(tlearn_backbones()[0])

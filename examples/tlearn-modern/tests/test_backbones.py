@@ -2,7 +2,7 @@
 
 from tlearn_modern import convnext, densenet, efficientnet_v2, resnet_v2
 
-from tlearn.backbones.testing import backbone_checks
+from tlearn.testing import backbone_checks
 
 EFFICIENTNET_V2_B0, _ = efficientnet_v2.tlearn_backbones()  # the other differs in size alone
 

@@ -1,0 +1,127 @@
+"""Work in the background, small pictures, and charts: what the pages are made of."""
+
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlearn.errors import DataError
+from tlearn.jobs.watching import epochs_of
+from tlearn.web import background, charts
+from tlearn.web.thumbnails import as_url, in_a_row, thumbnail
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    yield
+    for key in ("a", "b"):
+        background.forget(key)
+
+
+def done(found):
+    assert found.over.wait(30)
+    return found
+
+
+def test_work_counts_and_gives_what_it_found():
+    def do(progress):
+        progress.say("beginning")
+        with progress.task("reading", 4, "files") as task:
+            task.advance(3)
+        return 42
+
+    found = done(background.start("a", do))
+    assert (found.result, found.problem, found.title, found.done, found.total) == (
+        42,
+        "",
+        "reading",
+        3,
+        4,
+    )
+    assert found.fraction == 0.75 and background.find("a") is found
+    background.forget("a")
+    assert background.find("a") is None
+
+
+def test_one_of_a_name_goes_on_unless_it_is_begun_anew():
+    gate = threading.Event()
+    first = background.start("a", lambda progress: gate.wait(30))
+    assert background.start("a", lambda progress: 2) is first
+    anew = background.start("a", lambda progress: 3, anew=True)
+    assert anew is not first and done(anew).result == 3 and background.find("a") is anew
+    gate.set()
+    done(first)
+    assert background.find("a") is anew
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(DataError("no photos"), "no photos"), (OSError(28, "No space left"), "No space left")],
+)
+def test_what_a_user_can_mend_is_told(error, said):
+    def do(progress):
+        raise error
+
+    assert said in done(background.start("b", do)).problem
+
+
+def test_a_defect_is_told_as_one_and_logged(caplog):
+    found = done(background.start("b", lambda progress: 1 / 0))
+    assert found.problem.startswith("ZeroDivisionError") and "background" in caplog.text
+
+
+def test_a_thumbnail_is_a_small_square_and_follows_the_file(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (400, 100), (250, 0, 0)).save(path)
+    with Image.open(io.BytesIO(thumbnail(path, 64))) as small:
+        assert small.size == (64, 64) and np.asarray(small)[32, 32, 0] > 200
+    assert as_url(path).startswith("data:image/jpeg;base64,")
+    Image.new("RGB", (100, 400), (0, 0, 250)).save(path)
+    with Image.open(io.BytesIO(thumbnail(path, 64))) as small:
+        assert np.asarray(small)[32, 32, 2] > 200
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    for name in ("bad.jpg", "gone.jpg"):
+        assert thumbnail(tmp_path / name) is None and as_url(tmp_path / name) == ""
+
+
+def test_a_row_of_thumbnails_leaves_a_gap_for_what_cannot_be_read(tmp_path):
+    Image.new("RGB", (50, 50), (250, 0, 0)).save(tmp_path / "a.png")
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    row = in_a_row([tmp_path / "a.png", tmp_path / "bad.jpg"], side=20, gap=4)
+    with Image.open(io.BytesIO(row)) as image:
+        assert image.size == (44, 20)
+        alpha = np.asarray(image)[..., 3]
+    assert alpha[:, :20].min() > 250 and alpha[:, 24:].max() == 0
+
+
+def test_curves_have_a_border_where_a_stage_begins():
+    rows = [
+        {"stage": s, "accuracy": 0.5, "val_accuracy": v}
+        for s, v in (("top", 0.4), ("top", None), ("all", 0.6))
+    ]
+    words = {name: name for name in ("epoch", "accuracy", "training", "validation")}
+    spec = charts.curves(rows, words).to_dict()
+    rule, _, line = (layer["data"]["values"] for layer in spec["layer"])
+    assert [(row["stage"], row["epoch"]) for row in rule] == [("top", 0.5), ("all", 2.5)]
+    assert len(line) == 5  # a figure that is not finite is left out
+
+
+def test_epochs_that_are_done_again_after_a_resume_count_once(tmp_path):
+    events = [("epoch", 1), ("epoch", 2), ("resumed", 1), ("epoch", 2), ("epoch", 3)]
+    lines = [json.dumps({"event": kind, "epoch": n, "epochs": n}) for kind, n in events]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    assert [event["epoch"] for event in epochs_of(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_a_confusion_matrix_shows_every_class_in_order(count):
+    labels = [f"猫 {k}" for k in range(count)]
+    words = {name: name for name in ("true", "predicted", "photos", "share")}
+    spec = charts.confusion(np.eye(count, dtype=int).tolist(), labels, words).to_dict()
+    cells = spec["layer"][0]
+    assert cells["encoding"]["x"]["sort"] == cells["encoding"]["y"]["sort"] == labels
+    assert len(spec["data"]["values"] if "data" in spec else cells["data"]["values"]) == count**2
+    assert len(spec["layer"]) == (3 if count <= charts.MOST_NUMBERS else 1)

@@ -1,0 +1,58 @@
+"""The texts of the pages: complete in every language, and all of them used."""
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from tlearn.data.doctor import Doctor
+from tlearn.jobs.queue import OVER
+from tlearn.web.i18n import LANGUAGES, flat, texts_for
+
+APP = Path(__file__).parent.parent / "tlearn" / "web"
+CODE = "\n".join(path.read_text("utf-8") for path in APP.rglob("*.py"))
+# Keys that are made from a value.
+MADE = {
+    "data.did_": ("quarantine", "move", "rename", "merge", "add"),
+    "data.undo_": ("quarantine", "move", "rename", "merge", "add"),
+    "job.": (*OVER, "queued", "running"),
+}
+
+
+def holes(text):
+    return sorted({name for _, name, _, _ in Formatter().parse(text) if name})
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_says_the_same_things(language):
+    english, other = flat("en"), flat(language)
+    assert english.keys() == other.keys()
+    for key in english:
+        assert holes(english[key]) == holes(other[key]), key
+        assert other[key]
+
+
+def test_every_text_that_is_asked_for_is_there_and_every_text_is_used():
+    known = flat("en").keys()
+    asked = set(re.findall(r"""\bt\(\s*f?["']([\w.]+)["']""", CODE))
+    assert not asked - known
+    made = set(re.findall(r"""\bf["']([a-z]+\.[a-z_]*)\{""", CODE))
+    tables = set(re.findall(r"""["']([a-z]+\.[a-z_]+)["']""", CODE))
+    unused = [k for k in known - asked - tables if not any(k.startswith(start) for start in made)]
+    assert not unused
+    for start, ends in MADE.items():
+        assert {start + end for end in ends} <= known
+    assert {name for name in vars(Doctor) if f"data.did_{name}" in known} == set(MADE["data.did_"])
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [("zh-CN", "zh"), ("zh_TW", "zh"), ("zh", "zh"), ("en-GB", "en"), ("de", "en"), (None, "en")],
+)
+def test_the_browser_chooses(locale, language):
+    assert texts_for(locale).language == language
+
+
+def test_values_are_filled_in():
+    assert texts_for("en")("common.page", page=2, pages=3) == "Page 2 of 3"

@@ -1,0 +1,99 @@
+"""Where the pages look for data sets."""
+
+import os
+import time
+
+import pytest
+
+from tlearn.errors import DataError, RunError
+from tlearn.web.workspace import Workspace
+
+
+@pytest.fixture
+def here(tmp_path):
+    for name in (
+        "flowers/daisy",
+        "flowers/rose/more",
+        "flowers-quarantine/daisy",
+        ".uploads/x/y",
+        "archive/pets/cat",
+        "archive/pets/dog",
+        "archive/cars/red",
+        "split/train/a",
+        "split/test/a",
+        "no-classes",
+        "名/猫",
+    ):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    return Workspace(tmp_path / "data", tmp_path / "runs")
+
+
+def test_folders_of_class_folders_are_found_at_any_depth(here):
+    assert here.data_sets() == ["archive/cars", "archive/pets", "flowers", "split", "名"]
+    assert not Workspace(here.data / "nothing", here.runs).data_sets()
+
+
+def test_what_cannot_be_listed_is_passed_over(here, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if path.name == "split":
+            raise PermissionError(13, "denied")
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    assert "split" not in here.data_sets()
+
+
+@pytest.mark.parametrize("name", ["../runs", "/etc", "nothing", "flowers/../../x"])
+def test_only_folders_below_the_root_are_given(here, name):
+    with pytest.raises(DataError):
+        here.data_set(name)
+
+
+def test_a_link_does_not_lead_out(here, tmp_path):
+    (tmp_path / "elsewhere" / "a").mkdir(parents=True)
+    (here.data / "link").symlink_to(tmp_path / "elsewhere")
+    assert "link" not in here.data_sets()
+    with pytest.raises(DataError):
+        here.data_set("link")
+
+
+def test_what_was_predicted_is_removed_after_a_while(here):
+    for name, age in (("old", 90_000), ("new", 0)):
+        (here.scratch / name).mkdir(parents=True)
+        (here.scratch / f"{name}.run.csv").write_text("x")
+        for path in (here.scratch / name, here.scratch / f"{name}.run.csv"):
+            os.utime(path, (time.time() - age, time.time() - age))
+    here.clear_scratch()
+    assert sorted(p.name for p in here.scratch.iterdir()) == ["new", "new.run.csv"]
+    Workspace(here.data, here.runs / "nothing").clear_scratch()
+
+
+def test_a_folder_knows_its_name(here, tmp_path):
+    assert here.name_of(here.data / "archive" / "pets") == "archive/pets"
+    assert here.name_of(tmp_path) is None
+
+
+def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLEARN_DATA_ROOT", str(tmp_path / "d"))
+    monkeypatch.delenv("TLEARN_RUNS_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.here() == Workspace(tmp_path / "d", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "a/b", "a\\b", "..", "CON", "x:y", "flowers-quarantine"]
+)
+def test_names_that_would_not_be_seen_or_lead_away_are_refused(here, name):
+    with pytest.raises(DataError, match="choose another name"):
+        here.new_data_set(name)
+
+
+def test_new_places_are_free(here):
+    assert here.new_data_set("new") == here.data / "new"
+    assert here.new_data_set("flowers") == here.data / "flowers-2"
+    assert here.new_run("光") == here.runs / "光"
+    (here.runs / "one").mkdir(parents=True)
+    with pytest.raises(RunError, match="there is a run 'one' already"):
+        here.new_run("one")

@@ -1,0 +1,111 @@
+"""``tlearn compare`` and ``tlearn plan``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
+from tlearn.cli.options import OF_A_COMPARISON, OF_DATA, options_of
+
+if TYPE_CHECKING:
+    from tlearn.config import RunConfig
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The folder to make [comparisons/NAME].",
+)
+@options_of(*OF_A_COMPARISON)
+def compare(
+    data: Path,
+    out: Path | None,
+    backbones: tuple[str, ...],
+    config: Path | None,
+    settings: dict[str, str],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Rank the installed backbones on DATA, by probes on features of held-back photos."""
+    checked = _checked(data, backbones, config, settings, options)
+    from tlearn.runs.directory import check_free
+
+    if out is not None:
+        check_free(out)
+    quiet_tensorflow()
+    from tlearn.training.backbone_comparison import compare as compare_all
+
+    found = compare_all(data, out, backbones=backbones, config=checked, quiet=quiet)
+    if as_json:
+        print(found.to_json(), end="")
+    else:
+        print(found.table())
+        print(f"the picture and the figures are in {found.path}")
+        print(f"next: tlearn finetune {data} --backbone {found.recommended}")
+    return INTERRUPTED if found.stopped else 0
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@options_of("--backbones", *OF_DATA)
+def plan(
+    data: Path,
+    backbones: tuple[str, ...],
+    config: Path | None,
+    settings: dict[str, str],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say what fine-tuning on DATA would cost, for each backbone: seconds and disk."""
+    checked = _checked(data, backbones, config, settings, options)
+    from tlearn.progress import console_progress, format_bytes
+
+    quiet_tensorflow()
+    from tlearn.training.estimates import estimates
+
+    progress = console_progress(quiet)
+    for found in estimates(data, backbones=backbones, config=checked, progress=progress):
+        if as_json:
+            print(json.dumps(asdict(found)), flush=True)
+        elif found.problem:
+            print(f"{found.backbone:<20} {found.problem}")
+        else:
+            print(
+                f"{found.backbone:<20} about {found.seconds:.0f} s, {format_bytes(found.bytes)} of "
+                f"disk; {found.images_per_second:.3g} images/s, "
+                f"{found.parameters / 1e6:.1f} M parameters",
+                flush=True,
+            )
+
+
+def _checked(
+    data: Path,
+    backbones: Sequence[str],
+    config: Path | None,
+    settings: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> "RunConfig":
+    """Return the configuration asked for; refuse a slip before TensorFlow is loaded.
+
+    The functions that do the work look at all of it again.
+    """
+    from tlearn.backbones import load_registry
+    from tlearn.data.scan import check_folder
+    from tlearn.settings import make_config
+
+    checked = make_config(config, settings, options)
+    registry = load_registry()
+    for name in backbones:
+        registry.get(name)
+    registry.preset(checked.preset)
+    check_folder(data)
+    return checked

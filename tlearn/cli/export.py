@@ -1,0 +1,55 @@
+"""``tlearn export`` and ``tlearn report``."""
+
+from pathlib import Path
+
+import click
+
+from tlearn.cli.console import quiet_tensorflow
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("form", metavar="FORMAT")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Where to [beside the model, in RUN].",
+)
+def export(run: Path, form: str, out: Path | None) -> None:
+    """Write the model of RUN in another form, such as saved_model or openvino.
+
+    'tlearn plugins' lists the formats.
+    """
+    from tlearn.backbones import load_registry
+    from tlearn.runs.directory import RunDirectory, check_free
+
+    # Again in the function; here it is refused before TensorFlow is loaded.
+    exporter = load_registry().exporter(form)
+    RunDirectory.open(run)
+    if out is not None:
+        check_free(out)
+    quiet_tensorflow()
+    from tlearn.runs.exports import export as write
+
+    print(f"{exporter.summary}: {write(run, form, out)}")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The page to write [RUN/report.html].",
+)
+def report(run: Path, out: Path | None) -> None:
+    """Write one HTML page about RUN, to look at or to pass on."""
+    from tlearn.runs.directory import RunDirectory
+
+    RunDirectory.open(run)
+    quiet_tensorflow()
+    from tlearn.progress import console_progress
+    from tlearn.runs.exports import report as write
+
+    print(f"the report is {write(run, out, console_progress())}")

@@ -1,0 +1,127 @@
+"""``tlearn finetune`` and ``tlearn demo``."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
+from tlearn.cli.options import OF_A_TRAINING, options_of
+
+WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "help")
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Continue the training of RUN that was stopped or interrupted.",
+)
+@options_of(*OF_A_TRAINING)
+def finetune(
+    data: Path | None,
+    resume: Path | None,
+    out: Path | None,
+    config: Path | None,
+    settings: dict[str, str],
+    progress: str,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Train on DATA: a folder with one folder of images per class.
+
+    DATA may also hold train/ and validation/ and test/, each with class folders.
+    """
+    ctx = click.get_current_context()
+    if resume is not None:
+        _refuse_all_but(WITH_RESUME, ctx)
+        return _resume(resume, progress, quiet, as_json)
+    if data is None:
+        raise click.UsageError("Missing argument 'DATA'", ctx)
+    from tlearn.settings import make_config
+
+    checked = make_config(config, settings, options)
+    from tlearn.backbones import load_registry
+    from tlearn.data.scan import check_folder
+    from tlearn.progress import console_progress
+    from tlearn.runs.directory import check_free
+
+    # Again in the training; here it is refused before the seconds that loading TensorFlow takes.
+    registry = load_registry()
+    registry.get(checked.backbone)
+    registry.preset(checked.preset)
+    check_folder(data)
+    if out is not None:
+        check_free(out)
+    quiet_tensorflow()
+    from tlearn.training.pipeline import finetune as train
+
+    run = train(data, out, config=checked, progress=console_progress(quiet, progress))
+    return report_run(run, as_json)
+
+
+def _refuse_all_but(names: Collection[str], ctx: click.Context) -> None:
+    """Refuse parameters that were given beside some.
+
+    Raises:
+        UsageError: If there are any.
+    """
+    given = [
+        parameter.human_readable_name
+        if isinstance(parameter, click.Argument)
+        else max(parameter.opts)
+        for parameter in ctx.command.params
+        if parameter.name not in names
+        and ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"--resume RUN goes on with what the run was begun with and takes no {given[0]}; "
+            f"leave it out, or train anew without --resume",
+            ctx,
+        )
+
+
+def _resume(run: Path, form: str, quiet: bool, as_json: bool) -> int:
+    from tlearn.progress import console_progress
+    from tlearn.runs.directory import check_resumable
+
+    check_resumable(run)  # again in the resume; here it is refused before TensorFlow is loaded
+    quiet_tensorflow()
+    from tlearn.training.resumption import resume
+
+    return report_run(resume(run, progress=console_progress(quiet, form)), as_json)
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where photos and run go [tlearn-demo].",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json as the result.")
+def demo(out: Path | None, quiet: bool, as_json: bool) -> int:
+    """Draw a small set of pictures, train on it, and show what comes of it."""
+    quiet_tensorflow()
+    from tlearn.training.demonstration import demo as run_demo
+
+    return report_run(run_demo(out, quiet=quiet), as_json)
+
+
+def report_run(run: Any, as_json: bool) -> int:
+    """Print what came of a training; return the exit code."""
+    from tlearn.runs.summary import run_summary
+
+    if as_json:
+        print(json.dumps(run.metrics | {"run": str(run.path)}, indent=2, ensure_ascii=False))
+    else:
+        print(run_summary(run))
+    return INTERRUPTED if run.metrics["stopped"] else 0

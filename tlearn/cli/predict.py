@@ -1,0 +1,153 @@
+"""``tlearn evaluate`` and ``tlearn predict``."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlearn.cli.console import fail, quiet_tensorflow
+from tlearn.cli.options import OF_ENGINES, options_of
+from tlearn.errors import TlearnError
+
+if TYPE_CHECKING:
+    from tlearn.runs.run import Prediction, Run
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["auto", "train", "validation", "test", "all"]),
+    default="auto",
+    show_default=True,
+    help="Which images to count; auto leaves out those trained on.",
+)
+@options_of(*OF_ENGINES)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(
+    run: Path, data: Path, split: Any, quiet: bool, as_json: bool, **engine: str | None
+) -> None:
+    """Measure the model of RUN on the labelled images in DATA."""
+    from tlearn.progress import console_progress
+    from tlearn.runs.summary import evaluation_summary
+
+    found = _opened(run, **engine).evaluate(data, split, console_progress(quiet))
+    if as_json:
+        extra = {
+            "left_out": found.left_out,
+            "chose": found.chose,
+            "unreadable": [list(entry) for entry in found.unreadable],
+        }
+        print(json.dumps(found.metrics | extra, indent=2, ensure_ascii=False))
+    else:
+        print(evaluation_summary(found))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes per image."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="json is one object per line.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write there instead of to standard output.",
+)
+@options_of(*OF_ENGINES)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def predict(
+    run: Path,
+    paths: tuple[Path, ...],
+    top: int,
+    form: str,
+    out: Path | None,
+    quiet: bool,
+    **engine: str | None,
+) -> int:
+    """Say what is on images: PATHS are files and folders."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise click.UsageError(f"--out takes a file in a folder that is there, not {str(out)!r}")
+    from tlearn.progress import console_progress
+
+    opened = _opened(run, **engine)
+    predictions = opened.iter_predictions(paths, top, console_progress(quiet or out is None))
+    readable: list[bool] = []
+    lines = _lines(predictions, form, top, readable)
+    if out is None:
+        for line in lines:
+            print(line, flush=True)
+    else:
+        _write(out, "".join(f"{line}\n" for line in lines))
+    bad = f"{readable.count(False)} files cannot be read as images"
+    if not any(readable):
+        return fail(f"{bad}, and there are no others; give photos")
+    if not all(readable):
+        print(f"tlearn: {bad}", file=sys.stderr)
+    return 0
+
+
+def _opened(run: Path, engine: str | None, precision: str | None) -> "Run":
+    """Open a run, and import TensorFlow quietly if predicting with it will need it."""
+    from tlearn.runs.run import Run
+
+    opened = Run(run, engine or "auto", precision or "auto")
+    if opened.classifier.needs_tensorflow:
+        quiet_tensorflow()
+    return opened
+
+
+def _write(out: Path, text: str) -> None:
+    """Write a file of results whole or not at all."""
+    from tlearn.runs.directory import RunDirectory
+
+    try:
+        RunDirectory(out.parent).write(out.name, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise TlearnError(
+            f"{str(out)!r} cannot be written: {error.strerror}; choose another --out"
+        ) from None
+
+
+def _lines(
+    predictions: Iterator["Prediction"], form: str, top: int, readable: list[bool]
+) -> Iterator[str]:
+    """Yield lines of a table, of CSV or of JSON as predictions come; note which were readable."""
+    columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
+    for p in predictions:
+        # Not before the first prediction: what fails until then must leave the output empty.
+        if form == "csv" and not readable:
+            yield _csv_line(["path", *columns, "problem"])
+        readable.append(not p.problem)
+        if form == "json":
+            yield json.dumps(asdict(p) | {"path": str(p.path)}, ensure_ascii=False)
+        elif form == "csv":
+            cells = [cell for label, value in p.top for cell in (label, f"{value:.6f}")]
+            cells += [""] * (len(columns) - len(cells))
+            yield _csv_line([str(p.path), *cells, p.problem])
+        else:
+            ranked = "  ".join(f"{label} {value:6.1%}" for label, value in p.top)
+            yield f"{p.path}  {p.problem or ranked}"
+
+
+def _csv_line(cells: list[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(cells)
+    return out.getvalue()

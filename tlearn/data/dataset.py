@@ -1,0 +1,38 @@
+"""From a data folder to the images of each side, saying what was found."""
+
+from pathlib import Path
+
+from tlearn.config import RunConfig
+from tlearn.data.scan import Manifest, scan
+from tlearn.data.splits import Splits, draw_splits
+from tlearn.errors import DataError
+from tlearn.progress import Progress
+
+
+def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
+    """Scan a folder and split it as a training does.
+
+    Args:
+        data: The folder.
+        config: Says how to group and to split, and whether unreadable images are an error.
+        progress: Where to show progress, and say what is left out.
+
+    Raises:
+        DataError: If it holds no such images, or some cannot be read and ``config.strict``.
+    """
+    manifest = scan(data, config.group, progress)
+    unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
+    if unreadable:
+        listed = "; ".join(f"{p.name} ({p.reason})" for p in unreadable[:3])
+        more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+        if config.strict:
+            raise DataError(
+                f"{len(unreadable)} images cannot be read: {listed}{more}; mend or remove "
+                f"them, or leave out --strict"
+            )
+        progress.say(f"{len(unreadable)} images cannot be read and are left out: {listed}{more}")
+    splits, left_out = draw_splits(manifest, config.val, config.test, config.seed)
+    manifest = Manifest(manifest.root, manifest.files, (*manifest.problems, *left_out))
+    sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)
+    progress.say(f"{len(splits.labels)} classes, {len(manifest.files)} images: {sides}")
+    return manifest, splits

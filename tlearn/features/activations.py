@@ -1,0 +1,354 @@
+"""The activations of images: read where they are kept, computed where they are not."""
+
+import hashlib
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tlearn.data import images
+from tlearn.data.prefetch import prefetch_map
+from tlearn.data.scan import ImageFile, content_hash
+from tlearn.data.views import Rendering
+from tlearn.errors import CacheError, DataError
+from tlearn.features.activation_cache import Cache, compiled_path
+from tlearn.features.built_backbone import FEATURES, PIXELS, BuiltBackbone, BuiltBoundary
+from tlearn.features.cache_table import CacheTable
+from tlearn.features.engines import Choice, Engine, outputs_of
+from tlearn.progress import Progress, Silent
+
+WAITING = 2**25  # bytes of rendered views that may wait for the engine
+WRITTEN = 64  # rows written at a time
+BATCHES_AHEAD = 4
+
+Item = tuple[ImageFile, int]  # an image and the number of a view
+Arrays = dict[str, np.ndarray]  # rows by the output's name
+
+
+class Activations:
+    """What a backbone's frozen part gives for views of images, at its taps and at some cuts.
+
+    Rows are found by the image's content and by what renders the view; spaces by the backbone, the
+    digest of its weights, the place, the size and the precision. So neither a path nor a date nor
+    a run plays a part, and every later run of the same photos finds them.
+
+    Args:
+        built: The backbone with its pristine weights.
+        rendering: How views are made.
+        boundaries: The cuts whose activations are wanted; the pooled taps always are.
+        cache: Where they are kept.
+        choice: What computes them.
+        progress: Where to show progress and say what was lost.
+
+    Attributes:
+        keeping: Whether what is computed is kept; no longer once it cannot be.
+        pristine: Whether the backbone still has its own weights. Once it is trained, what was lost
+            meanwhile is computed where a stage needs it, but what lies above the stage's cut would
+            not be what it was: nothing is kept then.
+    """
+
+    def __init__(
+        self,
+        built: BuiltBackbone,
+        rendering: Rendering,
+        boundaries: Iterable[BuiltBoundary],
+        cache: Cache,
+        choice: Choice,
+        progress: Progress | None = None,
+    ) -> None:
+        self.built, self.rendering, self.choice, self.cache = built, rendering, choice, cache
+        self.keeping = self.pristine = True
+        self._progress = progress or Silent()
+        self._cuts = sorted(set(boundaries), key=lambda boundary: boundary.index)
+        usual = [
+            boundary
+            for boundary in built.boundaries
+            if boundary.name == built.backbone.finetune_from
+        ]
+        above = sorted(
+            {*self._cuts, *usual} - {built.boundaries[0]}, key=lambda boundary: boundary.index
+        )
+        # What an engine rounds depends a little on what else it computes. So these are always
+        # computed together, whichever of them is missing, and are part of what the rows are.
+        self._together = (*(boundary.name for boundary in above), FEATURES)
+        width = sum(tap.width for tap in built.taps)
+        self._spaces = {FEATURES: self._space(FEATURES, (width,), "float32")}
+        for boundary in self._cuts:
+            shape = tuple(int(n) for n in boundary.tensor.shape[1:])
+            dtype = "uint8" if boundary.name == PIXELS else "float16"
+            self._spaces[boundary.name] = self._space(
+                boundary.name, shape, dtype, boundary.position
+            )
+        self._hows: dict[int, bytes] = {}  # what renders a view, as the second half of row keys
+        self._engines: dict[tuple[str, ...], Engine] = {}
+
+    def _space(
+        self, output: str, shape: Sequence[int], dtype: str, position: str = ""
+    ) -> CacheTable:
+        built = self.built
+        pixels = {"output": output, "size": built.size, "resize": self.rendering.resize}
+        network = {
+            **self._network_key(),
+            "position": position,
+            "taps": [tap.name for tap in built.taps] if output == FEATURES else [],
+            "together": self._together,
+            "precision": self.choice.precision,
+        }
+        key = pixels if output == PIXELS else {**pixels, **network}
+        return self.cache.space(key, shape, dtype)
+
+    def _network_key(self) -> dict[str, object]:
+        backbone = self.built.backbone
+        return {
+            "backbone": backbone.name,
+            "weights": self.built.digest,
+            "preprocess": repr(backbone.preprocess),
+        }
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of all outputs: cuts, and the pooled taps."""
+        return tuple(self._spaces)
+
+    def row_bytes(self, output: str) -> int:
+        """Return the bytes of one view's row."""
+        return self._spaces[output].row_bytes
+
+    def missing(self, items: Sequence[Item], outputs: Sequence[str]) -> dict[str, list[Item]]:
+        """Return the views that lack each output, identical images once."""
+        rows = {self._row(*item): item for item in reversed(items)}
+        keys = list(reversed(rows))  # in the order of the items
+        try:
+            lacking = {name: self._spaces[name].missing(keys) for name in outputs}
+        except CacheError as error:
+            self._lose(error)
+            lacking = {name: set(keys) for name in outputs}
+        return {name: [rows[key] for key in keys if key in lacking[name]] for name in outputs}
+
+    def keep(
+        self, items: Sequence[Item], outputs: Sequence[str] | None = None, shown: bool = True
+    ) -> int:
+        """Compute and keep what is missing; return how many views were computed.
+
+        Where it cannot be written, it says so and stops keeping: what is missing then is computed
+        each time it is asked for.
+
+        Args:
+            items: The views.
+            outputs: Names of cuts, and ``features``; all if not given.
+            shown: Whether progress is shown.
+
+        Raises:
+            DataError: If an image can no longer be read.
+        """
+        if not self.keeping:
+            return 0
+        progress = self._progress if shown else Silent()
+        lacking = self.missing(items, outputs or self.outputs)
+        wanted = [name for name, some in lacking.items() if some]
+        todo = list(dict.fromkeys(item for some in lacking.values() for item in some))
+        if not todo:
+            return 0
+        done = 0
+        keys: list[bytes] = []
+        parts: list[Arrays] = []
+        with progress.task("computing activations", len(todo), "views") as task:
+            for some, arrays in self.computed(todo, wanted):
+                keys += some
+                parts.append(arrays)
+                done += len(some)
+                task.advance(len(some))
+                if len(keys) >= WRITTEN or done == len(todo):
+                    self._put(keys, parts)
+                    keys, parts = [], []
+                if not self.keeping:
+                    break
+        return done
+
+    def _put(self, keys: Sequence[bytes], parts: Sequence[Arrays]) -> None:
+        if not self.pristine:
+            return
+        try:
+            for name in parts[0]:
+                self._spaces[name].put(keys, [part[name] for part in parts])
+        except CacheError as error:
+            self._lose(error)
+
+    def _lose(self, error: CacheError) -> None:
+        if self.keeping:
+            self._progress.say(f"{error}. It goes on and computes what it needs each time")
+        self.keeping = False
+
+    def batches(
+        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str]
+    ) -> Iterator[Arrays]:
+        """Yield the rows of each batch of views, ``(n, ...)`` per output.
+
+        Batches are read, and what is not kept is rendered, in threads ahead of whoever takes them.
+
+        Raises:
+            DataError: If an image can no longer be read.
+        """
+
+        def fetch(
+            items: Sequence[Item],
+        ) -> tuple[Sequence[Item], Arrays, list[int], list[np.ndarray]]:
+            keys = [self._row(*item) for item in items]
+            arrays, complete = {}, np.ones(len(items), bool)
+            for name in outputs:
+                arrays[name], there = self._read(name, keys)
+                complete &= there
+            lacking = np.flatnonzero(~complete).tolist()
+            pixels = [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
+            return items, arrays, lacking, pixels
+
+        damaged = self._damaged()
+        for items, arrays, lacking, pixels in prefetch_map(fetch, batches, BATCHES_AHEAD):
+            if lacking:
+                found = self.compute(pixels, outputs)
+                for name, rows in found.items():
+                    arrays[name][lacking] = rows
+                if self.keeping:
+                    self._put([self._row(*items[i]) for i in lacking], [found])
+            yield arrays
+        lost = self._damaged() - damaged
+        if lost:
+            self._progress.say(
+                f"{lost} kept activations were damaged on disk and were computed again"
+            )
+
+    def _read(self, output: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        space = self._spaces[output]
+        try:
+            return space.get(keys)
+        except CacheError as error:
+            self._lose(error)
+            return np.empty((len(keys), *space.shape), space.dtype), np.zeros(len(keys), bool)
+
+    def _damaged(self) -> int:
+        return sum(space.damaged for space in self._spaces.values())
+
+    def rows(
+        self, items: Sequence[Item], output: str, columns: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return one output's rows of views, some columns of them where the output is a vector."""
+        parts = [items[i : i + WRITTEN] for i in range(0, len(items), WRITTEN)]
+        width = self._spaces[output].shape if columns is None else (len(columns),)
+        out = np.empty((len(items), *width), self._spaces[output].dtype)
+        for i, found in enumerate(self.batches(parts, [output])):
+            rows = found[output]
+            out[i * WRITTEN :][: len(rows)] = rows if columns is None else rows[:, columns]
+        return out
+
+    def features(self, items: Sequence[Item]) -> np.ndarray:
+        """Return the pooled taps, ``(n, width)`` float32, taps upwards, averages before maxima."""
+        return self.rows(items, FEATURES)
+
+    def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
+        """Run the frozen part over images without keeping anything.
+
+        Args:
+            pixels: Images, each ``(size, size, 3)`` uint8; at least one.
+            outputs: Names of cuts, and ``features``.
+        """
+        # What is kept must be what it always is; what is not may be computed alone.
+        names = self._together if self.keeping else tuple(n for n in outputs if n != PIXELS)
+        results = {PIXELS: np.stack(pixels)} if PIXELS in outputs else {}
+        if set(outputs) - {PIXELS}:
+            results |= zip(names, outputs_of(self.engine(names), pixels), strict=True)
+        return {name: results[name] for name in outputs}
+
+    def computed(
+        self, items: Sequence[Item], outputs: Sequence[str]
+    ) -> Iterator[tuple[list[bytes], Arrays]]:
+        """Decode each image once, render its views, and yield batches of keys and rows.
+
+        Nothing is kept, and nothing kept is read.
+        """
+        views: dict[ImageFile, list[int]] = defaultdict(list)
+        for file, view in items:
+            views[file].append(view)
+        most = max(map(len, views.values()), default=1) * 3 * self.built.size**2
+        rendered = prefetch_map(
+            lambda file: (file, self.render(file, views[file])), views, max(4, WAITING // most)
+        )
+        singly = (
+            (self._row(file, view), pixels)
+            for file, found in rendered
+            for view, pixels in zip(views[file], found, strict=True)
+        )
+        if set(outputs) <= {PIXELS}:
+            yield from (([key], {PIXELS: pixels[None]}) for key, pixels in singly)
+            return
+        engine = self.engine(self._together)
+        some = iter(lambda: list(itertools.islice(singly, engine.batch)), [])
+        batches = ((batch, [pixels for _, pixels in batch]) for batch in some)
+        for batch, found in engine.map(batches):
+            arrays = dict(zip(self._together, found, strict=True))
+            if PIXELS in outputs:
+                arrays[PIXELS] = np.stack([pixels for _, pixels in batch])
+            yield [key for key, _ in batch], {name: arrays[name] for name in outputs}
+
+    def render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
+        """Return views of an image, each ``(size, size, 3)`` uint8, made from one decoding.
+
+        Raises:
+            DataError: If it is no longer what was scanned.
+        """
+        image = read_checked(file, self.built.size)
+        return [self.rendering.render(image, file.content, view) for view in views]
+
+    def _row(self, file: ImageFile, view: int) -> bytes:
+        if view not in self._hows:  # the same for every image, and asked for at every step
+            augment = json.dumps(self.rendering.key(view).get("augment"), sort_keys=True)
+            how = hashlib.blake2b(f"{view}:{augment}".encode(), digest_size=8)
+            self._hows[view] = how.digest()
+        return bytes.fromhex(file.content) + self._hows[view]
+
+    def engine(self, outputs: tuple[str, ...]) -> Engine:
+        """Return the engine for a set of outputs, built when first needed."""
+        if outputs not in self._engines:
+            built, precision = self.built, self.choice.precision
+            if self.choice.engine == "openvino":
+                from tlearn.features.engines.openvino import OpenVINOEngine
+
+                self._engines[outputs] = OpenVINOEngine(self._network, outputs, precision)
+            else:
+                from tlearn.features.engines.tensorflow import TensorFlowEngine
+
+                model = built.prefix(outputs)
+                self._engines[outputs] = TensorFlowEngine(model, outputs, built.size, precision)
+        return self._engines[outputs]
+
+    @cached_property
+    def _network(self) -> Any:
+        """The backbone as OpenVINO has it, with every cut and the features as outputs."""
+        from tlearn.features.engines.openvino import converted
+
+        built = self.built
+        names = (*(boundary.name for boundary in built.boundaries[1:]), FEATURES)
+        key = {**self._network_key(), "size": built.size, "outputs": names}
+        path = compiled_path(self.cache.root, key) if self.pristine else None
+        return converted(lambda: built.prefix(names), names, built.size, path)
+
+
+def read_checked(file: ImageFile, size: int) -> Image.Image:
+    """Decode an image of a manifest, as :func:`tlearn.data.images.decode` does.
+
+    Raises:
+        DataError: If it is no longer what was scanned.
+    """
+    changed = f"{str(file.path)!r} changed while it was used"
+    try:
+        data = images.read_bytes(file.path)
+        image = images.decode(data, size)
+    except DataError as error:
+        raise DataError(f"{changed}: {error}; start again") from None
+    if content_hash(data) != file.content:
+        raise DataError(f"{changed}; start again")
+    return image

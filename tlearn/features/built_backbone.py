@@ -1,0 +1,256 @@
+"""A built backbone with the places where it is cut and tapped."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from tlearn.backbones import Backbone, Boundary, Preprocess
+from tlearn.errors import BackboneError, nearest
+from tlearn.features.keras_build import build, check_keras, digest_of
+
+PIXELS = "pixels"  # the name of the cut below everything
+FEATURES = "features"  # the output that holds all pooled taps, side by side
+HALF = 65504.0  # the largest number of float16
+
+
+@dataclass(frozen=True)
+class BuiltBoundary:
+    """A boundary of a built backbone.
+
+    Attributes:
+        index: 0 for the pixels, then 1 and up towards the top.
+        name: ``pixels`` or the name of the layer the boundary is declared at.
+        position: ``before`` or ``after`` that layer.
+        tensor: The one tensor that crosses it: the preprocessed pixels at index 0.
+    """
+
+    index: int
+    name: str
+    position: str
+    tensor: Any
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A depth at which features are pooled.
+
+    Attributes:
+        index: Index of the cut whose tensor is pooled; the top is one above the last cut.
+        name: Name of the cut, or ``top``.
+        tensor: What is pooled.
+    """
+
+    index: int
+    name: str
+    tensor: Any
+
+    @property
+    def width(self) -> int:
+        """Features it gives: two for each channel."""
+        return 2 * int(self.tensor.shape[-1])
+
+
+@dataclass(frozen=True)
+class BuiltBackbone:
+    """A backbone built for one input size with one set of weights.
+
+    Attributes:
+        backbone: The facts.
+        base: The Keras model, from preprocessed pixels to the topmost maps.
+        size: Side of the input in pixels.
+        digest: Hash of the layers' settings and of all weights as they were loaded.
+        boundaries: The pixels and every boundary, upwards.
+        taps: What can be pooled, upwards; the last is the top.
+        seconds: How long it took to build.
+    """
+
+    backbone: Backbone
+    base: Any
+    size: int
+    digest: str
+    boundaries: tuple[BuiltBoundary, ...]
+    taps: tuple[Tap, ...]
+    seconds: float = 0.0
+
+    def boundary_for_blocks(self, blocks: int) -> BuiltBoundary:
+        """Return the cut below the top ``blocks`` blocks.
+
+        Raises:
+            BackboneError: If the backbone has fewer blocks.
+        """
+        if not 0 < blocks <= len(self.boundaries):
+            raise BackboneError(
+                f"cannot unfreeze {blocks} blocks of {self.backbone.name}: it has "
+                f"{len(self.boundaries)}; give a number up to that, 'all', 'none' or a layer name"
+            )
+        return self.boundaries[len(self.boundaries) - blocks]
+
+    def layers_from(self, name: str) -> frozenset[str]:
+        """Return the names of the layers from the one called ``name`` upwards.
+
+        A boundary's name stands for the layers above that boundary.
+
+        Raises:
+            BackboneError: If there is no such layer.
+        """
+        for boundary in self.boundaries:
+            if boundary.name == name:
+                return self.layers_above(boundary)
+        names = [layer.name for layer in self.base.layers]
+        if name not in names:
+            boundaries = ", ".join(boundary.name for boundary in self.boundaries[1:])
+            raise BackboneError(
+                f"{self.backbone.name} has no layer {name!r}{nearest(name, names)}; its "
+                f"boundaries are {boundaries}"
+            )
+        return frozenset(names[names.index(name) :])
+
+    def prefix(self, names: Sequence[str]) -> Any:
+        """Return the frozen part: a Keras model from RGB pixels, 0 to 255, to some outputs.
+
+        Activations at cuts come as float16, as they are kept; features as float32.
+
+        Args:
+            names: Names of cuts above the pixels, and ``features`` for all pooled taps side by
+                side, averages before maxima.
+        """
+        tensors = {boundary.name: boundary.tensor for boundary in self.boundaries}
+        if FEATURES in names:
+            pools = pooled([tap.tensor for tap in self.taps], self.backbone.leading_tokens)
+            tensors[FEATURES] = keras.layers.Concatenate()(pools)
+        part = keras.Model(self.base.input, [tensors[name] for name in names])
+        pixels = keras.Input((self.size, self.size, 3))
+        found = part(preprocessed(pixels, self.backbone.preprocess))
+        outputs = [
+            out if name == FEATURES else keras.ops.cast(keras.ops.clip(out, -HALF, HALF), "float16")
+            for name, out in zip(names, found, strict=True)
+        ]
+        return keras.Model(pixels, outputs)
+
+    def layers_above(self, boundary: BuiltBoundary) -> frozenset[str]:
+        """Return the names of the layers that lie above a cut."""
+        return self._above[boundary.index]
+
+    @cached_property
+    def _above(self) -> tuple[frozenset[str], ...]:
+        """The layers above every cut, upwards."""
+        every = frozenset(layer.name for layer in self.base.layers)
+        parts = (keras.Model(self.base.input, boundary.tensor) for boundary in self.boundaries)
+        return tuple(every - {layer.name for layer in part.layers} for part in parts)
+
+    def highest_boundary_below(self, layers: frozenset[str]) -> BuiltBoundary:
+        """Return the highest cut that has all weights of ``layers`` above it."""
+        weighted = {
+            layer.name for layer in self.base.layers if layer.weights and layer.name in layers
+        }
+        for boundary in reversed(self.boundaries):
+            if weighted <= self.layers_above(boundary):
+                return boundary
+        return self.boundaries[0]
+
+
+def preprocessed(pixels: Any, preprocess: Preprocess) -> Any:
+    """Apply the preprocessing to a tensor of RGB pixels from 0 to 255, with built-in layers."""
+    if preprocess.channel_order == "bgr":
+        pixels = keras.ops.flip(pixels, axis=-1)
+    factor, summand = preprocess.factors()
+    return keras.layers.Rescaling(factor, summand, name="preprocess")(pixels)
+
+
+def pooled(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
+    """Return two vectors for each tap, in order, each as wide as it has channels.
+
+    Of a map they are the average and the maximum over places. Of tokens they are the class token
+    and the average of the patches, as DINOv2 is evaluated (Oquab et al., 2023), or, without a class
+    token, average and maximum.
+    """
+    layers, pools = keras.layers, []
+    for tensor in taps:
+        if len(tensor.shape) == 4:
+            pools += [layers.GlobalAveragePooling2D()(tensor), layers.GlobalMaxPooling2D()(tensor)]
+        elif leading_tokens:
+            patches = layers.Cropping1D((leading_tokens, 0))(tensor)
+            pools += [tensor[:, 0], layers.GlobalAveragePooling1D()(patches)]
+        else:
+            pools += [layers.GlobalAveragePooling1D()(tensor), layers.GlobalMaxPooling1D()(tensor)]
+    return pools
+
+
+def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int) -> BuiltBackbone:
+    """Build a backbone and load its weights.
+
+    Args:
+        backbone: The facts.
+        size: Side of the input in pixels, or ``None`` for the backbone's default.
+        weights: A name the backbone offers, ``none``, or a path to a weights file.
+        seed: Decides random weights.
+
+    Raises:
+        BackboneError: If the size is too small, the weights cannot be had or do not fit.
+    """
+    start = time.monotonic()
+    check_keras()
+    size = size or backbone.default_size
+    if size < backbone.min_size:
+        raise BackboneError(
+            f"{backbone.name} needs images of {backbone.min_size} pixels or more. Received: "
+            f"--size {size}"
+        )
+    if size % backbone.size_multiple:
+        below = size - size % backbone.size_multiple
+        raise BackboneError(
+            f"{backbone.name} needs images with a side that is a multiple of "
+            f"{backbone.size_multiple} pixels. Received: --size {size}; give {below} or "
+            f"{below + backbone.size_multiple}"
+        )
+    keras.utils.set_random_seed(seed)
+    base = build(backbone, size, weights)
+    boundaries = [BuiltBoundary(0, PIXELS, "before", base.input)]
+    for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
+        boundaries.append(
+            BuiltBoundary(
+                index, boundary.layer, boundary.position, _crossing(backbone, base, boundary)
+            )
+        )
+    taps = [Tap(c.index, c.name, c.tensor) for c in boundaries if c.name in backbone.tap_layers]
+    taps.append(Tap(len(boundaries), "top", base.output))
+    digest, seconds = digest_of(base), time.monotonic() - start
+    return BuiltBackbone(backbone, base, size, digest, tuple(boundaries), tuple(taps), seconds)
+
+
+def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:
+    """Return the tensor at a boundary.
+
+    Raises:
+        BackboneError: If the plugin names a layer that its network has not, or several tensors.
+    """
+    names = [layer.name for layer in base.layers]
+    if boundary.layer not in names:
+        raise BackboneError(
+            f"the plugin of {backbone.name} names the boundary {boundary.layer!r}, and its network "
+            f"has no such layer{nearest(boundary.layer, names)}; 'tlearn plugins check "
+            f"{backbone.name}' tells its author more"
+        )
+    tensors = tensors_at(base, boundary.layer, boundary.position)
+    if len(tensors) != 1 or len(tensors[0].shape) not in (3, 4):
+        raise BackboneError(
+            f"the plugin of {backbone.name} has a boundary {boundary.position} {boundary.layer!r}, "
+            f"where not one map or one sequence of tokens crosses; 'tlearn plugins check "
+            f"{backbone.name}' tells its author more"
+        )
+    return tensors[0]
+
+
+def tensors_at(base: Any, layer: str, position: str) -> list[Any]:
+    """Return the tensors before or after a layer of a network.
+
+    A layer may also be part of another network, as where a plugin took apart what a library built;
+    so its own ``input`` and ``output`` will not do.
+    """
+    of_this = {id(node) for nodes in base._nodes_by_depth.values() for node in nodes}
+    nodes = [node for node in base.get_layer(layer)._inbound_nodes if id(node) in of_this]
+    return [x for n in nodes for x in (n.input_tensors if position == "before" else n.outputs)]

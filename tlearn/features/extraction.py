@@ -1,0 +1,258 @@
+"""What any layer of a backbone gives for every image of a folder, written to a file as it comes."""
+
+import contextlib
+import itertools
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import keras
+import numpy as np
+
+from tlearn.data.images import Resize, to_square
+from tlearn.data.prefetch import prefetch_map
+from tlearn.data.scan import ImageFile
+from tlearn.errors import BackboneError, ConfigError, nearest
+from tlearn.features.activations import read_checked
+from tlearn.features.built_backbone import BuiltBackbone, preprocessed, tensors_at
+from tlearn.features.engines import Choice
+from tlearn.progress import Progress
+
+Pool = Literal["avg", "none"]
+SUFFIXES = (".npz", ".parquet")
+PICTURES = ("png", "svg", "pdf")
+OUTPUT = "output"
+GROUP = 2**24  # bytes of features written to Parquet at a time
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a backbone, as one needs it in order to choose where to cut.
+
+    Attributes:
+        index: Its place in the network, from 0.
+        name: Its name.
+        kind: Its class.
+        shape: Of its output, without the batch; ``None`` where it is not one tensor.
+        parameters: Its weights.
+        block: The block it is in, 0 next to the pixels.
+        boundary: ``before`` or ``after`` if a boundary is there, else empty.
+    """
+
+    index: int
+    name: str
+    kind: str
+    shape: tuple[int, ...] | None
+    parameters: int
+    block: int
+    boundary: str
+
+
+def layers(built: BuiltBackbone) -> list[Layer]:
+    """Return all layers of a backbone, from the pixels upwards."""
+    above = [built.layers_above(boundary) for boundary in built.boundaries]
+    positions = {boundary.name: boundary.position for boundary in built.boundaries[1:]}
+    found = []
+    for index, layer in enumerate(built.base.layers):
+        block = sum(layer.name in names for names in above[1:])
+        tensors = tensors_at(built.base, layer.name, "after")
+        found.append(
+            Layer(
+                index,
+                layer.name,
+                type(layer).__name__,
+                tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None,
+                int(layer.count_params()),
+                block,
+                positions.get(layer.name, ""),
+            )
+        )
+    return found
+
+
+def draw(built: BuiltBackbone, path: Path) -> None:
+    """Draw the network with Graphviz.
+
+    Raises:
+        ConfigError: If Graphviz or pydot is not there, or the file cannot be written.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in PICTURES or not path.parent.is_dir():
+        raise ConfigError(
+            f"--plot takes a file that ends in .{', .'.join(PICTURES)}, in a folder that is there. "
+            f"Received: {str(path)!r}"
+        )
+    try:
+        keras.utils.plot_model(built.base, str(path), show_shapes=True, show_layer_names=True)
+    except ImportError:
+        raise ConfigError(
+            "drawing needs pydot and Graphviz: 'pip install pydot', and Graphviz from the system's "
+            "packages or https://graphviz.org/download; without --plot the layers are listed"
+        ) from None
+
+
+def layer_model(built: BuiltBackbone, layer: str, pool: Pool) -> Any:
+    """Return a Keras model from RGB pixels, 0 to 255, to what a layer gives, float32.
+
+    Args:
+        built: The backbone.
+        layer: Name of the layer; empty for the topmost.
+        pool: ``avg`` for the average over places or tokens, ``none`` for everything.
+
+    Raises:
+        BackboneError: If there is no such layer, or it gives something else than one tensor.
+    """
+    names = [found.name for found in built.base.layers]
+    if layer and layer not in names:
+        raise BackboneError(
+            f"{built.backbone.name} has no layer {layer!r}{nearest(layer, names)}; 'tlearn layers "
+            f"{built.backbone.name}' lists them"
+        )
+    tensors = tensors_at(built.base, layer, "after") if layer else [built.base.output]
+    if len(tensors) != 1 or None in tensors[0].shape[1:]:
+        raise BackboneError(
+            f"the layer {layer!r} of {built.backbone.name} gives more than one tensor, or one of "
+            f"changing shape; take another"
+        )
+    pixels = keras.Input((built.size, built.size, 3))
+    found = keras.Model(built.base.input, tensors[0])(
+        preprocessed(pixels, built.backbone.preprocess)
+    )
+    if pool == "avg" and len(found.shape) > 2:
+        found = keras.ops.mean(found, axis=tuple(range(1, len(found.shape) - 1)))
+    return keras.Model(pixels, found)
+
+
+def extract(
+    model: Any,
+    files: Sequence[ImageFile],
+    resize: Resize,
+    choice: Choice,
+    path: Path,
+    facts: dict[str, Any],
+    progress: Progress,
+) -> tuple[int, ...]:
+    """Write what a model gives for every image, in constant memory.
+
+    Args:
+        model: From pixels to one tensor.
+        files: The images.
+        resize: How they are brought to its size.
+        choice: What computes it.
+        path: An ``.npz`` or ``.parquet`` file, which is written from the beginning.
+        facts: What it is, for the file.
+        progress: Where to show progress.
+
+    Returns:
+        The shape of what was written.
+
+    Raises:
+        DataError: If an image can no longer be read.
+    """
+    size, shape = int(model.input.shape[1]), tuple(model.output.shape[1:])
+    engine = choice.engine_for(lambda: model, [OUTPUT], size)
+    write = _npz if path.suffix.lower() == ".npz" else _parquet
+    with (
+        write(path, files, shape, facts) as writer,
+        progress.task("computing features", len(files), "images") as task,
+    ):
+        for some, (rows,) in engine.map(_batches(files, size, resize, engine.batch)):
+            writer.write(some, rows)
+            task.advance(len(some))
+    return (len(files), *shape)
+
+
+def _batches(
+    files: Sequence[ImageFile], size: int, resize: Resize, most: int
+) -> Iterator[tuple[list[ImageFile], list[np.ndarray]]]:
+    def rendered(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
+        return file, to_square(read_checked(file, size), size, resize)
+
+    singly = prefetch_map(rendered, files)
+    for some in iter(lambda: list(itertools.islice(singly, most)), []):
+        yield [file for file, _ in some], [pixels for _, pixels in some]
+
+
+class _Writer(Protocol):
+    def write(self, files: Sequence[ImageFile], rows: np.ndarray) -> None:
+        """Append the rows of some images."""
+
+
+class _Member:
+    """A matrix in an ``.npz`` archive, written row by row: only its shape must be known before."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, files: Sequence[ImageFile], rows: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+
+
+@contextlib.contextmanager
+def _npz(
+    path: Path, files: Sequence[ImageFile], shape: tuple[int, ...], facts: dict[str, Any]
+) -> Iterator[_Writer]:
+    columns = {
+        "paths": np.array([f.name for f in files]),
+        "labels": np.array([f.label for f in files]),
+        "facts": np.array(json.dumps(facts, ensure_ascii=False)),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, column in columns.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, column, allow_pickle=False)
+        with archive.open("features.npy", "w", force_zip64=True) as member:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(files), *shape)}
+            np.lib.format.write_array_header_2_0(member, header)
+            yield _Member(member)
+
+
+class _Table:
+    """A Parquet table with a column of lists, written by groups of rows."""
+
+    def __init__(self, writer: Any, schema: Any, width: int) -> None:
+        self._writer, self._schema, self._width = writer, schema, width
+        self._files: list[ImageFile] = []
+        self._rows: list[np.ndarray] = []
+
+    def write(self, files: Sequence[ImageFile], rows: np.ndarray) -> None:
+        self._files += files
+        self._rows.append(np.asarray(rows, np.float32))
+        if sum(part.nbytes for part in self._rows) >= GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self._files:
+            numbers = pa.array(np.concatenate(self._rows).ravel())
+            features = pa.FixedSizeListArray.from_arrays(numbers, self._width)
+            columns = [[f.name for f in self._files], [f.label for f in self._files], features]
+            self._writer.write_table(pa.table(columns, schema=self._schema))
+        self._files, self._rows = [], []
+
+
+@contextlib.contextmanager
+def _parquet(
+    path: Path, files: Sequence[ImageFile], shape: tuple[int, ...], facts: dict[str, Any]
+) -> Iterator[_Writer]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    width = int(np.prod(shape))
+    known = {"tlearn": json.dumps({**facts, "shape": list(shape)}, ensure_ascii=False)}
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("label", pa.string()),
+            ("features", pa.list_(pa.float32(), width)),
+        ],
+        metadata=known,
+    )
+    with parquet.ParquetWriter(path, schema) as writer:
+        table = _Table(writer, schema, width)
+        yield table
+        table.flush()

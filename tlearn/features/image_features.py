@@ -1,0 +1,120 @@
+"""``features``: what any layer of a backbone gives for a folder of images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlearn.atomic import atomic_file
+from tlearn.backbones import load_registry
+from tlearn.data.scan import check_folder, scan
+from tlearn.errors import ConfigError, DataError
+from tlearn.features.built_backbone import load_backbone
+from tlearn.features.engines import choose
+from tlearn.features.extraction import SUFFIXES, Pool, extract, layer_model
+from tlearn.progress import Progress, console_progress
+from tlearn.settings import make_config
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features that were written to a file.
+
+    Attributes:
+        path: The file.
+        shape: Images first.
+        unreadable: Files that could not be read, with the reason; they have no row.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def extract_features(
+    data: str | Path,
+    out: str | Path,
+    *,
+    layer: str = "",
+    pool: Pool = "avg",
+    quiet: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Extracted:
+    """Write what a layer gives for every image of a folder, with paths and labels.
+
+    An ``.npz`` file has ``features`` (float32), ``paths``, ``labels`` and, as JSON, ``facts``; a
+    ``.parquet`` file has the columns ``path``, ``label`` and ``features``, with the shape of the
+    latter in its metadata. It is computed in float32 unless ``precision`` says otherwise, and
+    memory does not grow with the number of images.
+
+    Args:
+        data: Class folders, with or without sides; images outside any have an empty label.
+        out: The file; its ending decides the format. It must not exist.
+        layer: Name of the layer; the topmost if not given.
+        pool: ``avg`` averages over places or tokens, ``none`` keeps all.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+        **options: Fields of :class:`tlearn.RunConfig`: ``backbone``, ``weights``, ``size``,
+            ``resize``, ``strict``, ``engine``, ``precision``.
+
+    Raises:
+        TlearnError: If something given cannot be used; nothing is left behind.
+
+    Example:
+        >>> tlearn.extract_features("photos", "f.npz", backbone="vgg19", layer="block4_pool")
+        ... # doctest: +SKIP
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    config = make_config(options={"precision": "float32", **given})
+    path = check_out(out)
+    data, progress = Path(data), progress or console_progress(quiet)
+    check_folder(data)
+    backbone = load_registry().get(config.backbone)
+    weights = config.weights or (backbone.weights[0].name if backbone.weights else "none")
+    choice = choose(config.engine, config.precision)
+    built = load_backbone(backbone, config.size, weights, config.seed)
+    model = layer_model(built, layer, pool)
+    manifest = scan(data, progress=progress, unlabelled=True)
+    bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
+    if bad and config.strict:
+        raise DataError(
+            f"{len(bad)} images cannot be read: {bad[0][0]} ({bad[0][1]}); mend or remove them, or "
+            f"leave out --strict"
+        )
+    facts = {
+        "backbone": backbone.name,
+        "weights": weights,
+        "weights_digest": built.digest,
+        "layer": layer or built.base.layers[-1].name,
+        "pool": pool,
+        "size": built.size,
+        "resize": config.resize,
+        "engine": choice.engine,
+        "precision": choice.precision,
+    }
+    try:
+        with atomic_file(path) as file:
+            shape = extract(model, manifest.files, config.resize, choice, file, facts, progress)
+    except OSError as error:
+        raise DataError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; choose another --out"
+        ) from None
+    return Extracted(path, shape, bad)
+
+
+def check_out(out: str | Path) -> Path:
+    """Return where features go.
+
+    Raises:
+        ConfigError: If nothing can be written there, or its ending means no format.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"--out must end in {' or '.join(SUFFIXES)}, which says the format. "
+            f"Received: {str(out)!r}"
+        )
+    if path.exists() or not path.parent.is_dir():
+        what = "exists already" if path.exists() else "lies in a folder that is not there"
+        raise ConfigError(f"--out {str(out)!r} {what}; choose another")
+    return path

@@ -1,0 +1,181 @@
+"""The saved model: how it is written, and the one path by which it predicts.
+
+Neither Keras nor TensorFlow is imported here before it is needed: where OpenVINO is the engine, and
+has met the model before, predicting starts at once.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlearn.backbones import load_registry
+from tlearn.data import images
+from tlearn.data.images import Resize
+from tlearn.data.prefetch import prefetch_map
+from tlearn.errors import CacheError, DataError, RunError, one_line
+from tlearn.features.activation_cache import compiled_path, default_root
+from tlearn.features.engines import Choice, Engine, choose
+
+METADATA_MEMBER = (
+    "tlearn.json"  # a member of the model file, which is a zip archive; Keras passes over it
+)
+OUTPUT = "probabilities"
+ADVICE = "train again, or put the whole run back"
+PixelsOrError = (
+    np.ndarray | DataError
+)  # what is known of a file: pixels or probabilities, or why neither
+
+
+def save(
+    model: Any, path: Path, labels: Sequence[str], size: int, resize: Resize, backbone: str
+) -> None:
+    """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
+
+    Class names, size, resize rule and backbone go with it as ``tlearn.json`` inside the archive.
+
+    Args:
+        model: Keras model: RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities.
+        path: The file.
+        labels: The class of each output.
+        size: Side of the input in pixels.
+        resize: How images are brought to that size.
+        backbone: Its name.
+    """
+    model.save(path)
+    card = {"labels": list(labels), "size": size, "resize": resize, "backbone": backbone}
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(METADATA_MEMBER, json.dumps(card, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A saved model with what it needs to be used.
+
+    Attributes:
+        path: The ``.keras`` file.
+        labels: The class of each output.
+        size: Side of the input in pixels.
+        resize: How images are brought to that size.
+        backbone: The name of the backbone it was made from.
+        choice: What computes predictions.
+        digest: Hash of the file.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    size: int
+    resize: Resize
+    backbone: str
+    choice: Choice
+    digest: str
+
+    @classmethod
+    def load(cls, path: Path, choice: Choice | None = None) -> "Classifier":
+        """Open a saved model.
+
+        Raises:
+            RunError: If the file is damaged or was not written by :func:`save`.
+        """
+        with _explained(path):
+            digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # Keras reads the weights without their checksum
+                if damaged:
+                    raise zipfile.BadZipFile(f"{damaged} is damaged")
+                card = json.loads(archive.read(METADATA_MEMBER))
+            labels, size = tuple(card["labels"]), int(card["size"])
+            resize, backbone = card["resize"], str(card.get("backbone", ""))
+        return cls(path, labels, size, resize, backbone, choice or choose(), digest)
+
+    @cached_property
+    def model(self) -> Any:
+        """The Keras model, loaded in Keras's safe mode.
+
+        A backbone may have layers that are not Keras's own: its plugin says which modules define
+        them. What the file itself names is not imported.
+
+        Raises:
+            RunError: If it cannot be loaded.
+        """
+        import keras
+
+        known = load_registry().backbones.get(self.backbone)
+        named = known or not self.backbone
+        advice = ADVICE if named else f"install a package with the backbone {self.backbone!r}"
+        with _explained(self.path, advice):
+            for module in known.modules if known else ():
+                importlib.import_module(module)
+            return keras.models.load_model(self.path, compile=False, safe_mode=True)
+
+    @cached_property
+    def _compiled(self) -> Path | None:
+        with contextlib.suppress(CacheError):  # it works without being kept
+            return compiled_path(default_root(), {"model": self.digest})
+        return None
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        """Whether predicting imports TensorFlow."""
+        known = self._compiled is not None and self._compiled.with_suffix(".xml").exists()
+        return self.choice.engine == "tensorflow" or not known
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self.choice.engine_for(lambda: self.model, [OUTPUT], self.size, self._compiled)
+
+    def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, PixelsOrError]]:
+        """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.
+
+        Images are decoded in threads while the model computes; memory does not grow with their
+        number.
+        """
+        ready = prefetch_map(self._read, paths)
+        engine = self._engine
+        for batch, outputs in engine.map(_batches(ready, engine.batch)):
+            answers = iter(outputs[0])
+            for path, found in batch:
+                yield path, (found if isinstance(found, DataError) else next(answers))
+
+    def _read(self, path: Path) -> tuple[Path, PixelsOrError]:
+        try:
+            return path, images.read_pixels(path, self.size, self.resize)
+        except DataError as error:
+            return path, error
+
+
+@contextlib.contextmanager
+def _explained(path: Path, advice: str = ADVICE) -> Iterator[None]:
+    """Say what to do about a file that is no saved model."""
+    try:
+        yield
+    # A damaged archive, JSON or weights file raises what its reader pleases.
+    except Exception as error:  # noqa: BLE001
+        raise RunError(
+            f"the model {str(path)!r} cannot be loaded: {one_line(error)}; {advice}"
+        ) from None
+
+
+def _batches(
+    found: Iterator[tuple[Path, PixelsOrError]], most: int
+) -> Iterator[tuple[list[tuple[Path, PixelsOrError]], list[np.ndarray]]]:
+    """Yield batches of files, with unreadable ones among them, and the pixels of the others."""
+    batch: list[tuple[Path, PixelsOrError]] = []
+    pixels: list[np.ndarray] = []
+    for path, what in found:
+        batch.append((path, what))
+        if isinstance(what, np.ndarray):
+            pixels.append(what)
+        if len(batch) == most:
+            yield batch, pixels
+            batch, pixels = [], []
+    if batch:
+        yield batch, pixels

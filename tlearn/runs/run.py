@@ -1,0 +1,304 @@
+"""A finished run, as Python code meets it."""
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import numpy as np
+import yaml
+
+from tlearn.data.folders import walk
+from tlearn.data.scan import scan
+from tlearn.data.splits import SIDES
+from tlearn.errors import DataError, RunError, one_line
+from tlearn.features.engines import choose
+from tlearn.progress import Progress, Silent
+from tlearn.runs.classifier import Classifier
+from tlearn.runs.directory import RunDirectory
+
+Side = Literal["auto", "train", "validation", "test", "all"]
+PathLike = str | Path
+PROBLEM_COLUMNS = ("file", "kind", "reason")
+# The columns of predictions.csv: what the saved model says of the images that were held back, with
+# the probability of what it says, and of the class that is right.
+PREDICTION_COLUMNS = ("file", "split", "class", "predicted", "probability", "probability_of_class")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Attributes:
+        path: The image.
+        label: The likeliest class, empty if the image cannot be read.
+        probability: Its probability, 0 to 1.
+        top: The likeliest classes with their probabilities, best first.
+        problem: Why the image cannot be read, else empty.
+    """
+
+    path: Path
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class HeldOutPrediction:
+    """What the saved model says of an image that was held back: a row of ``predictions.csv``.
+
+    Attributes:
+        file: Path below the data folder.
+        split: ``validation`` or ``test``.
+        label: Its class.
+        predicted: The likeliest class.
+        probability: Of that, 0 to 1.
+        probability_of_class: Of the class that is right, 0 to 1.
+    """
+
+    file: str
+    split: str
+    label: str
+    predicted: str
+    probability: float
+    probability_of_class: float
+
+    @property
+    def right(self) -> bool:
+        """Whether it is told right."""
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over labelled images.
+
+    Attributes:
+        metrics: As one side of ``metrics.json``.
+        left_out: How many images of the folder were trained on, and not counted.
+        chose: How many of those counted chose what the training kept.
+        unreadable: Files that could not be read, with the reason.
+    """
+
+    metrics: dict[str, Any]
+    left_out: int
+    chose: int
+    unreadable: tuple[tuple[str, str], ...]
+
+
+class Run:
+    """A finished training.
+
+    Args:
+        path: Its directory.
+        engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
+        precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
+
+    Raises:
+        RunError: If it is no run or not finished.
+        ConfigError: If the engine is not installed or the machine lacks the precision.
+    """
+
+    def __init__(self, path: PathLike, engine: str = "auto", precision: str = "auto") -> None:
+        self._directory = RunDirectory.open(Path(path))
+        self._choice = choose(engine, precision)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds."""
+        with self._reading("metrics.json") as file:
+            return dict(json.load(file))
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.yaml`` holds."""
+        with self._reading("run.yaml") as file:
+            return dict(yaml.safe_load(file))
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The saved model with its labels and resize rule."""
+        return Classifier.load(self.path / "model.keras", self._choice)
+
+    @property
+    def model(self) -> Any:
+        """The Keras model: pixels from 0 to 255 in, probabilities out."""
+        return self.classifier.model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class of each output."""
+        return self.classifier.labels
+
+    def problems(self) -> list[dict[str, str]]:
+        """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""
+        with self._reading("problems.csv") as file:
+            return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv.DictReader(file)]
+
+    def told(self) -> list[HeldOutPrediction]:
+        """Return what the saved model says of each image that was held back.
+
+        Raises:
+            RunError: If the run has no ``predictions.csv``.
+        """
+        with self._reading("predictions.csv") as file:
+            return [
+                HeldOutPrediction(
+                    row["file"],
+                    row["split"],
+                    row["class"],
+                    row["predicted"],
+                    float(row["probability"]),
+                    float(row["probability_of_class"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+
+    def images(self, side: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
+        """Return path and class of the images of one side, where they lay in the training.
+
+        Raises:
+            DataError: If one of them is no longer there.
+        """
+        root = Path(self.record["data"]["path"])
+        with self._reading("splits.csv") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"] == side]
+            found = [(root / row["file"], row["class"]) for row in rows]
+        for path, _ in found:
+            if not path.is_file():
+                raise DataError(
+                    f"{str(path)!r} is no longer where the run {str(self.path)!r} found it; put "
+                    f"the photos back to {str(root)!r}"
+                )
+        return found
+
+    def sides(self) -> dict[str, str]:
+        """Return the side of every image of the training, by its content hash."""
+        with self._reading("splits.csv") as file:
+            sides = {row["content"]: row["split"] for row in csv.DictReader(file)}
+            if set(sides.values()) - set(SIDES) or "train" not in sides.values():
+                raise ValueError("it does not hold the sides of the images")
+            return sides
+
+    def contents(self) -> dict[str, str]:
+        """Return the content hash of every image of the training, by its path below the data."""
+        with self._reading("splits.csv") as file:
+            return {row["file"]: row["content"] for row in csv.DictReader(file)}
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[TextIO]:
+        """Open a file of the run.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        try:
+            with (self.path / name).open(encoding="utf-8", newline="") as file:
+                yield file
+        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
+            raise RunError(
+                f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "
+                f"put it back or train again"
+            ) from None
+
+    def predict(self, paths: PathLike | Iterable[PathLike], top: int = 3) -> list[Prediction]:
+        """Predict images; folders stand for all files in them.
+
+        Raises:
+            DataError: If a path does not exist or nothing is found.
+        """
+        return list(self.iter_predictions(paths, top))
+
+    def iter_predictions(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        top: int = 3,
+        progress: Progress | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield predictions in order while they are made; see :meth:`predict`."""
+        files = image_paths([paths] if isinstance(paths, str | Path) else paths)
+        labels = self.labels
+        with (progress or Silent()).task("predicting", len(files), "images") as task:
+            for path, found in self.classifier.predict(files):
+                task.advance()
+                if isinstance(found, DataError):
+                    yield Prediction(path, "", 0.0, (), str(found))
+                    continue
+                best = np.argsort(-found, kind="stable")[: max(1, top)]
+                ranked = tuple((labels[i], float(found[i])) for i in best)
+                yield Prediction(path, *ranked[0], ranked)
+
+    def evaluate(
+        self, data: PathLike, split: Side = "auto", progress: Progress | None = None
+    ) -> Evaluation:
+        """Measure the saved model on a folder of labelled images.
+
+        Images are known again by their content, wherever they lie now. ``auto`` counts all images
+        that were not trained on; ``validation`` and ``test`` those of that side of the training.
+
+        Raises:
+            DataError: If the folder has other classes than the model, or nothing is left to count.
+        """
+        from tlearn.runs.metrics import measure_files  # scikit-learn and SciPy: not to predict
+
+        manifest = scan(Path(data), progress=progress)
+        strangers = sorted(set(manifest.labels) - set(self.labels))
+        if strangers:
+            raise DataError(
+                f"{str(data)!r} has classes the model does not know: {', '.join(strangers[:5])}; "
+                f"it knows {', '.join(self.labels)}"
+            )
+        sides = self.sides()
+        files = [f for f in manifest.files if _counts(sides.get(f.content), split)]
+        if not files:
+            raise DataError(
+                f"none of the {len(manifest.files)} images below {str(data)!r} are left for "
+                f"--split {split}; --split all counts those that were trained on too"
+            )
+        metrics, _ = measure_files(self.classifier, files, progress)
+        trained = sum(sides.get(f.content) == "train" for f in manifest.files)
+        left_out = trained if split == "auto" else 0
+        chosen_by = "validation" if len(self.metrics["stages"]) > 1 else None
+        chose = sum(sides.get(f.content) == chosen_by for f in files) if chosen_by else 0
+        bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
+        return Evaluation(metrics, left_out, chose, bad)
+
+
+def image_paths(paths: Iterable[PathLike]) -> list[Path]:
+    """Return the given files, and for folders the visible files in them, in order.
+
+    Raises:
+        DataError: If a path does not exist or no file is found.
+    """
+    files: list[Path] = []
+    given = [Path(path) for path in paths]
+    for path in given:
+        if path.is_dir():
+            files += walk(path)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(f"there is no {str(path)!r}; give image files or folders of them")
+    if not files:
+        where = ", ".join(repr(str(path)) for path in given[:3]) or "no path"
+        raise DataError(f"no files in {where}; give image files or folders of them")
+    return files
+
+
+def _counts(side: str | None, split: Side) -> bool:
+    if split == "auto":
+        return side != "train"
+    return split == "all" or side == split

@@ -1,0 +1,102 @@
+"""What a training says of itself at its end, in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tlearn.runs.run import Evaluation, Run
+
+WORST = 3  # classes named
+SHOWN = 10  # problems named
+
+
+def accuracy_line(side: str, figures: dict[str, Any]) -> str:
+    """Return one line with accuracy, interval, macro F1 and the number of images."""
+    name = f"{side} accuracy".lstrip()
+    return (
+        f"{name} {_with_interval(figures)}, macro F1 {figures['macro_f1']:.3f}, "
+        f"{figures['n']} images"
+    )
+
+
+def run_summary(run: Run) -> str:
+    """Return the lines printed when a training ends."""
+    metrics, path = run.metrics, run.path
+    lines = ["stopped: the best of what was trained is kept"] if metrics["stopped"] else []
+    probe, *stages = metrics["stages"]
+    lines.append(_stage_line(probe, "" if probe["kept"] else ", for comparison only"))
+    lines += [_stage_line(s, "" if s["kept"] else ", no better: rolled back") for s in stages]
+    lines.append(accuracy_line("validation", metrics["validation"]))
+    if "test" in metrics:
+        lines.append(accuracy_line("test", metrics["test"]))
+    if stages:
+        rest = (
+            "the test images were held back"
+            if "test" in metrics
+            else "with --test 0.2 some images are held back for the end"
+        )
+        lines.append(f"  validation chose what was kept, so its figure flatters a little; {rest}")
+    lines += class_lines(metrics.get("test", metrics["validation"]))
+    problems = run.problems()
+    if problems:
+        lines.append(f"{len(problems)} files need a look, see {path / 'problems.csv'}:")
+        lines += [f"  {p['file']}: {p['reason']}" for p in problems[:SHOWN]]
+        lines += [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    lines += [
+        f"took {metrics['seconds']['total']:.0f} s; the run is in {path}",
+        f"  model {path / 'model.keras'}, curves {path / 'curves.svg'}, "
+        f"confusions {path / 'confusion.svg'}",
+        f"next: tlearn predict {path} PHOTO_OR_FOLDER",
+    ]
+    return "\n".join(lines)
+
+
+def evaluation_summary(evaluation: Evaluation) -> str:
+    """Return the lines printed by ``tlearn evaluate``."""
+    lines = [
+        accuracy_line("accuracy:", evaluation.metrics).replace("accuracy: accuracy", "accuracy")
+    ]
+    lines.append(f"log loss {evaluation.metrics['log_loss']:.4f}")
+    lines += class_lines(evaluation.metrics)
+    if evaluation.chose:
+        lines.append(
+            f"{evaluation.chose} of them were validation images of the training, which chose what "
+            f"was kept: they flatter a little"
+        )
+    if evaluation.left_out:
+        lines.append(
+            f"{evaluation.left_out} images were trained on and are not counted; --split all "
+            f"counts them"
+        )
+    lines += [f"unreadable: {name}: {reason}" for name, reason in evaluation.unreadable]
+    return "\n".join(lines)
+
+
+def class_lines(figures: dict[str, Any]) -> list[str]:
+    """Return lines on the classes recognised worst, and what they are taken for."""
+    rows = [
+        (values["recall"], label)
+        for label, values in figures["per_class"].items()
+        if values["n"] and values["recall"] < 1
+    ]
+    labels = list(figures["per_class"])
+    lines = []
+    for recall, label in sorted(rows)[:WORST]:
+        row: Sequence[int] = figures["confusion"][labels.index(label)]
+        others = [(count, name) for name, count in zip(labels, row, strict=True) if name != label]
+        count, other = max(others)
+        lines.append(
+            f"  {label}: {recall:.0%} of {figures['per_class'][label]['n']} recognised, most often "
+            f"taken for {other} ({count})"
+        )
+    return [*(["least recognised:"] if lines else []), *lines]
+
+
+def _stage_line(stage: dict[str, Any], remark: str) -> str:
+    epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
+    took = f"{epochs}{stage['seconds']:.0f} s"
+    return f"{stage['name']}: {took}, validation {_with_interval(stage)}{remark}"
+
+
+def _with_interval(figures: dict[str, Any]) -> str:
+    low, high = figures["accuracy_ci95"]
+    return f"{figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"

@@ -1,0 +1,113 @@
+"""Which of the installed backbones suits the photos."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlearn.atomic import atomic_directory
+from tlearn.backbones import Backbone, Preset, load_registry
+from tlearn.config import RunConfig
+from tlearn.data.dataset import read
+from tlearn.data.scan import check_folder
+from tlearn.errors import BackboneError
+from tlearn.features.activation_cache import Cache, default_root
+from tlearn.progress import Progress, console_progress
+from tlearn.runs import plots
+from tlearn.runs.directory import check_free, free_name
+from tlearn.settings import make_config
+from tlearn.training.candidates import CandidateResult, ComparisonSetup, evaluate_candidates
+from tlearn.training.ranking import Comparison
+
+COMPARISONS = Path("comparisons")
+
+
+def compare(
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    backbones: Sequence[str] = (),
+    config: str | Path | RunConfig | None = None,
+    quiet: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Comparison:
+    """Rank backbones by how well a probe on their features tells held-back photos apart.
+
+    Only images of the training side are looked at, so a training afterwards is measured on images
+    that chose nothing. What is computed is kept, so that training starts warm. Ctrl-C ends it with
+    what is known by then.
+
+    Args:
+        data: Class folders, as for :func:`tlearn.finetune`.
+        out: The folder to make; ``comparisons/<name of the data>`` if not given.
+        backbones: Names; all that are installed if not given.
+        config: A configuration or a YAML file of one; its backbone is not looked at.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+        **options: Fields of :class:`tlearn.RunConfig`: ``time_budget`` bounds it; ``preset`` and
+            ``stages`` say which fine-tuning is estimated.
+
+    Returns:
+        The ranking; ``comparison.json``, ``comparison.svg`` and ``comparison.png`` are in ``path``.
+
+    Raises:
+        TlearnError: If something given cannot be used, or none could be judged; nothing is left
+            behind then.
+
+    Example:
+        >>> tlearn.compare("photos").recommended  # doctest: +SKIP
+        'mobilenet_v2'
+    """
+    start = time.monotonic()
+    settings = make_config(config, options=options)
+    data, progress = Path(data), progress or console_progress(quiet)
+    path = Path(out) if out else free_name(data.resolve().name, COMPARISONS)
+    check_free(path)
+    registry = load_registry()
+    names = list(dict.fromkeys(backbones)) or list(registry.backbones)
+    chosen = [registry.get(name) for name in names]
+    preset = registry.preset(settings.preset)
+    check_folder(data)
+    with atomic_directory(path) as folder:
+        found, lost, stopped = _judged(settings, chosen, preset, data, progress, start)
+        comparison = Comparison(data, found, lost, stopped, path)
+        files = {"json": comparison.to_json().encode()}
+        files |= plots.rendered(plots.accuracy_against_cost(comparison.rows()))
+        for kind, content in files.items():
+            (folder / f"comparison.{kind}").write_bytes(content)
+    return comparison
+
+
+def _judged(
+    config: RunConfig,
+    backbones: Sequence[Backbone],
+    preset: Preset,
+    data: Path,
+    progress: Progress,
+    start: float,
+) -> tuple[list[CandidateResult], dict[str, str], bool]:
+    """Return what was judged, why the rest was not, and whether the user stopped it."""
+    _, splits = read(data, config, progress)
+    deadline = start + config.time_budget if config.time_budget else np.inf
+    found: list[CandidateResult] = []
+
+    def heard(judged: CandidateResult) -> None:
+        found.append(judged)
+        progress.say(f"{judged.backbone}: {judged.accuracy:.1%} in {judged.seconds:.0f} s")
+
+    with Cache(default_root(), config.disk_budget, progress.say) as cache:
+        field = ComparisonSetup(config, preset, splits, cache, progress, deadline)
+        try:
+            lost, stopped = evaluate_candidates(field, backbones, heard), False
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            left = [b.name for b in backbones if b.name not in {j.backbone for j in found}]
+            lost, stopped = dict.fromkeys(left, "it was stopped before"), True
+    if not found:
+        reasons = "; ".join(f"{name}: {why}" for name, why in lost.items())
+        raise BackboneError(f"no backbone could be compared: {reasons}")
+    return found, lost, stopped

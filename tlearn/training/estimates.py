@@ -1,0 +1,78 @@
+"""What fine-tuning would cost, before anything is trained."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
+from tlearn.data.dataset import read
+from tlearn.errors import TlearnError
+from tlearn.features.activation_cache import Cache, default_root
+from tlearn.progress import Progress, Silent
+from tlearn.settings import make_config
+from tlearn.training.candidates import Candidate, ComparisonSetup
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What fine-tuning one backbone would cost on this machine, from a cold start.
+
+    Attributes:
+        backbone: Its name.
+        images_per_second: Through decoding and the whole backbone, measured just now.
+        parameters: Of the backbone.
+        seconds: From the start of the training to its end.
+        bytes: What would be written to the activation cache.
+        problem: Why there is no estimate, else empty.
+    """
+
+    backbone: str
+    images_per_second: float = 0.0
+    parameters: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    problem: str = ""
+
+
+def estimates(
+    data: str | Path,
+    *,
+    backbones: Sequence[str] = (),
+    config: str | Path | RunConfig | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Iterator[Estimate]:
+    """Yield what fine-tuning each backbone would cost, from rates measured on this machine.
+
+    Weights are not needed for it, so none are fetched.
+
+    Args:
+        data: Class folders, as for :func:`tlearn.finetune`.
+        backbones: Names; all that are installed if not given.
+        config: A configuration or a YAML file of one.
+        progress: Where to show progress.
+        **options: Fields of :class:`tlearn.RunConfig`.
+
+    Raises:
+        TlearnError: If something given cannot be used.
+    """
+    settings = make_config(config, options={**options, "weights": "none"})
+    registry = load_registry()
+    chosen = [registry.get(name) for name in backbones] or list(registry.backbones.values())
+    preset = registry.preset(settings.preset)
+    progress = progress or Silent()
+    _, splits = read(Path(data), settings, progress)
+    with Cache(default_root(), settings.disk_budget, progress.say) as cache:
+        field = ComparisonSetup(settings, preset, splits, cache, progress)
+        for backbone in chosen:
+            try:
+                entrant = Candidate(field, backbone)
+                rate = entrant.rate()
+                costs = entrant.costs(rate)
+            except TlearnError as error:
+                yield Estimate(backbone.name, problem=str(error))
+            else:
+                parameters = int(entrant.built.base.count_params())
+                yield Estimate(backbone.name, rate, parameters, costs.seconds, costs.bytes)

@@ -1,0 +1,92 @@
+"""Every option of the configuration, as a form."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from tlearn.web.config_form import Field, fields_of
+from tlearn.web.i18n import Texts
+
+APART = ("backbone", "preset")  # chosen elsewhere on the page
+
+
+def options(t: Texts) -> dict[str, Any]:
+    """Show the form; return what was entered, by dotted key."""
+    values: dict[str, Any] = {}
+    fields = [field for field in fields_of() if field.key not in APART]
+    tables = [field for field in fields if field.kind == "table"]
+    plain = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
+    for section, some in groupby(plain, lambda f: f.section):
+        st.markdown(f"**{section or t('train.general')}**")
+        values |= _section(list(some))
+    for field in tables:
+        st.markdown(f"**{field.key}**")
+        st.caption(field.help)
+        values[field.key] = _table(field)
+    return values
+
+
+def _section(fields: Sequence[Field]) -> dict[str, Any]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        return {field.key: _entry(field) for field in fields}
+
+
+def _entry(field: Field) -> Any:
+    label, key = field.key.rpartition(".")[2], f"option.{field.key}"
+    if field.kind == "choice":
+        return st.selectbox(
+            label,
+            field.choices,
+            field.choices.index(field.default),
+            help=field.help,
+            key=key,
+            width=200,
+        )
+    if field.kind == "bool":
+        return st.checkbox(label, field.default, help=field.help, key=key, width=200)
+    if field.kind in ("int", "float"):
+        number: type = int if field.kind == "int" else float
+        # Without bounds: the field would keep what is beyond them to itself, and show it all the
+        # same; the configuration says what is allowed.
+        return st.number_input(
+            label,
+            value=number(field.default),
+            help=field.help,
+            key=key,
+            width=200,
+            step=1 if number is int else 0.05,
+            format=None if number is int else "%g",
+        )
+    shown = "" if field.default in (None, "", []) else str(field.default)
+    return st.text_input(
+        label, help=field.help, key=key, width=200, placeholder=shown or "—", max_chars=500
+    )
+
+
+def _table(field: Field) -> list[dict[str, Any]]:
+    """Show a table with a row per record; rows can be added and taken away."""
+    configured: dict[str, Any] = {}
+    for column in field.columns:
+        if column.kind == "choice":
+            made = st.column_config.SelectboxColumn(options=column.choices, help=column.help)
+        elif column.kind in ("int", "float"):
+            made = st.column_config.NumberColumn(help=column.help, format="%g")
+        else:
+            made = st.column_config.TextColumn(help=column.help)
+        configured[column.key] = made
+    kinds = {"int": "Int64", "float": "Float64"}
+    empty = pd.DataFrame(
+        {c.key: pd.Series(dtype=kinds.get(c.kind, "string")) for c in field.columns}
+    )
+    edited = st.data_editor(
+        empty,
+        num_rows="dynamic",
+        column_config=configured,
+        key=f"option.{field.key}",
+        hide_index=True,
+    )
+    rows = edited.astype(object).where(edited.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]

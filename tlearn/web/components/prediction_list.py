@@ -1,0 +1,125 @@
+"""What a model says of photos: bars for a few, a table for many, and a way to say it is wrong."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from tlearn.data.doctor import Doctor
+from tlearn.errors import DataError
+from tlearn.jobs.predicting import Answer, write_csv
+from tlearn.runs.run_store import RunSummary
+from tlearn.web.components.gallery import show as show_photo
+from tlearn.web.components.session import link, pages_of, plain, problems, workspace
+from tlearn.web.i18n import Texts
+from tlearn.web.thumbnails import as_url
+
+FEW = 6  # photos that are shown large, with bars
+PER_PAGE = 100
+WIDTH = 340  # pixels of a card
+ORDERS: dict[str, Callable[[Answer], object]] = {
+    "unsure": lambda answer: answer.probability,
+    "sure": lambda answer: -answer.probability,
+    "name": lambda answer: str(answer.path).casefold(),
+    "label": lambda answer: (answer.label, -answer.probability),
+}
+
+
+def answers(t: Texts, run: RunSummary, folder: Path, found: Sequence[Answer]) -> None:
+    """Show answers, a CSV of them, and corrections."""
+    labels, root = run.labels, Path(run.data)
+    mendable = workspace().name_of(root) is not None and root.is_dir()
+    chosen: list[Answer] = []
+    if len(found) <= FEW:
+        with st.container(horizontal=True):
+            for answer in found:
+                with st.container(border=True, width=WIDTH):
+                    _card(t, answer)
+                    if mendable and not answer.problem:
+                        with st.popover(t("predict.wrong")):
+                            _correct(t, root, labels, [answer], str(answer.path))
+    else:
+        chosen = _table(t, folder, found)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if mendable and len(found) > FEW:
+            _correct(t, root, labels, chosen, str(folder))
+        out = folder.parent / f"{folder.name}.{run.name}.csv"
+        table = link(str(out), lambda: write_csv(found, folder, out), f"{run.name}.csv")
+        st.link_button(t("predict.csv"), table, icon=":material/download:")
+    if not mendable:
+        st.caption(t("predict.no_data", root=root))
+
+
+def _card(t: Texts, answer: Answer) -> None:
+    """Show one photo with a bar for each of the likeliest classes."""
+    show_photo(answer.path, t, WIDTH)
+    st.caption(plain(answer.path.name))
+    if answer.problem:
+        st.warning(plain(answer.problem))
+    for label, probability in answer.top:
+        st.progress(probability, f"{plain(label)} **{probability:.1%}**")
+
+
+def _table(t: Texts, folder: Path, found: Sequence[Answer]) -> list[Answer]:
+    """Show many photos a page at a time; return those that are chosen."""
+    order = st.selectbox(
+        t("results.order"),
+        list(ORDERS),
+        format_func=lambda name: t(f"predict.by_{name}"),
+        width=240,
+    )
+    ranked = sorted(found, key=ORDERS[order])  # type: ignore[arg-type]
+    shown = [ranked[i] for i in pages_of(t, "answers.page", len(ranked), PER_PAGE)]
+    rows = [
+        {
+            t("predict.photo"): as_url(answer.path),
+            t("data.file"): answer.path.relative_to(folder).as_posix(),
+            t("data.class"): answer.label,
+            t("predict.probability"): answer.probability,
+            t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
+            t("data.reason"): answer.problem,
+        }
+        for answer in shown
+    ]
+    config = {
+        t("predict.photo"): st.column_config.ImageColumn(width="small"),
+        t("predict.probability"): st.column_config.ProgressColumn(
+            format="percent", min_value=0.0, max_value=1.0
+        ),
+    }
+    event = st.dataframe(
+        rows,
+        hide_index=True,
+        column_config=config,
+        row_height=56,
+        on_select="rerun",
+        selection_mode="multi-row",
+        height=min(620, 40 + 56 * len(rows)),
+        key=f"answers.{folder.name}.{order}.{st.session_state.get('answers.page', 1)}",
+    )
+    return [shown[i] for i in event.selection.rows]
+
+
+def _correct(
+    t: Texts, root: Path, labels: Sequence[str], chosen: Sequence[Answer], key: str
+) -> None:
+    """Let the user say what photos are; they are added to the data for the next training."""
+    usable = [answer for answer in chosen if not answer.problem]
+    right = st.selectbox(
+        t("predict.wrong"),
+        labels,
+        index=None,
+        accept_new_options=True,
+        key=f"right.{key}",
+        placeholder=t("predict.wrong_hint"),
+        width=280,
+    )
+    add = t("predict.add", count=len(usable)) if usable else t("predict.choose_rows")
+    if st.button(add, disabled=not (right and usable), key=f"add.{key}") and right:
+        with problems():
+            doctor = Doctor(root)
+            for answer in usable:
+                if not answer.path.is_file():
+                    raise DataError(t("predict.gone"))
+                doctor.add(answer.path, right)
+            st.success(t("predict.added", count=len(usable), label=plain(right)))

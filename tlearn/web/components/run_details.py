@@ -1,0 +1,186 @@
+"""One run: how good it is, where it errs, and what can be done with it."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from tlearn.jobs.watching import epochs_of
+from tlearn.runs.directory import resumable
+from tlearn.runs.run import HeldOutPrediction, Run
+from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
+from tlearn.web import charts
+from tlearn.web.components.gallery import Picture, gallery
+from tlearn.web.components.session import between, link, plain, problems, remember, workspace
+from tlearn.web.i18n import Texts
+
+MOST = 200  # photos in a gallery of mistakes
+
+
+def one_run(t: Texts, listed: RunSummary) -> None:
+    """Show a run."""
+    st.subheader(plain(listed.name), anchor=False)
+    if not listed.usable:
+        st.warning(t(f"results.why_{listed.state}"))
+        _actions(t, listed, None)
+        return
+    run = Run(listed.path)
+    _figures(t, run)
+    _actions(t, listed, run)
+    names = ("mistakes", "confusion", "unsure", "curves", "settings")
+    chosen = st.segmented_control(
+        t("results.view"),
+        names,
+        default="mistakes",
+        key="results.view",
+        label_visibility="collapsed",
+        format_func=lambda name: t(f"results.{name}"),
+    )
+    if chosen == "confusion":
+        _confusion(t, run, listed.labels)
+    elif chosen == "unsure":
+        hits = sorted(
+            (told for told in run.told() if told.right), key=lambda told: told.probability
+        )
+        st.markdown(t("results.unsure_hint"))
+        _photos(t, run, hits, "unsure")
+    elif chosen == "curves":
+        _curves(t, run)
+    elif chosen == "settings":
+        st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
+    else:
+        wrong = sorted(
+            (told for told in run.told() if not told.right), key=lambda told: -told.probability
+        )
+        st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
+        _photos(t, run, wrong, "mistakes")
+
+
+def _figures(t: Texts, run: Run) -> None:
+    """Show the figures of each side, with their intervals."""
+    for side in ("test", "validation"):
+        if side not in run.metrics:
+            continue
+        found: Mapping[str, Any] = run.metrics[side]
+        low, high = found["accuracy_ci95"]
+        with st.container(horizontal=True):
+            st.metric(
+                f"{t('results.accuracy')} ({t(f'data.{side}')})",
+                f"{found['accuracy']:.1%}",
+                between(t, low, high),
+                "off",
+                delta_arrow="off",
+                border=True,
+                height="stretch",
+                help=t("results.interval"),
+            )
+            st.metric(
+                t("results.macro_f1"), f"{found['macro_f1']:.3f}", border=True, height="stretch"
+            )
+            st.metric(
+                t("results.log_loss"), f"{found['log_loss']:.3f}", border=True, height="stretch"
+            )
+            st.metric(t("results.images"), f"{found['n']:,}", border=True, height="stretch")
+    if "test" not in run.metrics:
+        st.caption(t("results.flatters"))
+
+
+def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
+    """Offer notes, downloads, resuming and deleting."""
+    here = workspace()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if run is not None:
+            path, name = run.path, listed.name
+            model = link(f"model {name}", lambda: path / "model.keras", f"{name}.keras")
+            whole = link(f"run {name}", lambda: _zipped(path, here.scratch), f"{name}.zip")
+            st.link_button(t("results.model"), model, icon=":material/download:")
+            st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
+        with st.popover(t("results.note"), icon=":material/edit_note:"):
+            note = st.text_area(
+                t("results.note"), listed.note, max_chars=LONGEST_NOTE, key=f"note.{listed.name}"
+            )
+            if st.button(t("results.keep_note"), type="primary"):
+                with problems():
+                    here.library.write_note(listed.name, note)
+                    st.rerun()
+        again = bool(listed.data) and resumable(listed.path)
+        if again and st.button(t("job.resume"), icon=":material/resume:"):
+            with problems():
+                here.queue.resume(listed.path, Path(listed.data))
+                st.success(t("results.resumed"))
+        if st.button(t("results.delete"), icon=":material/delete:", help=t("results.delete_hint")):
+            with problems():
+                busy = [job.run for job in here.queue.jobs() if not job.over]
+                here.library.delete(listed.name, busy)
+                remember("run", None)
+                st.rerun()
+    if listed.note:
+        st.markdown(plain(listed.note))
+
+
+def _zipped(path: Path, scratch: Path) -> Path:
+    """Pack a run when it is asked for; the archive goes as other things in ``scratch`` do."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.make_archive(str(scratch / path.name), "zip", path.parent, path.name))
+
+
+def _photos(t: Texts, run: Run, told: Sequence[HeldOutPrediction], key: str) -> None:
+    root = Path(run.record["data"]["path"])
+    pictures = [Picture(root / one.file, one.file, _caption(t, one)) for one in told[:MOST]]
+    gallery(t, pictures, f"{key}.{run.path.name}")
+
+
+def _caption(t: Texts, told: HeldOutPrediction) -> str:
+    if told.right:
+        return f"{told.label} {told.probability:.0%}"
+    return t(
+        "results.taken_for",
+        label=told.label,
+        predicted=told.predicted,
+        probability=f"{told.probability:.0%}",
+    )
+
+
+def _confusion(t: Texts, run: Run, labels: Sequence[str]) -> None:
+    """Show the confusion matrix; a click shows the photos of a cell."""
+    side = "test" if "test" in run.metrics else "validation"
+    words = {name: t(f"chart.{name}") for name in ("true", "predicted", "photos", "share")}
+    st.markdown(t("results.confusion_hint"))
+    chart = charts.confusion(run.metrics[side]["confusion"], labels, words)
+    with st.container(width=min(1200, 96 * len(labels) + 160)):
+        event = st.altair_chart(
+            chart, on_select="rerun", key=f"confusion.{run.path.name}", width="stretch"
+        )
+    cells = event.selection.get("cell", [])
+    if not cells:
+        return
+    true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
+    cell = (side, true, predicted)
+    found = [told for told in run.told() if (told.split, told.label, told.predicted) == cell]
+    names = {"true": plain(true), "predicted": plain(predicted)}
+    st.markdown(t("results.cell", **names, count=len(found)))
+    _photos(t, run, found, f"cell.{true}.{predicted}")
+
+
+def _curves(t: Texts, run: Run) -> None:
+    epochs = epochs_of(run.path)
+    if not epochs:
+        st.info(t("results.no_curves"))
+        return
+    words = {name: t(f"chart.{name}") for name in ("epoch", "accuracy", "training", "validation")}
+    st.altair_chart(charts.curves(epochs, words), width="stretch")
+    st.dataframe(
+        [
+            {
+                t("results.stage"): s["name"],
+                t("chart.accuracy"): f"{s['accuracy']:.1%}",
+                t("results.epochs"): s["epochs"],
+                t("results.seconds"): round(s["seconds"], 1),
+                t("results.kept"): "✓" if s["kept"] else "",
+            }
+            for s in run.metrics["stages"]
+        ],
+        hide_index=True,
+    )

@@ -1,0 +1,116 @@
+"""What every page asks for: texts, places, what was chosen before, errors as sentences."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from tlearn.errors import TlearnError
+from tlearn.web.i18n import Texts, texts_for
+from tlearn.web.transfers import offer_file
+from tlearn.web.workspace import Workspace
+
+
+def texts() -> Texts:
+    """Return the texts in the browser's language."""
+    return texts_for(st.context.locale)
+
+
+def workspace() -> Workspace:
+    """Return the two roots."""
+    return Workspace.here()
+
+
+@contextmanager
+def problems() -> Iterator[None]:
+    """Show an error that a user can mend, and go on with the page."""
+    try:
+        yield
+    except TlearnError as error:
+        st.error(plain(str(error)))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        st.error(plain(f"{where}{error.strerror or error}"))
+
+
+def remembered(key: str, options: Sequence[str]) -> str | None:
+    """Return what was chosen before, on another page or before the page was loaded again."""
+    for found in (st.session_state.get(f"chosen.{key}"), st.query_params.get(key)):
+        if found in options:
+            return found
+    return options[0] if len(options) == 1 else None
+
+
+def remember(key: str, value: str | None) -> None:
+    """Keep a choice for the other pages, and in the address for when it is loaded again."""
+    st.session_state[f"chosen.{key}"] = value
+    if value is None:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != value:
+        st.query_params[key] = value
+
+
+def link(key: str, make: Callable[[], Path], name: str) -> str:
+    """Return the address under which a file can be fetched; made once per session and key.
+
+    Args:
+        key: What the file is.
+        make: Gives the file when it is fetched.
+        name: What the browser calls it.
+    """
+    kept: dict[str, str] = st.session_state.setdefault("links", {})
+    if key not in kept:
+        kept[key] = offer_file(make, name)
+    return kept[key]
+
+
+def go(page: str) -> None:
+    """Go to another page."""
+    st.switch_page(st.session_state["pages"][page])
+
+
+def choose(
+    label: str, key: str, options: Sequence[str], placeholder: str, first: str | None = None
+) -> str | None:
+    """Show a choice among names that outlives the page; ``first`` is chosen where none was."""
+    asked = st.query_params.get(key)
+    if asked and asked not in options and f"chosen.{key}" not in st.session_state:
+        st.warning(texts()("common.not_there", name=plain(asked)))
+    before = remembered(key, options) or first
+    index = list(options).index(before) if before is not None else None
+    chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
+    remember(key, chosen)
+    return chosen
+
+
+def choose_data(t: Texts) -> str | None:
+    """Show the choice of a data set; return its name below the data root."""
+    return choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
+
+
+def pages_of(t: Texts, key: str, count: int, size: int) -> range:
+    """Show a pager where there is more than a page holds; return the indices of this page."""
+    pages = max(1, -(-count // size))
+    if pages == 1:
+        return range(count)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        state = st.session_state
+        now = min(state.get(key, 1), pages)
+        back = st.button(t("common.back"), key=f"{key}.back", disabled=now == 1)
+        forth = st.button(t("common.forth"), key=f"{key}.forth", disabled=now == pages)
+        if back or forth:
+            state[key] = now + (1 if forth else -1)
+            st.rerun()
+        st.markdown(t("common.page", page=now, pages=pages))
+    return range((now - 1) * size, min(count, now * size))
+
+
+def plain(text: str) -> str:
+    r"""Return text for Markdown as it stands: names may hold anything."""
+    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
+
+
+def between(t: Texts, low: float, high: float) -> str:
+    """Return an interval of parts as per cents."""
+    return t("common.between", low=f"{low:.1%}", high=f"{high:.1%}")

@@ -1,0 +1,170 @@
+"""How photos come in: uploads, a sample, the camera."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+import streamlit as st
+
+from tlearn.atomic import atomic_directory
+from tlearn.data.doctor import Doctor
+from tlearn.data.sample import draw_sample
+from tlearn.data.scan import Problem
+from tlearn.data.uploads import Upload
+from tlearn.errors import DataError
+from tlearn.progress import Progress
+from tlearn.runs.directory import free_name
+from tlearn.web import background
+from tlearn.web.components.scans import look_again, wait_for
+from tlearn.web.components.session import plain, problems, remember, workspace
+from tlearn.web.components.uploader import uploader
+from tlearn.web.i18n import Texts
+
+PLACING = "adding.placing"  # where a session keeps what it waits for
+
+
+def new_data_set(t: Texts) -> None:
+    """Show the ways to a new data set."""
+    if PLACING in st.session_state:
+        _wait(t)
+        return
+    here = workspace()
+    name = st.text_input(t("data.name"), placeholder=t("data.name_hint"), max_chars=80)
+    upload = uploader(t, here.data, "new")
+    if upload is not None:
+        _place(t, upload, name)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(t("data.or_sample"))
+        if st.button(t("data.sample"), icon=":material/draw:"):
+            target = free_name("sample", here.data)
+            _begin(str(target), lambda progress: (_sample(target), []))
+    st.caption(t("data.or_folder", root=here.data))
+
+
+def _sample(target: Path) -> Path:
+    """Draw the sample set; it is seen when it is there whole."""
+    with atomic_directory(target) as folder:
+        draw_sample(folder)
+    return target
+
+
+def _place(t: Texts, upload: Upload, name: str) -> None:
+    """Begin to unpack what came, and to put it into the data root."""
+    names: list[str] = st.session_state.get("new.field", {}).get("done", {}).get("names", [])
+    given = name.strip() or (_name_of(names[0]) if names else "") or t("data.default_name")
+    try:
+        target = workspace().new_data_set(given)
+    except DataError as error:
+        upload.cancel()
+        st.error(plain(str(error)))
+        return
+
+    def place(progress: Progress) -> tuple[Path, list[Problem]]:
+        try:
+            upload.unpack(progress)
+            path = upload.place(target)
+        finally:
+            upload.cancel()
+        if not any(entry.is_dir() for entry in path.iterdir()):
+            shutil.rmtree(path)
+            raise DataError(t("data.loose"))
+        return path, upload.left_out
+
+    _begin(str(target), place)
+
+
+def _name_of(first: str) -> str:
+    """Return what a data set is called after the first file that came: its folder or archive."""
+    path = PurePosixPath(first)
+    if len(path.parts) > 1:
+        return path.parts[0]
+    name = path.name
+    for ending in (".zip", ".tgz", ".gz", ".bz2", ".xz", ".tar"):
+        name = name.removesuffix(ending)
+    return name if name != path.name else ""
+
+
+def _begin(key: str, do: Callable[[Progress], tuple[Path, list[Problem]]]) -> None:
+    background.start(f"place {key}", do)
+    st.session_state[PLACING] = f"place {key}"
+    st.rerun()
+
+
+def _wait(t: Texts) -> None:
+    done = wait_for(t, st.session_state[PLACING], t("data.placing"))
+    if done is None:
+        return
+    del st.session_state[PLACING]
+    if done.problem:
+        st.session_state["data.said"] = ("error", done.problem, [])
+    else:
+        path, left_out = done.result
+        remember("data", workspace().name_of(path))
+        st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
+        st.session_state["data.said"] = ("success", t("data.placed", name=path.name), left_out)
+    st.rerun()
+
+
+def said(t: Texts) -> None:
+    """Show what came of the last thing that was done: what went well in passing, the rest stays."""
+    state = st.session_state
+    kind, text, left_out = state.get("data.said", ("", "", []))
+    if kind == "success":
+        st.toast(text, icon=":material/check:")
+        state["data.said"] = ("left out", "", left_out)
+    elif kind == "error":
+        st.error(plain(text))
+    show_left_out(t, left_out)
+
+
+def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
+    """Show which files were left out, if any; open where they were refused and not just odd."""
+    if not left_out:
+        return
+    refused = any(p.kind != "not an image" for p in left_out)
+    with st.expander(
+        t("data.left_out", count=len(left_out)), expanded=refused, icon=":material/warning:"
+    ):
+        st.dataframe(
+            [{t("data.reason"): p.reason, t("data.file"): p.name} for p in left_out],
+            hide_index=True,
+            height=min(300, 38 + 35 * len(left_out)),
+        )
+
+
+def to_class(t: Texts, data: str, label: str) -> None:
+    """Show the ways to more photos of a class: files and the camera."""
+    root = workspace().data_set(data)
+    doctor = Doctor(root)
+    upload = uploader(t, workspace().data, f"class.{data}.{label}", kind="flat")
+    if upload is not None:
+        with problems():
+            upload.unpack()
+            scratch = doctor.quarantine_folder / ".incoming"
+            scratch.mkdir(parents=True, exist_ok=True)
+            _added(t, data, doctor, upload.add_to(scratch), label, upload.left_out)
+        upload.cancel()
+        st.rerun()
+    if st.toggle(t("data.camera")):
+        taken = st.camera_input(t("data.camera_hint"), key=f"camera.{label}")
+        if taken is not None and st.button(t("data.camera_keep"), type="primary"):
+            with problems():
+                photo = doctor.quarantine_folder / ".incoming" / taken.name
+                photo.parent.mkdir(parents=True, exist_ok=True)
+                photo.write_bytes(taken.getvalue())
+                _added(t, data, doctor, [photo], label, [])
+            st.rerun()
+
+
+def _added(
+    t: Texts, data: str, doctor: Doctor, photos: list[Path], label: str, left_out: list[Problem]
+) -> None:
+    for photo in photos:
+        doctor.add(photo, label)
+        photo.unlink()
+    st.session_state["data.said"] = (
+        "success",
+        t("data.added", count=len(photos), label=label),
+        left_out,
+    )
+    look_again(data)

@@ -1,0 +1,68 @@
+"""The field that files and folders are dropped on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import streamlit as st
+
+from tlearn.data.archives import Limits
+from tlearn.data.uploads import Upload
+from tlearn.web.i18n import Texts
+from tlearn.web.transfers import UPLOAD, begin_upload, find_upload
+
+LIMITS = Limits()
+FOLDER = Path(__file__).parent
+WORDS = (
+    "hint folder files cancel cancelled looking sending left received failed too_many "
+    "too_large no_server"
+).split()
+
+
+def uploader(
+    t: Texts, root: Path, key: str, kind: Literal["set", "any", "flat"] = "set"
+) -> Upload | None:
+    """Show the field; return an upload once all of its files have come.
+
+    Args:
+        t: The texts.
+        root: The folder that files go below.
+        key: Which of several fields.
+        kind: What is meant to come: a data set of class folders, photos in any way, or photos
+            without folders.
+    """
+    state = st.session_state
+    upload = find_upload(state.get(f"{key}.token", ""))
+    if upload is None:
+        upload = begin_upload(root)
+        state[f"{key}.token"] = upload.token
+    words = {name: t(f"upload.{name}") for name in WORDS}
+    if kind != "set":
+        words["hint"] = t(f"upload.hint_{kind}")
+    found = _component()(
+        key=f"{key}.field",
+        data={
+            "url": UPLOAD.format(token=upload.token),
+            "limit_files": LIMITS.files,
+            "limit_bytes": LIMITS.bytes,
+            "words": words,
+            "flat": kind == "flat",
+        },
+        on_done_change=lambda: None,
+        on_ended_change=lambda: None,
+    )
+    if found.ended:
+        state.pop(f"{key}.token", None)
+        st.rerun()
+    if not found.done:
+        return None
+    state.pop(f"{key}.token", None)
+    return upload
+
+
+def _component() -> Callable[..., Any]:
+    """Register the component with this session's server; a registration again changes nothing."""
+    html, css, js = (
+        (FOLDER / f"uploader.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+    )
+    return st.components.v2.component("tlearn.uploader", html=html, css=css, js=js)

@@ -1,0 +1,64 @@
+"""The frame of all pages: navigation, language, login, and what is shown when a page fails."""
+
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image, ImageDraw
+
+from tlearn.web.access import openid
+from tlearn.web.components.session import texts
+from tlearn.web.pages import data_page, plugins_page, predict_page, results_page, train_page
+from tlearn.web.passwords import password_hash
+
+PAGES = {
+    "data": (data_page.show, ":material/photo_library:"),
+    "train": (train_page.show, ":material/model_training:"),
+    "results": (results_page.show, ":material/leaderboard:"),
+    "predict": (predict_page.show, ":material/image_search:"),
+    "plugins": (plugins_page.show, ":material/extension:"),
+}
+# Streamlit leaves a hand's breadth free at the top of a page.
+STYLE = ".stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }"
+
+
+def run() -> None:
+    """Show the page that is asked for."""
+    t = texts()
+    st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
+    st.html(f"<style>{STYLE}</style>")
+    st.logo(icon())
+    if _must_log_in():
+        st.title("tlearn")
+        st.button(t("login.button"), on_click=st.login, type="primary")
+        return
+    pages = [
+        st.Page(show, title=t(f"{name}.title"), icon=mark, url_path=name, default=name == "data")
+        for name, (show, mark) in PAGES.items()
+    ]
+    st.session_state["pages"] = dict(zip(PAGES, pages, strict=True))
+    page = st.navigation(pages, position="top")
+    if st.session_state.get("page") != page.url_path:  # a page knows that it was just opened
+        st.session_state["page"] = page.url_path
+        st.session_state["visit"] = st.session_state.get("visit", 0) + 1
+    page.run()
+
+
+def show_failure(log: Path) -> None:
+    """Say that something of ours broke, and where to read more."""
+    st.error(texts()("common.failure", log=log), icon=":material/error:")
+
+
+def _must_log_in() -> bool:
+    return openid() and not password_hash() and not st.user.is_logged_in
+
+
+@cache
+def icon() -> Image.Image:
+    """Return the picture of the browser's tab: Streamlit would fetch one of its own from afar."""
+    image = Image.new("RGBA", (64, 64))
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle((2, 2, 61, 61), 14, fill="#0b6e4f")
+    for k, height in enumerate((14, 24, 34)):
+        draw.rounded_rectangle((14 + 13 * k, 50 - height, 23 + 13 * k, 50), 3, fill="white")
+    return image

@@ -1,0 +1,49 @@
+"""Plugins: what is installed, from which package, and what failed and why."""
+
+import streamlit as st
+
+from tlearn.backbones import Plugin, load_registry
+from tlearn.web.components.session import plain, texts
+from tlearn.web.i18n import Texts
+
+KINDS = ("backbones", "presets", "exporters", "reports")
+
+
+def show() -> None:
+    """Show the page."""
+    t = texts()
+    st.title(t("plugins.title"), anchor=False)
+    st.markdown(t("plugins.hint"))
+    registry = load_registry()
+    for plugin in registry.problems:
+        st.error(
+            f"**{plain(plugin.name)}** ({plain(str(plugin))}): {plain(plugin.problem)}",
+            icon=":material/extension_off:",
+        )
+    rows = [_row(t, plugin) for plugin in registry.plugins]
+    st.dataframe(rows, hide_index=True, height=min(800, 40 + 35 * len(rows)))
+    st.subheader(t("plugins.backbones"), anchor=False)
+    for name, backbone in sorted(registry.backbones.items()):
+        with st.expander(name):
+            st.markdown(plain(backbone.summary))
+            st.caption(plain(backbone.reference))
+            st.markdown(t("plugins.size", default=backbone.default_size, least=backbone.min_size))
+            for weights in backbone.weights:
+                facts = {"name": weights.name, "source": weights.source}
+                facts |= {"licence": weights.licence}
+                st.markdown(t("plugins.weights", **{k: plain(v) for k, v in facts.items()}))
+
+
+def _row(t: Texts, plugin: Plugin) -> dict[str, str]:
+    offers = [
+        f"{t(f'plugins.{kind}')}: {', '.join(offer.name for offer in getattr(plugin, kind))}"
+        for kind in KINDS
+        if getattr(plugin, kind)
+    ]
+    state = "disabled" if plugin.disabled else "failed" if plugin.problem else "works"
+    return {
+        t("plugins.plugin"): plugin.name,
+        t("plugins.package"): f"{plugin.distribution} {plugin.version}".strip(),
+        t("plugins.state"): t(f"plugins.{state}"),
+        t("plugins.offers"): "; ".join(offers),
+    }

@@ -1,0 +1,127 @@
+"""Train: choose a backbone and how long, start, watch."""
+
+import streamlit as st
+
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
+from tlearn.data.scan import Manifest
+from tlearn.data.splits import draw_splits
+from tlearn.errors import TlearnError
+from tlearn.runs.directory import free_name
+from tlearn.settings import to_command, to_yaml
+from tlearn.web.components.backbone_cards import choose_backbone, planner
+from tlearn.web.components.config_options import options
+from tlearn.web.components.job_list import queue
+from tlearn.web.components.scans import manifest_of
+from tlearn.web.components.session import choose_data, go, plain, problems, texts, workspace
+from tlearn.web.config_form import config_from
+from tlearn.web.i18n import Texts
+
+FIRST = "quick balanced best".split()  # presets in this order, then what plugins offer
+
+
+def show() -> None:
+    """Show the page."""
+    t = texts()
+    st.title(t("train.title"), anchor=False)
+    queue(t)
+    names = workspace().data_sets()
+    if not names:
+        st.info(t("train.empty"))
+        if st.button(t("train.go_data"), type="primary", icon=":material/photo_library:"):
+            go("data")
+        return
+    data = choose_data(t)
+    if data is None:
+        st.info(t("data.choose"))
+        return
+    with problems():
+        manifest = manifest_of(t, data)
+        if manifest is not None:
+            _ask(t, data, manifest)
+
+
+def _ask(t: Texts, data: str, manifest: Manifest) -> None:
+    """Show what can be chosen, and the button that starts it."""
+    st.markdown(
+        t(
+            "data.counts",
+            photos=f"{len(manifest.files):,}",
+            classes=len(manifest.labels),
+            problems=len(manifest.problems),
+        )
+    )
+    preset = _preset(t)
+    start = st.container()
+    with st.expander(t("train.more"), icon=":material/tune:"):
+        st.caption(t("train.more_hint"))
+        wrong = st.container()
+        asked = {**options(t), "preset": preset}
+    problem = ""
+    try:
+        config = config_from(asked)
+        draw_splits(manifest, config.val, config.test, config.seed)
+    except TlearnError as error:
+        problem, config = str(error), config_from({"preset": preset})
+        wrong.error(plain(problem))
+    backbone = choose_backbone(t, data, manifest, config)
+    with start:
+        if problem:
+            st.error(plain(problem))
+        else:
+            config = config_from({**asked, "backbone": backbone})
+        _start(t, data, config, ready=not problem)
+
+
+def _preset(t: Texts) -> str:
+    """Show the presets; return the one chosen."""
+    presets = load_registry().offered("presets")
+    names = sorted(presets, key=lambda name: FIRST.index(name) if name in FIRST else 99)
+
+    def words(name: str) -> str:
+        return t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
+
+    chosen = st.radio(
+        t("train.preset"),
+        names,
+        index=names.index("balanced") if "balanced" in names else 0,
+        format_func=lambda name: t(f"train.name_{name}") if name in FIRST else name,
+        captions=[words(name) for name in names],
+        horizontal=True,
+    )
+    return str(chosen)
+
+
+def _start(t: Texts, data: str, config: RunConfig, ready: bool) -> None:
+    """Show the name of the run, the button, and the same as a command."""
+    here = workspace()
+    default = free_name(data.replace("/", "-"), here.runs).name
+    asked = st.session_state.setdefault("train.asked", 0)  # a field of its own for each training
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = (
+            st.text_input(
+                t("train.name"),
+                placeholder=default,
+                max_chars=80,
+                width=280,
+                key=f"train.name.{asked}",
+            ).strip()
+            or default
+        )
+        pressed = st.button(
+            t("train.start"), type="primary", icon=":material/play_arrow:", disabled=not ready
+        )
+    if pressed:
+        with problems():
+            run = here.new_run(name)
+            planner(here.runs).stop()
+            here.queue.submit(here.data_set(data), config, run)
+            st.session_state["train.asked"] += 1
+            st.rerun()
+    with st.expander(t("train.command"), icon=":material/terminal:"):
+        st.code(
+            to_command(config, here.data_set(data), here.runs / name),
+            language="sh",
+            wrap_lines=True,
+        )
+        st.code(to_yaml(config), language="yaml")

@@ -1,0 +1,5 @@
+"""What Streamlit runs for every look at the page."""
+
+from tlearn.web.navigation import run
+
+run()

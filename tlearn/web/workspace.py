@@ -1,0 +1,170 @@
+"""Where the pages find things: the data root, the folder of runs, and what is kept beside them."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+from tlearn.data.filenames import inside, sanitize_filename
+from tlearn.data.folders import SPLIT_FOLDERS, visible
+from tlearn.errors import DataError, RunError
+from tlearn.jobs import Queue
+from tlearn.runs.directory import free_name
+from tlearn.runs.run_store import RunStore
+
+DATA, RUNS = "TLEARN_DATA_ROOT", "TLEARN_RUNS_ROOT"  # environment variables
+QUARANTINE = "-quarantine"
+DEEPEST, MOST = 3, 500  # how deep data sets are looked for, and how many are listed
+FEW = 100  # entries of a class that are looked at for folders: it may hold very many photos
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The two roots.
+
+    Attributes:
+        data: Where data sets are, and uploads go.
+        runs: Where runs are made.
+    """
+
+    data: Path
+    runs: Path
+
+    @classmethod
+    def here(cls) -> "Workspace":
+        """Return the places of this server: ``data`` and ``runs``, unless it was told others."""
+        return cls(
+            Path(os.environ.get(DATA) or "data").absolute(),
+            Path(os.environ.get(RUNS) or "runs").absolute(),
+        )
+
+    @property
+    def queue(self) -> Queue:
+        """The queue of trainings."""
+        return _queue(self.runs)
+
+    @property
+    def library(self) -> RunStore:
+        """The runs."""
+        return _library(self.runs)
+
+    @property
+    def log(self) -> Path:
+        """Where tracebacks go."""
+        return self.runs / ".page.log"
+
+    @property
+    def scratch(self) -> Path:
+        """Where photos lie that are predicted and then forgotten."""
+        return self.runs / ".predictions"
+
+    def clear_scratch(self, older_than: float = 24 * 3600.0) -> None:
+        """Remove predicted photos, and what was said of them, after so many seconds."""
+        for path in self.scratch.iterdir() if self.scratch.is_dir() else ():
+            if path.name[0] != "." and time.time() - path.stat().st_mtime > older_than:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+    def data_sets(self) -> list[str]:
+        """Return the folders below the data root that hold folders, by their path below it."""
+        found: list[str] = []
+        if self.data.is_dir():
+            _look(self.data, self.data, found, DEEPEST)
+        return sorted(found, key=str.casefold)
+
+    def data_set(self, name: str) -> Path:
+        """Return the folder of a data set.
+
+        Raises:
+            DataError: If it is not there, or not below the data root.
+        """
+        path = inside(self.data, name)
+        if not path.is_dir():
+            raise DataError(
+                f"there is no folder {name!r} in {str(self.data)!r}; choose another data set"
+            )
+        return path
+
+    def new_run(self, name: str) -> Path:
+        """Return the directory of a run to be made.
+
+        Raises:
+            RunError: If a directory cannot be called so, or one is.
+        """
+        path = self.runs / _one_part(name, "run")
+        if path.exists():
+            raise RunError(f"there is a run {name!r} already; choose another name")
+        return path
+
+    def new_data_set(self, name: str) -> Path:
+        """Return the folder of a data set to be made, numbered where one is called so.
+
+        Raises:
+            DataError: If a folder cannot be called so.
+        """
+        if name.endswith(QUARANTINE):
+            raise DataError(
+                f"a data set's name does not end with {QUARANTINE!r}, as {name!r} does: that is "
+                f"where files in quarantine lie; choose another name"
+            )
+        return free_name(_one_part(name, "data set"), self.data)
+
+    def name_of(self, folder: Path) -> str | None:
+        """Return a data set's path below the data root, or ``None`` if it lies elsewhere."""
+        try:
+            return folder.resolve().relative_to(self.data.resolve()).as_posix()
+        except ValueError:
+            return None
+
+
+def _one_part(name: str, what: str) -> str:
+    """Return a name that a folder can have on every system and that is seen."""
+    clean = sanitize_filename(name, "choose another name")
+    if clean != name or "/" in clean or not visible(Path(clean)):
+        raise DataError(
+            f"{name!r} cannot be the name of a {what}: it has no slashes and does not begin with a "
+            f"dot; choose another name"
+        )
+    return clean
+
+
+def _look(folder: Path, root: Path, found: list[str], deep: int) -> None:
+    """Collect the folders that hold folders, but not the classes within them."""
+    for path in _folders(folder):
+        inner = [] if path.name.endswith(QUARANTINE) else _folders(path)
+        if not inner or len(found) >= MOST:
+            continue
+        sides = {p.name.lower() for p in inner} & SPLIT_FOLDERS.keys()
+        if deep > 1 and not sides and all(_folders(p, FEW) for p in inner):
+            _look(path, root, found, deep - 1)  # a folder of data sets
+        else:
+            found.append(path.relative_to(root).as_posix())
+
+
+def _folders(folder: Path, entries: int | None = None) -> list[Path]:
+    """Return the visible folders in a folder, or those among its first entries."""
+    try:
+        with os.scandir(folder) as found:
+            names = [
+                entry.name
+                for entry in islice(found, entries)
+                if entry.is_dir(follow_symlinks=False)
+            ]
+    except OSError:
+        return []  # what cannot be listed holds no data set that could be chosen
+    return sorted(path for name in names if visible(path := folder / name))
+
+
+@cache
+def _queue(runs: Path) -> Queue:
+    return Queue(runs)
+
+
+@cache
+def _library(runs: Path) -> RunStore:
+    return RunStore(runs)
