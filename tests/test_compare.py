@@ -47,7 +47,7 @@ def blind(plugin_file):
 def quick(monkeypatch):
     """Measure rates briefly."""
     for module in ("costs", "comparison"):
-        monkeypatch.setattr(f"tlearn.training.{module}.RATED", 0.01)
+        monkeypatch.setattr(f"tlearn.training.{module}.BENCHMARK_SECONDS", 0.01)
 
 
 def judged(name, right, positions=None, rate=100.0, seconds=10.0):

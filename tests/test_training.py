@@ -109,7 +109,7 @@ def test_two_classes_give_a_probe_with_two_columns():
 
 
 @pytest.mark.parametrize(
-    ("unfreeze", "first_trained", "cut"),
+    ("unfreeze", "first_trained", "boundary"),
     [
         ("none", None, None),
         (1, "block3_conv", "block3_conv"),
