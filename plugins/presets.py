@@ -3,7 +3,7 @@
 from tlearn.backbones import Backbone, Preset, hookimpl
 from tlearn.config import Stage
 
-Recipe = tuple[int, tuple[Stage, ...]]  # views per training image, and the stages
+ViewsAndStages = tuple[int, tuple[Stage, ...]]  # views per training image, and the stages
 
 
 def layers(backbone: Backbone) -> tuple[list[str], str]:
@@ -12,17 +12,17 @@ def layers(backbone: Backbone) -> tuple[list[str], str]:
     return names, backbone.finetune_from or names[-max(1, len(names) // 3)]
 
 
-def quick(backbone: Backbone) -> Recipe:
+def quick(backbone: Backbone) -> ViewsAndStages:
     """Return no stage: the probe is the head."""
     return 2, ()
 
 
-def balanced(backbone: Backbone) -> Recipe:
+def balanced(backbone: Backbone) -> ViewsAndStages:
     """Return one short stage."""
     return 2, (Stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=5e-4),)
 
 
-def best(backbone: Backbone) -> Recipe:
+def best(backbone: Backbone) -> ViewsAndStages:
     """Return a longer stage, and one that goes deeper."""
     names, start = layers(backbone)
     lower = names[max(0, names.index(start) - max(1, len(names) // 5))]

@@ -1,12 +1,15 @@
-"""What tests share: a toy backbone found as a plugin, tiny photo folders, the real photos."""
+"""What tests share: a toy backbone found as a plugin, tiny photos, a run, the real photos."""
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from tlearn.backbones.plugin_sources import forget_folders, use_folder
@@ -23,8 +26,33 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")])
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+WORKERS = 2
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores instead of fighting for them
+    for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(threads, str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Use two processes for the whole suite, and one, which starts faster, for named tests."""
+    named = config.args_source is config.ArgsSource.ARGS
+    return 0 if named else min(WORKERS, os.cpu_count() or 1)
+
+
+def once(tmp_path_factory, name, make):
+    """Have ``make(folder)`` fill a folder once in a session, whichever worker comes first."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+    folder, complete = base / name, base / f"{name}.complete"
+    with FileLock(base / f"{name}.lock"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # an attempt that failed
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
 
 
 class Heard(Silent):
@@ -107,3 +135,78 @@ def make_run(place, *options):
         patch.setenv("TLEARN_CACHE", str(cache))
         assert main(["finetune", str(photos), *options, "--out", str(run), "--quiet"]) == 0
     return run, photos, cache
+
+
+TOY = ("--backbone", "toy", "--weights", "none", "--stages", "1:1", "--seed", "5")
+
+
+class ToyRun(NamedTuple):
+    """A finished training with the toy backbone.
+
+    Attributes:
+        run: The run directory.
+        photos: The data folder: three classes of twelve pictures.
+        cache: The activation cache that it filled.
+    """
+
+    run: Path
+    photos: Path
+    cache: Path
+
+
+def contents(folder):
+    """Return the size and the time of change of every file in a folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """A toy run that all tests of the session share; nothing may be written into it."""
+    place = once(tmp_path_factory, "toy_run", lambda folder: make_run(folder, *TOY))
+    toy = ToyRun(place / "run", place / "photos", place / "cache")
+    before = contents(toy.run) | contents(toy.photos)
+    yield toy
+    after = contents(toy.run) | contents(toy.photos)
+    assert after == before, "a test changed the shared toy run: use toy_run_copy there"
+
+
+@pytest.fixture
+def toy_run_copy(toy_run, tmp_path):
+    """A copy of the toy run and its photos in ``tmp_path``, the test's own.
+
+    The configuration that the run holds still names the photos of the original.
+    """
+    run = Path(shutil.copytree(toy_run.run, tmp_path / "runs" / "toy"))
+    photos = tmp_path / "toy photos"
+    return ToyRun(run, Path(shutil.copytree(toy_run.photos, photos)), toy_run.cache)
+
+
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
+def build_wheel(source, folder):
+    """Build a wheel of a copy of a source folder, which leaves nothing beside the sources."""
+    copy = folder / "source"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    subprocess.run([*PIP, "wheel", *options, copy], check=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def tlearn_wheel(tmp_path_factory):
+    """The wheel of tlearn itself, built once in a session."""
+
+    def make(folder):
+        source = folder / "checkout"
+        source.mkdir()
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, source)
+        for name in ("tlearn", "plugins"):
+            shutil.copytree(ROOT / name, source / name)
+        build_wheel(source, folder)
+
+    (wheel,) = once(tmp_path_factory, "tlearn_wheel", make).glob("*.whl")
+    return wheel

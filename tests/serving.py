@@ -1,14 +1,17 @@
 """Calls an ASGI app without a server, and starts real servers."""
 
 import asyncio
+import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+import psutil
 from conftest import ROOT
 
 LOCAL = ("127.0.0.1", 50_000)
@@ -93,6 +96,15 @@ def websocket(app, *coming, headers=None, **given):
     return sent
 
 
+def until(condition, seconds=60):
+    """Wait until a condition gives something true, and return it."""
+    limit = time.monotonic() + seconds
+    while not (given := condition()):
+        assert time.monotonic() < limit, f"not within {seconds} seconds"
+        time.sleep(0.05)
+    return given
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -129,71 +141,90 @@ def upgrade(port, host="127.0.0.1", **headers):
 
 
 class Server:
-    """A real server, started from a command line or from code; use it in a with statement."""
+    """A real server on folders of its own; a ``with`` statement starts it and ends all it began.
 
-    def __init__(self, place, *command, port, cwd=None):
-        self.port, self.lines = port, []
+    Args:
+        place: Where its data root, runs root, configuration and log are.
+        *command: What follows ``python``.
+        port: Where it listens.
+        cwd: The working folder, if not ``place``.
+        env: Further environment variables.
+    """
+
+    def __init__(self, place, *command, port, cwd=None, env=None):
+        self.data, self.runs, self.log = place / "data", place / "runs", place / "server.log"
+        self.port, self.command, self.cwd = port, command, cwd or place
+        self.process = None
         (place / "config").mkdir(exist_ok=True)
-        env = {
+        self.env = {
             **os.environ,
             "TLEARN_CONFIG": str(place / "config"),
-            "TLEARN_DATA_ROOT": str(place / "data"),
-            "TLEARN_RUNS_ROOT": str(place / "runs"),
+            "TLEARN_DATA_ROOT": str(self.data),
+            "TLEARN_RUNS_ROOT": str(self.runs),
             "HOME": str(place),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
+            **(env or {}),
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error::ResourceWarning", *command],
-            env=env,
-            cwd=cwd or place,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
-        self.reader.start()
 
     @classmethod
-    def ui(cls, place, *options, host="127.0.0.1"):
+    def ui(cls, place, *options, host="127.0.0.1", env=None):
+        """Return the server of ``tlearn ui``."""
         port = free_port()
-        return cls(
-            place,
-            "-m",
-            "tlearn",
-            "ui",
-            "--no-browser",
-            "--host",
-            host,
-            "--port",
-            str(port),
-            "--data-root",
-            str(place / "data"),
-            "--runs-root",
-            str(place / "runs"),
-            *options,
-            port=port,
-        )
+        command = ["-m", "tlearn", "ui", "--no-browser", "--host", host, "--port", str(port)]
+        command += ["--data-root", str(place / "data"), "--runs-root", str(place / "runs")]
+        return cls(place, *command, *options, port=port, env=env)
 
-    def __enter__(self):
-        for _ in range(600):
-            try:
-                http(self.port, "/_stcore/health")
-                return self
-            except OSError:
-                assert self.process.poll() is None, "".join(self.lines)
-                time.sleep(0.1)
-        self.__exit__()
-        raise AssertionError("".join(self.lines))
+    @property
+    def lines(self):
+        """What it printed so far, in lines."""
+        return self.log.read_text("utf-8", "replace").splitlines(keepends=True)
+
+    def url(self, path=""):
+        """Return the address of a page, with what the printed address asks for, as a token."""
+        printed = re.search(rf"http://\S+:{self.port}[^\s)]*", "".join(self.lines))
+        query = urlsplit(printed[0]).query if printed else ""
+        separator = "&" if "?" in path else "?"
+        return f"http://127.0.0.1:{self.port}/{path}" + (f"{separator}{query}" if query else "")
+
+    def start(self):
+        """Start it, and wait until it answers."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error::ResourceWarning", *self.command],
+                env=self.env,
+                cwd=self.cwd,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until(self._answers, 120)
+        return self
+
+    def _answers(self):
+        assert self.process.poll() is None, "".join(self.lines)
+        with contextlib.suppress(OSError):
+            return http(self.port, "/_stcore/health")
 
     def ended(self, number):
         """Send a signal; return the exit code and all that was printed."""
         self.process.send_signal(number)
-        code = self.process.wait(60)
-        self.reader.join()
-        return code, "".join(self.lines)
+        return self.process.wait(60), "".join(self.lines)
 
-    def __exit__(self, *_):
+    def kill(self):
+        """End it as a power cut would."""
         self.process.kill()
         self.process.wait()
-        self.reader.join()
-        self.process.stdout.close()
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        self.kill()
+        for process in psutil.process_iter():  # trainings outlive the server
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("TLEARN_RUNS_ROOT") == str(self.runs):
+                    process.kill()

@@ -4,34 +4,24 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
-# A room may import those before it; rooms of one rank do not know each other.
-RANKS = [
-    {"errors", "atomic"},
-    {"progress_bars"},
-    {"progress"},
-    {"config"},
-    {"settings"},
-    {"backbones"},
-    {"data"},
-    {"features"},
-    {"runs"},
-    {"jobs"},
-    {"training"},
-    {"testing"},
-    {"web"},
-    {"cli"},
-    {"__main__"},
-]
-RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 HEAVY = {"keras", "tensorflow", "openvino"}
 HEAVY_ROOMS = {"features", "runs", "training"}
 MODULES = sorted((ROOT / "tlearn").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*.py"))
+
+
+def ranks():
+    """Return the rank of each room, as docs/architecture.md has them: lower ones first."""
+    table = PAGE.split("| rooms |")[1].split("\n\n")[0]
+    lines = re.findall(r"^\| (`.*?) \|", table, re.M)
+    return {room: rank for rank, line in enumerate(lines) for room in re.findall(r"`(\w+)`", line)}
+
+
+RANK = ranks()
 
 
 def room_of(path):
@@ -48,49 +38,56 @@ def imports(path, top_only=False):
             yield node.module, tuple(alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_imports_point_one_way(path):
-    own = room_of(path)
-    if own == "__init__":
-        return  # the public names: loaded when they are used
+def rooms_imported(path):
+    """Yield the rooms that a module imports, by either way of saying it."""
     for module, names in imports(path):
-        assert not module.startswith("tlearn_plugins")
         if module == "tlearn":
-            rooms = [name for name in names if name != "__version__"]
+            yield from (name for name in names if name != "__version__")
         elif module.startswith("tlearn."):
-            rooms = [module.split(".")[1]]
-        else:
-            continue
-        for room in rooms:
-            assert room == own or RANK[room] < RANK[own], f"{own} imports {room}"
+            yield module.split(".")[1]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_heavy_libraries_stand_where_they_belong(path):
-    if room_of(path) not in HEAVY_ROOMS:
-        found = {module.split(".")[0] for module, _ in imports(path, top_only=True)}
-        assert not found & HEAVY
+def test_the_page_names_the_rooms_there_are():
+    assert set(RANK) == {room_of(path) for path in MODULES} - {"__init__"}
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=lambda p: p.name)
-def test_plugins_are_short_and_use_public_names(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 80
-    for module, _ in imports(path):
-        plain = module in sys.stdlib_module_names
-        assert plain or module in ("tlearn.backbones", "tlearn.config", "keras.applications")
+def test_imports_point_one_way_as_the_page_says():
+    for path in MODULES:
+        own = room_of(path)
+        if own == "__init__":
+            continue  # the public names: loaded when they are used
+        assert "tlearn_plugins" not in {module.split(".")[0] for module, _ in imports(path)}, path
+        for room in rooms_imported(path):
+            assert room == own or RANK[room] < RANK[own], f"{path} imports {room}"
 
 
-@pytest.mark.parametrize("path", [*MODULES, *PLUGINS], ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_files_fit_a_head_and_functions_a_screen(path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            start = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
-            assert node.end_lineno - start <= 60, node.name
+def test_heavy_libraries_stand_where_they_belong():
+    for path in MODULES:
+        if room_of(path) not in HEAVY_ROOMS:
+            tops = {module.split(".")[0] for module, _ in imports(path, top_only=True)}
+            assert not tops & HEAVY, path
 
 
-def test_views_are_short_and_only_show():
+def test_plugins_are_short_and_use_public_names():
+    for path in PLUGINS:
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 80, path
+        for module, _ in imports(path):
+            plain = module.split(".")[0] in sys.stdlib_module_names
+            public = ("tlearn.backbones", "tlearn.config", "keras.applications")
+            assert plain or module in public, f"{path} imports {module}"
+
+
+def test_files_fit_a_head_and_functions_a_screen():
+    for path in [*MODULES, *PLUGINS]:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                start = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
+                assert node.end_lineno - start <= 60, f"{node.name} in {path}"
+
+
+def test_pages_are_short_and_only_show():
     for path in (ROOT / "tlearn" / "web" / "pages").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) < 200, path.name
         assert not {m.split(".")[0] for m, _ in imports(path)} & {"os", "shutil", "subprocess"}

@@ -1,68 +1,36 @@
 """What is installed is whole: the page too."""
 
 import os
-import shutil
-import subprocess
-import sys
 import urllib.request
 import zipfile
-from pathlib import Path
 
 import pytest
-from browser import Site
+from conftest import ROOT
+from serving import Server
 
-ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("tlearn", "plugins"):  # a copy: building leaves files beside the sources
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            folder,
-            source,
-        ],
-        check=True,
-    )
-    (found,) = folder.glob("tlearn-*.whl")
-    return found
+pytestmark = pytest.mark.packaging
 
 
-def test_the_wheel_holds_every_file_of_the_packages(wheel):
-    with zipfile.ZipFile(wheel) as archive:
+def test_the_wheel_holds_every_file_of_the_packages(tlearn_wheel):
+    with zipfile.ZipFile(tlearn_wheel) as archive:
         names = set(archive.namelist())
-    kept = {
+    sources = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "tlearn").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {name for name in names if name.startswith("tlearn/")} == kept
+    assert {name for name in names if name.startswith("tlearn/")} == sources
     assert "tlearn_plugins/mobilenet_v2.py" in names
 
 
-def test_the_page_works_from_the_wheel(wheel, tmp_path):
+def test_the_page_works_from_the_wheel(tlearn_wheel, tmp_path):
     site_packages = tmp_path / "installed"
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(tlearn_wheel) as archive:
         archive.extractall(site_packages)
-    paths = os.pathsep.join([str(site_packages), os.environ.get("PYTHONPATH", "")])
-    env = {"PYTHONPATH": paths, "TLEARN_CONFIG": str(tmp_path), "PYTHONSAFEPATH": "1"}
-    site = Site(tmp_path, env)
-    try:
-        site.start()
-        with urllib.request.urlopen(site.url, timeout=30) as page:
-            assert b"<title>" in page.read()
-    finally:
-        site.close()
+    paths = os.pathsep.join([str(site_packages), os.environ["PYTHONPATH"]])
+    environment = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+    with (
+        Server.ui(tmp_path, env=environment) as server,
+        urllib.request.urlopen(server.url(), timeout=30) as page,
+    ):
+        assert b"<title>" in page.read()

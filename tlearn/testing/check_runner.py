@@ -2,7 +2,7 @@
 
 import time
 import unittest
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,9 +28,9 @@ class Outcome:
     seconds: float
 
 
-def run_checks(backbone: Backbone) -> Iterator[Outcome]:
-    """Yield the outcome of every check, as it comes."""
-    for check in CHECKS:
+def run_checks(backbone: Backbone, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
+    """Yield the outcome of every check, or of those that are given, as it comes."""
+    for check in checks:
         start = time.monotonic()
         state: Literal["passed", "failed", "skipped"] = "passed"
         reason = ""
