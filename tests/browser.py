@@ -1,17 +1,15 @@
-"""What tests with a real browser share: the server as a process of its own, and Chromium."""
+"""What tests with a real browser share: Chromium, and a tab that speaks in the page's texts."""
 
 import contextlib
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
-import psutil
+from serving import until
+
+from tlearn.web.i18n import texts_for
 
 with contextlib.suppress(ImportError):  # the tests that need it are skipped
     from playwright.sync_api import TimeoutError
@@ -21,6 +19,11 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync --use-fake-ui-for-media-stream "
     "--use-fake-device-for-media-stream"
 ).split()
+WIDTHS = (390, 820, 1280)
+# What is asked for and not there, without harm: Streamlit looks for its server at every level of
+# the address, and forgets the pictures of a view that was left before they were fetched.
+HARMLESS = ("/_stcore/", "/media/")
+FAILED_LOADS = ("Failed to load resource", "Image source error")  # seen as responses, too
 
 
 def chromium():
@@ -28,155 +31,136 @@ def chromium():
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(true, seconds=60):
-    """Wait until something is true."""
-    for _ in range(10 * seconds):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not become true")
-
-
-class Site:
-    """``tlearn ui`` on folders of its own."""
-
-    def __init__(self, place, env):
-        self.data, self.runs, self.log = place / "photos", place / "runs", place / "server.log"
-        self.env = os.environ | env
-        self.port = free_port()
-        self.process = None
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        command = [
-            sys.executable,
-            "-m",
-            "tlearn",
-            "ui",
-            "--port",
-            str(self.port),
-            "--no-browser",
-            "--data-root",
-            str(self.data),
-            "--runs-root",
-            str(self.runs),
-        ]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self.env, start_new_session=True
-            )
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=5):
-                    return self
-            except OSError:
-                assert self.process.poll() is None, self.log.read_text()
-                time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def kill(self):
-        """End the server as a power cut would."""
-        self.process.kill()
-        self.process.wait()
-
-    def close(self):
-        """End the server and all that works for it."""
-        self.kill()
-        for process in psutil.process_iter(["cmdline"]):
-            if any(str(self.runs) in word for word in process.info["cmdline"] or ()):
-                process.kill()
-
-
 class Tab:
-    """A page in a browser, with the words that tests speak in."""
+    """A tab of the browser, on a server.
 
-    def __init__(self, site, page):
-        self.site, self.page = site, page
+    Texts are keys of the page's texts, such as ``data.rename``, with their values; what is no key
+    stands for itself.
+
+    Attributes:
+        faults: What went wrong unseen: errors of scripts, failed requests, requests elsewhere.
+    """
+
+    def __init__(self, server, browser, locale="en-GB", **options):
+        self.server, self.t = server, texts_for(locale)
         self.faults = []
-        page.set_default_timeout(60_000)
-        page.on("console", self._listen)
-        page.on("response", self._answered)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", lambda request: self._look(request.url))
+        options = {"viewport": {"width": 1280, "height": 860}, **options}
+        self.context = browser.new_context(locale=locale, permissions=["camera"], **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.page.on("console", self._listen)
+        self.page.on("response", self._answered)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda request: self._look(request.url))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.context.close()
+        assert kind or not self.faults
 
     def _listen(self, message):
-        if message.type == "error" and not any(
-            words in message.text for words in ("Failed to load resource", "Image source error")
-        ):
+        if message.type == "error" and not any(text in message.text for text in FAILED_LOADS):
             self.faults.append(message.text)
 
     def _answered(self, response):
-        # Streamlit looks for its server at every level of the address, and forgets the pictures of
-        # a view that was left before they were fetched.
-        passing = ("/_stcore/", "/media/")
-        if response.status >= 400 and not any(part in response.url for part in passing):
+        if response.status >= 400 and not any(part in response.url for part in HARMLESS):
             self.faults.append(f"{response.status}: {response.url}")
 
     def _look(self, url):
-        if not url.startswith(
-            (self.site.url, self.site.url.replace("http", "ws"), "data:", "blob:")
-        ):
+        own = f"//127.0.0.1:{self.server.port}/"
+        if own not in url and not url.startswith(("data:", "blob:")):
             self.faults.append(f"asked elsewhere: {url}")
 
+    def text(self, key, **values):
+        """Return a text as it is seen: values filled in, without the marks of Markdown."""
+        text = self.t(key, **values) if key in self.t.words else key
+        return text.replace("**", "")
+
     def go(self, path=""):
-        self.page.goto(f"{self.site.url}/{path}")
+        self.page.goto(self.server.url(path))
         self.settle()
 
     def settle(self):
         """Wait until the page has been run to its end."""
         self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
 
-    def see(self, text, seconds=60):
-        found = self.page.get_by_text(text).first
-        found.wait_for(timeout=1000 * seconds)
-        return found
+    def see(self, key, seconds=60, **values):
+        """Wait until a text is seen; return the element."""
+        seen = self.page.get_by_text(self.text(key, **values)).first
+        seen.wait_for(timeout=1000 * seconds)
+        return seen
 
-    def gone(self, text):
-        self.page.get_by_text(text).first.wait_for(state="hidden")
+    def button(self, key, **values):
+        return self.page.get_by_role("button", name=self.text(key, **values)).last
 
-    def press(self, name, then=None):
-        """Press a button until a text is seen that comes of it.
-
-        A page that is run at that moment, for what was typed just before, hears no click.
-        """
-        self.page.wait_for_timeout(300)
-        self.settle()
-        button = self.page.get_by_role("button", name=name).last
-        button.click()
-        for _ in range(6 if then else 0):
+    def repeat(self, act, outcome, seconds=60):
+        """Act until it has an outcome: a page that is being run at that moment hears no click."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            self.settle()
             with contextlib.suppress(TimeoutError):
-                return self.see(then, 10)
-            with contextlib.suppress(TimeoutError):
-                button.click(timeout=2000)
-        self.page.wait_for_timeout(200)
-        self.settle()
-        return self.see(then) if then else None
+                act()
+            with contextlib.suppress(AssertionError):
+                return until(outcome, 5)
+        raise AssertionError(f"not within {seconds} seconds")
 
-    def view(self, name):
-        """Choose one of several views."""
-        self.page.get_by_role("radio", name=name, exact=True).or_(
-            self.page.locator("button").filter(has_text=name)
-        ).first.click()
+    def press(self, key, then=None, values=None, **given):
+        """Press a button, again until the text ``then`` is seen, or ``then()`` is true."""
+        button = self.button(key, **(values or {}))
+        button.wait_for()
+        if then is None:
+            self.settle()
+            button.click()
+            self.settle()
+            return
+        text = None if callable(then) else self.page.get_by_text(self.text(then, **given)).first
+        self.repeat(lambda: button.click(timeout=3000), then if text is None else text.is_visible)
+
+    def fill(self, key, value):
+        """Type into a field, again until it keeps the value: one that is shown anew forgets it."""
+        field = self.page.get_by_role("textbox", name=self.text(key)).or_(
+            self.page.get_by_role("combobox", name=self.text(key))
+        )
+        field = field.last
+
+        def type_in():
+            field.fill(value)
+            field.press("Enter")
+            self.settle()
+
+        self.repeat(type_in, lambda: field.input_value() == value)
+
+    def choose(self, key, option):
+        """Choose an option in a select box."""
+        self.page.get_by_role("combobox", name=self.text(key)).last.click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+        self.settle()
+
+    def view(self, key):
+        """Choose one of several views, or a preset."""
+        name = self.text(key)
+        self.page.get_by_role("radio", name=name).or_(
+            self.page.locator("button").filter(has_text=re.compile(rf"^\W*{re.escape(name)}$"))
+        ).first.click(force=True)
         self.settle()
 
     def upload(self, files, folder=False):
+        """Give files to the field for them; a folder as its path."""
         self.settle()
-        # It has its label as soon as it listens.
         button = self.page.locator(f".uploader button.{'folder' if folder else 'files'}")
+        # It has its label as soon as it listens.
         button.filter(has_text=re.compile(r"\w")).first.wait_for()
-        self.page.wait_for_timeout(300)
         with self.page.expect_file_chooser() as chooser:
             button.first.click()
         chooser.value.set_files(files)
+
+    def download(self, key):
+        """Follow a link to a file; return where it was put."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("link", name=self.text(key)).click()
+        return download.value.path()
 
     def shot(self, name):
         """Keep a picture for the README, if asked to."""
@@ -188,17 +172,18 @@ class Tab:
             self.page.screenshot(path=Path(folder) / f"{name}.png")
             self.page.set_viewport_size(size)
 
-    def widths(self):
-        """Return by how many pixels the page is wider than the window, at three widths."""
+    def overflow(self):
+        """Return by how many pixels the page is wider than the window."""
+        return self.page.evaluate(
+            "() => { const e = document.querySelector('[data-testid=stMain]');"
+            " return Math.max(e.scrollWidth - e.clientWidth,"
+            " document.documentElement.scrollWidth - window.innerWidth) }"
+        )
+
+    def fits(self):
+        """Wait until the page is no wider than the window, at each of several widths."""
         size = self.page.viewport_size
-        found = {}
-        for width in (390, 820, 1280):
+        for width in WIDTHS:
             self.page.set_viewport_size({"width": width, "height": 900})
-            self.page.wait_for_timeout(300)
-            found[width] = self.page.evaluate(
-                "() => { const e = document.querySelector('[data-testid=stMain]');"
-                " return Math.max(e.scrollWidth - e.clientWidth,"
-                " document.documentElement.scrollWidth - window.innerWidth) }"
-            )
+            until(lambda: self.overflow() <= 1, 20)
         self.page.set_viewport_size(size)
-        return found

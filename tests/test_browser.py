@@ -1,336 +1,392 @@
-"""The page in a real browser: whole journeys, with real photos and the real MobileNetV2."""
+"""The page in a real browser: three journeys, each on a server and folders of its own."""
 
 import io
 import json
-import re
-import shutil
+import os
 import zipfile
 
-import numpy as np
 import pytest
-from browser import ARGUMENTS, Site, Tab, chromium, until
-from PIL import Image
+from browser import ARGUMENTS, Tab, chromium
+from conftest import draw_photos
+from serving import Server, until
+
+from tlearn.cli import main
 
 sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
+]
 
-PER_CLASS = 30
+PER_CLASS = 12
+# A plugin that makes each epoch take a while, so that a training can be stopped on any machine.
+PACE = """
+import time
+from tlearn.backbones import hookimpl
+
+@hookimpl
+def tlearn_callbacks(stage, run):
+    import keras
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.4))
+"""
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, shared):
-    place = tmp_path_factory.mktemp("site")
-    env = {
-        "TLEARN_CACHE": str(place / "cache"),
-        "TLEARN_CONFIG": str(place / "config"),
-        "KERAS_HOME": str(shared / "weights" / "keras"),
-    }
-    found = Site(place, env).start()
-    yield found
-    found.close()
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def tab(site, browser):
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 860}, locale="en-GB", permissions=["camera"]
-    )
-    found = Tab(site, context.new_page())
-    yield found
-    context.close()
-    assert not found.faults
-    log = site.runs / ".page.log"
+def place(tmp_path, cache):
+    """The place of a server, with its data root and with the paced training as a plugin."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "tlearn_pace.py").write_text(PACE)
+    info = tmp_path / "tlearn_pace-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tlearn-pace\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tlearn]\npace = tlearn_pace\n")
+    return tmp_path
+
+
+@pytest.fixture
+def server(place):
+    disabled = {"TLEARN_DISABLE_PLUGINS": "vgg19,inception_v3,xception"}
+    server = Server.ui(place, env=disabled)
+    server.env["PYTHONPATH"] += os.pathsep + str(place)
+    with server:
+        yield server
+    log = server.runs / ".page.log"  # where a page that broke says so
     assert not (log.exists() and log.read_text()), log.read_text()
 
 
-@pytest.fixture(scope="module")
-def flowers(tmp_path_factory, shared):
-    """A folder of flowers with one damaged photo and one file that is none."""
-    folder = tmp_path_factory.mktemp("flowers") / "flowers"
-    for source in sorted((shared / "data" / "flowers").iterdir()):
-        (folder / source.name).mkdir(parents=True)
-        for photo in sorted(source.iterdir())[:PER_CLASS]:
-            shutil.copy(photo, folder / source.name)
-    whole = next((folder / "roses").iterdir()).read_bytes()
-    (folder / "roses" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "roses" / "notes.txt").write_text("not a photo")
-    return folder
+@pytest.fixture
+def tab(server, browser):
+    with Tab(server, browser) as tab:
+        yield tab
 
 
-def zipped(files, **options):
+def zipped(files):
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, **options) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
     return out.getvalue()
 
 
-def payload(name, data):
-    return {"name": name, "mimeType": "application/zip", "buffer": data}
+def archive(name, files):
+    return {"name": name, "mimeType": "application/zip", "buffer": zipped(files)}
 
 
-def test_a_folder_is_uploaded_and_mended(tab, site, flowers):
+def photo_files(folder):
+    return sorted(folder.rglob("*.png"))
+
+
+def fits_in_both_languages(tab, browser, page, query=""):
+    """A page has no horizontal overflow, wide or narrow, and speaks Chinese in the dark as well."""
+    path = f"{'' if page == 'data' else page}?{query}"
+    tab.go(path)
+    tab.see(f"{page}.title")
+    tab.fits()
+    narrow = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+    with Tab(tab.server, browser, "zh-CN", **narrow) as other:
+        other.go(path)
+        title = other.page.locator("h1").first
+        until(lambda: title.inner_text() == other.text(f"{page}.title"))
+
+
+# ---- Bringing data
+
+
+def test_journey_of_data(tab, server, browser, tmp_path):
+    folder = draw_photos(tmp_path / "colours", PER_CLASS)
+    whole = photo_files(folder / "red")[0].read_bytes()
+    (folder / "red" / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "red" / "notes.txt").write_text("not a photo")
+    upload_a_folder(tab, server, folder)
+    mend_and_undo(tab)
+    edit_classes(tab)
+    look_at_the_splits(tab)
+    fits_in_both_languages(tab, browser, "data", "data=colours")
+    loose_photos_are_refused(tab, server, folder)
+    an_upload_is_cancelled(tab, server, tmp_path)
+    hostile_archives_leave_nothing(tab, server)
+    a_zip_with_many_files_and_any_name(tab, server, folder)
+    assert not [path for path in (server.data / ".uploads").rglob("*") if path.is_file()]
+
+
+def counts(tab, photos, classes, problems):
+    return tab.text("data.counts", photos=f"{photos:,}", classes=classes, problems=problems)
+
+
+def upload_a_folder(tab, server, folder):
     tab.go()
-    tab.see("Begin here.")
-    tab.upload(str(flowers), folder=True)
-    tab.see(f"Photos: {5 * PER_CLASS} · classes: 5 · files that need a look: 1")
-    tab.see("Files left out: 1")
-    assert not (site.data / "flowers" / "roses" / "notes.txt").exists()
-    tab.view("Problems")
-    tab.press("Quarantine all 1 unreadable", then="files that need a look: 0")
-    kept = site.data / "flowers-quarantine"
-    assert [p.name for p in kept.rglob("broken.jpg")] == ["broken.jpg"]
-    tab.press("Undo: quarantine", then="files that need a look: 1")
-    tab.press("Quarantine all 1 unreadable", then="files that need a look: 0")
+    tab.upload(str(folder), folder=True)
+    tab.see(counts(tab, 3 * PER_CLASS, 3, 1))
+    tab.see("data.left_out", count=1)  # what is no photo
+    assert not list(server.data.rglob("notes.txt"))
 
-    tab.view("Classes")
+
+def mend_and_undo(tab):
+    """What cannot be read is put out of the way, brought back, and put out of the way again."""
+    tab.view("data.tab_problems")
+    whole, mended = (counts(tab, 3 * PER_CLASS, 3, n) for n in (1, 0))
+    away = {"values": {"count": 1}}
+    tab.press("data.quarantine_all", then=mended, **away)
+    tab.press("data.undo_quarantine", then=whole)
+    tab.press("data.quarantine_all", then=mended, **away)
+
+
+def edit_classes(tab):
+    """A class gets a name in another script, a photo another class; undo takes both back."""
+    tab.view("data.tab_classes")
     tab.shot("data")
-    tab.page.locator("button").filter(has_text="Open").first.click()  # daisy
-    tab.see("All classes")
-    tab.press("Rename")
-    tab.page.get_by_label("New name").fill("蒲公英 Löwenzahn")
-    tab.page.get_by_label("New name").press("Enter")
-    tab.press("Rename", then="Undo: rename")
-    assert (site.data / "flowers" / "蒲公英 Löwenzahn").is_dir()
-    tab.see("蒲公英 Löwenzahn")
+    tab.press("data.open", then="data.all_classes")  # the last: red
+    tab.button("data.rename").click()
+    tab.fill("data.new_name", "红色 é")
+    tab.press("data.rename", then="data.undo_rename")
+    tab.see("红色 é")
     box = tab.page.locator("[data-testid=stCheckbox]").first
-    moved = box.inner_text()
-    box.click()
-    tab.settle()
-    target = tab.page.get_by_label("Class to move to")
-    target.fill("tulips")
-    target.press("Enter")
-    tab.press("Move 1", then="Undo: move")
-    assert (site.data / "flowers" / "tulips" / moved).is_file()
-    tab.press("Undo: move", then="Undo: rename")
-    tab.press("Undo: rename")
-    tab.see("daisy")
-    assert (site.data / "flowers" / "daisy").is_dir()
-    assert not (site.data / "flowers" / "tulips" / moved).exists()
-    tab.view("Split")
-    tab.see("Photos to train on")
-    tab.view("Changes")
-    tab.see("class renamed")
+    tab.repeat(box.click, tab.button("data.move", count=1).is_visible)
+    tab.fill("data.move_to", "blue")
+    tab.press("data.move", values={"count": 1}, then="data.undo_move")
+    tab.press("data.undo_move", then="data.undo_rename")
+    tab.press("data.undo_rename", then="data.undo_quarantine")
+    tab.go("?data=colours")
+    tab.see("red")
 
 
-def test_loose_photos_make_no_data_set(tab, site, flowers):
+def look_at_the_splits(tab):
+    tab.view("data.tab_split")
+    tab.see("data.split_hint")
+    tab.view("data.tab_history")
+    tab.see("data.did_rename")
+
+
+def new_data_set(tab):
     tab.go()
-    tab.see("New data set").click()
-    tab.upload([str(next((flowers / "tulips").iterdir()))])
-    tab.see("These photos lie in no class folder.")
-    assert sorted(p.name for p in site.data.iterdir() if p.name[0] != ".") == [
-        "flowers",
-        "flowers-quarantine",
-    ]
+    tab.see("data.new").click()
 
 
-def test_an_upload_can_be_cancelled(tab, site, tmp_path):
+def data_sets(server):
+    return sorted(path.name for path in server.data.iterdir() if path.name[0] != ".")
+
+
+def loose_photos_are_refused(tab, server, folder):
+    before = data_sets(server)
+    new_data_set(tab)
+    tab.upload([str(photo_files(folder)[0])])
+    tab.see("data.loose")
+    assert data_sets(server) == before
+
+
+def an_upload_is_cancelled(tab, server, tmp_path):
     file = tmp_path / "large.zip"
     with file.open("wb") as out:
         out.truncate(3_000_000_000)  # sparse
-    tab.go()
-    tab.see("New data set").click()
+    new_data_set(tab)
     tab.upload([str(file)])
-    tab.see("0 of 1 files")
+    tab.see("upload.sending", done=0, files=1)
     tab.page.locator("button.cancel").click()
-    tab.see("Cancelled. Nothing was kept.")
-    left = [p for p in (site.data / ".uploads").rglob("*") if p.is_file()]
-    assert not left
+    tab.see("upload.cancelled")
+    until(lambda: not [p for p in (server.data / ".uploads").rglob("*") if p.is_file()])
 
 
-def test_hostile_archives_are_told_and_leave_nothing(tab, site):
-    before = sorted(p.name for p in site.data.iterdir() if p.name != ".uploads")
-    bombs = {
-        "way out": zipped({"a/x.jpg": b"x", "../../evil.jpg": b"x"}),
-        "bomb": zipped({f"a/{i}.jpg": bytes(30_000_000) for i in range(3)}),
-        "nothing": zipped({"a/readme.txt": b"hello"}),
-        "damaged": zipped({"a/x.jpg": b"x" * 1000})[:200],
+def hostile_archives_leave_nothing(tab, server):
+    """Archives that would do harm are refused in a sentence."""
+    before = data_sets(server)
+    whole = zipped({"a/x.jpg": b"x" * 1000})
+    hostile = {
+        "leads out": zipped({"a/x.jpg": b"x", "../../evil.jpg": b"x"}),
+        "times": zipped({f"a/{i}.jpg": bytes(30_000_000) for i in range(3)}),
+        "damaged": whole[:200],
     }
-    words = {"way out": "leads out", "bomb": "times", "nothing": "", "damaged": "damaged"}
-    for name, data in bombs.items():
-        tab.go()
-        tab.see("New data set").click()
-        tab.upload([payload(f"{name.replace(' ', '_')}.zip", data)])
+    for words, data in hostile.items():
+        new_data_set(tab)
+        name = f"{words.replace(' ', '_')}.zip"
+        tab.upload([{"name": name, "mimeType": "application/zip", "buffer": data}])
         alert = tab.page.locator("[data-testid=stAlert]").first
         alert.wait_for()
-        assert words[name] in alert.inner_text(), alert.inner_text()
-        assert "Traceback" not in tab.page.inner_text("body")
-    assert sorted(p.name for p in site.data.iterdir() if p.name != ".uploads") == before
-    assert not (site.data.parent / "evil.jpg").exists()
-    assert not list((site.data / ".uploads").glob("*/files/*"))
+        assert words in alert.inner_text() and "Traceback" not in tab.page.inner_text("body")
+    assert data_sets(server) == before
+    assert not list(server.data.parent.rglob("evil.jpg"))
 
 
-def test_a_zip_becomes_a_data_set(tab, site, flowers):
-    names = [p for p in sorted(flowers.rglob("*.jpg")) if p.parent.name in ("daisy", "tulips")]
-    data = zipped({f"two kinds/{p.parent.name}/{p.name}": p.read_bytes() for p in names})
-    tab.go()
-    tab.see("New data set").click()
-    tab.page.get_by_label("Name").fill("雏菊与郁金香")
-    tab.page.get_by_label("Name").press("Enter")
+def a_zip_with_many_files_and_any_name(tab, server, folder):
+    """Several requests' worth of files, with names in several scripts, shown a page at a time."""
+    pixels = photo_files(folder)[0].read_bytes()
+    classes = ("猫", "dog", "طائر")
+    names = [f"many/{label}/{i:03}.png" for label in classes for i in range(30)]
+    new_data_set(tab)
+    tab.fill("data.name", "动物")
+    tab.upload([archive("many.zip", dict.fromkeys(names, pixels))])
+    tab.see("data.placed", name="动物")
+    tab.see("猫")
+    assert {path.name for path in (server.data / "动物").iterdir()} == set(classes)
+    tab.press("data.open", then="common.page", page=1, pages=2)
+    tab.press("common.forth", then="common.page", page=2, pages=2)
+
+
+# ---- Training
+
+
+def test_journey_of_training(tab, server, browser, place):
+    draw_photos(server.data / "colours", PER_CLASS)
+    start_twice(tab, server)
+    with Tab(server, browser) as other:
+        stop_in_one_tab_and_resume_in_another(tab, other, server)
+        outlive_the_server(tab, other, server)
+        other.faults.clear()  # the web socket of the server that was killed
+    tab.faults.clear()
+    look_at_results(tab, server)
+    note_and_downloads(tab, server)
+    compare_delete_and_take_back(tab, server)
+    fits_in_both_languages(tab, browser, "train", "data=colours")
+    fits_in_both_languages(tab, browser, "results", "run=colours")
+    fits_in_both_languages(tab, browser, "plugins")
+
+
+def job(tab, name, state):
+    return f"{name} · {tab.text(f'job.{state}')}"
+
+
+def metrics(server, name):
+    file = server.runs / name / "metrics.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def start(tab, preset, name=""):
+    tab.go("train?data=colours")
+    tab.view(f"train.name_{preset}")
+    tab.page.locator(".st-key-card\\.toy, .st-key-card-toy").get_by_role("button").click()
     tab.settle()
-    tab.upload([payload("photos.zip", data)])
-    tab.see(f"Photos: {2 * PER_CLASS} · classes: 2")
-    assert sorted(p.name for p in (site.data / "雏菊与郁金香").iterdir()) == ["daisy", "tulips"]
+    if name:
+        tab.fill("train.name", name)
 
 
-def test_train_reload_stop_resume(tab, site, browser):
-    tab.go("train?data=flowers")
-    tab.page.get_by_text("Best", exact=True).click()
-    tab.settle()
-    tab.see("The same on the command line").click()
+def start_twice(tab, server):
+    """A training begins, a second one waits for its turn."""
+    start(tab, "best")
+    tab.press("train.command")
     tab.see("tlearn finetune")
-    tab.press("Start training", then="flowers · trains")
-    tab.page.locator("[data-testid=stVegaLiteChart]").first.wait_for(timeout=180_000)
+    tab.press("train.start", then=job(tab, "colours", "running"))
+    start(tab, "quick", "second")
+    tab.press("train.start", then=job(tab, "second", "queued"))
+
+
+def stop_in_one_tab_and_resume_in_another(tab, other, server):
+    other.go("train?data=colours")
+    other.see(job(other, "colours", "running"))
+    other.page.locator("[data-testid=stVegaLiteChart]").first.wait_for()  # some epochs are over
+    tab.go("train?data=colours")  # as after closing the browser
+    tab.see(job(tab, "colours", "running"))
     tab.shot("train")
-    tab.go("train?data=flowers")  # as after closing the browser
-    tab.see("flowers · trains")
-    other = Tab(site, browser.new_page())
-    other.go("train?data=flowers")
-    other.see("flowers · trains")
-    tab.press("Stop", then="flowers · stopped, its best is kept")
-    other.see("flowers · stopped, its best is kept")
-    assert json.loads((site.runs / "flowers" / "metrics.json").read_text())["stopped"]
-    other.press("Resume")
-    tab.see("flowers · trains")
-    site.kill()  # the training goes on without its page
-    site.start()
-    tab.go("train?data=flowers")
-    tab.see("flowers · finished", 300)
-    other.page.close()
-    tab.faults.clear()  # the web socket of the server that was killed
-    assert not json.loads((site.runs / "flowers" / "metrics.json").read_text())["stopped"]
+    running = tab.page.locator("[data-testid=stVerticalBlock]").filter(
+        has_text=job(tab, "colours", "running")
+    )
+    stop = running.last.get_by_role("button", name=tab.text("job.stop")).first
+    tab.repeat(lambda: stop.click(timeout=3000), lambda: metrics(server, "colours"))
+    for each in (tab, other):
+        each.see(job(each, "colours", "stopped"))
+    assert metrics(server, "colours")["stopped"]
+    tab.see(job(tab, "second", "finished"), 120)
+    other.press("job.resume", then=job(other, "colours", "running"))
 
 
-def test_a_quick_look_at_another_set(tab, site):
-    tab.go("train")
-    tab.page.get_by_label("Data set").click()
-    tab.page.get_by_text("雏菊与郁金香").last.click()
-    tab.settle()
-    tab.page.get_by_text("Quick look", exact=True).click()
-    tab.settle()
-    tab.page.get_by_label("Name of the run").fill("quick")
-    tab.page.get_by_label("Name of the run").press("Enter")
-    tab.settle()
-    tab.press("Start training")
-    tab.see("quick · finished", 180)
+def outlive_the_server(tab, other, server):
+    """A training goes on without its page, to the end."""
+    tab.see(job(tab, "colours", "running"))
+    server.kill()
+    server.start()
+    tab.go("train?data=colours")
+    tab.see(job(tab, "colours", "finished"), 180)
+    assert not metrics(server, "colours")["stopped"]
 
 
-def test_results(tab, site, tmp_path):
-    tab.go("results?run=flowers")
-    tab.see("Accuracy (Validation)")
-    tab.view("Confusions")
+def look_at_results(tab, server):
+    tab.go("results?run=colours")
+    tab.see("results.accuracy")
+    for view in ("confusion", "unsure", "curves", "settings", "mistakes"):
+        tab.view(f"results.{view}")
+        if view == "confusion":
+            tab.see("results.confusion_hint")
+            click_a_cell(tab)
+            tab.shot("results")
+        assert not tab.page.locator("[data-testid=stException]").count()
+
+
+def click_a_cell(tab):
+    """A click into the matrix shows the photos of a cell."""
     chart = tab.page.locator("[data-testid=stVegaLiteChart]").first
     chart.wait_for()
-    tab.page.wait_for_timeout(1000)
-    tab.shot("results")
     box = chart.bounding_box()
-    for _ in range(10):  # a chart that is being drawn hears no click
-        chart.click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.12})
-        tab.page.wait_for_timeout(2000)
-        if tab.page.get_by_text("told as daisy").count():
-            break
-    tab.see("told as daisy")
-    for view in ("Least sure hits", "Curves", "Settings", "Surest mistakes"):
-        tab.view(view)
-    tab.press("Note")
-    tab.page.get_by_role("textbox", name="Note").fill("the good one")
-    tab.press("Keep the note")
-    note = site.runs / "flowers" / "note.txt"
+    position = {"x": box["width"] * 0.3, "y": box["height"] * 0.15}
+    label = tab.page.get_by_text(tab.t("results.cell", true="", predicted="", count=0).split()[1])
+    tab.repeat(lambda: chart.click(position=position), lambda: label.count() > 0)
+
+
+def note_and_downloads(tab, server):
+    tab.button("results.note").click()
+    tab.page.get_by_role("textbox", name=tab.text("results.note")).fill("the good one")
+    tab.press("results.keep_note")
+    note = server.runs / "colours" / "note.txt"
     until(lambda: note.exists() and note.read_text() == "the good one\n")
-    for name, first in (("Model", b"PK"), ("Whole run", b"PK")):
-        with tab.page.expect_download() as download:
-            tab.page.get_by_role("link", name=name).click()
-        assert download.value.path().read_bytes()[:2] == first
-    with zipfile.ZipFile(download.value.path()) as archive:
-        assert {"flowers/model.keras", "flowers/metrics.json"} <= set(archive.namelist())
-    tab.page.get_by_label("Beside").click()
-    tab.page.get_by_text("quick", exact=True).last.click()
-    tab.see(re.compile("both were measured on|not measured on the same photos"))
-    tab.go("results?run=quick")
-    tab.press("Delete", then="Take back quick")
-    tab.press("Take back quick")
-    assert (site.runs / "quick" / "model.keras").is_file()
+    assert zipfile.is_zipfile(tab.download("results.model"))
+    with zipfile.ZipFile(tab.download("results.whole")) as whole:
+        assert {"colours/model.keras", "colours/metrics.json"} <= set(whole.namelist())
 
 
-def test_predict_and_correct(tab, site, flowers):
-    photos = sorted((flowers / "daisy").iterdir())
-    tab.go("predict?run=flowers")
-    tab.upload([str(p) for p in photos[:2]])
-    tab.see("This is wrong")
+def compare_delete_and_take_back(tab, server):
+    tab.choose("results.beside", "second")
+    tab.see("results.setting")
+    model = server.runs / "second" / "model.keras"
+    tab.go("results?run=second")
+    tab.press("results.delete", then="results.undo", name="second")
+    assert not model.exists()
+    tab.press("results.undo", values={"name": "second"}, then=model.is_file)
+
+
+# ---- Predicting
+
+
+def test_journey_of_predictions(tab, server, browser):
+    photos = draw_photos(server.data / "colours", PER_CLASS)
+    options = ["--backbone", "toy", "--weights", "none", "--stages", "none", "--quiet"]
+    assert main(["finetune", str(photos), "--out", str(server.runs / "colours"), *options]) == 0
+    few_photos_are_predicted(tab, photos)
+    a_correction_goes_back_to_the_data(tab, photos)
+    many_photos_come_as_an_archive(tab, photos)
+    the_camera_is_asked(tab)
+    fits_in_both_languages(tab, browser, "predict", "run=colours")
+
+
+def few_photos_are_predicted(tab, photos):
+    tab.go("predict?run=colours")
+    tab.upload([str(path) for path in photo_files(photos / "red")[:2]])
+    tab.see("predict.wrong")
     tab.shot("predict")
-    tab.press("This is wrong")
-    right = tab.page.get_by_label("This is wrong").last
-    add = tab.page.get_by_role("button", name="Add 1 to the data").last
-    for _ in range(5):  # a field that is being shown anew forgets what is typed
-        right.fill("tulips")
-        right.press("Enter")
-        tab.page.wait_for_timeout(1000)
-        tab.settle()
-        if add.is_enabled():
-            break
-    tab.press("Add 1 to the data", then="Added to tulips for the next training: 1")
-    assert len(list((site.data / "flowers" / "tulips").iterdir())) == PER_CLASS + 1
-    many = zipped({f"new/{p.name}": p.read_bytes() for p in photos} | {"new/bad.jpg": b"no"})
-    tab.upload([payload("many.zip", many)])
-    tab.see("Choose rows to correct them")
-    with tab.page.expect_download() as download:
-        tab.page.get_by_role("link", name="CSV").click()
-    lines = download.value.path().read_text("utf-8-sig").splitlines()
-    assert len(lines) == PER_CLASS + 1 and lines[0].startswith("photo,label_1")
-    tab.view("Camera")
-    tab.press("Take Photo", then="camera.jpg")  # until the camera has a picture
 
 
-def test_five_thousand_files(tab, site, tmp_path):
-    rng = np.random.default_rng(0)
-    for label in ("猫", "dog", "طائر", "🐟"):
-        folder = tmp_path / "animals" / label
-        folder.mkdir(parents=True)
-        for i in range(1250):
-            pixels = rng.integers(0, 255, (16, 16, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / f"{i:04}.png")
-    tab.go()
-    tab.see("New data set").click()
-    tab.upload(str(tmp_path / "animals"), folder=True)
-    tab.see("Photos: 5,000 · classes: 4", 180)
-    tab.see("猫")
-    tab.page.locator("button").filter(has_text="Open").first.click()
-    tab.see("Page 1 of 53")
-    tab.press("Next", then="Page 2 of 53")
+def a_correction_goes_back_to_the_data(tab, photos):
+    before = len(list((photos / "blue").iterdir()))
+    tab.button("predict.wrong").click()
+    tab.fill("predict.wrong", "blue")
+    tab.press("predict.add", values={"count": 1}, then="predict.added", label="blue", count=1)
+    assert len(list((photos / "blue").iterdir())) == before + 1
 
 
-@pytest.mark.parametrize("page", ["data", "train", "results", "predict", "plugins"])
-def test_every_page_fits_every_width_in_both_languages(tab, browser, site, page):
-    query = "?data=flowers&run=flowers"
-    tab.go(f"{page if page != 'data' else ''}{query}")
-    if page == "plugins":
-        tab.shot("plugins")
-    assert all(over <= 1 for over in tab.widths().values()), tab.widths()
-    context = browser.new_context(
-        viewport={"width": 390, "height": 844}, locale="zh-CN", color_scheme="dark"
-    )
-    other = Tab(site, context.new_page())
-    other.go(f"{page if page != 'data' else ''}{query}")
-    titles = {
-        "data": "数据",
-        "train": "训练",
-        "results": "结果",
-        "predict": "预测",
-        "plugins": "插件",
-    }
-    assert other.page.locator("h1").first.inner_text() == titles[page]
-    assert not other.faults
-    context.close()
+def many_photos_come_as_an_archive(tab, photos):
+    """They are shown in a table and given as CSV; what is no photo is left out by name."""
+    some = {f"new/{path.name}": path.read_bytes() for path in photo_files(photos / "green")}
+    tab.upload([archive("many.zip", some | {"new/bad.jpg": b"no"})])
+    tab.see("predict.choose_rows")
+    lines = tab.download("predict.csv").read_text("utf-8-sig").splitlines()
+    assert len(lines) == len(some) + 1 and lines[0].startswith("photo,")
 
 
-def test_nothing_is_left_in_the_staging_folders(site):
-    left = [p for p in (site.data / ".uploads").rglob("*") if p.is_file()]
-    assert not left
+def the_camera_is_asked(tab):
+    tab.view("predict.camera")
+    # Until the camera has a picture.
+    tab.press("Take Photo", then="camera.jpg")
