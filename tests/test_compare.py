@@ -46,7 +46,7 @@ def blind(plugin_file):
 @pytest.fixture
 def quick(monkeypatch):
     """Measure rates briefly."""
-    for module in ("costs", "comparison"):
+    for module in ("costs", "candidates"):
         monkeypatch.setattr(f"tlearn.training.{module}.BENCHMARK_SECONDS", 0.01)
 
 
@@ -199,9 +199,7 @@ def test_the_frontier_is_what_no_other_beats():
 def test_in_little_time_the_slowest_are_left_out(monkeypatch):
     rates = {"quick": 1000.0, "middle": 100.0, "slow": 2.0}
     entrant = SimpleNamespace
-    monkeypatch.setattr(
-        candidates, "Candidate", lambda _, b: entrant(rate=lambda: rates[b.name])
-    )
+    monkeypatch.setattr(candidates, "Candidate", lambda _, b: entrant(rate=lambda: rates[b.name]))
     monkeypatch.setattr(candidates.time, "monotonic", lambda: 0.0)
     field = SimpleNamespace(left=10.0, splits=SimpleNamespace(labels=("a", "b")))
     backbones = [SimpleNamespace(name=name) for name in rates]
