@@ -95,6 +95,8 @@ def fits_in_both_languages(tab, browser, page, query=""):
         other.go(path)
         title = other.page.locator("h1").first
         until(lambda: title.inner_text() == other.text(f"{page}.title"))
+        until(lambda: other.page.title().startswith(other.text(f"{page}.title")))
+        assert other.page.evaluate("document.documentElement.lang") == "zh"
 
 
 # ---- Bringing data

@@ -19,7 +19,12 @@ PAGES = {
     "plugins": (plugins_page.show, ":material/extension:"),
 }
 # Streamlit leaves a hand's breadth free at the top of a page.
-STYLE = ".stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }"
+# Its captions are too pale to read in the dark: less than 4.5 to 1.
+STYLE = """
+.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
+[data-testid="stCaptionContainer"] { opacity: 1; }
+[data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
+"""
 
 
 def run() -> None:
@@ -27,6 +32,8 @@ def run() -> None:
     t = texts()
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
     st.html(f"<style>{STYLE}</style>")
+    language = f"<script>document.documentElement.lang = {t.language!r}</script>"
+    st.html(language, unsafe_allow_javascript=True)
     st.logo(icon())
     if _must_log_in():
         st.title("tlearn")
@@ -38,6 +45,7 @@ def run() -> None:
     ]
     st.session_state["pages"] = dict(zip(PAGES, pages, strict=True))
     page = st.navigation(pages, position="top")
+    st.set_page_config(f"{page.title} · tlearn", icon())
     if st.session_state.get("page") != page.url_path:  # a page knows that it was just opened
         st.session_state["page"] = page.url_path
         st.session_state["visit"] = st.session_state.get("visit", 0) + 1

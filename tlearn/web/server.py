@@ -41,7 +41,7 @@ SETTINGS: Mapping[str, Any] = {
     "server.runOnSave": False,
     "logger.level": "error",
     "theme.light.primaryColor": "#0b6e4f",
-    "theme.dark.primaryColor": "#2fa77f",
+    "theme.dark.primaryColor": "#208563",
 }
 
 
