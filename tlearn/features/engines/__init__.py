@@ -22,8 +22,9 @@ AMPERE = 8  # the first compute capability with bfloat16
 class Engine(Protocol):
     """A network from pixels to one or several outputs, made ready for one batch shape.
 
-    Every call computes a full batch, a short one padded: a row's result does not depend on how many
-    rows came with it.
+    Every call computes a full batch, a short one padded. With OpenVINO a row's result does not
+    depend on the rows beside it; with TensorFlow it may in the last bits (relative 1e-5), because
+    on some CPUs its kernels sum in another order at another place of the batch.
 
     Attributes:
         batch: Images per batch, at most.
