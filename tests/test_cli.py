@@ -15,7 +15,7 @@ from conftest import make_run
 from rich.console import Console
 
 from tlearn import __version__, errors, progress_bars
-from tlearn.cli import main
+from tlearn.cli import COMMANDS, load_command, main
 from tlearn.config import Stage
 from tlearn.progress import Lines, Silent, console_progress
 from tlearn.settings import make_config
@@ -109,6 +109,13 @@ def test_help_is_no_error(tlearn, arguments):
     assert done.code == 0 and done.err == ""
     words = ["Usage: tlearn", "demo", "finetune", "evaluate", "predict", "backbones"]
     assert all(word in done.out for word in ([__version__] if "--version" in arguments else words))
+
+
+def test_the_list_of_commands_says_what_each_command_says():
+    for name, line in COMMANDS.items():
+        command = load_command(name)
+        assert command.name == name and command.get_short_help_str(200) == line, name
+        assert len(line) <= 66, f"{name}: its line does not fit a terminal of 80 columns"
 
 
 def test_json_alone_on_standard_output_and_plain_lines_on_the_other(made, tlearn, tmp_path):

@@ -12,7 +12,7 @@ import tlearn
 from tlearn.backbones import Backbone, Exporter, Preset, ReportSection, load_registry
 from tlearn.backbones.plugin_sources import forget_folders, use_folder
 from tlearn.backbones.registry import HOOKS
-from tlearn.cli import cli
+from tlearn.cli import COMMANDS, load_command
 from tlearn.config import RunConfig
 from tlearn.features.built_backbone import load_backbone
 from tlearn.settings import make_config, parse_stages
@@ -30,15 +30,14 @@ def blocks(language):
 
 def test_every_option_and_command_exists():
     known = {"--help", "--version"}
-    nested = [c for group in cli.commands.values() for c in getattr(group, "commands", {}).values()]
-    for command in [*cli.commands.values(), *nested]:
-        for parameter in command.params:
-            known |= set(parameter.opts)
+    for command in map(load_command, COMMANDS):
+        for part in [command, *getattr(command, "commands", {}).values()]:
+            known |= {option for parameter in part.params for option in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", README + PLUGINS)) <= known
     code = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", README)])
     commands = set(re.findall(r"(?:^|/)tlearn ([a-z]+)", code, re.M))
     assert {"demo", "finetune", "predict", "evaluate", "backbones"} <= commands
-    assert commands <= set(cli.commands)
+    assert commands <= set(COMMANDS)
 
 
 def test_the_recipe_is_a_configuration():

@@ -1,10 +1,12 @@
 """The command line: parse, call, print."""
 
+import functools
+import importlib
 import io
 import os
 import signal
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,36 +14,62 @@ import click
 
 from tlearn import __version__
 from tlearn.backbones.plugin_sources import forget_folders, use_folder
-from tlearn.cli.cache import activation_cache, backbones
-from tlearn.cli.compare import compare, plan
 from tlearn.cli.console import INTERRUPTED, fail
-from tlearn.cli.export import export, report
-from tlearn.cli.finetune import demo, finetune
-from tlearn.cli.layers import features, layers
-from tlearn.cli.plugins import plugins
-from tlearn.cli.predict import evaluate, predict
-from tlearn.cli.ui import ui
 from tlearn.errors import PluginError, TlearnError, nearest
 
 if TYPE_CHECKING:
     from tlearn.backbones import Plugin
 
+# Every command has a module of its name in this package; it is imported when the command is used.
+COMMANDS = {
+    "finetune": "Train on DATA: a folder with one folder of images per class.",
+    "predict": "Classify images: PATHS are files and folders.",
+    "evaluate": "Measure the model of RUN on the labelled images in DATA.",
+    "report": "Write one HTML page about RUN, to look at or to pass on.",
+    "export": "Write the model of RUN in another format, such as openvino.",
+    "compare": "Rank the installed backbones by a probe on photos of DATA.",
+    "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
+    "features": "Write the features of a layer for every image in DATA.",
+    "layers": "List the layers and the boundaries of BACKBONE.",
+    "backbones": "List the backbones that are installed.",
+    "plugins": "List the plugins, what they offer, and what is wrong with them.",
+    "cache": "Show the activation cache, or clear it.",
+    "demo": "Draw a small set of pictures, train on it, show the result.",
+    "ui": "Open the web page: upload, train, look at results, predict.",
+}
 _THEIRS = "tlearn.commands_of_plugins"  # where click keeps them while a command runs
 
 
+@functools.cache
+def load_command(name: str) -> click.Command:
+    """Import the command ``name`` of tlearn itself, with the option that every command has."""
+    command: click.Command = getattr(importlib.import_module(f"tlearn.cli.{name}"), name)
+    for part in (command, *getattr(command, "commands", {}).values()):
+        part.params.append(_plugins_dir())
+    return command
+
+
 class _Group(click.Group):
-    """Names the command nearest to a misspelt one; asks plugins for those it has not."""
+    """Imports a command when it is used; asks plugins for those it has not."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or self._from_plugins(ctx).get(cmd_name)
+        if cmd_name in COMMANDS:
+            return load_command(cmd_name)
+        return self._from_plugins(ctx).get(cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *sorted(self._from_plugins(ctx))]
+        return [*COMMANDS, *sorted(self._from_plugins(ctx))]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        theirs = sorted(self._from_plugins(ctx).items())
+        rows = [(name, command.get_short_help_str(100)) for name, command in theirs]
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items(), *rows])
 
     def _from_plugins(self, ctx: click.Context) -> dict[str, click.Command]:
         """Return the commands that plugins add, asked once per run of the command line."""
         if _THEIRS not in ctx.meta:
-            ctx.meta[_THEIRS] = _commands_of_plugins(self.commands)
+            ctx.meta[_THEIRS] = _commands_of_plugins()
         return dict(ctx.meta[_THEIRS])
 
     def resolve_command(
@@ -56,7 +84,7 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _commands_of_plugins(ours: Container[str]) -> dict[str, click.Command]:
+def _commands_of_plugins() -> dict[str, click.Command]:
     """Return the commands that plugins add; one that fails costs the others nothing."""
     from tlearn.backbones import load_registry
 
@@ -71,7 +99,7 @@ def _commands_of_plugins(ours: Container[str]) -> dict[str, click.Command]:
             print(f"tlearn: {error}", file=sys.stderr)
             continue
         for name, command in theirs.commands.items():
-            if name in ours or name in found:
+            if name in COMMANDS or name in found:
                 owner = owners.get(name, "tlearn")
                 print(
                     f"tlearn: the command {name!r} of the plugin {plugin} is left out, because "
@@ -167,29 +195,4 @@ def run() -> None:
     os._exit(code)
 
 
-def _commands(group: click.Group) -> Iterator[click.Command]:
-    yield group
-    for command in group.commands.values():
-        yield from _commands(command) if isinstance(command, click.Group) else [command]
-
-
-COMMANDS = (
-    finetune,
-    predict,
-    evaluate,
-    report,
-    export,
-    compare,
-    plan,
-    features,
-    layers,
-    backbones,
-    plugins,
-    activation_cache,
-    demo,
-    ui,
-)
-for command in COMMANDS:
-    cli.add_command(command)
-for command in _commands(cli):
-    command.params.append(_plugins_dir())
+cli.params.append(_plugins_dir())

@@ -1,15 +1,13 @@
-"""``tlearn compare`` and ``tlearn plan``."""
+"""``tlearn compare``."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
-from tlearn.cli.options import OF_A_COMPARISON, OF_DATA, options_of
+from tlearn.cli.options import OF_A_COMPARISON, options_of
 
 if TYPE_CHECKING:
     from tlearn.config import RunConfig
@@ -34,8 +32,8 @@ def compare(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Rank the installed backbones on DATA, by probes on features of held-back photos."""
-    checked = _checked(data, backbones, config, settings, options)
+    """Rank the installed backbones by a probe on photos of DATA."""
+    checked = checked_config(data, backbones, config, settings, options)
     from tlearn.runs.directory import check_free
 
     if out is not None:
@@ -53,41 +51,7 @@ def compare(
     return INTERRUPTED if found.stopped else 0
 
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@options_of("--backbones", *OF_DATA)
-def plan(
-    data: Path,
-    backbones: tuple[str, ...],
-    config: Path | None,
-    settings: dict[str, str],
-    quiet: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Say what fine-tuning on DATA would cost, for each backbone: seconds and disk."""
-    checked = _checked(data, backbones, config, settings, options)
-    from tlearn.progress import console_progress, format_bytes
-
-    quiet_tensorflow()
-    from tlearn.training.estimates import estimates
-
-    progress = console_progress(quiet)
-    for found in estimates(data, backbones=backbones, config=checked, progress=progress):
-        if as_json:
-            print(json.dumps(asdict(found)), flush=True)
-        elif found.problem:
-            print(f"{found.backbone:<20} {found.problem}")
-        else:
-            print(
-                f"{found.backbone:<20} about {found.seconds:.0f} s, {format_bytes(found.bytes)} of "
-                f"disk; {found.images_per_second:.3g} images/s, "
-                f"{found.parameters / 1e6:.1f} M parameters",
-                flush=True,
-            )
-
-
-def _checked(
+def checked_config(
     data: Path,
     backbones: Sequence[str],
     config: Path | None,

@@ -3,6 +3,11 @@
 import gc
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tlearn.runs.run import Run
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -56,3 +61,13 @@ def _import_tensorflow() -> None:
         gc.freeze()
         gc.enable()
     tf.config.list_physical_devices()
+
+
+def opened_run(run: Path, engine: str | None, precision: str | None) -> "Run":
+    """Open a run, and import TensorFlow quietly if predicting with it will need it."""
+    from tlearn.runs.run import Run
+
+    opened = Run(run, engine or "auto", precision or "auto")
+    if opened.classifier.needs_tensorflow:
+        quiet_tensorflow()
+    return opened

@@ -1,4 +1,4 @@
-"""``tlearn export`` and ``tlearn report``."""
+"""``tlearn export``."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tlearn.cli.console import quiet_tensorflow
     help="Where to [beside the model, in RUN].",
 )
 def export(run: Path, form: str, out: Path | None) -> None:
-    """Write the model of RUN in another form, such as saved_model or openvino.
+    """Write the model of RUN in another format, such as openvino.
 
     'tlearn plugins' lists the formats.
     """
@@ -33,23 +33,3 @@ def export(run: Path, form: str, out: Path | None) -> None:
     from tlearn.runs.exports import export as write
 
     print(f"{exporter.summary}: {write(run, form, out)}")
-
-
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The page to write [RUN/report.html].",
-)
-def report(run: Path, out: Path | None) -> None:
-    """Write one HTML page about RUN, to look at or to pass on."""
-    from tlearn.runs.directory import RunDirectory
-
-    RunDirectory.open(run)
-    quiet_tensorflow()
-    from tlearn.progress import console_progress
-    from tlearn.runs.exports import report as write
-
-    print(f"the report is {write(run, out, console_progress())}")

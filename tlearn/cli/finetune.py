@@ -1,4 +1,4 @@
-"""``tlearn finetune`` and ``tlearn demo``."""
+"""``tlearn finetune``."""
 
 import json
 from collections.abc import Collection
@@ -97,23 +97,6 @@ def _resume(run: Path, form: str, quiet: bool, as_json: bool) -> int:
     from tlearn.training.resumption import resume
 
     return report_run(resume(run, progress=console_progress(quiet, form)), as_json)
-
-
-@click.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where photos and run go [tlearn-demo].",
-)
-@click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print metrics.json as the result.")
-def demo(out: Path | None, quiet: bool, as_json: bool) -> int:
-    """Draw a small set of pictures, train on it, and show what comes of it."""
-    quiet_tensorflow()
-    from tlearn.training.demonstration import demo as run_demo
-
-    return report_run(run_demo(out, quiet=quiet), as_json)
 
 
 def report_run(run: Any, as_json: bool) -> int:

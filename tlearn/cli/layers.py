@@ -1,55 +1,17 @@
-"""``tlearn features`` and ``tlearn layers``."""
+"""``tlearn layers``."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tlearn.cli.console import quiet_tensorflow
-from tlearn.cli.options import OF_ENGINES, options_of
+from tlearn.cli.options import options_of
 
 if TYPE_CHECKING:
     from tlearn.features.built_backbone import BuiltBackbone
     from tlearn.features.extraction import Layer
-
-
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--layer", default="", metavar="NAME", help="Of which layer; see 'tlearn layers' [the topmost]."
-)
-@click.option(
-    "--pool",
-    type=click.Choice(["avg", "none"]),
-    default="avg",
-    show_default=True,
-    help="Average over places, or keep them all.",
-)
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="An .npz or .parquet file.",
-)
-@options_of("--backbone", "--weights", "--size", "--resize", "--strict", *OF_ENGINES, "--quiet")
-def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **options: Any) -> None:
-    """Write what a layer gives for every image in DATA, with paths and labels."""
-    from tlearn.backbones import load_registry
-    from tlearn.config import RunConfig
-    from tlearn.data.scan import check_folder
-
-    # Again in the function; here it is refused before TensorFlow is loaded.
-    load_registry().get(options["backbone"] or RunConfig().backbone)
-    check_folder(data)
-    quiet_tensorflow()
-    from tlearn.features.image_features import extract_features as extract
-
-    found = extract(data, out, layer=layer, pool=pool, quiet=quiet, **options)
-    for name, reason in found.unreadable:
-        print(f"left out: {name} ({reason})")
-    print(f"{' x '.join(map(str, found.shape))} numbers in {found.path}")
 
 
 @click.command()
@@ -63,7 +25,7 @@ def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **option
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def layers(backbone: str, size: int | None, plot: Path | None, as_json: bool) -> None:
-    """List the layers of BACKBONE, and where it can be cut to unfreeze what is above."""
+    """List the layers and the boundaries of BACKBONE."""
     from tlearn.backbones import load_registry
 
     chosen = load_registry().get(backbone)

@@ -1,4 +1,4 @@
-"""``tlearn evaluate`` and ``tlearn predict``."""
+"""``tlearn predict``."""
 
 import csv
 import io
@@ -7,48 +7,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tlearn.cli.console import fail, quiet_tensorflow
+from tlearn.cli.console import fail, opened_run
 from tlearn.cli.options import OF_ENGINES, options_of
 from tlearn.errors import TlearnError
 
 if TYPE_CHECKING:
-    from tlearn.runs.run import Prediction, Run
-
-
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(["auto", "train", "validation", "test", "all"]),
-    default="auto",
-    show_default=True,
-    help="Which images to count; auto leaves out those trained on.",
-)
-@options_of(*OF_ENGINES)
-@click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def evaluate(
-    run: Path, data: Path, split: Any, quiet: bool, as_json: bool, **engine: str | None
-) -> None:
-    """Measure the model of RUN on the labelled images in DATA."""
-    from tlearn.progress import console_progress
-    from tlearn.runs.summary import evaluation_summary
-
-    found = _opened(run, **engine).evaluate(data, split, console_progress(quiet))
-    if as_json:
-        extra = {
-            "left_out": found.left_out,
-            "chose": found.chose,
-            "unreadable": [list(entry) for entry in found.unreadable],
-        }
-        print(json.dumps(found.metrics | extra, indent=2, ensure_ascii=False))
-    else:
-        print(evaluation_summary(found))
+    from tlearn.runs.run import Prediction
 
 
 @click.command()
@@ -82,12 +50,12 @@ def predict(
     quiet: bool,
     **engine: str | None,
 ) -> int:
-    """Say what is on images: PATHS are files and folders."""
+    """Classify images: PATHS are files and folders."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise click.UsageError(f"--out takes a file in a folder that is there, not {str(out)!r}")
     from tlearn.progress import console_progress
 
-    opened = _opened(run, **engine)
+    opened = opened_run(run, **engine)
     predictions = opened.iter_predictions(paths, top, console_progress(quiet or out is None))
     readable: list[bool] = []
     lines = _lines(predictions, form, top, readable)
@@ -102,16 +70,6 @@ def predict(
     if not all(readable):
         print(f"tlearn: {bad}", file=sys.stderr)
     return 0
-
-
-def _opened(run: Path, engine: str | None, precision: str | None) -> "Run":
-    """Open a run, and import TensorFlow quietly if predicting with it will need it."""
-    from tlearn.runs.run import Run
-
-    opened = Run(run, engine or "auto", precision or "auto")
-    if opened.classifier.needs_tensorflow:
-        quiet_tensorflow()
-    return opened
 
 
 def _write(out: Path, text: str) -> None:

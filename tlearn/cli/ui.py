@@ -37,7 +37,7 @@ def ui(
     no_browser: bool,
     set_password: bool,
 ) -> None:
-    """Open the web page: upload, train, look at results, predict; all on this machine."""
+    """Open the web page: upload, train, look at results, predict."""
     from tlearn.web import passwords, workspace
 
     if set_password:

@@ -1,0 +1,42 @@
+"""``tlearn evaluate``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tlearn.cli.console import opened_run
+from tlearn.cli.options import OF_ENGINES, options_of
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["auto", "train", "validation", "test", "all"]),
+    default="auto",
+    show_default=True,
+    help="Which images to count; auto leaves out those trained on.",
+)
+@options_of(*OF_ENGINES)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(
+    run: Path, data: Path, split: Any, quiet: bool, as_json: bool, **engine: str | None
+) -> None:
+    """Measure the model of RUN on the labelled images in DATA."""
+    from tlearn.progress import console_progress
+    from tlearn.runs.summary import evaluation_summary
+
+    found = opened_run(run, **engine).evaluate(data, split, console_progress(quiet))
+    if as_json:
+        extra = {
+            "left_out": found.left_out,
+            "chose": found.chose,
+            "unreadable": [list(entry) for entry in found.unreadable],
+        }
+        print(json.dumps(found.metrics | extra, indent=2, ensure_ascii=False))
+    else:
+        print(evaluation_summary(found))

@@ -1,0 +1,46 @@
+"""``tlearn plan``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tlearn.cli.compare import checked_config
+from tlearn.cli.console import quiet_tensorflow
+from tlearn.cli.options import OF_DATA, options_of
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@options_of("--backbones", *OF_DATA)
+def plan(
+    data: Path,
+    backbones: tuple[str, ...],
+    config: Path | None,
+    settings: dict[str, str],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Estimate seconds and disk of fine-tuning each backbone on DATA."""
+    checked = checked_config(data, backbones, config, settings, options)
+    from tlearn.progress import console_progress, format_bytes
+
+    quiet_tensorflow()
+    from tlearn.training.estimates import estimates
+
+    progress = console_progress(quiet)
+    for found in estimates(data, backbones=backbones, config=checked, progress=progress):
+        if as_json:
+            print(json.dumps(asdict(found)), flush=True)
+        elif found.problem:
+            print(f"{found.backbone:<20} {found.problem}")
+        else:
+            print(
+                f"{found.backbone:<20} about {found.seconds:.0f} s, {format_bytes(found.bytes)} of "
+                f"disk; {found.images_per_second:.3g} images/s, "
+                f"{found.parameters / 1e6:.1f} M parameters",
+                flush=True,
+            )

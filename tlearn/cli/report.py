@@ -1,0 +1,27 @@
+"""``tlearn report``."""
+
+from pathlib import Path
+
+import click
+
+from tlearn.cli.console import quiet_tensorflow
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The page to write [RUN/report.html].",
+)
+def report(run: Path, out: Path | None) -> None:
+    """Write one HTML page about RUN, to look at or to pass on."""
+    from tlearn.runs.directory import RunDirectory
+
+    RunDirectory.open(run)
+    quiet_tensorflow()
+    from tlearn.progress import console_progress
+    from tlearn.runs.exports import report as write
+
+    print(f"the report is {write(run, out, console_progress())}")
