@@ -218,7 +218,7 @@ def test_results_of_a_run(page, here, trained):
     assert (here.runs / "one" / "note.txt").read_text() == "a note\n"
     beside = next(s for s in app.selectbox if s.label == t("results.beside"))
     beside.set_value("two").run()
-    assert "within the noise" in words(app)
+    assert "could be chance" in words(app)
     app = page("results", **{"chosen.run": "one"})
     button(app, t("results.delete")).click().run()
     assert not (here.runs / "one").exists()

@@ -24,6 +24,19 @@ STYLE = """
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
+.st-key-bottom_bar { display: none; }
+@media (max-width: 640px) {
+  .stMainBlockContainer { padding-top: 2rem; padding-bottom: 6rem; }
+  [data-testid="stHeader"], [data-testid="stSidebar"] { display: none; }
+  .st-key-bottom_bar {
+    display: flex; position: fixed; bottom: 0; left: 0; width: 100%; z-index: 100; gap: 0;
+    padding: 0.25rem 0 max(0.25rem, env(safe-area-inset-bottom)); flex-wrap: nowrap;
+    background: BACKGROUND; border-top: 1px solid #8884;
+  }
+  .st-key-bottom_bar > div { flex: 1 1 0; min-width: 0; }
+  .st-key-bottom_bar a { flex-direction: column; gap: 0; padding: 0.25rem 0; width: 100%; }
+  .st-key-bottom_bar a p { font-size: 0.75rem; }
+}
 """
 
 
@@ -31,7 +44,8 @@ def run() -> None:
     """Show the page that is asked for."""
     t = texts()
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
-    st.html(f"<style>{STYLE}</style>")
+    background = "#171713" if st.context.theme.type == "dark" else "#ffffff"
+    st.html(f"<style>{STYLE.replace('BACKGROUND', background)}</style>")
     language = f"<script>document.documentElement.lang = {t.language!r}</script>"
     st.html(language, unsafe_allow_javascript=True)
     st.logo(icon())
@@ -50,6 +64,10 @@ def run() -> None:
         st.session_state["page"] = page.url_path
         st.session_state["visit"] = st.session_state.get("visit", 0) + 1
     page.run()
+    # A phone has no room for words at the top, and hides them behind a mark.
+    with st.container(horizontal=True, key="bottom_bar"):
+        for one in pages:
+            st.page_link(one)
 
 
 def show_failure(log: Path) -> None:
