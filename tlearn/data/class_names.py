@@ -6,35 +6,30 @@ from pathlib import Path
 
 from tlearn.data.filenames import shown
 from tlearn.data.folders import visible
+from tlearn.data.name_rules import MOST_BYTES, unsafe_reason
 from tlearn.errors import DataError
 
+__all__ = ["MOST_BYTES", "name_parts", "validate_class_name"]
+
 MOST_CHARACTERS = 100
-MOST_BYTES = 255  # what file systems take for one name
-_HOSTILE = {
-    "Cc": "a control character",
-    "Cf": "an invisible format character",
-    "Cs": "half of a character",
-    "Zl": "a line separator",
-    "Zp": "a paragraph separator",
-}
-_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
-    f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"
-}
 
 
 def validate_class_name(name: str) -> str:
     """Return a name for a new class in one Unicode spelling (NFC), the one that labels have.
 
     Raises:
-        DataError: If a folder of this name is not possible on every system, is hard to see, or
-            would be passed over.
+        DataError: If it is unsafe as the name of a folder, hard to see, or would be passed over.
     """
     name = unicodedata.normalize("NFC", name)
-    wrong = _wrong(name)
-    if wrong:
+    reason = unsafe_reason(name)
+    if not reason and len(name) > MOST_CHARACTERS:
+        reason = f"has {len(name)} characters"
+    if not reason and name != name.strip():
+        reason = "starts or ends with a space"
+    if reason:
         raise DataError(
-            f"the class name {shown(name)} {wrong}; a class name has 1 to {MOST_CHARACTERS} "
-            f"visible characters that every system takes in a folder's name; choose another"
+            f"the class name {shown(name)} {reason}; a class name has 1 to {MOST_CHARACTERS} "
+            f"characters of any script, without slashes or control characters; choose another"
         )
     return name
 
@@ -54,26 +49,3 @@ def name_parts(name: str) -> list[str]:
             f"lists it, such as 'roses/a.jpg'"
         )
     return parts
-
-
-def _wrong(name: str) -> str:
-    """Say what is wrong with a name for a class, or nothing."""
-    if not name.strip():
-        return "is empty"
-    if len(name) > MOST_CHARACTERS:
-        return f"has {len(name)} characters"
-    hostile = [_HOSTILE[kind] for kind in map(unicodedata.category, name) if kind in _HOSTILE]
-    if hostile:
-        return f"holds {hostile[0]}"
-    forbidden = [character for character in name if character in '/\\:*?"<>|']
-    if forbidden:
-        return f"holds {forbidden[0]!r}"
-    if len(name.encode()) > MOST_BYTES:
-        return f"takes {len(name.encode())} bytes of the {MOST_BYTES} that file systems have"
-    if name.startswith("."):
-        return "starts with '.'"
-    if name != name.strip() or name.endswith("."):
-        return "starts or ends with a space or ends with '.'"
-    if name.split(".")[0].strip().lower() in _RESERVED:
-        return "is reserved on Windows"
-    return "" if visible(Path(name)) else "is one that systems and tools use for themselves"
