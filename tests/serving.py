@@ -144,7 +144,7 @@ class Server:
     """A real server on folders of its own; a ``with`` statement starts it and ends all it began.
 
     Args:
-        place: Where its data root, runs root, configuration and log are.
+        place: Where its data root, runs root and log are.
         *command: What follows ``python``.
         port: Where it listens.
         cwd: The working folder, if not ``place``.
@@ -155,10 +155,8 @@ class Server:
         self.data, self.runs, self.log = place / "data", place / "runs", place / "server.log"
         self.port, self.command, self.cwd = port, command, cwd or place
         self.process = None
-        (place / "config").mkdir(exist_ok=True)
         self.env = {
             **os.environ,
-            "TLEARN_CONFIG": str(place / "config"),
             "TLEARN_DATA_ROOT": str(self.data),
             "TLEARN_RUNS_ROOT": str(self.runs),
             "HOME": str(place),

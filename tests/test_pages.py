@@ -3,8 +3,6 @@
 import os
 import shutil
 import sys
-import tomllib
-from pathlib import Path
 
 import pytest
 from conftest import draw_photos, make_run
@@ -14,7 +12,6 @@ from tlearn.data.doctor import Doctor
 from tlearn.jobs import Queue
 from tlearn.web import background
 from tlearn.web.i18n import texts_for
-from tlearn.web.server import SETTINGS
 from tlearn.web.workspace import DATA, RUNS, Workspace
 
 t = texts_for("en")
@@ -273,19 +270,3 @@ def test_names_that_hold_markup_are_shown_as_they_are(page, here):
     (here.data / "colours" / "blue").rename(here.data / "colours" / "**[x](y)** :red[z]")
     shown = words(page("data"))
     assert r"\*\*\[x\]\(y\)\*\* \:red\[z\]" in shown
-
-
-def test_streamlit_run_is_set_as_tlearn_ui_sets_itself():
-    text = (Path(__file__).parent.parent / ".streamlit" / "config.toml").read_text("utf-8")
-    flat = {}
-
-    def flatten(table, above=""):
-        for key, value in table.items():
-            if isinstance(value, dict):
-                flatten(value, f"{above}{key}.")
-            else:
-                flat[above + key] = value
-
-    flatten(tomllib.loads(text))
-    wanted = {k: v for k, v in SETTINGS.items() if k != "logger.hideWelcomeMessage"}
-    assert flat == wanted | {"server.address": "127.0.0.1"}

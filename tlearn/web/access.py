@@ -1,297 +1,134 @@
-"""Who may come in: this machine alone, or whoever has logged in."""
+"""Access to the page: a random token in its address, or Streamlit's OpenID Connect login."""
 
-import asyncio
 import functools
 import html
-import ipaddress
-import re
-import time
-from collections import deque
-from urllib.parse import parse_qs, urlsplit
+import secrets
 
-import anyio.to_thread
 import streamlit as st
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.datastructures import URL
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tlearn.errors import ConfigError
 from tlearn.web.i18n import texts_for
-from tlearn.web.passwords import (
-    SESSION,
-    is_valid,
-    new_ticket,
-    password_hash,
-    right,
-)
 
-COOKIE = "tlearn_session"
-TRIES, WINDOW = 5, 60.0  # wrong passwords per address, in so many seconds
-ALL_TRIES = 50  # from all addresses together, in the same time
-LONGEST_FORM = 4096  # bytes
-HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(?::\d{1,5})?", re.ASCII)
-# Proxies add these. What comes through one may come from anywhere, though it ends here.
-FORWARDED = ("forwarded", "via", "x-real-ip")
-# No other site may show our pages in a frame, where it could lead the hand that clicks.
-FRAMES = [
+CROSS_SITE = "Cross-site request blocked. Behind a proxy? Make it forward the Host header."
+LOG_IN = "Log in first."
+# No other site may show the page in a frame, nor see in a referrer which page was open.
+HEADERS = (
     (b"content-security-policy", b"frame-ancestors 'self'"),
-    (b"x-frame-options", b"SAMEORIGIN"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
-]
-REFUSED = 4403  # closes a web socket
-ELSEWHERE = (
-    "This request came from another site, or through a proxy that does not pass on the name in "
-    "Host; it is refused."
-)
-NOT_HERE = (
-    "tlearn answers on this machine's own address (http://localhost) alone, and not through a "
-    "proxy, because no password is set. Set one with 'tlearn ui --set-password'."
 )
 
 
-@functools.cache  # decided once: else to take the login away would let everybody in
-def openid() -> bool:
-    """Tell whether Streamlit's own login, with OpenID Connect, is configured."""
+@functools.cache  # read once: without the section, everybody who has the address could come in
+def has_openid() -> bool:
+    """Tell whether ``.streamlit/secrets.toml`` configures Streamlit's own login."""
     try:
         return "auth" in st.secrets
     except FileNotFoundError:
         return False
 
 
-def is_local(host: str) -> bool:
-    """Tell whether an address or a host's name is this machine's own, reached by nobody else."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    # A socket of both kinds has 127.0.0.1 as ::ffff:127.0.0.1.
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
 class AccessMiddleware:
-    """Middleware before everything else, pages, pictures, uploads and web sockets alike.
+    """Middleware before pages, pictures, uploads and web sockets alike.
 
-    Without a login, only connections from this machine to its own address are served, and only
-    under its own name, so that no page of another site can reach in (DNS rebinding), and not
-    through a proxy. A proxy on this machine that hides that it is one cannot be told from a
-    browser: one that others can reach needs a password.
-
-    With a password, a cookie that only we can make is asked for; web sockets that are open end
-    with it. With Streamlit's own login (OpenID Connect), the pages ask for it, and who has not
-    logged in can send nothing.
+    Every request has to bring the token, on this machine too, where other users and other sites
+    could reach the page. ``?token=...`` in the address of any page is exchanged for a cookie. With
+    OpenID Connect, the pages ask for the login, and nothing can be sent before it.
 
     Args:
-        app: What stands behind.
-        openid: Whether Streamlit's login is configured.
+        app: The application behind.
+        token: The token, or empty for OpenID Connect.
     """
 
-    def __init__(self, app: ASGIApp, openid: bool = False) -> None:
-        self.app, self.openid = app, openid
-        self.wrong: deque[tuple[float, str]] = deque()  # when, and from where; ALL_TRIES at most
-        self.hashing = asyncio.Lock()  # each try takes 32 MiB: one at a time
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app, self.token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in, ask for the password, or refuse."""
-        if scope["type"] == "http":
-            answer = await self._answer(Request(scope, receive))
-            await (answer or self.app)(scope, receive, _unframed(send))
-        elif scope["type"] != "websocket":
+        """Pass a request on, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-        elif self._refusal(HTTPConnection(scope)):
-            await send({"type": "websocket.close", "code": REFUSED})
+            return
+        answer = self._answer(HTTPConnection(scope))
+        if scope["type"] == "http":
+            await (answer or self.app)(scope, receive, _with_headers(send))
+        elif answer is None:
+            await self.app(scope, receive, send)
         else:
-            await self.app(scope, *self._watched(scope, receive, send))
+            await send({"type": "websocket.close", "code": 4403})
 
-    async def _answer(self, request: Request) -> Response | None:
-        """Return what to answer instead of the page, or ``None`` to let the request in."""
-        login = request.scope["path"].rstrip("/") == "/login"
-        if login and request.method == "POST" and not _from_elsewhere(request):
-            kept = _kept()
-            if kept:
-                return await self._tried(request, kept)
-        refusal = self._refusal(request)
-        return RedirectResponse("/", 303) if login and not refusal else refusal
+    def _answer(self, request: HTTPConnection) -> Response | None:
+        """Return what to answer in place of the page, or ``None`` to let the request pass."""
+        if _is_cross_site(request):
+            return PlainTextResponse(CROSS_SITE, 403)
+        if not self.token:
+            reads = request.scope.get("method", "GET") in ("GET", "HEAD")
+            return None if reads or _is_logged_in(request) else PlainTextResponse(LOG_IN, 401)
+        # Cookies are shared by all ports of a host.
+        cookie = f"tlearn_{(request.scope.get('server') or ('', ''))[1]}"
+        if self._is_token(request.query_params.get("token", "")):
+            page = request.url.remove_query_params("token")
+            answer = RedirectResponse(_path_of(page), 303)
+            secure = request.headers.get("x-forwarded-proto", page.scheme) == "https"
+            answer.set_cookie(cookie, self.token, httponly=True, samesite="lax", secure=secure)
+            return answer
+        return None if self._is_token(request.cookies.get(cookie, "")) else _token_form(request)
 
-    def _refusal(self, asked: HTTPConnection) -> Response | None:
-        """Return why not to let somebody in, or ``None``."""
-        if _from_elsewhere(asked):
-            return PlainTextResponse(ELSEWHERE, 403)
-        kept = _kept()
-        if kept is None:
-            return PlainTextResponse("The kept password is damaged; set it again.", 503)
-        if kept:
-            if is_valid(asked.cookies.get(COOKIE, ""), kept):
-                return None
-            path = asked.scope["path"].rstrip("/")
-            if path in ("", "/login") or "text/html" in asked.headers.get("accept", ""):
-                return _form(asked, "", 401)
-            return PlainTextResponse("Log in first.", 401)
-        if self.openid:
-            sends = asked.scope.get("method", "GET") not in ("GET", "HEAD")
-            return PlainTextResponse("Log in first.", 401) if sends and not _known(asked) else None
-        return None if _is_here(asked) else PlainTextResponse(NOT_HERE, 403)
-
-    async def _tried(self, request: Request, kept: str) -> Response:
-        """Look at a password that somebody tries."""
-        body = b""
-        try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LONGEST_FORM:
-                    return PlainTextResponse("Too long.", 413)
-        except ClientDisconnect:
-            return PlainTextResponse("", 400)  # heard by nobody
-        given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
-        # Counted before it is looked at, and at once: else many could be tried side by side.
-        attempt = self._counted(request.client.host if request.client else "")
-        if attempt is None:
-            return _form(request, "login.too_many", 429)
-        async with self.hashing:
-            fits = await anyio.to_thread.run_sync(right, given, kept)
-        if not fits:
-            return _form(request, "login.wrong", 401)
-        if attempt in self.wrong:
-            self.wrong.remove(attempt)
-        answer = RedirectResponse("/", 303)
-        secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-        answer.set_cookie(
-            COOKIE, new_ticket(kept), SESSION, httponly=True, samesite="strict", secure=secure
-        )
-        return answer
-
-    def _counted(self, address: str) -> tuple[float, str] | None:
-        """Count a try; return it, or ``None`` if there were too many of late."""
-        now, place = time.monotonic(), _network(address)
-        while self.wrong and self.wrong[0][0] < now - WINDOW:
-            self.wrong.popleft()
-        if len(self.wrong) >= ALL_TRIES or sum(one[1] == place for one in self.wrong) >= TRIES:
-            return None
-        self.wrong.append((now, place))
-        return self.wrong[-1]
-
-    def _watched(self, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
-        """Close an open web socket as soon as it would no longer be let in."""
-        closed = False
-
-        async def ends() -> bool:
-            nonlocal closed
-            if not closed and self._refusal(HTTPConnection(scope)):
-                closed = True
-                await send({"type": "websocket.close", "code": REFUSED})
-            return closed
-
-        async def watched_receive() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.receive" and await ends():
-                return {"type": "websocket.disconnect", "code": REFUSED}
-            return message
-
-        async def watched_send(message: Message) -> None:
-            if not await ends():
-                await send(message)
-
-        return watched_receive, watched_send
+    def _is_token(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(errors="replace"), self.token.encode())
 
 
-def _kept() -> str | None:
-    """Return the password's hash, empty where none is set, ``None`` if it cannot be read."""
-    try:
-        return password_hash()
-    except ConfigError:
-        return None
+def _is_cross_site(request: HTTPConnection) -> bool:
+    """Tell whether a page of another site sent a request; links that are clicked may lead here."""
+    origin = request.headers.get("origin")
+    if origin is not None:
+        return origin.partition("://")[2] != request.headers.get("host")
+    site, mode = (request.headers.get(f"sec-fetch-{name}") for name in ("site", "mode"))
+    return site in ("cross-site", "same-site") and mode != "navigate"
 
 
-def _network(address: str) -> str:
-    """Return what stands for all addresses that one sender can take: of IPv6, he has 2^64."""
-    try:
-        known = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(known, ipaddress.IPv6Address) and not known.ipv4_mapped:
-        return str(ipaddress.ip_network((int(known) >> 64 << 64, 64)))
-    return str(getattr(known, "ipv4_mapped", None) or known)
-
-
-def _is_here(asked: HTTPConnection) -> bool:
-    """Tell whether it is a program on this machine that asks, under this machine's own name."""
-    proxied = any(name in FORWARDED or name.startswith("x-forwarded") for name in asked.headers)
-    ends = [asked.scope.get("server"), asked.scope.get("client")]
-    named = HOST.fullmatch(asked.headers.get("host", ""))
-    return bool(
-        not proxied
-        and asked.scope.get("http_version") != "1.0"  # of no browser, but of proxies
-        and all(end and is_local(end[0]) for end in ends)
-        and named
-        and is_local(named[1])
-    )
-
-
-def _from_elsewhere(asked: HTTPConnection) -> bool:
-    """Tell whether another site's page sent this: its origin is not the host it asks."""
-    headers: Headers = asked.headers
-    hosts, origins = headers.getlist("host"), headers.getlist("origin")
-    if len(hosts) > 1 or len(origins) > 1:
-        return True  # two readers could take two of them
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        return headers.get("sec-fetch-mode") != "navigate" or bool(origins)
-    try:
-        return any(urlsplit(origin).netloc not in hosts for origin in origins)
-    except ValueError:
-        return True
-
-
-def _known(asked: HTTPConnection) -> bool:
-    """Tell whether somebody has logged in with Streamlit's own login, by its signed cookie."""
+def _is_logged_in(request: HTTPConnection) -> bool:
+    """Tell whether somebody has logged in with OpenID Connect, by Streamlit's signed cookie."""
     from streamlit.web.server.server_util import get_cookie_secret
     from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
     from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
-    secret, shown = get_cookie_secret(), asked.cookies.get(USER_COOKIE_NAME, "")
-    return bool(secret) and decode_signed_value(secret, USER_COOKIE_NAME, shown) is not None
+    secret, value = get_cookie_secret(), request.cookies.get(USER_COOKIE_NAME, "")
+    return bool(secret) and decode_signed_value(secret, USER_COOKIE_NAME, value) is not None
 
 
-def _unframed(send: Send) -> Send:
-    async def unframed(message: Message) -> None:
+def _path_of(url: URL) -> str:
+    """Return path and query; slashes at the front would make a path the name of another host."""
+    return "/" + url.path.lstrip("/\\") + (f"?{url.query}" if url.query else "")
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *FRAMES]}
+            message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
         await send(message)
 
-    return unframed
+    return send_with_headers
 
 
-def _form(asked: HTTPConnection, problem: str, status: int) -> Response:
-    t = texts_for(asked.headers.get("accept-language", "").split(",")[0])
-    said = f'<p role="alert">{html.escape(t(problem))}</p>' if problem else ""
-    page = FORM.format(
-        lang=t.language,
-        title=html.escape(t("login.title")),
-        said=said,
-        label=html.escape(t("login.password")),
-        button=html.escape(t("login.button")),
-    )
-    headers = {"Cache-Control": "no-store"}
-    if status == 429:
-        headers["Retry-After"] = str(int(WINDOW))
-    return HTMLResponse(page, status, headers)
+def _token_form(request: HTTPConnection) -> Response:
+    """Ask for the token."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(LOG_IN, 401)
+    t = texts_for(request.headers.get("accept-language", "").split(",")[0])
+    words = {key: html.escape(t(f"login.{key}")) for key in ("title", "hint", "token", "button")}
+    page = FORM.format(language=t.language, **words)
+    return HTMLResponse(page, 401, {"Cache-Control": "no-store"})
 
 
-FORM = """<!doctype html><html lang="{lang}"><meta charset="utf-8">
+FORM = """<!doctype html><html lang="{language}"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>tlearn</title>
-<style>
-:root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }}
-body {{ display: grid; place-content: center; min-height: 90vh; margin: 0; padding: 1rem }}
-form {{ display: grid; gap: .75rem; width: min(20rem, 90vw) }}
-input, button {{ font: inherit; padding: .6rem .8rem; border-radius: .5rem }}
-input {{ border: 1px solid #8888 }}
-button {{ background: #0b6e4f; color: #fff; border: 0; cursor: pointer }}
-[role=alert] {{ color: #c22; margin: 0 }}
-</style>
-<form method="post" action="/login"><h1>tlearn</h1>{said}
-<label for="password">{label}</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required
- autofocus><button>{button}</button></form></html>
+<style>:root {{ color-scheme: light dark; font: 1.1rem/1.6 system-ui, sans-serif }}
+body {{ max-width: 30rem; margin: 15vh auto; padding: 1rem }}
+input, button {{ font: inherit; padding: .4rem .8rem }}</style>
+<h1>{title}</h1><p>{hint}</p>
+<form action="/"><label>{token} <input name="token" type="password" required autofocus></label>
+<button>{button}</button></form></html>
 """

@@ -6,10 +6,9 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from tlearn.web.access import openid
+from tlearn.web.access import has_openid
 from tlearn.web.components.session import texts
 from tlearn.web.pages import data_page, plugins_page, predict_page, results_page, train_page
-from tlearn.web.passwords import password_hash
 
 PAGES = {
     "data": (data_page.show, ":material/photo_library:"),
@@ -49,7 +48,7 @@ def run() -> None:
     language = f"<script>document.documentElement.lang = {t.language!r}</script>"
     st.html(language, unsafe_allow_javascript=True)
     st.logo(icon())
-    if _must_log_in():
+    if has_openid() and not st.user.is_logged_in:
         st.title("tlearn")
         st.button(t("login.button"), on_click=st.login, type="primary")
         return
@@ -73,10 +72,6 @@ def run() -> None:
 def show_failure(log: Path) -> None:
     """Say that something of ours broke, and where to read more."""
     st.error(texts()("common.failure", log=log), icon=":material/error:")
-
-
-def _must_log_in() -> bool:
-    return openid() and not password_hash() and not st.user.is_logged_in
 
 
 @cache

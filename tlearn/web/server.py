@@ -1,9 +1,10 @@
-"""The server of the web page: Streamlit, with a gate before it and routes beside it."""
+"""The server of the web page: Streamlit, with access control before it and routes beside it."""
 
 import contextlib
 import functools
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -18,10 +19,8 @@ from starlette.middleware import Middleware
 from streamlit.logger import set_log_level
 
 from tlearn.data.uploads import clear_stale
-from tlearn.errors import ConfigError
-from tlearn.web.access import AccessMiddleware, is_local, openid
+from tlearn.web.access import AccessMiddleware, has_openid
 from tlearn.web.navigation import show_failure
-from tlearn.web.passwords import password_hash
 from tlearn.web.transfers import ROUTES
 from tlearn.web.workspace import Workspace
 
@@ -37,6 +36,7 @@ SETTINGS: Mapping[str, Any] = {
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,
     "server.fileWatcherType": "none",
+    "server.headless": True,  # else it opens an address without the token
     "server.maxUploadSize": 200,  # MB: of the camera; other uploads have a way of their own
     "server.runOnSave": False,
     "logger.level": "error",
@@ -45,27 +45,17 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 
-def check_address(host: str) -> None:
-    """Refuse to be reached by others where nobody is asked who he is.
-
-    Raises:
-        ConfigError: If the address is not this machine's own and no login is configured.
-    """
-    if not is_local(host) and not password_hash() and not openid():
-        raise ConfigError(
-            f"--host {host} lets others in, and no login is configured; set a password with "
-            f"'tlearn ui --set-password', or [auth] in .streamlit/secrets.toml, or leave out --host"
-        )
-
-
 @contextlib.asynccontextmanager
-async def lifespan(app: Any, address: str = "") -> AsyncIterator[None]:
-    """Before the first page: a log, and no remains of uploads that were broken off.
+async def lifespan(app: Any, token: str, browser: bool) -> AsyncIterator[None]:
+    """Before the first page: print the address, open the log, remove interrupted uploads.
 
     Args:
         app: The app of Streamlit.
-        address: What to open in a browser, if anything.
+        token: The token in the address.
+        browser: Whether to open the address in a browser.
     """
+    address = page_address(st.get_option("server.address"), st.get_option("server.port"), token)
+    print(f"tlearn: {address}  (Ctrl-C ends it; trainings go on)", flush=True)
     places = Workspace.here()
     places.runs.mkdir(parents=True, exist_ok=True)
     handler = RotatingFileHandler(places.log, maxBytes=2_000_000, backupCount=2, delay=True)
@@ -77,7 +67,7 @@ async def lifespan(app: Any, address: str = "") -> AsyncIterator[None]:
     places.queue.wake()
     sys.setswitchinterval(SWITCH)
     _end_soon()
-    if address:
+    if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     yield
     LOG.removeHandler(handler)
@@ -108,40 +98,47 @@ def on_error(error: Exception) -> bool:
     return True
 
 
-def arguments(address: str = "") -> dict[str, Any]:
+def page_address(host: str | None, port: int, token: str) -> str:
+    """Return the address of the page as a browser on this machine takes it."""
+    if not host or host in ("127.0.0.1", "0.0.0.0", "::"):
+        host = "localhost"
+    query = f"/?token={token}" if token else ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{query}"
+
+
+def arguments(browser: bool | None = None) -> dict[str, Any]:
     """Return what ``st.App`` is made with, beside its script.
 
     Args:
-        address: What to open in a browser, if anything.
+        browser: Whether to open the page in a browser; by default where somebody would see it.
     """
+    token = "" if has_openid() else secrets.token_urlsafe(24)
+    browser = _has_browser() if browser is None else browser
     return {
         "routes": list(ROUTES),
-        "middleware": [Middleware(AccessMiddleware, openid=openid())],
-        "lifespan": functools.partial(lifespan, address=address),
+        "middleware": [Middleware(AccessMiddleware, token=token)],
+        "lifespan": functools.partial(lifespan, token=token, browser=browser),
         "on_script_error": on_error,
     }
 
 
-def serve(host: str, port: int, address: str = "") -> None:
+def _has_browser() -> bool:
+    """Tell whether somebody is there who would see a browser open."""
+    window = sys.platform != "linux" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
+    return sys.stdout.isatty() and bool(window)
+
+
+def serve(host: str, port: int, browser: bool | None = None) -> None:
     """Serve the page until it is stopped.
 
     Args:
         host: The address to listen on.
         port: The port.
-        address: What to open in a browser, if anything.
-
-    Raises:
-        ConfigError: If others could come in without a login.
+        browser: Whether to open the page in a browser; by default where somebody would see it.
     """
-    check_address(host)
-    settings = {
-        **SETTINGS,
-        "server.address": host,
-        "server.port": port,
-        "server.headless": True,
-    }
+    settings = {**SETTINGS, "server.address": host, "server.port": port}
     # Streamlit takes what stands behind the program's name for arguments of the script.
     sys.argv = [os.fspath(SCRIPT)]
-    app = st.App(SCRIPT, **arguments(address))
+    app = st.App(SCRIPT, **arguments(browser))
     set_log_level("error")  # else it remarks that these settings differ from those it has read
     app.run(config=settings)
