@@ -16,8 +16,9 @@ from tlearn.data import images
 from tlearn.data.drafts import Draft, Layout
 from tlearn.data.folders import visible
 from tlearn.data.journal import JOURNAL, Journal, Places, Record, refusal, same_folder
-from tlearn.data.scan import PROBE_SIZE, as_text, check_folder
+from tlearn.data.scan import PROBE_SIZE, check_folder
 from tlearn.errors import DataError
+from tlearn.text import encode_name
 
 COPYING = ".copying"  # a copy on its way into the quarantine folder
 
@@ -186,7 +187,7 @@ class Doctor:
             copy.replace(waiting)
             draft.move(waiting, folder, (photo.name,))
 
-        return self._act("add", {"label": label, "photo": as_text(str(photo))}, plan)
+        return self._act("add", {"label": label, "photo": encode_name(str(photo))}, plan)
 
     def undo(self) -> Action | None:
         """Undo the last action that is not undone; return it, or ``None`` if there is none.
@@ -271,7 +272,7 @@ class Doctor:
 
         def shown(name: str) -> str:
             place, _, below = name.partition("/")
-            return as_text(f"{folders[place]}/{below}")
+            return encode_name(f"{folders[place]}/{below}")
 
         return Action(
             number=record.number,

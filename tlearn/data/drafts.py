@@ -9,8 +9,9 @@ from pathlib import Path
 from tlearn.data.class_names import MOST_BYTES, name_parts, validate_class_name
 from tlearn.data.folders import SPLIT_FOLDERS, listing, split_folders
 from tlearn.data.journal import LOCK, Move, Places, Step, stamp
-from tlearn.data.scan import as_text, class_label
+from tlearn.data.scan import class_label
 from tlearn.errors import DataError, nearest
+from tlearn.text import encode_name, natural_key
 
 
 class Layout:
@@ -38,7 +39,9 @@ class Layout:
     @property
     def labels(self) -> list[str]:
         """All classes, those without photos too."""
-        return sorted({label for folders in self._folders.values() for label in folders})
+        return sorted(
+            {label for folders in self._folders.values() for label in folders}, key=natural_key
+        )
 
     @property
     def kept(self) -> frozenset[Path]:
@@ -173,7 +176,7 @@ class Layout:
         path = self.root
         for part in parts:
             here = path.iterdir() if path.is_dir() else iter(())
-            found = [entry for entry in here if as_text(entry.name) == part]
+            found = [entry for entry in here if encode_name(entry.name) == part]
             if not found:
                 raise DataError(
                     f"{'/'.join(parts)!r} is not in {str(self.root)!r}; scan the folder again"

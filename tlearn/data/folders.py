@@ -7,6 +7,7 @@ from typing import Literal
 
 from tlearn.data import images
 from tlearn.errors import DataError
+from tlearn.text import natural_key
 
 Split = Literal["train", "validation", "test"]
 
@@ -35,22 +36,23 @@ def visible(path: Path) -> bool:
 
 
 def listing(folder: Path) -> list[Path]:
-    """Return the visible entries of a folder in the order of their names.
+    """Return the visible entries of a folder in the natural order of their names.
 
     Raises:
         DataError: If the folder cannot be listed.
     """
     try:
-        return sorted(path for path in folder.iterdir() if visible(path))
+        paths = [path for path in folder.iterdir() if visible(path)]
     except OSError as error:
         raise DataError(
             f"the folder {str(folder)!r} cannot be listed: {error.strerror or error}; make it "
             f"readable or move it away"
         ) from None
+    return sorted(paths, key=lambda path: natural_key(path.name))
 
 
 def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield the visible files below a folder in the order of their names.
+    """Yield the visible files below a folder in the natural order of their names.
 
     Links are followed, but not to a folder they stand in nor to one in ``above``.
 

@@ -14,6 +14,7 @@ from tlearn.data.prefetch import prefetch_map
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
+from tlearn.text import encode_name, natural_key
 
 _FOREIGN = frozenset({images.NOT_AN_IMAGE, images.EMPTY, images.ZEROS})
 PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
@@ -25,7 +26,8 @@ class ImageFile:
 
     Attributes:
         path: Where it is.
-        name: Its path below the data folder, with ``/``: what is written to files.
+        name: Its path below the data folder, with ``/``, as :func:`tlearn.text.encode_name` writes
+            it.
         label: Its class.
         content: BLAKE2b hash of its bytes, 32 hexadecimal digits.
         given: The side it was put on by a ``train/``, ``validation/`` or ``test/`` folder.
@@ -66,13 +68,14 @@ class Manifest:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The class names, sorted: their order is the order of the model's outputs."""
-        return tuple(sorted({file.label for file in self.files}))
+        """The class names in natural order, which is the order of the model's outputs."""
+        return tuple(sorted({file.label for file in self.files}, key=natural_key))
 
     @cached_property
     def counts(self) -> dict[str, int]:
         """Images per class."""
-        return dict(sorted(Counter(file.label for file in self.files).items()))
+        counts = Counter(file.label for file in self.files)
+        return {label: counts[label] for label in self.labels}
 
     @cached_property
     def digest(self) -> str:
@@ -222,17 +225,12 @@ def _entries(root: Path, unlabelled: bool) -> tuple[list[_Entry], dict[str, str]
 
 
 def _name(path: Path, root: Path) -> str:
-    return as_text(path.relative_to(root).as_posix())
+    return encode_name(path.relative_to(root).as_posix())
 
 
 def class_label(folder_name: str) -> str:
     """Return the class that a folder of this name stands for, in one Unicode spelling (NFC)."""
-    return unicodedata.normalize("NFC", as_text(folder_name))
-
-
-def as_text(name: str) -> str:
-    """Make a name that is not UTF-8, as old archives hold, one that can be written to files."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return unicodedata.normalize("NFC", encode_name(folder_name))
 
 
 def _examine(entry: _Entry, cache: ScanCache | None) -> ImageFile | Problem:

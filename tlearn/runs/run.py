@@ -20,6 +20,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import RunDirectory
+from tlearn.text import decode_name
 
 Side = Literal["auto", "train", "validation", "test", "all"]
 PathLike = str | Path
@@ -176,7 +177,7 @@ class Run:
         root = Path(self.record["data"]["path"])
         with self._reading("splits.csv") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == side]
-            found = [(root / row["file"], row["class"]) for row in rows]
+            found = [(root / decode_name(row["file"]), row["class"]) for row in rows]
         for path, _ in found:
             if not path.is_file():
                 raise DataError(
@@ -255,7 +256,7 @@ class Run:
         from tlearn.runs.metrics import measure_files  # scikit-learn and SciPy: not to predict
 
         manifest = scan(Path(data), progress=progress)
-        strangers = sorted(set(manifest.labels) - set(self.labels))
+        strangers = [label for label in manifest.labels if label not in self.labels]
         if strangers:
             raise DataError(
                 f"{str(data)!r} has classes the model does not know: {', '.join(strangers[:5])}; "

@@ -12,6 +12,7 @@ import yaml
 
 from tlearn.errors import RunError
 from tlearn.runs.directory import MARK, RunDirectory, free_name
+from tlearn.text import natural_key
 
 TRASH = ".trash"
 NOTE = "note.txt"
@@ -76,7 +77,7 @@ class RunSummary:
 KEYS: dict[Order, Any] = {
     "newest": lambda run: -run.created,
     "accuracy": lambda run: (run.accuracy is None, -(run.accuracy or 0.0)),
-    "name": lambda run: run.name.casefold(),
+    "name": lambda run: natural_key(run.name),
     "seconds": lambda run: run.seconds,
 }
 

@@ -14,6 +14,7 @@ from tlearn.errors import DataError, RunError
 from tlearn.jobs import Queue
 from tlearn.runs.directory import free_name
 from tlearn.runs.run_store import RunStore
+from tlearn.text import natural_key
 
 DATA, RUNS = "TLEARN_DATA_ROOT", "TLEARN_RUNS_ROOT"  # environment variables
 QUARANTINE = "-quarantine"
@@ -75,7 +76,7 @@ class Workspace:
         found: list[str] = []
         if self.data.is_dir():
             _look(self.data, self.data, found, DEEPEST)
-        return sorted(found, key=str.casefold)
+        return sorted(found, key=natural_key)
 
     def data_set(self, name: str) -> Path:
         """Return the folder of a data set.

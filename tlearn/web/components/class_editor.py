@@ -8,6 +8,7 @@ import streamlit as st
 
 from tlearn.data.doctor import Doctor
 from tlearn.data.scan import ImageFile, Manifest
+from tlearn.text import natural_key
 from tlearn.web.components.gallery import Picture, gallery, strip
 from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import pages_of, plain, problems, workspace
@@ -46,7 +47,7 @@ def classes(t: Texts, data: str, manifest: Manifest) -> None:
 
 def _one(t: Texts, data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
     """Show one class: its photos, and what can be done with them."""
-    others = [other for other in sorted(by_label) if other != label]
+    others = [other for other in sorted(by_label, key=natural_key) if other != label]
     doctor = Doctor(workspace().data_set(data))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if st.button(t("data.all_classes"), icon=":material/arrow_back:"):

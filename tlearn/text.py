@@ -1,0 +1,43 @@
+"""Names as people read them, and as files can hold them."""
+
+import re
+
+# Control characters, those that turn the direction of writing, line separators, and surrogates,
+# which stand for bytes that are not UTF-8. Joiners stay: names in Persian or Hindi need them.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_SURROGATE = re.compile(r"(\\*)([\ud800-\udfff])|(\\+)(?=ud[89a-f][0-9a-f]{2})")
+_ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Return the key that sorts names as people do: 1, 2, 10, whatever the case of letters."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
+
+
+def printable(text: str) -> str:
+    r"""Return a text for screens and pictures: what would steer these stands as ``\x1b``."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def encode_name(name: str) -> str:
+    r"""Return a file's name as text that can be written: bytes that are not UTF-8 as ``\udce9``."""
+
+    def escape(found: re.Match[str]) -> str:
+        if found[3]:  # a name that looks as if it were escaped
+            return found[3] * 2
+        return f"{found[1] * 2}\\u{ord(found[2]):x}"
+
+    return _SURROGATE.sub(escape, name)
+
+
+def decode_name(text: str) -> str:
+    """Return the file's name that :func:`encode_name` made this text of."""
+
+    def restore(found: re.Match[str]) -> str:
+        slashes, odd = divmod(len(found[1]), 2)
+        return "\\" * slashes + (chr(int(found[2][1:], 16)) if odd else found[2])
+
+    return _ESCAPED.sub(restore, text)
