@@ -6,6 +6,7 @@ from string import Formatter
 
 import pytest
 
+from tlearn.backbones.registry import KINDS
 from tlearn.data.doctor import Doctor
 from tlearn.jobs.queue import OVER
 from tlearn.web.i18n import LANGUAGES, flat, texts_for
@@ -17,6 +18,7 @@ MADE = {
     "data.did_": ("quarantine", "move", "rename", "merge", "add"),
     "data.undo_": ("quarantine", "move", "rename", "merge", "add"),
     "job.": (*OVER, "queued", "running"),
+    "plugins.": (*KINDS, "works", "failed", "disabled"),
 }
 
 

@@ -143,7 +143,7 @@ def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
     found = listed(tlearn, "--plugins-dir", place)
     for name, words in {
         "ours": "the backbone name 'vgg19' is taken by tlearn",
-        "preset": "the stage policy name 'quick' is taken by tlearn",
+        "preset": "the preset name 'quick' is taken by tlearn",
         "export": "the exporter name 'openvino' is taken by tlearn",
         "section": "the report section name 'figures' is taken by tlearn",
     }.items():

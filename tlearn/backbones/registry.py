@@ -18,7 +18,7 @@ from tlearn.errors import BackboneError, ConfigError, PluginError, nearest, one_
 # What is offered as data: the hook's name after "tlearn_", what it returns, and a word for it.
 KINDS: dict[str, tuple[type, str]] = {
     "backbones": (Backbone, "backbone"),
-    "presets": (Preset, "stage policy"),
+    "presets": (Preset, "preset"),
     "exporters": (Exporter, "exporter"),
     "reports": (ReportSection, "report section"),
 }

@@ -24,7 +24,7 @@ from tlearn.web.navigation import show_failure
 from tlearn.web.transfers import ROUTES
 from tlearn.web.workspace import Workspace
 
-SCRIPT = Path(__file__).with_name("script.py")
+SCRIPT = Path(__file__).parent / "pages" / "script.py"
 LOG = logging.getLogger("tlearn.web")
 SWITCH = 0.0005  # seconds after which work in the background lets a page go first
 IDLE = 60.0  # seconds without a byte after which an upload is one that a server left behind
