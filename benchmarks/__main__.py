@@ -92,58 +92,58 @@ def table(figures: dict[str, Any]) -> list[str]:
     return rows
 
 
-def _training(found: list[dict[str, Any]]) -> list[str]:
+def _training(results: list[dict[str, Any]]) -> list[str]:
     names = {"quick": "`--preset quick`", "default": "defaults", "warm": "defaults, warm cache"}
     return [
-        f"{one['set']}, {names[kind]} | {one['seconds'][kind]:.1f} s, {one['side']} "
+        f"{one['set']}, {names[kind]} | {one['seconds'][kind]:.1f} s, {one['split']} "
         f"{one['accuracy'][kind if kind != 'warm' else 'default']:.3f} | plain Keras "
         f"{one['seconds']['plain']:.0f} s, {one['accuracy']['plain']:.3f} | "
         f"{one['ratio'][kind]:.1f}x"
-        for one in found
+        for one in results
         for kind in names
     ]
 
 
-def _inception(found: dict[str, Any]) -> list[str]:
+def _inception(result: dict[str, Any]) -> list[str]:
     return [
-        f"InceptionV3 299 from mixed8, {found['epochs']} + {found['epochs']} epochs | "
-        f"{found['seconds']:.0f} s | plain Keras {found['plain_seconds']:.0f} s | "
-        f"{found['ratio']:.1f}x"
+        f"InceptionV3 299 from mixed8, {result['epochs']} + {result['epochs']} epochs | "
+        f"{result['seconds']:.0f} s | plain Keras {result['plain_seconds']:.0f} s | "
+        f"{result['ratio']:.1f}x"
     ]
 
 
-def _extraction(found: list[dict[str, Any]]) -> list[str]:
+def _extraction(results: list[dict[str, Any]]) -> list[str]:
     return [
         f"{one['backbone']} {one['pixels']}, files to kept activations, 4 views | "
         f"{one['end_to_end']:.0f} views/s | bare engine {one['auto']:.0f}, TensorFlow float32 "
         f"{one['tensorflow']:.0f}, roofline {one['auto'] / one['bare_of_roofline']:.0f} | "
         f"{one['end_to_end_of_bare']:.2f} of bare, {one['end_to_end_of_tensorflow']:.1f}x "
         f"TensorFlow"
-        for one in found
+        for one in results
     ]
 
 
-def _feed(found: dict[str, Any]) -> list[str]:
+def _feed(result: dict[str, Any]) -> list[str]:
     return [
-        f"training step fed from the cache | {found['fed_step_ms']:.1f} ms | on one batch in "
-        f"memory {found['step_ms']:.1f} ms | {found['overhead']:+.1%}"
+        f"training step fed from the cache | {result['fed_step_ms']:.1f} ms | on one batch in "
+        f"memory {result['step_ms']:.1f} ms | {result['overhead']:+.1%}"
     ]
 
 
-def _prediction(found: dict[str, Any]) -> list[str]:
+def _prediction(result: dict[str, Any]) -> list[str]:
     return [
-        f"predict {found['photos']} photos | {found['images_per_second']:.0f} images/s | "
-        f"`model.predict` {found['model_predict']:.0f} | {found['ratio']:.1f}x"
+        f"predict {result['photos']} photos | {result['images_per_second']:.0f} images/s | "
+        f"`model.predict` {result['model_predict']:.0f} | {result['ratio']:.1f}x"
     ]
 
 
-def _growth(found: dict[str, Any]) -> list[str]:
-    first, last = found["rows"][0], found["rows"][-1]
+def _growth(result: dict[str, Any]) -> list[str]:
+    first, last = result["rows"][0], result["rows"][-1]
     return [
         f"peak memory, {last['images']:,} images | {last['memory_mib']:.0f} MiB | "
-        f"{first['images']:,} images {first['memory_mib']:.0f} MiB | {found['memory_ratio']:.2f}x",
-        f"seconds per 1,000 images more | {found['seconds_per_1000']:.1f} s | off the straight "
-        f"line by at most | {found['worst_off_the_line']:.0%}",
+        f"{first['images']:,} images {first['memory_mib']:.0f} MiB | {result['memory_ratio']:.2f}x",
+        f"seconds per 1,000 images more | {result['seconds_per_1000']:.1f} s | off the straight "
+        f"line by at most | {result['worst_off_the_line']:.0%}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Whole trainings against plain Keras: processes from a cold start, side by side, same splits."""
+"""Whole trainings against plain Keras: processes from a cold start, on the same splits."""
 
 import json
 import statistics
@@ -10,9 +10,9 @@ from benchmarks.common import SHARED, WEIGHTS, median, python
 
 
 def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
-    """Train with defaults, again with a warm cache, with the quick preset, and the plain way.
+    """Train with defaults, again with a warm cache, with the quick preset, and plain Keras.
 
-    Accuracy is on the test side where a set has one, else on validation, which chose what tlearn
+    Accuracy is on the test split where a set has one, else on validation, which chose what tlearn
     kept and so flatters it a little.
     """
     data = SHARED / "data" / name
@@ -45,16 +45,23 @@ def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
                     cache=folder / cache,
                 )
                 metrics = json.loads(done.output)
-                side = "test" if "test" in metrics else "validation"
+                split = "test" if "test" in metrics else "validation"
                 row[f"{kind}_seconds"] = done.seconds
-                row[f"{kind}_accuracy"] = metrics[side]["accuracy"]
+                row[f"{kind}_accuracy"] = metrics[split]["accuracy"]
                 row[f"{kind}_planned"] = metrics["plan"]["seconds"] / metrics["seconds"]["total"]
             splits = folder / "default" / "splits.csv"
             done = python(
-                "-m", "benchmarks.plain", data, splits, "--weights", WEIGHTS, "--seed", seed
+                "-m",
+                "benchmarks.keras_tutorial",
+                data,
+                splits,
+                "--weights",
+                WEIGHTS,
+                "--seed",
+                seed,
             )
             row["plain_seconds"] = done.seconds
-            row["plain_accuracy"] = json.loads(done.output.splitlines()[-1])[side]
+            row["plain_accuracy"] = json.loads(done.output.splitlines()[-1])[split]
         rows.append(row)
         print(f"  {name} seed {seed}: {numbers(row)}", flush=True)
     ratios = {
@@ -70,7 +77,7 @@ def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
     }
     return {
         "set": name,
-        "side": side,
+        "split": split,
         "ratio": ratios,
         "accuracy": means,
         "seconds": seconds,
@@ -107,7 +114,7 @@ def inception(epochs: int = 2) -> dict[str, Any]:
         )
         plain = python(
             "-m",
-            "benchmarks.plain",
+            "benchmarks.keras_tutorial",
             data,
             run / "splits.csv",
             "--backbone",

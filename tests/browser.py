@@ -58,7 +58,7 @@ class Tab:
 
     def __exit__(self, kind, *_):
         self.context.close()
-        assert kind or not self.faults
+        assert kind or not self.faults, self.faults
 
     def _listen(self, message):
         if message.type == "error" and not any(text in message.text for text in FAILED_LOADS):

@@ -19,15 +19,22 @@ pytestmark = [
 ]
 
 PER_CLASS = 12
-# A plugin that makes each epoch take a while, so that a training can be stopped on any machine.
+# A plugin with which a training waits after some epochs while there is a file called hold.
 PACE = """
 import time
+from pathlib import Path
 from tlearn.backbones import hookimpl
+
+HOLD = Path(__file__).with_name("hold")
+
+def wait(epoch, logs):
+    while epoch > 1 and HOLD.exists():
+        time.sleep(0.05)
 
 @hookimpl
 def tlearn_callbacks(stage, run):
     import keras
-    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.4))
+    return keras.callbacks.LambdaCallback(on_epoch_begin=wait)
 """
 
 
@@ -236,10 +243,12 @@ def a_zip_with_many_files_and_any_name(tab, server, folder):
 
 def test_journey_of_training(tab, server, browser, place):
     draw_photos(server.data / "colours", PER_CLASS)
+    hold = place / "hold"
+    hold.touch()
     start_twice(tab, server)
     with Tab(server, browser) as other:
-        stop_in_one_tab_and_resume_in_another(tab, other, server)
-        outlive_the_server(tab, other, server)
+        stop_in_one_tab_and_resume_in_another(tab, other, server, hold)
+        outlive_the_server(tab, server, hold)
         other.faults.clear()  # the web socket of the server that was killed
     tab.faults.clear()
     look_at_results(tab, server)
@@ -271,14 +280,14 @@ def start(tab, preset, name=""):
 def start_twice(tab, server):
     """A training begins, a second one waits for its turn."""
     start(tab, "best")
-    tab.press("train.command")
+    tab.see("train.command").click()
     tab.see("tlearn finetune")
     tab.press("train.start", then=job(tab, "colours", "running"))
     start(tab, "quick", "second")
     tab.press("train.start", then=job(tab, "second", "queued"))
 
 
-def stop_in_one_tab_and_resume_in_another(tab, other, server):
+def stop_in_one_tab_and_resume_in_another(tab, other, server, hold):
     other.go("train?data=colours")
     other.see(job(other, "colours", "running"))
     other.page.locator("[data-testid=stVegaLiteChart]").first.wait_for()  # some epochs are over
@@ -289,19 +298,22 @@ def stop_in_one_tab_and_resume_in_another(tab, other, server):
         has_text=job(tab, "colours", "running")
     )
     stop = running.last.get_by_role("button", name=tab.text("job.stop")).first
-    tab.repeat(lambda: stop.click(timeout=3000), lambda: metrics(server, "colours"))
+    tab.repeat(lambda: stop.click(timeout=3000), lambda: any(server.runs.rglob("stop")))
+    hold.unlink()
     for each in (tab, other):
         each.see(job(each, "colours", "stopped"))
     assert metrics(server, "colours")["stopped"]
     tab.see(job(tab, "second", "finished"), 120)
+    hold.touch()
     other.press("job.resume", then=job(other, "colours", "running"))
 
 
-def outlive_the_server(tab, other, server):
+def outlive_the_server(tab, server, hold):
     """A training goes on without its page, to the end."""
     tab.see(job(tab, "colours", "running"))
     server.kill()
     server.start()
+    hold.unlink()
     tab.go("train?data=colours")
     tab.see(job(tab, "colours", "finished"), 180)
     assert not metrics(server, "colours")["stopped"]

@@ -1,23 +1,20 @@
 """A report section: does a probability of 80 % mean that 80 % are right? (Guo et al., 2017)."""
 
+from statistics import mean
 from typing import Any
 
 from tlearn.backbones import ReportSection, hookimpl
 
 BINS = 10
-SIDE = 300  # of the picture, in pixels
+SIZE = 300  # of the picture, in pixels
 
 
-def binned(found: list[tuple[float, bool]]) -> list[tuple[float, float, int]]:
+def binned(predictions: list[tuple[float, bool]]) -> list[tuple[float, float, int]]:
     """Return mean probability, part that is right, and number, for each bin that has any."""
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
-    for probability, right in found:
+    for probability, right in predictions:
         bins[min(int(probability * BINS), BINS - 1)].append((probability, right))
-    return [
-        (sum(p for p, _ in some) / len(some), sum(r for _, r in some) / len(some), len(some))
-        for some in bins
-        if some
-    ]
+    return [(mean(p for p, _ in one), mean(r for _, r in one), len(one)) for one in bins if one]
 
 
 def error(bins: list[tuple[float, float, int]]) -> float:
@@ -26,7 +23,7 @@ def error(bins: list[tuple[float, float, int]]) -> float:
 
 
 def _dot(probability: float, right: float, n: int, total: int) -> str:
-    x, y, radius = probability * SIDE, (1 - right) * SIDE, 3 + (100 * n / total) ** 0.5
+    x, y, radius = probability * SIZE, (1 - right) * SIZE, 3 + (100 * n / total) ** 0.5
     title = f"{n} images: {probability:.0%} sure, {right:.0%} right"
     return (
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="#4c78a8">'
@@ -36,18 +33,18 @@ def _dot(probability: float, right: float, n: int, total: int) -> str:
 
 def render(run: Any) -> str:
     """Predict the images held back longest, and compare probabilities with what is right."""
-    side = "test" if "test" in run.metrics else "validation"
-    images = run.images(side)
+    split = "test" if "test" in run.metrics else "validation"
+    images = run.images(split)
     predictions = run.predict([path for path, _ in images])
     pairs = zip(predictions, images, strict=True)
     bins = binned([(p.probability, p.label == label) for p, (_, label) in pairs])
     dots = "".join(_dot(p, r, n, len(images)) for p, r, n in bins)
     return (
-        f"<p>On the {len(images)} {side} images, probabilities are off by {error(bins):.1%} on "
+        f"<p>On the {len(images)} {split} images, probabilities are off by {error(bins):.1%} on "
         f"average. Dots below the line: surer than right.</p>"
-        f'<svg viewBox="-12 -12 {SIDE + 24} {SIDE + 24}" width="{SIDE}" role="img" '
+        f'<svg viewBox="-12 -12 {SIZE + 24} {SIZE + 24}" width="{SIZE}" role="img" '
         f'aria-label="part that is right, against probability">'
-        f'<path d="M0 0V{SIDE}H{SIDE}M0 {SIDE}L{SIDE} 0" fill="none" stroke="#888"/>{dots}</svg>'
+        f'<path d="M0 0V{SIZE}H{SIZE}M0 {SIZE}L{SIZE} 0" fill="none" stroke="#888"/>{dots}</svg>'
     )
 
 

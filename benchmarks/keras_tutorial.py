@@ -1,4 +1,4 @@
-"""The plain way: Keras's transfer-learning tutorial on given splits, as one process.
+"""Keras's transfer-learning tutorial on given splits, as one process.
 
 MobileNetV2 at 224 pixels, flip and rotation, a frozen base and a new head for ten epochs (Adam,
 1e-4), then everything from layer 100 up for ten more (RMSprop, 1e-5); see
@@ -34,20 +34,22 @@ def main() -> None:
     keras.utils.set_random_seed(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         lay_out(arguments.data, arguments.splits, Path(folder))
-        sides = {
+        datasets = {
             path.name: load(path, arguments, shuffle=path.name == "train")
             for path in sorted(Path(folder).iterdir())
         }
         classes = len(list((Path(folder) / "train").iterdir()))
-        model = train(sides, classes, arguments)
+        model = train(datasets, classes, arguments)
         accuracy = {
-            side: model.evaluate(sides[side], verbose=0)[1] for side in sides if side != "train"
+            split: model.evaluate(datasets[split], verbose=0)[1]
+            for split in datasets
+            if split != "train"
         }
     print(json.dumps(accuracy))
 
 
 def lay_out(data: Path, splits: Path, folder: Path) -> None:
-    """Make ``side/class/file`` links for the images of every side."""
+    """Make ``split/class/file`` links for the images of every split."""
     with splits.open(encoding="utf-8", newline="") as file:
         for i, row in enumerate(csv.DictReader(file)):
             source = (data / row["file"]).resolve()
@@ -69,7 +71,7 @@ def load(folder: Path, arguments: Any, shuffle: bool) -> Any:
     return images.prefetch(tf.data.AUTOTUNE)
 
 
-def train(sides: dict[str, Any], classes: int, arguments: Any) -> Any:
+def train(datasets: dict[str, Any], classes: int, arguments: Any) -> Any:
     """Build the tutorial's model and train it in its two phases."""
     shape = (arguments.size, arguments.size, 3)
     weights = None if arguments.weights == "none" else arguments.weights
@@ -84,21 +86,21 @@ def train(sides: dict[str, Any], classes: int, arguments: Any) -> Any:
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(0.2)(x)
     model = keras.Model(inputs, keras.layers.Dense(classes)(x))
-    fit(model, sides, keras.optimizers.Adam(RATE), arguments.epochs)
+    fit(model, datasets, keras.optimizers.Adam(RATE), arguments.epochs)
     base.trainable = True
     names = [layer.name for layer in base.layers]
     layer = arguments.layer
     for frozen in base.layers[: int(layer) if layer.isdecimal() else names.index(layer) + 1]:
         frozen.trainable = False
-    fit(model, sides, keras.optimizers.RMSprop(RATE / 10), arguments.epochs)
+    fit(model, datasets, keras.optimizers.RMSprop(RATE / 10), arguments.epochs)
     return model
 
 
-def fit(model: Any, sides: dict[str, Any], optimizer: Any, epochs: int) -> None:
+def fit(model: Any, datasets: dict[str, Any], optimizer: Any, epochs: int) -> None:
     """Compile and fit one phase."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"])
-    model.fit(sides["train"], epochs=epochs, validation_data=sides["validation"], verbose=0)
+    model.fit(datasets["train"], epochs=epochs, validation_data=datasets["validation"], verbose=0)
 
 
 if __name__ == "__main__":
