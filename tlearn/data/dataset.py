@@ -1,5 +1,6 @@
 """From a data folder to the images of each side, saying what was found."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tlearn.config import RunConfig
@@ -21,6 +22,8 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
         DataError: If it holds no such images, or some cannot be read and ``config.strict``.
     """
     manifest = scan(data, config.group, progress)
+    if manifest.edits.lines:
+        progress.say(f"{len(manifest.edits.lines)} edits applied, see 'tlearn data show {data}'")
     unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
     if unreadable:
         listed = "; ".join(f"{p.name} ({p.reason})" for p in unreadable[:3])
@@ -32,7 +35,7 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
             )
         progress.say(f"{len(unreadable)} images cannot be read and are left out: {listed}{more}")
     splits, left_out = draw_splits(manifest, config.val, config.test, config.seed)
-    manifest = Manifest(manifest.root, manifest.files, (*manifest.problems, *left_out))
+    manifest = replace(manifest, problems=(*manifest.problems, *left_out))
     sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)
     progress.say(f"{len(splits.labels)} classes, {len(manifest.files)} images: {sides}")
     return manifest, splits

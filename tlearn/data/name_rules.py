@@ -1,6 +1,5 @@
-"""Which names are unsafe on every system, for classes and files alike; and their natural order."""
+"""Which names are unsafe on every system, for classes and files alike."""
 
-import re
 import unicodedata
 from pathlib import Path
 
@@ -31,17 +30,3 @@ def unsafe_reason(name: str) -> str:
     if len(name.encode()) > MOST_BYTES:
         return f"is longer than {MOST_BYTES} bytes in UTF-8"
     return "" if visible(Path(name)) else "is one that systems and tools use for themselves"
-
-
-def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:
-    """Return what names are sorted by so that ``class 2`` comes before ``class 10``.
-
-    Example:
-        >>> sorted(["10", "9", "b", "A"], key=natural_key)
-        ['9', '10', 'A', 'b']
-    """
-    pieces = re.split(r"([0-9]+)", name)  # a text and a number in turns
-    numbers = [number.lstrip("0") for number in [*pieces[1::2], ""]]
-    texts = [text.casefold() for text in pieces[::2]]
-    pairs = zip(texts, numbers, strict=True)
-    return (*((text, len(number), number) for text, number in pairs), (name, 0, ""))

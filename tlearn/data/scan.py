@@ -4,11 +4,13 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from tlearn.data import images
+from tlearn.data.edits import Edits
 from tlearn.data.folders import Split, listing, named_image, split_folders, walk
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.scan_cache import FileCheck, ScanCache
@@ -48,8 +50,8 @@ class Problem:
 
     Attributes:
         name: Path below the data folder.
-        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate`` or
-            ``group``.
+        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
+            ``group`` or ``edit``.
         reason: Why, in words.
     """
 
@@ -60,11 +62,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a scan found, files in the order of their names."""
+    """What a scan found, files in the order of their names, and the edits that were applied."""
 
     root: Path
     files: tuple[ImageFile, ...]
     problems: tuple[Problem, ...]
+    edits: Edits = field(default_factory=Edits)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -101,7 +104,7 @@ def scan(
     ``root`` holds class folders, or ``train/`` and perhaps ``validation/`` (``val/``, ``valid/``)
     and ``test/``, each with class folders. Everything below a class folder belongs to that class.
     Hidden and system entries are passed over. Whether a file is an image is decided by decoding
-    it, not by its name.
+    it, not by its name. The edits of the folder are applied (:mod:`tlearn.data.edits_file`).
 
     Args:
         root: The data folder.
@@ -115,7 +118,9 @@ def scan(
         DataError: If there is no such folder or nothing usable in it.
     """
     check_folder(root)
-    entries, folders, problems = _entries(root, unlabelled)
+    edits = Edits.of(root)
+    listed, folders = list_entries(root)
+    entries, problems = _edited(edits, listed, unlabelled)
     pattern = _pattern(group)
     progress = progress or Silent()
     files: list[ImageFile] = []
@@ -129,15 +134,15 @@ def scan(
     if pattern and files:
         files = _grouped(files, pattern)
     problems += _label_conflicts(files)
-    labels = {file.label for file in files}
+    labels = {file.label for file in files} | _edited_labels(listed, entries)
     problems += [
         Problem(name, "empty class", "a class folder without a readable image: not a class")
         for name, label in folders.items()
         if label not in labels
     ]
     if not files:
-        raise DataError(_nothing_found(root, problems))
-    return Manifest(root, tuple(files), tuple(problems))
+        raise DataError(_nothing_found(root, problems, edits))
+    return Manifest(root, tuple(files), tuple(problems), edits)
 
 
 def check_folder(root: Path) -> None:
@@ -188,43 +193,70 @@ def _grouped(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A file that a scan lists, with the class of its folder; empty where it is in none."""
+
     path: Path
     name: str
     label: str
     given: Split | None
 
 
-def _entries(root: Path, unlabelled: bool) -> tuple[list[_Entry], dict[str, str], list[Problem]]:
-    """List the files in class folders, these folders with their classes, and images outside any."""
-    entries: list[_Entry] = []
+def list_entries(root: Path) -> tuple[list[Entry], dict[str, str]]:
+    """List the files below a data folder, before edits, and the class folders with their classes.
+
+    Raises:
+        DataError: If a folder cannot be listed or understood.
+    """
+    entries: list[Entry] = []
     folders: dict[str, str] = {}
-    stray: list[Path] = []
+    stray: list[Entry] = []
     sides = split_folders(root)
     places: list[tuple[Path, Split | None]] = [(path, side) for side, path in sides.items()]
     for place, side in places or [(root, None)]:
         above = frozenset({root.resolve(), place.resolve()})
         for path in listing(place):
             if not path.is_dir():
-                stray.append(path)
+                stray.append(Entry(path, relative_name(path, root), "", side))
                 continue
             label = class_label(path.name)
-            folders[_name(path, root)] = label
-            entries += [_Entry(file, _name(file, root), label, side) for file in walk(path, above)]
+            folders[relative_name(path, root)] = label
+            entries += [
+                Entry(file, relative_name(file, root), label, side) for file in walk(path, above)
+            ]
     if sides:
-        stray += [path for path in listing(root) if not path.is_dir()]
-    if unlabelled:
-        entries = [*(_Entry(path, _name(path, root), "", None) for path in stray), *entries]
-        return entries, folders, []
+        outside = [path for path in listing(root) if not path.is_dir()]
+        stray += [Entry(path, relative_name(path, root), "", None) for path in outside]
+    return [*stray, *entries], folders
+
+
+def _edited(
+    edits: Edits, listed: Sequence[Entry], unlabelled: bool
+) -> tuple[list[Entry], list[Problem]]:
+    """Apply edits to what was listed; report those about files that are gone, and stray images."""
+    labels, gone = edits.apply({entry.name: entry.label for entry in listed})
     problems = [
-        Problem(_name(path, root), "no class", "an image outside any class folder")
-        for path in stray
-        if named_image(path)
+        Problem(edit.path, "edit", f"edited on {edit.time[:10]}, and no longer there")
+        for edit in gone
     ]
-    return entries, folders, problems
+    entries: list[Entry] = []
+    for entry in listed:
+        label = labels[entry.name]
+        if label or (label == "" and unlabelled):
+            entries.append(replace(entry, label=label))
+        elif label == "" and named_image(entry.path):
+            problems.append(Problem(entry.name, "no class", "an image outside any class folder"))
+    return entries, problems
 
 
-def _name(path: Path, root: Path) -> str:
+def _edited_labels(listed: Sequence[Entry], entries: Sequence[Entry]) -> set[str]:
+    """Return the classes that edits took photos from."""
+    after = {entry.name: entry.label for entry in entries}
+    return {entry.label for entry in listed if after.get(entry.name) != entry.label}
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """Return the name of a file or folder as manifests have it: its path below the data folder."""
     return encode_name(path.relative_to(root).as_posix())
 
 
@@ -233,7 +265,7 @@ def class_label(folder_name: str) -> str:
     return unicodedata.normalize("NFC", encode_name(folder_name))
 
 
-def _examine(entry: _Entry, cache: ScanCache | None) -> ImageFile | Problem:
+def _examine(entry: Entry, cache: ScanCache | None) -> ImageFile | Problem:
     """Hash a file and try to decode it, or take what an earlier scan found."""
     found = _look(entry.path) if cache is None else cache.examined(entry.path, _look)
     if found.kind:
@@ -267,7 +299,12 @@ def _label_conflicts(files: list[ImageFile]) -> list[Problem]:
     ]
 
 
-def _nothing_found(root: Path, problems: list[Problem]) -> str:
+def _nothing_found(root: Path, problems: list[Problem], edits: Edits) -> str:
+    if edits.lines:
+        return (
+            f"no images are left below {str(root)!r} after {len(edits.lines)} edits; "
+            f"'tlearn data show' lists them, 'tlearn data undo' takes them back"
+        )
     unreadable = [problem for problem in problems if problem.kind == "unreadable"]
     if unreadable:
         first = unreadable[0]

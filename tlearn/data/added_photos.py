@@ -1,0 +1,147 @@
+"""Photos added to a class of a data set: ordinary files, each written once, to its place."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from tlearn.atomic import atomic_file
+from tlearn.data import images
+from tlearn.data.class_names import validate_class_name
+from tlearn.data.edits import Edits
+from tlearn.data.edits_file import append_edits
+from tlearn.data.filenames import inside
+from tlearn.data.folders import split_folders
+from tlearn.data.name_rules import MOST_BYTES, unsafe_reason
+from tlearn.data.scan import (
+    PROBE_SIZE,
+    Entry,
+    Problem,
+    class_label,
+    content_hash,
+    list_entries,
+    relative_name,
+)
+from tlearn.errors import DataError
+
+
+@dataclass(frozen=True)
+class AddedPhotos:
+    """What became of photos that were to be added.
+
+    Attributes:
+        new: Names of the files that were written, as a manifest has them.
+        moved: Names of files with the same content that were in another class or excluded; an edit
+            moved them.
+        left_out: What was not added, because the class has it already, or it cannot be read or
+            written.
+    """
+
+    new: tuple[str, ...]
+    moved: tuple[str, ...]
+    left_out: tuple[Problem, ...]
+
+
+def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]]) -> AddedPhotos:
+    """Add photos to a class, there already or new; to training where there are split folders.
+
+    Args:
+        data: The data folder.
+        label: The class.
+        photos: Each with the name that it would have; only the last part of it is used.
+
+    Raises:
+        DataError: If no class can be called so, or its folder is a link that leads elsewhere.
+    """
+    listed, _ = list_entries(data)
+    labels, _ = Edits.of(data).apply({entry.name: entry.label for entry in listed})
+    label = unicodedata.normalize("NFC", label)
+    if label not in labels.values():
+        label = validate_class_name(label)
+    folder = _class_folder(data, label)
+    known = _Contents(listed)
+    new: list[str] = []
+    moved: list[str] = []
+    left_out: list[Problem] = []
+    for name, photo in photos:
+        try:
+            content = photo if isinstance(photo, bytes) else images.read_bytes(photo)
+            images.decode(content, PROBE_SIZE)
+            same = known.name_of(content)
+            if same is None:
+                new.append(relative_name(_write(folder, name, content), data))
+                known.add(content, new[-1])
+                labels[new[-1]] = label
+            elif labels[same] != label:
+                moved.append(same)
+                labels[same] = label
+            else:
+                reason = f"the same photo is in class {label!r} already, as {same}"
+                left_out.append(Problem(name, "duplicate", reason))
+        except DataError as error:
+            left_out.append(Problem(name, "unreadable", str(error)))
+        except OSError as error:
+            reason = f"it cannot be written: {error.strerror or error}"
+            left_out.append(Problem(name, "unreadable", reason))
+    _append(data, label, new, moved)
+    return AddedPhotos(tuple(new), tuple(moved), tuple(left_out))
+
+
+class _Contents:
+    """Finds files by their content; reads those of the same size alone."""
+
+    def __init__(self, listed: Sequence[Entry]) -> None:
+        self._by_size: dict[int, list[Entry]] = defaultdict(list)
+        self._by_hash: dict[str, str] = {}
+        for entry in listed:
+            if entry.path.is_file():
+                self._by_size[entry.path.stat().st_size].append(entry)
+
+    def name_of(self, content: bytes) -> str | None:
+        for entry in self._by_size.pop(len(content), ()):
+            self.add(images.read_bytes(entry.path), entry.name)
+        return self._by_hash.get(content_hash(content))
+
+    def add(self, content: bytes, name: str) -> None:
+        self._by_hash.setdefault(content_hash(content), name)
+
+
+def _class_folder(data: Path, label: str) -> Path:
+    """Return the folder of a class, there already or to be made."""
+    splits = split_folders(data)
+    place = splits.get("train", data / "train") if splits else data
+    there = [path for path in place.glob("*") if class_label(path.name) == label]
+    folder = min(there, default=place / label)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{str(folder)!r} is a file; move it away or choose another class name")
+    inside(data, str(folder.absolute()))
+    return folder
+
+
+def _write(folder: Path, name: str, content: bytes) -> Path:
+    """Write a photo under the next free name in a folder, which is made if it is missing."""
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or unsafe_reason(name) or len(name.encode()) > MOST_BYTES - 20:
+        stem, suffix = "photo", suffix if re.fullmatch(r"\w{1,5}", suffix, re.ASCII) else "jpg"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}" for number in count(1))
+    path = next(path for name in names if not (path := folder / name).exists())
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def _append(data: Path, label: str, new: Sequence[str], moved: Sequence[str]) -> None:
+    """Append what has to be said of photos that are of a class other than that of their folder.
+
+    A class may be called as a folder was before it was renamed.
+    """
+    listed, _ = list_entries(data)
+    labels, _ = Edits.of(data).apply({entry.name: entry.label for entry in listed})
+    changes = [(name, label) for name in (*new, *moved) if labels.get(name, label) != label]
+    if changes:
+        append_edits(data, changes)

@@ -1,0 +1,77 @@
+"""A data set with its edits applied, written as a folder that other tools can read."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from tlearn.atomic import atomic_directory
+from tlearn.data.edits_file import edits_path
+from tlearn.data.scan import ImageFile, Manifest, list_entries, scan
+from tlearn.errors import DataError
+from tlearn.progress import Progress, Silent
+
+
+def write_corrected(
+    data: Path, out: Path, link: bool = False, progress: Progress | None = None
+) -> Manifest:
+    """Write the readable images of a data set into class folders, whole or not at all.
+
+    Args:
+        data: The data folder, with its edits.
+        out: The new folder; it has split folders where ``data`` has them.
+        link: Whether to make hard links, which take no room: one file under two names.
+        progress: Where to show how far it is.
+
+    Returns:
+        What was written, and in its problems what was left out.
+
+    Raises:
+        DataError: If ``out`` is there already or inside ``data``, or nothing can be written.
+    """
+    if os.path.lexists(out) or edits_path(out).exists():
+        raise DataError(f"{str(out)!r} is there already, or edits of it are; choose another folder")
+    if out.resolve().is_relative_to(data.resolve()):
+        raise DataError(f"{str(out)!r} is inside {str(data)!r}; choose a folder outside it")
+    progress = progress or Silent()
+    manifest = scan(data, progress=progress)
+    try:
+        with (
+            atomic_directory(out) as folder,
+            progress.task("writing images", len(manifest.files), "files") as task,
+        ):
+            for file in manifest.files:
+                target = _target(folder, data, file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (os.link if link else shutil.copy2)(file.path, target)
+                task.advance()
+            _check_meaning(folder, manifest)
+    except OSError as error:
+        how = ", or leave out --link" if link else ""
+        raise DataError(
+            f"{str(out)!r} cannot be written: {error.strerror or error}; make room on the disk, or "
+            f"choose another folder{how}"
+        ) from None
+    return manifest
+
+
+def _check_meaning(folder: Path, manifest: Manifest) -> None:
+    """Refuse what would be read back in another way, as where a class is called "train"."""
+    written = Counter((entry.label, entry.given) for entry in list_entries(folder)[0])
+    if written != Counter((file.label, file.given) for file in manifest.files):
+        raise DataError(
+            "classes are called like split folders (train, validation, test), so that the folder "
+            "would be read in another way; rename these classes first"
+        )
+
+
+def _target(folder: Path, data: Path, file: ImageFile) -> Path:
+    """Return a free path for a file: below its class as it was below its class folder."""
+    parts = file.path.relative_to(data).parts
+    below = parts[1 if file.given is None else 2 :] or parts[-1:]
+    place = folder.joinpath(*filter(None, (file.given, file.label)), *below)
+    target, number = place, 1
+    while os.path.lexists(target):
+        number += 1
+        target = place.with_name(f"{place.stem}-{number}{place.suffix}")
+    return target

@@ -1,0 +1,192 @@
+"""The file of edits beside a data folder: photos stay where they are, a line says what they are.
+
+``photos.edits.csv`` beside ``photos/`` has the columns ``time,path,label``. The path is that of a
+photo below the data folder, or a class followed by ``/``; the label is its class from then on, and
+empty for what is excluded. All lines of one action have the same time. Lines are appended, and undo
+cuts off the last ones: nothing else changes the file.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tlearn.errors import DataError
+
+COLUMNS = ["time", "path", "label"]
+RUNS_ROOT = "TLEARN_RUNS_ROOT"  # environment variable
+LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One line.
+
+    Attributes:
+        time: When, in ISO 8601; the same for all lines of one action.
+        path: A photo's path below the data folder as in a manifest, or a class followed by ``/``.
+        label: Its class from then on, in Unicode's form NFC; empty if it is excluded.
+    """
+
+    time: str
+    path: str
+    label: str
+
+    @property
+    def of_class(self) -> str:
+        """The class that it is about, or empty if it is about one photo."""
+        return unicodedata.normalize("NFC", self.path[:-1]) if self.path.endswith("/") else ""
+
+
+def edits_path(data: Path) -> Path:
+    """Return where the edits of a data folder are, or will be if there are none yet.
+
+    That is beside the folder, or in the folder of runs (``runs``, or the environment's
+    ``TLEARN_RUNS_ROOT``) where nothing can be written beside it.
+
+    Raises:
+        DataError: If there are files at both places.
+    """
+    folder = data.resolve()
+    if not folder.name:
+        raise DataError(f"{str(data)!r} is a whole disk; give a folder on it")
+    beside = folder.with_name(f"{folder.name}.edits.csv")
+    key = hashlib.blake2b(os.fsencode(folder), digest_size=6).hexdigest()
+    runs = Path(os.environ.get(RUNS_ROOT) or "runs").absolute()
+    aside = runs / ".edits" / f"{folder.name}-{key}.edits.csv"
+    if beside.exists() and aside.exists():
+        raise DataError(
+            f"both {str(beside)!r} and {str(aside)!r} hold edits of {str(data)!r}; delete one"
+        )
+    if aside.exists():
+        return aside
+    return beside if beside.exists() or os.access(beside.parent, os.W_OK) else aside
+
+
+def read_edits(data: Path) -> tuple[Edit, ...]:
+    """Return the edits of a data folder, oldest first. A line that a crash cut off is none.
+
+    Raises:
+        DataError: If the file cannot be read, or a line is damaged.
+    """
+    return tuple(edit for edit, _ in _read(edits_path(data)))
+
+
+def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
+    """Append the lines of one action: all of them, or none.
+
+    Args:
+        data: The data folder.
+        changes: Path and label of each line.
+
+    Raises:
+        DataError: If nothing can be written.
+    """
+    with _locked(data) as path:
+        edits = _read(path)
+        end = edits[-1][1] if edits else 0
+        now = datetime.now(UTC)
+        if edits and edits[-1][0].time == _text(now):  # of another action
+            now += timedelta(microseconds=1)
+        out = io.StringIO()
+        writer = csv.writer(out)  # ends lines with \r\n, so that both characters are quoted
+        writer.writerows([] if edits else [COLUMNS])
+        writer.writerows([_text(now), name, label] for name, label in changes)
+        with path.open("ab") as file:
+            file.truncate(end)
+            try:
+                file.write(out.getvalue().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def undo_edits(data: Path, everything: bool = False) -> tuple[Edit, ...]:
+    """Drop the lines of the last action, or all; return them, oldest first.
+
+    Raises:
+        DataError: If the file cannot be read or written.
+    """
+    with _locked(data) as path:
+        edits = _read(path)
+        keep = 0 if everything else len(edits)
+        while keep and edits[keep - 1][0].time == edits[-1][0].time:
+            keep -= 1
+        if keep:
+            os.truncate(path, edits[keep - 1][1])
+        else:
+            path.unlink(missing_ok=True)
+        return tuple(edit for edit, _ in edits[keep:])
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="microseconds")
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[Path]:
+    """Keep other processes and threads from changing the file; give its path."""
+    path = edits_path(data)
+    try:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
+            yield path
+    except Timeout:
+        raise DataError(f"another process is changing {str(path)!r}; try again later") from None
+    except OSError as error:
+        raise DataError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; make room on the disk, "
+            f"or let it be written to"
+        ) from None
+
+
+def _read(path: Path) -> list[tuple[Edit, int]]:
+    """Return every whole line and the byte at which it ends."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
+    edits: list[tuple[Edit, int]] = []
+    end, record = 0, b""
+    for number, piece in enumerate(io.BytesIO(data), 1):
+        record += piece
+        if record.endswith(b"\n") and record.count(b'"') % 2 == 0:  # else inside a quoted name
+            end, row, record = end + len(record), _row(record), b""
+            if row and row != COLUMNS:
+                edits.append((_edit(row, f"line {number} of {str(path)!r}"), end))
+    if record.endswith(b"\n"):  # else it was not written whole
+        _edit([], f"the last line of {str(path)!r}")
+    return edits
+
+
+def _row(record: bytes) -> list[str]:
+    """Return the fields of a line; one that cannot be read gives a single field."""
+    try:
+        rows = list(csv.reader(io.StringIO(record.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        return [""]
+    return rows[0] if rows else []
+
+
+def _edit(row: Sequence[str], where: str) -> Edit:
+    """Return a line, which may have been written by hand."""
+    if len(row) == len(COLUMNS) and row[1].strip("/"):
+        label = unicodedata.normalize("NFC", row[2])
+        if not set(label) & {"/", "\0"} and label not in (".", ".."):
+            return Edit(row[0], row[1], label)
+    raise DataError(
+        f"{where} is damaged: it should be a time, a path and the name of a class, with commas "
+        f"between them; mend or delete it"
+    )
