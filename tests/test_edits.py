@@ -1,0 +1,391 @@
+"""Edits: what each line means, what is refused, and that photos are never touched."""
+
+import csv
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import draw_photos
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tlearn.cli import main
+from tlearn.data.added_photos import AddedPhotos, add_photos
+from tlearn.data.corrected_copy import write_corrected
+from tlearn.data.editing import exclude, merge, move, rename
+from tlearn.data.edits import Edits
+from tlearn.data.edits_file import Edit, append_edits, edits_path, read_edits, undo_edits
+from tlearn.data.scan import scan
+from tlearn.data.splits import draw_splits
+from tlearn.errors import DataError
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda s: s.strip("/"))
+LABELS = st.sampled_from(
+    ["", "roses", "tulips", "bellis", "红色 é", 'a"b', "a,b", "a\rb", "a\r\nb\n"]
+)
+
+
+@pytest.fixture
+def before(photos):
+    """The photos as they were: no test may change them."""
+    files = {path: path.read_bytes() for path in photos.rglob("*.png")}
+    yield files
+    assert {path: path.read_bytes() for path in files} == files
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A folder of a training and a validation folder."""
+    for seed, split in enumerate(("train", "val")):
+        draw_photos(tmp_path / "parts" / split, 4, seed=seed)
+    return tmp_path / "parts"
+
+
+def labels(photos):
+    return {file.name: file.label for file in scan(photos).files}
+
+
+def refusal(do, *arguments):
+    with pytest.raises(DataError) as refused:
+        do(*arguments)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# ---- The file
+
+
+@given(st.lists(st.lists(st.tuples(NAMES, LABELS), min_size=1, max_size=4), max_size=5))
+@settings(max_examples=40)
+def test_every_name_is_read_back_equal_and_undo_drops_one_action(tmp_path_factory, actions):
+    data = tmp_path_factory.mktemp("place") / "data"
+    for changes in actions:
+        append_edits(data, changes)
+    while actions:
+        found = Edits.of(data)
+        assert [[(e.path, e.label) for e in action] for action in found.actions()] == actions
+        assert [(e.path, e.label) for e in undo_edits(data)] == actions.pop()
+    assert undo_edits(data) == () == read_edits(data) and not edits_path(data).exists()
+
+
+@given(st.lists(st.tuples(NAMES, LABELS), min_size=1, max_size=4), st.data())
+@settings(max_examples=40)
+def test_a_line_that_a_crash_cut_off_is_none_and_the_next_is_whole(tmp_path_factory, changes, draw):
+    data = tmp_path_factory.mktemp("place") / "data"
+    for change in changes:
+        append_edits(data, [change])
+    whole, file = read_edits(data), edits_path(data)
+    content = file.read_bytes()
+    cut = content[: draw.draw(st.integers(0, len(content)))]
+    file.write_bytes(cut)
+    if cut.endswith(b"\n") and cut.count(b'"') % 2:  # a name with a line end, cut off right there
+        assert "damaged" in refusal(read_edits, data)
+        return
+    left = read_edits(data)
+    assert left == whole[: len(left)]
+    append_edits(data, [("roses/new.jpg", "tulips")])
+    assert read_edits(data)[:-1] == left
+    assert (read_edits(data)[-1].path, read_edits(data)[-1].label) == ("roses/new.jpg", "tulips")
+
+
+def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
+    move(photos, ["red/red00.png"], "blue")
+    file = photos.with_name("photos.edits.csv")
+    with file.open(newline="", encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [(row["path"], row["label"]) for row in rows] == [("red/red00.png", "blue")]
+    file.write_text("\ufefftime,path,label\n2026-01-01,red/,rouge\n\n2026-01-02,blue/blue00.png,\n")
+    assert read_edits(photos) == (
+        Edit("2026-01-01", "red/", "rouge"),
+        Edit("2026-01-02", "blue/blue00.png", ""),
+    )
+    assert set(labels(photos).values()) == {"blue", "green", "rouge"}
+
+
+def test_a_damaged_line_is_named(photos):
+    file = photos.with_name("photos.edits.csv")
+    for line in ("x,y", "1,red/a,../up", "1,,red", "1,/,red", '1,"red/a,b', "1,a,b,c", '1,"a"b,c'):
+        file.write_text(f"time,path,label\n{line}\n")
+        assert "damaged" in refusal(scan, photos) and str(file) in refusal(scan, photos)
+    file.write_bytes(b"time,path,label\n1,\xff,red\n")
+    assert "line 2" in refusal(scan, photos)
+
+
+def test_many_at_once_lose_nothing(photos, before):
+    names = sorted(labels(photos))
+    threads = [threading.Thread(target=exclude, args=(photos, [name])) for name in names[:12]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(edit.path for edit in read_edits(photos)) == names[:12]
+    assert len({edit.time for edit in read_edits(photos)}) == 12
+
+
+def test_a_full_disk_leaves_the_edits_as_they_were(photos, monkeypatch):
+    exclude(photos, ["red/red00.png"])
+    content = edits_path(photos).read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in refusal(exclude, photos, ["red/red01.png"])
+    assert edits_path(photos).read_bytes() == content
+
+
+def test_edits_beside_a_read_only_place_are_in_the_folder_of_runs(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_RUNS_ROOT", str(tmp_path / "runs"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    exclude(photos, ["red/red00.png"])
+    monkeypatch.undo()
+    monkeypatch.setenv("TLEARN_RUNS_ROOT", str(tmp_path / "runs"))
+    assert edits_path(photos).parent == tmp_path / "runs" / ".edits"
+    assert "red/red00.png" not in labels(photos)
+    shutil.copy(edits_path(photos), photos.with_name("photos.edits.csv"))
+    assert "delete one" in refusal(scan, photos)
+
+
+# ---- What edits mean
+
+
+def test_photos_are_moved_and_excluded(photos, before):
+    move(photos, ["red/red00.png", "red/red01.png"], "blue")
+    exclude(photos, ["red/red02.png"])
+    found = labels(photos)
+    assert found["red/red00.png"] == "blue" and "red/red02.png" not in found and len(found) == 35
+    move(photos, ["red/red00.png"], "👨‍👩‍👧 12:30?")
+    assert labels(photos)["red/red00.png"] == "👨‍👩‍👧 12:30?"
+    assert len(undo_edits(photos)) == 1 and len(undo_edits(photos, everything=True)) == 3
+    assert labels(photos) == {name: name.split("/")[0] for name in labels(photos)}
+
+
+def test_a_renamed_class_takes_its_photos_along_and_may_change_places(photos, before):
+    move(photos, ["red/red00.png"], "blue")
+    rename(photos, "blue", "azul")
+    assert labels(photos)["red/red00.png"] == labels(photos)["blue/blue00.png"] == "azul"
+    rename(photos, "green", "blue")
+    assert scan(photos).counts == {"azul": 13, "blue": 12, "red": 11}
+    merge(photos, ["azul", "blue"], "both")
+    assert scan(photos).counts == {"both": 25, "red": 11}
+    assert not scan(photos).problems
+    assert len(read_edits(photos)) == 5  # a line for a class, however many photos it has
+
+
+def test_a_stray_image_gets_a_class_and_a_broken_file_is_excluded(photos):
+    shutil.copy(photos / "red/red00.png", photos / "stray.png")
+    (photos / "red/broken.jpg").write_bytes(b"\xff\xd8\xffno")
+    assert {p.kind for p in scan(photos).problems} == {"no class", "unreadable"}
+    move(photos, ["stray.png"], "red")
+    exclude(photos, ["red/broken.jpg"])
+    manifest = scan(photos)
+    assert not manifest.problems and manifest.counts["red"] == 13
+
+
+def test_edits_of_what_is_gone_are_reported(photos):
+    exclude(photos, ["red/red00.png"])
+    rename(photos, "blue", "azul")
+    (photos / "red/red00.png").unlink()
+    shutil.rmtree(photos / "blue")
+    problems = [problem for problem in scan(photos).problems if problem.kind == "edit"]
+    assert [problem.name for problem in problems] == ["red/red00.png", "blue/"]
+    assert "no longer there" in problems[0].reason
+
+
+def test_splits_and_digest_follow_edits_and_photos_stay_in_their_split_folder(parts):
+    before = scan(parts)
+    move(parts, ["val/red/red00.png"], "blue")
+    rename(parts, "green", "verde")
+    after = scan(parts)
+    assert after.digest != before.digest and after.edits.lines == read_edits(parts)
+    (moved,) = [file for file in after.files if file.name == "val/red/red00.png"]
+    assert (moved.label, moved.given) == ("blue", "validation")
+    assert sum(file.label == "verde" for file in after.files) == 8
+    splits, _ = draw_splits(after, 0.2, 0, 0)
+    assert splits.labels == ("blue", "red", "verde")
+
+
+def test_what_cannot_be_edited_is_refused_and_changes_nothing(photos):
+    first = ["red/red00.png"]
+    for do, words in (
+        (lambda: exclude(photos, ["red/none.png"]), "scan the folder again"),
+        (lambda: move(photos, ["../x.png"], "blue"), "scan the folder again"),
+        (lambda: move(photos, first, "red"), "already"),
+        (lambda: move(photos, first, "a/b"), "class name"),
+        (lambda: rename(photos, "rde", "rouge"), "did you mean 'red'"),
+        (lambda: rename(photos, "red", "blue"), "merge"),
+        (lambda: merge(photos, ["red"], "red"), "nothing to merge"),
+        (lambda: exclude(photos / "none", first), "not there"),
+    ):
+        assert words in refusal(do)
+    assert not edits_path(photos).exists()
+
+
+def test_everything_excluded_says_how_to_take_it_back(photos):
+    exclude(photos, list(labels(photos)))
+    assert "tlearn data undo" in refusal(scan, photos)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a/1", "a/2", "b/1", "a/", "b/", "c/"]), LABELS)))
+def test_no_photo_comes_or_goes_by_edits_and_the_order_of_actions_counts(changes):
+    listed = {"a/1": "a", "a/2": "a", "b/1": "b"}
+    lines = tuple(Edit(str(i), path, label) for i, (path, label) in enumerate(changes))
+    after, gone = Edits(lines).apply(listed)
+    assert after.keys() == listed.keys() and set(gone) <= set(lines)
+    for cut in range(len(lines) + 1):
+        half, _ = Edits(lines[:cut]).apply(listed)
+        known = {name: label or "" for name, label in half.items() if label is not None}
+        rest, _ = Edits(lines[cut:]).apply(known)
+        assert all(after[name] == rest[name] for name in rest)
+
+
+# ---- Adding photos
+
+
+def photo(seed, tmp_path):
+    return draw_photos(tmp_path / f"more{seed}", 1, ("red",), seed) / "red/red00.png"
+
+
+def test_added_photos_are_files_of_their_class(photos, tmp_path, before):
+    one, two = photo(7, tmp_path), photo(8, tmp_path)
+    added = add_photos(photos, "red", [("red00.png", one), ("x.png", two.read_bytes())])
+    assert added == AddedPhotos(("red/red00-2.png", "red/x.png"), (), ())
+    assert (photos / "red/x.png").read_bytes() == two.read_bytes()
+    assert add_photos(photos, "红色", [("x.png", photo(9, tmp_path))]).new == ("红色/x.png",)
+    assert scan(photos).counts == {"blue": 12, "green": 12, "red": 14, "红色": 1}
+    assert not edits_path(photos).exists()
+
+
+def test_names_of_clients_lead_nowhere(photos, tmp_path):
+    """Bug B1: the name that a client gave was joined to a path."""
+    names = ("../../out.png", "/etc/out.png", "..\\out.png", "..", "", ".hidden.png", "a\nb.png")
+    names += ("x" * 300 + ".png", "x.png\0", "~/.ssh/out.png")
+    for i, name in enumerate(names):
+        (new,) = add_photos(photos, "red", [(name, photo(20 + i, tmp_path))]).new
+        assert (photos / new).parent == photos / "red"
+    assert scan(photos).counts["red"] == 12 + len(names)
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith("more")} == {
+        "photos"
+    }
+
+
+def test_the_same_photo_is_not_added_twice_but_may_change_its_class(photos, tmp_path, before):
+    """Findings F10 and F14."""
+    there = photos / "red/red00.png"
+    one = photo(7, tmp_path)
+    added = add_photos(photos, "red", [("new.png", there), ("a.png", one), ("b.png", one)])
+    assert added.new == ("red/a.png",) and not added.moved
+    assert [problem.kind for problem in added.left_out] == ["duplicate", "duplicate"]
+    assert "red/red00.png" in added.left_out[0].reason
+    assert add_photos(photos, "blue", [("new.png", there)]).moved == ("red/red00.png",)
+    exclude(photos, ["red/red01.png"])
+    assert add_photos(photos, "red", [("n.png", photos / "red/red01.png")]).moved
+    assert labels(photos)["red/red00.png"] == "blue" and labels(photos)["red/red01.png"] == "red"
+    assert len(labels(photos)) == 37
+
+
+def test_a_photo_added_to_a_class_that_was_renamed_is_of_that_class(photos, tmp_path):
+    rename(photos, "red", "rouge")
+    rename(photos, "blue", "red")
+    added = add_photos(photos, "red", [("red00.png", photo(7, tmp_path))])
+    added = added.new + add_photos(photos, "rouge", [("red00.png", photo(8, tmp_path))]).new
+    assert [labels(photos)[name] for name in added] == ["red", "rouge"]
+
+
+def test_what_cannot_be_added_is_said_and_leaves_nothing(photos, tmp_path, monkeypatch):
+    """Bug B3: a photo that failed stopped those after it, without a word."""
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
+    several = [("bad.jpg", tmp_path / "bad.jpg"), ("x.png", photo(7, tmp_path))]
+    added = add_photos(photos, "red", [*several, ("gone.jpg", tmp_path / "gone.jpg")])
+    assert added.new == ("red/x.png",)
+    assert [problem.name for problem in added.left_out] == ["bad.jpg", "gone.jpg"]
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    there = {path.name for path in (photos / "red").iterdir()}
+    other = photo(8, tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    (problem,) = add_photos(photos, "red", [("y.png", other)]).left_out
+    assert "No space left" in problem.reason
+    assert {path.name for path in (photos / "red").iterdir()} == there
+
+
+def test_photos_go_to_training_and_never_through_a_link(parts, photos, tmp_path):
+    assert add_photos(parts, "red", [("x.png", photo(7, tmp_path))]).new == ("train/red/x.png",)
+    (tmp_path / "elsewhere").mkdir()
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    assert "does not lie in" in refusal(add_photos, photos, "linked", [])
+    (photos / "plain").write_text("a file")
+    assert "is a file" in refusal(add_photos, photos, "plain", [])
+
+
+# ---- A corrected copy
+
+
+def test_a_corrected_copy_has_the_edited_classes(photos, tmp_path, before):
+    rename(photos, "green", "verde")
+    move(photos, ["red/red00.png"], "blue")
+    exclude(photos, ["red/red01.png"])
+    (photos / "blue/red00.png").write_bytes((photos / "red/red02.png").read_bytes())
+    for link in (False, True):
+        out = tmp_path / f"out {link}"
+        write_corrected(photos, out, link)
+        assert scan(out).counts == scan(photos).counts == {"blue": 14, "red": 10, "verde": 12}
+        assert scan(out).digest == scan(photos).digest
+        assert (out / "blue/red00.png").exists() and (out / "blue/red00-2.png").exists()
+        assert (out / "verde/green00.png").samefile(photos / "green/green00.png") is link
+
+
+def test_a_corrected_copy_keeps_split_folders_and_folders_in_classes(parts, tmp_path):
+    (parts / "train/red/deep").mkdir()
+    (parts / "train/red/red00.png").rename(parts / "train/red/deep/red00.png")
+    move(parts, ["train/red/deep/red00.png"], "blue")
+    write_corrected(parts, tmp_path / "out")
+    assert (tmp_path / "out/train/blue/deep/red00.png").is_file()
+    assert {file.given for file in scan(tmp_path / "out").files} == {"train", "validation"}
+
+
+def test_a_corrected_copy_is_whole_or_not_there(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert "outside" in refusal(write_corrected, photos, photos / "out")
+    assert "there already" in refusal(write_corrected, photos, photos)
+    for label, new in (("red", "train"), ("blue", "val"), ("green", "test")):
+        (photos / label / "deep").mkdir()
+        (photos / label / f"{label}00.png").rename(photos / label / "deep/0.png")
+        rename(photos, label, new)
+    assert "rename these classes" in refusal(write_corrected, photos, out)
+    undo_edits(photos, everything=True)
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    assert "No space left" in refusal(write_corrected, photos, out)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", ".photos.edits.csv.lock"}
+
+
+# ---- The command line
+
+
+def test_edits_on_the_command_line(photos, tmp_path, capsys):
+    def run(*arguments):
+        code = main(["data", *arguments])
+        found = capsys.readouterr()
+        return code, found.out + found.err
+
+    assert run("show", str(photos)) == (0, f"no edits of {photos}\n")
+    exclude(photos, ["red/red00.png", "red/red01.png"])
+    rename(photos, "blue", "azul")
+    code, out = run("show", str(photos))
+    assert code == 0 and "red/red00.png" in out and "class blue" in out and str(photos) in out
+    out = run("apply", str(photos), str(tmp_path / "out"))[1]
+    assert "34 images of 3 classes" in out and scan(tmp_path / "out").counts["azul"] == 12
+    assert run("apply", str(photos), str(tmp_path / "out"))[0] == 2
+    assert "1 edit" in run("undo", str(photos))[1] and "blue" in scan(photos).labels
+    assert "2 edits" in run("undo", str(photos), "--all")[1] and not read_edits(photos)
+    assert run("undo", str(photos)) == (0, f"no edits of {photos}\n")
+    for command in ("show", "undo"):
+        assert run(command, str(tmp_path / "none"))[0] == 2

@@ -1,0 +1,63 @@
+"""``tlearn data``."""
+
+from pathlib import Path
+
+import click
+
+DATA = click.argument("data", type=click.Path(path_type=Path))
+
+
+@click.group()
+def data() -> None:
+    """Show, undo or write out the edits of a data folder."""
+
+
+@data.command()
+@DATA
+def show(data: Path) -> None:
+    """List the edits of DATA, the oldest first."""
+    from tlearn.data.edits import Edits
+    from tlearn.data.edits_file import edits_path
+    from tlearn.data.scan import check_folder
+    from tlearn.text import printable
+
+    check_folder(data)
+    edits = Edits.of(data)
+    print(f"{_count(len(edits.lines))} of {data}" + (f" in {edits_path(data)}" * bool(edits.lines)))
+    for edit in edits.lines:
+        what = f"class {edit.of_class}" if edit.of_class else edit.path
+        label = f"-> {edit.label}" if edit.label else "excluded"
+        print(f"  {edit.time[:16].replace('T', ' ')}  {printable(f'{what} {label}')}")
+
+
+@data.command()
+@DATA
+@click.option("--all", "everything", is_flag=True, help="Drop all, not the last alone.")
+def undo(data: Path, everything: bool) -> None:
+    """Drop the edits of DATA that were made last."""
+    from tlearn.data.edits_file import undo_edits
+    from tlearn.data.scan import check_folder
+
+    check_folder(data)
+    dropped = undo_edits(data, everything)
+    print(f"{_count(len(dropped))} of {data}{' undone' if dropped else ''}")
+
+
+@data.command()
+@DATA
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--link", is_flag=True, help="Make hard links: no room, one file with two names.")
+def apply(data: Path, out: Path, link: bool) -> None:
+    """Write DATA with its edits as a new folder OUT, for other tools."""
+    from tlearn.data.corrected_copy import write_corrected
+    from tlearn.progress import console_progress
+    from tlearn.text import printable
+
+    written = write_corrected(data, out, link, console_progress(quiet=False))
+    print(f"{len(written.files)} images of {len(written.labels)} classes in {out}")
+    for problem in written.problems:
+        print(f"  {printable(f'{problem.name}: {problem.kind}, {problem.reason}')}")
+
+
+def _count(edits: int) -> str:
+    return f"{edits or 'no'} edit{'' if edits == 1 else 's'}"
