@@ -1,5 +1,6 @@
 """Forms in which a model leaves tlearn, beside the ``model.keras`` that every run has."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ from tlearn.backbones import Exporter, hookimpl
 
 
 def _label(run: Any, folder: Path) -> None:
-    lines = "".join(f"{label}\n" for label in run.labels)
-    (folder / "labels.txt").write_text(lines, encoding="utf-8")
+    names = json.dumps(run.labels, ensure_ascii=False)
+    (folder / "labels.json").write_text(names, encoding="utf-8")
 
 
 def _saved_model(run: Any, path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_runs_record_repeats_the_run(made, tlearn, tmp_path, monkeypatch):
     record = made.run / "run.yaml"
     again = tmp_path / "again"
     assert tlearn("finetune", made.photos, "--config", record, "--out", again).code == 0
-    for name in ("splits.csv", "history.csv", "labels.txt", "problems.csv"):
+    for name in ("splits.csv", "history.csv", "labels.json", "problems.csv"):
         assert (again / name).read_bytes() == (made.run / name).read_bytes(), name
     first, second = (yaml.safe_load((run / "run.yaml").read_text()) for run in (made.run, again))
     assert first == second and first["config"]["seed"] == 5

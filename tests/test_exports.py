@@ -1,6 +1,7 @@
 """What is made of a run: exports that predict the same, a report that stands alone."""
 
 import base64
+import json
 import re
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_a_saved_model_predicts_the_same(made, pixels, tmp_path):
     loaded = tf.saved_model.load(str(path))
     found = loaded.serve(pixels[0])
     np.testing.assert_allclose(found, pixels[1], atol=1e-5)
-    assert (path / "labels.txt").read_text().split() == list(made[0].labels)
+    assert json.loads((path / "labels.json").read_text()) == list(made[0].labels)
 
 
 def test_an_openvino_model_predicts_the_same(made, pixels):
@@ -74,7 +75,7 @@ def test_an_openvino_model_predicts_the_same(made, pixels):
     assert path == run.path / "model_openvino"
     model = ov.Core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(model(pixels[0])[0], pixels[1], atol=1e-5)
-    assert (path / "labels.txt").read_text().split() == list(run.labels)
+    assert json.loads((path / "labels.json").read_text()) == list(run.labels)
     with pytest.raises(RunError, match="exists already"):
         tlearn.export(run, "openvino")
 

@@ -51,7 +51,7 @@ def test_the_run_holds_everything(made):
         "history.csv",
         "metrics.json",
         "model.keras",
-        "labels.txt",
+        "labels.json",
         "events.jsonl",
         "curves.svg",
         "curves.png",
@@ -59,7 +59,7 @@ def test_the_run_holds_everything(made):
         "confusion.png",
         "predictions.csv",
     }
-    assert (run.path / "labels.txt").read_text() == "blue\ngreen\nred\n"
+    assert json.loads((run.path / "labels.json").read_text()) == ["blue", "green", "red"]
     record = yaml.safe_load((run.path / "run.yaml").read_text())
     assert record["config"]["views"] == 2 and record["config"]["size"] == 32
     assert record["plugin"] == {"name": "toy", "distribution": "tlearn-toy", "version": "1.0"}

@@ -1,10 +1,14 @@
 """Names of every kind: sorted as people do, shown without harm, written and read back."""
 
+import csv
+import io
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlearn.csv_files import csv_rows, csv_text
 from tlearn.text import decode_name, encode_name, natural_key, printable
 
 # What file systems take: bytes that are not UTF-8 come as surrogates.
@@ -47,3 +51,26 @@ def test_every_name_is_written_as_text_and_read_back(name):
 @given(NAMES, NAMES)
 def test_two_names_are_never_written_alike(one, other):
     assert (encode_name(one) == encode_name(other)) == (one == other)
+
+
+CELLS = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("=+-@\t\r\n,;\"'\x1b")))
+
+
+@given(st.lists(st.lists(CELLS, min_size=2, max_size=2)))
+def test_what_a_table_holds_is_read_back(rows):
+    text = csv_text(["one", "=two"], rows)
+    assert csv_rows(text) == [{"one": one, "=two": two} for one, two in rows]
+
+
+@given(st.lists(CELLS, min_size=1))
+def test_no_cell_is_a_formula_to_a_spreadsheet(cells):
+    [row] = csv.reader(io.StringIO(csv_text(cells, []), newline=""))
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
+    assert [c.strip("'") for c in row] == [c.strip("'") for c in cells]
+
+
+def test_numbers_are_bare_and_a_damaged_table_is_refused():
+    assert csv_text(["n", "what"], [[-0.5, "-0.5"]]) == '"n","what"\n-0.5,"\'-0.5"\n'
+    for text in ("", "a,b\n1\n", 'a,b\n"1,2\n'):
+        with pytest.raises(ValueError, match=r"expected|not enough|shorter"):
+            csv_rows(text)

@@ -125,7 +125,7 @@ def assert_same(one, other):
     assert len(weights[0]) == len(weights[1])
     for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    for name in ("history.csv", "splits.csv", "labels.txt", "predictions.csv"):
+    for name in ("history.csv", "splits.csv", "labels.json", "predictions.csv"):
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
     assert without_times(one.metrics) == without_times(other.metrics)
     names = [{path.name for path in run.path.iterdir()} for run in (one, other)]

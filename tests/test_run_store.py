@@ -16,7 +16,7 @@ def fake(root, name, accuracy=0.5, stopped=False, backbone="toy", seconds=10.0, 
     path.mkdir(parents=True)
     record = {"config": {"backbone": backbone, "preset": "quick"}, "data": {"path": "/d/photos"}}
     (path / "run.yaml").write_text(yaml.safe_dump(record))
-    (path / "labels.txt").write_text("猫\ndog\n", encoding="utf-8")
+    (path / "labels.json").write_text('["猫", "dog"]', encoding="utf-8")
     side = {"accuracy": accuracy, "accuracy_ci95": [0.4, 0.6], "n": 20}
     metrics = {"validation": side, "stopped": stopped, "seconds": {"total": seconds}}
     if test is not None:

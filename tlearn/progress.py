@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from tlearn.text import printable
+
 
 class Task(Protocol):
     """One piece of work that is counted."""
@@ -85,7 +87,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print the line to standard error."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 class _JsonTask:

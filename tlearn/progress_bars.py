@@ -15,6 +15,8 @@ from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from tlearn.text import printable
+
 
 class _RateColumn(TextColumn):
     """Units per second, over the whole task."""
@@ -62,4 +64,4 @@ class ProgressBars:
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(printable(line), markup=False, soft_wrap=True)

@@ -5,16 +5,24 @@ import re
 # Control characters, those that turn the direction of writing, line separators, and surrogates,
 # which stand for bytes that are not UTF-8. Joiners stay: names in Persian or Hindi need them.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _SURROGATE = re.compile(r"(\\*)([\ud800-\udfff])|(\\+)(?=ud[89a-f][0-9a-f]{2})")
 _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return the key that sorts names as people do: 1, 2, 10, whatever the case of letters."""
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
+def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:
+    """Return what names are sorted by so that ``class 2`` comes before ``class 10``.
+
+    Example:
+        >>> sorted(["10", "9", "b", "A"], key=natural_key)
+        ['9', '10', 'A', 'b']
+    """
+    pieces = re.split(r"([0-9]+)", name)  # a text and a number in turns
+    numbers = [number.lstrip("0") for number in [*pieces[1::2], ""]]
+    texts = [text.casefold() for text in pieces[::2]]
+    pairs = zip(texts, numbers, strict=True)
+    return (*((text, len(number), number) for text, number in pairs), (name, 0, ""))
 
 
 def printable(text: str) -> str:

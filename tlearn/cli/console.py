@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlearn.text import printable
+
 if TYPE_CHECKING:
     from tlearn.runs.run import Run
 
@@ -15,7 +17,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 def fail(message: str) -> int:
     """Print an error in one line; return the exit code for it."""
-    print(f"tlearn: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"tlearn: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return BAD_INPUT
 
 

@@ -1,7 +1,5 @@
 """``tlearn predict``."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterator
@@ -13,7 +11,9 @@ import click
 
 from tlearn.cli.console import fail, opened_run
 from tlearn.cli.options import OF_ENGINES, options_of
+from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError
+from tlearn.text import encode_name, printable
 
 if TYPE_CHECKING:
     from tlearn.runs.run import Prediction
@@ -61,9 +61,9 @@ def predict(
     lines = _lines(predictions, form, top, readable)
     if out is None:
         for line in lines:
-            print(line, flush=True)
+            print(line, end="", flush=True)
     else:
-        _write(out, "".join(f"{line}\n" for line in lines))
+        _write(out, "".join(lines))
     bad = f"{readable.count(False)} files cannot be read as images"
     if not any(readable):
         return fail(f"{bad}, and there are no others; give photos")
@@ -92,20 +92,14 @@ def _lines(
     for p in predictions:
         # Not before the first prediction: what fails until then must leave the output empty.
         if form == "csv" and not readable:
-            yield _csv_line(["path", *columns, "problem"])
+            yield csv_line(["path", *columns, "problem"])
         readable.append(not p.problem)
         if form == "json":
-            yield json.dumps(asdict(p) | {"path": str(p.path)}, ensure_ascii=False)
+            yield json.dumps(asdict(p) | {"path": str(p.path)}, ensure_ascii=False) + "\n"
         elif form == "csv":
-            cells = [cell for label, value in p.top for cell in (label, f"{value:.6f}")]
+            cells = [cell for label, value in p.top for cell in (label, round(value, 6))]
             cells += [""] * (len(columns) - len(cells))
-            yield _csv_line([str(p.path), *cells, p.problem])
+            yield csv_line([encode_name(str(p.path)), *cells, p.problem])
         else:
             ranked = "  ".join(f"{label} {value:6.1%}" for label, value in p.top)
-            yield f"{p.path}  {p.problem or ranked}"
-
-
-def _csv_line(cells: list[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
+            yield printable(f"{p.path}  {p.problem or ranked}") + "\n"

@@ -1,12 +1,11 @@
 """Which images are trained on, which choose, and which are kept for the end."""
 
-import csv
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tlearn.csv_files import csv_text
 from tlearn.data.folders import Split
 from tlearn.data.scan import ImageFile, Manifest, Problem
 from tlearn.errors import DataError
@@ -29,12 +28,9 @@ class Splits:
 
     def to_csv(self) -> str:
         """Return ``splits.csv``: file, class, side, content hash and group of every image."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["file", "class", "split", "content", "group"])
-        for side, files in self.items():
-            writer.writerows([f.name, f.label, side, f.content, f.group] for f in files)
-        return out.getvalue()
+        columns = ("file", "class", "split", "content", "group")
+        files = ((side, file) for side, files in self.items() for file in files)
+        return csv_text(columns, ((f.name, f.label, side, f.content, f.group) for side, f in files))
 
 
 def draw_splits(

@@ -1,6 +1,5 @@
 """Predictions by ``tlearn predict`` in a process of its own: a hostile photo takes down nobody."""
 
-import csv
 import json
 import os
 import subprocess
@@ -10,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlearn.csv_files import csv_text
 from tlearn.errors import RunError
 from tlearn.jobs.watching import ERROR
 from tlearn.progress import Progress
+from tlearn.text import encode_name
 
 TOP = 5  # classes per photo
 UNREADABLE = 2  # the exit code where no photo at all can be read, and for other bad input
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,6 @@ def _answer(line: bytes) -> Answer | None:
 def write_csv(answers: Sequence[Answer], folder: Path, out: Path) -> Path:
     """Write answers as a table that spreadsheets open; return its path.
 
-    A cell that a spreadsheet would take for a formula begins with an apostrophe.
-
     Args:
         answers: What a model said of photos below the folder.
         folder: The folder; names are given from there.
@@ -121,17 +119,12 @@ def write_csv(answers: Sequence[Answer], folder: Path, out: Path) -> Path:
         OSError: If it cannot be written.
     """
     columns = [f"{what}_{k}" for k in range(1, TOP + 1) for what in ("label", "probability")]
-    # Names of files need not be text.
-    with out.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", *columns, "problem"])
-        for answer in answers:
-            cells = [cell for label, p in answer.top for cell in (_harmless(label), f"{p:.6f}")]
-            cells += [""] * (len(columns) - len(cells))
-            name = answer.path.relative_to(folder).as_posix()
-            writer.writerow([_harmless(name), *cells, _harmless(answer.problem)])
+    rows: list[list[str | float]] = []
+    for answer in answers:
+        cells = [cell for label, p in answer.top for cell in (label, round(p, 6))]
+        cells += [""] * (len(columns) - len(cells))
+        name = encode_name(answer.path.relative_to(folder).as_posix())
+        rows.append([name, *cells, answer.problem])
+    text = csv_text(["photo", *columns, "problem"], rows)
+    out.write_text(text, encoding="utf-8-sig", newline="")
     return out
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text

@@ -6,7 +6,7 @@
 - events.jsonl: one line per thing that happened
 - history.csv: one row per epoch
 - model.keras: pixels in, probabilities out
-- labels.txt: the class of each output
+- labels.json: the class of each output
 - metrics.json: how good it is, by the saved model
 - predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png

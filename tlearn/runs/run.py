@@ -1,7 +1,6 @@
 """A finished run, as Python code meets it."""
 
 import contextlib
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 import yaml
 
+from tlearn.csv_files import csv_rows
 from tlearn.data.folders import walk
 from tlearn.data.scan import scan
 from tlearn.data.splits import SIDES
@@ -147,7 +147,7 @@ class Run:
     def problems(self) -> list[dict[str, str]]:
         """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""
         with self._reading("problems.csv") as file:
-            return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv.DictReader(file)]
+            return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv_rows(file.read())]
 
     def told(self) -> list[HeldOutPrediction]:
         """Return what the saved model says of each image that was held back.
@@ -165,7 +165,7 @@ class Run:
                     float(row["probability"]),
                     float(row["probability_of_class"]),
                 )
-                for row in csv.DictReader(file)
+                for row in csv_rows(file.read())
             ]
 
     def images(self, side: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
@@ -176,7 +176,7 @@ class Run:
         """
         root = Path(self.record["data"]["path"])
         with self._reading("splits.csv") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == side]
+            rows = [row for row in csv_rows(file.read()) if row["split"] == side]
             found = [(root / decode_name(row["file"]), row["class"]) for row in rows]
         for path, _ in found:
             if not path.is_file():
@@ -189,7 +189,7 @@ class Run:
     def sides(self) -> dict[str, str]:
         """Return the side of every image of the training, by its content hash."""
         with self._reading("splits.csv") as file:
-            sides = {row["content"]: row["split"] for row in csv.DictReader(file)}
+            sides = {row["content"]: row["split"] for row in csv_rows(file.read())}
             if set(sides.values()) - set(SIDES) or "train" not in sides.values():
                 raise ValueError("it does not hold the sides of the images")
             return sides
@@ -197,7 +197,7 @@ class Run:
     def contents(self) -> dict[str, str]:
         """Return the content hash of every image of the training, by its path below the data."""
         with self._reading("splits.csv") as file:
-            return {row["file"]: row["content"] for row in csv.DictReader(file)}
+            return {row["file"]: row["content"] for row in csv_rows(file.read())}
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[TextIO]:
@@ -209,7 +209,7 @@ class Run:
         try:
             with (self.path / name).open(encoding="utf-8", newline="") as file:
                 yield file
-        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             raise RunError(
                 f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "
                 f"put it back or train again"

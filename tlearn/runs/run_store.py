@@ -225,9 +225,8 @@ def _read(path: Path) -> RunSummary:
 def _facts(path: Path) -> dict[str, Any]:
     record = yaml.load((path / "run.yaml").read_text(encoding="utf-8"), _LOADER)
     labels: tuple[str, ...] = ()
-    if (path / "labels.txt").exists():
-        text = (path / "labels.txt").read_text(encoding="utf-8")
-        labels = tuple(text.removesuffix("\n").split("\n"))  # names may hold other line ends
+    if (path / "labels.json").exists():
+        labels = tuple(json.loads((path / "labels.json").read_text(encoding="utf-8")))
     return {
         "backbone": str(record["config"]["backbone"]),
         "preset": str(record["config"]["preset"]),

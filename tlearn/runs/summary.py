@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlearn.runs.run import Evaluation, Run
+from tlearn.text import printable
 
 WORST = 3  # classes named
 SHOWN = 10  # problems named
@@ -47,7 +48,7 @@ def run_summary(run: Run) -> str:
         f"confusions {path / 'confusion.svg'}",
         f"next: tlearn predict {path} PHOTO_OR_FOLDER",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def evaluation_summary(evaluation: Evaluation) -> str:
@@ -68,7 +69,7 @@ def evaluation_summary(evaluation: Evaluation) -> str:
             f"counts them"
         )
     lines += [f"unreadable: {name}: {reason}" for name, reason in evaluation.unreadable]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def class_lines(figures: dict[str, Any]) -> list[str]:

@@ -1,8 +1,6 @@
 """``finetune``: the way from a folder to a run."""
 
-import csv
 import importlib.metadata
-import io
 import json
 import platform
 import time
@@ -17,8 +15,9 @@ import yaml
 from tlearn import __version__
 from tlearn.backbones import Registry, load_registry
 from tlearn.config import RunConfig, Stage
+from tlearn.csv_files import csv_text
 from tlearn.data.dataset import read
-from tlearn.data.scan import ImageFile, Manifest, Problem, check_folder
+from tlearn.data.scan import ImageFile, Manifest, check_folder
 from tlearn.data.splits import Splits
 from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache, default_root
@@ -29,12 +28,21 @@ from tlearn.runs import plots
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import CHECKPOINT, RunDirectory, check_free, free_name
 from tlearn.runs.metrics import interval, measure_files
-from tlearn.runs.run import PREDICTION_COLUMNS, Run
+from tlearn.runs.run import PREDICTION_COLUMNS, PROBLEM_COLUMNS, Run
 from tlearn.settings import make_config
 from tlearn.training.session import Trained, train_network
 from tlearn.training.stages import Plan, plan, with_preset
 from tlearn.training.state import Checkpointer, StageResult
 
+HISTORY_COLUMNS = (
+    "stage",
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+)
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 
 
@@ -199,8 +207,9 @@ class Training:
 
     def _write_sides(self, run: RunDirectory, manifest: Manifest, splits: Splits) -> None:
         run.write("splits.csv", splits.to_csv())
-        run.write("problems.csv", _problems_csv(manifest.problems))
-        run.write("labels.txt", "".join(f"{label}\n" for label in splits.labels))
+        problems = ((p.name, p.kind, p.reason) for p in manifest.problems)
+        run.write("problems.csv", csv_text(PROBLEM_COLUMNS, problems))
+        run.write_json("labels.json", splits.labels)
         sides = {side: len(files) for side, files in splits.items()}
         run.event("scanned", images=len(manifest.files), problems=len(manifest.problems), **sides)
 
@@ -218,7 +227,8 @@ class Training:
             size, resize = trained.network.built.size, self.config.resize
             with run.replacing("model.keras") as path:
                 save(trained.network.whole, path, splits.labels, size, resize, self.config.backbone)
-        run.write("history.csv", _history_csv(trained.history))
+        epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in trained.history)
+        run.write("history.csv", csv_text(HISTORY_COLUMNS, epochs))
         run.event("saved", file="model.keras")
         classifier = Classifier.load(
             run / "model.keras", choose(self.config.engine, self.config.precision)
@@ -230,7 +240,7 @@ class Training:
                 if files:
                     metrics[side], p = measure_files(classifier, files, self.progress)
                     told += _predictions(files, side, p, splits.labels)
-        run.write("predictions.csv", _csv(list(PREDICTION_COLUMNS), told))
+        run.write("predictions.csv", csv_text(PREDICTION_COLUMNS, told))
         counted = len(splits.validation) + len(splits.test)
         rates = trained.rates | {
             "prediction": counted / self.checkpointer.clock.seconds()["evaluation"]
@@ -308,31 +318,15 @@ def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
     }
 
 
-def _problems_csv(problems: Sequence[Problem]) -> str:
-    rows = [[p.name, p.kind, p.reason] for p in problems]
-    return _csv(["file", "kind", "reason"], rows)
-
-
-def _history_csv(history: Sequence[dict[str, Any]]) -> str:
-    header = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
-    return _csv(header, [[row[name] for name in header] for row in history])
-
-
 def _predictions(
     files: Sequence[ImageFile], side: str, probabilities: np.ndarray, labels: Sequence[str]
 ) -> list[list[Any]]:
     """Return the rows of ``predictions.csv``; see :data:`tlearn.runs.run.TOLD`."""
-    rows = []
+    rows: list[list[Any]] = []
     for f, p in zip(files, probabilities.tolist(), strict=True):
         best = max(p)
         of_class = p[labels.index(f.label)]
         rows.append(
-            [f.name, side, f.label, labels[p.index(best)], f"{best:.6f}", f"{of_class:.6f}"]
+            [f.name, side, f.label, labels[p.index(best)], round(best, 6), round(of_class, 6)]
         )
     return rows
-
-
-def _csv(header: list[str], rows: list[list[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return out.getvalue()
