@@ -184,6 +184,13 @@ class Server:
         separator = "&" if "?" in path else "?"
         return f"http://127.0.0.1:{self.port}/{path}" + (f"{separator}{query}" if query else "")
 
+    def cookie(self):
+        """Follow the printed address; return the cookie that stands for its token."""
+        parts = urlsplit(self.url())
+        status, answer = http(self.port, f"{parts.path}?{parts.query}")
+        assert status == 303
+        return re.search(r"tlearn_\d+=[^;]+", answer)[0]
+
     def start(self):
         """Start it, and wait until it answers."""
         with self.log.open("wb") as log:

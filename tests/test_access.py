@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import tomllib
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -225,14 +224,6 @@ def test_an_address_that_cannot_be_listened_on_is_told(capsys, tmp_path):
             assert "cannot be listened on" in told.err and "choose another --port" in told.err
 
 
-def logged_in(running):
-    """Follow the printed address; return the cookie."""
-    parts = urlsplit(running.url())
-    status, answer = http(running.port, f"{parts.path}?{parts.query}")
-    assert status == 303
-    return re.search(r"tlearn_\d+=[^;]+", answer)[0]
-
-
 def hosts():
     """The addresses of this machine, of IPv4."""
     return [
@@ -247,7 +238,7 @@ def test_a_server_wants_the_printed_token_and_ends_soon(tmp_path):
     with Server.ui(tmp_path) as running:
         port = running.port
         assert (http(port)[0], http(port, "/_stcore/health")[0], upgrade(port)) == (401, 401, 403)
-        cookie = logged_in(running)
+        cookie = running.cookie()
         assert http(port, Cookie=cookie)[0] == 200
         assert http(port, "/_stcore/health", Cookie=cookie)[0] == 200
         assert upgrade(port, Cookie=cookie, Origin=f"http://localhost:{port}") == 101
@@ -274,7 +265,7 @@ def test_streamlit_run_on_every_address_wants_the_token(tmp_path):
     command = ["-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
     command += ["--server.address", "0.0.0.0"]
     with Server(tmp_path, *command, port=port, cwd=ROOT) as running:
-        cookie = logged_in(running)
+        cookie = running.cookie()
         for host in hosts():
             assert http(port, host=host)[0] == 401
             assert upgrade(port, host=host) == 403

@@ -14,13 +14,6 @@ from tlearn.web import background, charts
 from tlearn.web.thumbnails import as_url, in_a_row, thumbnail
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    for key in ("a", "b"):
-        background.forget(key)
-
-
 def done(found):
     assert found.over.wait(30)
     return found
@@ -41,20 +34,23 @@ def test_work_counts_and_gives_what_it_found():
         3,
         4,
     )
-    assert found.fraction == 0.75 and background.find("a") is found
-    background.forget("a")
-    assert background.find("a") is None
+    assert found.fraction == 0.75
+    assert background.running() == []  # what it gave is held by the page alone
 
 
 def test_one_of_a_name_goes_on_unless_it_is_begun_anew():
-    gate = threading.Event()
+    gate, second = threading.Event(), threading.Event()
     first = background.start("a", lambda progress: gate.wait(30))
     assert background.start("a", lambda progress: 2) is first
-    anew = background.start("a", lambda progress: 3, anew=True)
-    assert anew is not first and done(anew).result == 3 and background.find("a") is anew
+    anew = background.start("a", lambda progress: second.wait(30) and 3, anew=True)
+    assert anew is not first
     gate.set()
     done(first)
-    assert background.find("a") is anew
+    assert background.running() == [anew]
+    second.set()
+    assert done(anew).result == 3 and background.running() == []
+    again = background.start("a", lambda progress: 4)
+    assert again is not anew and done(again).result == 4
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def here(tmp_path, monkeypatch):
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.here()
     sys.modules["__main__"] = main
-    for key in list(background._works):
-        background.forget(key)
+    for task in background.running():
+        task.over.wait(60)
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def show_page(name):
 def settled(app):
     """Wait for the work in the background, and look again: one piece may begin another."""
     for _ in range(2):
-        for found in list(background._works.values()):
-            found.over.wait(60)
+        for task in background.running():
+            task.over.wait(60)
         app = app.run()
     assert not app.exception, app.exception[0].message
     return app

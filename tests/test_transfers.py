@@ -1,12 +1,14 @@
 """Uploads and downloads beside the pages: streamed, bounded, and never fatal."""
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import io
 import json
 import socket
 import time
+import zipfile
 
 import numpy as np
 import psutil
@@ -15,10 +17,12 @@ from conftest import picture
 from serving import Server, ask, asked, free_port, scope
 from starlette.applications import Starlette
 
+from tlearn.data.process_folder import process_folder
 from tlearn.data.upload_writer import UploadWriter
 from tlearn.data.uploads import STAGING
 from tlearn.errors import RunError
 from tlearn.web import transfers
+from tlearn.web.components.run_details import zip_run
 from tlearn.web.transfers import (
     LONGEST_HEADER,
     ROUTES,
@@ -72,14 +76,19 @@ def post(upload, *parts, method="POST", gone=False):
 def placed(upload, root):
     """End an upload well; return what is there by path."""
     target = upload.place(root / "set")
-    assert [p.name for p in (root / STAGING).iterdir()] == []
+    assert [p.name for p in waiting(root)] == []
     return {p.relative_to(target).as_posix(): p for p in target.rglob("*") if p.is_file()}
 
 
-def staged(root, *inside):
-    """The files that wait in the staging folders."""
-    folder = root.joinpath(STAGING, *inside)
-    return [p for p in folder.rglob("*") if p.is_file()]
+def waiting(root):
+    """The staging folders of uploads."""
+    return [p for p in process_folder(root / STAGING).iterdir() if p.is_dir()]
+
+
+def staged(root, token="*", inside="."):
+    """The files that wait in staging folders."""
+    folders = (root / STAGING).glob(f"*/{token}/{inside}")
+    return [p for folder in folders for p in folder.rglob("*") if p.is_file()]
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 10**9])
@@ -272,11 +281,11 @@ def test_other_methods_are_none(upload):
 def test_a_cancelled_upload_leaves_nothing(upload, root):
     post(upload, frame("red/0.png", photo()))
     assert post(upload, method="DELETE").status == 200
-    assert list((root / STAGING).iterdir()) == []
+    assert list(waiting(root)) == []
     assert find_upload(upload.token) is None
     assert post(upload, method="DELETE").status == 200  # again
     assert post(upload, frame("red/1.png", photo())).status == 404
-    assert list((root / STAGING).iterdir()) == []
+    assert list(waiting(root)) == []
 
 
 def test_cancelling_ends_a_request_that_goes_on(upload, root):
@@ -291,7 +300,7 @@ def test_cancelling_ends_a_request_that_goes_on(upload, root):
             if len(parts) == 2:
                 await asked(APP, scope(path, "DELETE"))
                 # As if a file had been opened while the folder was removed:
-                (root / STAGING / upload.token / "partial").mkdir(parents=True)
+                (upload._staging / "partial").mkdir(parents=True)
             if not parts:
                 return {"type": "http.request", "body": b"", "more_body": False}
             return {"type": "http.request", "body": parts.pop(0), "more_body": True}
@@ -303,7 +312,7 @@ def test_cancelling_ends_a_request_that_goes_on(upload, root):
         return sent[0]["status"]
 
     assert asyncio.run(both()) == 404
-    assert list((root / STAGING).iterdir()) == []
+    assert list(waiting(root)) == []
 
 
 def test_a_placed_upload_takes_no_more(upload, root):
@@ -357,7 +366,7 @@ def test_uploads_that_nobody_asks_for_are_removed(root, monkeypatch):
     assert find_upload(used.token) is used
     monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.KEPT + 60)
     new = begin_upload(root)
-    assert {p.name for p in (root / STAGING).iterdir()} == {used.token, new.token}
+    assert {p.name for p in waiting(root)} == {used.token, new.token}
     assert find_upload(left.token) is None
 
 
@@ -418,10 +427,35 @@ def test_links_end_and_are_kept_in_bounds(root, tmp_path, monkeypatch):
     assert ask(APP, links[-1]).status == 404
 
 
+def test_a_temporary_file_is_made_for_each_request_and_removed(root, tmp_path):
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "labels.txt").write_text("red\n")
+    scratch, made = tmp_path / "scratch", []
+    scratch.mkdir()
+
+    def make():
+        made.append(zip_run(run, scratch))
+        assert made[-1].stat().st_mode & 0o077 == 0
+        return made[-1]
+
+    link = offer_file(make, "one.zip", temporary=True)
+    for _ in range(2):
+        with zipfile.ZipFile(io.BytesIO(ask(APP, link).body)) as archive:
+            assert archive.namelist() == ["one/labels.txt"]
+    with contextlib.suppress(OSError, ExceptionGroup):
+        asyncio.run(APP(scope(link), asyncio.Event().wait, broken_off))
+    assert len(set(made)) == 3 and list(scratch.iterdir()) == []
+
+
+async def broken_off(message):
+    raise OSError("gone")
+
+
 # A real server
 
 
-def sent(port, token, size, broken_off=False, watch=lambda: None):
+def sent(port, token, size, cookie, broken_off=False, watch=lambda: None):
     """Send one file of ``size`` bytes that begins as a ZIP does; return answer and digest."""
     part = np.random.default_rng(0).bytes(1 << 20)
     head = frame("big.zip", b"PK\x03\x04", size)
@@ -430,7 +464,7 @@ def sent(port, token, size, broken_off=False, watch=lambda: None):
         length = len(head) - 4 + size
         connection.sendall(
             f"POST {UPLOAD.format(token=token)} HTTP/1.1\r\nHost: localhost:{port}\r\n"
-            f"Content-Length: {length}\r\nConnection: close\r\n\r\n".encode()
+            f"Cookie: {cookie}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode()
             + head
         )
         left = size - 4
@@ -463,14 +497,15 @@ def test_300_mb_go_to_disk_and_not_to_memory(tmp_path):
     size, port, root = 300 * 10**6, free_port(), tmp_path / "data"
     with Server(tmp_path, "-c", CODE, str(root), str(port), port=port) as running:
         first, second, third = (line.strip() for line in running.lines[:3])
-        sent(port, first, 10**6)  # what is loaded once is loaded now
+        cookie = running.cookie()
+        sent(port, first, 10**6, cookie)  # what is loaded once is loaded now
         process = psutil.Process(running.process.pid)
         before, most = process.memory_info().rss, []
 
         def watch():
             most.append(process.memory_info().rss)
 
-        answer, digest = sent(port, second, size, watch=watch)
+        answer, digest = sent(port, second, size, cookie, watch=watch)
         assert answer.startswith("HTTP/1.1 200")
         assert json.loads(answer.rpartition("\r\n")[2]) == {"files": 1, "bytes": size}
         (file,) = staged(root, second)
@@ -480,10 +515,10 @@ def test_300_mb_go_to_disk_and_not_to_memory(tmp_path):
         watch()
         assert max(most) - before < 100 * 10**6
 
-        sent(port, third, 50 * 10**6, broken_off=True)
+        sent(port, third, 50 * 10**6, cookie, broken_off=True)
         for _ in range(300):
             if not staged(root, third):
                 break
             time.sleep(0.1)
         assert staged(root, third) == []
-        assert len(running.lines) == 3  # it said nothing
+        assert len(running.lines) == 4  # it said nothing

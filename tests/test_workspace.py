@@ -1,7 +1,6 @@
 """Where the pages look for data sets."""
 
 import os
-import time
 
 import pytest
 
@@ -59,15 +58,11 @@ def test_a_link_does_not_lead_out(here, tmp_path):
         here.data_set("link")
 
 
-def test_what_was_predicted_is_removed_after_a_while(here):
-    for name, age in (("old", 90_000), ("new", 0)):
-        (here.scratch / name).mkdir(parents=True)
-        (here.scratch / f"{name}.run.csv").write_text("x")
-        for path in (here.scratch / name, here.scratch / f"{name}.run.csv"):
-            os.utime(path, (time.time() - age, time.time() - age))
-    here.clear_scratch()
-    assert sorted(p.name for p in here.scratch.iterdir()) == ["new", "new.run.csv"]
-    Workspace(here.data, here.runs / "nothing").clear_scratch()
+def test_what_is_predicted_lasts_as_long_as_its_server(here):
+    scratch = here.scratch
+    (scratch / "photos").mkdir()
+    assert here.scratch == scratch and scratch.parent == here.predictions.resolve()
+    assert scratch.stat().st_mode & 0o077 == 0
 
 
 def test_a_folder_knows_its_name(here, tmp_path):

@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,14 @@ from pathlib import Path
 from tlearn.data.archives import ENDINGS, Limits, archive_kind, check_room
 from tlearn.data.filenames import Names, inside, sanitize_filename, shown
 from tlearn.data.folders import SPLIT_FOLDERS, listing, visible
+from tlearn.data.process_folder import process_folder
 from tlearn.data.scan import Problem
 from tlearn.data.unpacking import fault, unpack
 from tlearn.data.upload_writer import UploadWriter, told
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent, format_bytes
 
-__all__ = ["Limits", "Upload", "UploadWriter", "clear_stale", "inside", "sanitize_filename"]
+__all__ = ["Limits", "Upload", "UploadWriter", "inside", "sanitize_filename"]
 
 STAGING = ".uploads"
 ENDED = "this upload has ended, or waited too long; begin a new one"
@@ -41,7 +41,7 @@ class Upload:
         self.left_out: list[Problem] = []
         self.bytes = 0
         self._root, self._limits = root, limits
-        self._staging = root / STAGING / token
+        self._staging = process_folder(inside(root, STAGING)) / token
         self._kept, self._partial = self._staging / "files", self._staging / "partial"
         self._images: dict[str, int] = {}  # names in the folder of what is kept, with their bytes
         self._archives: dict[str, Path] = {}  # names as received
@@ -56,14 +56,17 @@ class Upload:
         Raises:
             DataError: If the folder cannot be written to.
         """
-        upload = cls(root.absolute(), secrets.token_hex(16), limits)
         with told("the upload"):
-            root.mkdir(parents=True, exist_ok=True)
-            inside(root, STAGING).mkdir(exist_ok=True)
+            upload = cls(root.absolute(), secrets.token_hex(16), limits)
             upload._staging.mkdir(mode=0o700)
             upload._kept.mkdir()
             upload._partial.mkdir()
         return upload
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither placed nor cancelled."""
+        return self._kept.is_dir()
 
     @property
     def files(self) -> int:
@@ -294,26 +297,6 @@ class Upload:
         """Remove the staging folder with all that was received and not placed."""
         with self._lock:
             shutil.rmtree(self._staging, ignore_errors=True)
-
-
-def clear_stale(root: Path, older_than: float = 3600.0) -> None:
-    """Remove the staging folders in ``root`` that nothing was written to for so many seconds."""
-    staging = root / STAGING
-    if not staging.is_dir() or staging.is_symlink():
-        return
-    for folder in staging.iterdir():
-        if time.time() - _last_written(folder) > older_than:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _last_written(folder: Path) -> float:
-    """Return when anything in a folder was last written to; it may be removed meanwhile."""
-    newest = 0.0
-    for above, _, files in os.walk(folder):
-        for path in (Path(above), *(Path(above, name) for name in files)):
-            with contextlib.suppress(FileNotFoundError):
-                newest = max(newest, path.lstat().st_mtime)
-    return newest
 
 
 def _stem(name: str) -> str:

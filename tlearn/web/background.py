@@ -1,4 +1,7 @@
-"""Tasks in the background of the page's server: scans, unpacking; one of each name at a time."""
+"""Tasks in the background of the page's server: scans, unpacking; one of each name at a time.
+
+Whoever begins a task holds it; here it is forgotten as soon as it is over, with what it gave.
+"""
 
 import logging
 import threading
@@ -15,7 +18,7 @@ LOG = logging.getLogger("tlearn.web")
 
 @dataclass
 class BackgroundTask:
-    """A piece of work and how far it is.
+    """A task and how far it is.
 
     Attributes:
         title: What it is at.
@@ -43,7 +46,7 @@ class BackgroundTask:
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        """Begin a counted piece of it."""
+        """Begin a counted part of it."""
         self.title, self.done, self.total = title, 0, total
         yield self
 
@@ -52,42 +55,39 @@ class BackgroundTask:
 
 
 _lock = threading.Lock()
-_works: dict[str, BackgroundTask] = {}
+_running: dict[str, BackgroundTask] = {}
 
 
 def start(key: str, do: Callable[[Progress], Any], anew: bool = False) -> BackgroundTask:
-    """Begin a piece of work, unless one of this name goes on; return that one then.
+    """Begin a task, unless one of this name is running; return that one then.
 
-    With ``anew`` it is begun all the same, and what goes on is forgotten.
+    With ``anew`` it is begun all the same, and the one that is running can be found no more.
     """
     with _lock:
-        known = _works.get(key)
-        if known is not None and not known.over.is_set() and not anew:
-            return known
-        work = _works[key] = BackgroundTask()
-    threading.Thread(target=_do, args=(work, do), name=f"tlearn {key}", daemon=True).start()
-    return work
+        running = _running.get(key)
+        if running is not None and not anew:
+            return running
+        task = _running[key] = BackgroundTask()
+    threading.Thread(target=_do, args=(key, task, do), name=f"tlearn {key}", daemon=True).start()
+    return task
 
 
-def find(key: str) -> BackgroundTask | None:
-    """Return the piece of work of a name that was begun last."""
+def running() -> list[BackgroundTask]:
+    """Return the tasks that are not over."""
     with _lock:
-        return _works.get(key)
+        return list(_running.values())
 
 
-def forget(key: str) -> None:
-    """Drop what a piece of work gave."""
-    with _lock:
-        _works.pop(key, None)
-
-
-def _do(work: BackgroundTask, do: Callable[[Progress], Any]) -> None:
+def _do(key: str, task: BackgroundTask, do: Callable[[Progress], Any]) -> None:
     try:
-        work.result = do(work)
+        task.result = do(task)
     except (TlearnError, OSError) as error:
-        work.problem = str(error)
+        task.problem = str(error)
     except Exception as error:  # a defect of ours: told as such, and the page goes on
-        LOG.error("work in the background failed", exc_info=error)
-        work.problem = f"{type(error).__name__}; the log has more"
+        LOG.error("a task in the background failed", exc_info=error)
+        task.problem = f"{type(error).__name__}; the log has more"
     finally:
-        work.over.set()
+        with _lock:
+            if _running.get(key) is task:
+                del _running[key]
+        task.over.set()

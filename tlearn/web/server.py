@@ -18,7 +18,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.logger import set_log_level
 
-from tlearn.data.uploads import clear_stale
+from tlearn.data.process_folder import process_folder
+from tlearn.data.uploads import STAGING
 from tlearn.web.access import AccessMiddleware, has_openid
 from tlearn.web.navigation import show_failure
 from tlearn.web.transfers import ROUTES
@@ -27,7 +28,6 @@ from tlearn.web.workspace import Workspace
 SCRIPT = Path(__file__).parent / "pages" / "script.py"
 LOG = logging.getLogger("tlearn.web")
 SWITCH = 0.0005  # seconds after which work in the background lets a page go first
-IDLE = 60.0  # seconds without a byte after which an upload is one that a server left behind
 GRACE = 1.0  # seconds that open connections have to end by themselves
 # Nothing is sent anywhere, nothing is watched, and errors go to a log instead of the screen.
 SETTINGS: Mapping[str, Any] = {
@@ -61,9 +61,9 @@ async def lifespan(app: Any, token: str, browser: bool) -> AsyncIterator[None]:
     handler = RotatingFileHandler(places.log, maxBytes=2_000_000, backupCount=2, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     LOG.addHandler(handler)
-    if places.data.is_dir():
-        clear_stale(places.data, IDLE)
-    places.clear_scratch()
+    for folder in (places.data / STAGING, places.predictions):
+        if folder.is_dir() and not folder.is_symlink():
+            process_folder(folder.resolve())
     places.queue.wake()
     sys.setswitchinterval(SWITCH)
     _end_soon()

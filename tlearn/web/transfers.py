@@ -20,10 +20,11 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tlearn.data.archives import Limits
 from tlearn.data.scan import Problem
-from tlearn.data.uploads import ENDED, STAGING, Upload
+from tlearn.data.uploads import ENDED, Upload
 from tlearn.errors import DataError, TlearnError
 
 UPLOAD = "/tlearn/upload/{token}"
@@ -39,8 +40,8 @@ MOST_LINKS = 10_000
 LOG = logging.getLogger("tlearn.web")
 
 _lock = threading.Lock()
-_uploads: dict[str, tuple[float, Path, Upload]] = {}  # last asked for, and the data root
-_files: dict[str, tuple[float, Callable[[], Path], str]] = {}
+_uploads: dict[str, tuple[float, Upload]] = {}  # when it was last asked for
+_files: dict[str, tuple[float, Callable[[], Path], str, type[FileResponse]]] = {}
 
 
 def begin_upload(root: Path) -> Upload:
@@ -53,12 +54,11 @@ def begin_upload(root: Path) -> Upload:
     """
     upload, now = Upload.begin(root), time.monotonic()
     with _lock:
-        waited = [one for since, _, one in _uploads.values() if now - since > KEPT]
-        for token, (since, above, _) in list(_uploads.items()):
-            if now - since > KEPT or not _is_open(above, token):
-                del _uploads[token]
-        _uploads[upload.token] = (now, root, upload)
-    for one in waited:
+        old = [one for since, one in _uploads.values() if now - since > KEPT or not one.is_open]
+        for one in old:
+            del _uploads[one.token]
+        _uploads[upload.token] = (now, upload)
+    for one in old:
         one.cancel()
     return upload
 
@@ -66,30 +66,36 @@ def begin_upload(root: Path) -> Upload:
 def find_upload(token: str) -> Upload | None:
     """Return an upload that was begun and not ended."""
     with _lock:
-        _, root, upload = _uploads.get(token, (0.0, Path(), None))
-        if upload is None or not _is_open(root, token):
+        _, upload = _uploads.get(token, (0.0, None))
+        if upload is None or not upload.is_open:
             return None
-        _uploads[token] = (time.monotonic(), root, upload)
+        _uploads[token] = (time.monotonic(), upload)
         return upload
-
-
-def _is_open(root: Path, token: str) -> bool:
-    """Tell whether an upload was neither placed nor cancelled: its folder is still there."""
-    return (root / STAGING / token).is_dir()
 
 
 def end_upload(token: str) -> Upload | None:
     """Take no more for an upload; return it."""
     with _lock:
-        return _uploads.pop(token, (0.0, Path(), None))[2]
+        return _uploads.pop(token, (0.0, None))[1]
 
 
-def offer_file(make: Callable[[], Path], name: str) -> str:
+class _TemporaryFileResponse(FileResponse):
+    """Sends a file and removes it, also where the browser breaks off."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+
+def offer_file(make: Callable[[], Path], name: str, temporary: bool = False) -> str:
     """Return the address under which a browser can fetch a file.
 
     Args:
         make: Gives the file when it is fetched.
         name: What the browser calls it.
+        temporary: Whether the file is removed once it was sent.
     """
     token = secrets.token_urlsafe(16)
     now = time.monotonic()
@@ -99,7 +105,8 @@ def offer_file(make: Callable[[], Path], name: str) -> str:
             if len(_files) < MOST_LINKS and now - _files[oldest][0] <= KEPT:
                 break
             del _files[oldest]
-        _files[token] = (now, make, name)
+        response = _TemporaryFileResponse if temporary else FileResponse
+        _files[token] = (now, make, name, response)
     return FILE.format(token=token)
 
 
@@ -276,7 +283,7 @@ async def give(request: Request) -> Response:
         offered = _files.get(request.path_params["token"])
     if offered is None:
         return PlainTextResponse("This link is no longer valid; load the page again.", 404)
-    _, make, name = offered
+    _, make, name, response = offered
     try:
         path = await anyio.to_thread.run_sync(make)
         if not path.is_file():
@@ -285,7 +292,7 @@ async def give(request: Request) -> Response:
         return PlainTextResponse(str(error), 404)
     except OSError as error:
         return PlainTextResponse(f"The file cannot be read: {error.strerror}", 404)
-    return FileResponse(path, filename=name, headers={"Cache-Control": "no-store"})
+    return response(path, filename=name, headers={"Cache-Control": "no-store"})
 
 
 ROUTES = [

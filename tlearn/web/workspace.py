@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from tlearn.data.filenames import inside, sanitize_filename
 from tlearn.data.folders import SPLIT_FOLDERS, visible
+from tlearn.data.process_folder import process_folder
 from tlearn.errors import DataError, RunError
 from tlearn.jobs import Queue
 from tlearn.runs.directory import free_name
@@ -58,18 +58,18 @@ class Workspace:
         return self.runs / ".page.log"
 
     @property
-    def scratch(self) -> Path:
-        """Where photos lie that are predicted and then forgotten."""
+    def predictions(self) -> Path:
+        """Where servers have folders of their own for photos that are predicted."""
         return self.runs / ".predictions"
 
-    def clear_scratch(self, older_than: float = 24 * 3600.0) -> None:
-        """Remove predicted photos, and what was said of them, after so many seconds."""
-        for path in self.scratch.iterdir() if self.scratch.is_dir() else ():
-            if path.name[0] != "." and time.time() - path.stat().st_mtime > older_than:
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+    @property
+    def scratch(self) -> Path:
+        """Where photos lie that are predicted, as long as this server runs."""
+        return process_folder(self.predictions.resolve())
+
+    def remove_scratch(self, folder: Path) -> None:
+        """Remove predicted photos."""
+        shutil.rmtree(folder, ignore_errors=True)
 
     def data_sets(self) -> list[str]:
         """Return the folders below the data root that hold folders, by their path below it."""

@@ -1,6 +1,8 @@
 """One run: how good it is, where it errs, and what can be done with it."""
 
-import shutil
+import os
+import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,9 @@ def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
         if run is not None:
             path, name = run.path, listed.name
             model = link(f"model {name}", lambda: path / "model.keras", f"{name}.keras")
-            whole = link(f"run {name}", lambda: _zipped(path, here.scratch), f"{name}.zip")
+            whole = link(
+                f"run {name}", lambda: zip_run(path, here.scratch), f"{name}.zip", temporary=True
+            )
             st.link_button(t("results.model"), model, icon=":material/download:")
             st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
         with st.popover(t("results.note"), icon=":material/edit_note:"):
@@ -120,10 +124,18 @@ def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
         st.markdown(plain(listed.note))
 
 
-def _zipped(path: Path, scratch: Path) -> Path:
-    """Pack a run when it is asked for; the archive goes as other things in ``scratch`` do."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.make_archive(str(scratch / path.name), "zip", path.parent, path.name))
+def zip_run(path: Path, scratch: Path) -> Path:
+    """Pack a run into a file of its own in ``scratch``, which others on the machine cannot read."""
+    handle, name = tempfile.mkstemp(".zip", dir=scratch)
+    os.close(handle)
+    try:
+        with zipfile.ZipFile(name, "w") as archive:
+            for found in sorted(path.rglob("*")):
+                archive.write(found, found.relative_to(path.parent))
+    except BaseException:
+        Path(name).unlink()
+        raise
+    return Path(name)
 
 
 def _photos(t: Texts, run: Run, told: Sequence[HeldOutPrediction], key: str) -> None:

@@ -19,8 +19,8 @@ AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
 RACY = 2 * 10**9  # nanoseconds within which two changes of a folder may look like one
 KNOWN = ScanCache()
-_found: dict[Path, "_CachedManifest"] = {}  # by data folder, what was found last
-_newest: dict[Path, int] = {}  # and how many scans were begun
+_scans: dict[Path, background.BackgroundTask] = {}  # by data folder, the scan begun last
+_found: dict[Path, "_CachedManifest"] = {}  # and what was found last
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,20 @@ class _CachedManifest:
     started: int  # when the scan began
 
 
-def wait_for(t: Texts, key: str, label: str) -> background.BackgroundTask | None:
-    """Return a piece of work that is over; show a bar and return ``None`` while it is not."""
-    found = background.find(key)
-    if found is None or found.over.wait(AT_ONCE):
-        return found
+def wait_for(t: Texts, task: background.BackgroundTask, label: str) -> bool:
+    """Tell whether a task is over; show a bar while it is not."""
+    if task.over.wait(AT_ONCE):
+        return True
 
     @st.fragment(run_every=0.5)
     def bar() -> None:
-        if found.over.is_set():
+        if task.over.is_set():
             st.rerun()
-        counted = f" {found.done:,} / {found.total:,}" if found.total else ""
-        st.progress(found.fraction, f"{label}{counted}")
+        counted = f" {task.done:,} / {task.total:,}" if task.total else ""
+        st.progress(task.fraction, f"{label}{counted}")
 
     bar()
-    return None
+    return False
 
 
 def manifest_of(t: Texts, name: str) -> Manifest | None:
@@ -54,23 +53,21 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     visitor sees what the scan before found.
     """
     root = workspace().data_set(name)
-    key, visit = f"scan {root}", st.session_state.get("visit")
+    task, visit = _scans.get(root), st.session_state.get("visit")
     seen = st.session_state.setdefault("scanned", {})
-    if background.find(key) is None or (seen.get(name) != visit and not _fresh(root)):
-        _begin(root)
+    if task is None or (seen.get(name) != visit and task.over.is_set() and not _fresh(task)):
+        task = _begin(root)
     seen[name] = visit
-    going = background.find(key)
-    if root in _found and going is not None and not going.over.wait(SOON):
-        _refresh(going)
+    if root in _found and not task.over.wait(SOON):
+        _refresh(task)
         return _found[root].manifest
-    done = wait_for(t, key, t("common.reading"))
-    if done is None:
+    if not wait_for(t, task, t("common.reading")):
         return None
-    if done.problem:
-        st.warning(plain(done.problem))
+    if task.problem:
+        st.warning(plain(task.problem))
         return None
-    result: Manifest = done.result
-    return result
+    _found[root] = task.result
+    return _found[root].manifest
 
 
 @st.fragment(run_every=0.5)
@@ -87,24 +84,22 @@ def look_again(name: str) -> None:
     _begin(root)
 
 
-def _begin(root: Path) -> None:
-    """Begin a scan; one that goes on may have passed what has changed, and counts no more."""
-    number = _newest[root] = _newest.get(root, 0) + 1
+def _begin(root: Path) -> background.BackgroundTask:
+    """Begin a scan; one that is running may have passed what has changed, and counts no more."""
 
-    def look(progress: Progress) -> Manifest:
+    def look(progress: Progress) -> _CachedManifest:
         started = time.time_ns()
         found = scan(root, progress=progress, cache=KNOWN)
-        if number == _newest[root]:
-            times = folder_times(root, (file.path for file in found.files))
-            _found[root] = _CachedManifest(found, times, started)
-        return found
+        times = folder_times(root, (file.path for file in found.files))
+        return _CachedManifest(found, times, started)
 
-    background.start(f"scan {root}", look, anew=True)
+    task = _scans[root] = background.start(f"scan {root}", look, anew=True)
+    return task
 
 
-def _fresh(root: Path) -> bool:
-    """Tell whether no file has come or gone since the last scan, as far as the folders tell."""
-    last = _found.get(root)
+def _fresh(task: background.BackgroundTask) -> bool:
+    """Tell whether no file has come or gone since a scan, as far as the folders tell."""
+    last: _CachedManifest | None = task.result
     if last is None or max(last.times.values()) > last.started - RACY:
         return False
     return unchanged(last.times)

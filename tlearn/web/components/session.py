@@ -51,17 +51,18 @@ def remember(key: str, value: str | None) -> None:
         st.query_params[key] = value
 
 
-def link(key: str, make: Callable[[], Path], name: str) -> str:
+def link(key: str, make: Callable[[], Path], name: str, temporary: bool = False) -> str:
     """Return the address under which a file can be fetched; made once per session and key.
 
     Args:
         key: What the file is.
         make: Gives the file when it is fetched.
         name: What the browser calls it.
+        temporary: Whether the file is removed once it was sent.
     """
     kept: dict[str, str] = st.session_state.setdefault("links", {})
     if key not in kept:
-        kept[key] = offer_file(make, name)
+        kept[key] = offer_file(make, name, temporary)
     return kept[key]
 
 

@@ -20,7 +20,7 @@ from tlearn.web.components.session import plain, problems, remember, workspace
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
 
-PLACING = "adding.placing"  # where a session keeps what it waits for
+PLACING = "adding.placing"  # where a session keeps the task that it waits for
 
 
 def new_data_set(t: Texts) -> None:
@@ -85,14 +85,13 @@ def _name_of(first: str) -> str:
 
 
 def _begin(key: str, do: Callable[[Progress], tuple[Path, list[Problem]]]) -> None:
-    background.start(f"place {key}", do)
-    st.session_state[PLACING] = f"place {key}"
+    st.session_state[PLACING] = background.start(f"place {key}", do)
     st.rerun()
 
 
 def _wait(t: Texts) -> None:
-    done = wait_for(t, st.session_state[PLACING], t("data.placing"))
-    if done is None:
+    done = st.session_state[PLACING]
+    if not wait_for(t, done, t("data.placing")):
         return
     del st.session_state[PLACING]
     if done.problem:

@@ -19,7 +19,7 @@ from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
 
-ASKED = "predict.asked"  # where a session keeps which photos it asked about
+ASKED = "predict.asked"  # where a session keeps the photos and the run it asked, and the task
 
 
 def show() -> None:
@@ -78,27 +78,22 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
                 upload.cancel()
         return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
 
-    key = f"predict {folder.name} {run.name}"
-    background.start(key, do)
-    st.session_state[ASKED] = (folder, run)
+    before, *_ = st.session_state.get(ASKED, (folder,))
+    if before != folder:
+        workspace().remove_scratch(before)
+    task = background.start(f"predict {folder.name} {run.name}", do)
+    st.session_state[ASKED] = (folder, run, task)
     st.rerun()
 
 
 def _answers(t: Texts, run: RunSummary) -> None:
     """Show what the model says; ask again where another run was chosen."""
-    folder, asked = st.session_state.get(ASKED, (None, None))
-    if folder is None:
+    if ASKED not in st.session_state:
         return
+    folder, asked, done = st.session_state[ASKED]
     if asked != run.path and folder.is_dir():
         _begin(run.path, folder, None)
-    key = f"predict {folder.name} {run.name}"
-    if background.find(key) is None:  # the server was ended meanwhile
-        if folder.is_dir():
-            _begin(run.path, folder, None)
-        st.warning(t("predict.interrupted"))
-        return
-    done = wait_for(t, key, t("predict.predicting"))
-    if done is None:
+    if not wait_for(t, done, t("predict.predicting")):
         return
     if done.problem:
         st.error(plain(done.problem))

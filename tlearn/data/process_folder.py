@@ -1,0 +1,39 @@
+"""Folders that live no longer than the process they were made by."""
+
+import secrets
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_own: dict[Path, tuple[Path, FileLock]] = {}
+
+
+def process_folder(parent: Path) -> Path:
+    """Return a folder in ``parent`` that belongs to this process, the same at every call.
+
+    The first call removes the folders of processes that have ended, however they did: each holds
+    a lock for its life. Folders of other processes that are running stay.
+    """
+    folder, _ = _own.get(parent, (None, None))
+    if folder is not None and folder.is_dir():
+        return folder
+    parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(parent / ".lock"):
+        for old in parent.iterdir():
+            if old.is_dir() and not old.is_symlink() and not _in_use(old):
+                shutil.rmtree(old, ignore_errors=True)
+        folder = parent / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        lock = FileLock(folder / ".lock", thread_local=False)
+        lock.acquire()
+        _own[parent] = (folder, lock)
+    return folder
+
+
+def _in_use(folder: Path) -> bool:
+    try:
+        with FileLock(folder / ".lock", timeout=0, thread_local=False):
+            return False
+    except Timeout:
+        return True
