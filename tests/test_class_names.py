@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tlearn.data.class_names import validate_class_name
 from tlearn.data.name_rules import unsafe_reason
 from tlearn.errors import DataError
-from tlearn.text import natural_key
 
 ALLOWED = (
     "猫",

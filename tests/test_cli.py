@@ -17,6 +17,7 @@ from rich.console import Console
 from tlearn import __version__, errors, progress_bars
 from tlearn.cli import COMMANDS, load_command, main
 from tlearn.config import Stage
+from tlearn.config_schema import fields_of
 from tlearn.progress import Lines, Silent, console_progress
 from tlearn.settings import make_config
 
@@ -116,6 +117,23 @@ def test_the_list_of_commands_says_what_each_command_says():
         command = load_command(name)
         assert command.name == name and command.get_short_help_str(200) == line, name
         assert len(line) <= 66, f"{name}: its line does not fit a terminal of 80 columns"
+
+
+def test_options_say_what_the_schema_says():
+    fields = {field.key: field for field in fields_of()}
+    for name in COMMANDS:
+        for parameter in load_command(name).params:
+            field = fields.get(parameter.name)
+            if field is None or parameter.opts != [f"--{field.key.replace('_', '-')}"]:
+                continue
+            text = parameter.help
+            assert text.startswith(field.help.replace("`", "").rstrip(".")), name
+            assert field.bounds in text, name
+            if field.default not in (None, "", False) or field.kind == "int":
+                assert str(field.default) in text or field.default is None
+            assert tuple(getattr(parameter.type, "choices", ())) == field.choices
+    offered = {p.name for p in load_command("finetune").params}
+    assert offered >= {key for key in fields if "." not in key}
 
 
 def test_json_alone_on_standard_output_and_plain_lines_on_the_other(made, tlearn, tmp_path):

@@ -1,25 +1,26 @@
 """The form of all options, the YAML, the command: all made from the configuration itself."""
 
+import re
 import shlex
 
 import pytest
 
 from tlearn.cli.finetune import finetune
 from tlearn.config import RunConfig
+from tlearn.config_schema import fields_of
 from tlearn.errors import ConfigError
 from tlearn.settings import make_config, to_command, to_yaml
-from tlearn.web.config_form import config_from, fields_of
+from tlearn.web.config_form import config_from
 
 OTHERS = {
     "choice": lambda field: next(c for c in field.choices if c != field.default),
     "bool": lambda field: not field.default,
-    "int": lambda field: int(field.least or 0) + 3,
+    "int": lambda field: int(re.search(r">=(\d+)", field.bounds)[1]) + 3,
     "float": lambda field: 0.5,
 }
 TEXTS = {
     "backbone": "vgg19",
     "weights": "none",
-    "size": "64",
     "views": "fresh",
     "group": r"p(\d)",
     "preset": "quick",
@@ -48,7 +49,7 @@ def test_the_form_has_every_option_and_says_what_it_is():
     for field in [*fields.values(), *fields["stages"].columns]:
         assert field.help, field.key
     assert fields["resize"].choices == ("crop", "squash", "pad")
-    assert (fields["head.dropout"].kind, fields["head.dropout"].least) == ("float", 0)
+    assert (fields["head.dropout"].kind, fields["head.dropout"].bounds) == ("float", ">=0, <1")
     assert fields["stages"].columns[0].key == "unfreeze"
 
 

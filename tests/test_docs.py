@@ -15,7 +15,7 @@ from tlearn.backbones.registry import HOOKS
 from tlearn.cli import COMMANDS, load_command
 from tlearn.config import RunConfig
 from tlearn.features.built_backbone import load_backbone
-from tlearn.settings import make_config, parse_stages
+from tlearn.settings import make_config
 from tlearn.testing import CHECKS
 from tlearn.training.stages import plan
 
@@ -55,7 +55,7 @@ def test_the_recipe_is_a_configuration():
 
 @pytest.mark.parametrize("text", re.findall(r"--stages ([\w:@.,-]+)`", README))
 def test_stage_examples_are_understood(text):
-    assert parse_stages(text)
+    assert make_config(options={"stages": text}).stages
 
 
 def test_the_backbone_example_is_a_backbone():

@@ -1,14 +1,34 @@
-"""The configuration of a training: what can be asked for, and which values are allowed."""
+"""The configuration of a training: what can be asked for, and which values are allowed.
+
+Options of the command line, the form of the page and the documentation are made from these fields,
+their docstrings, defaults and bounds: see ``tlearn.config_schema``.
+"""
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+Resize = Literal["crop", "squash", "pad"]
+EngineName = Literal["tensorflow", "openvino"]
+Precision = Literal["float32", "bfloat16"]
 
 UNITS = {
     "seconds": {"s": 1, "m": 60, "h": 3600},
     "bytes": {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12},
 }
+SHORT_STAGE = re.compile(
+    r"([^\s:@\[\]{}]+)(?::([0-9]+))?(?:@((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?))?"
+)
 
 
 def _amount(value: Any, kind: str) -> Any:
@@ -25,13 +45,62 @@ def _amount(value: Any, kind: str) -> Any:
     return sum(float(number) * known[unit] for number, unit in parts)
 
 
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, BeforeValidator(lambda value: _amount(value, "seconds")), Field(gt=0)]
-Bytes = Annotated[float, BeforeValidator(lambda value: _amount(value, "bytes")), Field(ge=0)]
+def parse_stages(value: Any) -> Any:
+    """Read stages in short form: ``UNFREEZE[:EPOCHS][@RATE]``, separated by commas.
+
+    ``3:8@1e-4,all@1e-5`` unfreezes the top 3 blocks for 8 epochs at 1e-4, then everything at 1e-5;
+    ``none`` alone stands for no stage after the probe. What is neither text nor a number is
+    returned as it is.
+
+    Raises:
+        ValueError: If the text has another form.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return value
+    text = str(value).strip()
+    if text.lower() == "none":
+        return []
+    matches = [SHORT_STAGE.fullmatch(part.strip()) for part in text.split(",")]
+    if None in matches:
+        raise ValueError(
+            "takes UNFREEZE[:EPOCHS][@RATE], separated by commas, as in '3:8@1e-4,all', or a list "
+            "of mappings such as [{unfreeze: 3, epochs: 8}]"
+        )
+    keys = ("unfreeze", "epochs", "learning_rate")
+    return [
+        {key: word for key, word in zip(keys, match.groups(), strict=True) if word is not None}
+        for match in matches
+        if match
+    ]
+
+
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+Pixels = Annotated[int, Field(ge=8, le=2048)]
+Views = Annotated[int, Field(ge=1, le=1000)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(lambda value: _amount(value, "seconds")),
+    Field(gt=0),
+    WithJsonSchema({"type": "string"}),
+]
+Bytes = Annotated[
+    float,
+    BeforeValidator(lambda value: _amount(value, "bytes")),
+    Field(ge=0),
+    WithJsonSchema({"type": "string"}),
+]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Built when first used: the command line imports more than it uses.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        defer_build=True,
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -39,42 +108,39 @@ class _Section(BaseModel):
         """YAML reads ``no`` and ``on`` as truth values, and pydantic takes those for 0 and 1."""
         field = cls.model_fields[str(info.field_name)]
         if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("must not be yes or no; put a word in quotes")
+            raise ValueError("is yes or no to YAML; put a word in quotes")
         return value
 
 
 class Stage(_Section):
-    """One freeze, recompile, fit.
-
-    Attributes:
-        unfreeze: What is trained beside the head: a number of blocks from the top, ``none``,
-            ``all``, or the name of the layer from which upwards everything is trained.
-        epochs: At most so many.
-        learning_rate: The peak rate.
-        optimizer: Its name.
-        momentum: For ``sgd`` and ``rmsprop``.
-        weight_decay: Decoupled weight decay.
-        schedule: ``cosine`` falls to zero over all epochs after the warm-up.
-        warmup: The part of all steps in which the rate rises from zero, for ``cosine``.
-        batch_size: Images per step.
-        patience: Stop after so many epochs without improvement; never in the first half, and with
-            ``cosine`` only in the last quarter.
-        label_smoothing: 0 for none.
-        name: What it is called in figures and files; made from ``unfreeze`` if not given.
-    """
+    """One freeze, recompile, fit."""
 
     unfreeze: int | str = Field(union_mode="left_to_right")
-    epochs: Positive = 10
-    learning_rate: float = Field(5e-4, gt=0)
+    """What is trained beside the head: a number of blocks from the top, `none`, `all`, or the name
+    of the layer from which upwards everything is trained."""
+    epochs: Epochs = 10
+    """At most so many."""
+    learning_rate: float = Field(5e-4, gt=0, le=10)
+    """The peak rate."""
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    """The optimizer's name."""
     momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    """For `sgd` and `rmsprop`."""
+    weight_decay: float = Field(0.0, ge=0, le=10)
+    """Decoupled weight decay."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    """`cosine` falls to zero over all epochs after the warm-up."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    batch_size: Positive = 32
-    patience: Positive = 5
+    """The part of all steps in which the rate rises from zero, for `cosine`."""
+    batch_size: int = Field(32, ge=1, le=4096)
+    """Images per step."""
+    patience: Epochs = 5
+    """Stop after so many epochs without improvement; never in the first half, and with `cosine`
+    only in the last quarter."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """0 for none."""
     name: str = ""
+    """What it is called in figures and files; made from `unfreeze` if not given."""
 
     @field_validator("unfreeze", mode="before")
     @classmethod
@@ -104,84 +170,98 @@ class Stage(_Section):
 
 
 class Head(_Section):
-    """What stands on the backbone.
-
-    Attributes:
-        taps: ``multi`` pools features at several depths, ``top`` the last one alone, ``auto``
-            takes what cross-validation of the probe prefers.
-        dropout: Part of the features dropped in training.
-        hidden: Widths of dense layers below the logits. With any, the head starts at random
-            instead of from the probe.
-    """
+    """What stands on the backbone."""
 
     taps: Literal["auto", "multi", "top"] = "auto"
+    """`multi` pools features at several depths, `top` the last one alone, `auto` takes what
+    cross-validation of the probe prefers."""
     dropout: float = Field(0.2, ge=0, lt=1)
-    hidden: tuple[Positive, ...] = ()
+    """Part of the features dropped in training."""
+    hidden: tuple[Width, ...] = Field((), max_length=8)
+    """Widths of dense layers below the logits. With any, the head starts at random instead of from
+    the probe."""
 
 
 class Augmentation(_Section):
-    """How views differ from the plain one.
-
-    Attributes:
-        flip: Mirror half of the views left to right.
-        crop: The smallest part of the plain view's area that a view shows, 1 for all of it.
-        colour: The largest change of brightness, contrast and saturation, as a fraction.
-        rotate: The largest turn to either side, in degrees.
-    """
+    """How views differ from the plain one."""
 
     flip: bool = True
+    """Mirror half of the views left to right."""
     crop: float = Field(0.8, gt=0, le=1)
+    """The smallest part of the plain view's area that a view shows, 1 for all of it."""
     colour: float = Field(0.1, ge=0, lt=1)
+    """The largest change of brightness, contrast and saturation, as a fraction."""
     rotate: float = Field(0.0, ge=0, le=45)
+    """The largest turn to either side, in degrees."""
 
 
 class RunConfig(_Section):
-    """Everything that decides what a training does.
-
-    Attributes:
-        backbone: Name of an installed backbone.
-        weights: Name of weights the backbone offers, ``none`` for random ones, or a file; the
-            backbone's first if not given.
-        size: Side of the square input in pixels; the backbone's default if not given.
-        resize: ``squash`` shows all and changes the aspect, ``crop`` takes the central square,
-            ``pad`` shows all within bars.
-        views: Renderings kept per training image, the plain one included, or ``fresh`` for new
-            augmentation every epoch.
-        seed: Decides splits, random weights, order and dropout.
-        val: Fraction of the images for validation, unless a folder is given for it.
-        test: Fraction kept for the very end, unless a folder is given for it.
-        group: Regular expression on paths below the class folder; files with the same match stay
-            on one side.
-        strict: Unreadable images are an error.
-        preset: ``quick`` trains the head alone, ``balanced`` fine-tunes once, ``best`` longer;
-            plugins may offer more.
-        class_weights: ``auto`` balances where the largest class has over twice the smallest.
-        head: What stands on the backbone.
-        augment: How views differ.
-        stages: The stages after the probe; the preset's if not given.
-        engine: What computes the frozen part; ``auto`` is OpenVINO on a CPU, TensorFlow on a GPU.
-        precision: What products are computed in; ``auto`` is bfloat16 where the machine has it.
-        time_budget: Seconds, or text such as ``5m``: views and epochs are fitted into it.
-        disk_budget: Bytes, or text such as ``10G``, that the activation cache may take; a fifth of
-            what is free if not given.
-    """
+    """Everything that decides what a training does."""
 
     backbone: str = "mobilenet_v2"
+    """Name of an installed backbone; `tlearn backbones` lists them."""
     weights: str | None = None
-    size: Positive | None = None
-    resize: Literal["crop", "squash", "pad"] = "squash"
-    views: Positive | Literal["fresh"] | None = None
+    """Name of weights the backbone offers, `none` for random ones, or a file; the backbone's first
+    if not given."""
+    size: Pixels | None = None
+    """Side of the square input in pixels; the backbone's default if not given."""
+    resize: Resize = "squash"
+    """How images become square: `squash` shows all and changes the aspect, `crop` takes the central
+    square, `pad` shows all within bars."""
+    views: Views | Literal["fresh"] | None = None
+    """Renderings kept per training image, the plain one included, or `fresh` for new augmentation
+    every epoch; the preset's number if not given."""
     seed: int = Field(0, ge=0, lt=2**31)
+    """The number that decides splits, random weights, order and dropout."""
     val: float = Field(0.2, gt=0, lt=1)
+    """Fraction of the images for validation, unless a folder is given for it."""
     test: float = Field(0.0, ge=0, lt=1)
+    """Fraction held out for the very end, unless a folder is given for it."""
     group: str = ""
+    """Regular expression on paths below the class folder; files with the same match stay in one
+    split."""
     strict: bool = False
+    """Make unreadable images an error."""
     preset: str = "balanced"
+    """How long to train: `quick` the head alone, `balanced` fine-tunes once, `best` longer; plugins
+    may offer more."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    head: Head = Head()
-    augment: Augmentation = Augmentation()
-    stages: tuple[Stage, ...] | None = None
-    engine: Literal["auto", "tensorflow", "openvino"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """How much each class counts: `auto` balances them where the largest has over twice the
+    smallest."""
+    head: Head = Field(default_factory=Head)
+    """What stands on the backbone."""
+    augment: Augmentation = Field(default_factory=Augmentation)
+    """How views differ."""
+    stages: Annotated[tuple[Stage, ...] | None, BeforeValidator(parse_stages)] = None
+    """The stages after the probe, as in `3:8@1e-4,all@1e-5`: blocks or a layer's name, epochs,
+    rate; `none` for no stage; the preset's if not given."""
+    engine: Literal["auto", EngineName] = "auto"
+    """What computes the frozen part and predictions; `auto` is OpenVINO on a CPU, TensorFlow on a
+    GPU."""
+    precision: Literal["auto", Precision] = "auto"
+    """What products are computed in; `auto` is bfloat16 where the machine has it."""
     time_budget: Seconds | None = None
+    """Seconds, or text such as `5m`: views and epochs are fitted into it."""
     disk_budget: Bytes | None = None
+    """Bytes, or text such as `10G`, that the activation cache may take; a fifth of what is free if
+    not given."""
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(
+                rf"is no regular expression ({error}); an example is '(patient\d+)'"
+            ) from None
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "RunConfig":
+        if self.val + self.test >= 1:
+            raise ValueError(
+                f"val and test leave nothing to train on: {self.val:g} + {self.test:g}; their sum "
+                f"must be under 1"
+            )
+        return self

@@ -16,7 +16,15 @@ from collections.abc import Iterable
 
 
 class TlearnError(Exception):
-    """An error a user can mend; the command line prints it in one line and exits with 2."""
+    """An error a user can mend; the command line prints it in one line and exits with 2.
+
+    Attributes:
+        key: The dotted configuration key whose value is at fault, else empty.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class ConfigError(TlearnError):

@@ -1,4 +1,4 @@
-"""How a configuration is read: from YAML files, ``--set``, ``--stages`` and options."""
+"""How a configuration is read and written: YAML files, ``--set``, options, a command."""
 
 import re
 import shlex
@@ -13,6 +13,14 @@ from pydantic_core import ErrorDetails
 from tlearn.config import Augmentation, Head, RunConfig, Stage
 from tlearn.errors import ConfigError, nearest
 
+SECTIONS: dict[str, type[BaseModel]] = {"head": Head, "augment": Augmentation, "stages": Stage}
+
+WORDS = {  # pydantic's, shorter
+    "Input should be": "must be",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
+
 
 def make_config(
     base: str | Path | RunConfig | None = None,
@@ -24,10 +32,10 @@ def make_config(
     Args:
         base: A YAML file, or a configuration.
         settings: Dotted keys to YAML values, as in ``{"head.dropout": "0.1"}``.
-        options: Keys to values; ``None`` means not given. ``stages`` may be written short.
+        options: Keys to values; ``None`` means not given.
 
     Raises:
-        ConfigError: If a key is unknown or a value is not allowed.
+        ConfigError: If a key is unknown or a value is not allowed; its ``key`` says which.
     """
     if isinstance(base, RunConfig):
         values = base.model_dump(exclude_unset=True)
@@ -35,49 +43,11 @@ def make_config(
         values = _read_yaml(Path(base)) if base else {}
     for key, text in (settings or {}).items():
         _put(values, key, _parse(text, f"--set {key}={text}"))
-    for key, value in (options or {}).items():
-        if value is not None:
-            short = key == "stages" and isinstance(value, str)
-            values[key] = parse_stages(value) if short else value
+    values |= {key: value for key, value in (options or {}).items() if value is not None}
     try:
-        config = RunConfig.model_validate(values)
+        return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
-    if config.val + config.test >= 1:
-        raise ConfigError(
-            f"val and test leave nothing to train on: {config.val:g} + {config.test:g}; their sum "
-            f"must be under 1"
-        )
-    return config
-
-
-def parse_stages(text: str) -> list[dict[str, Any]]:
-    """Parse ``--stages``: ``UNFREEZE[:EPOCHS][@RATE]``, separated by commas, or a YAML list.
-
-    ``3:8@1e-4,all@1e-5`` unfreezes the top 3 blocks for 8 epochs at 1e-4, then everything at 1e-5;
-    ``none`` alone stands for no stage after the probe.
-
-    Raises:
-        ConfigError: If it is neither.
-    """
-    if text.strip().lower() == "none":
-        return []
-    if text.lstrip().startswith("["):
-        stages = _parse(text, "--stages")
-        if not all(isinstance(stage, dict) for stage in stages):
-            raise ConfigError(
-                f"--stages is a list of mappings such as [{{unfreeze: 3, epochs: 8}}]. "
-                f"Received: {text}"
-            )
-        return list(stages)
-    return [_short_stage(part.strip(), text) for part in text.split(",")]
-
-
-# Fields of the configuration that have an option of their own.
-OPTIONS = (
-    "backbone weights size resize views seed val test group strict preset engine precision "
-    "time_budget disk_budget"
-).split()
+        raise _explained(error) from None
 
 
 def to_yaml(config: RunConfig) -> str:
@@ -90,16 +60,15 @@ def to_command(config: RunConfig, data: str | Path, out: str | Path | None = Non
     """Return the ``tlearn finetune`` command that asks for the same, as a shell takes it."""
     words = ["tlearn", "finetune", str(data)]
     for key, value in config.model_dump(mode="json", exclude_unset=True).items():
-        if value is None:
-            continue
-        if key == "strict":
-            words += ["--strict"] if value else []
-        elif key in OPTIONS:
-            words += [f"--{key.replace('_', '-')}", str(value)]
-        elif isinstance(value, dict):
-            words += [w for k, v in value.items() for w in ("--set", f"{key}.{k}={_flow(v)}")]
-        else:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                words += ["--set", f"{key}.{name}={_flow(inner)}"]
+        elif isinstance(value, list):
             words += ["--set", f"{key}={_flow(value)}"]
+        elif key == "strict":
+            words += ["--strict"] if value else []
+        elif value is not None:
+            words += [f"--{key.replace('_', '-')}", str(value)]
     return shlex.join([*words, *(["--out", str(out)] if out else [])])
 
 
@@ -107,27 +76,6 @@ def _flow(value: Any) -> str:
     """Return a value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("\n").removesuffix("\n...")
-
-
-_SHORT_STAGE = re.compile(
-    r"([^\s:@]+)(?::([0-9]+))?(?:@((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?))?"
-)
-
-
-def _short_stage(part: str, text: str) -> dict[str, Any]:
-    match = _SHORT_STAGE.fullmatch(part)
-    if match is None:
-        raise ConfigError(
-            f"--stages takes UNFREEZE[:EPOCHS][@RATE], separated by commas, as in '3:8@1e-4,all'. "
-            f"Received: {text!r}"
-        )
-    what, epochs, rate = match.groups()
-    stage: dict[str, Any] = {"unfreeze": int(what) if what.isdecimal() else what}
-    if epochs:
-        stage["epochs"] = int(epochs)
-    if rate:
-        stage["learning_rate"] = float(rate)
-    return stage
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -153,7 +101,15 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: ``1e-4`` is a number and no key stands twice, as in YAML 1.2."""
+    """YAML as people write it: numbers as in YAML 1.2, no dates, and no key twice.
+
+    YAML 1.1 reads ``1e-4`` as text and ``3:8`` as 188. Yes and no stay truth values.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML has it)
+        letter: [(tag, pattern) for tag, pattern in pairs if tag.split(":")[-1] in ("bool", "null")]
+        for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -165,20 +121,14 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as error:  # of what looks like a date or a number and is none
-            raise yaml.constructor.ConstructorError(
-                problem=str(error), problem_mark=node.start_mark
-            ) from None
 
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+for _kind, _form in {
+    "int": r"[-+]?(0|[1-9][0-9]*)$",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$|[-+]?\.inf$|\.nan$",
+}.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(_form), list("-+.0123456789")
+    )
 
 
 def _parse(text: str, where: str) -> Any:
@@ -198,12 +148,12 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     for part in path:
         inner = values.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {part!r} is not a section; it is {inner!r}")
+            raise ConfigError(f"--set {key}: {part!r} is not a section; it is {inner!r}", key)
         values = inner
     values[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explained(error: ValidationError) -> ConfigError:
     """Say the first thing that is wrong in one line, and how many more there are."""
     unknown = ("extra_forbidden", "invalid_key")
     # A misspelt key first: where one is missing, that is why.
@@ -211,31 +161,31 @@ def _explain(error: ValidationError) -> str:
     first = details[0]
     place = _place(first)
     if first["type"] in unknown:
-        known = _known_keys(first["loc"][:-1])
+        section = str(first["loc"][0]) if len(first["loc"]) > 1 else ""
+        known = sorted(SECTIONS.get(section, RunConfig).model_fields)
         hint = nearest(str(first["loc"][-1]), known)
         message = f"unknown configuration key {place!r}{hint}; known are {', '.join(known)}"
     else:
         # A value that may be one of several kinds has a reason for each of them.
         reasons = dict.fromkeys(_reason(detail) for detail in details if _place(detail) == place)
-        message = f"{place}: {' or '.join(reasons)}. Received: {first['input']!r}"
+        message = " or ".join(reasons)
+        if place:  # else it is about several keys, and names them
+            message = f"{place}: {message}. Received: {first['input']!r}"
     more = len({_place(detail) for detail in details}) - 1
-    return message + (f" (and {more} more)" if more else "")
+    return ConfigError(message + (f" (and {more} more)" if more else ""), place)
 
 
 def _place(detail: ErrorDetails) -> str:
     """Return the dotted key, without the names pydantic gives to the branches of a union."""
     parts = [str(part) for part in detail["loc"] if part != "[key]"]
-    branch = parts[-1] in ("int", "str", "constrained-int") or parts[-1].startswith("literal[")
+    last = parts[-1] if parts else ""
+    branch = last in ("int", "str", "constrained-int") or last.startswith("literal[")
     return ".".join(parts[:-1] if branch and detail["type"] != "extra_forbidden" else parts)
 
 
 def _reason(detail: ErrorDetails) -> str:
     plain = {"model_type": "must hold keys and values", "tuple_type": "must be a list"}
-    reason = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
-    return plain.get(detail["type"], reason[:1].lower() + reason[1:])
-
-
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {"head": Head, "augment": Augmentation, "stages": Stage}
-    model = sections.get(str(place[0]), RunConfig) if place else RunConfig
-    return sorted(model.model_fields)
+    reason = plain.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+    for long, short in WORDS.items():
+        reason = reason.replace(long, short)
+    return reason[:1].lower() + reason[1:]

@@ -3,7 +3,10 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+from tlearn.errors import BackboneError, nearest
 
 Triple = tuple[float, float, float]
 
@@ -185,6 +188,50 @@ class Backbone:
                 f"{self.name}: taps and finetune_from name boundary layers ({', '.join(layers)}). "
                 f"Received: {', '.join(strangers)}"
             )
+
+    def checked_size(self, size: int | None) -> int:
+        """Return the side in pixels to build for: ``size``, or the default where it is ``None``.
+
+        Raises:
+            BackboneError: If the backbone cannot be built for it.
+        """
+        size, multiple = size or self.default_size, self.size_multiple
+        if size < self.min_size:
+            raise BackboneError(
+                f"{self.name} needs images of {self.min_size} pixels or more. "
+                f"Received: size {size}",
+                "size",
+            )
+        if size % multiple:
+            below = size - size % multiple
+            raise BackboneError(
+                f"{self.name} needs images with a side that is a multiple of {multiple} pixels. "
+                f"Received: size {size}; give {below} or {below + multiple}",
+                "size",
+            )
+        return size
+
+    def checked_weights(self, weights: str | None) -> str:
+        """Return ``none``, the name of weights on offer, or the path of a file.
+
+        Args:
+            weights: What was asked for; ``None`` for the first on offer.
+
+        Raises:
+            BackboneError: If it is none of these.
+        """
+        offered = [w.name for w in self.weights]
+        if weights is None:
+            return offered[0] if offered else "none"
+        if weights in ("none", *offered):
+            return weights
+        if not Path(weights).expanduser().is_file():
+            raise BackboneError(
+                f"{self.name} offers no weights {weights!r}{nearest(weights, offered)} and there "
+                f"is no such file; give {', '.join([*offered, 'none'])} or a weights file",
+                "weights",
+            )
+        return str(Path(weights).expanduser())
 
     @property
     def tap_layers(self) -> tuple[str, ...]:

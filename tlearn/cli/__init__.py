@@ -78,7 +78,7 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = self.list_commands(ctx)
+            known = sorted(self.list_commands(ctx))
             raise click.UsageError(
                 f"no command is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )

@@ -7,21 +7,33 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
-from tlearn.cli.options import OF_A_COMPARISON, options_of
+from tlearn.cli.options import (
+    BACKBONES,
+    CONFIG,
+    JSON,
+    KEYS,
+    QUIET,
+    SET,
+    config_options,
+    path_option,
+)
 
 if TYPE_CHECKING:
     from tlearn.config import RunConfig
 
 
+OF_ANY_BACKBONE = tuple(key for key in KEYS if key not in ("backbone", "size"))
+
+
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="The folder to make [comparisons/NAME].",
-)
-@options_of(*OF_A_COMPARISON)
+@path_option("--out", "FOLDER", "The folder to make [comparisons/NAME].")
+@BACKBONES
+@config_options(*OF_ANY_BACKBONE)
+@CONFIG
+@SET
+@QUIET
+@JSON
 def compare(
     data: Path,
     out: Path | None,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tlearn.cli.console import opened_run
-from tlearn.cli.options import OF_ENGINES, options_of
+from tlearn.cli.options import ENGINE, JSON, QUIET, config_options
 
 
 @click.command()
@@ -20,9 +20,9 @@ from tlearn.cli.options import OF_ENGINES, options_of
     show_default=True,
     help="Which images to count; auto leaves out those trained on.",
 )
-@options_of(*OF_ENGINES)
-@click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@config_options(*ENGINE)
+@QUIET
+@JSON
 def evaluate(
     run: Path, data: Path, split: Any, quiet: bool, as_json: bool, **engine: str | None
 ) -> None:

@@ -5,17 +5,13 @@ from pathlib import Path
 import click
 
 from tlearn.cli.console import quiet_tensorflow
+from tlearn.cli.options import path_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("form", metavar="FORMAT")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Where to [beside the model, in RUN].",
-)
+@path_option("--out", "PATH", "Where to [beside the model, in RUN].")
 def export(run: Path, form: str, out: Path | None) -> None:
     """Write the model of RUN in another format, such as openvino.
 

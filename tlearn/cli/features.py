@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tlearn.cli.console import quiet_tensorflow
-from tlearn.cli.options import OF_ENGINES, options_of
+from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 
 
 @click.command()
@@ -21,14 +21,9 @@ from tlearn.cli.options import OF_ENGINES, options_of
     show_default=True,
     help="Average over places, or keep them all.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="An .npz or .parquet file.",
-)
-@options_of("--backbone", "--weights", "--size", "--resize", "--strict", *OF_ENGINES, "--quiet")
+@path_option("--out", "FILE", "An .npz or .parquet file.", required=True)
+@config_options("backbone", "weights", "size", "resize", "strict", *ENGINE)
+@QUIET
 def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **options: Any) -> None:
     """Write the features of a layer for every image in DATA."""
     from tlearn.backbones import load_registry

@@ -9,20 +9,30 @@ import click
 from click.core import ParameterSource
 
 from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
-from tlearn.cli.options import OF_A_TRAINING, options_of
+from tlearn.cli.options import (
+    CONFIG,
+    JSON,
+    KEYS,
+    PROGRESS,
+    QUIET,
+    SET,
+    config_options,
+    path_option,
+)
 
 WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "help")
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Continue the training of RUN that was stopped or interrupted.",
-)
-@options_of(*OF_A_TRAINING)
+@path_option("--resume", "RUN", "Continue the training of RUN that was stopped or interrupted.")
+@path_option("--out", "RUN", "The run directory to make [runs/NAME].")
+@config_options(*KEYS)
+@CONFIG
+@SET
+@PROGRESS
+@QUIET
+@JSON
 def finetune(
     data: Path | None,
     resume: Path | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlearn.cli.console import quiet_tensorflow
-from tlearn.cli.options import options_of
+from tlearn.cli.options import JSON, config_options, path_option
 
 if TYPE_CHECKING:
     from tlearn.features.built_backbone import BuiltBackbone
@@ -16,14 +16,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("backbone")
-@options_of("--size")
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the network there, as .png, .svg or .pdf.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@config_options("size")
+@path_option("--plot", "FILE", "Draw the network there, as .png, .svg or .pdf.")
+@JSON
 def layers(backbone: str, size: int | None, plot: Path | None, as_json: bool) -> None:
     """List the layers and the boundaries of BACKBONE."""
     from tlearn.backbones import load_registry

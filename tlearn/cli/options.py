@@ -1,10 +1,29 @@
-"""The options that commands share."""
+"""The options that commands share; those of the configuration are made from its schema."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from tlearn.config_schema import Field, fields_of
+
+Command = Callable[..., Any]
+METAVARS = {
+    "backbone": "NAME",
+    "weights": "NAME|none|FILE",
+    "size": "PX",
+    "views": "K|fresh",
+    "val": "PART",
+    "test": "PART",
+    "group": "REGEX",
+    "preset": "NAME",
+    "stages": "WHAT[:EPOCHS][@RATE],...",
+    "time_budget": "5m",
+    "disk_budget": "10G",
+}
+ENGINE = ("engine", "precision")
+KEYS = tuple(field.key for field in fields_of() if not field.section)
 
 
 def _settings(
@@ -16,118 +35,70 @@ def _settings(
     return dict(value.split("=", 1) for value in values)
 
 
-def _views(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
-    if value is None or value == "fresh":
-        return value
-    if not value.isdecimal() or int(value) < 1:
-        raise click.UsageError(f"--views takes a number from 1 up, or 'fresh', not {value!r}")
-    return int(value)
-
-
 def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "--out": {
-        "type": click.Path(path_type=Path),
-        "metavar": "RUN",
-        "help": "The run directory to make [runs/NAME].",
-    },
-    "--backbone": {"metavar": "NAME", "help": "See 'tlearn backbones' [mobilenet_v2]."},
-    "--backbones": {
-        "metavar": "NAME,...",
-        "callback": _names,
-        "help": "Those to compare [all that are installed].",
-    },
-    "--weights": {
-        "metavar": "NAME|none|FILE",
-        "help": "Weights the backbone starts from [its first].",
-    },
-    "--size": {"type": int, "metavar": "PX", "help": "Side of the square input [the backbone's]."},
-    "--resize": {
-        "type": click.Choice(["crop", "squash", "pad"]),
-        "help": "How images become square [squash].",
-    },
-    "--views": {
-        "callback": _views,
-        "metavar": "K|fresh",
-        "help": "Renderings kept per training image [by preset].",
-    },
-    "--seed": {"type": int, "help": "Decides splits and everything random [0]."},
-    "--val": {"type": float, "metavar": "PART", "help": "Part of the images for validation [0.2]."},
-    "--test": {"type": float, "metavar": "PART", "help": "Part held back for the very end [0]."},
-    "--group": {"metavar": "REGEX", "help": "Files whose names match alike stay on one side."},
-    "--preset": {"metavar": "NAME", "help": "How long to train [balanced]."},
-    "--stages": {
-        "metavar": "WHAT[:EPOCHS][@RATE],...",
-        "help": "Stages after the probe: blocks, a layer name, all, or none.",
-    },
-    "--time-budget": {"metavar": "5m", "help": "Fit what is done into so much time."},
-    "--disk-budget": {
-        "metavar": "10G",
-        "help": "What kept activations may take [a fifth of what is free].",
-    },
-    "--strict": {"is_flag": True, "default": None, "help": "Make unreadable images an error."},
-    "--config": {
-        "type": click.Path(path_type=Path),
-        "metavar": "FILE.yaml",
-        "help": "Configuration; options win over it.",
-    },
-    "--set": {
-        "multiple": True,
-        "callback": _settings,
-        "metavar": "KEY=VALUE",
-        "help": "Any configuration key, as in head.dropout=0.1.",
-    },
-    "--engine": {
-        "type": click.Choice(["auto", "tensorflow", "openvino"]),
-        "help": "What computes the frozen part, and predictions [openvino on a CPU].",
-    },
-    "--precision": {
-        "type": click.Choice(["auto", "float32", "bfloat16"]),
-        "help": "What it computes in [bfloat16 where the machine has it].",
-    },
-    "--progress": {
-        "type": click.Choice(["auto", "json"]),
-        "default": "auto",
-        "help": "json: lines for programs, on standard error [auto].",
-    },
-    "--quiet": {"is_flag": True, "help": "Show no progress."},
-    "--json": {"is_flag": True, "help": "Print the result as JSON."},
-}
-DESTINATIONS = {"--set": "settings", "--json": "as_json"}
+def path_option(name: str, metavar: str, words: str, **more: Any) -> Callable[[Command], Command]:
+    """Add an option that takes a path."""
+    return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=words, **more)
 
-OF_ENGINES = ("--engine", "--precision")
-OF_DATA = (
-    "--weights",
-    "--resize",
-    "--seed",
-    "--val",
-    "--test",
-    "--group",
-    "--preset",
-    "--stages",
-    "--time-budget",
-    "--disk-budget",
-    "--strict",
-    "--config",
+
+CONFIG = path_option("--config", "FILE.yaml", "Configuration; options win over it.")
+SET = click.option(
     "--set",
-    *OF_ENGINES,
-    "--quiet",
-    "--json",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="KEY=VALUE",
+    help="Any configuration key, as in head.dropout=0.1.",
 )
-OF_A_TRAINING = ("--out", "--backbone", "--size", "--views", "--progress", *OF_DATA)
-OF_A_COMPARISON = ("--backbones", *OF_DATA)
+BACKBONES = click.option(
+    "--backbones",
+    metavar="NAME,...",
+    callback=_names,
+    help="Backbones to compare; all that are installed if not given.",
+)
+PROGRESS = click.option(
+    "--progress",
+    type=click.Choice(["auto", "json"]),
+    default="auto",
+    show_default=True,
+    help="json: lines for programs, on standard error.",
+)
+QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def options_of(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add options to a command, in this order."""
+def config_options(*keys: str) -> Callable[[Command], Command]:
+    """Add the options of configuration keys to a command, in this order.
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(names):
-            words = [name, DESTINATIONS[name]] if name in DESTINATIONS else [name]
-            command = click.option(*words, **OPTIONS[name])(command)
+    A value that was not given is ``None``; what is given is checked by the configuration.
+    """
+    fields = {field.key: field for field in fields_of()}
+
+    def add(command: Command) -> Command:
+        for key in reversed(keys):
+            command = _option(fields[key])(command)
         return command
 
     return add
+
+
+def _option(field: Field) -> Callable[[Command], Command]:
+    more: Mapping[str, Any] = {"metavar": METAVARS.get(field.key, field.kind.upper())}
+    if field.kind == "bool":
+        more = {"is_flag": True, "default": None}
+    elif field.choices:
+        more = {"type": click.Choice(field.choices)}
+    name = f"--{field.key.replace('_', '-')}"
+    return click.option(name, help=help_text(field), **more)
+
+
+def help_text(field: Field) -> str:
+    """Return what a field is, with its default and bounds."""
+    facts = [field.bounds] if field.bounds else []
+    if field.default not in (None, "") and field.kind != "bool":
+        facts.insert(0, f"default: {field.default}")
+    words = field.help.replace("`", "").rstrip(".")
+    return f"{words}. [{'; '.join(facts)}]" if facts else f"{words}."

@@ -7,14 +7,19 @@ from typing import Any
 
 import click
 
-from tlearn.cli.compare import checked_config
+from tlearn.cli.compare import OF_ANY_BACKBONE, checked_config
 from tlearn.cli.console import quiet_tensorflow
-from tlearn.cli.options import OF_DATA, options_of
+from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_options
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@options_of("--backbones", *OF_DATA)
+@BACKBONES
+@config_options(*OF_ANY_BACKBONE)
+@CONFIG
+@SET
+@QUIET
+@JSON
 def plan(
     data: Path,
     backbones: tuple[str, ...],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlearn.cli.console import fail, quiet_tensorflow
+from tlearn.cli.options import JSON, path_option
 
 if TYPE_CHECKING:
     from tlearn.backbones import Backbone, Plugin
@@ -21,7 +22,7 @@ FAILED = 1  # the exit code for checks that failed: nothing was wrong with the c
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@JSON
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool) -> None:
     """List the plugins, what they offer, and what is wrong with them."""
@@ -70,7 +71,7 @@ def _record(plugin: "Plugin") -> dict[str, Any]:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check.")
+@JSON
 def check(name: str, as_json: bool) -> int:
     """Prove NAME correct: a backbone, or all backbones of a plugin.
 
@@ -112,12 +113,7 @@ def _checked(backbone: "Backbone", as_json: bool) -> bool:
 
 @plugins.command()
 @click.argument("name")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="The folder to make [tlearn-NAME].",
-)
+@path_option("--out", "FOLDER", "The folder to make [tlearn-NAME].")
 def new(name: str, out: Path | None) -> None:
     """Write a package with a backbone called NAME, complete and correct, for you to change."""
     from tlearn.backbones import load_registry

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlearn.cli.console import fail, opened_run
-from tlearn.cli.options import OF_ENGINES, options_of
+from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError
 from tlearn.text import encode_name, printable
@@ -33,14 +33,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="json is one object per line.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write there instead of to standard output.",
-)
-@options_of(*OF_ENGINES)
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@path_option("--out", "FILE", "Write there instead of to standard output.")
+@config_options(*ENGINE)
+@QUIET
 def predict(
     run: Path,
     paths: tuple[Path, ...],

@@ -5,16 +5,12 @@ from pathlib import Path
 import click
 
 from tlearn.cli.console import quiet_tensorflow
+from tlearn.cli.options import path_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The page to write [RUN/report.html].",
-)
+@path_option("--out", "FILE", "The page to write [RUN/report.html].")
 def report(run: Path, out: Path | None) -> None:
     """Write one HTML page about RUN, to look at or to pass on."""
     from tlearn.runs.directory import RunDirectory

@@ -4,14 +4,13 @@ import contextlib
 import io
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from tlearn.config import Resize
 from tlearn.errors import DataError, one_line
 
-Resize = Literal["crop", "squash", "pad"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 # Pillow would load its decoders at first need, which is not safe in several threads at once.

@@ -121,7 +121,7 @@ def scan(
     edits = Edits.of(root)
     listed, folders = list_entries(root)
     entries, problems = _edited(edits, listed, unlabelled)
-    pattern = _pattern(group)
+    pattern = re.compile(group) if group else None
     progress = progress or Silent()
     files: list[ImageFile] = []
     with progress.task("reading images", len(entries), "files") as task:
@@ -157,16 +157,6 @@ def check_folder(root: Path) -> None:
             f"the data folder {str(root)!r} is {what}; give a folder that holds one folder of "
             f"images per class"
         )
-
-
-def _pattern(group: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(group) if group else None
-    except (re.error, OverflowError, RecursionError) as error:
-        raise DataError(
-            f"the group pattern {group!r} is no regular expression: {error}; an example is "
-            r"'(patient\d+)'"
-        ) from None
 
 
 def _grouped(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile]:

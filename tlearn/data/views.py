@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tlearn.config import Augmentation
-from tlearn.data.images import Resize, padded, resample, to_square
+from tlearn.config import Augmentation, Resize
+from tlearn.data.images import padded, resample, to_square
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 

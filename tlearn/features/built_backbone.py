@@ -194,19 +194,7 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
     """
     start = time.monotonic()
     check_keras()
-    size = size or backbone.default_size
-    if size < backbone.min_size:
-        raise BackboneError(
-            f"{backbone.name} needs images of {backbone.min_size} pixels or more. Received: "
-            f"--size {size}"
-        )
-    if size % backbone.size_multiple:
-        below = size - size % backbone.size_multiple
-        raise BackboneError(
-            f"{backbone.name} needs images with a side that is a multiple of "
-            f"{backbone.size_multiple} pixels. Received: --size {size}; give {below} or "
-            f"{below + backbone.size_multiple}"
-        )
+    size = backbone.checked_size(size)
     keras.utils.set_random_seed(seed)
     base = build(backbone, size, weights)
     boundaries = [BuiltBoundary(0, PIXELS, "before", base.input)]

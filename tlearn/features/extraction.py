@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol
 import keras
 import numpy as np
 
-from tlearn.data.images import Resize, to_square
+from tlearn.config import Resize
+from tlearn.data.images import to_square
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.scan import ImageFile
 from tlearn.errors import BackboneError, ConfigError, nearest

@@ -6,13 +6,12 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tlearn.backbones import Backbone
-from tlearn.errors import BackboneError, nearest, one_line
+from tlearn.errors import BackboneError, one_line
 
 DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
 
@@ -56,7 +55,7 @@ def _built(backbone: Backbone, size: int, weights: str) -> Any:
     shape = (size, size, 3)
     # Keras remarks on sizes that its ImageNet weights were not trained at; any size is allowed.
     warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
-    offered = [w.name for w in backbone.weights]
+    weights = backbone.checked_weights(weights)
     if weights == "none":
         try:
             return backbone.build(shape, None)
@@ -67,7 +66,7 @@ def _built(backbone: Backbone, size: int, weights: str) -> Any:
                 f"({type(error).__name__}: {one_line(error)}); 'tlearn plugins check "
                 f"{backbone.name}' tells its author more"
             ) from error
-    if weights in offered:
+    if weights in [w.name for w in backbone.weights]:
         try:
             with _bounded_download():
                 return backbone.build(shape, weights)
@@ -78,18 +77,12 @@ def _built(backbone: Backbone, size: int, weights: str) -> Any:
                 f"({one_line(error)}); give a file with --weights FILE, point KERAS_HOME at a "
                 f"folder that has them in models/, or start from random weights with --weights none"
             ) from None
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise BackboneError(
-            f"{backbone.name} offers no weights {weights!r}{nearest(weights, offered)} and there "
-            f"is no such file; give {', '.join([*offered, 'none'])} or a weights file"
-        )
     try:
-        return backbone.build(shape, str(path))
+        return backbone.build(shape, weights)
     # h5py and Keras raise several kinds for a file that is none or is another network's.
     except Exception as error:  # noqa: BLE001
         raise BackboneError(
-            f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
+            f"the weights in {weights!r} do not fit {backbone.name} without its top at "
             f"{size} pixels: {one_line(error)}; give a file that was saved from this backbone, or "
             f"--weights none"
         ) from None

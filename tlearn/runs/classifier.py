@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from tlearn.backbones import load_registry
+from tlearn.config import Resize
 from tlearn.data import images
-from tlearn.data.images import Resize
 from tlearn.data.prefetch import prefetch_map
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path, default_root

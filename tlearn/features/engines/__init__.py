@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from tlearn.config import EngineName, Precision
 from tlearn.errors import ConfigError
 
-EngineName = Literal["tensorflow", "openvino"]
-Precision = Literal["float32", "bfloat16"]
 T = TypeVar("T")
 AMPERE = 8  # the first compute capability with bfloat16
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tlearn.config import Precision
 from tlearn.errors import one_line
-from tlearn.features.engines import Precision, T, batch_for
+from tlearn.features.engines import T, batch_for
 
 # OpenVINO tells its makers of every import and conversion, if this package can be imported.
 # What a user does with photos is nobody's business.

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlearn.features.engines import Precision, T, batch_for
+from tlearn.config import Precision
+from tlearn.features.engines import T, batch_for
 from tlearn.features.precision import computing_in
 
 # Its operations cost a fixed time each, so larger batches than OpenVINO's pay.

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tlearn.web.config_form import Field, fields_of
+from tlearn.config_schema import Field, fields_of
 from tlearn.web.i18n import Texts
 
 APART = ("backbone", "preset")  # chosen elsewhere on the page
@@ -53,7 +53,7 @@ def _entry(field: Field) -> Any:
         # same; the configuration says what is allowed.
         return st.number_input(
             label,
-            value=number(field.default),
+            value=None if field.default is None else number(field.default),
             help=field.help,
             key=key,
             width=200,

@@ -1,0 +1,84 @@
+"""Every key of the configuration with its words, default and bounds, from the schema.
+
+The command line and the page make their options from these.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from tlearn.config import RunConfig
+
+Kind = Literal["choice", "bool", "int", "float", "text", "table"]
+KINDS: dict[str, Kind] = {"boolean": "bool", "integer": "int", "number": "float"}
+BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of a configuration.
+
+    Attributes:
+        key: Its dotted key, as ``--set`` takes it.
+        kind: How it is entered; ``text`` is read as YAML, ``table`` has a row per record.
+        default: Its default value; ``None`` where something else decides.
+        help: What it is, in Markdown.
+        bounds: The numbers allowed, as in ``>=0, <1``; empty if there are no bounds.
+        choices: For ``choice``.
+        columns: For ``table``: the fields of a record.
+    """
+
+    key: str
+    kind: Kind
+    default: Any
+    help: str
+    bounds: str = ""
+    choices: tuple[str, ...] = ()
+    columns: tuple["Field", ...] = ()
+
+    @property
+    def section(self) -> str:
+        """The section it stands in, empty for the top."""
+        return self.key.rpartition(".")[0]
+
+
+@cache
+def fields_of(model: type[BaseModel] = RunConfig) -> tuple[Field, ...]:
+    """Return all keys of a configuration, in order, those of its sections included."""
+    schema = model.model_json_schema()
+    return tuple(_fields(schema, schema.get("$defs", {}), ""))
+
+
+def _fields(schema: Mapping[str, Any], defs: Mapping[str, Any], above: str) -> Iterator[Field]:
+    for name, entry in schema["properties"].items():
+        section = _resolved(entry, defs)
+        if "properties" in section:
+            yield from _fields(section, defs, f"{above}{name}.")
+        else:
+            yield _field(f"{above}{name}", entry, defs)
+
+
+def _field(key: str, entry: Mapping[str, Any], defs: Mapping[str, Any]) -> Field:
+    default, words = entry.get("default"), " ".join(entry.get("description", "").split())
+    if "enum" in entry:
+        return Field(key, "choice", default, words, choices=tuple(entry["enum"]))
+    branches = [b for b in entry.get("anyOf", [entry]) if b.get("type") != "null"]
+    for branch in branches:
+        record = _resolved(branch.get("items", {}), defs)
+        if "properties" in record:
+            return Field(key, "table", default, words, columns=tuple(_fields(record, defs, "")))
+    kind = KINDS.get(branches[0].get("type", ""), "text") if len(branches) == 1 else "text"
+    bounds = (
+        f"{sign}{branches[0][name]:.10g}" for name, sign in BOUNDS.items() if name in branches[0]
+    )
+    return Field(key, kind, default, words, ", ".join(bounds))
+
+
+def _resolved(entry: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a reference stands for; anything else as it is."""
+    name = str(entry.get("$ref", "")).rpartition("/")[2]
+    record: Mapping[str, Any] = defs[name] if name else entry
+    return record
