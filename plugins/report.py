@@ -18,27 +18,28 @@ def _picture(run: Any, name: str, words: str) -> str:
     return f'<img alt="{words}" src="data:image/svg+xml;base64,{content}">'
 
 
-def _accuracy(found: dict[str, Any]) -> str:
-    low, high = found["accuracy_ci95"]
-    return f"{found['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-
-
 def _figures(run: Any) -> str:
-    sides = [(side, run.metrics[side]) for side in ("test", "validation") if side in run.metrics]
+    splits = [split for split in ("test", "validation") if split in run.metrics]
     rows = [
-        [side, _accuracy(m), f"{m['macro_f1']:.3f}", f"{m['log_loss']:.3f}", str(m["n"])]
-        for side, m in sides
+        [split, *run.metric_texts(split).values(), str(run.metrics[split]["n"])] for split in splits
     ]
-    return _table(["on", "accuracy (95 % interval)", "macro F1", "log loss", "images"], *rows)
+    return _table(["measured on", *run.metric_texts("validation"), "images"], *rows)
+
+
+def _accuracy(stage: dict[str, Any]) -> str:
+    low, high = stage["accuracy_ci95"]
+    return f"{stage['accuracy']:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _classes(run: Any) -> str:
-    side = "test" if "test" in run.metrics else "validation"
+    split = "test" if "test" in run.metrics else "validation"
     rows = [
         [label, str(c["n"]), *(f"{c[name]:.2f}" for name in ("precision", "recall", "f1"))]
-        for label, c in run.metrics[side]["per_class"].items()
+        if c["n"]
+        else [label, "no images", "", "", ""]
+        for label, c in run.metrics[split]["per_class"].items()
     ]
-    table = _table([f"class, on {side}", "images", "precision", "recall", "F1"], *rows)
+    table = _table([f"class, on {split}", "images", "precision", "recall", "F1"], *rows)
     return _picture(run, "confusion", "which class is taken for which") + table
 
 
@@ -53,7 +54,8 @@ def _stages(run: Any) -> str:
         ]
         for s in run.metrics["stages"]
     ]
-    table = _table(["from", "epochs", "seconds", "validation (95 % interval)", "kept"], *rows)
+    header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "kept"]
+    table = _table(header, *rows)
     return table + _picture(run, "curves", "accuracy and loss over the epochs")
 
 

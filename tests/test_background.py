@@ -10,7 +10,7 @@ from PIL import Image
 
 from tlearn.errors import DataError
 from tlearn.jobs.watching import epochs_of
-from tlearn.web import background, charts
+from tlearn.web import background
 from tlearn.web.thumbnails import as_url, in_a_row, thumbnail
 
 
@@ -93,31 +93,8 @@ def test_a_row_of_thumbnails_leaves_a_gap_for_what_cannot_be_read(tmp_path):
     assert alpha[:, :20].min() > 250 and alpha[:, 24:].max() == 0
 
 
-def test_curves_have_a_border_where_a_stage_begins():
-    rows = [
-        {"stage": s, "accuracy": 0.5, "val_accuracy": v}
-        for s, v in (("top", 0.4), ("top", None), ("all", 0.6))
-    ]
-    words = {name: name for name in ("epoch", "accuracy", "training", "validation")}
-    spec = charts.curves(rows, words).to_dict()
-    rule, _, line = (layer["data"]["values"] for layer in spec["layer"])
-    assert [(row["stage"], row["epoch"]) for row in rule] == [("top", 0.5), ("all", 2.5)]
-    assert len(line) == 5  # a figure that is not finite is left out
-
-
 def test_epochs_that_are_done_again_after_a_resume_count_once(tmp_path):
     events = [("epoch", 1), ("epoch", 2), ("resumed", 1), ("epoch", 2), ("epoch", 3)]
     lines = [json.dumps({"event": kind, "epoch": n, "epochs": n}) for kind, n in events]
     (tmp_path / "events.jsonl").write_text("\n".join(lines))
     assert [event["epoch"] for event in epochs_of(tmp_path)] == [1, 2, 3]
-
-
-@pytest.mark.parametrize("count", [3, 40])
-def test_a_confusion_matrix_shows_every_class_in_order(count):
-    labels = [f"猫 {k}" for k in range(count)]
-    words = {name: name for name in ("true", "predicted", "photos", "share")}
-    spec = charts.confusion(np.eye(count, dtype=int).tolist(), labels, words).to_dict()
-    cells = spec["layer"][0]
-    assert cells["encoding"]["x"]["sort"] == cells["encoding"]["y"]["sort"] == labels
-    assert len(spec["data"]["values"] if "data" in spec else cells["data"]["values"]) == count**2
-    assert len(spec["layer"]) == (3 if count <= charts.MOST_NUMBERS else 1)

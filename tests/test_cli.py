@@ -254,7 +254,7 @@ def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
     whole = tlearn("evaluate", made.run, made.photos, "--split", "all", "--json").out
     assert (json.loads(whole)["n"], json.loads(whole)["left_out"]) == (36, 0)
     text = tlearn("evaluate", made.run, made.photos).out
-    assert f"accuracy {expected['accuracy']:.1%} (95 % interval" in text
+    assert f"accuracy {expected['accuracy']:.1%} (95% interval" in text
     assert f"{trained} images were trained on and are not counted" in text
 
 

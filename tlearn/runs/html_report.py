@@ -55,12 +55,12 @@ def report(run: Run, sections: Sequence[ReportSection]) -> tuple[str, dict[str, 
         heading = f'<h2 id="{escape(section.name)}">{escape(section.title)}</h2>'
         parts.append(f"{heading}\n<section>\n{content}\n</section>")
     data, config = run.record["data"], run.record["config"]
-    count = sum(data["images"].values())
+    images, classes = sum(data["images"].values()), len(run.metrics["validation"]["per_class"])
     page = PAGE.substitute(
         title=escape(run.path.resolve().name),
         subtitle=escape(
-            f"{config['backbone']} on {count} images of {len(run.labels)} classes from "
-            f"{data['path']}, seed {config['seed']}"
+            f"{config['backbone']} on {images} images of {classes} classes from {data['path']}, "
+            f"seed {config['seed']}"
         ),
         sections="\n".join(parts),
         record=escape(yaml.safe_dump(run.record, sort_keys=False, allow_unicode=True)),

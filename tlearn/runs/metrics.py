@@ -1,16 +1,72 @@
-"""How good a classifier is: figures with their intervals."""
+"""How good a classifier is: figures with their intervals, and how they are written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from tlearn.data.scan import ImageFile
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
+
+# scikit-learn and SciPy take a second to import: not where figures are only read.
+
+LEVEL = 0.05  # of error at which a difference is called significant
+FEW = 30  # images below which an accuracy says less than its interval
+NARROW = 0.1  # half the width of an interval that tells enough
+Z = 1.96  # of the normal distribution, for 95%
+Figures = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a classifier, in ``metrics.json`` and wherever one is shown.
+
+    Attributes:
+        key: Its key in ``metrics.json``.
+        name: Its name for people.
+        compute: Gives it from true class indices ``(n,)`` and probabilities ``(n, classes)``.
+        form: How it is written, for :func:`format`.
+    """
+
+    key: str
+    name: str
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    form: str = ".3f"
+
+    def text(self, figures: Figures) -> str:
+        """Return it as text; the accuracy comes with its interval."""
+        if self.key == "accuracy":
+            return accuracy_text(figures)
+        return format(figures[self.key], self.form)
+
+
+def _accuracy(y: np.ndarray, probabilities: np.ndarray) -> float:
+    return float((probabilities.argmax(axis=1) == y).mean())
+
+
+def _macro_f1(y: np.ndarray, probabilities: np.ndarray) -> float:
+    """Average over the classes that have images."""
+    from sklearn.metrics import f1_score
+
+    guess = probabilities.argmax(axis=1)
+    return float(f1_score(y, guess, labels=np.unique(y), average="macro", zero_division=0.0))
+
+
+def _log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return nats."""
+    from sklearn.metrics import log_loss
+
+    return float(log_loss(y, probabilities, labels=np.arange(probabilities.shape[1])))
+
+
+METRICS = (
+    Metric("accuracy", "accuracy", _accuracy, ".1%"),
+    Metric("macro_f1", "macro F1", _macro_f1),
+    Metric("log_loss", "log loss", _log_loss),
+)
 
 
 def measure_files(
@@ -31,13 +87,14 @@ def measure_files(
                 raise DataError(f"{str(path)!r} can no longer be read: {found}; start again")
             probabilities.append(found)
             task.advance()
-    y = np.array([classifier.labels.index(f.label) for f in files])
+    numbers = {label: number for number, label in enumerate(classifier.labels)}
+    y = np.array([numbers[f.label] for f in files])
     found = np.stack(probabilities)
     return measure(y, found, classifier.labels), found
 
 
 def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of ``metrics.json`` for one side.
+    """Return the figures of ``metrics.json`` for one split.
 
     Args:
         y: True class indices, ``(n,)``.
@@ -45,24 +102,23 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
         labels: Class names.
 
     Returns:
-        ``n``, ``accuracy`` with its 95 % interval (Wilson 1927), ``macro_f1``, ``log_loss`` (nats),
-        ``per_class`` (precision, recall, f1, n) and the ``confusion`` matrix, true classes in rows.
-        Classes without images count neither in ``macro_f1`` nor appear with a recall.
+        ``n``, every one of :data:`METRICS`, ``accuracy_ci95`` (Wilson, 1927), ``per_class``
+        (precision, recall, f1, n; recall and f1 are ``None`` without images), and ``confusion``:
+        for each true class, how many images were predicted as which, where there are any.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     p = probabilities.astype(np.float64)
     p /= p.sum(axis=1, keepdims=True)
     guess = p.argmax(axis=1)
-    indices = np.arange(len(labels))
     precision, recall, f1, support = precision_recall_fscore_support(
-        y, guess, labels=indices, zero_division=0.0
+        y, guess, labels=np.arange(len(labels)), zero_division=0.0
     )
-    present = support > 0
+    figures = {metric.key: metric.compute(y, p) for metric in METRICS}
     return {
         "n": len(y),
-        "accuracy": float((guess == y).mean()),
-        "accuracy_ci95": interval(float((guess == y).mean()), len(y)),
-        "macro_f1": float(f1[present].mean()),
-        "log_loss": float(log_loss(y, p, labels=indices)),
+        **figures,
+        "accuracy_ci95": interval(figures["accuracy"], len(y)),
         "per_class": {
             label: {
                 "precision": float(precision[i]),
@@ -72,14 +128,69 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
             }
             for i, label in enumerate(labels)
         },
-        "confusion": confusion_matrix(y, guess, labels=indices).tolist(),
+        "confusion": _confusion(y, guess, labels),
     }
 
 
+def _confusion(
+    y: np.ndarray, guess: np.ndarray, labels: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {label: {} for label in labels}
+    cells, numbers = np.unique(np.stack([y, guess]), axis=1, return_counts=True)
+    for (true, predicted), count in zip(cells.T.tolist(), numbers.tolist(), strict=True):
+        counts[labels[true]][labels[predicted]] = count
+    return counts
+
+
+def confused_pairs(figures: Figures) -> list[tuple[str, str, int]]:
+    """Return true class, predicted class and count of all errors, the most frequent first."""
+    pairs = [
+        (true, predicted, count)
+        for true, row in figures["confusion"].items()
+        for predicted, count in row.items()
+        if true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])
+
+
 def interval(accuracy: float, n: int) -> list[float]:
-    """Return the 95 % interval of an accuracy over ``n`` images (Wilson, 1927)."""
+    """Return the 95% interval of an accuracy over ``n`` images (Wilson, 1927)."""
+    from scipy.stats import binomtest
+
     found = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
     return [float(found.low), float(found.high)]
+
+
+def with_interval(figures: Figures) -> str:
+    """Return the accuracy with its 95% interval."""
+    low, high = figures["accuracy_ci95"]
+    return f"{figures['accuracy']:.1%} (95% interval {low:.1%} to {high:.1%})"
+
+
+def accuracy_text(figures: Figures) -> str:
+    """Return the accuracy with its interval; of few images the interval, and how many would do."""
+    n, accuracy = figures["n"], figures["accuracy"]
+    if n >= FEW:
+        return with_interval(figures)
+    low, high = figures["accuracy_ci95"]
+    return (
+        f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low:.0%} to {high:.0%} "
+        f"({photos_missing(figures)} more would tell within {NARROW:.0%})"
+    )
+
+
+def photos_missing(figures: Figures) -> int:
+    """Return how many more images narrow the 95% interval to :data:`NARROW` on either side."""
+    n, p = figures["n"], figures["accuracy"]
+    more = 0
+    while _half_width(p, n + more) > NARROW:
+        more += 1
+    return more
+
+
+def _half_width(p: float, n: int) -> float:
+    """Return half the width of Wilson's interval."""
+    return Z / (1 + Z**2 / n) * float(np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)))
 
 
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
@@ -89,5 +200,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
         one: For each image, whether one of two classifiers is right.
         other: The same of the other, in the same order.
     """
+    from scipy.stats import binomtest
+
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0

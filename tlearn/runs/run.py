@@ -20,6 +20,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import RunDirectory
+from tlearn.runs.metrics import METRICS, measure_files
 from tlearn.text import decode_name
 
 Side = Literal["auto", "train", "validation", "test", "all"]
@@ -102,12 +103,11 @@ class Run:
 
     Raises:
         RunError: If it is no run or not finished.
-        ConfigError: If the engine is not installed or the machine lacks the precision.
     """
 
     def __init__(self, path: PathLike, engine: str = "auto", precision: str = "auto") -> None:
         self._directory = RunDirectory.open(Path(path))
-        self._choice = choose(engine, precision)
+        self._engine = engine, precision
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -123,6 +123,10 @@ class Run:
         with self._reading("metrics.json") as file:
             return dict(json.load(file))
 
+    def metric_texts(self, split: str) -> dict[str, str]:
+        """Return the metrics of ``validation`` or ``test`` as people read them, by their names."""
+        return {metric.name: metric.text(self.metrics[split]) for metric in METRICS}
+
     @cached_property
     def record(self) -> dict[str, Any]:
         """What ``run.yaml`` holds."""
@@ -131,8 +135,13 @@ class Run:
 
     @cached_property
     def classifier(self) -> Classifier:
-        """The saved model with its labels and resize rule."""
-        return Classifier.load(self.path / "model.keras", self._choice)
+        """The saved model with its labels and resize rule.
+
+        Raises:
+            ConfigError: If the engine is not installed or the machine lacks the precision.
+            RunError: If the model is damaged.
+        """
+        return Classifier.load(self.path / "model.keras", choose(*self._engine))
 
     @property
     def model(self) -> Any:
@@ -253,8 +262,6 @@ class Run:
         Raises:
             DataError: If the folder has other classes than the model, or nothing is left to count.
         """
-        from tlearn.runs.metrics import measure_files  # scikit-learn and SciPy: not to predict
-
         manifest = scan(Path(data), progress=progress)
         strangers = [label for label in manifest.labels if label not in self.labels]
         if strangers:

@@ -36,7 +36,7 @@ class RunSummary:
         labels: The class of each output.
         side: Which side the accuracy is of: ``test`` where there is one, else ``validation``.
         accuracy: By the saved model, or ``None`` before there is one.
-        interval: 95 % interval of the accuracy.
+        interval: 95% interval of the accuracy.
         images: How many images it is of.
         seconds: What the training took.
         note: What the user wrote about it.

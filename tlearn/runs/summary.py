@@ -1,8 +1,8 @@
 """What a training says of itself at its end, in words."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from tlearn.runs.metrics import METRICS, Figures, confused_pairs, with_interval
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 
@@ -10,13 +10,10 @@ WORST = 3  # classes named
 SHOWN = 10  # problems named
 
 
-def accuracy_line(side: str, figures: dict[str, Any]) -> str:
-    """Return one line with accuracy, interval, macro F1 and the number of images."""
-    name = f"{side} accuracy".lstrip()
-    return (
-        f"{name} {_with_interval(figures)}, macro F1 {figures['macro_f1']:.3f}, "
-        f"{figures['n']} images"
-    )
+def metrics_line(figures: Figures) -> str:
+    """Return one line with all metrics and the number of images."""
+    values = ", ".join(f"{metric.name} {metric.text(figures)}" for metric in METRICS)
+    return f"{values}, {figures['n']} images"
 
 
 def run_summary(run: Run) -> str:
@@ -26,9 +23,8 @@ def run_summary(run: Run) -> str:
     probe, *stages = metrics["stages"]
     lines.append(_stage_line(probe, "" if probe["kept"] else ", for comparison only"))
     lines += [_stage_line(s, "" if s["kept"] else ", no better: rolled back") for s in stages]
-    lines.append(accuracy_line("validation", metrics["validation"]))
-    if "test" in metrics:
-        lines.append(accuracy_line("test", metrics["test"]))
+    splits = [split for split in ("validation", "test") if split in metrics]
+    lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:
         rest = (
             "the test images were held back"
@@ -53,10 +49,7 @@ def run_summary(run: Run) -> str:
 
 def evaluation_summary(evaluation: Evaluation) -> str:
     """Return the lines printed by ``tlearn evaluate``."""
-    lines = [
-        accuracy_line("accuracy:", evaluation.metrics).replace("accuracy: accuracy", "accuracy")
-    ]
-    lines.append(f"log loss {evaluation.metrics['log_loss']:.4f}")
+    lines = [metrics_line(evaluation.metrics)]
     lines += class_lines(evaluation.metrics)
     if evaluation.chose:
         lines.append(
@@ -72,32 +65,23 @@ def evaluation_summary(evaluation: Evaluation) -> str:
     return "\n".join(map(printable, lines))
 
 
-def class_lines(figures: dict[str, Any]) -> list[str]:
+def class_lines(figures: Figures) -> list[str]:
     """Return lines on the classes recognised worst, and what they are taken for."""
     rows = [
-        (values["recall"], label)
+        (values["recall"], label, values["n"])
         for label, values in figures["per_class"].items()
         if values["n"] and values["recall"] < 1
     ]
-    labels = list(figures["per_class"])
-    lines = []
-    for recall, label in sorted(rows)[:WORST]:
-        row: Sequence[int] = figures["confusion"][labels.index(label)]
-        others = [(count, name) for name, count in zip(labels, row, strict=True) if name != label]
-        count, other = max(others)
-        lines.append(
-            f"  {label}: {recall:.0%} of {figures['per_class'][label]['n']} recognised, most often "
-            f"taken for {other} ({count})"
-        )
+    taken = {true: (other, count) for true, other, count in reversed(confused_pairs(figures))}
+    lines = [
+        f"  {label}: {recall:.0%} of {n} recognised, most often taken for {taken[label][0]} "
+        f"({taken[label][1]})"
+        for recall, label, n in sorted(rows)[:WORST]
+    ]
     return [*(["least recognised:"] if lines else []), *lines]
 
 
 def _stage_line(stage: dict[str, Any], remark: str) -> str:
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
     took = f"{epochs}{stage['seconds']:.0f} s"
-    return f"{stage['name']}: {took}, validation {_with_interval(stage)}{remark}"
-
-
-def _with_interval(figures: dict[str, Any]) -> str:
-    low, high = figures["accuracy_ci95"]
-    return f"{figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    return f"{stage['name']}: {took}, validation {with_interval(stage)}{remark}"

@@ -15,7 +15,6 @@ from tlearn.data.scan import check_folder
 from tlearn.errors import BackboneError
 from tlearn.features.activation_cache import Cache, default_root
 from tlearn.progress import Progress, console_progress
-from tlearn.runs import plots
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
 from tlearn.training.candidates import CandidateResult, ComparisonSetup, evaluate_candidates
@@ -74,8 +73,10 @@ def compare(
     with atomic_directory(path) as folder:
         found, lost, stopped = _judged(settings, chosen, preset, data, progress, start)
         comparison = Comparison(data, found, lost, stopped, path)
+        from tlearn.runs import charts
+
         files = {"json": comparison.to_json().encode()}
-        files |= plots.rendered(plots.accuracy_against_cost(comparison.rows()))
+        files |= charts.rendered(charts.accuracy_against_cost(comparison.rows()))
         for kind, content in files.items():
             (folder / f"comparison.{kind}").write_bytes(content)
     return comparison

@@ -24,10 +24,9 @@ from tlearn.features.activation_cache import Cache, default_root
 from tlearn.features.built_backbone import BuiltBackbone, load_backbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, console_progress
-from tlearn.runs import plots
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import CHECKPOINT, RunDirectory, check_free, free_name
-from tlearn.runs.metrics import interval, measure_files
+from tlearn.runs.metrics import interval, measure_files, with_interval
 from tlearn.runs.run import PREDICTION_COLUMNS, PROBLEM_COLUMNS, Run
 from tlearn.settings import make_config
 from tlearn.training.session import Trained, train_network
@@ -256,7 +255,7 @@ class Training:
         metrics["engine"] = asdict(classifier.choice)
         metrics["images_per_second"] = {name: round(rate, 1) for name, rate in rates.items()}
         with self.checkpointer.clock.part("figures"):
-            _draw(run, metrics, trained.history, splits.labels)
+            _draw(run, metrics, trained.history)
         return metrics
 
 
@@ -286,22 +285,20 @@ def _draw(
     run: RunDirectory,
     metrics: dict[str, Any],
     history: list[dict[str, Any]],
-    labels: Sequence[str],
 ) -> None:
-    """Write the learning curves and the confusion matrix of the side held back longest."""
-    side = "test" if "test" in metrics else "validation"
-    low, high = metrics[side]["accuracy_ci95"]
-    title = f"{side}: {metrics[side]['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-    levels = {
-        name: {"accuracy": values["accuracy"], "loss": values["log_loss"]}
-        for name, values in (("probe", metrics["stages"][0]), ("kept", metrics["validation"]))
-    }
+    """Write the learning curves and the confusions of the split that is held back longest."""
+    from tlearn.runs import charts
+
+    split = "test" if "test" in metrics else "validation"
+    probe = metrics["stages"][0]
     drawn = {
-        "curves": plots.learning_curves(history, levels),
-        "confusion": plots.confusion(metrics[side]["confusion"], labels, title),
+        "curves": charts.learning_curves(history, probe | {"loss": probe["log_loss"]}),
+        "confusion": charts.confusion(
+            metrics[split], title=f"{split}: {with_interval(metrics[split])}"
+        ),
     }
-    for name, figure in drawn.items():
-        for kind, content in plots.rendered(figure).items():
+    for name, chart in drawn.items():
+        for kind, content in charts.rendered(chart).items():
             run.write(f"{name}.{kind}", content)
 
 

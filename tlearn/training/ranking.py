@@ -112,7 +112,7 @@ class Comparison:
     def table(self) -> str:
         """Return the ranking as lines for people, with what it means."""
         lines = [
-            f"{'backbone':<20} {'accuracy':>8}  {'95 % interval':<16} {'images/s':>8} "
+            f"{'backbone':<20} {'accuracy':>8}  {'95% interval':<16} {'images/s':>8} "
             f"{'size':>8} {'fine-tune':>9}  beside the best"
         ]
         for row in self.rows():

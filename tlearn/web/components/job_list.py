@@ -7,8 +7,8 @@ import streamlit as st
 
 from tlearn.jobs import Job, Live
 from tlearn.progress import format_bytes
-from tlearn.web import charts
-from tlearn.web.components.session import go, plain, problems, workspace
+from tlearn.runs import charts
+from tlearn.web.components.session import chart_words, go, plain, problems, workspace
 from tlearn.web.i18n import Texts
 
 SHOWN, LATEST = 20, 2  # of those that are over, and of these at first sight
@@ -61,12 +61,8 @@ def _going(t: Texts, job: Job) -> None:
         live = workspace().queue.live(job.id)
         _progress(t, job, live)
         if live.epochs:
-            words = {
-                name: t(f"chart.{name}") for name in ("epoch", "accuracy", "training", "validation")
-            }
-            st.altair_chart(
-                charts.curves(live.epochs, words), width="stretch", key=f"curves.{job.id}"
-            )
+            curve = charts.learning_curve(live.epochs, None, words=chart_words(t))
+            st.altair_chart(curve, width="stretch", key=f"curves.{job.id}")
         with st.expander(t("job.log")):
             st.code("\n".join(live.lines[-40:]) or "…", language=None, wrap_lines=True)
 

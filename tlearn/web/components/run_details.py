@@ -10,15 +10,25 @@ from typing import Any
 import streamlit as st
 
 from tlearn.jobs.watching import epochs_of
+from tlearn.runs import charts
 from tlearn.runs.directory import resumable
+from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
 from tlearn.runs.run import HeldOutPrediction, Run
 from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
-from tlearn.web import charts
 from tlearn.web.components.gallery import Picture, gallery
-from tlearn.web.components.session import between, link, plain, problems, remember, workspace
+from tlearn.web.components.session import (
+    between,
+    chart_words,
+    link,
+    plain,
+    problems,
+    remember,
+    workspace,
+)
 from tlearn.web.i18n import Texts
 
 MOST = 200  # photos in a gallery of mistakes
+MOST_CONFUSED = 5  # pairs of classes named
 
 
 def one_run(t: Texts, listed: RunSummary) -> None:
@@ -41,7 +51,7 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         format_func=lambda name: t(f"results.{name}"),
     )
     if chosen == "confusion":
-        _confusion(t, run, listed.labels)
+        _confusion(t, run)
     elif chosen == "unsure":
         hits = sorted(
             (told for told in run.told() if told.right), key=lambda told: told.probability
@@ -66,25 +76,25 @@ def _figures(t: Texts, run: Run) -> None:
         if side not in run.metrics:
             continue
         found: Mapping[str, Any] = run.metrics[side]
-        low, high = found["accuracy_ci95"]
+        value, interval = f"{found['accuracy']:.1%}", between(t, *found["accuracy_ci95"])
+        few = found["n"] < FEW  # then the interval says more
         with st.container(horizontal=True):
             st.metric(
                 f"{t('results.accuracy')} ({t(f'data.{side}')})",
-                f"{found['accuracy']:.1%}",
-                between(t, low, high),
+                interval if few else value,
+                value if few else interval,
                 "off",
                 delta_arrow="off",
                 border=True,
                 height="stretch",
                 help=t("results.interval"),
             )
-            st.metric(
-                t("results.macro_f1"), f"{found['macro_f1']:.3f}", border=True, height="stretch"
-            )
-            st.metric(
-                t("results.log_loss"), f"{found['log_loss']:.3f}", border=True, height="stretch"
-            )
+            for metric in METRICS[1:]:
+                name = t.words.get(f"results.{metric.key}", metric.name)
+                st.metric(name, metric.text(found), border=True, height="stretch")
             st.metric(t("results.images"), f"{found['n']:,}", border=True, height="stretch")
+        if few:
+            st.caption(t("results.few", count=photos_missing(found)))
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 
@@ -155,16 +165,17 @@ def _caption(t: Texts, told: HeldOutPrediction) -> str:
     )
 
 
-def _confusion(t: Texts, run: Run, labels: Sequence[str]) -> None:
-    """Show the confusion matrix; a click shows the photos of a cell."""
+def _confusion(t: Texts, run: Run) -> None:
+    """Show the most confused classes and the matrix; a click shows the photos of a cell."""
     side = "test" if "test" in run.metrics else "validation"
-    words = {name: t(f"chart.{name}") for name in ("true", "predicted", "photos", "share")}
-    st.markdown(t("results.confusion_hint"))
-    chart = charts.confusion(run.metrics[side]["confusion"], labels, words)
-    with st.container(width=min(1200, 96 * len(labels) + 160)):
-        event = st.altair_chart(
-            chart, on_select="rerun", key=f"confusion.{run.path.name}", width="stretch"
-        )
+    for true, predicted, count in confused_pairs(run.metrics[side])[:MOST_CONFUSED]:
+        names = {"true": plain(true), "predicted": plain(predicted)}
+        st.markdown(f"- {t('results.cell', **names, count=count)}")
+    st.caption(t("results.confusion_hint"))
+    chart = charts.confusion(run.metrics[side], chart_words(t))
+    event = st.altair_chart(
+        chart, on_select="rerun", key=f"confusion.{run.path.name}", width="content"
+    )
     cells = event.selection.get("cell", [])
     if not cells:
         return
@@ -181,8 +192,8 @@ def _curves(t: Texts, run: Run) -> None:
     if not epochs:
         st.info(t("results.no_curves"))
         return
-    words = {name: t(f"chart.{name}") for name in ("epoch", "accuracy", "training", "validation")}
-    st.altair_chart(charts.curves(epochs, words), width="stretch")
+    probe = run.metrics["stages"][0]
+    st.altair_chart(charts.learning_curve(epochs, probe, words=chart_words(t)), width="stretch")
     st.dataframe(
         [
             {

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
+from tlearn.runs.metrics import LEVEL
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs
 from tlearn.web.components.session import between, plain
 from tlearn.web.i18n import Texts
-
-LEVEL = 0.05  # below which a difference is called more than noise
 
 
 def side_by_side(t: Texts, one: Path, other: Path) -> None:

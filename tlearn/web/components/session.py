@@ -112,6 +112,12 @@ def plain(text: str) -> str:
     return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
 
 
+def chart_words(t: Texts) -> dict[str, str]:
+    """Return the words of charts."""
+    words = [key.removeprefix("chart.") for key in t.words if key.startswith("chart.")]
+    return {word: t(f"chart.{word}") for word in words}
+
+
 def between(t: Texts, low: float, high: float) -> str:
     """Return an interval of parts as per cents."""
     return t("common.between", low=f"{low:.1%}", high=f"{high:.1%}")

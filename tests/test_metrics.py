@@ -1,0 +1,80 @@
+"""Figures: what they are, how they are written, how much room they take."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+from tlearn.runs import metrics
+from tlearn.runs.metrics import (
+    METRICS,
+    Metric,
+    accuracy_text,
+    confused_pairs,
+    interval,
+    measure,
+    photos_missing,
+)
+from tlearn.runs.summary import class_lines, metrics_line
+
+LABELS = ["ant", "bee", "cat", "none"]
+
+
+def found(guess, y=(0, 0, 0, 1, 1, 2), labels=LABELS):
+    p = np.full((len(y), len(labels)), 0.01)
+    p[np.arange(len(y)), list(guess)] = 1.0
+    return measure(np.array(y), p, labels)
+
+
+def test_figures_are_what_scikit_learn_says():
+    figures = found([0, 0, 1, 1, 1, 0])
+    assert figures["n"] == 6 and figures["accuracy"] == pytest.approx(4 / 6)
+    f1 = precision_recall_fscore_support(
+        [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0], labels=[0, 1, 2], zero_division=0.0
+    )[2]
+    assert figures["macro_f1"] == pytest.approx(f1.mean())  # of the classes that have images
+    assert figures["per_class"]["none"] == {"precision": 0.0, "recall": None, "f1": None, "n": 0}
+    assert figures["confusion"] == {
+        "ant": {"ant": 2, "bee": 1},
+        "bee": {"bee": 2},
+        "cat": {"ant": 1},
+        "none": {},
+    }
+    assert confused_pairs(figures) == [("ant", "bee", 1), ("cat", "ant", 1)]
+    assert class_lines(figures) == [
+        "least recognised:",
+        "  cat: 0% of 1 recognised, most often taken for ant (1)",
+        "  ant: 67% of 3 recognised, most often taken for bee (1)",
+    ]
+
+
+def test_a_metric_is_one_entry(monkeypatch):
+    extra = Metric("lucky", "luck", lambda y, p: 0.25, ".0%")
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, extra))
+    monkeypatch.setattr("tlearn.runs.summary.METRICS", metrics.METRICS)
+    figures = found([0, 0, 0, 1, 1, 2])
+    assert figures["lucky"] == 0.25
+    assert metrics_line(figures).endswith("luck 25%, 6 images")
+
+
+def test_of_few_photos_the_interval_comes_first():
+    figures = {"n": 14, "accuracy": 13 / 14, "accuracy_ci95": interval(13 / 14, 14)}
+    text = accuracy_text(figures)
+    assert text.startswith("13 of 14 right; too few photos to be sure: 69% to 99% (")
+    more = photos_missing(figures)
+    assert f"({more} more would tell within 10%)" in text
+    low, high = interval(13 / 14, 14 + more)
+    assert high - low < 0.21
+    many = {"n": 30, "accuracy": 0.9, "accuracy_ci95": interval(0.9, 30)}
+    assert accuracy_text(many) == "90.0% (95% interval 74.4% to 96.5%)"
+
+
+def test_figures_of_a_thousand_classes_take_less_than_a_megabyte():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(1000), 5)
+    guess = np.where(rng.random(5000) < 0.5, y, rng.integers(0, 1000, 5000))
+    p = np.full((5000, 1000), 1e-6, np.float32)
+    p[np.arange(5000), guess] = 1.0
+    figures = measure(y, p, [f"class {k}" for k in range(1000)])
+    assert len(json.dumps(figures, indent=2)) < 1e6
