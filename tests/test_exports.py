@@ -3,6 +3,9 @@
 import base64
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +128,27 @@ def test_the_report_stands_alone_and_tells_what_the_run_holds(made):
     ]
     assert order == sorted(order)
     tlearn.Run(run.path)  # still a whole run
+
+
+def test_the_report_needs_no_tensorflow(made, tmp_path):
+    code = (
+        "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
+        "print(sorted({'tensorflow', 'keras', 'sklearn', 'altair'} & sys.modules.keys()), code)"
+    )
+    words = ["report", str(made[0].path), "--out", str(tmp_path / "page.html")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout.endswith("\n[] 0\n") and not done.stderr
+
+
+def test_a_class_without_images_is_said_to_have_none(made, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(made[0].path, path, ignore=shutil.ignore_patterns("model_openvino"))
+    metrics = json.loads((path / "metrics.json").read_text())
+    figures = metrics["validation"]
+    figures["per_class"]["red"] |= {"n": 0, "recall": None, "f1": None}
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    page = tlearn.report(path).read_text(encoding="utf-8")
+    assert "<td>red<td>no images<td>" in page and "Not drawn" not in page
 
 
 def test_names_cannot_break_the_page(tmp_path):

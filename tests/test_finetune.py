@@ -18,6 +18,7 @@ import tlearn
 from tlearn.data import images
 from tlearn.errors import RunError
 from tlearn.runs.directory import RunDirectory
+from tlearn.training.speed import Throughput
 
 TOY = {"backbone": "toy", "weights": "none", "quiet": True}
 TWO_STAGES = "1:3@1e-3,all:2@1e-4"
@@ -189,7 +190,9 @@ def test_fresh_views_train_without_keeping_them(photos, tmp_path, cache):
 def test_a_stream_of_what_is_known_already_is_not_thought_free(photos, tmp_path, monkeypatch):
     options = {"views": "fresh", "stages": "1:3", **TOY}
     tlearn.finetune(photos, tmp_path / "one", **options)
-    monkeypatch.setattr("tlearn.training.execution_plan.throughput", lambda kept, items: 2.0)
+    monkeypatch.setattr(
+        "tlearn.training.execution_plan.throughput", lambda kept, items: Throughput(2.0, True)
+    )
     run = tlearn.finetune(photos, tmp_path / "two", **options)
     assert run.metrics["plan"]["seconds"] > 3 * 36 / 2
 

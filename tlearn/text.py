@@ -2,10 +2,11 @@
 
 import re
 
-# Control characters, those that turn the direction of writing, line separators, and surrogates,
-# which stand for bytes that are not UTF-8. Joiners stay: names in Persian or Hindi need them.
+# Control characters, those that turn the direction of writing, line separators, what XML forbids,
+# and surrogates, which stand for bytes that are not UTF-8. Joiners stay: names in Persian or Hindi
+# need them.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 _SURROGATE = re.compile(r"(\\*)([\ud800-\udfff])|(\\+)(?=ud[89a-f][0-9a-f]{2})")
 _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")

@@ -46,6 +46,7 @@ def plan(
             print(
                 f"{found.backbone:<20} about {found.seconds:.0f} s, {format_bytes(found.bytes)} of "
                 f"disk; {found.images_per_second:.3g} images/s, "
-                f"{found.parameters / 1e6:.1f} M parameters",
+                f"{found.parameters / 1e6:.1f} M parameters"
+                f"{'' if found.sure else ' (unsure: the machine is busy)'}",
                 flush=True,
             )

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.console import quiet_tensorflow
 from tlearn.cli.options import path_option
 
 
@@ -13,10 +12,6 @@ from tlearn.cli.options import path_option
 @path_option("--out", "FILE", "The page to write [RUN/report.html].")
 def report(run: Path, out: Path | None) -> None:
     """Write one HTML page about RUN, to look at or to pass on."""
-    from tlearn.runs.directory import RunDirectory
-
-    RunDirectory.open(run)
-    quiet_tensorflow()
     from tlearn.progress import console_progress
     from tlearn.runs.exports import report as write
 

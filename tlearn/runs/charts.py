@@ -3,13 +3,13 @@
 Importing this takes Altair along, so it is imported where something is drawn.
 """
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
 from tlearn.runs.metrics import confused_pairs
+from tlearn.text import printable
 
 Row = Mapping[str, Any]
 Chart = alt.LayerChart | alt.FacetChart | alt.HConcatChart  # what Altair says that it gives
@@ -40,12 +40,7 @@ def _printable(value: Any) -> Any:
         return {key: _printable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_printable(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    return "".join(
-        ascii(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs", "Cn") else char
-        for char in value
-    )
+    return printable(value) if isinstance(value, str) else value
 
 
 def _data(rows: list[dict[str, Any]]) -> alt.Data:

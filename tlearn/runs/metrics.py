@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,11 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
         one: For each image, whether one of two classifiers is right.
         other: The same of the other, in the same order.
     """
+    return _sign_test(int((one & ~other).sum()), int((other & ~one).sum()))
+
+
+@cache
+def _sign_test(first: int, second: int) -> float:
     from scipy.stats import binomtest
 
-    first, second = int((one & ~other).sum()), int((other & ~one).sum())
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0

@@ -33,7 +33,7 @@ def compare(
     progress: Progress | None = None,
     **options: Any,
 ) -> Comparison:
-    """Rank backbones by how well a probe on their features tells held-back photos apart.
+    """Rank backbones by the accuracy of a probe on their features, cross-validated.
 
     Only images of the training side are looked at, so a training afterwards is measured on images
     that chose nothing. What is computed is kept, so that training starts warm. Ctrl-C ends it with
@@ -53,7 +53,7 @@ def compare(
         The ranking; ``comparison.json``, ``comparison.svg`` and ``comparison.png`` are in ``path``.
 
     Raises:
-        TlearnError: If something given cannot be used, or none could be judged; nothing is left
+        TlearnError: If something given cannot be used, or none could be evaluated; nothing is left
             behind then.
 
     Example:
@@ -71,8 +71,8 @@ def compare(
     preset = registry.preset(settings.preset)
     check_folder(data)
     with atomic_directory(path) as folder:
-        found, lost, stopped = _judged(settings, chosen, preset, data, progress, start)
-        comparison = Comparison(data, found, lost, stopped, path)
+        results, skipped, stopped = _evaluated(settings, chosen, preset, data, progress, start)
+        comparison = Comparison(data, results, skipped, stopped, path)
         from tlearn.runs import charts
 
         files = {"json": comparison.to_json().encode()}
@@ -82,7 +82,7 @@ def compare(
     return comparison
 
 
-def _judged(
+def _evaluated(
     config: RunConfig,
     backbones: Sequence[Backbone],
     preset: Preset,
@@ -90,25 +90,25 @@ def _judged(
     progress: Progress,
     start: float,
 ) -> tuple[list[CandidateResult], dict[str, str], bool]:
-    """Return what was judged, why the rest was not, and whether the user stopped it."""
+    """Return the results, why the rest was skipped, and whether the user stopped it."""
     _, splits = read(data, config, progress)
     deadline = start + config.time_budget if config.time_budget else np.inf
-    found: list[CandidateResult] = []
+    results: list[CandidateResult] = []
 
-    def heard(judged: CandidateResult) -> None:
-        found.append(judged)
-        progress.say(f"{judged.backbone}: {judged.accuracy:.1%} in {judged.seconds:.0f} s")
+    def on_result(result: CandidateResult) -> None:
+        results.append(result)
+        progress.say(f"{result.backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s")
 
     with Cache(default_root(), config.disk_budget, progress.say) as cache:
-        field = ComparisonSetup(config, preset, splits, cache, progress, deadline)
+        setup = ComparisonSetup(config, preset, splits, cache, progress, deadline)
         try:
-            lost, stopped = evaluate_candidates(field, backbones, heard), False
+            skipped, stopped = evaluate_candidates(setup, backbones, on_result), False
         except KeyboardInterrupt:
-            if not found:
+            if not results:
                 raise
-            left = [b.name for b in backbones if b.name not in {j.backbone for j in found}]
-            lost, stopped = dict.fromkeys(left, "it was stopped before"), True
-    if not found:
-        reasons = "; ".join(f"{name}: {why}" for name, why in lost.items())
+            names = {b.name for b in backbones} - {result.backbone for result in results}
+            skipped, stopped = dict.fromkeys(sorted(names), "stopped before"), True
+    if not results:
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise BackboneError(f"no backbone could be compared: {reasons}")
-    return found, lost, stopped
+    return results, skipped, stopped

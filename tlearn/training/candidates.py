@@ -18,9 +18,10 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress
-from tlearn.training.costs import BENCHMARK_SECONDS, CostModel, Costs, Rates, arithmetic, throughput
+from tlearn.training.costs import CostModel, Costs, Rates, arithmetic
 from tlearn.training.execution_plan import needed, views_in_turn
 from tlearn.training.probe import CrossValidated, cross_validate, sample
+from tlearn.training.speed import BENCHMARK_SECONDS, Throughput, throughput
 from tlearn.training.stages import Plan, plan, with_preset
 
 MOST = 2000  # training images compared on, at most: an interval of one to two points
@@ -35,13 +36,14 @@ class CandidateResult:
     Attributes:
         backbone: Its name.
         positions: The training images counted.
-        right: For each, whether it was told right by a probe that was not fitted on it.
+        right: For each, whether a probe that was not fitted on it is right.
         log_loss: In nats.
         taps: Whether the probe saw several depths or the top alone.
         images_per_second: Through decoding and the whole backbone, on this machine.
+        speed_is_sure: Whether that can be relied upon; see :class:`Throughput`.
         parameters: Of the backbone.
         finetune_seconds: What fine-tuning it is estimated to take from now.
-        seconds: What judging it took.
+        seconds: What evaluating it took.
     """
 
     backbone: str
@@ -50,13 +52,14 @@ class CandidateResult:
     log_loss: float
     taps: str
     images_per_second: float
+    speed_is_sure: bool
     parameters: int
     finetune_seconds: float
     seconds: float
 
     @property
     def accuracy(self) -> float:
-        """The part of the images counted that was told right."""
+        """The part of the images counted that it is right about."""
         return float(self.right.mean())
 
 
@@ -81,7 +84,7 @@ class ComparisonSetup:
     deadline: float = np.inf
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the time is over."""
         return self.deadline - time.monotonic()
 
@@ -92,86 +95,90 @@ class ComparisonSetup:
 
 
 def evaluate_candidates(
-    field: ComparisonSetup, backbones: Sequence[Backbone], found: Callable[[CandidateResult], None]
+    setup: ComparisonSetup,
+    backbones: Sequence[Backbone],
+    on_result: Callable[[CandidateResult], None],
 ) -> dict[str, str]:
-    """Judge backbones one after another, on the same images.
+    """Evaluate backbones one after another, on the same images.
 
     Within a time, all see as many images as it allows; where that would be too few, the slowest are
-    left out.
+    skipped.
 
     Args:
-        field: The photos.
+        setup: The photos.
         backbones: The backbones.
-        found: Is given each that was judged, at once.
+        on_result: Is called with each result at once.
 
     Returns:
-        By name, why the others were not.
+        By name, why the others were skipped.
 
     Raises:
         DataError: If there are too few images to compare anything on.
     """
-    lost: dict[str, str] = {}
-    if min(np.bincount(field.y, minlength=len(field.splits.labels))) < 2:
+    if min(np.bincount(setup.y, minlength=len(setup.splits.labels))) < 2:
         raise DataError(
             "comparing needs two or more training images of every class, to hold one back; add some"
         )
-    many = min(MOST, len(field.splits.train))
-    rates: dict[str, float] = {}
-    if np.isfinite(field.deadline):
-        rates, many, lost = _affordable(field, backbones, many)
-    positions = sample(field.y, many, field.config.seed)
+    most = min(MOST, len(setup.splits.train))
+    rates: dict[str, Throughput] = {}
+    skipped: dict[str, str] = {}
+    if np.isfinite(setup.deadline):
+        rates, most, skipped = _affordable(setup, backbones, most)
+    positions = sample(setup.y, most, setup.config.seed)
     for backbone in backbones:
-        if backbone.name in lost:
+        if backbone.name in skipped:
             continue
-        if field.left <= 0:
-            lost[backbone.name] = "the time was over"
+        if setup.seconds_left <= 0:
+            skipped[backbone.name] = "time budget exhausted"
             continue
         try:
-            judged = _evaluate(field, backbone, positions, rates.get(backbone.name))
+            result = _evaluate(setup, backbone, positions, rates.get(backbone.name))
         except TlearnError as error:
-            lost[backbone.name] = str(error)
+            skipped[backbone.name] = str(error)
         else:
-            found(judged)
-    return lost
+            on_result(result)
+    return skipped
 
 
 def _affordable(
-    field: ComparisonSetup, backbones: Sequence[Backbone], many: int
-) -> tuple[dict[str, float], int, dict[str, str]]:
+    setup: ComparisonSetup, backbones: Sequence[Backbone], most: int
+) -> tuple[dict[str, Throughput], int, dict[str, str]]:
     """Fit a comparison into the time that is left.
 
     Returns:
-        The images per second of the backbones there is time for, the number of images, and why the
-        others are left out.
+        The speeds of the backbones there is time for, the number of images, and why the others are
+        skipped.
     """
-    lost: dict[str, str] = {}
-    rates: dict[str, float] = {}
-    around: dict[str, float] = {}  # seconds to build it, whatever the number of images
-    half = field.left / 2
+    skipped: dict[str, str] = {}
+    rates: dict[str, Throughput] = {}
+    overhead: dict[str, float] = {}  # seconds to build it, whatever the number of images
+    half = setup.seconds_left / 2
     for backbone in backbones:
         start = time.monotonic()
-        if field.left < half:
-            lost[backbone.name] = "the time was half over before its speed was measured"
+        if setup.seconds_left < half:
+            skipped[backbone.name] = (
+                "half of the time budget was spent before its speed could be measured"
+            )
             continue
         try:
-            rates[backbone.name] = Candidate(field, backbone).rate()
+            rates[backbone.name] = Candidate(setup, backbone).speed()
         except TlearnError as error:
-            lost[backbone.name] = str(error)
+            skipped[backbone.name] = str(error)
             continue
-        around[backbone.name] = time.monotonic() - start - BENCHMARK_SECONDS
-    least = min(many, LEAST * len(field.splits.labels))
+        overhead[backbone.name] = max(0.0, time.monotonic() - start - BENCHMARK_SECONDS)
+    least = min(most, LEAST * len(setup.splits.labels))
 
     def seconds(name: str, images: int) -> float:
-        return around[name] + images * (1 / rates[name] + PROBING / 1000)
+        return overhead[name] + images * (1 / rates[name].rate + PROBING / 1000)
 
-    while len(rates) > 1 and sum(seconds(name, least) for name in rates) > field.left:
-        slowest = min(rates, key=lambda name: rates[name])
-        lost[slowest] = f"it would have taken another {seconds(slowest, least):.0f} s"
+    while len(rates) > 1 and sum(seconds(name, least) for name in rates) > setup.seconds_left:
+        slowest = min(rates, key=lambda name: rates[name].rate)
+        skipped[slowest] = f"it would have taken another {seconds(slowest, least):.0f} s"
         del rates[slowest]
     each = sum(seconds(name, 1) - seconds(name, 0) for name in rates)
-    left = field.left - sum(seconds(name, 0) for name in rates)
+    left = setup.seconds_left - sum(seconds(name, 0) for name in rates)
     fitting = int(left / each) if rates else 0
-    return rates, max(least, min(many, fitting)), lost
+    return rates, max(least, min(most, fitting)), skipped
 
 
 class Candidate:
@@ -181,11 +188,11 @@ class Candidate:
         BackboneError: If it cannot be built, or its weights cannot be had.
     """
 
-    def __init__(self, field: ComparisonSetup, backbone: Backbone) -> None:
+    def __init__(self, setup: ComparisonSetup, backbone: Backbone) -> None:
         keras.backend.clear_session()  # the one before it is no longer needed
-        self.field = field
-        named = field.config.model_copy(update={"backbone": backbone.name})
-        self.config = config = with_preset(named, backbone, field.preset)
+        self.setup = setup
+        named = setup.config.model_copy(update={"backbone": backbone.name})
+        self.config = config = with_preset(named, backbone, setup.preset)
         self.built: BuiltBackbone = load_backbone(
             backbone, config.size, config.weights or "none", config.seed
         )
@@ -194,16 +201,16 @@ class Candidate:
         boundaries = [p.boundary for p in self.plans if p.boundary is not None]
         choice = choose(config.engine, config.precision)
         self.kept = Activations(
-            self.built, rendering, boundaries, field.cache, choice, field.progress
+            self.built, rendering, boundaries, setup.cache, choice, setup.progress
         )
 
-    def rate(self) -> float:
+    def speed(self) -> Throughput:
         """Measure images per second."""
-        return throughput(self.kept, [(f, 0) for f in self.field.splits.train[:64]])
+        return throughput(self.kept, [(f, 0) for f in self.setup.splits.train[:64]])
 
     def features(self, items: Sequence[Item]) -> np.ndarray:
         """Return the features of views; keep them, and what fine-tuning needs, where they fit."""
-        kept, cache = self.kept, self.field.cache
+        kept, cache = self.kept, self.setup.cache
         for outputs in (kept.outputs, (FEATURES,)):
             lacking = kept.missing(items, outputs)
             size = sum(len(some) * kept.row_bytes(name) for name, some in lacking.items())
@@ -216,22 +223,22 @@ class Candidate:
     def costs(self, rate: float) -> Costs:
         """Estimate what fine-tuning costs from now, with what is kept by now."""
         views = views_in_turn(self.config, self.plans)
-        lacking = self.kept.missing(needed(self.field.splits, views), self.kept.outputs)
+        lacking = self.kept.missing(needed(self.setup.splits, views), self.kept.outputs)
         rates = Rates(rate, arithmetic())
-        work = CostModel(self.kept, self.field.splits, lacking, rates, self.built.seconds)
+        work = CostModel(self.kept, self.setup.splits, lacking, rates, self.built.seconds)
         return work.costs(self.plans, views, streaming=not views)
 
 
 def _evaluate(
-    field: ComparisonSetup, backbone: Backbone, positions: np.ndarray, rate: float | None
+    setup: ComparisonSetup, backbone: Backbone, positions: np.ndarray, speed: Throughput | None
 ) -> CandidateResult:
     start = time.monotonic()
-    entrant = Candidate(field, backbone)
-    rate = rate or entrant.rate()
-    files = [field.splits.train[i] for i in positions.tolist()]
-    features = entrant.features([(f, 0) for f in files])
-    y = field.y[positions]
-    taps, best = _probed(features, y, [f.group or f.content for f in files], entrant)
+    candidate = Candidate(setup, backbone)
+    speed = speed or candidate.speed()
+    files = [setup.splits.train[i] for i in positions.tolist()]
+    features = candidate.features([(f, 0) for f in files])
+    y = setup.y[positions]
+    taps, best = _probed(features, y, [f.group or f.content for f in files], candidate)
     if not len(best.positions):
         raise DataError("there are too few images, or groups of them, to hold any back")
     return CandidateResult(
@@ -240,24 +247,27 @@ def _evaluate(
         right=best.guesses == y[best.positions],
         log_loss=best.log_loss,
         taps=taps,
-        images_per_second=rate,
-        parameters=int(entrant.built.base.count_params()),
-        finetune_seconds=entrant.costs(rate).seconds,
+        images_per_second=speed.rate,
+        speed_is_sure=speed.sure,
+        parameters=int(candidate.built.base.count_params()),
+        finetune_seconds=candidate.costs(speed.rate).seconds,
         seconds=time.monotonic() - start,
     )
 
 
 def _probed(
-    features: np.ndarray, y: np.ndarray, groups: Sequence[str], entrant: Candidate
+    features: np.ndarray, y: np.ndarray, groups: Sequence[str], candidate: Candidate
 ) -> tuple[str, CrossValidated]:
     """Cross-validate a probe on several depths and on the top, as a training does."""
-    taps = entrant.built.taps
+    taps = candidate.built.taps
     widths = {"multi": sum(tap.width for tap in taps), "top": taps[-1].width}
-    wanted = entrant.config.head.taps
+    wanted = candidate.config.head.taps
     kinds: Iterable[str] = widths if wanted == "auto" else [wanted]
-    weights: Mapping[int, float] = dict.fromkeys(range(len(entrant.field.splits.labels)), 1.0)
+    weights: Mapping[int, float] = dict.fromkeys(range(len(candidate.setup.splits.labels)), 1.0)
     found = {
-        kind: cross_validate(features[:, -widths[kind] :], y, groups, weights, entrant.config.seed)
+        kind: cross_validate(
+            features[:, -widths[kind] :], y, groups, weights, candidate.config.seed
+        )
         for kind in kinds
     }
     return min(found.items(), key=lambda pair: pair[1].log_loss)

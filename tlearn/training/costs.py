@@ -1,6 +1,5 @@
 """What a training will cost: seconds and disk, from rates measured on this machine just before."""
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from tlearn.training.stages import Plan
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 TRIAL = 8  # views a rate is measured on, at first
 LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
-BENCHMARK_SECONDS = 1.0  # seconds a rate is measured that is shown beside others
 MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
@@ -73,27 +71,6 @@ def measure(kept: Activations, items: Sequence[Item], outputs: Sequence[str]) ->
         done += some
         size *= 4
     return Rates(rate, arithmetic()), done
-
-
-def throughput(kept: Activations, items: Sequence[Item]) -> float:
-    """Measure views per second through decoding and the frozen part, whatever is kept.
-
-    Args:
-        kept: The activations.
-        items: Views to measure it on, again and again where they are few.
-    """
-    for _ in kept.computed(items[:TRIAL], (FEATURES,)):  # to make the engine ready
-        pass
-    count, start = 0, time.monotonic()
-    again = itertools.chain.from_iterable(
-        kept.computed(items, (FEATURES,)) for _ in itertools.count()
-    )
-    for keys, _ in again:
-        count += len(keys)
-        seconds = time.monotonic() - start
-        if seconds >= BENCHMARK_SECONDS:
-            break
-    return count / seconds
 
 
 def arithmetic() -> float:

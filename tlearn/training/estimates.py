@@ -22,6 +22,7 @@ class Estimate:
     Attributes:
         backbone: Its name.
         images_per_second: Through decoding and the whole backbone, measured just now.
+        sure: Whether that speed can be relied upon: it was measured twice on an idle machine.
         parameters: Of the backbone.
         seconds: From the start of the training to its end.
         bytes: What would be written to the activation cache.
@@ -30,6 +31,7 @@ class Estimate:
 
     backbone: str
     images_per_second: float = 0.0
+    sure: bool = False
     parameters: int = 0
     seconds: float = 0.0
     bytes: int = 0
@@ -65,14 +67,20 @@ def estimates(
     progress = progress or Silent()
     _, splits = read(Path(data), settings, progress)
     with Cache(default_root(), settings.disk_budget, progress.say) as cache:
-        field = ComparisonSetup(settings, preset, splits, cache, progress)
+        setup = ComparisonSetup(settings, preset, splits, cache, progress)
         for backbone in chosen:
             try:
-                entrant = Candidate(field, backbone)
-                rate = entrant.rate()
-                costs = entrant.costs(rate)
+                candidate = Candidate(setup, backbone)
+                speed = candidate.speed()
+                costs = candidate.costs(speed.rate)
             except TlearnError as error:
                 yield Estimate(backbone.name, problem=str(error))
             else:
-                parameters = int(entrant.built.base.count_params())
-                yield Estimate(backbone.name, rate, parameters, costs.seconds, costs.bytes)
+                yield Estimate(
+                    backbone.name,
+                    speed.rate,
+                    speed.sure,
+                    int(candidate.built.base.count_params()),
+                    costs.seconds,
+                    costs.bytes,
+                )

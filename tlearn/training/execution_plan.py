@@ -14,8 +14,9 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, format_bytes
-from tlearn.training.costs import PROBE_VIEWS, CostModel, Costs, fit, measure, throughput
+from tlearn.training.costs import PROBE_VIEWS, CostModel, Costs, fit, measure
 from tlearn.training.loop import Listener
+from tlearn.training.speed import throughput
 from tlearn.training.stages import Plan
 
 
@@ -109,7 +110,7 @@ def prepare(
         cache.make_room(wanted)
     rates, computed = measure(kept, todo, outputs)
     if streaming and not np.isfinite(rates.views):  # nothing lacks, and yet it is all computed
-        rates = replace(rates, views=throughput(kept, needed(splits, 1)[:64]))
+        rates = replace(rates, views=throughput(kept, needed(splits, 1)[:64]).rate)
     work = CostModel(kept, splits, lacking, rates, time.monotonic() - start)
     if config.time_budget and begun is None:
         plans, views = _fitted(config, work, plans, views, streaming, progress)

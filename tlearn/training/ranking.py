@@ -1,5 +1,6 @@
 """What a comparison of backbones says: the ranking, what is noise, which to take."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.runs.metrics import interval, mcnemar
+from tlearn.runs.metrics import LEVEL, interval, mcnemar
 from tlearn.training.candidates import CandidateResult
+from tlearn.training.speed import UNSURE
 
-LEVEL = 0.05  # of error, over all pairs with the best together
 BYTES = 4  # of a float32 number
 
 
@@ -22,38 +23,44 @@ class Comparison:
 
     Attributes:
         data: The data folder.
-        judged: Those that were judged, in any order; at least one.
-        lost: By name, why others were not.
+        results: Those that were evaluated, in any order; at least one.
+        skipped: By name, why others were not.
         stopped: Whether the user stopped it.
         path: The folder it was written to.
     """
 
     data: Path
-    judged: Sequence[CandidateResult]
-    lost: Mapping[str, str]
+    results: Sequence[CandidateResult]
+    skipped: Mapping[str, str]
     stopped: bool
     path: Path
 
     @cached_property
     def ranking(self) -> list[CandidateResult]:
-        """Those judged, the most accurate first; of equals the one with less log loss."""
-        return sorted(self.judged, key=lambda j: (-j.accuracy, j.log_loss, j.backbone))
+        """The results, the most accurate first; of equals the one with less log loss."""
+        return sorted(self.results, key=lambda r: (-r.accuracy, r.log_loss, r.backbone))
 
     @cached_property
     def p_values(self) -> dict[str, float]:
         """For each but the best: how likely a difference from it as large is by chance.
 
-        The exact test of McNemar (1947) on the images that both were tried on, times the number of
-        tests (Bonferroni), so that chance alone marks none of them in 19 of 20 comparisons.
+        The exact test of McNemar (1947) on the images that both were tried on. The best is chosen
+        by the same images, so the values are adjusted (Holm, 1979) over all pairs there are, not
+        over the pairs with the best alone: of equal backbones any is called worse in at most 5% of
+        comparisons.
         """
-        best, *others = self.ranking
-        return {j.backbone: min(1.0, _mcnemar(best, j) * len(others)) for j in others}
+        pairs = list(itertools.combinations(self.ranking, 2))
+        adjusted = holm([_mcnemar(*pair) for pair in pairs])
+        return {
+            other.backbone: p
+            for (one, other), p in zip(pairs, adjusted, strict=True)
+            if one is self.ranking[0]
+        }
 
     @property
-    def equals(self) -> list[str]:
-        """The best, and those whose difference from it is within the noise."""
-        best = self.ranking[0].backbone
-        return [best, *(name for name, p in self.p_values.items() if p >= LEVEL)]
+    def tied(self) -> list[str]:
+        """The best, and those that are not significantly less accurate."""
+        return [self.best, *(name for name, p in self.p_values.items() if p >= LEVEL)]
 
     @property
     def best(self) -> str:
@@ -62,39 +69,40 @@ class Comparison:
 
     @property
     def recommended(self) -> str:
-        """Of those as good as the best, as far as one can tell, the quickest to fine-tune."""
-        some = [j for j in self.judged if j.backbone in self.equals]
-        return min(some, key=lambda j: j.finetune_seconds).backbone
+        """Of those tied with the best, the quickest to fine-tune."""
+        tied = [r for r in self.results if r.backbone in self.tied]
+        return min(tied, key=lambda r: r.finetune_seconds).backbone
 
     @property
     def frontier(self) -> list[str]:
         """Those that no other beats in both accuracy and images per second, quickest first."""
         found, most = [], -1.0
-        for j in sorted(self.judged, key=lambda j: (-j.images_per_second, -j.accuracy)):
-            if j.accuracy > most:
-                found.append(j.backbone)
-                most = j.accuracy
+        for r in sorted(self.results, key=lambda r: (-r.images_per_second, -r.accuracy)):
+            if r.accuracy > most:
+                found.append(r.backbone)
+                most = r.accuracy
         return found
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per backbone, best first, as ``comparison.json`` has them."""
         return [
             {
-                "backbone": j.backbone,
-                "accuracy": j.accuracy,
-                "accuracy_ci95": interval(j.accuracy, len(j.right)),
-                "images": len(j.right),
-                "log_loss": j.log_loss,
-                "taps": j.taps,
-                "images_per_second": round(j.images_per_second, 1),
-                "parameters": j.parameters,
-                "bytes": BYTES * j.parameters,
-                "finetune_seconds": round(j.finetune_seconds, 1),
-                "p_value": self.p_values.get(j.backbone),
-                "within_noise": j.backbone in self.equals,
-                "frontier": j.backbone in self.frontier,
+                "backbone": r.backbone,
+                "accuracy": r.accuracy,
+                "accuracy_ci95": interval(r.accuracy, len(r.right)),
+                "images": len(r.right),
+                "log_loss": r.log_loss,
+                "taps": r.taps,
+                "images_per_second": round(r.images_per_second, 1),
+                "speed_is_sure": r.speed_is_sure,
+                "parameters": r.parameters,
+                "bytes": BYTES * r.parameters,
+                "finetune_seconds": round(r.finetune_seconds, 1),
+                "p_value": self.p_values.get(r.backbone),
+                "tied": r.backbone in self.tied,
+                "frontier": r.backbone in self.frontier,
             }
-            for j in self.ranking
+            for r in self.ranking
         ]
 
     def to_json(self) -> str:
@@ -102,7 +110,7 @@ class Comparison:
         record = {
             "data": str(self.data),
             "backbones": self.rows(),
-            "not_compared": dict(self.lost),
+            "not_compared": dict(self.skipped),
             "best": self.best,
             "recommended": self.recommended,
             "stopped": self.stopped,
@@ -113,7 +121,7 @@ class Comparison:
         """Return the ranking as lines for people, with what it means."""
         lines = [
             f"{'backbone':<20} {'accuracy':>8}  {'95% interval':<16} {'images/s':>8} "
-            f"{'size':>8} {'fine-tune':>9}  beside the best"
+            f"{'size':>8} {'fine-tune':>9}  against the best"
         ]
         for row in self.rows():
             low, high = row["accuracy_ci95"]
@@ -121,32 +129,47 @@ class Comparison:
             lines.append(
                 f"{name:<20} {row['accuracy']:>8.1%}  {low:>6.1%} to {high:<6.1%} "
                 f"{row['images_per_second']:>8.4g} {row['bytes'] / 1e6:>5.0f} MB "
-                f"{row['finetune_seconds']:>7.0f} s  {self._beside(row)}"
+                f"{row['finetune_seconds']:>7.0f} s  {self._against(row)}"
             )
-        lines += [f"  {name:<18} not compared: {why}" for name, why in self.lost.items()]
-        return "\n".join([*lines, "* no other is both quicker and more accurate", *self._verdict()])
+        lines += [f"  {name:<18} not compared: {why}" for name, why in self.skipped.items()]
+        lines.append("* no other is both quicker and more accurate")
+        if not all(r.speed_is_sure for r in self.results):
+            lines.append(f"the machine was busy: {UNSURE}")
+        return "\n".join([*lines, *self._verdict()])
 
-    def _beside(self, row: dict[str, Any]) -> str:
+    def _against(self, row: dict[str, Any]) -> str:
         if row["backbone"] == self.best:
             return "best"
-        p = row["p_value"]
-        return f"within the noise (p = {p:.2g})" if row["within_noise"] else f"worse (p = {p:.1g})"
+        return f"{'not significant' if row['tied'] else 'worse'} (p = {row['p_value']:.2g})"
 
     def _verdict(self) -> list[str]:
-        counts = sorted({len(j.right) for j in self.judged})
+        counts = sorted({len(r.right) for r in self.results})
         images = " to ".join(str(n) for n in {counts[0]: 0, counts[-1]: 0})
         how = f"cross-validated on {images} training images; validation and test were not looked at"
-        equals = self.equals
-        if len(self.judged) == 1:
-            said = "there was nothing to compare it with"
-        elif len(equals) == len(self.judged):
-            said = "the differences in accuracy are all within the noise"
-        elif len(equals) > 1:
-            said = f"within the noise of {self.best}: {', '.join(equals[1:])}"
+        level = f"(p {'<' if len(self.tied) == 1 else '>='} {LEVEL}, adjusted)"
+        if len(self.results) == 1:
+            verdict = "there was nothing to compare it with"
+        elif len(self.tied) == len(self.results):
+            verdict = f"no difference in accuracy is significant {level}"
+        elif len(self.tied) > 1:
+            others = ", ".join(self.tied[1:])
+            verdict = f"not significantly less accurate than {self.best} {level}: {others}"
         else:
-            said = f"{self.best} is better than the others, and not by chance"
-        quickest = f"; of these {self.recommended} is the quickest" if len(equals) > 1 else ""
-        return [how, said + quickest]
+            verdict = f"{self.best} is significantly more accurate than the others {level}"
+        quickest = f"; of these {self.recommended} is the quickest" if len(self.tied) > 1 else ""
+        return [how, verdict + quickest]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values of several tests so that any is falsely below a level as rarely as that.
+
+    The step-down rule of Holm (1979), which holds however the tests depend on each other.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = largest
+    return adjusted
 
 
 def _mcnemar(one: CandidateResult, other: CandidateResult) -> float:
