@@ -103,7 +103,7 @@ def test_help_and_listing_load_nothing_heavy():
             [sys.executable, "-c", code, argument], capture_output=True, text=True, check=True
         )
         loaded = set(ast.literal_eval(done.stderr.splitlines()[-1]))
-        assert not loaded & {*HEAVY, "sklearn", "matplotlib", "pandas", "scipy", "lmdb"}
+        assert not loaded & {*HEAVY, "sklearn", "altair", "pandas", "scipy", "lmdb"}
 
 
 def test_the_readme_maps_the_house():
