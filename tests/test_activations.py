@@ -143,6 +143,11 @@ def test_another_backbone_with_the_same_weights_gets_its_own_rows(built, photos,
     assert keep(twin, photos, cache, boundaries=(2,)) == 72
 
 
+def test_another_engine_gets_its_own_rows(built, photos, cache):
+    keep(built, photos, cache)
+    assert keep(built, photos, cache, choice=Choice("tensorflow", "float32")) == 72
+
+
 def test_another_preprocessing_gets_its_own_rows(built, photos, cache):
     keep(built, photos, cache, boundaries=(2,))
     backbone = built.backbone

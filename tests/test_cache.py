@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from io import FileIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def rows(start, stop):
 
 
 def space_in(cache, **other):
-    return cache.space(KEY | other, (1000,), "float32")
+    return cache.table(KEY | other, (1000,), "float32")
 
 
 def fill(root, start, stop, budget=None, **other):
@@ -58,7 +59,7 @@ def test_many_more_keys_than_one_query_takes(cache):
 
 def test_long_files_are_split(cache, monkeypatch):
     monkeypatch.setattr("tlearn.features.cache_table.SEGMENT", 10 * ROW)
-    monkeypatch.setattr("tlearn.features.cache_table.OPEN_FILES", 3)
+    monkeypatch.setattr("tlearn.features.cache_index.OPEN_FILES", 3)
     for start in range(0, 100, 5):
         fill(cache, start, start + 5)
     with Cache(cache) as store:
@@ -66,7 +67,7 @@ def test_long_files_are_split(cache, monkeypatch):
         keys, values = rows(0, 100)
         for _ in range(2):
             np.testing.assert_array_equal(space.get(keys)[0], values)
-        assert len(store.files) <= 3
+        assert len(store.index._files) <= 3
         for start in range(100, 140):
             keys, values = rows(start, start + 1)
             space.put(keys, [values])
@@ -100,7 +101,7 @@ def test_what_dies_while_it_writes_leaves_nothing_behind(cache):
         "import os, sys; sys.path.insert(0, 'tests'); from test_cache import *; "
         "from pathlib import Path; store = Cache(Path(sys.argv[1])); space = space_in(store); "
         "keys, values = rows(0, 9); space.put(keys[:5], [values[:5]]); "
-        "store.transaction = lambda: os._exit(0); space.put(keys[5:], [values[5:]])"
+        "store.index.transaction = lambda: os._exit(0); space.put(keys[5:], [values[5:]])"
     )
     subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
     with Cache(cache) as store:
@@ -242,7 +243,7 @@ def test_a_cache_of_another_format_is_begun_anew(cache):
 
 def test_a_full_disk_is_told_as_such(cache):
     told = pytest.raises(CacheError, match="disk I/O error")
-    with Cache(cache) as store, told, store.transaction() as index:
+    with Cache(cache) as store, told, store.index.transaction() as index:
         index.execute("ROLLBACK")  # as SQLite itself does
         raise sqlite3.OperationalError("disk I/O error")
 
@@ -257,6 +258,22 @@ def test_compiled_networks_are_bounded(cache, monkeypatch):
     with Cache(cache) as store:
         assert store.compiled_bytes() == 2000
     assert sorted(f.name for f in (cache / "compiled").iterdir()) == ["2.bin", "3.bin"]
+
+
+def test_a_file_that_vanishes_while_it_is_listed_does_no_harm(cache, monkeypatch):
+    """As where another process gives a compiled network its name just then."""
+    (cache / "compiled").mkdir(parents=True)
+    (cache / "compiled/a.bin").write_bytes(b"x" * 1000)
+    listed = Path.glob
+
+    def with_another(path, pattern):
+        return [path / "gone-1234.xml", *listed(path, pattern)]
+
+    monkeypatch.setattr(Path, "glob", with_another)
+    with Cache(cache) as store:
+        assert store.compiled_bytes() == 1000
+        store.clear()
+        assert store.compiled_bytes() == 0
 
 
 def test_cache_info_and_clear(cache, capsys):

@@ -230,7 +230,7 @@ def test_an_unsure_speed_is_said_to_be_so():
 )
 def test_a_speed_is_measured_again_where_trials_disagree(monkeypatch, rates, busy, expected):
     trials = iter(rates)
-    monkeypatch.setattr(speed, "_trial", lambda kept, items: next(trials))
+    monkeypatch.setattr(speed, "_trial", lambda activations, items: next(trials))
     monkeypatch.setattr(speed.psutil, "cpu_percent", lambda seconds: busy)
     kept = SimpleNamespace(computed=lambda items, outputs: [])
     assert speed.throughput(kept, []) == expected
@@ -262,7 +262,7 @@ def test_in_little_time_the_slowest_are_left_out(monkeypatch):
         lambda _, b: SimpleNamespace(speed=lambda: Throughput(rates[b.name], True)),
     )
     monkeypatch.setattr(candidates.time, "monotonic", lambda: 0.0)
-    setup = SimpleNamespace(seconds_left=10.0, splits=SimpleNamespace(labels=("a", "b")))
+    setup = SimpleNamespace(remaining_seconds=10.0, splits=SimpleNamespace(labels=("a", "b")))
     backbones = [SimpleNamespace(name=name) for name in rates]
     kept, many, lost = candidates._affordable(setup, backbones, 5000)
     assert set(kept) == {"quick", "middle"} and set(lost) == {"slow"}
@@ -273,7 +273,7 @@ def test_in_little_time_the_slowest_are_left_out(monkeypatch):
 
 
 def replace_left(setup, left):
-    return SimpleNamespace(seconds_left=left, splits=setup.splits)
+    return SimpleNamespace(remaining_seconds=left, splits=setup.splits)
 
 
 def test_cross_validation_never_sees_what_it_judges():

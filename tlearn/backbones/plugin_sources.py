@@ -81,16 +81,21 @@ def _distribution(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
 
 
 def _module(file: Path) -> ModuleType:
-    """Import a file, once, under a name that no package has."""
-    name = f"tlearn_file_{file.stem}_{abs(hash(str(file)))}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
+    """Import a file, once, under a name that no package has.
+
+    The name is the same in every process and place: saved models name it for layers of their own.
+    """
+    name = f"tlearn_file_{file.stem}"
+    known = sys.modules.get(name)
+    if known and known.__file__ == str(file):
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # as an import does, for what looks up where a class is from
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

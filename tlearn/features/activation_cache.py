@@ -12,13 +12,9 @@ import hashlib
 import json
 import os
 import shutil
-import sqlite3
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,27 +22,12 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from tlearn.errors import one_line
-from tlearn.features.cache_table import CacheTable, explained
+from tlearn.features.cache_index import FORMAT, CacheIndex, explained
+from tlearn.features.cache_table import CacheTable
 
-FORMAT = 3  # raised whenever decoding, rendering or the layout of rows changes
 SHARE = 5  # of the free space, one part in so many is the budget unless one is given
 
 COMPILED = 2**31  # bytes that networks made ready for engines may take
-
-# Numbers are never given twice: a process may still hold one that another has deleted.
-SCHEMA = (
-    """CREATE TABLE spaces (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE, described TEXT)""",
-    """CREATE TABLE segments (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER, file TEXT UNIQUE, bytes INTEGER,
-    used REAL)""",
-    """CREATE TABLE rows (
-    space INTEGER, key BLOB, segment INTEGER, slot INTEGER, checksum INTEGER,
-    PRIMARY KEY (space, key)) WITHOUT ROWID""",
-    "CREATE INDEX rows_by_segment ON rows (segment)",
-    f"PRAGMA user_version = {FORMAT}",
-)
 
 
 def default_root() -> Path:
@@ -103,15 +84,11 @@ class Cache:
     def __init__(
         self, root: Path, budget: float | None = None, say: Callable[[str], None] | None = None
     ) -> None:
-        self.root, self._say = root, say or (lambda text: None)
-        self.segments = root / "segments"
-        self.lock = threading.RLock()
-        self.files: OrderedDict[str, FileIO] = OrderedDict()
+        self.root = root
+        self.index = CacheIndex(root, say or (lambda text: None))
         self._opened = time.time()
-        self._spaces: list[CacheTable] = []
-        with explained(self.root):
-            self.segments.mkdir(parents=True, exist_ok=True)
-            self.index = self._open()
+        self._tables: list[CacheTable] = []
+        with explained(root):
             self._prune()
             free = shutil.disk_usage(root).free
         everything = free + self.used_bytes()
@@ -130,53 +107,12 @@ class Cache:
 
     def close(self) -> None:
         """Close all files."""
-        with self.lock:
-            for space in self._spaces:
-                space.finish()
-            self.index.close()
-            while self.files:
-                self.files.popitem()[1].close()
+        for table in self._tables:
+            table.finish()
+        self.index.close()
 
-    def _open(self) -> sqlite3.Connection:
-        path = self.root / "index.sqlite"
-        for again in (True, False):
-            index = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
-            try:
-                _prepare(index, self.segments)
-                damage = index.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if damage == "ok":
-                    return index
-                raise sqlite3.DatabaseError(damage)
-            except sqlite3.OperationalError:  # locked, read-only: not damage
-                index.close()
-                raise
-            except sqlite3.DatabaseError as error:
-                index.close()
-                if not again:
-                    raise
-                self._say(
-                    f"the index of the activation cache {str(self.root)!r} is damaged "
-                    f"({one_line(error)}): what was kept is computed again"
-                )
-                for file in (*self.root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
-                    file.unlink(missing_ok=True)
-        raise AssertionError
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Change the index whole or not at all."""
-        with self.lock, explained(self.root):
-            self.index.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.index
-            except BaseException:
-                if self.index.in_transaction:  # on a full disk SQLite does so by itself
-                    self.index.execute("ROLLBACK")
-                raise
-            self.index.execute("COMMIT")
-
-    def space(self, key: Mapping[str, object], shape: Sequence[int], dtype: str) -> "CacheTable":
-        """Return the space for arrays of one shape and type that are computed in one way.
+    def table(self, key: Mapping[str, object], shape: Sequence[int], dtype: str) -> CacheTable:
+        """Return the table for arrays of one shape and type that are computed in one way.
 
         Args:
             key: All that the values depend on, beside the row key; it can be written as JSON.
@@ -186,27 +122,27 @@ class Cache:
         described = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
         text = json.dumps(described, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-        row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        with self.transaction() as index:
-            index.execute(
-                "INSERT OR IGNORE INTO spaces (digest, described) VALUES (?, ?)",
-                (digest, text),
+        with self.index.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO spaces (digest, described) VALUES (?, ?)", (digest, text)
             )
-            found = index.execute("SELECT id FROM spaces WHERE digest = ?", (digest,)).fetchone()
-        space = CacheTable(self, found[0], tuple(shape), np.dtype(dtype), row_bytes)
-        self._spaces.append(space)
-        return space
+            query = "SELECT id FROM spaces WHERE digest = ?"
+            number = connection.execute(query, (digest,)).fetchone()[0]
+        self._tables.append(CacheTable(self.index, number, tuple(shape), np.dtype(dtype)))
+        return self._tables[-1]
 
     def used_bytes(self) -> int:
         """Return what the rows take on disk."""
-        with self.lock, explained(self.root):
-            return int(self.index.execute("SELECT total(bytes) FROM segments").fetchone()[0])
+        with self.index.lock, explained(self.root):
+            return int(
+                self.index.connection.execute("SELECT total(bytes) FROM segments").fetchone()[0]
+            )
 
     def room(self) -> int:
         """Return how many bytes can still be kept, if all that is not in use were evicted."""
-        with self.lock, explained(self.root):
+        with self.index.lock, explained(self.root):
             query = "SELECT total(bytes) FROM segments WHERE used >= ?"
-            in_use = int(self.index.execute(query, (self._opened,)).fetchone()[0])
+            in_use = int(self.index.connection.execute(query, (self._opened,)).fetchone()[0])
             free = shutil.disk_usage(self.root).free + self.used_bytes() - in_use
         return max(0, min(self.budget - in_use, free))
 
@@ -218,27 +154,16 @@ class Cache:
         with explained(self.root):
             limit = min(self.budget, shutil.disk_usage(self.root).free + self.used_bytes())
             excess = self.used_bytes() + needed - limit
-            with self.lock:
+            with self.index.lock:
                 query = "SELECT id, file, bytes FROM segments WHERE used < ? ORDER BY used"
-                old = self.index.execute(query, (self._opened,)).fetchall()
+                old = self.index.connection.execute(query, (self._opened,)).fetchall()
             evicted = 0
             for segment, file, size in old:
                 if evicted >= excess:
                     break
-                self.drop(segment, file)
+                self.index.drop(segment, file)
                 evicted += size
         return evicted
-
-    def drop(self, segment: int, file: str) -> None:
-        """Forget a file of rows, and delete it."""
-        with self.transaction() as index:
-            index.execute("DELETE FROM rows WHERE segment = ?", (segment,))
-            index.execute("DELETE FROM segments WHERE id = ?", (segment,))
-            opened = self.files.pop(file, None)
-            if opened:
-                opened.close()
-        with contextlib.suppress(OSError):  # on Windows, while another process reads it
-            (self.segments / file).unlink()
 
     def tables(self) -> list[TableInfo]:
         """Return what is kept, space by space, last used first."""
@@ -247,8 +172,8 @@ class Cache:
                    total(bytes), max(used)
             FROM spaces JOIN segments ON segments.space = spaces.id
             GROUP BY spaces.id ORDER BY max(used) DESC"""
-        with self.lock, explained(self.root):
-            found = self.index.execute(query).fetchall()
+        with self.index.lock, explained(self.root):
+            found = self.index.connection.execute(query).fetchall()
         return [
             TableInfo(json.loads(text), rows, int(size), used) for text, rows, size, used in found
         ]
@@ -258,16 +183,27 @@ class Cache:
 
         Every training leaves one, of the model that it saved.
         """
-        files = [(f.stat(), f) for f in (self.root / "compiled").glob("*")]
         total = 0
-        for stat, file in sorted(files, key=lambda entry: -entry[0].st_mtime):
-            total += stat.st_size
+        for _, size, file in sorted(self._compiled(), reverse=True):
+            total += size
             if total > COMPILED:
                 file.unlink(missing_ok=True)
 
+    def _compiled(self) -> list[tuple[float, int, Path]]:
+        """Return time of use, size and path of the compiled networks.
+
+        Another process may write one, under a temporary name, or delete one meanwhile.
+        """
+        found = []
+        for file in (self.root / "compiled").glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = file.stat()
+                found.append((stat.st_mtime, stat.st_size, file))
+        return found
+
     def compiled_bytes(self) -> int:
         """Return what networks made ready for engines take on disk."""
-        return sum(file.stat().st_size for file in (self.root / "compiled").glob("*"))
+        return sum(size for _, size, _ in self._compiled())
 
     def clear(self) -> int:
         """Delete everything that is kept; return the bytes freed.
@@ -275,30 +211,8 @@ class Cache:
         A training that runs meanwhile computes what it misses again.
         """
         freed = self.used_bytes() + self.compiled_bytes()
-        with self.transaction() as index:
-            for table in ("rows", "segments", "spaces"):
-                index.execute(f"DELETE FROM {table}")
-            while self.files:
-                self.files.popitem()[1].close()
-        with self.lock, explained(self.root):
-            self.index.execute("VACUUM")
-            for file in (*self.segments.glob("*.rows"), *(self.root / "compiled").glob("*")):
+        self.index.clear()
+        with explained(self.root):
+            for _, _, file in self._compiled():
                 file.unlink(missing_ok=True)
         return freed
-
-
-def _prepare(index: sqlite3.Connection, segments: Path) -> None:
-    """Make the tables; those of another format go, with their files."""
-    index.execute("PRAGMA journal_mode = WAL")
-    index.execute("PRAGMA synchronous = NORMAL")
-    if index.execute("PRAGMA user_version").fetchone()[0] == FORMAT:
-        return
-    index.execute("BEGIN EXCLUSIVE")
-    if index.execute("PRAGMA user_version").fetchone()[0] != FORMAT:  # nobody else was quicker
-        for table in ("rows", "segments", "spaces"):
-            index.execute(f"DROP TABLE IF EXISTS {table}")
-        for statement in SCHEMA:
-            index.execute(statement)
-        for file in segments.glob("*.rows"):
-            file.unlink(missing_ok=True)
-    index.execute("COMMIT")

@@ -24,7 +24,7 @@ from tlearn.progress import Progress, Silent
 
 WAITING = 2**25  # bytes of rendered views that may wait for the engine
 WRITTEN = 64  # rows written at a time
-BATCHES_AHEAD = 4
+PREFETCHED_BATCHES = 4
 
 Item = tuple[ImageFile, int]  # an image and the number of a view
 Arrays = dict[str, np.ndarray]  # rows by the output's name
@@ -97,10 +97,11 @@ class Activations:
             "position": position,
             "taps": [tap.name for tap in built.taps] if output == FEATURES else [],
             "together": self._together,
+            "engine": self.choice.engine,
             "precision": self.choice.precision,
         }
         key = pixels if output == PIXELS else {**pixels, **network}
-        return self.cache.space(key, shape, dtype)
+        return self.cache.table(key, shape, dtype)
 
     def _network_key(self) -> dict[str, object]:
         backbone = self.built.backbone
@@ -208,7 +209,7 @@ class Activations:
             return items, arrays, lacking, pixels
 
         damaged = self._damaged()
-        for items, arrays, lacking, pixels in prefetch_map(fetch, batches, BATCHES_AHEAD):
+        for items, arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
             if lacking:
                 found = self.compute(pixels, outputs)
                 for name, rows in found.items():

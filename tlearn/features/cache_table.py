@@ -1,46 +1,27 @@
-"""A space of the activation cache: rows of one kind, found by key, read without a memory map.
+"""A table of the activation cache: rows of one kind, found by key, read without a memory map.
 
 Rows are read into the caller's arrays. A memory map would count what was ever read as the process's
 memory, which then would grow with the number of images.
 """
 
-import contextlib
-import sqlite3
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import FileIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tlearn.errors import CacheError, one_line
-
-if TYPE_CHECKING:
-    from tlearn.features.activation_cache import Cache
+from tlearn.features.cache_index import CacheIndex, explained
 
 SEGMENT = 2**26  # bytes after which a new file is begun: what is evicted at a time
-OPEN_FILES = 64
 ASKED = 500  # keys in one query
 NOTED = 30.0  # seconds after which it is noted again which rows are used
 
 
 class _EvictedError(Exception):
     """The file that is written to was deleted by another process."""
-
-
-@contextlib.contextmanager
-def explained(root: Path) -> Iterator[None]:
-    """Say what to do when the disk or the file system does not play along."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        raise CacheError(
-            f"activations cannot be kept in {str(root)!r}: {one_line(error)}; run 'tlearn cache "
-            f"clear', make room, or set TLEARN_CACHE to a folder on a local disk"
-        ) from None
 
 
 class CacheTable:
@@ -56,10 +37,11 @@ class CacheTable:
     """
 
     def __init__(
-        self, cache: "Cache", number: int, shape: tuple[int, ...], dtype: np.dtype, row_bytes: int
+        self, index: CacheIndex, number: int, shape: tuple[int, ...], dtype: np.dtype
     ) -> None:
-        self.shape, self.dtype, self.row_bytes, self.damaged = shape, dtype, row_bytes, 0
-        self._cache, self._number = cache, number
+        self.shape, self.dtype, self.damaged = shape, dtype, 0
+        self.row_bytes = int(np.prod(shape)) * dtype.itemsize
+        self._index, self._number = index, number
         self._segment: tuple[int, FileIO, int] | None = None  # id, file, rows in it
         self._noted = 0.0  # when it was last noted which rows are used
 
@@ -73,8 +55,8 @@ class CacheTable:
         """Note that these rows are used now, so that nobody evicts them."""
         self._noted = time.time()
         segments = [(self._noted, segment) for segment in {place[0] for place in places.values()}]
-        with self._cache.transaction() as index:
-            index.executemany("UPDATE segments SET used = ? WHERE id = ?", segments)
+        with self._index.transaction() as connection:
+            connection.executemany("UPDATE segments SET used = ? WHERE id = ?", segments)
 
     def put(self, keys: Sequence[bytes], parts: Sequence[np.ndarray]) -> None:
         """Keep rows: all of them or, if the process dies, none.
@@ -88,7 +70,7 @@ class CacheTable:
         """
         parts = [np.ascontiguousarray(part, self.dtype) for part in parts]
         checksums = [zlib.crc32(row) for part in parts for row in part]
-        with self._cache.lock, explained(self._cache.root):
+        with self._index.lock, explained(self._index.root):
             for _ in range(2):
                 try:
                     return self._append(keys, parts, checksums)
@@ -107,14 +89,16 @@ class CacheTable:
                 for i, (key, checksum) in enumerate(zip(keys, checksums, strict=True))
             ]
             rows += len(keys)
-            with self._cache.transaction() as index:
-                changed = index.execute(
+            with self._index.transaction() as connection:
+                changed = connection.execute(
                     "UPDATE segments SET bytes = ?, used = ? WHERE id = ?",
                     (rows * self.row_bytes, time.time(), segment),
                 )
                 if not changed.rowcount:
                     raise _EvictedError
-                index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)", entries)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)", entries
+                )
         except BaseException:
             self._segment = None  # where the file ends is not known: another is begun
             file.close()
@@ -143,7 +127,10 @@ class CacheTable:
             if key in places:
                 segment, file, slot, checksum = places[key]
                 row: Any = out[i : i + 1].reshape(-1).view(np.uint8)
-                there[i] = self._read(file, slot, row) and zlib.crc32(row) == checksum
+                there[i] = (
+                    self._index.read(file, slot * self.row_bytes, row.data)
+                    and zlib.crc32(row) == checksum
+                )
                 if not there[i]:
                     self._forget(key, segment, file)
         return out, there
@@ -151,7 +138,7 @@ class CacheTable:
     def _places(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str, int, int]]:
         """Return segment, file, slot and checksum for the keys that are kept."""
         found: dict[bytes, tuple[int, str, int, int]] = {}
-        with self._cache.lock, explained(self._cache.root):
+        with self._index.lock, explained(self._index.root):
             for start in range(0, len(keys), ASKED):
                 some = keys[start : start + ASKED]
                 query = (
@@ -159,43 +146,27 @@ class CacheTable:
                     "ON segments.id = segment WHERE rows.space = ? AND key IN "
                     f"({','.join('?' * len(some))})"
                 )
-                answer = self._cache.index.execute(query, (self._number, *some))
+                answer = self._index.connection.execute(query, (self._number, *some))
                 found.update((row[0], row[1:]) for row in answer)
         return found
 
-    def _read(self, name: str, slot: int, row: Any) -> bool:
-        """Read a row into an array of bytes; return whether all of it was there."""
-        files = self._cache.files
-        with self._cache.lock:
-            try:
-                file = files.get(name) or FileIO(self._cache.segments / name)
-                files[name] = file
-                files.move_to_end(name)
-                file.seek(slot * self.row_bytes)
-                complete = bool(file.readinto(row.data) == self.row_bytes)
-            except OSError:
-                return False
-            if len(files) > OPEN_FILES:
-                files.popitem(last=False)[1].close()
-        return complete
-
     def _forget(self, key: bytes, segment: int, file: str) -> None:
-        if (self._cache.segments / file).exists():
+        if (self._index.segments / file).exists():
             self.damaged += 1
-            with self._cache.transaction() as index:
-                index.execute(
+            with self._index.transaction() as connection:
+                connection.execute(
                     "DELETE FROM rows WHERE space = ? AND key = ? AND segment = ?",
                     (self._number, key, segment),
                 )
         else:
-            self._cache.drop(segment, file)
+            self._index.drop(segment, file)
 
     def _begin(self) -> tuple[int, FileIO, int]:
         """Begin a file of rows that this process alone writes to."""
         name = f"{uuid.uuid4().hex}.rows"
-        file = FileIO(self._cache.segments / name, "w")
-        with self._cache.transaction() as index:
-            cursor = index.execute(
+        file = FileIO(self._index.segments / name, "w")
+        with self._index.transaction() as connection:
+            cursor = connection.execute(
                 "INSERT INTO segments (space, file, bytes, used) VALUES (?, ?, 0, ?)",
                 (self._number, name, time.time()),
             )

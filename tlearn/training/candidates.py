@@ -84,7 +84,7 @@ class ComparisonSetup:
     deadline: float = np.inf
 
     @property
-    def seconds_left(self) -> float:
+    def remaining_seconds(self) -> float:
         """Seconds until the time is over."""
         return self.deadline - time.monotonic()
 
@@ -128,7 +128,7 @@ def evaluate_candidates(
     for backbone in backbones:
         if backbone.name in skipped:
             continue
-        if setup.seconds_left <= 0:
+        if setup.remaining_seconds <= 0:
             skipped[backbone.name] = "time budget exhausted"
             continue
         try:
@@ -152,10 +152,10 @@ def _affordable(
     skipped: dict[str, str] = {}
     rates: dict[str, Throughput] = {}
     overhead: dict[str, float] = {}  # seconds to build it, whatever the number of images
-    half = setup.seconds_left / 2
+    half = setup.remaining_seconds / 2
     for backbone in backbones:
         start = time.monotonic()
-        if setup.seconds_left < half:
+        if setup.remaining_seconds < half:
             skipped[backbone.name] = (
                 "half of the time budget was spent before its speed could be measured"
             )
@@ -171,12 +171,12 @@ def _affordable(
     def seconds(name: str, images: int) -> float:
         return overhead[name] + images * (1 / rates[name].rate + PROBING / 1000)
 
-    while len(rates) > 1 and sum(seconds(name, least) for name in rates) > setup.seconds_left:
+    while len(rates) > 1 and sum(seconds(name, least) for name in rates) > setup.remaining_seconds:
         slowest = min(rates, key=lambda name: rates[name].rate)
         skipped[slowest] = f"it would have taken another {seconds(slowest, least):.0f} s"
         del rates[slowest]
     each = sum(seconds(name, 1) - seconds(name, 0) for name in rates)
-    left = setup.seconds_left - sum(seconds(name, 0) for name in rates)
+    left = setup.remaining_seconds - sum(seconds(name, 0) for name in rates)
     fitting = int(left / each) if rates else 0
     return rates, max(least, min(most, fitting)), skipped
 

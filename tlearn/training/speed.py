@@ -31,21 +31,21 @@ class Throughput:
     sure: bool
 
 
-def throughput(kept: Activations, items: Sequence[Item]) -> Throughput:
+def throughput(activations: Activations, items: Sequence[Item]) -> Throughput:
     """Measure views per second through decoding and the frozen part, whatever is kept.
 
     Trials that disagree are repeated; the fastest is what the machine can do.
 
     Args:
-        kept: The activations.
+        activations: The activations.
         items: Views to measure it on, again and again where they are few.
     """
-    for _ in kept.computed(items[:WARM_UP], (FEATURES,)):
+    for _ in activations.computed(items[:WARM_UP], (FEATURES,)):
         pass
     busy = psutil.cpu_percent(BENCHMARK_SECONDS / 10) > BUSY
-    rates = [_trial(kept, items) for _ in range(TRIALS)]
+    rates = [_trial(activations, items) for _ in range(TRIALS)]
     if not _agree(rates):
-        rates += [_trial(kept, items) for _ in range(TRIALS)]
+        rates += [_trial(activations, items) for _ in range(TRIALS)]
     return Throughput(max(rates), _agree(sorted(rates)[-TRIALS:]) and not busy)
 
 
@@ -53,10 +53,10 @@ def _agree(rates: Sequence[float]) -> bool:
     return min(rates) >= AGREE * max(rates)
 
 
-def _trial(kept: Activations, items: Sequence[Item]) -> float:
+def _trial(activations: Activations, items: Sequence[Item]) -> float:
     count, start = 0, time.monotonic()
     again = itertools.chain.from_iterable(
-        kept.computed(items, (FEATURES,)) for _ in itertools.count()
+        activations.computed(items, (FEATURES,)) for _ in itertools.count()
     )
     for keys, _ in again:
         count += len(keys)

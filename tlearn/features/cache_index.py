@@ -1,0 +1,168 @@
+"""The index of the activation cache: which row of which table lies where, and the files of rows."""
+
+import contextlib
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+
+from tlearn.errors import CacheError, one_line
+
+FORMAT = 3  # raised whenever decoding, rendering or the layout of rows changes
+OPEN_FILES = 64
+
+# Numbers are never given twice: a process may still hold one that another has deleted.
+SCHEMA = (
+    """CREATE TABLE spaces (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE, described TEXT)""",
+    """CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER, file TEXT UNIQUE, bytes INTEGER,
+    used REAL)""",
+    """CREATE TABLE rows (
+    space INTEGER, key BLOB, segment INTEGER, slot INTEGER, checksum INTEGER,
+    PRIMARY KEY (space, key)) WITHOUT ROWID""",
+    "CREATE INDEX rows_by_segment ON rows (segment)",
+    f"PRAGMA user_version = {FORMAT}",
+)
+
+
+@contextlib.contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Say what to do when the disk or the file system does not play along."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise CacheError(
+            f"activations cannot be kept in {str(root)!r}: {one_line(error)}; run 'tlearn cache "
+            f"clear', make room, or set TLEARN_CACHE to a folder on a local disk"
+        ) from None
+
+
+class CacheIndex:
+    """The index and the open files of one cache folder; threads may share it.
+
+    Args:
+        root: The folder; made if need be.
+        say: Is told of what was lost.
+
+    Attributes:
+        lock: Held by whoever uses the connection or a file.
+        connection: To the index; changed in a :meth:`transaction`.
+        segments: The folder with the files of rows.
+
+    Raises:
+        CacheError: If the folder cannot be used.
+    """
+
+    def __init__(self, root: Path, say: Callable[[str], None]) -> None:
+        self.root, self._say = root, say
+        self.segments = root / "segments"
+        self.lock = threading.RLock()
+        self._files: OrderedDict[str, FileIO] = OrderedDict()
+        with explained(root):
+            self.segments.mkdir(parents=True, exist_ok=True)
+            self.connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        path = self.root / "index.sqlite"
+        for again in (True, False):
+            connection = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
+            try:
+                _prepare(connection, self.segments)
+                damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if damage == "ok":
+                    return connection
+                raise sqlite3.DatabaseError(damage)
+            except sqlite3.OperationalError:  # locked, read-only: not damage
+                connection.close()
+                raise
+            except sqlite3.DatabaseError as error:
+                connection.close()
+                if not again:
+                    raise
+                self._say(
+                    f"the index of the activation cache {str(self.root)!r} is damaged "
+                    f"({one_line(error)}): what was kept is computed again"
+                )
+                for file in (*self.root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
+                    file.unlink(missing_ok=True)
+        raise AssertionError
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Change the index whole or not at all."""
+        with self.lock, explained(self.root):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+            except BaseException:
+                if self.connection.in_transaction:  # on a full disk SQLite does so by itself
+                    self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+
+    def read(self, name: str, offset: int, row: memoryview) -> bool:
+        """Read bytes of a file of rows into ``row``; return whether all of it was there."""
+        with self.lock:
+            try:
+                file = self._files.get(name) or FileIO(self.segments / name)
+                self._files[name] = file
+                self._files.move_to_end(name)
+                file.seek(offset)
+                complete = file.readinto(row) == len(row)
+            except OSError:
+                return False
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        return complete
+
+    def drop(self, segment: int, file: str) -> None:
+        """Forget a file of rows, and delete it."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM rows WHERE segment = ?", (segment,))
+            connection.execute("DELETE FROM segments WHERE id = ?", (segment,))
+            opened = self._files.pop(file, None)
+            if opened:
+                opened.close()
+        with contextlib.suppress(OSError):  # on Windows, while another process reads it
+            (self.segments / file).unlink()
+
+    def clear(self) -> None:
+        """Forget all rows, and delete their files."""
+        with self.transaction() as connection:
+            for table in ("rows", "segments", "spaces"):
+                connection.execute(f"DELETE FROM {table}")
+            self._close_files()
+        with self.lock, explained(self.root):
+            self.connection.execute("VACUUM")
+            for file in self.segments.glob("*.rows"):
+                file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close all files."""
+        with self.lock:
+            self.connection.close()
+            self._close_files()
+
+    def _close_files(self) -> None:
+        while self._files:
+            self._files.popitem()[1].close()
+
+
+def _prepare(connection: sqlite3.Connection, segments: Path) -> None:
+    """Make the tables; those of another format go, with their files."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT:
+        return
+    connection.execute("BEGIN EXCLUSIVE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:  # nobody else was quicker
+        for table in ("rows", "segments", "spaces"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in SCHEMA:
+            connection.execute(statement)
+        for file in segments.glob("*.rows"):
+            file.unlink(missing_ok=True)
+    connection.execute("COMMIT")
