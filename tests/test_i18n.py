@@ -7,7 +7,6 @@ from string import Formatter
 import pytest
 
 from tlearn.backbones.registry import KINDS
-from tlearn.data.doctor import Doctor
 from tlearn.jobs.queue import OVER
 from tlearn.web.i18n import LANGUAGES, flat, texts_for
 
@@ -15,8 +14,6 @@ APP = Path(__file__).parent.parent / "tlearn" / "web"
 CODE = "\n".join(path.read_text("utf-8") for path in APP.rglob("*.py"))
 # Keys that are made from a value.
 MADE = {
-    "data.did_": ("quarantine", "move", "rename", "merge", "add"),
-    "data.undo_": ("quarantine", "move", "rename", "merge", "add"),
     "job.": (*OVER, "queued", "running"),
     "plugins.": (*KINDS, "works", "failed", "disabled"),
 }
@@ -45,7 +42,6 @@ def test_every_text_that_is_asked_for_is_there_and_every_text_is_used():
     assert not unused
     for start, ends in MADE.items():
         assert {start + end for end in ends} <= known
-    assert {name for name in vars(Doctor) if f"data.did_{name}" in known} == set(MADE["data.did_"])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from conftest import draw_photos, make_run
 from streamlit.testing.v1 import AppTest
 
-from tlearn.data.doctor import Doctor
+from tlearn.data.scan import scan
 from tlearn.jobs import Queue
 from tlearn.web import background
 from tlearn.web.i18n import texts_for
@@ -91,17 +91,20 @@ def test_a_sample_is_one_click_away(page, here):
     assert (here.data / "sample").is_dir()
 
 
-def test_problems_are_told_and_put_away(page, here):
+def undo(app):
+    return next(b for b in app.button if b.label.startswith(t("data.undo", what="")))
+
+
+def test_problems_are_shown_and_excluded(page, here):
     draw_photos(here.data / "colours")
     (here.data / "colours" / "red" / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
     app = page("data")
     assert "Photos: **36** · classes: **3** · files that need a look: **1**" in words(app)
     app = settled(app.button_group[0].set_value("tab_problems").run())
-    button(app, t("data.quarantine_all", count=1)).click().run()
+    button(app, t("data.exclude_all", count=1)).click().run()
     app = settled(app)
     assert "look: **0**" in words(app)
-    assert (here.data / "colours-quarantine").is_dir()
-    button(app, t("data.undo_quarantine")).click().run()
+    undo(app).click().run()
     app = settled(app)
     assert "look: **1**" in words(app)
     assert (here.data / "colours" / "red" / "bad.jpg").is_file()
@@ -116,14 +119,48 @@ def test_a_class_is_renamed_and_merged(page, here):
     next(i for i in app.text_input if i.label == t("data.new_name")).set_value("azul").run()
     [b for b in app.button if b.label == t("data.rename")][-1].click().run()
     app = settled(app)
-    assert (here.data / "colours" / "azul").is_dir() and "azul" in words(app)
-    app = settled(app)
+    assert "azul" in words(app)
     [b for b in app.button if b.label == t("data.merge")][-1].click().run()
     app = settled(app)
-    assert not (here.data / "colours" / "azul").exists()
-    assert len(list((here.data / "colours" / "green").iterdir())) == 24
-    kinds = [action.kind for action in Doctor(here.data / "colours").history()]
-    assert kinds == ["merge", "rename"]
+    assert scan(here.data / "colours").counts == {"green": 24, "red": 12}
+    assert undo(app).label == t("data.undo", what=t("data.did_rename", label="azul", to="green"))
+    assert len(list((here.data / "colours" / "blue").iterdir())) == 12
+    app = settled(app.button_group[0].set_value("tab_history").run())
+    assert list(app.dataframe[0].value[t("data.change")]) == [
+        t("data.did_rename", label="azul", to="green"),
+        t("data.did_rename", label="blue", to="azul"),
+    ]
+
+
+def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(page, here):
+    """Finding F8."""
+    draw_photos(here.data / "colours", 30)
+    app = page("data")
+    button(app, t("data.open")).click().run()
+    app = settled(app)
+    assert len(app.checkbox) == 24 and button(app, t("data.exclude", count=0)).disabled
+    app.checkbox[0].check().run()
+    button(app, t("common.forth")).click().run()
+    app.checkbox[5].check().run()
+    button(app, t("common.back")).click().run()
+    assert app.checkbox[0].value and not app.checkbox[1].value
+    next(s for s in app.selectbox if s.label == t("data.move_to")).set_value("red").run()
+    button(app, t("data.move", count=2)).click().run()
+    app = settled(app)
+    assert scan(here.data / "colours").counts == {"blue": 28, "green": 30, "red": 32}
+    button(app, t("data.select_all", count=28)).click().run()
+    button(app, t("data.exclude", count=28)).click().run()
+    app = settled(app)
+    assert scan(here.data / "colours").counts == {"green": 30, "red": 32}
+
+
+def test_too_few_photos_are_said(page, here):
+    """Finding F11."""
+    draw_photos(here.data / "one", classes=("red",))
+    draw_photos(here.data / "two", 9, classes=("blue", "red"))
+    assert t("data.one_class") in words(page("data", **{"chosen.data": "one"}))
+    warning = t("data.small_classes", count=2, few=10, names="blue, red")
+    assert warning in words(page("data", **{"chosen.data": "two"}))
 
 
 def test_a_wrong_name_is_told(page, here):

@@ -348,8 +348,7 @@ def test_what_is_no_image_is_left_out_when_received(root, upload):
     with pytest.raises(DataError, match=r"none of the 5 files received is .* 'notes.txt'"):
         upload.place(root / "set")
     with pytest.raises(DataError, match="none of the 5"):
-        (root / "there").mkdir()
-        upload.add_to(root / "there")
+        upload.images()
     upload.cancel()
     assert not (root / "set").exists()
 
@@ -468,59 +467,15 @@ def test_nothing_is_placed_while_archives_are_packed(root, upload):
     assert tree(upload.place(root / "set")) == ["a.png", "b/b.png"]
 
 
-def test_add_to_never_writes_over(root, upload):
-    folder = root / "set" / "cats"
-    folder.mkdir(parents=True)
-    (folder / "A.png").write_bytes(b"mine")
-    (folder / "a-2.png").write_bytes(b"mine too")
-    for name in ("a.png", "x/a.png", "x/y/b.png"):
-        send(upload, name, photo(len(name)))
+def test_images_can_be_copied_until_the_upload_ends(root, upload):
+    send(upload, "x/a.png", PHOTO)
     send(upload, "c.zip", zipped([("deep/a.png", PHOTO)]))
+    with pytest.raises(DataError, match="not unpacked yet"):
+        upload.images()
     upload.unpack()
-    new = upload.add_to(folder)
-    assert sorted(p.name for p in new) == ["a-3.png", "a-4.png", "a-5.png", "b.png"]
-    assert tree(root) == sorted(
-        f"set/cats/{n}" for n in ("A.png", "a-2.png", "a-3.png", "a-4.png", "a-5.png", "b.png")
-    )
-    assert (folder / "A.png").read_bytes() == b"mine"
-    assert {p.read_bytes() for p in new} == {PHOTO, *(photo(n) for n in (5, 7, 9))}
-
-
-def test_add_to_takes_all_or_nothing(root, upload, monkeypatch):
-    folder = root / "cats"
-    folder.mkdir()
-    for name in ("a.png", "b.png"):
-        send(upload, name, PHOTO)
-
-    def no_links(source, target):
-        raise OSError(95, "Operation not supported")
-
-    def second_fails(old, new, copy=shutil.copyfileobj):
-        if len(tree(folder)) == 2:
-            raise OSError(28, "No space left on device")
-        copy(old, new)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "link", no_links)
-        patch.setattr(shutil, "copyfileobj", second_fails)
-        with pytest.raises(DataError, match="the files cannot be written: No space left"):
-            upload.add_to(folder)
-    assert tree(folder) == []
-    with pytest.raises(DataError, match="there is no folder 'dogs'"):
-        upload.add_to(root / "dogs")
-    with pytest.raises(DataError, match="does not lie"):
-        upload.add_to(root.parent)
-    assert len(upload.add_to(folder)) == 2
-
-
-def test_add_to_copies_where_there_are_no_links(root, upload, monkeypatch):
-    def none(source, target):
-        raise OSError(95, "Operation not supported")
-
-    (root / "cats").mkdir()
-    send(upload, "a.png", PHOTO)
-    monkeypatch.setattr(os, "link", none)
-    assert [p.read_bytes() for p in upload.add_to(root / "cats")] == [PHOTO]
+    assert [path.read_bytes() for path in upload.images()] == [PHOTO, PHOTO]
+    upload.cancel()
+    assert tree(root) == []
 
 
 def test_cancel_removes_all_and_never_raises(root, upload):

@@ -1,15 +1,10 @@
-"""Which names a class may get, and which a photo may be asked for by."""
+"""Which names a class may get."""
 
-import os
 import unicodedata
-from pathlib import Path
 
 from tlearn.data.filenames import shown
-from tlearn.data.folders import visible
-from tlearn.data.name_rules import MOST_BYTES, unsafe_reason
+from tlearn.data.name_rules import unsafe_reason
 from tlearn.errors import DataError
-
-__all__ = ["MOST_BYTES", "name_parts", "validate_class_name"]
 
 MOST_CHARACTERS = 100
 
@@ -32,20 +27,3 @@ def validate_class_name(name: str) -> str:
             f"characters of any script, without slashes or control characters; choose another"
         )
     return name
-
-
-def name_parts(name: str) -> list[str]:
-    """Return the parts of a file's name as a manifest has it: its path below the data folder.
-
-    Raises:
-        DataError: If it is absolute, leads upwards, or names what scans pass over.
-    """
-    parts = name.split("/")
-    windows = os.name == "nt" and any(character in name for character in "\\:")
-    listed = all(part.strip(".") and visible(Path(part)) for part in parts)
-    if windows or "\0" in name or not listed:
-        raise DataError(
-            f"{shown(name)} is no path of a photo below the data folder; give one as the scan "
-            f"lists it, such as 'roses/a.jpg'"
-        )
-    return parts

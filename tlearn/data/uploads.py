@@ -240,36 +240,15 @@ class Upload:
         self.cancel()
         return target
 
-    def add_to(self, folder: Path) -> list[Path]:
-        """Move all that was received into a folder that is there, and end the upload.
-
-        Nothing there is written over: a second ``name.jpg`` becomes ``name-2.jpg``.
-
-        Args:
-            folder: A folder inside the root, such as that of a class.
-
-        Returns:
-            The new files.
+    def images(self) -> list[Path]:
+        """Return the images that were received and unpacked, to be copied before the upload ends.
 
         Raises:
-            DataError: If nothing usable was received, or the folder is not there or not inside.
+            DataError: If nothing usable was received.
         """
-        with self._lock, told("the files"):
-            folder = self._allowed(folder)
-            if not folder.is_dir():
-                raise DataError(f"there is no folder {folder.name!r}; make it first")
+        with self._lock:
             self._check_usable()
-            names = Names(path.name for path in folder.iterdir())
-            moved: list[Path] = []
-            try:
-                for name in sorted(self._images):
-                    moved.append(_linked(self._kept / name, folder, names))  # noqa: PERF401 - undone
-            except BaseException:
-                for path in moved:
-                    path.unlink(missing_ok=True)
-                raise
-        self.cancel()
-        return moved
+            return [self._kept / name for name in sorted(self._images)]
 
     def _allowed(self, path: Path) -> Path:
         real, root = inside(self._root, str(path.absolute())), self._root.resolve()
@@ -310,25 +289,3 @@ def _stem(name: str) -> str:
         if visible(Path(clean)):
             return clean
     return "archive"
-
-
-def _linked(source: Path, folder: Path, names: Names) -> Path:
-    """Give a file a second place in a folder, under a name that is free there."""
-    while True:
-        target = folder / names.fresh(source.name)
-        try:
-            os.link(source, target)
-        except FileExistsError:  # since the folder was listed
-            continue
-        except OSError:  # a file system without links
-            _copy(source, target)
-        return target
-
-
-def _copy(source: Path, target: Path) -> None:
-    with target.open("xb") as new, source.open("rb") as old:
-        try:
-            shutil.copyfileobj(old, new)
-        except BaseException:
-            target.unlink()
-            raise

@@ -4,20 +4,19 @@ import os
 import shutil
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 
+from tlearn.data.edits_file import RUNS_ROOT, edits_path
 from tlearn.data.filenames import inside, sanitize_filename
 from tlearn.data.folders import SPLIT_FOLDERS, visible
 from tlearn.data.process_folder import process_folder
 from tlearn.errors import DataError, RunError
 from tlearn.jobs import Queue
-from tlearn.runs.directory import free_name
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key
 
-DATA, RUNS = "TLEARN_DATA_ROOT", "TLEARN_RUNS_ROOT"  # environment variables
-QUARANTINE = "-quarantine"
+DATA, RUNS = "TLEARN_DATA_ROOT", RUNS_ROOT  # environment variables
 DEEPEST, MOST = 3, 500  # how deep data sets are looked for, and how many are listed
 FEW = 100  # entries of a class that are looked at for folders: it may hold very many photos
 
@@ -108,12 +107,14 @@ class Workspace:
         Raises:
             DataError: If a folder cannot be called so.
         """
-        if name.endswith(QUARANTINE):
-            raise DataError(
-                f"a data set's name does not end with {QUARANTINE!r}, as {name!r} does: that is "
-                f"where files in quarantine lie; choose another name"
-            )
-        return free_name(_one_part(name, "data set"), self.data)
+        first = self.data / _one_part(name, "data set")
+        paths = (first.with_name(f"{name}-{number}") for number in count(2))
+        return next(
+            path
+            for path in chain([first], paths)
+            # A data set that is gone may have left its edits.
+            if not os.path.lexists(path) and not edits_path(path).exists()
+        )
 
     def name_of(self, folder: Path) -> str | None:
         """Return a data set's path below the data root, or ``None`` if it lies elsewhere."""
@@ -137,7 +138,7 @@ def _one_part(name: str, what: str) -> str:
 def _look(folder: Path, root: Path, found: list[str], deep: int) -> None:
     """Collect the folders that hold folders, but not the classes within them."""
     for path in _folders(folder):
-        inner = [] if path.name.endswith(QUARANTINE) else _folders(path)
+        inner = _folders(path)
         if not inner or len(found) >= MOST:
             continue
         sides = {p.name.lower() for p in inner} & SPLIT_FOLDERS.keys()

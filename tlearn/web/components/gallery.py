@@ -11,7 +11,7 @@ from tlearn.web.i18n import Texts
 from tlearn.web.thumbnails import in_a_row, thumbnail
 
 PER_PAGE = 24
-SIDE = 160  # pixels
+PIXELS = 160
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Picture:
 
     Attributes:
         path: The file.
-        name: What stands for it in what is chosen.
+        name: What stands for it in what is selected.
         caption: What stands below it.
     """
 
@@ -29,30 +29,43 @@ class Picture:
     caption: str = ""
 
 
-def gallery(t: Texts, pictures: Sequence[Picture], key: str, choosing: bool = False) -> list[str]:
-    """Show pictures, a page at a time; return the names of those that are chosen on this page."""
-    chosen = []
+def gallery(
+    t: Texts, pictures: Sequence[Picture], key: str, selected: set[str] | None = None
+) -> None:
+    """Show pictures, a page at a time.
+
+    Args:
+        t: The texts.
+        pictures: All of them.
+        key: What tells this gallery from others.
+        selected: The names of those that are selected, kept up to date; without it, none can be.
+    """
     shown = pages_of(t, f"{key}.page", len(pictures), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
         for i in shown:
             picture = pictures[i]
-            with st.container(width=SIDE, gap=None):
+            with st.container(width=PIXELS, gap=None):
                 show(picture.path, t)
                 if picture.caption:
                     st.caption(plain(picture.caption))
-                label = Path(picture.name).name
-                if choosing and st.checkbox(plain(label), key=f"{key}.{picture.name}"):
-                    chosen.append(picture.name)
-    return chosen
+                if selected is not None:
+                    tick = f"{key}.{picture.name}"
+                    st.session_state[tick] = picture.name in selected
+                    st.checkbox(
+                        plain(Path(picture.name).name),
+                        key=tick,
+                        on_change=selected.symmetric_difference_update,
+                        args=([picture.name],),
+                    )
 
 
-def show(path: Path, t: Texts, side: int = SIDE) -> None:
+def show(path: Path, t: Texts, pixels: int = PIXELS) -> None:
     """Show one thumbnail, or say that the file cannot be read."""
-    found = thumbnail(path, side)
-    if found is None:
+    image = thumbnail(path, pixels)
+    if image is None:
         st.caption(t("common.unreadable"))
     else:
-        st.image(found, width="stretch")
+        st.image(image, width="stretch")
 
 
 def strip(paths: Sequence[Path]) -> None:

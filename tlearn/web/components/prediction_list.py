@@ -5,12 +5,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.doctor import Doctor
-from tlearn.errors import DataError
+from tlearn.data.added_photos import add_photos
 from tlearn.jobs.predicting import Answer, write_csv
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import link, pages_of, plain, problems, workspace
+from tlearn.web.components.upload import show_left_out
 from tlearn.web.i18n import Texts
 from tlearn.web.thumbnails import as_url
 
@@ -28,25 +28,25 @@ ORDERS: dict[str, Callable[[Answer], object]] = {
 def answers(t: Texts, run: RunSummary, folder: Path, found: Sequence[Answer]) -> None:
     """Show answers, a CSV of them, and corrections."""
     labels, root = run.labels, Path(run.data)
-    mendable = workspace().name_of(root) is not None and root.is_dir()
+    editable = workspace().name_of(root) is not None and root.is_dir()
     chosen: list[Answer] = []
     if len(found) <= FEW:
         with st.container(horizontal=True):
             for answer in found:
                 with st.container(border=True, width=WIDTH):
                     _card(t, answer)
-                    if mendable and not answer.problem:
+                    if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
                             _correct(t, root, labels, [answer], str(answer.path))
     else:
         chosen = _table(t, folder, found)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if mendable and len(found) > FEW:
+        if editable and len(found) > FEW:
             _correct(t, root, labels, chosen, str(folder))
         out = folder.parent / f"{folder.name}.{run.name}.csv"
         table = link(str(out), lambda: write_csv(found, folder, out), f"{run.name}.csv")
         st.link_button(t("predict.csv"), table, icon=":material/download:")
-    if not mendable:
+    if not editable:
         st.caption(t("predict.no_data", root=root))
 
 
@@ -117,9 +117,11 @@ def _correct(
     add = t("predict.add", count=len(usable)) if usable else t("predict.choose_rows")
     if st.button(add, disabled=not (right and usable), key=f"add.{key}") and right:
         with problems():
-            doctor = Doctor(root)
-            for answer in usable:
-                if not answer.path.is_file():
-                    raise DataError(t("predict.gone"))
-                doctor.add(answer.path, right)
-            st.success(t("predict.added", count=len(usable), label=plain(right)))
+            photos = [(answer.path.name, answer.path) for answer in usable]
+            added = add_photos(root, right, photos)
+            count = len(added.new) + len(added.moved)
+            if count:
+                st.success(t("predict.added", count=count, label=plain(right)))
+            if right not in labels:
+                st.warning(t("predict.new_class", label=plain(right)))
+            show_left_out(t, added.left_out)

@@ -98,11 +98,14 @@ def pages_of(t: Texts, key: str, count: int, size: int) -> range:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         state = st.session_state
         now = min(state.get(key, 1), pages)
-        back = st.button(t("common.back"), key=f"{key}.back", disabled=now == 1)
-        forth = st.button(t("common.forth"), key=f"{key}.forth", disabled=now == pages)
-        if back or forth:
-            state[key] = now + (1 if forth else -1)
-            st.rerun()
+        for name, page in (("back", now - 1), ("forth", now + 1)):
+            st.button(
+                t(f"common.{name}"),
+                key=f"{key}.{name}",
+                disabled=not 1 <= page <= pages,
+                on_click=state.__setitem__,
+                args=(key, page),
+            )
         st.markdown(t("common.page", page=now, pages=pages))
     return range((now - 1) * size, min(count, now * size))
 

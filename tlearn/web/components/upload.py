@@ -1,19 +1,19 @@
 """How photos come in: uploads, a sample, the camera."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
 from tlearn.atomic import atomic_directory
-from tlearn.data.doctor import Doctor
+from tlearn.data.added_photos import add_photos
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Problem
 from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.progress import Progress
-from tlearn.runs.directory import free_name
 from tlearn.web import background
 from tlearn.web.components.scans import look_again, wait_for
 from tlearn.web.components.session import plain, problems, remember, workspace
@@ -36,7 +36,7 @@ def new_data_set(t: Texts) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(t("data.or_sample"))
         if st.button(t("data.sample"), icon=":material/draw:"):
-            target = free_name("sample", here.data)
+            target = here.new_data_set("sample")
             _begin(str(target), lambda progress: (_sample(target), []))
     st.caption(t("data.or_folder", root=here.data))
 
@@ -95,22 +95,22 @@ def _wait(t: Texts) -> None:
         return
     del st.session_state[PLACING]
     if done.problem:
-        st.session_state["data.said"] = ("error", done.problem, [])
+        st.session_state["data.message"] = ("error", done.problem, [])
     else:
         path, left_out = done.result
         remember("data", workspace().name_of(path))
         st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
-        st.session_state["data.said"] = ("success", t("data.placed", name=path.name), left_out)
+        st.session_state["data.message"] = ("success", t("data.placed", name=path.name), left_out)
     st.rerun()
 
 
-def said(t: Texts) -> None:
+def show_message(t: Texts) -> None:
     """Show what came of the last thing that was done: what went well in passing, the rest stays."""
     state = st.session_state
-    kind, text, left_out = state.get("data.said", ("", "", []))
+    kind, text, left_out = state.get("data.message", ("", "", []))
     if kind == "success":
         st.toast(text, icon=":material/check:")
-        state["data.said"] = ("left out", "", left_out)
+        state["data.message"] = ("left out", "", left_out)
     elif kind == "error":
         st.error(plain(text))
     show_left_out(t, left_out)
@@ -131,39 +131,40 @@ def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
         )
 
 
-def to_class(t: Texts, data: str, label: str) -> None:
+def add_to_class(t: Texts, data: str, label: str) -> None:
     """Show the ways to more photos of a class: files and the camera."""
-    root = workspace().data_set(data)
-    doctor = Doctor(root)
     upload = uploader(t, workspace().data, f"class.{data}.{label}", kind="flat")
     if upload is not None:
-        with problems():
+        try:
             upload.unpack()
-            scratch = doctor.quarantine_folder / ".incoming"
-            scratch.mkdir(parents=True, exist_ok=True)
-            _added(t, data, doctor, upload.add_to(scratch), label, upload.left_out)
-        upload.cancel()
+            add(t, data, label, [(path.name, path) for path in upload.images()], upload.left_out)
+        except DataError as error:
+            st.session_state["data.message"] = ("error", str(error), upload.left_out)
+        finally:
+            upload.cancel()
         st.rerun()
     if st.toggle(t("data.camera")):
         taken = st.camera_input(t("data.camera_hint"), key=f"camera.{label}")
         if taken is not None and st.button(t("data.camera_keep"), type="primary"):
+            name = time.strftime("camera-%Y%m%d-%H%M%S.jpg")  # the client's may be any path
             with problems():
-                photo = doctor.quarantine_folder / ".incoming" / taken.name
-                photo.parent.mkdir(parents=True, exist_ok=True)
-                photo.write_bytes(taken.getvalue())
-                _added(t, data, doctor, [photo], label, [])
-            st.rerun()
+                add(t, data, label, [(name, taken.getvalue())])
+                st.rerun()
 
 
-def _added(
-    t: Texts, data: str, doctor: Doctor, photos: list[Path], label: str, left_out: list[Problem]
+def add(
+    t: Texts,
+    data: str,
+    label: str,
+    photos: Sequence[tuple[str, Path | bytes]],
+    left_out: Sequence[Problem] = (),
 ) -> None:
-    for photo in photos:
-        doctor.add(photo, label)
-        photo.unlink()
-    st.session_state["data.said"] = (
-        "success",
-        t("data.added", count=len(photos), label=label),
-        left_out,
-    )
+    """Add photos to a class, and have the page say what became of each.
+
+    Raises:
+        DataError: If no class can be called so.
+    """
+    added = add_photos(workspace().data_set(data), label, photos)
+    text = t("data.added", label=label, count=len(added.new) + len(added.moved))
+    st.session_state["data.message"] = ("success", text, [*left_out, *added.left_out])
     look_again(data)

@@ -1,20 +1,22 @@
-"""Data: bring photos in, look at them, mend what is wrong."""
-
-import time
+"""Data: bring photos in, look at them, correct what is wrong."""
 
 import streamlit as st
 
-from tlearn.data.doctor import Doctor
+from tlearn.data import editing
+from tlearn.data.edits import Edits
+from tlearn.data.edits_file import undo_edits
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
-from tlearn.web.components.class_editor import act, classes
+from tlearn.web.components.class_editor import classes, shortened
+from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of
-from tlearn.web.components.session import choose_data, go, problems, texts, workspace
-from tlearn.web.components.upload import new_data_set, said
+from tlearn.web.components.session import choose_data, go, plain, problems, texts, workspace
+from tlearn.web.components.upload import new_data_set, show_message
 from tlearn.web.i18n import Texts
 
-SHOWN = 20  # steps of the history
+FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
+OF_FILES = ("unreadable", "not an image", "no class", "duplicate")  # kinds of problems
 
 
 def show() -> None:
@@ -32,7 +34,7 @@ def show() -> None:
         key=f"new.{placed}",
     ):
         new_data_set(t)
-    said(t)
+    show_message(t)
     data = choose_data(t) if names else None
     if data is None:
         if names:
@@ -46,9 +48,10 @@ def show() -> None:
 
 
 def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
-    """Show the counts, the undo, and the way on."""
-    doctor = Doctor(workspace().data_set(data))
-    last = next((action for action in doctor.history() if not action.undone), None)
+    """Show the counts, the undo, what is too little to learn from, and the way on."""
+    root = workspace().data_set(data)
+    actions = list(Edits.of(root).actions())
+    warnings = _too_little(t, manifest) if manifest is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
         if manifest is not None:
             st.markdown(
@@ -59,17 +62,35 @@ def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
                     problems=f"{len(manifest.problems):,}",
                 )
             )
-        if last is not None and st.button(
-            t(f"data.undo_{last.kind}"), icon=":material/undo:", help=t("data.undo_hint")
+        if actions and st.button(
+            t("data.undo", what=plain(shortened(description(t, actions[-1])))),
+            icon=":material/undo:",
+            help=t("data.undo_hint"),
         ):
-            act(t, data, doctor.undo)
+            edit(t, data, lambda: undo_edits(root))
         if st.button(t("data.look_again"), icon=":material/refresh:"):
             look_again(data)
             st.rerun()
         if manifest is not None and st.button(
-            t("data.go_train"), type="primary", icon=":material/model_training:"
+            t("data.go_train"),
+            type="secondary" if warnings else "primary",
+            icon=":material/model_training:",
         ):
             go("train")
+    for warning in warnings:
+        st.warning(warning)
+
+
+def _too_little(t: Texts, manifest: Manifest) -> list[str]:
+    """Say why nothing, or nothing reliable, can be learned from a data set."""
+    if len(manifest.labels) < 2:
+        return [t("data.one_class")]
+    small = [label for label, count in manifest.counts.items() if count < FEW]
+    if not small:
+        return []
+    names = ", ".join(plain(shortened(label)) for label in small[:5])
+    names += " …" if len(small) > 5 else ""
+    return [t("data.small_classes", count=len(small), few=FEW, names=names)]
 
 
 def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
@@ -87,17 +108,16 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
     elif chosen == "tab_split":
         _split(t, manifest)
     elif chosen == "tab_history":
-        _history(t, data)
+        history(t, list(Edits.of(workspace().data_set(data)).actions()))
     else:
         classes(t, data, manifest)
 
 
 def _problems(t: Texts, data: str, manifest: Manifest) -> None:
-    """Show what the scan found wrong, and put away what is chosen."""
+    """Show what is wrong with which file, and exclude what is chosen."""
     if not manifest.problems:
         st.success(t("data.no_problems"))
         return
-    files = [p for p in manifest.problems if p.kind != "empty class"]
     rows = [
         {
             t("data.file"): p.name,
@@ -110,24 +130,24 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
     event = st.dataframe(
         rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=f"bad.{data}"
     )
-    picked = {manifest.problems[i].name for i in event.selection.rows}
-    chosen = [p.name for p in files if p.name in picked]
-    unreadable = [p.name for p in files if p.kind in ("unreadable", "not an image")]
-    doctor = Doctor(workspace().data_set(data))
+    chosen = [manifest.problems[i] for i in event.selection.rows]
+    names = [p.name for p in chosen if p.kind in OF_FILES]
+    unreadable = [p.name for p in manifest.problems if p.kind in ("unreadable", "not an image")]
+    root = workspace().data_set(data)
     with st.container(horizontal=True):
         if st.button(
-            t("data.quarantine", count=len(chosen)),
-            disabled=not chosen,
+            t("data.exclude", count=len(names)),
+            disabled=not names,
             icon=":material/block:",
-            help=t("data.quarantine_hint"),
+            help=t("data.exclude_hint"),
         ):
-            act(t, data, lambda: doctor.quarantine(chosen))
+            edit(t, data, lambda: editing.exclude(root, names))
         if st.button(
-            t("data.quarantine_all", count=len(unreadable)),
+            t("data.exclude_all", count=len(unreadable)),
             disabled=not unreadable,
-            help=t("data.quarantine_hint"),
+            help=t("data.exclude_hint"),
         ):
-            act(t, data, lambda: doctor.quarantine(unreadable))
+            edit(t, data, lambda: editing.exclude(root, unreadable))
 
 
 def _split(t: Texts, manifest: Manifest) -> None:
@@ -150,15 +170,3 @@ def _split(t: Texts, manifest: Manifest) -> None:
     st.dataframe(list(rows.values()), hide_index=True)
     if left_out:
         st.caption(t("data.split_left_out", count=len(left_out)))
-
-
-def _history(t: Texts, data: str) -> None:
-    """Show what was done with the data, the last first."""
-    actions = Doctor(workspace().data_set(data)).history()
-    if not actions:
-        st.info(t("data.no_history"))
-    for action in actions[:SHOWN]:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(action.time))
-        detail = " → ".join(str(value) for value in action.detail.values())
-        words = f"{when} · {t(f'data.did_{action.kind}', count=len(action.moves))} {detail}"
-        st.text(f"{words} · {t('data.undone')}" if action.undone else words)

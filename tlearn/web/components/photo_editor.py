@@ -1,0 +1,109 @@
+"""Photos that can be selected, moved to another class and excluded; and what was changed."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import streamlit as st
+
+from tlearn.data import editing
+from tlearn.data.edits_file import Edit
+from tlearn.web.components.gallery import Picture, gallery
+from tlearn.web.components.scans import look_again
+from tlearn.web.components.session import problems, workspace
+from tlearn.web.i18n import Texts
+
+
+@st.fragment  # a tick shows this part of the page again, and no more
+def photo_editor(
+    t: Texts, data: str, pictures: Sequence[Picture], labels: Sequence[str], key: str
+) -> None:
+    """Show photos of a data set to be selected, on many pages, and what can be done with them.
+
+    Args:
+        t: The texts.
+        data: The data set, by its path below the data root.
+        pictures: The photos, by their names in the manifest.
+        labels: Classes to which they can be moved; others can be typed.
+        key: What tells this from others on the page.
+    """
+    root = workspace().data_set(data)
+    selected: set[str] = st.session_state.setdefault(f"{key}.selected", set())
+    selected &= {picture.name for picture in pictures}
+    bar = st.container(horizontal=True, vertical_alignment="bottom")
+    gallery(t, pictures, key, selected)
+    count, names = len(selected), sorted(selected)
+    with bar:
+        st.button(
+            t("data.select_all", count=len(pictures)),
+            key=f"{key}.all",
+            on_click=selected.update,
+            args=([picture.name for picture in pictures],),
+        )
+        st.button(
+            t("data.select_none"), key=f"{key}.none", disabled=not count, on_click=selected.clear
+        )
+        label = st.selectbox(
+            t("data.move_to"),
+            labels,
+            index=None,
+            accept_new_options=True,
+            width=240,
+            placeholder=t("data.move_hint"),
+            key=f"{key}.label",
+        )
+        if st.button(
+            t("data.move", count=count),
+            key=f"{key}.move",
+            disabled=not (count and label),
+            icon=":material/drive_file_move:",
+        ):
+            edit(t, data, lambda: editing.move(root, names, str(label)))
+        if st.button(
+            t("data.exclude", count=count),
+            key=f"{key}.exclude",
+            disabled=not count,
+            icon=":material/block:",
+            help=t("data.exclude_hint"),
+        ):
+            edit(t, data, lambda: editing.exclude(root, names))
+
+
+def edit(t: Texts, data: str, do: Callable[[], object], opened: str | None = None) -> None:
+    """Change a data set, then look at it again; ``opened`` is the class to show then."""
+    with problems():
+        do()
+        st.session_state["data.message"] = ("success", t("data.done"), [])
+        if opened is not None:
+            st.query_params["class"] = opened
+        look_again(data)
+        st.rerun()
+
+
+def description(t: Texts, action: Sequence[Edit]) -> str:
+    """Say what an action was, by the first of its lines."""
+    first, count = action[0], len(action)
+    if first.of_class:
+        labels = ", ".join(edit.of_class for edit in action)
+        return t("data.did_rename", label=labels, to=first.label)
+    if first.label:
+        return t("data.did_move", count=count, to=first.label)
+    return t("data.did_exclude", count=count)
+
+
+def history(t: Texts, actions: Sequence[Sequence[Edit]]) -> None:
+    """List the actions that were not undone, the newest first."""
+    if not actions:
+        st.info(t("data.no_history"))
+        return
+    rows = [
+        {t("data.when"): _local(action[0].time), t("data.change"): description(t, action)}
+        for action in reversed(actions)
+    ]
+    st.dataframe(rows, hide_index=True)
+
+
+def _local(time: str) -> str:
+    try:
+        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:  # written by hand
+        return time
