@@ -115,7 +115,7 @@ def test_journey_of_data(tab, server, browser, tmp_path):
     (folder / "red" / "broken.png").write_bytes(whole[: len(whole) // 2])
     (folder / "red" / "notes.txt").write_text("not a photo")
     upload_a_folder(tab, server, folder)
-    mend_and_undo(tab)
+    exclude_and_undo(tab)
     edit_classes(tab)
     look_at_the_splits(tab)
     fits_in_both_languages(tab, browser, "data", "data=colours")
@@ -123,7 +123,7 @@ def test_journey_of_data(tab, server, browser, tmp_path):
     an_upload_is_cancelled(tab, server, tmp_path)
     hostile_archives_leave_nothing(tab, server)
     a_zip_with_many_files_and_any_name(tab, server, folder)
-    assert not [path for path in (server.data / ".uploads").rglob("*") if path.is_file()]
+    assert not staged(server)
 
 
 def counts(tab, photos, classes, problems):
@@ -138,31 +138,32 @@ def upload_a_folder(tab, server, folder):
     assert not list(server.data.rglob("notes.txt"))
 
 
-def mend_and_undo(tab):
-    """What cannot be read is put out of the way, brought back, and put out of the way again."""
+def exclude_and_undo(tab):
+    """What cannot be read is excluded, brought back, and excluded again."""
     tab.view("data.tab_problems")
-    whole, mended = (counts(tab, 3 * PER_CLASS, 3, n) for n in (1, 0))
-    away = {"values": {"count": 1}}
-    tab.press("data.quarantine_all", then=mended, **away)
-    tab.press("data.undo_quarantine", then=whole)
-    tab.press("data.quarantine_all", then=mended, **away)
+    with_problem, without = (counts(tab, 3 * PER_CLASS, 3, n) for n in (1, 0))
+    tab.press("data.exclude_all", values={"count": 1}, then=without)
+    tab.press("data.undo", values={"what": ""}, then=with_problem)
+    tab.press("data.exclude_all", values={"count": 1}, then=without)
 
 
 def edit_classes(tab):
     """A class gets a name in another script, a photo another class; undo takes both back."""
+    excluded = tab.text("data.undo", what=tab.text("data.did_exclude", count=1))
+    renamed = tab.text("data.undo", what=tab.text("data.did_rename", label="red", to="红色 é"))
+    moved = tab.text("data.undo", what=tab.text("data.did_move", count=1, to="blue"))
     tab.view("data.tab_classes")
     tab.shot("data")
     tab.press("data.open", then="data.all_classes")  # the last: red
     tab.button("data.rename").click()
     tab.fill("data.new_name", "红色 é")
-    tab.press("data.rename", then="data.undo_rename")
-    tab.see("红色 é")
+    tab.press("data.rename", then=renamed)
     box = tab.page.locator("[data-testid=stCheckbox]").first
     tab.repeat(box.click, tab.button("data.move", count=1).is_visible)
     tab.fill("data.move_to", "blue")
-    tab.press("data.move", values={"count": 1}, then="data.undo_move")
-    tab.press("data.undo_move", then="data.undo_rename")
-    tab.press("data.undo_rename", then="data.undo_quarantine")
+    tab.press("data.move", values={"count": 1}, then=moved)
+    tab.press(moved, then=renamed)
+    tab.press(renamed, then=excluded)
     tab.go("?data=colours")
     tab.see("red")
 
@@ -171,7 +172,7 @@ def look_at_the_splits(tab):
     tab.view("data.tab_split")
     tab.see("data.split_hint")
     tab.view("data.tab_history")
-    tab.see("data.did_rename")
+    tab.see("data.did_exclude", count=1)
 
 
 def new_data_set(tab):
@@ -181,6 +182,12 @@ def new_data_set(tab):
 
 def data_sets(server):
     return sorted(path.name for path in server.data.iterdir() if path.name[0] != ".")
+
+
+def staged(server):
+    """Return the files of uploads that were neither placed nor removed."""
+    files = (server.data / ".uploads").rglob("*")
+    return [path for path in files if path.is_file() and path.name != ".lock"]
 
 
 def loose_photos_are_refused(tab, server, folder):
@@ -200,7 +207,7 @@ def an_upload_is_cancelled(tab, server, tmp_path):
     tab.see("upload.sending", done=0, files=1)
     tab.page.locator("button.cancel").click()
     tab.see("upload.cancelled")
-    until(lambda: not [p for p in (server.data / ".uploads").rglob("*") if p.is_file()])
+    until(lambda: not staged(server))
 
 
 def hostile_archives_leave_nothing(tab, server):

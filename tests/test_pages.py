@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from tlearn.data.scan import scan
 from tlearn.jobs import Queue
+from tlearn.jobs.predicting import Answer
 from tlearn.web import background
 from tlearn.web.i18n import texts_for
 from tlearn.web.workspace import DATA, RUNS, Workspace
@@ -261,6 +262,43 @@ def test_results_of_a_run(page, here, trained):
     assert (here.runs / "one").is_dir()
     app.text_input[0].set_value("nothing like it").run()
     assert t("results.none_found") in words(app)
+
+
+@pytest.fixture
+def run_here(here, trained):
+    """A run whose photos are in the data root."""
+    run, photos = here.runs / "one", here.data / "photos"
+    shutil.copytree(trained[0], run)
+    shutil.copytree(trained[1], photos)
+    record = (run / "run.yaml").read_text()
+    (run / "run.yaml").write_text(record.replace(str(trained[1]), str(photos)))
+    return run
+
+
+def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
+    app = page("results", **{"chosen.run": "one", "results.view": "unsure"})
+    app.checkbox[0].check().run()
+    button(app, t("data.exclude", count=1)).click().run()
+    app = settled(app)
+    assert any(caption.value.endswith(t("results.excluded")) for caption in app.caption)
+    assert len(scan(here.data / "photos").files) == 35
+
+
+def test_corrections_are_added_once(page, here, run_here):
+    """Findings F10 and F14, and what B3 lost: why a photo was not added."""
+    folder = draw_photos(here.scratch / "asked", 1, ("red",), seed=9)
+    photo = folder / "red/red00.png"
+    answer = Answer(photo, (("blue", 0.6), ("red", 0.4)))
+    asked = background.start("asked", lambda progress: ([answer], []))
+    app = page("predict", **{"chosen.run": "one", "predict.asked": (folder, run_here, asked)})
+    right = next(s for s in app.selectbox if s.label == t("predict.wrong"))
+    right.set_value("green").run()
+    button(app, t("predict.add", count=1)).click().run()
+    assert t("predict.added", count=1, label="green") in words(app)
+    assert (here.data / "photos/green/red00.png").read_bytes() == photo.read_bytes()
+    button(app, t("predict.add", count=1)).click().run()
+    assert "already, as green/red00.png" in app.dataframe[0].value[t("data.reason")][0]
+    assert scan(here.data / "photos").counts["green"] == 13
 
 
 def test_a_damaged_run_is_listed_and_can_be_deleted(page, here, trained):

@@ -9,13 +9,16 @@ from typing import Any
 
 import streamlit as st
 
+from tlearn.data.edits_file import read_edits
 from tlearn.jobs.watching import epochs_of
 from tlearn.runs import charts
 from tlearn.runs.directory import resumable
 from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
 from tlearn.runs.run import HeldOutPrediction, Run
 from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
+from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
+from tlearn.web.components.photo_editor import photo_editor
 from tlearn.web.components.session import (
     between,
     chart_words,
@@ -25,6 +28,7 @@ from tlearn.web.components.session import (
     remember,
     workspace,
 )
+from tlearn.web.components.upload import show_message
 from tlearn.web.i18n import Texts
 
 MOST = 200  # photos in a gallery of mistakes
@@ -39,6 +43,7 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         _actions(t, listed, None)
         return
     run = Run(listed.path)
+    show_message(t)
     _figures(t, run)
     _actions(t, listed, run)
     names = ("mistakes", "confusion", "unsure", "curves", "settings")
@@ -149,9 +154,24 @@ def zip_run(path: Path, scratch: Path) -> Path:
 
 
 def _photos(t: Texts, run: Run, told: Sequence[HeldOutPrediction], key: str) -> None:
+    """Show photos; those that are in the data root can be moved to other classes and excluded."""
     root = Path(run.record["data"]["path"])
-    pictures = [Picture(root / one.file, one.file, _caption(t, one)) for one in told[:MOST]]
-    gallery(t, pictures, f"{key}.{run.path.name}")
+    data = workspace().name_of(root) if root.is_dir() else None
+    shown, key = told[:MOST], f"{key}.{run.path.name}"
+    edits = read_edits(root) if data else ()
+    labels = {edit.path: edit.label for edit in edits if not edit.of_class}
+    pictures = []
+    for one in shown:
+        caption, label = _caption(t, one), labels.get(one.file, one.label)
+        if label != one.label:
+            changed = t("results.moved", label=label) if label else t("results.excluded")
+            caption = f"{caption} · {changed}"
+        pictures.append(Picture(root / decode_name(one.file), one.file, caption))
+    if data is None:
+        gallery(t, pictures, key)
+    else:
+        classes = sorted({one.label for one in run.told()}, key=natural_key)
+        photo_editor(t, data, pictures, classes, key)
 
 
 def _caption(t: Texts, told: HeldOutPrediction) -> str:
