@@ -7,8 +7,10 @@ from string import Formatter
 import pytest
 
 from tlearn.backbones.registry import KINDS
+from tlearn.config_schema import fields_of
 from tlearn.jobs.queue import OVER
-from tlearn.web.i18n import LANGUAGES, flat, texts_for
+from tlearn.web.components.config_options import APART
+from tlearn.web.i18n import LANGUAGES, _options, flat, texts_for
 
 APP = Path(__file__).parent.parent / "tlearn" / "web"
 CODE = "\n".join(path.read_text("utf-8") for path in APP.rglob("*.py"))
@@ -54,3 +56,12 @@ def test_the_browser_chooses(locale, language):
 
 def test_values_are_filled_in():
     assert texts_for("en")("common.page", page=2, pages=3) == "Page 2 of 3"
+
+
+def test_every_option_has_a_name_in_every_language():
+    keys = {f.key for f in fields_of()} | {
+        f"{f.key}.{c.key}" for f in fields_of() for c in f.columns
+    }
+    assert _options().keys() == keys - set(APART)
+    assert all(len(texts) == 3 and all(texts) for texts in _options().values())
+    assert texts_for("zh").option("size", "x")[0] != texts_for("en").option("size", "x")[0]

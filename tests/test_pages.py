@@ -188,8 +188,8 @@ def test_a_training_is_asked_for_as_it_was_entered(page, here, monkeypatch):
     app = page("train", **{"train.backbone": "toy"})
     assert "toy" in words(app)
     app.radio[0].set_value("quick").run()
-    next(i for i in app.text_input if i.label == "weights").set_value("none").run()
-    next(i for i in app.number_input if i.label == "dropout").set_value(0.4).run()
+    app.text_input(key="option.weights").set_value("none").run()
+    app.number_input(key="option.head.dropout").set_value(0.4).run()
     assert "--backbone toy" in app.code[0].value and "head.dropout=0.4" in app.code[0].value
     button(app, t("train.start")).click().run()
     (job,) = here.queue.jobs()
@@ -212,12 +212,12 @@ def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
     draw_photos(here.data / "colours")
     monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
     app = page("train", **{"train.backbone": "toy"})
-    next(i for i in app.text_input if i.label == "views").set_value("many").run()
+    app.text_input(key="option.views").set_value("many").run()
     assert "views" in app.error[0].value and button(app, t("train.start")).disabled
-    next(i for i in app.text_input if i.label == "views").set_value("").run()
-    next(i for i in app.number_input if i.label == "dropout").set_value(2.0).run()
+    app.text_input(key="option.views").set_value("").run()
+    app.number_input(key="option.head.dropout").set_value(2.0).run()
     assert "dropout" in app.error[0].value and button(app, t("train.start")).disabled
-    next(i for i in app.number_input if i.label == "dropout").set_value(0.1).run()
+    app.number_input(key="option.head.dropout").set_value(0.1).run()
     assert not app.error and not button(app, t("train.start")).disabled
 
 

@@ -20,33 +20,36 @@ def options(t: Texts) -> dict[str, Any]:
     tables = [field for field in fields if field.kind == "table"]
     plain = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
     for section, some in groupby(plain, lambda f: f.section):
-        st.markdown(f"**{section or t('train.general')}**")
-        values |= _section(list(some))
+        title = t(f"train.section_{section or 'general'}")
+        st.markdown(f"**{title}**")
+        values |= _section(t, list(some))
     for field in tables:
-        st.markdown(f"**{field.key}**")
-        st.caption(field.help)
-        values[field.key] = _table(field)
+        name, help = t.option(field.key, field.help)
+        st.markdown(f"**{name}**")
+        st.caption(help)
+        values[field.key] = _table(t, field)
     return values
 
 
-def _section(fields: Sequence[Field]) -> dict[str, Any]:
+def _section(t: Texts, fields: Sequence[Field]) -> dict[str, Any]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        return {field.key: _entry(field) for field in fields}
+        return {field.key: _entry(t, field) for field in fields}
 
 
-def _entry(field: Field) -> Any:
-    label, key = field.key.rpartition(".")[2], f"option.{field.key}"
+def _entry(t: Texts, field: Field) -> Any:
+    name, help = t.option(field.key, field.help)
+    label, key = f"{name} :gray[{field.key.rpartition('.')[2]}]", f"option.{field.key}"
     if field.kind == "choice":
         return st.selectbox(
             label,
             field.choices,
             field.choices.index(field.default),
-            help=field.help,
+            help=help,
             key=key,
             width=200,
         )
     if field.kind == "bool":
-        return st.checkbox(label, field.default, help=field.help, key=key, width=200)
+        return st.checkbox(label, field.default, help=help, key=key, width=200)
     if field.kind in ("int", "float"):
         number: type = int if field.kind == "int" else float
         # Without bounds: the field would keep what is beyond them to itself, and show it all the
@@ -54,7 +57,7 @@ def _entry(field: Field) -> Any:
         return st.number_input(
             label,
             value=None if field.default is None else number(field.default),
-            help=field.help,
+            help=help,
             key=key,
             width=200,
             step=1 if number is int else 0.05,
@@ -62,20 +65,21 @@ def _entry(field: Field) -> Any:
         )
     shown = "" if field.default in (None, "", []) else str(field.default)
     return st.text_input(
-        label, help=field.help, key=key, width=200, placeholder=shown or "—", max_chars=500
+        label, help=help, key=key, width=200, placeholder=shown or "—", max_chars=500
     )
 
 
-def _table(field: Field) -> list[dict[str, Any]]:
+def _table(t: Texts, field: Field) -> list[dict[str, Any]]:
     """Show a table with a row per record; rows can be added and taken away."""
     configured: dict[str, Any] = {}
     for column in field.columns:
+        name, help = t.option(f"{field.key}.{column.key}", column.help)
         if column.kind == "choice":
-            made = st.column_config.SelectboxColumn(options=column.choices, help=column.help)
+            made = st.column_config.SelectboxColumn(name, options=column.choices, help=help)
         elif column.kind in ("int", "float"):
-            made = st.column_config.NumberColumn(help=column.help, format="%g")
+            made = st.column_config.NumberColumn(name, help=help, format="%g")
         else:
-            made = st.column_config.TextColumn(help=column.help)
+            made = st.column_config.TextColumn(name, help=help)
         configured[column.key] = made
     kinds = {"int": "Int64", "float": "Float64"}
     empty = pd.DataFrame(

@@ -25,6 +25,16 @@ class Texts:
         """Return a text with values filled in, such as ``t("data.counts", classes=3)``."""
         return self.words[key].format(**values) if values else self.words[key]
 
+    def option(self, key: str, help: str) -> tuple[str, str]:
+        """Return the name and the help of an option of the configuration.
+
+        Args:
+            key: Its dotted key, such as ``head.dropout`` or ``stages.epochs``.
+            help: Its help in English.
+        """
+        english, chinese, chinese_help = _options()[key]
+        return (chinese, chinese_help) if self.language == "zh" else (english, help)
+
 
 @cache
 def flat(language: str) -> dict[str, str]:
@@ -35,6 +45,14 @@ def flat(language: str) -> dict[str, str]:
         for page, texts in nested.items()
         for key, text in texts.items()
     }
+
+
+@cache
+def _options() -> dict[str, tuple[str, str, str]]:
+    options: dict[str, tuple[str, str, str]] = yaml.safe_load(
+        (FOLDER / "options.yaml").read_text(encoding="utf-8")
+    )
+    return options
 
 
 def texts_for(locale: str | None) -> Texts:
