@@ -91,45 +91,6 @@ def test_names_that_are_not_utf8_become_ones_that_can_be_written(root):
     assert all(file.path.exists() for file in manifest.files) and manifest.digest
 
 
-@pytest.mark.parametrize("validation", ["validation", "val", "valid", "Validation", None])
-@pytest.mark.parametrize("train", ["train", "Train", "training"])
-@pytest.mark.parametrize("test", ["test", "testing", None])
-def test_split_folders_put_their_images_on_a_side(root, train, validation, test):
-    folders = {"train": train, "validation": validation, "test": test}
-    for folder in filter(None, folders.values()):
-        write(root, f"{folder}/cat/{folder}1.png", f"{folder}/dog/deep/{folder}2.png")
-    manifest = scan(root)
-    assert manifest.labels == ("cat", "dog")
-    given = Counter((file.given, file.label) for file in manifest.files)
-    sides = [side for side, folder in folders.items() if folder]
-    assert given == {(side, label): 1 for side in sides for label in ("cat", "dog")}
-
-
-def test_classes_may_be_called_as_split_folders_are(root):
-    write(root, "train/1.png", "train/steam/2.png", "bus/1.png")
-    assert scan(root).counts == {"bus": 1, "train": 2}
-    (root / "train/steam/2.png").rename(root / "train/2.png")
-    (root / "train/steam").rmdir()
-    manifest = scan(write(root, "test/1.png", "val/1.png"))
-    assert manifest.labels == ("bus", "test", "train", "val")
-    assert {file.given for file in manifest.files} == {None}
-
-
-@pytest.mark.parametrize("pair", [("val", "valid"), ("validation", "val"), ("test", "testing")])
-def test_two_folders_for_one_side_are_refused(root, pair):
-    write(root, "train/cat/1.png", *(f"{name}/cat/1.png" for name in pair))
-    text = refusal(root)
-    assert all(f"{name}/" in text for name in pair) and "same side" in text
-
-
-@pytest.mark.parametrize("sides", [["train"], ["train", "val"], ["train", "test", "valid"]])
-def test_split_folders_beside_others_are_refused(root, sides):
-    write(root, *(f"{side}/{label}/1.png" for side in sides for label in "ab"), "unsorted/1.png")
-    put(root, "train/README.txt", b"how it was made")
-    text = refusal(root)
-    assert "unsorted" in text and all(side in text for side in sides)
-
-
 def test_what_the_system_leaves_beside_split_folders_is_no_obstacle(root):
     write(root, "train/cat/1.png", "val/cat/2.png", ".git/x.png", "__MACOSX/train/cat/1.png")
     put(root, "train/.ipynb_checkpoints/README.md", b"words")
@@ -309,12 +270,6 @@ def test_a_pattern_that_groups_nothing_is_an_error(root, pattern):
     assert "matches none of the 2 images" in refusal(root, group=pattern)
 
 
-@pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999999999999}", "(" * 9000])
-def test_a_broken_group_pattern_is_an_error(root, pattern):
-    write(root, "cat/1.png", "dog/1.png")
-    assert "no regular expression" in refusal(root, group=pattern)
-
-
 def test_the_digest_depends_on_content_and_class_alone(tmp_path):
     first = scan(write(tmp_path / "first", "cat/1.png", "cat/2.png", "dog/3.png"))
     renamed = {"dog/3.png": "dog/sub/a.jpg", "cat/1.png": "cat/y.png", "cat/2.png": "cat/x.png"}
@@ -336,14 +291,6 @@ def test_a_class_folder_without_images_is_reported(root):
     (root / "d" / "broken.jpg").write_bytes(b"none")
     kinds = {p.name: p.kind for p in scan(root).problems}
     assert kinds == {"c": "empty class", "d": "empty class", "d/broken.jpg": "unreadable"}
-
-
-def test_split_folders_without_train_are_read_for_evaluation(root):
-    write(root, "val/a/1.png", "test/b/2.png")
-    assert {f.name: (f.label, f.given) for f in scan(root).files} == {
-        "val/a/1.png": ("a", "validation"),
-        "test/b/2.png": ("b", "test"),
-    }
 
 
 def test_folders_tell_when_files_come_and_go(photos):

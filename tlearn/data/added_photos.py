@@ -14,12 +14,12 @@ from tlearn.data.class_names import validate_class_name
 from tlearn.data.edits import Edits
 from tlearn.data.edits_file import append_edits
 from tlearn.data.filenames import inside
-from tlearn.data.folders import split_folders
+from tlearn.data.layouts import read_layout
 from tlearn.data.name_rules import MOST_BYTES, unsafe_reason
+from tlearn.data.problems import Problem
 from tlearn.data.scan import (
     PROBE_SIZE,
     Entry,
-    Problem,
     class_label,
     content_hash,
     list_entries,
@@ -56,7 +56,7 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     Raises:
         DataError: If no class can be called so, or its folder is a link that leads elsewhere.
     """
-    listed, _ = list_entries(data)
+    listed = list_entries(read_layout(data))
     labels, _ = Edits.of(data).apply({entry.name: entry.label for entry in listed})
     label = unicodedata.normalize("NFC", label)
     if label not in labels.values():
@@ -111,8 +111,8 @@ class _Contents:
 
 def _class_folder(data: Path, label: str) -> Path:
     """Return the folder of a class, there already or to be made."""
-    splits = split_folders(data)
-    place = splits.get("train", data / "train") if splits else data
+    layout = read_layout(data)
+    place = layout.splits.get("train", data / "train") if layout.splits else layout.place
     there = [path for path in place.glob("*") if class_label(path.name) == label]
     folder = min(there, default=place / label)
     if folder.exists() and not folder.is_dir():
@@ -140,7 +140,7 @@ def _append(data: Path, label: str, new: Sequence[str], moved: Sequence[str]) ->
 
     A class may be called as a folder was before it was renamed.
     """
-    listed, _ = list_entries(data)
+    listed = list_entries(read_layout(data))
     labels, _ = Edits.of(data).apply({entry.name: entry.label for entry in listed})
     changes = [(name, label) for name in (*new, *moved) if labels.get(name, label) != label]
     if changes:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.edits_file import edits_path
+from tlearn.data.layouts import read_layout
 from tlearn.data.scan import ImageFile, Manifest, list_entries, scan
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
+from tlearn.text import decode_name
 
 
 def write_corrected(
@@ -41,7 +43,7 @@ def write_corrected(
             progress.task("writing images", len(manifest.files), "files") as task,
         ):
             for file in manifest.files:
-                target = _target(folder, data, file)
+                target = _target(folder, file)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (os.link if link else shutil.copy2)(file.path, target)
                 task.advance()
@@ -57,7 +59,7 @@ def write_corrected(
 
 def _check_meaning(folder: Path, manifest: Manifest) -> None:
     """Refuse what would be read back in another way, as where a class is called "train"."""
-    written = Counter((entry.label, entry.given) for entry in list_entries(folder)[0])
+    written = Counter((e.label, e.given) for e in list_entries(read_layout(folder)))
     if written != Counter((file.label, file.given) for file in manifest.files):
         raise DataError(
             "classes are called like split folders (train, validation, test), so that the folder "
@@ -65,11 +67,9 @@ def _check_meaning(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _target(folder: Path, data: Path, file: ImageFile) -> Path:
+def _target(folder: Path, file: ImageFile) -> Path:
     """Return a free path for a file: below its class as it was below its class folder."""
-    parts = file.path.relative_to(data).parts
-    below = parts[1 if file.given is None else 2 :] or parts[-1:]
-    place = folder.joinpath(*filter(None, (file.given, file.label)), *below)
+    place = folder.joinpath(*filter(None, (file.given, file.label)), decode_name(file.below))
     target, number = place, 1
     while os.path.lexists(target):
         number += 1

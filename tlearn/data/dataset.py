@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlearn.config import RunConfig
+from tlearn.data.problems import FOLDER_KINDS, summarize
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.splits import Splits, draw_splits
 from tlearn.errors import DataError
@@ -26,14 +27,16 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
         progress.say(f"{len(manifest.edits.lines)} edits applied, see 'tlearn data show {data}'")
     unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
     if unreadable:
-        listed = "; ".join(f"{p.name} ({p.reason})" for p in unreadable[:3])
-        more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+        n = len(unreadable)
+        said = f"{n} image{'s' if n > 1 else ''} cannot be read"
         if config.strict:
             raise DataError(
-                f"{len(unreadable)} images cannot be read: {listed}{more}; mend or remove "
-                f"them, or leave out --strict"
+                f"{said}: {summarize(unreadable)}; mend or remove them, or leave out --strict"
             )
-        progress.say(f"{len(unreadable)} images cannot be read and are left out: {listed}{more}")
+        progress.say(f"{said} and {'are' if n > 1 else 'is'} left out: {summarize(unreadable)}")
+    for problem in manifest.problems:
+        if problem.kind in FOLDER_KINDS:
+            progress.say(f"{problem.name}: {problem.reason}")
     splits, left_out = draw_splits(manifest, config.val, config.test, config.seed)
     manifest = replace(manifest, problems=(*manifest.problems, *left_out))
     sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)

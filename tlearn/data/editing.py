@@ -7,6 +7,7 @@ from pathlib import Path
 from tlearn.data.class_names import validate_class_name
 from tlearn.data.edits import Edits
 from tlearn.data.edits_file import append_edits
+from tlearn.data.layouts import read_layout
 from tlearn.data.scan import check_folder, list_entries
 from tlearn.errors import DataError, nearest
 
@@ -71,7 +72,7 @@ def edited_labels(data: Path) -> dict[str, str | None]:
         DataError: If it is no data folder.
     """
     check_folder(data)
-    listed, _ = list_entries(data)
+    listed = list_entries(read_layout(data))
     return Edits.of(data).apply({entry.name: entry.label for entry in listed})[0]
 
 

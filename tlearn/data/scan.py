@@ -1,4 +1,4 @@
-"""A data folder to a manifest: which files are images, of which class, on which given side."""
+"""A data folder to a manifest: which files are images, of which class, in which given split."""
 
 import hashlib
 import re
@@ -11,8 +11,10 @@ from pathlib import Path
 
 from tlearn.data import images
 from tlearn.data.edits import Edits
-from tlearn.data.folders import Split, listing, named_image, split_folders, walk
+from tlearn.data.folders import named_image, walk
+from tlearn.data.layouts import FolderLayout, Split, read_layout, similar_labels
 from tlearn.data.prefetch import prefetch_map
+from tlearn.data.problems import Problem
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
@@ -32,8 +34,9 @@ class ImageFile:
             it.
         label: Its class.
         content: BLAKE2b hash of its bytes, 32 hexadecimal digits.
-        given: The side it was put on by a ``train/``, ``validation/`` or ``test/`` folder.
+        given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in.
         group: What the group pattern found in its name; files of one group stay together.
+        below: Its path below its class folder.
     """
 
     path: Path
@@ -42,22 +45,7 @@ class ImageFile:
     content: str
     given: Split | None = None
     group: str = ""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that is not used, or a fact a user should know of.
-
-    Attributes:
-        name: Path below the data folder.
-        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
-            ``group`` or ``edit``.
-        reason: Why, in words.
-    """
-
-    name: str
-    kind: str
-    reason: str
+    below: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,8 +89,8 @@ def scan(
 ) -> Manifest:
     """Read every file below ``root`` and return what is usable and what is not.
 
-    ``root`` holds class folders, or ``train/`` and perhaps ``validation/`` (``val/``, ``valid/``)
-    and ``test/``, each with class folders. Everything below a class folder belongs to that class.
+    ``root`` holds class folders, or split folders that do (:mod:`tlearn.data.layouts`).
+    Everything below a class folder belongs to that class.
     Hidden and system entries are passed over. Whether a file is an image is decided by decoding
     it, not by its name. The edits of the folder are applied (:mod:`tlearn.data.edits_file`).
 
@@ -118,11 +106,13 @@ def scan(
         DataError: If there is no such folder or nothing usable in it.
     """
     check_folder(root)
-    edits = Edits.of(root)
-    listed, folders = list_entries(root)
-    entries, problems = _edited(edits, listed, unlabelled)
-    pattern = re.compile(group) if group else None
+    edits, pattern = Edits.of(root), re.compile(group) if group else None
     progress = progress or Silent()
+    layout = read_layout(root)
+    progress.say(str(layout))
+    listed = list_entries(layout)
+    entries, problems = _edited(edits, listed, unlabelled)
+    problems += layout.problems
     files: list[ImageFile] = []
     with progress.task("reading images", len(entries), "files") as task:
         for found in prefetch_map(partial(_examine, cache=cache), entries):
@@ -134,15 +124,11 @@ def scan(
     if pattern and files:
         files = _grouped(files, pattern)
     problems += _label_conflicts(files)
-    labels = {file.label for file in files} | _edited_labels(listed, entries)
-    problems += [
-        Problem(name, "empty class", "a class folder without a readable image: not a class")
-        for name, label in folders.items()
-        if label not in labels
-    ]
+    problems += _empty_classes(layout, files, _edited_labels(listed, entries))
     if not files:
         raise DataError(_nothing_found(root, problems, edits))
-    return Manifest(root, tuple(files), tuple(problems), edits)
+    manifest = Manifest(root, tuple(files), tuple(problems), edits)
+    return replace(manifest, problems=(*problems, *similar_labels(manifest.labels)))
 
 
 def check_folder(root: Path) -> None:
@@ -167,8 +153,7 @@ def _grouped(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile
     """
 
     def group_of(file: ImageFile) -> str:
-        parts = file.name.split("/")
-        match = pattern.search("/".join(parts[1 if file.given is None else 2 :]))
+        match = pattern.search(file.below)
         if match is None:
             return ""
         return (match.group(1) or "") if match.re.groups else match.group(0)
@@ -190,34 +175,28 @@ class Entry:
     name: str
     label: str
     given: Split | None
+    below: str
 
 
-def list_entries(root: Path) -> tuple[list[Entry], dict[str, str]]:
-    """List the files below a data folder, before edits, and the class folders with their classes.
+def list_entries(layout: FolderLayout) -> list[Entry]:
+    """List the files of a data folder, before edits: those outside any class folder first.
 
     Raises:
-        DataError: If a folder cannot be listed or understood.
+        DataError: If a folder cannot be listed.
     """
-    entries: list[Entry] = []
-    folders: dict[str, str] = {}
-    stray: list[Entry] = []
-    sides = split_folders(root)
-    places: list[tuple[Path, Split | None]] = [(path, side) for side, path in sides.items()]
-    for place, side in places or [(root, None)]:
-        above = frozenset({root.resolve(), place.resolve()})
-        for path in listing(place):
-            if not path.is_dir():
-                stray.append(Entry(path, relative_name(path, root), "", side))
-                continue
-            label = class_label(path.name)
-            folders[relative_name(path, root)] = label
-            entries += [
-                Entry(file, relative_name(file, root), label, side) for file in walk(path, above)
-            ]
-    if sides:
-        outside = [path for path in listing(root) if not path.is_dir()]
-        stray += [Entry(path, relative_name(path, root), "", None) for path in outside]
-    return [*stray, *entries], folders
+    root = layout.root
+    entries = [
+        Entry(path, relative_name(path, root), "", split, encode_name(path.name))
+        for path, split in layout.stray
+    ]
+    for folder, split in layout.classes:
+        label = class_label(folder.name)
+        above = frozenset({root.resolve(), folder.parent.resolve()})
+        start = len(relative_name(folder, root)) + 1
+        for path in walk(folder, above):
+            name = relative_name(path, root)
+            entries.append(Entry(path, name, label, split, name[start:]))
+    return entries
 
 
 def _edited(
@@ -260,7 +239,9 @@ def _examine(entry: Entry, cache: ScanCache | None) -> ImageFile | Problem:
     found = _look(entry.path) if cache is None else cache.examined(entry.path, _look)
     if found.kind:
         return Problem(entry.name, found.kind, found.reason)
-    return ImageFile(entry.path, entry.name, entry.label, found.content, entry.given)
+    return ImageFile(
+        entry.path, entry.name, entry.label, found.content, entry.given, below=entry.below
+    )
 
 
 def _look(path: Path) -> FileCheck:
@@ -287,6 +268,34 @@ def _label_conflicts(files: list[ImageFile]) -> list[Problem]:
         for file in rest
         if file.label != first.label
     ]
+
+
+def _empty_classes(
+    layout: FolderLayout, files: Sequence[ImageFile], edited: set[str]
+) -> list[Problem]:
+    """Report class folders without an image, and classes without one in a split folder."""
+    labels = {file.label for file in files}
+    problems = [
+        Problem(
+            relative_name(folder, layout.root),
+            "empty class",
+            "a class folder without a readable image: not a class",
+        )
+        for folder, _ in layout.classes
+        if class_label(folder.name) not in labels | edited
+    ]
+    for split, folder in layout.splits.items():
+        there = {file.label for file in files if file.given == split}
+        if there and split != "train":
+            problems += [
+                Problem(
+                    relative_name(folder / label, layout.root),
+                    "empty class",
+                    f"class {label!r} has no images in the {split} split: it is not measured there",
+                )
+                for label in sorted(labels - there, key=natural_key)
+            ]
+    return problems
 
 
 def _nothing_found(root: Path, problems: list[Problem], edits: Edits) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tlearn.csv_files import csv_text
-from tlearn.data.folders import Split
-from tlearn.data.scan import ImageFile, Manifest, Problem
+from tlearn.data.layouts import Split
+from tlearn.data.problems import Problem
+from tlearn.data.scan import ImageFile, Manifest
 from tlearn.errors import DataError
 
 SIDES: tuple[Split, ...] = ("train", "validation", "test")

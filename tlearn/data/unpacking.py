@@ -21,7 +21,7 @@ from tlearn.data.archives import (
 )
 from tlearn.data.filenames import Names, leads_out, sanitize_filename, shown
 from tlearn.data.folders import named_image, visible
-from tlearn.data.scan import Problem
+from tlearn.data.problems import Problem
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tlearn.data.archives import ENDINGS, Limits, archive_kind, check_room
 from tlearn.data.filenames import Names, inside, sanitize_filename, shown
-from tlearn.data.folders import SPLIT_FOLDERS, listing, visible
+from tlearn.data.folders import list_folder, visible
+from tlearn.data.layouts import split_of
+from tlearn.data.problems import Problem
 from tlearn.data.process_folder import process_folder
-from tlearn.data.scan import Problem
 from tlearn.data.unpacking import fault, unpack
 from tlearn.data.upload_writer import UploadWriter, told
 from tlearn.errors import DataError
@@ -229,10 +230,10 @@ class Upload:
                 raise DataError(f"{target.name!r} is there already; choose another name")
             self._check_usable()
             source = self._kept
-            while len(entries := listing(source)) == 1 and entries[0].is_dir():
-                if not any(path.is_dir() for path in listing(entries[0])):
+            while len(entries := list_folder(source)) == 1 and entries[0].is_dir():
+                if not any(path.is_dir() for path in list_folder(entries[0])):
                     break
-                if source != self._kept and entries[0].name.lower() in SPLIT_FOLDERS:
+                if source != self._kept and split_of(entries[0].name):
                     break
                 source = entries[0]
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tlearn.data.archives import Limits
-from tlearn.data.scan import Problem
+from tlearn.data.problems import Problem
 from tlearn.data.uploads import ENDED, Upload
 from tlearn.errors import DataError, TlearnError
 

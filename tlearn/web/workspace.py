@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tlearn.data.edits_file import RUNS_ROOT, edits_path
 from tlearn.data.filenames import inside, sanitize_filename
-from tlearn.data.folders import SPLIT_FOLDERS, visible
+from tlearn.data.folders import visible
+from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
 from tlearn.errors import DataError, RunError
 from tlearn.jobs import Queue
@@ -141,8 +142,11 @@ def _look(folder: Path, root: Path, found: list[str], deep: int) -> None:
         inner = _folders(path)
         if not inner or len(found) >= MOST:
             continue
-        sides = {p.name.lower() for p in inner} & SPLIT_FOLDERS.keys()
-        if deep > 1 and not sides and all(_folders(p, FEW) for p in inner):
+        if (
+            deep > 1
+            and not any(split_of(p.name) for p in inner)
+            and all(_folders(p, FEW) for p in inner)
+        ):
             _look(path, root, found, deep - 1)  # a folder of data sets
         else:
             found.append(path.relative_to(root).as_posix())

@@ -9,8 +9,8 @@ import streamlit as st
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.added_photos import add_photos
+from tlearn.data.problems import Problem
 from tlearn.data.sample import draw_sample
-from tlearn.data.scan import Problem
 from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.progress import Progress

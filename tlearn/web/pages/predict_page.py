@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.data.folders import walk
-from tlearn.data.scan import Problem
+from tlearn.data.problems import Problem
 from tlearn.data.uploads import Upload
 from tlearn.jobs.predicting import Answer, predict
 from tlearn.progress import Progress

@@ -1,0 +1,321 @@
+"""What the folders of a data folder mean: classes, splits, or neither."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tlearn.data.folders import list_folder, named_image, visible
+from tlearn.data.problems import Problem
+from tlearn.errors import DataError
+from tlearn.text import encode_name, natural_key, printable
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_FILLERS = "set|sets|data|dataset|images?|imgs?|photos?|pictures?|pics?|samples?|splits?|seg|folder"
+_SPLIT_WORD = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(?:{_FILLERS})?")
+_FILLER = re.compile(_FILLERS)
+_UNLABELLED = re.compile(rf"pred|predict|predictions?|unlabell?ed|{_FILLERS}")
+_OUTPUT_FILES = ("run.yaml", "comparison.json", "saved_model.pb", "model.xml")
+_OUTPUT_FOLDERS = ("runs", "comparisons")
+_LEVELS = 4  # of folders in each other that are opened where they hold nothing but one folder
+_SHOWN = 12  # classes named in a line
+
+
+class ClassFolder(NamedTuple):
+    """A folder whose images are of one class.
+
+    Attributes:
+        path: The folder.
+        split: The split it is in, where there are split folders.
+    """
+
+    path: Path
+    split: Split | None
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """What a data folder holds.
+
+    Attributes:
+        root: The data folder.
+        place: Where its class or split folders are: the root, or a folder in it.
+        splits: The folders that hold the class folders of each split; empty without splits.
+        classes: The class folders.
+        stray: Files outside any class folder, with their split.
+        problems: Folders that are passed over, and what may be meant otherwise.
+    """
+
+    root: Path
+    place: Path
+    splits: Mapping[Split, Path]
+    classes: tuple[ClassFolder, ...]
+    stray: tuple[tuple[Path, Split | None], ...]
+    problems: tuple[Problem, ...] = ()
+
+    def __str__(self) -> str:
+        """Say in a line what was taken as what."""
+        if not self.splits:
+            where = "" if self.place == self.root else f" in {self._name(self.place)}/"
+            names = [path.name for path, _ in self.classes]
+            return f"class folder{'s' if len(names) != 1 else ''}{where}: {_enumerated(names)}"
+        parts = []
+        for split, folder in self.splits.items():
+            name = self._name(folder)
+            title = split if name == split else f"{name}/ as {split}"
+            names = [path.name for path, of in self.classes if of == split]
+            parts.append(f"{title} ({_enumerated(names)})")
+        return f"split folder{'s' if len(parts) != 1 else ''}: {', '.join(parts)}"
+
+    def _name(self, folder: Path) -> str:
+        return encode_name(folder.relative_to(self.root).as_posix())
+
+
+def read_layout(root: Path) -> FolderLayout:
+    """Find the class folders of a data folder, and its split folders if it has any.
+
+    Folders are splits if all of them are called as splits usually are, such as ``train`` or
+    ``test_images``, and hold folders themselves. A folder of tlearn's own output is neither, nor is
+    a second copy of the data set in a folder of its own name.
+
+    Raises:
+        DataError: If a folder cannot be listed, or it is not clear what the folders mean.
+    """
+    return _Reader(root).read()
+
+
+def split_of(name: str) -> Split | None:
+    """Return the split that a folder of this name usually holds, if any."""
+    split, rest = _split_and_rest(name)
+    return None if rest else split
+
+
+def similar_labels(labels: Sequence[str]) -> list[Problem]:
+    """Report classes whose names differ in capital letters or spaces alone."""
+    first: dict[str, str] = {}
+    problems: list[Problem] = []
+    for label in labels:
+        other = first.setdefault("".join(label.casefold().split()), label)
+        if other != label:
+            reason = (
+                f"differs from {other!r} in capital letters or spaces alone; rename one of the "
+                f"folders if they are one class"
+            )
+            problems.append(Problem(label, "class name", reason))
+    return problems
+
+
+@dataclass
+class _Reader:
+    root: Path
+    problems: list[Problem] = field(default_factory=list)
+
+    def read(self) -> FolderLayout:
+        place, folders = self._place()
+        splits = self._splits(place, folders)
+        if not splits:
+            classes = [ClassFolder(path, None) for path in folders]
+            stray: list[tuple[Path, Split | None]] = [(path, None) for path in _files(place)]
+            self._check_levels(folders)
+        else:
+            classes, stray = [], [(path, None) for path in _files(place)]
+            for split, folder in splits.items():
+                classes += [ClassFolder(path, split) for path in self._data_folders(folder)]
+                stray += [(path, split) for path in _files(folder)]
+        if place != self.root:
+            stray += [(path, None) for path in _files(self.root)]
+        return FolderLayout(
+            self.root, place, splits, tuple(classes), tuple(stray), tuple(self.problems)
+        )
+
+    def _place(self) -> tuple[Path, list[Path]]:
+        """Return the folder that holds the class or split folders, and these."""
+        place, folders = self.root, self._data_folders(self.root)
+        deeper, inner_folders = place, folders
+        for _ in range(_LEVELS):
+            if len(inner_folders) != 1 or any(map(named_image, _files(deeper))):
+                break
+            if split_of(inner_folders[0].name):
+                break
+            deeper = inner_folders[0]
+            inner_folders = self._data_folders(deeper)
+        if len(inner_folders) > 1 and not any(map(named_image, _files(deeper))):
+            place, folders = deeper, inner_folders
+        names = {path.name for path in folders}
+        for folder in list(folders):
+            inner, images = _contents(folder)
+            own_name = folder.name.casefold() == place.resolve().name.casefold()
+            copy = len(inner) > 1 and not images and (own_name or inner <= names - {folder.name})
+            if copy and len(folders) > 2:
+                folders.remove(folder)
+                listed = _enumerated(sorted(inner, key=natural_key))
+                reason = (
+                    f"a data set inside the data set, with the folders {listed}: passed over; move "
+                    f"its photos to the class folders if they are others"
+                )
+                self._report(folder, reason)
+        return place, folders
+
+    def _data_folders(self, folder: Path) -> list[Path]:
+        """Return the folders in a folder, without tlearn's own output."""
+        folders = []
+        for path in list_folder(folder):
+            if path.is_dir():
+                if is_output(path):
+                    self._report(path, "an output of tlearn, such as a run: passed over")
+                else:
+                    folders.append(path)
+        return folders
+
+    def _splits(self, place: Path, folders: Sequence[Path]) -> dict[Split, Path]:
+        """Return the folder of each split, none if these are classes."""
+        splits: dict[Split, Path] = {}
+        rests: set[tuple[str, ...]] = set()
+        others: list[Path] = []
+        unlabelled: list[Path] = []
+        doubled: list[str] = []
+        for path in folders:
+            split, rest = _split_and_rest(path.name)
+            if split is None:
+                (unlabelled if _is_unlabelled(path.name) else others).append(path)
+                continue
+            rests.add(rest)
+            if split in splits:
+                doubled = [splits[split].name, path.name]
+            splits.setdefault(split, path)
+        if not splits or len(rests) > 1 or (rests != {()} and (others or len(splits) < 2)):
+            return {}
+        contents = [_contents(path) for path in splits.values()]
+        deep = any(inner for inner, _ in contents)
+        images = any(images for _, images in contents)
+        if others and (not deep or "train" not in splits or (len(splits) == 1 and images)):
+            return {}  # classes, of which one is called "train" or "test"
+        names = _enumerated([f"{path.name}/" for path in splits.values()])
+        if not deep and images:
+            raise DataError(
+                f"{str(place)!r} holds the split folder{'s' if len(splits) > 1 else ''} {names} "
+                f"without class folders; put the images of each into one folder per class, or "
+                f"rename what are classes"
+            )
+        if doubled:
+            raise DataError(
+                f"{str(place)!r} holds both {doubled[0]}/ and {doubled[1]}/, which mean the same "
+                f"split; keep one of them"
+            )
+        if others:
+            raise DataError(
+                f"{str(place)!r} holds the split folders {names} and also "
+                f"{_enumerated([path.name for path in others])}; move the latter into train/ or "
+                f"out of the folder"
+            )
+        if not deep or (unlabelled and "train" not in splits):
+            return {}
+        for path in unlabelled:
+            self._report(path, "its name says that its photos have no classes: passed over")
+        return {split: _inner_split(splits[split]) for split in SPLITS if split in splits}
+
+    def _check_levels(self, folders: Sequence[Path]) -> None:
+        """Refuse splits inside classes; report where the classes may be one level below."""
+        contents = [_contents(path) for path in folders]
+        if len(folders) < 2 or any(images for _, images in contents):
+            return
+        common = set.intersection(*(inner for inner, _ in contents))
+        if len(common) < 2 or any(inner != common for inner, _ in contents):
+            return
+        inner = _enumerated([f"{name}/" for name in sorted(common, key=natural_key)])
+        outer = _enumerated([f"{path.name}/" for path in folders])
+        if all(split_of(name) for name in common):
+            raise DataError(
+                f"{str(self.root)!r} holds {outer}, each with the split folders {inner}; give a "
+                f"folder of split folders, each with one folder per class"
+            )
+        reason = (
+            f"taken for a class, as is each of {outer}, though all hold the folders {inner}; if "
+            f"these are the classes, give one of the outer folders"
+        )
+        self._report(folders[0], reason)
+
+    def _report(self, folder: Path, reason: str) -> None:
+        name = encode_name(folder.relative_to(self.root).as_posix())
+        self.problems.append(Problem(name, "folder", reason))
+
+
+def is_output(folder: Path) -> bool:
+    """Return whether tlearn made a folder: a run, a comparison, an export, or only such folders."""
+    if _has_output(folder):
+        return True
+    try:
+        with os.scandir(folder) as entries:
+            outputs = [
+                entry.is_dir() and _has_output(Path(entry.path))
+                for entry in entries
+                if visible(Path(entry.name))
+            ]
+    except OSError:
+        return False  # it is refused when it is read
+    return all(outputs) if outputs else folder.name in _OUTPUT_FOLDERS
+
+
+def _has_output(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _OUTPUT_FILES)
+
+
+def _split_and_rest(name: str) -> tuple[Split | None, tuple[str, ...]]:
+    """Return the split that a name speaks of, and the words of it that say something else."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    splits = [found[1] for word in words if (found := _SPLIT_WORD.fullmatch(word))]
+    if len(splits) != 1:
+        return None, ()
+    rest = [w for w in words if not (_SPLIT_WORD.fullmatch(w) or _FILLER.fullmatch(w))]
+    return _SPLIT_WORDS[splits[0]], tuple(rest)
+
+
+def _is_unlabelled(name: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    return any("pred" in word or "label" in word for word in words) and all(
+        map(_UNLABELLED.fullmatch, words)
+    )
+
+
+def _inner_split(folder: Path) -> Path:
+    """Return the folder with the class folders of a split, which may be ``train/train/``."""
+    inner, images = _contents(folder)
+    if len(inner) == 1 and not images:
+        [name] = inner
+        if name == folder.name or split_of(name) == split_of(folder.name) is not None:
+            return _inner_split(folder / name)
+    return folder
+
+
+def _contents(folder: Path) -> tuple[set[str], bool]:
+    """Return the names of the folders in a folder, and whether images are beside them."""
+    folders: set[str] = set()
+    images = False
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders |= {entry.name} if visible(Path(entry.name)) else set()
+                elif not images:
+                    images = visible(Path(entry.name)) and named_image(Path(entry.name))
+    except OSError:
+        return set(), False  # it is refused when it is read
+    return folders, images
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in list_folder(folder) if not path.is_dir()]
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    shown = printable(", ".join(names[:_SHOWN]))
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown or "none"

@@ -1,0 +1,36 @@
+"""What a user should know of a data folder: files that are not used, and other facts."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FOLDER_KINDS = frozenset({"empty class", "folder", "class name"})  # of problems that are of no file
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that is not used, or a fact a user should know of.
+
+    Attributes:
+        name: Path below the data folder.
+        kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
+            ``group``, ``edit``, ``folder`` (how a folder was understood), ``class name`` or
+            ``pixels`` (how a file was decoded).
+        reason: Why, in words.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+
+def summarize(problems: Sequence[Problem], most: int = 3) -> str:
+    """Return the reasons, the most frequent first, each with its number and first file."""
+    first = {problem.reason: problem.name for problem in reversed(problems)}
+    reasons = Counter(problem.reason for problem in problems).most_common()
+    parts = [
+        f"{first[reason]}{f' and {n - 1} more' if n > 1 else ''} ({reason})"
+        for reason, n in reasons[:most]
+    ]
+    rest = sum(n for _, n in reasons[most:])
+    return "; ".join(parts) + (f"; and {rest} more" if rest else "")
