@@ -8,6 +8,7 @@ import pytest
 from conftest import draw_photos, make_run
 from streamlit.testing.v1 import AppTest
 
+from tlearn.data.editing import exclude
 from tlearn.data.scan import scan
 from tlearn.jobs import Queue
 from tlearn.jobs.predicting import Answer
@@ -153,6 +154,13 @@ def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(page, here)
     button(app, t("data.exclude", count=28)).click().run()
     app = settled(app)
     assert scan(here.data / "colours").counts == {"green": 30, "red": 32}
+
+
+def test_edits_made_elsewhere_are_seen_on_the_next_visit(page, here):
+    data = draw_photos(here.data / "colours")
+    assert "Photos: **36**" in words(page("data", visit=1))
+    exclude(data, ["red/red00.png"])
+    assert "Photos: **35**" in words(page("data", visit=2))
 
 
 def test_too_few_photos_are_said(page, here):

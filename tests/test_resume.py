@@ -18,6 +18,8 @@ from conftest import Heard, draw_photos
 
 import tlearn
 from tlearn.cli import main
+from tlearn.data.editing import exclude
+from tlearn.data.edits_file import undo_edits
 from tlearn.runs.directory import MARKED, RunDirectory
 from tlearn.training import state
 from tlearn.training.state import Checkpoint, Checkpointer
@@ -368,6 +370,9 @@ def test_data_that_changed_is_refused(refused, stopped, whole, tmp_path):
     record["data"]["path"] = str(photos)
     (run / "run.yaml").write_text(yaml.safe_dump(record))
     first = min((photos / "red").iterdir())
+    exclude(photos, [f"red/{first.name}"])
+    assert "have changed since the run" in refused(run)
+    undo_edits(photos)
     first.rename(first.with_name("zz.png"))  # another order gives another training
     assert "have changed since the run" in refused(run)
     (photos / "red" / "zz.png").unlink()

@@ -353,6 +353,16 @@ def test_what_is_no_image_is_left_out_when_received(root, upload):
     assert not (root / "set").exists()
 
 
+def test_other_archives_are_named(root, upload):
+    """Finding F13."""
+    send(upload, "a.7z", b"7z\xbc\xaf\x27\x1c" + bytes(600))
+    send(upload, "a.rar", b"Rar!\x1a\x07\x01\x00" + bytes(600))
+    reasons = [problem.reason for problem in upload.left_out]
+    assert [reason.split(",")[0] for reason in reasons] == ["a 7z archive", "a RAR archive"]
+    with pytest.raises(DataError, match="a 7z archive, which is not unpacked; pack it anew"):
+        upload.place(root / "set")
+
+
 def test_limits_on_what_is_received(root):
     upload = Upload.begin(root, Limits(files=2, bytes=3000 + len(PHOTO), image_bytes=len(PHOTO)))
     with pytest.raises(DataError, match=r"more than the .* that are allowed"):

@@ -25,6 +25,7 @@ from tlearn.data.problems import Problem
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 
+OTHER_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR"}  # by their first bytes
 ENTRIES = 4  # times the files that are allowed: folders and what systems add beside each file
 
 
@@ -190,7 +191,10 @@ def _what_else(path: Path) -> str:
     if not head:
         return images.EMPTY
     if archive_kind(head):
-        return "an archive within an archive is not unpacked"
+        return "an archive within an archive, which is not unpacked; send it by itself"
+    for signature, name in OTHER_ARCHIVES.items():
+        if head.startswith(signature):
+            return f"a {name} archive, which is not unpacked; pack it anew as .zip or .tar.gz"
     if images.is_heic(head):
         return images.HEIC
     return images.NOT_AN_IMAGE

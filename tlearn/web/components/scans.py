@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from tlearn.data.edits import Edits
 from tlearn.data.folders import folder_times, unchanged
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.scan_cache import ScanCache
@@ -98,8 +99,8 @@ def _begin(root: Path) -> background.BackgroundTask:
 
 
 def _fresh(task: background.BackgroundTask) -> bool:
-    """Tell whether no file has come or gone since a scan, as far as the folders tell."""
+    """Tell whether nothing has come, gone or been edited since a scan, as far as folders tell."""
     last: _CachedManifest | None = task.result
     if last is None or max(last.times.values()) > last.started - RACY:
         return False
-    return unchanged(last.times)
+    return last.manifest.edits == Edits.of(last.manifest.root) and unchanged(last.times)
