@@ -7,13 +7,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import draw_photos
+from conftest import Heard, draw_photos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlearn.cli import main
+from tlearn.config import RunConfig
 from tlearn.data.added_photos import AddedPhotos, add_photos
 from tlearn.data.corrected_copy import write_corrected
+from tlearn.data.dataset import read
 from tlearn.data.editing import exclude, merge, move, rename
 from tlearn.data.edits import Edits
 from tlearn.data.edits_file import Edit, append_edits, edits_path, read_edits, undo_edits
@@ -192,6 +194,18 @@ def test_edits_of_what_is_gone_are_reported(photos):
     problems = [problem for problem in scan(photos).problems if problem.kind == "edit"]
     assert [problem.name for problem in problems] == ["red/red00.png", "blue/"]
     assert "no longer there" in problems[0].reason
+
+
+def test_a_training_says_what_edits_it_applied_and_which_it_could_not(photos):
+    exclude(photos, ["red/red00.png", "red/red01.png"])
+    (photos / "red/red00.png").unlink()
+    heard = Heard()
+    read(photos, RunConfig(), heard)
+    assert f"2 edits applied; 'tlearn data show {photos}' lists them" in heard.lines
+    assert any("without effect: red/red00.png" in line for line in heard.lines)
+    heard, renamed = Heard(), photos.rename(photos.with_name("flowers"))
+    read(renamed, RunConfig(), heard)
+    assert any("give it the name 'flowers.edits.csv'" in line for line in heard.lines)
 
 
 def test_splits_and_digest_follow_edits_and_photos_stay_in_their_split_folder(parts):

@@ -57,7 +57,8 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
         DataError: If no class can be called so, or its folder is a link that leads elsewhere.
     """
     listed = list_entries(read_layout(data))
-    labels, _ = Edits.of(data).apply({entry.name: entry.label for entry in listed})
+    edits = Edits.of(data)
+    labels, _ = edits.apply({entry.name: entry.label for entry in listed})
     label = unicodedata.normalize("NFC", label)
     if label not in labels.values():
         label = validate_class_name(label)
@@ -86,7 +87,11 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
         except OSError as error:
             reason = f"it cannot be written: {error.strerror or error}"
             left_out.append(Problem(name, "unreadable", reason))
-    _append(data, label, new, moved)
+    # A class may be called as a folder was that edits gave another name.
+    after, _ = edits.apply(dict.fromkeys(new, label))
+    changes = [(name, label) for name in (*new, *moved) if after.get(name) != label]
+    if changes:
+        append_edits(data, changes)
     return AddedPhotos(tuple(new), tuple(moved), tuple(left_out))
 
 
@@ -133,15 +138,3 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
     return path
-
-
-def _append(data: Path, label: str, new: Sequence[str], moved: Sequence[str]) -> None:
-    """Append what has to be said of photos that are of a class other than that of their folder.
-
-    A class may be called as a folder was before it was renamed.
-    """
-    listed = list_entries(read_layout(data))
-    labels, _ = Edits.of(data).apply({entry.name: entry.label for entry in listed})
-    changes = [(name, label) for name in (*new, *moved) if labels.get(name, label) != label]
-    if changes:
-        append_edits(data, changes)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlearn.config import RunConfig
+from tlearn.data.edits_file import edits_path, orphaned_edits
 from tlearn.data.problems import FOLDER_KINDS, summarize
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.splits import Splits, draw_splits
@@ -23,8 +24,7 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
         DataError: If it holds no such images, or some cannot be read and ``config.strict``.
     """
     manifest = scan(data, config.group, progress)
-    if manifest.edits.lines:
-        progress.say(f"{len(manifest.edits.lines)} edits applied, see 'tlearn data show {data}'")
+    _say_edits(manifest, progress)
     unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
     if unreadable:
         n = len(unreadable)
@@ -42,3 +42,19 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
     sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)
     progress.say(f"{len(splits.labels)} classes, {len(manifest.files)} images: {sides}")
     return manifest, splits
+
+
+def _say_edits(manifest: Manifest, progress: Progress) -> None:
+    """Say how many edits were applied, and which could not be."""
+    n = len(manifest.edits.lines)
+    if n:
+        show = f"'tlearn data show {manifest.root}' lists them"
+        progress.say(f"{n} edit{'s' if n > 1 else ''} applied; {show}")
+    gone = [problem for problem in manifest.problems if problem.kind == "edit"]
+    if gone:
+        progress.say(f"edits without effect: {summarize(gone)}")
+    for path in orphaned_edits(manifest.root):
+        progress.say(
+            f"{str(path)!r} holds edits of a folder that is not there; give it the name "
+            f"{edits_path(manifest.root).name!r} if the folder was renamed"
+        )

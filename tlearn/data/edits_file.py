@@ -80,6 +80,14 @@ def read_edits(data: Path) -> tuple[Edit, ...]:
     return tuple(edit for edit, _ in _read(edits_path(data)))
 
 
+def orphaned_edits(data: Path) -> list[Path]:
+    """Return the files with edits beside a data folder whose own folder is gone, as if renamed."""
+    if edits_path(data).exists():
+        return []
+    files = sorted(data.resolve().parent.glob("*.edits.csv"))
+    return [path for path in files if not path.with_name(path.name[: -len(".edits.csv")]).exists()]
+
+
 def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
     """Append the lines of one action: all of them, or none.
 

@@ -5,6 +5,7 @@ import streamlit as st
 from tlearn.data import editing
 from tlearn.data.edits import Edits
 from tlearn.data.edits_file import undo_edits
+from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
@@ -16,7 +17,6 @@ from tlearn.web.components.upload import new_data_set, show_message
 from tlearn.web.i18n import Texts
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
-OF_FILES = ("unreadable", "not an image", "no class", "duplicate")  # kinds of problems
 
 
 def show() -> None:
@@ -131,7 +131,7 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
         rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=f"bad.{data}"
     )
     chosen = [manifest.problems[i] for i in event.selection.rows]
-    names = [p.name for p in chosen if p.kind in OF_FILES]
+    names = [p.name for p in chosen if p.kind not in (*FOLDER_KINDS, "edit")]
     unreadable = [p.name for p in manifest.problems if p.kind in ("unreadable", "not an image")]
     root = workspace().data_set(data)
     with st.container(horizontal=True):
