@@ -88,8 +88,12 @@ class Tab:
 
     def see(self, key, seconds=60, **values):
         """Wait until a text is seen; return the element."""
-        seen = self.page.get_by_text(self.text(key, **values)).first
-        seen.wait_for(timeout=1000 * seconds)
+        seen = self.page.get_by_text(self.text(key, **values)).filter(visible=True).first
+        try:
+            seen.wait_for(timeout=1000 * seconds)
+        except TimeoutError:
+            text = self.page.inner_text("body")
+            raise AssertionError(f"{self.text(key, **values)!r} is not seen in: {text}") from None
         return seen
 
     def button(self, key, **values):
@@ -104,7 +108,7 @@ class Tab:
                 act()
             with contextlib.suppress(AssertionError):
                 return until(outcome, 5)
-        raise AssertionError(f"not within {seconds} seconds")
+        raise AssertionError(f"not within {seconds} seconds: {self.page.inner_text('body')}")
 
     def press(self, key, then=None, values=None, **given):
         """Press a button, again until the text ``then`` is seen, or ``then()`` is true."""
@@ -120,10 +124,9 @@ class Tab:
 
     def fill(self, key, value):
         """Type into a field, again until it keeps the value: one that is shown anew forgets it."""
-        field = self.page.get_by_role("textbox", name=self.text(key)).or_(
-            self.page.get_by_role("combobox", name=self.text(key))
-        )
-        field = field.last
+        exact = {"name": self.text(key), "exact": True}
+        box = self.page.get_by_role("textbox", **exact)
+        field = box.or_(self.page.get_by_role("combobox", **exact)).last
 
         def type_in():
             field.fill(value)

@@ -280,6 +280,8 @@ def start(tab, preset, name=""):
     tab.view(f"train.name_{preset}")
     tab.page.locator(".st-key-card\\.toy, .st-key-card-toy").get_by_role("button").click()
     tab.settle()
+    tab.see("train.more").click()
+    tab.fill("weights", "none")
     if name:
         tab.fill("train.name", name)
 
