@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from filelock import FileLock
+from packages import build_wheels
 from PIL import Image
 
 from tlearn.backbones.plugin_sources import forget_folders, use_folder
@@ -182,19 +182,6 @@ def toy_run_copy(toy_run, tmp_path):
     return ToyRun(run, Path(shutil.copytree(toy_run.photos, photos)), toy_run.cache)
 
 
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-
-
-def build_wheel(source, folder):
-    """Build a wheel of a copy of a source folder, which leaves nothing beside the sources."""
-    copy = folder / "source"
-    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
-    subprocess.run([*PIP, "wheel", *options, copy], check=True)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
 @pytest.fixture(scope="session")
 def tlearn_wheel(tmp_path_factory):
     """The wheel of tlearn itself, built once in a session."""
@@ -206,7 +193,7 @@ def tlearn_wheel(tmp_path_factory):
             shutil.copy(ROOT / name, source)
         for name in ("tlearn", "plugins"):
             shutil.copytree(ROOT / name, source / name)
-        build_wheel(source, folder)
+        build_wheels(folder, source)
 
     (wheel,) = once(tmp_path_factory, "tlearn_wheel", make).glob("*.whl")
     return wheel

@@ -1,26 +1,20 @@
 """``tlearn plugins new``: a package that is complete and correct as it stands."""
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from packages import build_wheels, install, run_tests, tlearn
 
 from tlearn import __version__
 from tlearn.cli import main
 
-ROOT = Path(__file__).parent.parent
-# Of Keras's and TensorFlow's own making, as in our own tests; any other warning is an error.
-WARNINGS = """filterwarnings=
-  error
-  ignore::DeprecationWarning:keras.*
-  ignore::DeprecationWarning:tensorflow.*"""
 
-
-def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
+@pytest.mark.packaging
+def test_the_package_builds_installs_passes_its_test_and_trains(tmp_path, photos, capsys):
     source = tmp_path / "source"
     assert main(["plugins", "new", "my_net2", "--out", str(source)]) == 0
     out = capsys.readouterr().out
@@ -46,50 +40,18 @@ def test_the_package_builds_installs_and_passes_its_test(tmp_path, capsys):
         command = [sys.executable, "-m", "ruff", *tool, "--config", ROOT / "pyproject.toml", "."]
         subprocess.run(command, check=True, cwd=source)
 
-    site, wheels = tmp_path / "site", tmp_path / "wheels"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, source],
-        check=True,
-    )
-    (wheel,) = wheels.iterdir()
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
-    assert {p.name for p in site.glob("*.py")} == {"tlearn_my_net2.py"}
-    assert not (site / "tests").exists()
-    paths = os.pathsep.join([str(site), os.environ["PYTHONPATH"]])
-    env = {**os.environ, "PYTHONPATH": paths}
-    listed = subprocess.run(
-        [sys.executable, "-m", "tlearn", "plugins", "--json"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (plugin,) = [p for p in json.loads(listed.stdout) if p["name"] == "my_net2"]
+    (wheel,) = build_wheels(tmp_path / "wheels", source)
+    env = install(tmp_path / "site", wheel)
+    assert {p.name for p in (tmp_path / "site").glob("*.py")} == {"tlearn_my_net2.py"}
+    assert not (tmp_path / "site" / "tests").exists()
+    (plugin,) = [p for p in json.loads(tlearn(env, "plugins", "--json")) if p["name"] == "my_net2"]
     assert plugin["distribution"] == "tlearn-my-net2" and plugin["backbones"] == ["my_net2"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-o",
-            WARNINGS,
-            "-p",
-            "no:cacheprovider",
-            "-c",
-            os.devnull,
-            "--rootdir",
-            tmp_path,
-            source / "tests",
-        ],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed" in done.stdout and "skipped" not in done.stdout
+    report = run_tests(env, tmp_path, source / "tests")
+    assert " passed" in report and "skipped" not in report
+    options = ("--backbone", "my_net2", "--weights", "none", "--stages", "1:1", "--quiet")
+    out = tlearn(env, "finetune", photos, *options, "--out", tmp_path / "run", "--json")
+    assert len(json.loads(out)["stages"]) == 2
+    assert "distribution: tlearn-my-net2" in (tmp_path / "run" / "run.yaml").read_text()
 
 
 def test_without_out_the_folder_is_named_after_the_backbone(tmp_path, capsys, monkeypatch):
