@@ -27,6 +27,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WORKERS = 2
+LONG = ("browser", "packaging", "slow")  # markers
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores instead of fighting for them
     for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(threads, str(max(1, (os.cpu_count() or 1) // WORKERS)))
@@ -38,6 +39,11 @@ def pytest_xdist_auto_num_workers(config):
     """Use two processes for the whole suite, and one, which starts faster, for named tests."""
     named = config.args_source is config.ArgsSource.ARGS
     return 0 if named else min(WORKERS, os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that no process waits for it at the end."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, LONG)))
 
 
 def once(tmp_path_factory, name, make):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import draw_photos, make_run
@@ -170,6 +171,52 @@ def test_too_few_photos_are_said(page, here):
     assert t("data.one_class") in words(page("data", **{"chosen.data": "one"}))
     warning = t("data.small_classes", count=2, few=10, names="blue, red")
     assert warning in words(page("data", **{"chosen.data": "two"}))
+
+
+def opened(page, here, count=12):
+    """Return the page of the first class, blue, of a data set."""
+    draw_photos(here.data / "colours", count)
+    app = page("data")
+    return settled(button(app, t("data.open")).click().run())
+
+
+def test_photos_of_the_camera_are_added_under_a_name_of_our_own(page, here, tmp_path, monkeypatch):
+    one = draw_photos(tmp_path / "more", 1, seed=1) / "blue" / "blue00.png"
+    taken = SimpleNamespace(name="../../../red/red00.png", getvalue=one.read_bytes)
+    monkeypatch.setattr("streamlit.camera_input", lambda *arguments, **options: taken)
+    app = opened(page, here)
+    red = (here.data / "colours" / "red" / "red00.png").read_bytes()
+    next(x for x in app.toggle if x.label == t("data.camera")).set_value(True).run()
+    settled(button(app, t("data.camera_keep")).click().run())
+    assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
+    (new,) = (here.data / "colours").rglob("camera-*.jpg")
+    assert new.parent.name == "blue" and new.read_bytes() == one.read_bytes()
+    assert (here.data / "colours" / "red" / "red00.png").read_bytes() == red
+
+
+def test_what_cannot_be_added_to_a_class_is_said_and_the_rest_is_added(
+    page, here, tmp_path, monkeypatch
+):
+    more = draw_photos(tmp_path / "more", 2, classes=("blue",), seed=1) / "blue"
+    whole = (more / "blue00.png").read_bytes()
+    (more / "blue00.png").write_bytes(whole[: len(whole) // 2])  # the first of the two
+    app = opened(page, here)
+    upload = SimpleNamespace(
+        unpack=lambda: None,
+        images=lambda: sorted(more.iterdir()),
+        left_out=[],
+        cancel=lambda: shutil.rmtree(more),
+    )
+    coming = [upload]
+    monkeypatch.setattr(
+        "tlearn.web.components.upload.uploader",
+        lambda t, data, key, **options: coming.pop() if coming and key[:6] == "class." else None,
+    )
+    app = settled(app.run())
+    assert t("data.left_out", count=1) in [expander.label for expander in app.expander]
+    assert "blue00.png" in [name for d in app.dataframe for name in d.value.get(t("data.file"), ())]
+    assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
+    assert not more.exists()
 
 
 def test_a_wrong_name_is_told(page, here):
