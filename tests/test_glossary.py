@@ -91,6 +91,15 @@ def test_options_and_texts_of_the_page_are_words_of_the_field():
     assert not old, "\n".join(sorted(old))
 
 
+def test_the_guides_and_examples_use_no_old_name():
+    old = "Begun|Cut|Doctor|Draft|Entrant|Judged|Keeper|Leader|StagePolicy|Standing|Told|Trunk"
+    old = re.compile(rf"\b({old}|stage_polic\w+|tlearn_stage_policies)\b")
+    for folder in ("docs", "benchmarks", "examples"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".md", ".py", ".toml"):
+                assert not old.findall(path.read_text("utf-8")), path
+
+
 def test_a_file_name_stands_for_one_file():
     names = Counter(path.name for path in OURS if path.parent != ROOT / "plugins")
     twice = {name for name, times in names.items() if times > 1}
