@@ -18,6 +18,7 @@ PACKAGES = {
 
 
 @pytest.mark.packaging
+@pytest.mark.timeout(1800)
 def test_they_install_and_pass_their_own_tests(tmp_path):
     wheels = build_wheels(tmp_path, *(EXAMPLES / name for name in PACKAGES))
     assert len(wheels) == len(PACKAGES)
