@@ -316,7 +316,7 @@ def test_results_of_a_run(page, here, trained):
     button(app, t("results.undo", name="one")).click().run()
     assert (here.runs / "one").is_dir()
     app.text_input[0].set_value("nothing like it").run()
-    assert t("results.none_found") in words(app)
+    assert t("results.no_match") in words(app)
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_rendering_leaves_the_image_as_it_was():
 
 def test_work_ahead_keeps_the_order_and_its_bounds():
     started = []
-    results = prefetch_map(lambda i: started.append(i) or i * i, range(100), ahead=5)
+    results = prefetch_map(lambda i: started.append(i) or i * i, range(100), depth=5)
     assert next(results) == 0
     assert set(started) <= set(range(6))
     assert list(results) == [i * i for i in range(1, 100)]

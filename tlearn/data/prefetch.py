@@ -12,8 +12,8 @@ R = TypeVar("R")
 LOOKAHEAD = 64
 
 
-def prefetch_map(work: Callable[[T], R], items: Iterable[T], ahead: int = LOOKAHEAD) -> Iterator[R]:
-    """Yield ``work(item)`` in order, with at most ``ahead`` results waiting.
+def prefetch_map(work: Callable[[T], R], items: Iterable[T], depth: int = LOOKAHEAD) -> Iterator[R]:
+    """Yield ``work(item)`` in order, with at most ``depth`` results waiting.
 
     ``Executor.map`` takes all items at once and lets all results wait, which for images is more
     than the memory holds.
@@ -23,7 +23,7 @@ def prefetch_map(work: Callable[[T], R], items: Iterable[T], ahead: int = LOOKAH
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > ahead:
+                if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

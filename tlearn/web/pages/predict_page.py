@@ -44,7 +44,7 @@ def _photos(t: Texts, run: Path) -> None:
     """Show the ways that photos come in."""
     scratch = workspace().scratch
     way = st.segmented_control(
-        t("predict.way"),
+        t("predict.source"),
         ("files", "camera"),
         default="files",
         label_visibility="collapsed",

@@ -39,7 +39,7 @@ def show() -> None:
         _undo(t)
     runs = library.runs(words, order)
     if not runs:
-        st.info(t("results.none_found"))
+        st.info(t("results.no_match"))
         return
     _table(t, runs)
     usable = [run.name for run in runs if run.usable]
