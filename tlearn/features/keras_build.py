@@ -1,19 +1,13 @@
 """A backbone's network as its plugin builds it, with the weights asked for."""
 
-import contextlib
 import hashlib
-import socket
-import sys
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from tlearn.backbones import Backbone
-from tlearn.errors import BackboneError, one_line
-
-DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
+from tlearn.errors import BackboneError
+from tlearn.features.weights import leaves, network_with_weights
 
 
 def build(backbone: Backbone, size: int, weights: str) -> Any:
@@ -27,7 +21,7 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     Raises:
         BackboneError: If it cannot be built, or the weights cannot be had.
     """
-    base = _built(backbone, size, weights)
+    base = network_with_weights(backbone, size, weights)
     one_to_one = (
         isinstance(base, keras.Model)
         and len(getattr(base, "inputs", None) or ()) == 1
@@ -51,55 +45,6 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     return keras.Model(base.inputs[0], base.outputs[0])
 
 
-def _built(backbone: Backbone, size: int, weights: str) -> Any:
-    shape = (size, size, 3)
-    # Keras remarks on sizes that its ImageNet weights were not trained at; any size is allowed.
-    warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
-    weights = backbone.checked_weights(weights)
-    if weights == "none":
-        try:
-            return backbone.build(shape, None)
-        # A stranger's code raises what it pleases.
-        except Exception as error:
-            raise BackboneError(
-                f"the plugin of {backbone.name} fails to build it at {size} pixels "
-                f"({type(error).__name__}: {one_line(error)}); 'tlearn plugins check "
-                f"{backbone.name}' tells its author more"
-            ) from error
-    if weights in [w.name for w in backbone.weights]:
-        try:
-            with _bounded_download():
-                return backbone.build(shape, weights)
-        # What a download or a damaged download raises depends on the plugin and on Keras.
-        except Exception as error:  # noqa: BLE001
-            raise BackboneError(
-                f"the weights {weights!r} of {backbone.name} could not be loaded "
-                f"({one_line(error)}); give a file with --weights FILE, point KERAS_HOME at a "
-                f"folder that has them in models/, or start from random weights with --weights none"
-            ) from None
-    try:
-        return backbone.build(shape, weights)
-    # h5py and Keras raise several kinds for a file that is none or is another network's.
-    except Exception as error:  # noqa: BLE001
-        raise BackboneError(
-            f"the weights in {weights!r} do not fit {backbone.name} without its top at "
-            f"{size} pixels: {one_line(error)}; give a file that was saved from this backbone, or "
-            f"--weights none"
-        ) from None
-
-
-@contextlib.contextmanager
-def _bounded_download() -> Iterator[None]:
-    """Give up on a silent network, and keep download bars off standard output."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def check_keras() -> None:
     """Refuse settings of Keras under which pixels or numbers would mean something else."""
     found = {
@@ -118,7 +63,7 @@ def check_keras() -> None:
 def digest_of(base: Any) -> str:
     """Hash all weights, and what every layer is set to; layer names are left to chance by Keras."""
     digest = hashlib.blake2b(digest_size=16)
-    for layer in _layers(base):
+    for layer in leaves(base):
         settings = {key: value for key, value in layer.get_config().items() if key != "name"}
         digest.update(f"{type(layer).__name__}{settings}".encode())
     for weight in base.weights:
@@ -126,9 +71,3 @@ def digest_of(base: Any) -> str:
         digest.update(f"{value.shape}{value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def _layers(model: Any) -> Iterator[Any]:
-    """Yield the layers of a model, and instead of a model among them its layers."""
-    for layer in model.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]

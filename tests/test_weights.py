@@ -1,0 +1,92 @@
+"""Weights: of any file that holds the backbone's, and of any size."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from tlearn.backbones import Weights, load_registry
+from tlearn.errors import BackboneError
+from tlearn.features.built_backbone import load_backbone
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return load_registry().get("toy")
+
+
+@pytest.fixture(scope="module")
+def base(toy):
+    """A trained toy, as it were: with statistics of its own, too."""
+    base = load_backbone(toy, None, "none", 7).base
+    rng = np.random.default_rng(0)
+    base.set_weights([rng.random(w.shape) for w in base.get_weights()])
+    return base
+
+
+def same(found, base):
+    return all(map(np.array_equal, found.base.get_weights(), base.get_weights()))
+
+
+def nested(base):
+    """As a run's model is: the backbone is a model inside, and gives several depths."""
+    pixels = keras.Input((32, 32, 3))
+    part = keras.Model(base.input, [base.get_layer("block2_conv").output, base.output])
+    pools = [keras.layers.GlobalMaxPooling2D()(x) for x in part(pixels)]
+    x = keras.layers.Dense(3)(keras.layers.Concatenate()(pools))
+    return keras.Model(pixels, keras.layers.Softmax()(x))
+
+
+def flat(base):
+    """As a foreign model may be: the backbone's layers and a head in one, by names of its own."""
+    x = keras.layers.GlobalAveragePooling2D()(base.output)
+    model = keras.Model(base.input, keras.layers.Dense(5)(x))
+    return keras.models.clone_model(model, clone_function=renamed(model)), model
+
+
+def renamed(model):
+    names = iter(range(99))
+
+    def clone(layer):
+        return layer.from_config(layer.get_config() | {"name": f"mine_{next(names)}"})
+
+    return clone
+
+
+def test_whole_models_give_the_weights_of_the_backbone(toy, base, tmp_path):
+    other, model = flat(base)
+    other.set_weights(model.get_weights())
+    for number, whole in enumerate((nested(base), other)):
+        path = tmp_path / f"{number}.keras"
+        whole.save(path)
+        assert same(load_backbone(toy, 48, str(path), 0), base), path
+    path = tmp_path / "old.h5"
+    model.save(path)
+    assert same(load_backbone(toy, None, str(path), 0), base)
+
+
+def test_a_model_without_the_backbone_is_refused_in_one_line(toy, tmp_path, capfd):
+    pixels = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 5)(pixels)
+    for k in range(9):
+        x = keras.layers.Conv2D(8, 3, padding="same", name=f"c{k}")(x)
+    keras.Model(pixels, x).save(tmp_path / "other.keras")
+    (tmp_path / "no.keras").write_bytes(b"PK no archive")
+    for name in ("other.keras", "no.keras"):
+        with pytest.raises(BackboneError, match="do not fit toy without its top") as caught:
+            load_backbone(toy, None, str(tmp_path / name), 0)
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_weights_by_name_of_the_usual_size_serve_any_size(toy, base, tmp_path):
+    base.save_weights(tmp_path / "mine.weights.h5")
+
+    def build(input_shape, weights):
+        if weights == "mine" and input_shape[0] != 32:
+            raise OSError("URL fetch failure")
+        return toy.build(input_shape, weights and str(tmp_path / "mine.weights.h5"))
+
+    mine = replace(toy, build=build, weights=(Weights("mine", "here", "none", "nothing"),))
+    assert same(load_backbone(mine, 64, "mine", 0), base)
