@@ -19,6 +19,7 @@ from tlearn.cli import COMMANDS, load_command, main
 from tlearn.config import Stage
 from tlearn.config_schema import fields_of
 from tlearn.progress import Lines, Silent, console_progress
+from tlearn.runs.metrics import accuracy_text
 from tlearn.settings import make_config
 
 TOY = ["--backbone", "toy", "--weights", "none", "--stages", "1:1"]
@@ -243,18 +244,31 @@ def test_names_of_any_kind_get_through(made, tlearn, tmp_path, name):
     assert found["path"] == str(image)
 
 
+def test_evaluate_counts_the_classes_that_the_model_knows(made, tlearn, tmp_path):
+    shutil.copytree(made.photos / "red", tmp_path / "photos/red")
+    shutil.copytree(made.photos / "blue", tmp_path / "photos/violet")
+    done = tlearn("evaluate", made.run, tmp_path / "photos", "--split", "all", "--json")
+    found = json.loads(done.out)
+    assert (found["n"], found["unknown"]) == (12, {"violet": 12})
+    assert found["per_class"].keys() == {"blue", "green", "red"}
+    text = tlearn("evaluate", made.run, tmp_path / "photos", "--split", "all").out
+    assert "not counted, because the model does not know their class: violet (12)" in text
+    done = tlearn("evaluate", made.run, tmp_path / "photos", "--strict")
+    assert done.code == 2 and "classes the model does not know: violet" in done.err
+
+
 def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
     expected = json.loads((made.run / "metrics.json").read_text())["validation"]
     done = tlearn("evaluate", made.run, made.photos, "--json", "--quiet")
     found = json.loads(done.out)
     trained = 36 - expected["n"]
-    assert (done.code, done.err, found["left_out"], found["unreadable"]) == (0, "", trained, [])
+    assert (done.code, done.err, found["trained_on"], found["unreadable"]) == (0, "", trained, [])
     assert found["log_loss"] == pytest.approx(expected.pop("log_loss"), abs=1e-5)
     assert {key: found[key] for key in expected} == expected
     whole = tlearn("evaluate", made.run, made.photos, "--split", "all", "--json").out
-    assert (json.loads(whole)["n"], json.loads(whole)["left_out"]) == (36, 0)
+    assert (json.loads(whole)["n"], json.loads(whole)["trained_on"]) == (36, 0)
     text = tlearn("evaluate", made.run, made.photos).out
-    assert f"accuracy {expected['accuracy']:.1%} (95% interval" in text
+    assert f"accuracy {accuracy_text(expected)}" in text
     assert f"{trained} images were trained on and are not counted" in text
 
 

@@ -83,6 +83,11 @@ def test_an_openvino_model_predicts_the_same(made, pixels):
         tlearn.export(run, "openvino")
 
 
+def test_exporters_get_a_model_that_was_called(made):
+    """Keras's export to ONNX refuses another as unfinished."""
+    assert tlearn.Run(made[0].path).model._called
+
+
 def test_an_export_that_fails_leaves_nothing(made, tmp_path, stranger):
     with pytest.raises(
         PluginError, match=r"export to fails failed \(KeyError: 'no'\); nothing was"

@@ -148,7 +148,7 @@ def test_evaluate_knows_trained_images_again_wherever_they_lie(made, tmp_path):
     rows = [row for row in read_csv(run.path / "splits.csv") if row["class"] == "red"]
     trained = sum(row["split"] == "train" for row in rows)
     found = run.evaluate(tmp_path / "moved")
-    assert found.left_out == trained
+    assert found.trained_on == trained
     assert found.metrics["n"] == len(rows) - trained
     assert run.evaluate(tmp_path / "moved", "all").metrics["n"] == len(rows)
 
@@ -168,8 +168,8 @@ def test_the_same_seed_gives_the_same_everything(photos, tmp_path, monkeypatch):
 def test_another_seed_splits_otherwise(made, tmp_path):
     _, photos = made
     other = tlearn.finetune(photos, tmp_path / "other", preset="quick", seed=7, **TOY)
-    first = made[0].sides()
-    assert any(first[content] != side for content, side in other.sides().items())
+    first = made[0].splits()
+    assert any(first[content] != side for content, side in other.splits().items())
 
 
 def test_a_warm_run_computes_no_activation_again(photos, tmp_path):
@@ -235,7 +235,7 @@ def test_own_splits_are_used_as_they_are(photos, tmp_path):
         "validation": 6,
         "test": 6,
     }
-    assert sum(side == "train" for side in run.sides().values()) == 24
+    assert sum(side == "train" for side in run.splits().values()) == 24
 
 
 def test_imbalance_is_weighted_by_default(photos, tmp_path):
@@ -334,9 +334,9 @@ def test_two_images_per_class_are_enough(tmp_path):
 def test_evaluation_says_which_images_chose(made):
     run, photos = made
     found = run.evaluate(photos)
-    assert found.chose == run.metrics["validation"]["n"]
-    assert found.metrics["n"] == found.chose + run.metrics["test"]["n"]
-    assert run.evaluate(photos, "test").chose == 0
+    assert found.selected_on == run.metrics["validation"]["n"]
+    assert found.metrics["n"] == found.selected_on + run.metrics["test"]["n"]
+    assert run.evaluate(photos, "test").selected_on == 0
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_brain_tumor_with_its_dirt(shared, tmp_path):
         preset="quick",
         quiet=True,
     )
-    sides = run.sides()  # by content: identical copies are one entry, so on one side
+    sides = run.splits()  # by content: identical copies are one entry, so on one side
     assert 200 < len(sides) <= 253
     assert not [p for p in run.problems() if p["kind"] == "unreadable"]
     assert run.metrics["validation"]["accuracy"] > 0.65

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     )
     from tlearn.features.image_features import extract_features
     from tlearn.runs.exports import export, report
-    from tlearn.runs.run import Evaluation, Prediction, Run
+    from tlearn.runs.predictions import Prediction
+    from tlearn.runs.run import Evaluation, Run
     from tlearn.training.backbone_comparison import compare
     from tlearn.training.demonstration import demo
     from tlearn.training.pipeline import finetune
@@ -74,7 +75,8 @@ _HOMES = {
     "tlearn.training.pipeline": ("finetune",),
     "tlearn.training.ranking": ("Comparison",),
     "tlearn.training.resumption": ("resume",),
-    "tlearn.runs.run": ("Evaluation", "Prediction", "Run"),
+    "tlearn.runs.predictions": ("Prediction",),
+    "tlearn.runs.run": ("Evaluation", "Run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -20,21 +20,29 @@ from tlearn.cli.options import ENGINE, JSON, QUIET, config_options
     show_default=True,
     help="Which images to count; auto leaves out those trained on.",
 )
+@click.option("--strict", is_flag=True, help="Refuse classes that the model does not know.")
 @config_options(*ENGINE)
 @QUIET
 @JSON
 def evaluate(
-    run: Path, data: Path, split: Any, quiet: bool, as_json: bool, **engine: str | None
+    run: Path,
+    data: Path,
+    split: Any,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+    **engine: str | None,
 ) -> None:
     """Measure the model of RUN on the labelled images in DATA."""
     from tlearn.progress import console_progress
     from tlearn.runs.summary import evaluation_summary
 
-    found = opened_run(run, **engine).evaluate(data, split, console_progress(quiet))
+    found = opened_run(run, **engine).evaluate(data, split, console_progress(quiet), strict)
     if as_json:
         extra = {
-            "left_out": found.left_out,
-            "chose": found.chose,
+            "trained_on": found.trained_on,
+            "selected_on": found.selected_on,
+            "unknown": found.unknown,
             "unreadable": [list(entry) for entry in found.unreadable],
         }
         print(json.dumps(found.metrics | extra, indent=2, ensure_ascii=False))

@@ -1,9 +1,7 @@
 """``tlearn predict``."""
 
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +11,10 @@ from tlearn.cli.console import fail, opened_run
 from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError
-from tlearn.text import encode_name, printable
+from tlearn.text import printable
 
 if TYPE_CHECKING:
-    from tlearn.runs.run import Prediction
+    from tlearn.runs.predictions import Prediction
 
 
 @click.command()
@@ -83,18 +81,17 @@ def _lines(
     predictions: Iterator["Prediction"], form: str, top: int, readable: list[bool]
 ) -> Iterator[str]:
     """Yield lines of a table, of CSV or of JSON as predictions come; note which were readable."""
-    columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
+    from tlearn.runs.predictions import prediction_columns
+
     for p in predictions:
         # Not before the first prediction: what fails until then must leave the output empty.
         if form == "csv" and not readable:
-            yield csv_line(["path", *columns, "problem"])
+            yield csv_line(prediction_columns(top))
         readable.append(not p.problem)
         if form == "json":
-            yield json.dumps(asdict(p) | {"path": str(p.path)}, ensure_ascii=False) + "\n"
+            yield p.to_json() + "\n"
         elif form == "csv":
-            cells = [cell for label, value in p.top for cell in (label, round(value, 6))]
-            cells += [""] * (len(columns) - len(cells))
-            yield csv_line([encode_name(str(p.path)), *cells, p.problem])
+            yield csv_line(p.cells(top))
         else:
             ranked = "  ".join(f"{label} {value:6.1%}" for label, value in p.top)
             yield printable(f"{p.path}  {p.problem or ranked}") + "\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,59 +22,12 @@ from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.metrics import METRICS, measure_files
+from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
 
-Side = Literal["auto", "train", "validation", "test", "all"]
+CountedSplit = Literal["auto", "train", "validation", "test", "all"]
 PathLike = str | Path
 PROBLEM_COLUMNS = ("file", "kind", "reason")
-# The columns of predictions.csv: what the saved model says of the images that were held back, with
-# the probability of what it says, and of the class that is right.
-PREDICTION_COLUMNS = ("file", "split", "class", "predicted", "probability", "probability_of_class")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image.
-
-    Attributes:
-        path: The image.
-        label: The likeliest class, empty if the image cannot be read.
-        probability: Its probability, 0 to 1.
-        top: The likeliest classes with their probabilities, best first.
-        problem: Why the image cannot be read, else empty.
-    """
-
-    path: Path
-    label: str
-    probability: float
-    top: tuple[tuple[str, float], ...]
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class HeldOutPrediction:
-    """What the saved model says of an image that was held back: a row of ``predictions.csv``.
-
-    Attributes:
-        file: Path below the data folder.
-        split: ``validation`` or ``test``.
-        label: Its class.
-        predicted: The likeliest class.
-        probability: Of that, 0 to 1.
-        probability_of_class: Of the class that is right, 0 to 1.
-    """
-
-    file: str
-    split: str
-    label: str
-    predicted: str
-    probability: float
-    probability_of_class: float
-
-    @property
-    def right(self) -> bool:
-        """Whether it is told right."""
-        return self.label == self.predicted
 
 
 @dataclass(frozen=True)
@@ -81,15 +35,19 @@ class Evaluation:
     """Figures over labelled images.
 
     Attributes:
-        metrics: As one side of ``metrics.json``.
-        left_out: How many images of the folder were trained on, and not counted.
-        chose: How many of those counted chose what the training kept.
+        metrics: As one split of ``metrics.json``.
+        trained_on: How many images of the folder were trained on, and not counted.
+        selected_on: How many of those counted were the validation images of a training with stages,
+            which chose the best of them.
+        unknown: How many images were not counted because the model does not know their class, by
+            that class.
         unreadable: Files that could not be read, with the reason.
     """
 
     metrics: dict[str, Any]
-    left_out: int
-    chose: int
+    trained_on: int
+    selected_on: int
+    unknown: dict[str, int]
     unreadable: tuple[tuple[str, str], ...]
 
 
@@ -143,10 +101,15 @@ class Run:
         """
         return Classifier.load(self.path / "model.keras", choose(*self._engine))
 
-    @property
+    @cached_property
     def model(self) -> Any:
-        """The Keras model: pixels from 0 to 255 in, probabilities out."""
-        return self.classifier.model
+        """The Keras model: pixels from 0 to 255 in, probabilities out.
+
+        It was called once: without that, some exporters take it for unfinished.
+        """
+        model, size = self.classifier.model, self.classifier.size
+        model(np.zeros((1, size, size, 3), np.float32), training=False)
+        return model
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -158,34 +121,24 @@ class Run:
         with self._reading("problems.csv") as file:
             return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv_rows(file.read())]
 
-    def told(self) -> list[HeldOutPrediction]:
+    def held_out_predictions(self) -> list[HeldOutPrediction]:
         """Return what the saved model says of each image that was held back.
 
         Raises:
-            RunError: If the run has no ``predictions.csv``.
+            RunError: If ``predictions.csv`` is missing or damaged.
         """
         with self._reading("predictions.csv") as file:
-            return [
-                HeldOutPrediction(
-                    row["file"],
-                    row["split"],
-                    row["class"],
-                    row["predicted"],
-                    float(row["probability"]),
-                    float(row["probability_of_class"]),
-                )
-                for row in csv_rows(file.read())
-            ]
+            return read_predictions(file.read())
 
-    def images(self, side: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
-        """Return path and class of the images of one side, where they lay in the training.
+    def images(self, split: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
+        """Return path and class of the images of one split, where they lay in the training.
 
         Raises:
             DataError: If one of them is no longer there.
         """
         root = Path(self.record["data"]["path"])
         with self._reading("splits.csv") as file:
-            rows = [row for row in csv_rows(file.read()) if row["split"] == side]
+            rows = [row for row in csv_rows(file.read()) if row["split"] == split]
             found = [(root / decode_name(row["file"]), row["class"]) for row in rows]
         for path, _ in found:
             if not path.is_file():
@@ -195,13 +148,13 @@ class Run:
                 )
         return found
 
-    def sides(self) -> dict[str, str]:
-        """Return the side of every image of the training, by its content hash."""
+    def splits(self) -> dict[str, str]:
+        """Return the split of every image of the training, by its content hash."""
         with self._reading("splits.csv") as file:
-            sides = {row["content"]: row["split"] for row in csv_rows(file.read())}
-            if set(sides.values()) - set(SIDES) or "train" not in sides.values():
-                raise ValueError("it does not hold the sides of the images")
-            return sides
+            splits = {row["content"]: row["split"] for row in csv_rows(file.read())}
+            if set(splits.values()) - set(SIDES) or "train" not in splits.values():
+                raise ValueError("it does not hold the splits of the images")
+            return splits
 
     def contents(self) -> dict[str, str]:
         """Return the content hash of every image of the training, by its path below the data."""
@@ -245,44 +198,59 @@ class Run:
             for path, found in self.classifier.predict(files):
                 task.advance()
                 if isinstance(found, DataError):
-                    yield Prediction(path, "", 0.0, (), str(found))
+                    yield Prediction(path, (), str(found))
                     continue
                 best = np.argsort(-found, kind="stable")[: max(1, top)]
                 ranked = tuple((labels[i], float(found[i])) for i in best)
-                yield Prediction(path, *ranked[0], ranked)
+                yield Prediction(path, ranked)
 
     def evaluate(
-        self, data: PathLike, split: Side = "auto", progress: Progress | None = None
+        self,
+        data: PathLike,
+        split: CountedSplit = "auto",
+        progress: Progress | None = None,
+        strict: bool = False,
     ) -> Evaluation:
         """Measure the saved model on a folder of labelled images.
 
-        Images are known again by their content, wherever they lie now. ``auto`` counts all images
-        that were not trained on; ``validation`` and ``test`` those of that side of the training.
+        Images are known again by their content, wherever they lie now.
+
+        Args:
+            data: Class folders. Images of classes that the model does not know are not counted.
+            split: Which to count: ``auto`` are all that were not trained on, ``validation`` and
+                ``test`` those of that split of the training.
+            progress: Where to show progress.
+            strict: Refuse a folder that has classes which the model does not know.
 
         Raises:
-            DataError: If the folder has other classes than the model, or nothing is left to count.
+            DataError: If nothing is left to count, or ``strict`` refuses.
         """
         manifest = scan(Path(data), progress=progress)
-        strangers = [label for label in manifest.labels if label not in self.labels]
-        if strangers:
+        unknown = Counter(f.label for f in manifest.files if f.label not in self.labels)
+        if unknown and strict:
             raise DataError(
-                f"{str(data)!r} has classes the model does not know: {', '.join(strangers[:5])}; "
-                f"it knows {', '.join(self.labels)}"
+                f"{str(data)!r} has classes the model does not know: {', '.join(list(unknown)[:5])}"
+                f"; it knows {', '.join(self.labels)}; leave out --strict to count the others"
             )
-        sides = self.sides()
-        files = [f for f in manifest.files if _counts(sides.get(f.content), split)]
+        splits = self.splits()
+        known = [f for f in manifest.files if f.label not in unknown]
+        files = [f for f in known if _counts(splits.get(f.content), split)]
         if not files:
             raise DataError(
                 f"none of the {len(manifest.files)} images below {str(data)!r} are left for "
-                f"--split {split}; --split all counts those that were trained on too"
+                f"--split {split}; --split all counts those that were trained on too, and the "
+                f"model knows {', '.join(self.labels)}"
             )
         metrics, _ = measure_files(self.classifier, files, progress)
-        trained = sum(sides.get(f.content) == "train" for f in manifest.files)
-        left_out = trained if split == "auto" else 0
-        chosen_by = "validation" if len(self.metrics["stages"]) > 1 else None
-        chose = sum(sides.get(f.content) == chosen_by for f in files) if chosen_by else 0
-        bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
-        return Evaluation(metrics, left_out, chose, bad)
+        trained_on = sum(splits.get(f.content) == "train" for f in known)
+        staged = len(self.metrics["stages"]) > 1
+        return Evaluation(
+            metrics,
+            trained_on if split == "auto" else 0,
+            sum(staged and splits.get(f.content) == "validation" for f in files),
+            dict(unknown),
+            tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable"),
+        )
 
 
 def image_paths(paths: Iterable[PathLike]) -> list[Path]:
@@ -306,7 +274,7 @@ def image_paths(paths: Iterable[PathLike]) -> list[Path]:
     return files
 
 
-def _counts(side: str | None, split: Side) -> bool:
-    if split == "auto":
-        return side != "train"
-    return split == "all" or side == split
+def _counts(split: str | None, counted: CountedSplit) -> bool:
+    if counted == "auto":
+        return split != "train"
+    return counted in ("all", split)

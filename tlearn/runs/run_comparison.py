@@ -53,7 +53,7 @@ def compare_runs(one: Run, other: Run) -> RunComparison:
 def _right(run: Run) -> dict[str, bool]:
     """Return, by content hash, whether the run is right about each image that was held back."""
     contents = run.contents()
-    return {contents[told.file]: told.right for told in run.told() if told.file in contents}
+    return {contents[p.file]: p.correct for p in run.held_out_predictions() if p.file in contents}
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:

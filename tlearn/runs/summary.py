@@ -26,12 +26,10 @@ def run_summary(run: Run) -> str:
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:
-        rest = (
-            "the test images were held back"
-            if "test" in metrics
-            else "with --test 0.2 some images are held back for the end"
+        lines.append(
+            "  validation accuracy is slightly optimistic: it was used for model selection"
+            + ("" if "test" in metrics else "; --test 0.2 gives an unbiased estimate")
         )
-        lines.append(f"  validation chose what was kept, so its figure flatters a little; {rest}")
     lines += class_lines(metrics.get("test", metrics["validation"]))
     problems = run.problems()
     if problems:
@@ -51,16 +49,19 @@ def evaluation_summary(evaluation: Evaluation) -> str:
     """Return the lines printed by ``tlearn evaluate``."""
     lines = [metrics_line(evaluation.metrics)]
     lines += class_lines(evaluation.metrics)
-    if evaluation.chose:
+    if evaluation.selected_on:
         lines.append(
-            f"{evaluation.chose} of them were validation images of the training, which chose what "
-            f"was kept: they flatter a little"
+            f"{evaluation.selected_on} of them were validation images, used for model selection: "
+            f"the figures are slightly optimistic"
         )
-    if evaluation.left_out:
+    if evaluation.trained_on:
         lines.append(
-            f"{evaluation.left_out} images were trained on and are not counted; --split all "
+            f"{evaluation.trained_on} images were trained on and are not counted; --split all "
             f"counts them"
         )
+    if evaluation.unknown:
+        classes = ", ".join(f"{label} ({n})" for label, n in evaluation.unknown.items())
+        lines.append(f"not counted, because the model does not know their class: {classes}")
     lines += [f"unreadable: {name}: {reason}" for name, reason in evaluation.unreadable]
     return "\n".join(map(printable, lines))
 

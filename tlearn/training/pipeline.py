@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from tlearn import __version__
@@ -17,7 +16,7 @@ from tlearn.backbones import Registry, load_registry
 from tlearn.config import RunConfig, Stage
 from tlearn.csv_files import csv_text
 from tlearn.data.dataset import read
-from tlearn.data.scan import ImageFile, Manifest, check_folder
+from tlearn.data.scan import Manifest, check_folder
 from tlearn.data.splits import Splits
 from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache, default_root
@@ -27,7 +26,8 @@ from tlearn.progress import Progress, console_progress
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import CHECKPOINT, RunDirectory, check_free, free_name
 from tlearn.runs.metrics import interval, measure_files, with_interval
-from tlearn.runs.run import PREDICTION_COLUMNS, PROBLEM_COLUMNS, Run
+from tlearn.runs.predictions import HeldOutPrediction, held_out_predictions, predictions_csv
+from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.settings import make_config
 from tlearn.training.session import Trained, train_network
 from tlearn.training.stages import Plan, plan, with_preset
@@ -233,13 +233,13 @@ class Training:
             run / "model.keras", choose(self.config.engine, self.config.precision)
         )
         metrics: dict[str, Any] = {}
-        told: list[list[Any]] = []
+        predictions: list[HeldOutPrediction] = []
         with self.checkpointer.clock.part("evaluation"):
             for side, files in (("validation", splits.validation), ("test", splits.test)):
                 if files:
                     metrics[side], p = measure_files(classifier, files, self.progress)
-                    told += _predictions(files, side, p, splits.labels)
-        run.write("predictions.csv", csv_text(PREDICTION_COLUMNS, told))
+                    predictions += held_out_predictions(files, side, p, splits.labels)
+        run.write("predictions.csv", predictions_csv(predictions))
         counted = len(splits.validation) + len(splits.test)
         rates = trained.rates | {
             "prediction": counted / self.checkpointer.clock.seconds()["evaluation"]
@@ -313,17 +313,3 @@ def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
         "log_loss": -result.score.negative_loss,
         "kept": result.kept,
     }
-
-
-def _predictions(
-    files: Sequence[ImageFile], side: str, probabilities: np.ndarray, labels: Sequence[str]
-) -> list[list[Any]]:
-    """Return the rows of ``predictions.csv``; see :data:`tlearn.runs.run.TOLD`."""
-    rows: list[list[Any]] = []
-    for f, p in zip(files, probabilities.tolist(), strict=True):
-        best = max(p)
-        of_class = p[labels.index(f.label)]
-        rows.append(
-            [f.name, side, f.label, labels[p.index(best)], round(best, 6), round(of_class, 6)]
-        )
-    return rows

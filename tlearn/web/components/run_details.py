@@ -14,7 +14,8 @@ from tlearn.jobs.watching import epochs_of
 from tlearn.runs import charts
 from tlearn.runs.directory import resumable
 from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
-from tlearn.runs.run import HeldOutPrediction, Run
+from tlearn.runs.predictions import HeldOutPrediction
+from tlearn.runs.run import Run
 from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
 from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
@@ -59,7 +60,7 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         _confusion(t, run)
     elif chosen == "unsure":
         hits = sorted(
-            (told for told in run.told() if told.right), key=lambda told: told.probability
+            (p for p in run.held_out_predictions() if p.correct), key=lambda p: p.probability
         )
         st.markdown(t("results.unsure_hint"))
         _photos(t, run, hits, "unsure")
@@ -69,7 +70,8 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
     else:
         wrong = sorted(
-            (told for told in run.told() if not told.right), key=lambda told: -told.probability
+            (p for p in run.held_out_predictions() if not p.correct),
+            key=lambda p: -p.probability,
         )
         st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
         _photos(t, run, wrong, "mistakes")
@@ -153,11 +155,11 @@ def zip_run(path: Path, scratch: Path) -> Path:
     return Path(name)
 
 
-def _photos(t: Texts, run: Run, told: Sequence[HeldOutPrediction], key: str) -> None:
+def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:
     """Show photos; those that are in the data root can be moved to other classes and excluded."""
     root = Path(run.record["data"]["path"])
     data = workspace().name_of(root) if root.is_dir() else None
-    shown, key = told[:MOST], f"{key}.{run.path.name}"
+    shown, key = predictions[:MOST], f"{key}.{run.path.name}"
     edits = read_edits(root) if data else ()
     labels = {edit.path: edit.label for edit in edits if not edit.of_class}
     pictures = []
@@ -170,18 +172,18 @@ def _photos(t: Texts, run: Run, told: Sequence[HeldOutPrediction], key: str) -> 
     if data is None:
         gallery(t, pictures, key)
     else:
-        classes = sorted({one.label for one in run.told()}, key=natural_key)
+        classes = sorted({p.label for p in run.held_out_predictions()}, key=natural_key)
         photo_editor(t, data, pictures, classes, key)
 
 
-def _caption(t: Texts, told: HeldOutPrediction) -> str:
-    if told.right:
-        return f"{told.label} {told.probability:.0%}"
+def _caption(t: Texts, prediction: HeldOutPrediction) -> str:
+    if prediction.correct:
+        return f"{prediction.label} {prediction.probability:.0%}"
     return t(
         "results.taken_for",
-        label=told.label,
-        predicted=told.predicted,
-        probability=f"{told.probability:.0%}",
+        label=prediction.label,
+        predicted=prediction.predicted,
+        probability=f"{prediction.probability:.0%}",
     )
 
 
@@ -201,7 +203,7 @@ def _confusion(t: Texts, run: Run) -> None:
         return
     true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
     cell = (side, true, predicted)
-    found = [told for told in run.told() if (told.split, told.label, told.predicted) == cell]
+    found = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
     names = {"true": plain(true), "predicted": plain(predicted)}
     st.markdown(t("results.cell", **names, count=len(found)))
     _photos(t, run, found, f"cell.{true}.{predicted}")

@@ -1,0 +1,141 @@
+"""What a model says of images: of a user's, and of those that its training held back."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlearn.csv_files import csv_rows, csv_text
+from tlearn.data.scan import ImageFile
+from tlearn.text import encode_name
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Attributes:
+        path: The image.
+        top: The likeliest classes with their probabilities, best first; empty if it has a problem.
+        problem: Why the image cannot be read, else empty.
+    """
+
+    path: Path
+    top: tuple[tuple[str, float], ...]
+    problem: str = ""
+
+    @property
+    def label(self) -> str:
+        """The likeliest class, empty if the image cannot be read."""
+        return self.top[0][0] if self.top else ""
+
+    @property
+    def probability(self) -> float:
+        """Its probability, 0 to 1."""
+        return self.top[0][1] if self.top else 0.0
+
+    def to_json(self) -> str:
+        """Return it as a line of JSON."""
+        record = {"path": str(self.path), "label": self.label, "probability": self.probability}
+        return json.dumps(record | {"top": self.top, "problem": self.problem}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Prediction":
+        """Read a line of :meth:`to_json`.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        try:
+            record = json.loads(line)
+            top = tuple((str(label), float(p)) for label, p in record["top"])
+            return cls(Path(record["path"]), top, str(record["problem"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is no prediction: {line!r}") from error
+
+    def cells(self, top: int, name: str = "") -> list[str | float]:
+        """Return the cells of a CSV row below :func:`prediction_columns`.
+
+        Args:
+            top: How many classes there are columns for.
+            name: What the image is called; its path if not given.
+        """
+        ranked = [cell for label, p in self.top[:top] for cell in (label, round(p, 6))]
+        ranked += [""] * (2 * top - len(ranked))
+        return [encode_name(name or str(self.path)), *ranked, self.problem]
+
+
+def prediction_columns(top: int) -> list[str]:
+    """Return the columns of a table of predictions with so many classes each."""
+    ranked = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
+    return ["path", *ranked, "problem"]
+
+
+@dataclass(frozen=True)
+class HeldOutPrediction:
+    """What the saved model says of an image that was held back: a row of ``predictions.csv``.
+
+    Attributes:
+        file: Path below the data folder.
+        split: ``validation`` or ``test``.
+        label: Its class.
+        predicted: The likeliest class.
+        probability: Of that, 0 to 1.
+        probability_of_label: Of its class, 0 to 1.
+    """
+
+    file: str
+    split: str
+    label: str
+    predicted: str
+    probability: float
+    probability_of_label: float
+
+    @property
+    def correct(self) -> bool:
+        """Whether the likeliest class is its class."""
+        return self.label == self.predicted
+
+
+PREDICTION_COLUMNS = tuple(field.name for field in fields(HeldOutPrediction))
+
+
+def held_out_predictions(
+    files: Sequence[ImageFile], split: str, probabilities: np.ndarray, labels: Sequence[str]
+) -> list[HeldOutPrediction]:
+    """Return predictions from probabilities ``(n, classes)`` of the files of one split."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    return [
+        HeldOutPrediction(
+            file.name,
+            split,
+            file.label,
+            labels[int(p.argmax())],
+            round(float(p.max()), 6),
+            round(float(p[numbers[file.label]]), 6),
+        )
+        for file, p in zip(files, probabilities, strict=True)
+    ]
+
+
+def predictions_csv(predictions: Iterable[HeldOutPrediction]) -> str:
+    """Return ``predictions.csv``."""
+    return csv_text(PREDICTION_COLUMNS, map(astuple, predictions))
+
+
+def read_predictions(text: str) -> list[HeldOutPrediction]:
+    """Return the rows of ``predictions.csv``.
+
+    Raises:
+        ValueError: If it is damaged.
+        KeyError: If a column is missing.
+    """
+    found = []
+    for row in csv_rows(text):
+        cells: dict[str, Any] = {name: row[name] for name in PREDICTION_COLUMNS}
+        probabilities = {k: float(v) for k, v in cells.items() if k.startswith("probability")}
+        found.append(HeldOutPrediction(**(cells | probabilities)))
+    return found
