@@ -20,7 +20,11 @@ from tlearn.cli.options import ENGINE, JSON, QUIET, config_options
     show_default=True,
     help="Which images to count; auto leaves out those trained on.",
 )
-@click.option("--strict", is_flag=True, help="Refuse classes that the model does not know.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Make unreadable images an error, and classes that the model does not know.",
+)
 @config_options(*ENGINE)
 @QUIET
 @JSON

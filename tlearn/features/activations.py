@@ -5,8 +5,6 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -314,28 +312,14 @@ class Activations:
     def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""
         if outputs not in self._engines:
-            built, precision = self.built, self.choice.precision
-            if self.choice.engine == "openvino":
-                from tlearn.features.engines.openvino import OpenVINOEngine
-
-                self._engines[outputs] = OpenVINOEngine(self._network, outputs, precision)
-            else:
-                from tlearn.features.engines.tensorflow import TensorFlowEngine
-
-                model = built.prefix(outputs)
-                self._engines[outputs] = TensorFlowEngine(model, outputs, built.size, precision)
+            built = self.built
+            names = (*(boundary.name for boundary in built.boundaries[1:]), FEATURES)
+            key = {**self._network_key(), "size": built.size, "outputs": names}
+            path = compiled_path(self.cache.root, key) if self.pristine else None
+            self._engines[outputs] = self.choice.engine_for(
+                built.prefix, names, built.size, path, outputs
+            )
         return self._engines[outputs]
-
-    @cached_property
-    def _network(self) -> Any:
-        """The backbone as OpenVINO has it, with every cut and the features as outputs."""
-        from tlearn.features.engines.openvino import converted
-
-        built = self.built
-        names = (*(boundary.name for boundary in built.boundaries[1:]), FEATURES)
-        key = {**self._network_key(), "size": built.size, "outputs": names}
-        path = compiled_path(self.cache.root, key) if self.pristine else None
-        return converted(lambda: built.prefix(names), names, built.size, path)
 
 
 def read_checked(file: ImageFile, size: int) -> Image.Image:

@@ -154,7 +154,7 @@ def extract(
         DataError: If an image can no longer be read.
     """
     size, shape = int(model.input.shape[1]), tuple(model.output.shape[1:])
-    engine = choice.engine_for(lambda: model, [OUTPUT], size)
+    engine = choice.engine_for(lambda _: model, [OUTPUT], size)
     write = _npz if path.suffix.lower() == ".npz" else _parquet
     with (
         write(path, files, shape, facts) as writer,

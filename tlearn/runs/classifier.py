@@ -130,7 +130,7 @@ class Classifier:
 
     @cached_property
     def _engine(self) -> Engine:
-        return self.choice.engine_for(lambda: self.model, [OUTPUT], self.size, self._compiled)
+        return self.choice.engine_for(lambda _: self.model, [OUTPUT], self.size, self._compiled)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, PixelsOrError]]:
         """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.

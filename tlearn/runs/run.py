@@ -220,7 +220,7 @@ class Run:
             split: Which to count: ``auto`` are all that were not trained on, ``validation`` and
                 ``test`` those of that split of the training.
             progress: Where to show progress.
-            strict: Refuse a folder that has classes which the model does not know.
+            strict: Refuse images that cannot be read, and classes that the model does not know.
 
         Raises:
             DataError: If nothing is left to count, or ``strict`` refuses.
@@ -231,6 +231,12 @@ class Run:
             raise DataError(
                 f"{str(data)!r} has classes the model does not know: {', '.join(list(unknown)[:5])}"
                 f"; it knows {', '.join(self.labels)}; leave out --strict to count the others"
+            )
+        bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
+        if bad and strict:
+            raise DataError(
+                f"{len(bad)} images cannot be read: {bad[0][0]} ({bad[0][1]}); mend or remove them, "
+                f"or leave out --strict"
             )
         splits = self.splits()
         known = [f for f in manifest.files if f.label not in unknown]
@@ -249,7 +255,7 @@ class Run:
             trained_on if split == "auto" else 0,
             sum(staged and splits.get(f.content) == "validation" for f in files),
             dict(unknown),
-            tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable"),
+            bad,
         )
 
 

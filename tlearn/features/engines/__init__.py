@@ -64,23 +64,31 @@ class Choice:
         return f"{self.engine} in {self.precision}"
 
     def engine_for(
-        self, model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None = None
+        self,
+        model: Callable[[Sequence[str]], Any],
+        names: Sequence[str],
+        size: int,
+        path: Path | None = None,
+        outputs: Sequence[str] = (),
     ) -> Engine:
         """Make a Keras model ready.
 
         Args:
-            model: A function that returns it, called only if it is needed.
-            names: What its outputs are called.
+            model: Gives the model with the outputs of these names; called only if it is needed.
+            names: All outputs that it may have; what is kept on disk has them all.
             size: Side of its input in pixels.
             path: Where what an engine makes of it is kept, without a suffix; ``None`` for nowhere.
+            outputs: Those that are wanted; all if not given.
         """
+        outputs = outputs or names
         if self.engine == "openvino":
             from tlearn.features.engines.openvino import OpenVINOEngine, converted
 
-            return OpenVINOEngine(converted(model, names, size, path), names, self.precision)
+            network = converted(lambda: model(names), names, size, path)
+            return OpenVINOEngine(network, outputs, self.precision)
         from tlearn.features.engines.tensorflow import TensorFlowEngine
 
-        return TensorFlowEngine(model(), names, size, self.precision)
+        return TensorFlowEngine(model(outputs), outputs, size, self.precision)
 
 
 def choose(engine: str = "auto", precision: str = "auto") -> Choice:

@@ -96,4 +96,6 @@ def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> str:
         else (t("train.minutes", n=round(seconds / 60)))
     )
     facts.append(f"**{t('train.about')} {time}** · {format_bytes(known['bytes'])}")
+    if not known.get("sure", True):
+        facts.append(t("train.unsure"))
     return "  \n".join(facts)
