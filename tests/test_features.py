@@ -82,7 +82,7 @@ def test_a_folder_without_classes_and_unreadable_files(photos, tmp_path):
     assert found.shape[0] == 12 and [name for name, _ in found.unreadable] == ["broken.png"]
     with np.load(found.path) as file:
         assert set(file["labels"].tolist()) == {""} and "broken.png" not in file["paths"].tolist()
-    with pytest.raises(DataError, match=r"1 images cannot be read: broken\.png"):
+    with pytest.raises(DataError, match=r"1 image cannot be read: broken\.png"):
         extract_features(flat, tmp_path / "g.npz", strict=True, **TOY)
 
 

@@ -8,7 +8,6 @@ from tlearn.data.edits_file import edits_path, orphaned_edits
 from tlearn.data.problems import FOLDER_KINDS, summarize
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.splits import Splits, draw_splits
-from tlearn.errors import DataError
 from tlearn.progress import Progress
 
 
@@ -25,15 +24,14 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
     """
     manifest = scan(data, config.group, progress)
     _say_edits(manifest, progress)
-    unreadable = [p for p in manifest.problems if p.kind == "unreadable"]
-    if unreadable:
-        n = len(unreadable)
-        said = f"{n} image{'s' if n > 1 else ''} cannot be read"
-        if config.strict:
-            raise DataError(
-                f"{said}: {summarize(unreadable)}; mend or remove them, or leave out --strict"
-            )
-        progress.say(f"{said} and {'are' if n > 1 else 'is'} left out: {summarize(unreadable)}")
+    if config.strict:
+        manifest.refuse_unreadable()
+    n = len(manifest.unreadable)
+    if n:
+        progress.say(
+            f"{n} image{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} left "
+            f"out: {summarize(manifest.unreadable)}"
+        )
     for problem in manifest.problems:
         if problem.kind in FOLDER_KINDS:
             progress.say(f"{problem.name}: {problem.reason}")

@@ -14,7 +14,7 @@ from tlearn.data.edits import Edits
 from tlearn.data.folders import named_image, walk
 from tlearn.data.layouts import FolderLayout, Split, read_layout, similar_labels
 from tlearn.data.prefetch import prefetch_map
-from tlearn.data.problems import Problem
+from tlearn.data.problems import Problem, summarize
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
@@ -67,6 +67,24 @@ class Manifest:
         """Images per class."""
         counts = Counter(file.label for file in self.files)
         return {label: counts[label] for label in self.labels}
+
+    @cached_property
+    def unreadable(self) -> tuple[Problem, ...]:
+        """The images that cannot be read."""
+        return tuple(problem for problem in self.problems if problem.kind == "unreadable")
+
+    def refuse_unreadable(self) -> None:
+        """Refuse images that cannot be read, as ``--strict`` does.
+
+        Raises:
+            DataError: If there are any.
+        """
+        if self.unreadable:
+            n = len(self.unreadable)
+            raise DataError(
+                f"{n} image{'s' if n > 1 else ''} cannot be read: {summarize(self.unreadable)}; "
+                f"mend or remove them, or leave out --strict"
+            )
 
     @cached_property
     def digest(self) -> str:

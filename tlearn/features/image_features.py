@@ -75,12 +75,9 @@ def extract_features(
     built = load_backbone(backbone, config.size, weights, config.seed)
     model = layer_model(built, layer, pool)
     manifest = scan(data, progress=progress, unlabelled=True)
-    bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
-    if bad and config.strict:
-        raise DataError(
-            f"{len(bad)} images cannot be read: {bad[0][0]} ({bad[0][1]}); mend or remove them, or "
-            f"leave out --strict"
-        )
+    if config.strict:
+        manifest.refuse_unreadable()
+    bad = tuple((p.name, p.reason) for p in manifest.unreadable)
     facts = {
         "backbone": backbone.name,
         "weights": weights,

@@ -232,12 +232,8 @@ class Run:
                 f"{str(data)!r} has classes the model does not know: {', '.join(list(unknown)[:5])}"
                 f"; it knows {', '.join(self.labels)}; leave out --strict to count the others"
             )
-        bad = tuple((p.name, p.reason) for p in manifest.problems if p.kind == "unreadable")
-        if bad and strict:
-            raise DataError(
-                f"{len(bad)} images cannot be read: {bad[0][0]} ({bad[0][1]}); mend or remove them, "
-                f"or leave out --strict"
-            )
+        if strict:
+            manifest.refuse_unreadable()
         splits = self.splits()
         known = [f for f in manifest.files if f.label not in unknown]
         files = [f for f in known if _counts(splits.get(f.content), split)]
@@ -255,7 +251,7 @@ class Run:
             trained_on if split == "auto" else 0,
             sum(staged and splits.get(f.content) == "validation" for f in files),
             dict(unknown),
-            bad,
+            tuple((p.name, p.reason) for p in manifest.unreadable),
         )
 
 
