@@ -1,5 +1,6 @@
 """The pages without a browser: what they show, and what their buttons do."""
 
+import json
 import os
 import shutil
 import sys
@@ -317,6 +318,17 @@ def test_results_of_a_run(page, here, trained):
     assert (here.runs / "one").is_dir()
     app.text_input[0].set_value("nothing like it").run()
     assert t("results.no_match") in words(app)
+
+
+@pytest.mark.parametrize("view", ["confusion", "curves"])
+def test_charts_of_a_run(page, here, trained, view):
+    shutil.copytree(trained[0], here.runs / "one")
+    app = page("results", **{"chosen.run": "one", "results.view": view})
+    assert not app.exception
+    (chart,) = app.get("arrow_vega_lite_chart")
+    assert json.loads(chart.proto.spec)["layer"]
+    few = [caption for caption in app.caption if t("results.few", count=0)[:20] in caption.value]
+    assert few  # seven photos
 
 
 @pytest.fixture
