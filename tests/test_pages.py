@@ -1,6 +1,7 @@
 """The pages without a browser: what they show, and what their buttons do."""
 
 import os
+import re
 import shutil
 import sys
 from types import SimpleNamespace
