@@ -72,7 +72,10 @@ def test_every_name_is_read_back_equal_and_undo_drops_one_action(tmp_path_factor
     assert undo_edits(data) == () == read_edits(data) and not edits_path(data).exists()
 
 
-@given(st.lists(st.tuples(NAMES, LABELS), min_size=1, max_size=4), st.data())
+CUT = LABELS.filter(lambda label: '"' not in label)
+
+
+@given(st.lists(st.tuples(NAMES, CUT), min_size=1, max_size=4), st.data())
 @settings(max_examples=40)
 def test_a_line_that_a_crash_cut_off_is_none_and_the_next_is_whole(tmp_path_factory, changes, draw):
     data = tmp_path_factory.mktemp("place") / "data"
@@ -98,12 +101,14 @@ def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
     with file.open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
     assert [(row["path"], row["label"]) for row in rows] == [("red/red00.png", "blue")]
-    file.write_text("\ufefftime,path,label\n2026-01-01,red/,rouge\n\n2026-01-02,blue/blue00.png,\n")
+    file.write_text("\ufefftime,path,label\n2026-01-01,red/,rouge\n\n2026-01-02,blue/blue00.png,")
     assert read_edits(photos) == (
         Edit("2026-01-01", "red/", "rouge"),
         Edit("2026-01-02", "blue/blue00.png", ""),
     )
     assert set(labels(photos).values()) == {"blue", "green", "rouge"}
+    exclude(photos, ["blue/blue01.png"])
+    assert len(read_edits(photos)) == 3 and len(labels(photos)) == 34
 
 
 def test_a_damaged_line_is_named(photos):

@@ -105,13 +105,14 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
         if edits and edits[-1][0].time == _text(now):  # of another action
             now += timedelta(microseconds=1)
         out = io.StringIO()
-        writer = csv.writer(out)  # ends lines with \r\n, so that both characters are quoted
+        writer = csv.writer(out, quoting=csv.QUOTE_ALL)
         writer.writerows([] if edits else [COLUMNS])
         writer.writerows([_text(now), name, label] for name, label in changes)
-        with path.open("ab") as file:
+        with path.open("ab+") as file:
             file.truncate(end)
+            file.seek(max(0, end - 1))
             try:
-                file.write(out.getvalue().encode())
+                file.write(b"\n" * (file.read() not in (b"\n", b"")) + out.getvalue().encode())
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:
@@ -167,16 +168,30 @@ def _read(path: Path) -> list[tuple[Edit, int]]:
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
     edits: list[tuple[Edit, int]] = []
-    end, record = 0, b""
-    for number, piece in enumerate(io.BytesIO(data), 1):
-        record += piece
-        if record.endswith(b"\n") and record.count(b'"') % 2 == 0:  # else inside a quoted name
-            end, row, record = end + len(record), _row(record), b""
-            if row and row != COLUMNS:
-                edits.append((_edit(row, f"line {number} of {str(path)!r}"), end))
-    if record.endswith(b"\n"):  # else it was not written whole
-        _edit([], f"the last line of {str(path)!r}")
+    end = 0
+    for number, record in _records(data):
+        end += len(record)
+        row = _row(record)
+        if row and row != COLUMNS:
+            edits.append((_edit(row, f"line {number} of {str(path)!r}"), end))
     return edits
+
+
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of the last line of each record, and its bytes; quoted names may have lines.
+
+    All fields that are written here are quoted, so that a record that was cut off can be told from
+    one that was written by hand and whose line has no end.
+    """
+    number, record = 0, b""
+    for number, line in enumerate(io.BytesIO(data), 1):
+        record += line
+        if record.endswith(b"\n") and record.count(b'"') % 2 == 0:
+            yield number, record
+            record = b""
+    whole = record.endswith(b'"') and record.count(b'"') % 2 == 0 and len(_row(record)) == 3
+    if record and (whole or not record.startswith(b'"') or record.endswith(b"\n")):
+        yield number, record
 
 
 def _row(record: bytes) -> list[str]:

@@ -96,7 +96,11 @@ def history(t: Texts, actions: Sequence[Sequence[Edit]]) -> None:
         st.info(t("data.no_history"))
         return
     rows = [
-        {t("data.when"): _local(action[0].time), t("data.change"): description(t, action)}
+        {
+            t("data.when"): _local(action[0].time),
+            t("data.change"): description(t, action),
+            t("data.file"): ", ".join(edit.path for edit in action if not edit.of_class),
+        }
         for action in reversed(actions)
     ]
     st.dataframe(rows, hide_index=True)
