@@ -86,7 +86,7 @@ def test_a_thumbnail_is_a_small_square_and_follows_the_file(tmp_path):
 def test_a_row_of_thumbnails_leaves_a_gap_for_what_cannot_be_read(tmp_path):
     Image.new("RGB", (50, 50), (250, 0, 0)).save(tmp_path / "a.png")
     (tmp_path / "bad.jpg").write_bytes(b"no")
-    row = in_a_row([tmp_path / "a.png", tmp_path / "bad.jpg"], side=20, gap=4)
+    row = in_a_row([tmp_path / "a.png", tmp_path / "bad.jpg"], pixels=20, gap=4)
     with Image.open(io.BytesIO(row)) as image:
         assert image.size == (44, 20)
         alpha = np.asarray(image)[..., 3]
