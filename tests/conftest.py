@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -31,6 +32,10 @@ LONG = ("browser", "packaging", "slow")  # markers
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores instead of fighting for them
     for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(threads, str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
+# The same examples every time, however busy the machine is.
+hypothesis.settings.register_profile("tlearn", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("tlearn")
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 

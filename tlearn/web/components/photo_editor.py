@@ -12,6 +12,8 @@ from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import problems, workspace
 from tlearn.web.i18n import Texts
 
+SHOWN = 10  # photos of a change that are named
+
 
 @st.fragment  # a tick shows this part of the page again, and no more
 def photo_editor(
@@ -29,9 +31,14 @@ def photo_editor(
     root = workspace().data_set(data)
     selected: set[str] = st.session_state.setdefault(f"{key}.selected", set())
     selected &= {picture.name for picture in pictures}
+
+    def change(do: Callable[..., None], *arguments: str) -> None:
+        do(root, sorted(selected), *arguments)
+        selected.clear()
+
     bar = st.container(horizontal=True, vertical_alignment="bottom")
     gallery(t, pictures, key, selected)
-    count, names = len(selected), sorted(selected)
+    count = len(selected)
     with bar:
         st.button(
             t("data.select_all", count=len(pictures)),
@@ -57,7 +64,7 @@ def photo_editor(
             disabled=not (count and label),
             icon=":material/drive_file_move:",
         ):
-            edit(t, data, lambda: editing.move(root, names, str(label)))
+            edit(t, data, lambda: change(editing.move, str(label)))
         if st.button(
             t("data.exclude", count=count),
             key=f"{key}.exclude",
@@ -65,7 +72,7 @@ def photo_editor(
             icon=":material/block:",
             help=t("data.exclude_hint"),
         ):
-            edit(t, data, lambda: editing.exclude(root, names))
+            edit(t, data, lambda: change(editing.exclude))
 
 
 def edit(t: Texts, data: str, do: Callable[[], object], opened: str | None = None) -> None:
@@ -99,7 +106,7 @@ def history(t: Texts, actions: Sequence[Sequence[Edit]]) -> None:
         {
             t("data.when"): _local(action[0].time),
             t("data.change"): description(t, action),
-            t("data.file"): ", ".join(edit.path for edit in action if not edit.of_class),
+            t("data.file"): ", ".join(edit.path for edit in action[:SHOWN] if not edit.of_class),
         }
         for action in reversed(actions)
     ]
