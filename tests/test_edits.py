@@ -131,6 +131,16 @@ def test_many_at_once_lose_nothing(photos, before):
     assert len({edit.time for edit in read_edits(photos)}) == 12
 
 
+def test_an_undo_that_means_another_action_is_refused(photos):
+    exclude(photos, ["red/red00.png"])
+    shown = read_edits(photos)[-1].time
+    exclude(photos, ["red/red01.png"])
+    with pytest.raises(DataError, match="another change"):
+        undo_edits(photos, time=shown)
+    assert len(read_edits(photos)) == 2 and len(undo_edits(photos)) == 1
+    assert len(undo_edits(photos, time=shown)) == 1
+
+
 def test_a_full_disk_leaves_the_edits_as_they_were(photos, monkeypatch):
     exclude(photos, ["red/red00.png"])
     content = edits_path(photos).read_bytes()
@@ -303,6 +313,9 @@ def test_the_same_photo_is_not_added_twice_but_may_change_its_class(photos, tmp_
     assert add_photos(photos, "red", [("n.png", photos / "red/red01.png")]).moved
     assert labels(photos)["red/red00.png"] == "blue" and labels(photos)["red/red01.png"] == "red"
     assert len(labels(photos)) == 37
+    shutil.copy(there, photos / "green/copy.png")
+    assert add_photos(photos, "green", [("n.png", there)]).left_out[0].kind == "duplicate"
+    assert len(add_photos(photos, "violet", [("n.png", there)]).moved) == 2
 
 
 def test_a_photo_added_to_a_class_that_was_renamed_is_of_that_class(photos, tmp_path):
@@ -327,9 +340,11 @@ def test_what_cannot_be_added_is_said_and_leaves_nothing(photos, tmp_path, monke
     there = {path.name for path in (photos / "red").iterdir()}
     other = photo(8, tmp_path)
     monkeypatch.setattr(Path, "write_bytes", full)
-    (problem,) = add_photos(photos, "red", [("y.png", other)]).left_out
-    assert "No space left" in problem.reason
+    for label in ("red", "violet"):
+        (problem,) = add_photos(photos, label, [("y.png", other)]).left_out
+        assert "No space left" in problem.reason
     assert {path.name for path in (photos / "red").iterdir()} == there
+    assert not (photos / "violet").exists()
 
 
 def test_photos_go_to_training_and_never_through_a_link(parts, photos, tmp_path):

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -71,17 +72,18 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
         try:
             content = photo if isinstance(photo, bytes) else images.read_bytes(photo)
             images.decode(content, PROBE_SIZE)
-            same = known.name_of(content)
-            if same is None:
-                new.append(relative_name(_write(folder, name, content), data))
-                known.add(content, new[-1])
-                labels[new[-1]] = label
-            elif labels[same] != label:
-                moved.append(same)
-                labels[same] = label
-            else:
-                reason = f"the same photo is in class {label!r} already, as {same}"
+            same = known.names_of(content)
+            there = [other for other in same if labels[other] == label]
+            if there:
+                reason = f"the same photo is in class {label!r} already, as {there[0]}"
                 left_out.append(Problem(name, "duplicate", reason))
+                continue
+            if not same:
+                same.append(relative_name(_write(folder, name, content), data))
+                new += same
+            else:
+                moved += same
+            labels |= dict.fromkeys(same, label)
         except DataError as error:
             left_out.append(Problem(name, "unreadable", str(error)))
         except OSError as error:
@@ -100,24 +102,23 @@ class _Contents:
 
     def __init__(self, listed: Sequence[Entry]) -> None:
         self._by_size: dict[int, list[Entry]] = defaultdict(list)
-        self._by_hash: dict[str, str] = {}
+        self._by_hash: dict[str, list[str]] = defaultdict(list)
         for entry in listed:
             if entry.path.is_file():
                 self._by_size[entry.path.stat().st_size].append(entry)
 
-    def name_of(self, content: bytes) -> str | None:
+    def names_of(self, content: bytes) -> list[str]:
+        """Return the names of the files with this content; a new one may be appended."""
         for entry in self._by_size.pop(len(content), ()):
-            self.add(images.read_bytes(entry.path), entry.name)
-        return self._by_hash.get(content_hash(content))
-
-    def add(self, content: bytes, name: str) -> None:
-        self._by_hash.setdefault(content_hash(content), name)
+            with suppress(DataError):  # one that cannot be read is no copy of one that can
+                self._by_hash[content_hash(images.read_bytes(entry.path))].append(entry.name)
+        return self._by_hash[content_hash(content)]
 
 
 def _class_folder(data: Path, label: str) -> Path:
     """Return the folder of a class, there already or to be made."""
     layout = read_layout(data)
-    place = layout.splits.get("train", data / "train") if layout.splits else layout.place
+    place = layout.splits.get("train", layout.place / "train") if layout.splits else layout.place
     there = [path for path in place.glob("*") if class_label(path.name) == label]
     folder = min(there, default=place / label)
     if folder.exists() and not folder.is_dir():
@@ -132,9 +133,15 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
     stem, dot, suffix = name.rpartition(".")
     if not dot or unsafe_reason(name) or len(name.encode()) > MOST_BYTES - 20:
         stem, suffix = "photo", suffix if re.fullmatch(r"\w{1,5}", suffix, re.ASCII) else "jpg"
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     names = (f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}" for number in count(1))
     path = next(path for name in names if not (path := folder / name).exists())
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(content)
+    try:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError:
+        if is_new:
+            folder.rmdir()
+        raise
     return path

@@ -120,14 +120,23 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
                 raise
 
 
-def undo_edits(data: Path, everything: bool = False) -> tuple[Edit, ...]:
+def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Edit, ...]:
     """Drop the lines of the last action, or all; return them, oldest first.
 
+    Args:
+        data: The data folder.
+        everything: Whether to drop all.
+        time: That of the action that is meant; by default whichever is the last.
+
     Raises:
-        DataError: If the file cannot be read or written.
+        DataError: If the file cannot be read or written, or the last action is another one.
     """
+    if not edits_path(data).exists():
+        return ()
     with _locked(data) as path:
         edits = _read(path)
+        if time and (not edits or edits[-1][0].time != time):
+            raise DataError("another change was made or undone meanwhile; look at the data again")
         keep = 0 if everything else len(edits)
         while keep and edits[keep - 1][0].time == edits[-1][0].time:
             keep -= 1

@@ -67,7 +67,7 @@ def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
             icon=":material/undo:",
             help=t("data.undo_hint"),
         ):
-            edit(t, data, lambda: undo_edits(root))
+            edit(t, data, lambda: undo_edits(root, time=actions[-1][0].time))
         if st.button(t("data.look_again"), icon=":material/refresh:"):
             look_again(data)
             st.rerun()
