@@ -9,29 +9,21 @@ import json
 import socket
 import time
 import zipfile
+from urllib.parse import quote
 
 import numpy as np
 import psutil
 import pytest
 from conftest import picture
-from serving import Server, ask, asked, free_port, scope
+from serving import Server, ask, asked, free_port, scope, until
 from starlette.applications import Starlette
 
 from tlearn.data.process_folder import process_folder
-from tlearn.data.upload_writer import UploadWriter
-from tlearn.data.uploads import STAGING
+from tlearn.data.uploads import STAGING, Upload
 from tlearn.errors import RunError
 from tlearn.web import transfers
 from tlearn.web.components.run_details import zip_run
-from tlearn.web.transfers import (
-    LONGEST_HEADER,
-    ROUTES,
-    UPLOAD,
-    begin_upload,
-    end_upload,
-    find_upload,
-    offer_file,
-)
+from tlearn.web.transfers import FORM_BYTES, ROUTES, UPLOAD, find_upload, new_upload, offer_file
 
 APP = Starlette(routes=ROUTES)
 
@@ -43,17 +35,21 @@ def photo(seed=0):
     return buffer.getvalue()
 
 
-def frame(name, data, size=None):
-    """A file as a browser sends it."""
-    header = json.dumps({"name": name, "size": len(data) if size is None else size}).encode()
-    return raw(header) + data
+def form(files, names=None, boundary=b"x7x"):
+    """A form as a browser sends it: the headers and the body."""
+    names = json.dumps([name for name, _ in files] if names is None else names)
+    parts = [(b'name="names"', names.encode())]
+    parts += [(b'name="file"; filename="file"', data) for _, data in files]
+    body = b"".join(
+        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (boundary, *part)
+        for part in parts
+    )
+    body += b"--%s--\r\n" % boundary
+    kind = f"multipart/form-data; boundary={boundary.decode()}"
+    return {"content-type": kind, "content-length": str(len(body))}, body
 
 
-def raw(header):
-    return len(header).to_bytes(4, "big") + header
-
-
-def boundary(data, size):
+def pieces(data, size):
     return [data[i : i + size] for i in range(0, len(data), size)]
 
 
@@ -66,18 +62,30 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture
 def upload(root):
-    return begin_upload(root)
+    return new_upload(root)
 
 
-def post(upload, *parts, method="POST", gone=False):
-    return ask(APP, UPLOAD.format(token=upload.token), method, parts=parts, gone=gone)
+def post(upload, files, size=10**9, method="POST", **given):
+    """Send files as one form, in pieces of so many bytes."""
+    headers, body = form(files)
+    parts = pieces(body, size)
+    return ask(APP, UPLOAD.format(token=upload.token), method, headers, parts, **given)
+
+
+def post_file(upload, name, data, size=10**9, gone=False):
+    """Send one file as the body of a request."""
+    of = scope(
+        UPLOAD.format(token=upload.token), "POST", query_string=f"name={quote(name)}".encode()
+    )
+    return asyncio.run(asked(APP, of, *pieces(data, size), gone=gone))
 
 
 def placed(upload, root):
     """End an upload well; return what is there by path."""
     target = upload.place(root / "set")
-    assert [p.name for p in waiting(root)] == []
-    return {p.relative_to(target).as_posix(): p for p in target.rglob("*") if p.is_file()}
+    assert waiting(root) == []
+    files = (p for p in target.rglob("*") if p.is_file() and p.name != ".upload.csv")
+    return {p.relative_to(target).as_posix(): p for p in files}
 
 
 def waiting(root):
@@ -85,40 +93,43 @@ def waiting(root):
     return [p for p in process_folder(root / STAGING).iterdir() if p.is_dir()]
 
 
-def staged(root, token="*", inside="."):
+def staged(root, token="*"):
     """The files that wait in staging folders."""
-    folders = (root / STAGING).glob(f"*/{token}/{inside}")
+    folders = (root / STAGING).glob(f"*/{token}")
     return [p for folder in folders for p in folder.rglob("*") if p.is_file()]
 
 
-@pytest.mark.parametrize("size", [1, 7, 4096, 10**9])
-def test_files_come_whole_however_they_are_cut(upload, root, size):
+def test_files_come_whole_however_they_are_cut(root):
     data = {f"set/red/{n}.png": photo(n) for n in range(3)} | {"set/blue/ä 0.png": photo(9)}
-    body = b"".join(frame(name, content) for name, content in data.items())
-    answer = post(upload, *boundary(body, size))
-    assert answer.status == 200
-    assert json.loads(answer.body) == {"files": 4, "bytes": sum(map(len, data.values()))}
-    found = placed(upload, root)
-    assert {f"set/{name}": p.read_bytes() for name, p in found.items()} == data
+    for size in (7, 4096, 10**9):
+        upload = new_upload(root)
+        answer = post(upload, [*data.items()][:3], size)
+        assert answer.status == 200
+        answer = post_file(upload, "set/blue/ä 0.png", photo(9), size)
+        assert json.loads(answer.body) == {"files": 4, "bytes": sum(map(len, data.values()))}
+        found = upload.place(root / f"set-{size}")
+        assert {
+            f"set/{p.relative_to(found).as_posix()}": p.read_bytes() for p in upload_files(found)
+        } == data
 
 
-def test_many_requests_make_one_upload(upload, root):
-    for n in range(3):
-        assert post(upload, frame(f"red/{n}.png", photo(n))).status == 200
-    assert post(upload).status == 200  # an empty one
-    assert len(placed(upload, root)) == 3
+def upload_files(folder):
+    return [p for p in folder.rglob("*") if p.is_file()]
 
 
 def test_two_requests_at_once_do_not_mix(upload, root):
     path = UPLOAD.format(token=upload.token)
 
     async def both():
-        bodies = [
-            b"".join(frame(f"{side}/{n}.png", photo(10 * k + n)) for n in range(20))
-            for k, side in enumerate(("red", "blue"))
+        forms = [
+            form([(f"{label}/{n}.png", photo(10 * k + n)) for n in range(20)])
+            for k, label in enumerate(("red", "blue"))
         ]
         return await asyncio.gather(
-            *(asked(APP, scope(path, "POST"), *boundary(body, 777)) for body in bodies)
+            *(
+                asked(APP, scope(path, "POST", headers), *pieces(body, 777))
+                for headers, body in forms
+            )
         )
 
     assert [answer.status for answer in asyncio.run(both())] == [200, 200]
@@ -127,129 +138,51 @@ def test_two_requests_at_once_do_not_mix(upload, root):
     assert found["blue/7.png"].read_bytes() == photo(17)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../../x.png",
-        "/etc/x.png",
-        "C:\\x.png",
-        "a/\0.png",
-        "",
-        "con.png",
-        "\ud800.png",
-        "x" * 9000,
-        "red/\u202egnp.exe",
-    ],
-    ids=ascii,
-)
-def test_a_name_that_is_refused_is_told_and_the_others_go_on(upload, root, name):
-    body = frame("red/0.png", photo(0)) + frame(name, photo(1)) + frame("blue/0.png", photo(2))
-    assert post(upload, *boundary(body, 500)).status == 200
-    (problem,) = upload.left_out
-    assert problem.kind == "refused"
-    for text in (problem.name, problem.reason):
-        text.encode()  # a page can show it
-        assert len(text) < 1000
-    assert sorted(placed(upload, root)) == ["blue/0.png", "red/0.png"]
-
-
-def test_a_name_that_came_before_is_told(upload, root):
-    frames = frame("red/0.png", photo(0)) + frame("red/0.png", photo(1))
-    assert post(upload, frames).status == 200
-    assert "received already" in upload.left_out[0].reason
-    assert placed(upload, root)["red/0.png"].read_bytes() == photo(0)
-
-
-@pytest.mark.parametrize(
-    "name", ["run.py", "a.svg", "a.html", "model.keras", "a.png", "sitecustomize.py"]
-)
-def test_what_is_no_image_is_left_out_and_never_run(upload, root, name, tmp_path):
+def test_what_is_refused_or_renamed_is_told_and_the_others_go_on(upload, root, tmp_path):
     code = f"<script>1</script>\nopen({str(tmp_path / 'executed')!r}, 'w')\n".encode()
-    assert post(upload, frame(name, code), frame("red/0.png", photo())).status == 200
-    assert list(placed(upload, root)) == ["red/0.png"]
-    assert [p.name for p in upload.left_out] == [name]
+    files = [("red/0.png", photo(0)), ("../../x.png", photo(1)), ("/etc/x.png", photo(1))]
+    files += [("run.py", code), ("a.png", code), ("model.keras", code), ("CON/0.png", photo(2))]
+    files += [("\ud800/\0.png", photo(3)), ("red/0.png", photo(4)), ("blue/0.png", photo(5))]
+    assert post(upload, files, 500).status == 200
+    assert {p.name: p.kind for p in upload.report} == {
+        "../../x.png": "refused",
+        "/etc/x.png": "refused",
+        "run.py": "not an image",
+        "a.png": "not an image",
+        "model.keras": "not an image",
+        "CON": "renamed",
+        "\ud800": "renamed",
+        "\ud800/\0.png": "renamed",
+        "red/0.png": "renamed",
+    }
+    found = placed(upload, root)
+    assert sorted(found) == ["CON_/0.png", "blue/0.png", "red/0-2.png", "red/0.png", "unnamed/_png"]
     assert not (tmp_path / "executed").exists()
 
 
-DAMAGED = {
-    "header too long": (LONGEST_HEADER + 1).to_bytes(4, "big") + b"x" * 100,
-    "all ones": b"\xff" * 100,
-    "no header": raw(b""),
-    "no JSON": raw(b"{name"),
-    "no text": raw(b"\xff\xfe"),
-    "nested": raw(b"[" * 10_000),
-    "a list": raw(b"[1]"),
-    "a number": raw(b"7"),
-    "no size": raw(b'{"name": "a.png"}'),
-    "no name": raw(b'{"size": 1}'),
-    "negative": raw(b'{"name": "a.png", "size": -1}'),
-    "infinite": raw(b'{"name": "a.png", "size": Infinity}'),
-    "no number": raw(b'{"name": "a.png", "size": NaN}'),
-    "a fraction": raw(b'{"name": "a.png", "size": 1.5}'),
-    "a word": raw(b'{"name": "a.png", "size": "1"}'),
-    "a truth": raw(b'{"name": "a.png", "size": true}'),
-    "many digits": raw(b'{"name": "a.png", "size": ' + b"9" * 6000 + b"}"),
-    "another name": raw(b'{"name": 1, "size": 1}'),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_frames_are_told_and_the_upload_can_go_on(upload, root, damage):
-    answer = post(upload, frame("red/0.png", photo(0)) + damage)
-    assert answer.status == 400
-    assert "the upload is damaged" in json.loads(answer.body)["error"]
-    assert post(upload, frame("blue/0.png", photo(1))).status == 200
-    assert sorted(placed(upload, root)) == ["blue/0.png", "red/0.png"]
-
-
-@pytest.mark.parametrize(
-    ("last", "said"),
-    [
-        (b"\0\0", 400),
-        (b"\0\0\0\x09{", 400),
-        (frame("blue/1.png", photo(), 10**30), 400),
-        (frame("blue/1.png", photo()[:-1], len(photo())), 400),
-    ],
-)
-def test_a_request_that_stops_too_early_is_told(upload, root, last, said):
-    answer = post(upload, frame("blue/0.png", photo()) + last)
-    assert answer.status == said
-    assert "broke off" in json.loads(answer.body)["error"]
+def test_damaged_forms_are_told_and_the_upload_can_go_on(upload, root):
+    files = [("red/0.png", photo(0))]
+    path = UPLOAD.format(token=upload.token)
+    damaged = [form(files, names) for names in ([], ["a", "b"], {"a": 1}, 7)]
+    headers, body = form(files)
+    damaged += [({**headers, "content-length": str(FORM_BYTES + 1)}, body)]
+    damaged += [({"content-type": "text/plain", "content-length": "1"}, b"x")]
+    damaged += [({"content-type": headers["content-type"]}, body)]
+    for given, data in damaged:
+        answer = ask(APP, path, "POST", given, [data])
+        assert answer.status == 400
+        assert "the upload is damaged" in json.loads(answer.body)["error"]
+    assert staged(root) == []
+    assert post(upload, [("blue/0.png", photo(1))]).status == 200
     assert list(placed(upload, root)) == ["blue/0.png"]
 
 
-def test_a_client_that_vanishes_leaves_nothing_half(upload, root, monkeypatch):
-    monkeypatch.setattr(transfers, "PART", 500)
-    body = frame("red/0.png", photo(0)) + frame("red/1.png", photo(1))
-    post(upload, *boundary(body[:-5], 100), gone=True)
-    assert staged(root, upload.token, "partial") == []
-    assert upload.bytes == len(photo(0))
-    assert post(upload, frame("red/1.png", photo(1))).status == 200  # sent again
+def test_a_client_that_vanishes_leaves_nothing_half(upload, root):
+    post_file(upload, "red/0.png", photo(0))
+    post_file(upload, "red/1.png", photo(1)[:-5], 100, gone=True)
+    assert len(staged(root)) == 1 and upload.bytes == len(photo(0))
+    assert post_file(upload, "red/1.png", photo(1)).status == 200  # sent again
     assert len(placed(upload, root)) == 2
-
-
-def test_a_client_that_falls_silent_is_given_up(upload, root, monkeypatch):
-    monkeypatch.setattr(transfers, "STILL", 0.05)
-    monkeypatch.setattr(transfers, "PART", 500)
-    body, sent = frame("red/0.png", photo(0)) + frame("red/1.png", photo(1)), []
-
-    async def silent():
-        parts = [body[:-5]]
-
-        async def receive():
-            if not parts:
-                await asyncio.Event().wait()
-            return {"type": "http.request", "body": parts.pop(), "more_body": True}
-
-        async def send(message):
-            sent.append(message)
-
-        await APP(scope(UPLOAD.format(token=upload.token), "POST"), receive, send)
-
-    asyncio.run(silent())
-    assert sent[0]["status"] == 408
-    assert staged(root, upload.token, "partial") == []
-    assert list(placed(upload, root)) == ["red/0.png"]
 
 
 def test_an_upload_that_is_none_is_told_once_the_browser_has_sent_its_part(upload, monkeypatch):
@@ -265,42 +198,31 @@ def test_an_upload_that_is_none_is_told_once_the_browser_has_sent_its_part(uploa
     for token in ("x", upload.token[:-1], upload.token + "0", "..", "%2e%2e"):
         read.clear()
         answer = ask(APP, f"/tlearn/upload/{token}", "POST", parts=[b"x" * 1000] * 9)
-        assert (answer.status, sum(read)) == (404, 9000)
+        assert (answer.status, sum(read)) == (400, 9000)
         assert "this upload has ended" in json.loads(answer.body)["error"]
-    monkeypatch.setattr(transfers, "DRAINED", 2500)
-    read.clear()
-    assert ask(APP, "/tlearn/upload/x", "POST", parts=[b"x" * 1000] * 9).status == 404
-    assert sum(read) == 3000
-
-
-def test_other_methods_are_none(upload):
     for method in ("GET", "HEAD", "PUT", "OPTIONS"):
-        assert post(upload, method=method).status == 405
+        assert post(upload, [], method=method).status == 405
 
 
 def test_a_cancelled_upload_leaves_nothing(upload, root):
-    post(upload, frame("red/0.png", photo()))
-    assert post(upload, method="DELETE").status == 200
-    assert list(waiting(root)) == []
-    assert find_upload(upload.token) is None
-    assert post(upload, method="DELETE").status == 200  # again
-    assert post(upload, frame("red/1.png", photo())).status == 404
-    assert list(waiting(root)) == []
+    post(upload, [("red/0.png", photo())])
+    for _ in range(2):
+        assert post(upload, [], method="DELETE").status == 200
+    assert waiting(root) == [] and find_upload(upload.token) is None
+    assert post(upload, [("red/1.png", photo())]).status == 400
+    assert waiting(root) == []
 
 
 def test_cancelling_ends_a_request_that_goes_on(upload, root):
     path = UPLOAD.format(token=upload.token)
-    body = frame("red/0.png", photo(0)) + frame("red/1.png", photo(1))
+    parts = pieces(photo(0), 300)
 
     async def both():
-        parts = boundary(body, 300)
         sent = []
 
         async def receive():
             if len(parts) == 2:
                 await asked(APP, scope(path, "DELETE"))
-                # As if a file had been opened while the folder was removed:
-                (upload._staging / "partial").mkdir(parents=True)
             if not parts:
                 return {"type": "http.request", "body": b"", "more_body": False}
             return {"type": "http.request", "body": parts.pop(0), "more_body": True}
@@ -308,74 +230,53 @@ def test_cancelling_ends_a_request_that_goes_on(upload, root):
         async def send(message):
             sent.append(message)
 
-        await APP(scope(path, "POST"), receive, send)
+        await APP(scope(path, "POST", query_string=b"name=red/0.png"), receive, send)
         return sent[0]["status"]
 
-    assert asyncio.run(both()) == 404
-    assert list(waiting(root)) == []
-
-
-def test_a_placed_upload_takes_no_more(upload, root):
-    post(upload, frame("red/0.png", photo()))
-    placed(upload, root)
-    answer = post(upload, frame("red/1.png", photo()))
-    assert answer.status == 404
-    assert find_upload(upload.token) is None
+    assert asyncio.run(both()) == 400
+    assert waiting(root) == []
 
 
 def test_sessions_do_not_see_each_other_s_uploads(root):
-    first, second = begin_upload(root), begin_upload(root)
+    first, second = new_upload(root), new_upload(root)
     assert first.token != second.token and len(first.token) == 32
-    post(first, frame("red/0.png", photo(0)))
-    post(second, frame("red/0.png", photo(1)))
-    post(second, method="DELETE")
+    post(first, [("red/0.png", photo(0))])
+    post(second, [("red/0.png", photo(1))])
+    post(second, [], method="DELETE")
     assert placed(first, root)["red/0.png"].read_bytes() == photo(0)
 
 
-def test_refused_files_are_remembered_in_bounds(upload, root, monkeypatch):
-    monkeypatch.setattr(transfers, "MOST_REFUSED", 5)
-    answer = post(upload, b"".join(frame(f"../{n}.png", b"") for n in range(50)))
-    assert answer.status == 400
-    assert "more than 5 files were refused" in json.loads(answer.body)["error"]
-    assert len(upload.left_out) == 5
+def test_whatever_fails_ends_one_request_and_no_more(upload, root, monkeypatch):
+    for error, said in (
+        (KeyError("ours"), "the log has more"),
+        (OSError(28, "No space left on device"), "the log has more"),
+    ):
 
+        def fails(self, file, data, error=error):
+            raise error
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [(KeyError("ours"), "the log has more"), (OSError(28, "No space left on device"), "No space")],
-)
-def test_whatever_fails_ends_one_request_and_no_more(upload, root, monkeypatch, error, said):
-    def fails(self, data):
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(UploadWriter, "write", fails)
-        answer = post(upload, frame("red/0.png", photo()))
-    assert answer.status == 400
-    assert said in json.loads(answer.body)["error"]
-    assert str(root) not in answer.body.decode()
-    assert staged(root) == []
-    assert post(upload, frame("red/0.png", photo())).status == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(Upload, "write", fails)
+            answer = post(upload, [("red/0.png", photo())])
+        assert answer.status == 400
+        assert said in json.loads(answer.body)["error"]
+        assert str(root) not in answer.body.decode()
+        assert staged(root) == []
+    assert post(upload, [("red/0.png", photo())]).status == 200
     assert len(placed(upload, root)) == 1
 
 
 def test_uploads_that_nobody_asks_for_are_removed(root, monkeypatch):
-    left, used, new = begin_upload(root), begin_upload(root), None
+    unused, used = new_upload(root), new_upload(root)
     now = time.monotonic()
-    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.KEPT / 2)
+    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.LIFETIME / 2)
     assert find_upload(used.token) is used
-    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.KEPT + 60)
-    new = begin_upload(root)
-    assert {p.name for p in waiting(root)} == {used.token, new.token}
-    assert find_upload(left.token) is None
-
-
-def test_uploads_that_have_ended_are_forgotten(root):
+    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.LIFETIME + 60)
     for _ in range(20):
-        begin_upload(root).cancel()
-    begin_upload(root)
-    assert len(transfers._uploads) == 1
-    assert end_upload("x") is None
+        new_upload(root).cancel()
+    new = new_upload(root)
+    assert {p.name for p in waiting(root)} == {used.token, new.token}
+    assert find_upload(unused.token) is None and len(transfers._uploads) == 2
 
 
 # Downloads
@@ -422,7 +323,7 @@ def test_links_end_and_are_kept_in_bounds(root, tmp_path, monkeypatch):
     assert len(set(links)) == 8
     assert [ask(APP, link).status for link in [first, *links]] == [404] * 4 + [200] * 5
     now = time.monotonic()
-    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.KEPT + 60)
+    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.LIFETIME + 60)
     offer_file(lambda: tmp_path / "x", "x")
     assert ask(APP, links[-1]).status == 404
 
@@ -458,14 +359,12 @@ async def broken_off(message):
 def sent(port, token, size, cookie, broken_off=False, watch=lambda: None):
     """Send one file of ``size`` bytes that begins as a ZIP does; return answer and digest."""
     part = np.random.default_rng(0).bytes(1 << 20)
-    head = frame("big.zip", b"PK\x03\x04", size)
     digest = hashlib.sha256(b"PK\x03\x04")
     with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
-        length = len(head) - 4 + size
         connection.sendall(
-            f"POST {UPLOAD.format(token=token)} HTTP/1.1\r\nHost: localhost:{port}\r\n"
-            f"Cookie: {cookie}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode()
-            + head
+            f"POST {UPLOAD.format(token=token)}?name=big.zip HTTP/1.1\r\n"
+            f"Host: localhost:{port}\r\nCookie: {cookie}\r\n"
+            f"Content-Length: {size}\r\nConnection: close\r\n\r\nPK\x03\x04".encode()
         )
         left = size - 4
         while left and not (broken_off and left < size / 2):
@@ -485,10 +384,10 @@ def sent(port, token, size, cookie, broken_off=False, watch=lambda: None):
 CODE = """
 import sys
 from pathlib import Path
-from tlearn.web.transfers import begin_upload
+from tlearn.web.transfers import new_upload
 from tlearn.web.server import serve
 for _ in range(3):
-    print(begin_upload(Path(sys.argv[1])).token, flush=True)
+    print(new_upload(Path(sys.argv[1])).token, flush=True)
 serve("127.0.0.1", int(sys.argv[2]))
 """
 
@@ -516,9 +415,5 @@ def test_300_mb_go_to_disk_and_not_to_memory(tmp_path):
         assert max(most) - before < 100 * 10**6
 
         sent(port, third, 50 * 10**6, cookie, broken_off=True)
-        for _ in range(300):
-            if not staged(root, third):
-                break
-            time.sleep(0.1)
-        assert staged(root, third) == []
+        until(lambda: staged(root, third) == [])
         assert len(running.lines) == 4  # it said nothing

@@ -76,7 +76,7 @@ def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):
     assert Workspace.here() == Workspace(tmp_path / "d", tmp_path / "runs")
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a\\b", "..", "CON", "x:y"])
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a\\b", "..", "CON"])
 def test_names_that_would_not_be_seen_or_lead_away_are_refused(here, name):
     with pytest.raises(DataError, match="choose another name"):
         here.new_data_set(name)

@@ -1,88 +1,26 @@
-"""Names of files as strangers give them: which are safe, and how they are kept apart."""
+"""Names of files as they are sent: repaired so that a file system can hold them, and kept apart."""
 
+import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
+from pathvalidate import sanitize_filename
+
+from tlearn.data.folders import visible
+from tlearn.data.name_rules import MOST_BYTES, unsafe_reason
 from tlearn.errors import DataError
 
-PART_BYTES, NAME_BYTES, DEPTH = 255, 1000, 16
-# Format characters (Cf) among them turn the direction of writing or cannot be seen at all.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Unicode does not count these as other forms of a slash, backslash or dot; eyes do.
-_LOOK_ALIKES = frozenset("\u2044\u2215\u29f8\u29f9\u29f5\u2216\u2571\u2572\u27cb\u27cd\u2024")
-_SLASHES = str.maketrans(dict.fromkeys(_LOOK_ALIKES - {"\u2024"}, "/") | {"\\": "/"})
-_WINDOWS = frozenset('<>:"|?*')
-_RESERVED = frozenset(
-    {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
-    | {f"{port}{number}" for port in ("COM", "LPT") for number in range(10)}
-)
-
-
-def sanitize_filename(name: str, way_out: str = "give the file another name") -> str:
-    r"""Return a relative path with ``/``, in NFC, that is safe on every system.
-
-    Backslashes are read as ``/``; empty parts and ``.`` are left out.
-
-    Args:
-        name: The name.
-        way_out: What a refusal says to do.
-
-    Raises:
-        DataError: If the name leads out of its folder, holds what cannot be seen or looks like
-            something else, is reserved or not allowed on some system, or is too long.
-    """
-    text = unicodedata.normalize("NFC", name).replace("\\", "/")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    why = "leads out of its folder" if leads_out(name) else ""
-    if not parts:
-        why = why or "names no file"
-    for part in parts:
-        why = why or _refusal(part)
-    if not why and len("/".join(parts).encode()) > NAME_BYTES:
-        why = f"is longer than {NAME_BYTES} bytes in UTF-8"
-    if not why and len(parts) > DEPTH:
-        why = f"lies {len(parts)} folders deep, where {DEPTH} are allowed"
-    if why:
-        raise DataError(f"the name {shown(name)} {why}; {way_out}")
-    return "/".join(parts)
-
-
-def leads_out(name: str) -> bool:
-    """Tell whether a name is absolute or has a part ``..``, or looks as if it had."""
-    seen = "".join(char for char in name if unicodedata.category(char) not in _UNSEEN)
-    text = unicodedata.normalize("NFKC", seen).translate(_SLASHES)
-    if text.startswith("/") or re.match("[A-Za-z]:", text):
-        return True
-    # Windows takes dots and spaces off the end of a part, so that ".. " is ".." there.
-    return any(part.count(".") > 1 and not part.strip(". ") for part in text.split("/"))
+LONGEST = 230  # bytes of a name: a number may be added to it
+# What Windows alone forbids stays elsewhere; meanwhile it is replaced by characters of no meaning.
+_WINDOWS = ':*?"<>|'
+_PRIVATE = "\ue0f0\ue0f1\ue0f2\ue0f3\ue0f4\ue0f5\ue0f6"
 
 
 def shown(name: str) -> str:
     """Return a name for a message: quoted, what cannot be seen as its code, at most 120 long."""
     return repr(name if len(name) <= 120 else name[:117] + "...")
-
-
-def _refusal(part: str) -> str:
-    """Say why a part of a path is refused, or nothing."""
-    plain = unicodedata.normalize("NFKC", part)
-    for char in part:
-        if unicodedata.category(char) in _UNSEEN:
-            return f"holds {char!a}, which cannot be seen"
-        if char in _WINDOWS:
-            return f"holds {char!r}, which is not allowed in names on Windows"
-        if char in _LOOK_ALIKES or set("/\\:") & set(unicodedata.normalize("NFKC", char)):
-            return f"holds {char!a}, which looks like a character that parts a path"
-    if plain.count("..") > part.count(".."):
-        return "holds what looks like '..'"
-    if plain[-1] == "." or plain[-1].isspace():
-        return "has a part that ends with a dot or a space"
-    if plain.split(".")[0].rstrip().upper() in _RESERVED:
-        return f"has the part {shown(part)}, which is reserved on Windows"
-    if len(part.encode()) > PART_BYTES:
-        return f"has a part longer than {PART_BYTES} bytes in UTF-8"
-    return ""
 
 
 def inside(root: Path, name: str) -> Path:
@@ -103,59 +41,86 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-class Names:
-    """The clean names given out below one folder, each once, also on systems without case."""
+def leads_out(name: str) -> bool:
+    r"""Tell whether a path is absolute or has a part ``..``, with ``/`` or ``\``."""
+    text = name.replace("\\", "/")
+    # Windows takes dots and spaces off the end of a part, so that ".. " is ".." there.
+    climbs = any(part.startswith("..") and not part.strip(". ") for part in text.split("/"))
+    return climbs or text.startswith("/") or bool(re.match("[A-Za-z]:/", text))
 
-    def __init__(self, there: Iterable[str] = ()) -> None:
-        self._given: dict[str, str] = {}  # as asked to as given; folders end with a slash
-        # The highest number given to each folded name.
-        self._numbers = dict.fromkeys(map(_folded, there), 1)
 
-    def give(self, name: str) -> str:
-        """Return the name to use for a file.
+def repair_part(part: str) -> str:
+    """Return one part of a path as every system can hold it: in NFC, of not much over 230 bytes.
 
-        Raises:
-            DataError: If this very name was given already.
-        """
-        if name in self._given:
-            raise DataError(
-                f"a file {shown(name)} was received already; give this one another name"
-            )
-        above, part = self._folders(name)
-        self._given[name] = above + self._free(above, part, folder=False)
-        return self._given[name]
+    Control characters, those that cannot be seen, and a space or dot at the end go; a name that
+    Windows reserves, such as ``CON``, gets ``_`` behind its stem. Joiners, as in Persian, Hindi
+    and emoji, stay, and so do ``: * ? " < > |`` on systems that take them.
+    """
+    part = unicodedata.normalize("NFC", "".join(filter(_is_safe, part)))
+    part = _shortened(part, "", LONGEST)
+    if os.name != "nt":
+        part = part.translate(str.maketrans(_WINDOWS, _PRIVATE))
+    part = sanitize_filename(part, replacement_text="_", max_len=MOST_BYTES)
+    if os.name != "nt":
+        part = part.translate(str.maketrans(_PRIVATE, _WINDOWS))
+    part = re.sub(r"[\s.]+$", "", part).lstrip()
+    if not visible(Path(part)):
+        part = f"_{part.lstrip('.')}"
+    if not visible(Path(part)):
+        part += "_"
+    return "unnamed" if unsafe_reason(part) else part
 
-    def fresh(self, name: str, folder: bool = False) -> str:
-        """Return the name to use for a file or folder, also where this name was given already."""
-        above, part = self._folders(name)
-        return above + self._free(above, part, folder)
 
-    def take_back(self, name: str) -> None:
-        """Make the name of a file free again."""
-        self._numbers.pop(_folded(self._given.pop(name)), None)
+@lru_cache(4096)
+def _is_safe(char: str) -> bool:
+    return not unsafe_reason(f"x{char}")
 
-    def _folders(self, name: str) -> tuple[str, str]:
-        *folders, last = name.split("/")
-        asked = above = ""
-        for part in folders:
-            asked += part + "/"
-            if asked not in self._given:
-                self._given[asked] = above + self._free(above, part, folder=True) + "/"
-            above = self._given[asked]
-        return above, last
 
-    def _free(self, above: str, part: str, folder: bool) -> str:
-        first = _folded(above + part)
-        if first not in self._numbers:
-            self._numbers[first] = 1
-            return part
-        # The number is kept: else as many tries as there are names would be needed for each.
-        while True:
-            self._numbers[first] += 1
-            free = _numbered(part, self._numbers[first], folder)
-            if _folded(above + free) not in self._numbers:
-                self._numbers[_folded(above + free)] = 1
-                return free
+class UniqueNames:
+    """Repaired paths below one folder, none given out twice, also on systems without case.
+
+    Attributes:
+        repaired: What was changed: a path as it was sent, and as it is. A folder stands there once.
+    """
+
+    def __init__(self) -> None:
+        self.repaired: dict[str, str] = {}
+        self._folders: dict[str, str] = {"": ""}  # as sent, and as given; both end with a slash
+        self._numbers: dict[str, int] = {}  # the highest number given to each folded path
+
+    def add(self, name: str) -> str:
+        r"""Return the path for a file, which may have been sent with ``\`` as on Windows."""
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        return self._unique(self._folder(parts[:-1]), parts[-1] if parts else "", name)
+
+    def add_folder(self, above: str, part: str) -> str:
+        """Return the path for a folder in the folder ``above``, a new one at every call."""
+        parts = [part for part in above.split("/") if part]
+        return self._unique(self._folder(parts), part, f"{above}/{part}".strip("/"), folder=True)
+
+    def _folder(self, parts: list[str]) -> str:
+        sent = given = ""
+        for part in parts:
+            sent += f"{part}/"
+            if sent not in self._folders:
+                path = self._unique(given, part, sent[:-1], folder=True)
+                self._folders[sent] = f"{path}/"
+            given = self._folders[sent]
+        return given
+
+    def _unique(self, above: str, part: str, sent: str, folder: bool = False) -> str:
+        name = repair_part(part)
+        first = _folded(above + name)
+        number = self._numbers.get(first, 0) + 1
+        path = above + name
+        while _folded(path) in self._numbers:
+            path = above + _numbered(name, number, folder)
+            number += 1
+        self._numbers[first] = number - (number > 1)
+        self._numbers.setdefault(_folded(path), 1)
+        if path.rpartition("/")[2] != unicodedata.normalize("NFC", part):
+            self.repaired[sent] = path
+        return path
 
 
 def _folded(name: str) -> str:
@@ -163,12 +128,14 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def _numbered(part: str, number: int, folder: bool = False) -> str:
-    """Return the last part of a path with ``-number`` behind its stem, at most 255 bytes."""
-    path = Path(part)
-    stem, suffix = (part, "") if folder else (path.stem, path.suffix)
-    if len(suffix.encode()) > PART_BYTES // 2:
-        stem, suffix = part, ""
-    tail = f"-{number}{suffix}"
-    room = PART_BYTES - len(tail.encode())
-    return stem.encode()[:room].decode(errors="ignore") + tail
+def _numbered(name: str, number: int, folder: bool) -> str:
+    """Return a name with ``-number`` behind its stem."""
+    return _shortened(name, f"-{number}", MOST_BYTES, folder)
+
+
+def _shortened(name: str, tail: str, most: int, folder: bool = False) -> str:
+    """Return a name with something behind its stem, which is cut to so many bytes in all."""
+    path = Path(name)
+    stem, suffix = (name, "") if folder or len(path.suffix) > 16 else (path.stem, path.suffix)
+    room = most - len((tail + suffix).encode())
+    return stem.encode()[:room].decode(errors="ignore") + tail + suffix

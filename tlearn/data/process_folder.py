@@ -2,10 +2,12 @@
 
 import secrets
 import shutil
+import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_lock = threading.Lock()
 _own: dict[Path, tuple[Path, FileLock]] = {}
 
 
@@ -15,20 +17,24 @@ def process_folder(parent: Path) -> Path:
     The first call removes the folders of processes that have ended, however they did: each holds
     a lock for its life. Folders of other processes that are running stay.
     """
-    folder, _ = _own.get(parent, (None, None))
-    if folder is not None and folder.is_dir():
+    with _lock:
+        folder, _ = _own.get(parent, (None, None))
+        if folder is None or not folder.is_dir():
+            parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(parent / ".lock"):
+                folder, _ = _own[parent] = _new_folder(parent)
         return folder
-    parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(parent / ".lock"):
-        for old in parent.iterdir():
-            if old.is_dir() and not old.is_symlink() and not _in_use(old):
-                shutil.rmtree(old, ignore_errors=True)
-        folder = parent / secrets.token_hex(8)
-        folder.mkdir(mode=0o700)
-        lock = FileLock(folder / ".lock", thread_local=False)
-        lock.acquire()
-        _own[parent] = (folder, lock)
-    return folder
+
+
+def _new_folder(parent: Path) -> tuple[Path, FileLock]:
+    for old in parent.iterdir():
+        if old.is_dir() and not old.is_symlink() and not _in_use(old):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = parent / secrets.token_hex(8)
+    folder.mkdir(mode=0o700)
+    lock = FileLock(folder / ".lock", thread_local=False)
+    lock.acquire()
+    return folder, lock
 
 
 def _in_use(folder: Path) -> bool:

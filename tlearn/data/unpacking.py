@@ -1,50 +1,45 @@
-"""Archives from strangers into a folder: the images alone, all that is right or nothing."""
+"""Archives from others into a folder: the images alone, all that is right or nothing.
+
+Another process unpacks it, ``python -m tlearn.data.unpacking``, whose memory and time are bounded:
+archives can be made to take very much of both.
+"""
 
 import contextlib
+import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import psutil
 from PIL import Image, UnidentifiedImageError
 
 from tlearn.data import images
 from tlearn.data.archives import (
+    CHUNK,
     HEAD,
+    RATIO_FROM,
+    Archive,
     Entry,
     Limits,
     RefusedError,
     archive_kind,
-    check_amount,
     check_room,
-    entries,
+    other_archive,
 )
-from tlearn.data.filenames import Names, leads_out, sanitize_filename, shown
-from tlearn.data.folders import named_image, visible
+from tlearn.data.filenames import UniqueNames, leads_out, shown
+from tlearn.data.folders import visible
 from tlearn.data.problems import Problem
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 
-OTHER_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR"}  # by their first bytes
-ENTRIES = 4  # times the files that are allowed: folders and what systems add beside each file
-
-
-def fault(path: Path, limits: Limits) -> tuple[str, str] | None:
-    """Say why a file cannot be a photo, by its header: the kind of problem and the reason."""
-    try:
-        with Image.open(path, formats=images.FORMATS) as image:
-            width, height = image.size
-    except UnidentifiedImageError:
-        return "not an image", _what_else(path)
-    except Image.DecompressionBombError as error:
-        return "unreadable", one_line(error)
-    except Exception as error:  # noqa: BLE001 - nearly anything is raised on hostile files
-        return "unreadable", f"damaged or unsupported image: {one_line(error)}"
-    if width * height > limits.pixels:
-        return "unreadable", (
-            f"it says that it has {width} x {height} pixels, where {limits.pixels:,} are allowed"
-        )
-    return None
+ENTRIES = 4  # times the files that are allowed: what systems add beside each file
+LATE = "takes more than {:,.0f} s or too much memory to unpack; part it into several"
+DAMAGED = "is damaged or cut off ({}); pack it anew as .zip or .tar.gz"
 
 
 @dataclass
@@ -52,16 +47,22 @@ class Unpacked:
     """What came of an archive.
 
     Attributes:
-        files: Name of each image below the folder, with its bytes.
+        files: Images that were written.
+        bytes: Their size.
+        encoding: That of its names, where it had to be guessed.
+        repaired: Names that were changed: as they are in the archive, and as they are now.
         left_out: What was not taken.
     """
 
-    files: dict[str, int] = field(default_factory=dict)
+    files: int = 0
+    bytes: int = 0
+    encoding: str = ""
+    repaired: dict[str, str] = field(default_factory=dict)
     left_out: list[Problem] = field(default_factory=list)
 
 
 def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress) -> Unpacked:
-    """Write the images of an archive below a new folder.
+    """Write the images of an archive below a new folder, by a process of its own.
 
     Args:
         path: The archive.
@@ -71,130 +72,206 @@ def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress
         progress: Where to show how far it is.
 
     Raises:
-        DataError: If the archive is damaged, holds what could do harm, or more than is allowed;
-            then there is no such folder.
+        DataError: If it is damaged, could do harm or has too much; nothing is left then.
     """
-    scratch = into.with_name(into.name + ".entry")
+    request = json.dumps([str(path), str(into), asdict(limits)])
+    command = [sys.executable, "-m", "tlearn.data.unpacking", request]
+    answer: dict[str, Any] = {}
     try:
-        into.mkdir()
-        with progress.task("unpacking", -(-path.stat().st_size // 1000), "kB") as task:
-            return _Unpacking(path, name, into, scratch, limits).run(task.advance)
-    except BaseException as error:
+        with (
+            progress.task(f"unpacking {name}", -(-path.stat().st_size // 1000), "kB") as task,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            ) as process,
+            _ended_after(process, limits.seconds),
+        ):
+            assert process.stdout is not None
+            left = -(-path.stat().st_size // 1000)
+            for line in process.stdout:
+                if line.endswith("\n"):  # else it was ended
+                    answer = json.loads(line)
+                    step = min(left, answer.pop("advanced"))
+                    left -= step
+                    task.advance(step)
+            task.advance(left)
+        if "bytes" not in answer:
+            answer.setdefault("refused", LATE.format(limits.seconds))
+        if "refused" in answer:
+            raise DataError(f"the archive {shown(name)} {answer['refused']}")
+    except BaseException:
         shutil.rmtree(into, ignore_errors=True)
-        why = _why(error)
-        if not why:
-            raise
-        raise DataError(f"the archive {shown(name)} {why}") from None
+        raise
+    left_out = [Problem(f"{name}/{one}", *why) for one, *why in answer.pop("left_out")]
+    return Unpacked(**answer, left_out=left_out)
+
+
+@contextlib.contextmanager
+def _ended_after(process: "subprocess.Popen[str]", seconds: float) -> Iterator[None]:
+    """Kill a process after so many seconds, or if this one does not wait for it any longer."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
     finally:
-        scratch.unlink(missing_ok=True)
+        process.wait()
+        timer.cancel()
 
 
-def _why(error: BaseException) -> str:
-    """Say in words what went wrong with an archive; nothing if it was not the archive."""
-    if isinstance(error, RefusedError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno:
-        return f"cannot be unpacked: {error.strerror}; make room, or let the folder be written to"
-    if isinstance(error, Exception):
-        return f"is damaged or cut off ({one_line(error)}); pack it anew as .zip or .tar.gz"
-    return ""
+def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
+    """Say why a file cannot be a photo, by its header: the kind of problem and the reason."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if kind := archive_kind(head) or other_archive(head):
+        return "not an image", (
+            f"a {kind} archive; zip and tar alone are unpacked, and not within another archive"
+        )
+    if size > limits.image_bytes:
+        return "refused", (
+            f"it has {format_bytes(size)}, where {format_bytes(limits.image_bytes)} are allowed"
+        )
+    try:
+        with Image.open(path, formats=images.FORMATS):
+            return None
+    except UnidentifiedImageError:
+        return "not an image", _described(path)
+    except Exception as error:  # noqa: BLE001 - nearly anything is raised on hostile files
+        return "unreadable", f"damaged or unsupported image: {one_line(error)}"
+
+
+def _described(path: Path) -> str:
+    """Say what a file is that is no image."""
+    with path.open("rb") as file:
+        try:
+            images.decode(file.read(CHUNK), 1)
+        except DataError as error:
+            return str(error)
+    return images.NOT_AN_IMAGE
 
 
 class _Unpacking:
     """An archive on its way into a folder."""
 
-    def __init__(self, path: Path, name: str, into: Path, scratch: Path, limits: Limits) -> None:
-        self.path, self.name, self.limits = path, name, limits
-        self.into, self.scratch = into, scratch
-        self.packed, self.written = path.stat().st_size, 0
-        self.found, self.names, self.seen = Unpacked(), Names(), set[str]()
+    def __init__(self, path: Path, into: Path, limits: Limits) -> None:
+        self.archive, self.into, self.limits = Archive(path), into, limits
+        self.packed, self.unpacked, self.advanced = path.stat().st_size, 0, 0
+        self.names, self.files, self.bytes = UniqueNames(), 0, 0
+        self.left_out: list[tuple[str, str, str]] = []
 
-    def run(self, advance: Callable[[int], None]) -> Unpacked:
+    def run(self) -> dict[str, Any]:
+        self.into.mkdir()
         check_room(self.into, self.packed)
-        told = 0
-        with contextlib.closing(entries(self.path, self.limits)) as all_entries:
-            for count, entry in enumerate(all_entries):
-                if count >= ENTRIES * self.limits.files:
-                    raise RefusedError(f"holds more than {count:,} entries; part it into several")
-                self.take(entry)
-                advance(max(0, entry.position // 1000 - told))
-                told = max(told, entry.position // 1000)
-        advance(-(-self.packed // 1000) - told)
-        return self.found
+        for count, entry in enumerate(self.archive.entries()):
+            if count >= ENTRIES * self.limits.files:
+                raise RefusedError(f"holds more than {count:,} entries; part it into several")
+            self.take(entry)
+            self.advance(entry.position)
+        (self.into / ".entry").unlink(missing_ok=True)
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "encoding": self.archive.encoding,
+            "repaired": self.names.repaired,
+            "left_out": self.left_out,
+        }
+
+    def advance(self, position: int) -> None:
+        step = position // 1000 - self.advanced
+        if step > 100:
+            self.advanced += step
+            print(json.dumps({"advanced": step}), flush=True)
 
     def take(self, entry: Entry) -> None:
+        self.check_amount(self.unpacked + entry.size)
         if leads_out(entry.name):
             raise RefusedError(f"holds {shown(entry.name)}, which leads out of its folder")
-        if not _of_interest(entry.name):
+        if not is_visible(entry.name):
+            self.unpacked += entry.size
             return
-        if len(self.found.files) + len(self.found.left_out) >= self.limits.files:
+        if self.files + len(self.left_out) >= self.limits.files:
             raise RefusedError(
                 f"holds more files than the {self.limits.files:,} that are still allowed; part it "
                 f"into several"
             )
-        try:
-            clean = sanitize_filename(entry.name)
-        except DataError as error:
-            self.leave_out(entry, "unreadable", str(error))
+        path = self.into / ".entry"
+        self.write(entry, path)
+        if problem := image_problem(path, self.limits):
+            self.left_out.append((entry.name, *problem))
             return
-        if clean in self.seen:
-            raise RefusedError(f"holds {shown(clean)} twice; pack it anew")
-        self.seen.add(clean)
-        problem = _too_large(entry, self.limits) or self.write(entry)
-        if problem:
-            self.leave_out(entry, *problem)
-            return
-        given = self.names.give(clean)
-        (self.into / given).parent.mkdir(parents=True, exist_ok=True)
-        self.scratch.rename(self.into / given)
-        self.found.files[given] = entry.size
+        target = self.into / self.names.add(entry.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+        self.files += 1
+        self.bytes += entry.size
 
-    def write(self, entry: Entry) -> tuple[str, str] | None:
-        """Write an entry beside the folder, and say why it cannot be a photo."""
+    def write(self, entry: Entry, path: Path) -> None:
         check_room(self.into, entry.size)
         size = 0
-        with self.scratch.open("wb") as file:
-            for block in entry.blocks():
+        with path.open("wb") as file:
+            while block := entry.file.read(CHUNK):
                 size += len(block)
-                self.written += len(block)
-                check_amount(self.written, self.packed, self.limits)
+                self.unpacked += len(block)
+                self.check_amount(self.unpacked)
                 file.write(block)
         if size != entry.size:
             raise EOFError(f"{shown(entry.name)} has {size} bytes and says {entry.size}")
-        return fault(self.scratch, self.limits)
 
-    def leave_out(self, entry: Entry, kind: str, reason: str) -> None:
-        label = f"{self.name}/{shown(entry.name)[1:-1]}"
-        self.found.left_out.append(Problem(label, kind, reason))
-
-
-def _of_interest(name: str) -> bool:
-    """Tell whether an entry is a file of the user's, not a folder or something of a system."""
-    parts = name.replace("\\", "/").split("/")
-    folder = len(parts) > 1 and not parts[-1]
-    return not folder and all(visible(Path(part)) for part in parts)
-
-
-def _too_large(entry: Entry, limits: Limits) -> tuple[str, str] | None:
-    if entry.size <= limits.image_bytes:
-        return None
-    kind = "unreadable" if named_image(Path(entry.name)) else "not an image"
-    return (
-        kind,
-        f"it has {format_bytes(entry.size)}, where {format_bytes(limits.image_bytes)} are allowed",
-    )
+    def check_amount(self, unpacked: int) -> None:
+        """Refuse an archive that unpacks to more than is allowed, or than an honest one holds."""
+        if unpacked > self.limits.bytes:
+            raise RefusedError(
+                f"unpacks to more than the {format_bytes(self.limits.bytes)} that are still "
+                f"allowed; part it, or leave out what is not needed"
+            )
+        if unpacked > RATIO_FROM and unpacked > self.limits.ratio * self.packed:
+            raise RefusedError(
+                f"unpacks to more than {self.limits.ratio} times its {format_bytes(self.packed)}, "
+                f"as no folder of photos does; send the photos themselves"
+            )
 
 
-def _what_else(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    if not head:
-        return images.EMPTY
-    if archive_kind(head):
-        return "an archive within an archive, which is not unpacked; send it by itself"
-    for signature, name in OTHER_ARCHIVES.items():
-        if head.startswith(signature):
-            return f"a {name} archive, which is not unpacked; pack it anew as .zip or .tar.gz"
-    if images.is_heic(head):
-        return images.HEIC
-    return images.NOT_AN_IMAGE
+def is_visible(name: str) -> bool:
+    """Tell whether a path is of the user's, not of something that systems add."""
+    return all(visible(Path(part)) for part in name.replace("\\", "/").split("/"))
+
+
+def _limit_memory(more: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        most = psutil.Process().memory_info().vms + more
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
+    """Unpack an archive in this process; return what came of it, or why it is refused."""
+    try:
+        return _Unpacking(path, into, limits).run()
+    except RefusedError as error:
+        return {"refused": str(error)}
+    except MemoryError:
+        return {"refused": LATE.format(limits.seconds)}
+    except Exception as error:  # noqa: BLE001 - zipfile and tarfile raise nearly anything
+        if isinstance(error, OSError) and error.errno:
+            why = f"cannot be unpacked: {error.strerror}; make room, or let it be written to"
+            return {"refused": why}
+        return {"refused": DAMAGED.format(one_line(error))}
+
+
+def main() -> None:
+    """Unpack the archive that the command line asks for; say what came of it on standard output."""
+    path, into, limits = json.loads(sys.argv[1])
+    _limit_memory(limits["memory"])
+    answer = answer_to(Path(path), Path(into), Limits(**limits))
+    print(json.dumps({"advanced": 0, **answer}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

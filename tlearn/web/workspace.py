@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, count, islice
 from pathlib import Path
 
 from tlearn.data.edits_file import RUNS_ROOT, edits_path
-from tlearn.data.filenames import inside, sanitize_filename
+from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
@@ -127,11 +128,11 @@ class Workspace:
 
 def _one_part(name: str, what: str) -> str:
     """Return a name that a folder can have on every system and that is seen."""
-    clean = sanitize_filename(name, "choose another name")
-    if clean != name or "/" in clean or not visible(Path(clean)):
+    clean = repair_part(name)
+    if clean != unicodedata.normalize("NFC", name):
         raise DataError(
-            f"{name!r} cannot be the name of a {what}: it has no slashes and does not begin with a "
-            f"dot; choose another name"
+            f"{name!r} cannot be the name of a {what} on every system; choose another name, such "
+            f"as {clean!r}"
         )
     return clean
 

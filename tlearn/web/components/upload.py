@@ -68,7 +68,7 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
         if not any(entry.is_dir() for entry in path.iterdir()):
             shutil.rmtree(path)
             raise DataError(t("data.loose"))
-        return path, upload.left_out
+        return path, upload.report
 
     _begin(str(target), place)
 
@@ -137,9 +137,9 @@ def add_to_class(t: Texts, data: str, label: str) -> None:
     if upload is not None:
         try:
             upload.unpack()
-            add(t, data, label, [(path.name, path) for path in upload.images()], upload.left_out)
+            add(t, data, label, [(path.name, path) for path in upload.images()], upload.report)
         except DataError as error:
-            st.session_state["data.message"] = ("error", str(error), upload.left_out)
+            st.session_state["data.message"] = ("error", str(error), upload.report)
         finally:
             upload.cancel()
         st.rerun()

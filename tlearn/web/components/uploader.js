@@ -1,42 +1,54 @@
-// Sends files to the server, a request of many at a time: the browser reads them from disk as it
-// sends, and the server writes them to disk as they come, so neither holds them in memory.
-const BATCH_FILES = 400;
-const BATCH_BYTES = 32 * 1024 * 1024;
-const started = new WeakMap();
+// Sends files to the server: many small ones as one form, a large one as the body of a request, so
+// that neither side holds more than a form in memory. An upload goes on while other pages of the
+// app are shown; it is cancelled when the tab is closed or loaded again.
+const FORM_FILES = 400;
+const FORM_BYTES = 16 * 1024 * 1024;
+const uploads = (window.tlearnUploads ??= new Map()); // by address
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector(".uploader");
-  let state = started.get(root);
-  if (!state) {
-    state = { busy: false, request: null, cancelled: false };
-    started.set(root, state);
-    listen(root, state);
-  }
-  state.data = data;
-  state.done = setTriggerValue;
-  label(root, data, state);
+  const line = root.querySelector(".said"); // what became of the upload before
+  const upload = uploads.get(data.url) ?? { text: line.textContent, problem: line.classList.contains("problem") };
+  uploads.set(data.url, upload);
+  upload.draw = () => draw(root, data, upload);
+  upload.report = () => {
+    if (!upload.result) return;
+    uploads.delete(data.url);
+    setTriggerValue(...upload.result);
+  };
+  listen(root, data, upload);
+  upload.draw();
+  upload.report(); // it may have ended while another page was shown
 }
 
-function label(root, data, state) {
-  const words = data.words;
+function draw(root, data, upload) {
+  const { words } = data;
   root.querySelector(".hint").textContent = words.hint;
-  root.querySelector(".folder").textContent = words.folder;
-  root.querySelector(".files").textContent = words.files;
-  root.querySelector(".cancel").textContent = words.cancel;
-  root.querySelector(".folder").hidden = data.flat || state.busy;
-  root.querySelector(".files").hidden = state.busy;
+  for (const name of ["folder", "files", "cancel"]) root.querySelector("." + name).textContent = words[name];
+  root.querySelector(".folder").hidden = data.flat || upload.busy;
+  root.querySelector(".files").hidden = upload.busy;
+  root.querySelector(".going").hidden = !upload.busy;
+  root.querySelector("progress").value = upload.part ?? 0;
   root.setAttribute("aria-label", words.hint);
+  const line = root.querySelector(".said");
+  line.textContent = upload.text;
+  line.classList.toggle("problem", upload.problem);
 }
 
-function listen(root, state) {
+function say(upload, text, problem = false) {
+  Object.assign(upload, { text, problem });
+  upload.draw();
+}
+
+function listen(root, data, upload) {
   const [folderInput, filesInput] = root.querySelectorAll("input");
   root.querySelector(".folder").onclick = () => folderInput.click();
   root.querySelector(".files").onclick = () => filesInput.click();
   for (const input of [folderInput, filesInput]) {
     input.onchange = () => {
-      const found = [...input.files].map((file) => [file.webkitRelativePath || file.name, file]);
+      const files = [...input.files].map((file) => [file.webkitRelativePath || file.name, file]);
       input.value = "";
-      send(root, state, found);
+      send(data, upload, files);
     };
   }
   root.ondragover = (event) => {
@@ -47,137 +59,118 @@ function listen(root, state) {
   root.ondrop = async (event) => {
     event.preventDefault();
     root.classList.remove("over");
-    if (state.busy) return;
+    if (upload.busy) return;
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-    say(root, state.data.words.looking);
-    const found = [];
+    say(upload, data.words.looking);
+    const files = [];
     try {
-      for (const entry of entries) await collect(entry, "", found, state.data.limit_files);
+      for (const entry of entries) await collect(entry, "", files, data.limit_files);
     } catch (error) {
-      say(root, String(error.message || error), true);
-      return;
+      return say(upload, String(error.message || error), true);
     }
-    send(root, state, found);
+    send(data, upload, files);
   };
-  root.querySelector(".cancel").onclick = () => {
-    state.cancelled = true;
-    if (state.request) state.request.abort();
-  };
+  root.querySelector(".cancel").onclick = () => upload.request.abort();
 }
 
-async function collect(entry, path, found, limit) {
-  if (found.length > limit) return;
+async function collect(entry, path, files, limit) {
+  if (files.length > limit) return;
   if (entry.isFile) {
-    const file = await new Promise((take, fail) => entry.file(take, fail));
-    found.push([path + entry.name, file]);
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    files.push([path + entry.name, file]);
     return;
   }
   const reader = entry.createReader();
   for (;;) {
-    const some = await new Promise((take, fail) => reader.readEntries(take, fail));
-    if (!some.length) return;
-    for (const one of some) await collect(one, path + entry.name + "/", found, limit);
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) return;
+    for (const inner of entries) await collect(inner, path + entry.name + "/", files, limit);
   }
 }
 
-async function send(root, state, found) {
-  const { words, limit_files, limit_bytes, url } = state.data;
-  const total = found.reduce((sum, [, file]) => sum + file.size, 0);
-  if (!found.length || state.busy) return;
-  if (found.length > limit_files) return say(root, words.too_many.replace("{limit}", limit_files), true);
-  if (total > limit_bytes) return say(root, words.too_large.replace("{limit}", gigabytes(limit_bytes)), true);
-  state.busy = true;
-  state.cancelled = false;
-  label(root, state.data, state);
-  root.querySelector(".going").hidden = false;
+async function send({ words, limit_files, limit_bytes, url }, upload, files) {
+  const total = files.reduce((sum, [, file]) => sum + file.size, 0);
+  if (!files.length || upload.busy) return;
+  if (files.length > limit_files) return say(upload, words.too_many.replace("{limit}", limit_files), true);
+  if (total > limit_bytes) return say(upload, words.too_large.replace("{limit}", `${limit_bytes / 1e9} GB`), true);
+  Object.assign(upload, { busy: true, request: new XMLHttpRequest() });
+  const warn = (event) => event.preventDefault();
+  const cancel = () => fetch(url, { method: "DELETE", keepalive: true }).catch(() => {});
+  window.addEventListener("beforeunload", warn);
+  window.addEventListener("pagehide", cancel);
   const begun = performance.now();
   let sent = 0, count = 0;
   try {
-    for (const batch of batches(found)) {
+    for (const batch of batches(files)) {
       const size = batch.reduce((sum, [, file]) => sum + file.size, 0);
-      await post(state, url, packed(batch), (part) => {
-        show(root, words, count, found.length, sent + Math.min(part, size), total, begun);
-      });
+      const show = (part) => progress(upload, words, count, files.length, sent + Math.min(part, size), total, begun);
+      await post(upload, words, url, batch, show);
       sent += size;
       count += batch.length;
-      show(root, words, count, found.length, sent, total, begun);
+      show(0);
     }
-    say(root, words.received);
-    state.done("done", { files: count, bytes: sent, names: found.slice(0, 3).map(([name]) => name) });
+    upload.text = words.received;
+    upload.result = ["done", { files: count, bytes: sent, names: files.slice(0, 3).map(([name]) => name) }];
   } catch (error) {
-    fetch(url, { method: "DELETE" }).catch(() => {});
-    say(root, state.cancelled ? words.cancelled : words.failed + " " + error.message, !state.cancelled);
-    state.done("ended", Date.now());
+    cancel();
+    const cancelled = error.message === "";
+    Object.assign(upload, { text: cancelled ? words.cancelled : `${words.failed} ${error.message}`, problem: !cancelled });
+    upload.result = ["ended", Date.now()];
   } finally {
-    state.busy = false;
-    state.request = null;
-    root.querySelector(".going").hidden = true;
-    label(root, state.data, state);
+    window.removeEventListener("beforeunload", warn);
+    window.removeEventListener("pagehide", cancel);
+    upload.busy = false;
+    upload.draw();
+    upload.report();
   }
 }
 
-function* batches(found) {
+function* batches(files) {
   let batch = [], bytes = 0;
-  for (const one of found) {
-    if (batch.length && (batch.length >= BATCH_FILES || bytes + one[1].size > BATCH_BYTES)) {
+  for (const item of files) {
+    if (batch.length && (batch.length >= FORM_FILES || bytes + item[1].size > FORM_BYTES)) {
       yield batch;
       batch = [];
       bytes = 0;
     }
-    batch.push(one);
-    bytes += one[1].size;
+    batch.push(item);
+    bytes += item[1].size;
   }
   if (batch.length) yield batch;
 }
 
-function packed(batch) {
-  const encoder = new TextEncoder();
-  const parts = [];
-  for (const [name, file] of batch) {
-    const header = encoder.encode(JSON.stringify({ name, size: file.size }));
-    const length = new Uint8Array(4);
-    new DataView(length.buffer).setUint32(0, header.length);
-    parts.push(length, header, file);
+function post(upload, words, url, batch, show) {
+  let body = batch[0][1];
+  if (batch.length > 1) {
+    body = new FormData();
+    body.append("names", JSON.stringify(batch.map(([name]) => name)));
+    for (const [, file] of batch) body.append("file", file, "file");
+  } else {
+    url += "?name=" + encodeURIComponent(batch[0][0].toWellFormed?.() ?? batch[0][0]);
   }
-  return new Blob(parts);
-}
-
-function post(state, url, body, progress) {
-  return new Promise((take, fail) => {
-    const request = new XMLHttpRequest();
-    state.request = request;
+  return new Promise((resolve, reject) => {
+    const { request } = upload;
     request.open("POST", url);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.upload.onprogress = (event) => progress(event.loaded);
+    request.upload.onprogress = (event) => show(event.loaded);
     request.onload = () => {
-      if (request.status === 200) return take();
+      if (request.status === 200) return resolve();
       let reason = "";
-      try { reason = JSON.parse(request.responseText).error || ""; } catch { /* no words */ }
-      fail(new Error(reason || `HTTP ${request.status}`));
+      try { reason = JSON.parse(request.responseText).error; } catch { /* not in words */ }
+      reject(new Error(reason || `HTTP ${request.status}`));
     };
-    request.onerror = () => fail(new Error(state.data.words.no_server));
-    request.onabort = () => fail(new Error(""));
+    request.onerror = () => reject(new Error(words.no_server));
+    request.onabort = () => reject(new Error(""));
     request.send(body);
   });
 }
 
-function show(root, words, count, files, sent, total, begun) {
-  const part = total ? sent / total : 1;
-  const bar = root.querySelector("progress");
-  bar.value = part;
+function progress(upload, words, count, files, sent, total, begun) {
+  upload.part = total ? sent / total : 1;
   const seconds = (performance.now() - begun) / 1000;
-  const left = part > 0.01 ? Math.ceil((seconds / part) * (1 - part)) : null;
   let text = words.sending.replace("{done}", count).replace("{files}", files);
   text += ` · ${megabytes(sent)} / ${megabytes(total)} MB`;
-  if (left !== null) text += ` · ${words.left.replace("{seconds}", left)}`;
-  say(root, text);
-}
-
-function say(root, text, problem = false) {
-  const line = root.querySelector(".said");
-  line.textContent = text;
-  line.classList.toggle("problem", problem);
+  if (upload.part > 0.01) text += ` · ${words.left.replace("{seconds}", Math.ceil(seconds / upload.part - seconds))}`;
+  say(upload, text);
 }
 
 const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
-const gigabytes = (bytes) => (bytes / 1e9).toFixed(0) + " GB";

@@ -9,7 +9,7 @@ import streamlit as st
 from tlearn.data.archives import Limits
 from tlearn.data.uploads import Upload
 from tlearn.web.i18n import Texts
-from tlearn.web.transfers import UPLOAD, begin_upload, find_upload
+from tlearn.web.transfers import UPLOAD, find_upload, new_upload
 
 LIMITS = Limits()
 FOLDER = Path(__file__).parent
@@ -34,12 +34,12 @@ def uploader(
     state = st.session_state
     upload = find_upload(state.get(f"{key}.token", ""))
     if upload is None:
-        upload = begin_upload(root)
+        upload = new_upload(root)
         state[f"{key}.token"] = upload.token
     words = {name: t(f"upload.{name}") for name in WORDS}
     if kind != "set":
         words["hint"] = t(f"upload.hint_{kind}")
-    found = _component()(
+    result = _component()(
         key=f"{key}.field",
         data={
             "url": UPLOAD.format(token=upload.token),
@@ -51,10 +51,10 @@ def uploader(
         on_done_change=lambda: None,
         on_ended_change=lambda: None,
     )
-    if found.ended:
+    if result.ended:
         state.pop(f"{key}.token", None)
         st.rerun()
-    if not found.done:
+    if not result.done:
         return None
     state.pop(f"{key}.token", None)
     return upload

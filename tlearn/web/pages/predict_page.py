@@ -73,7 +73,7 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
             try:
                 upload.unpack(progress)
                 upload.place(folder)
-                left_out = upload.left_out
+                left_out = upload.report
             finally:
                 upload.cancel()
         return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
