@@ -14,8 +14,8 @@ class Problem:
     Attributes:
         name: Path below the data folder.
         kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
-            ``group``, ``edit``, ``folder`` (how a folder was understood), ``class name`` or
-            ``pixels`` (how a file was decoded).
+            ``group``, ``edit``, ``folder`` (how a folder was understood), ``class name``,
+            ``pixels`` (how a file was decoded); of an upload ``refused`` or ``renamed``.
         reason: Why, in words.
     """
 

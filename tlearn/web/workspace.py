@@ -17,6 +17,7 @@ from tlearn.errors import DataError, RunError
 from tlearn.jobs import Queue
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key
+from tlearn.web.linked_folders import linked_folders
 
 DATA, RUNS = "TLEARN_DATA_ROOT", RUNS_ROOT  # environment variables
 DEEPEST, MOST = 3, 500  # how deep data sets are looked for, and how many are listed
@@ -73,8 +74,11 @@ class Workspace:
         shutil.rmtree(folder, ignore_errors=True)
 
     def data_sets(self) -> list[str]:
-        """Return the folders below the data root that hold folders, by their path below it."""
-        found: list[str] = []
+        """Return the folders below the data root that hold folders, by their path below it.
+
+        Linked folders are among them.
+        """
+        found = list(linked_folders(self.data))
         if self.data.is_dir():
             _look(self.data, self.data, found, DEEPEST)
         return sorted(found, key=natural_key)
@@ -83,13 +87,11 @@ class Workspace:
         """Return the folder of a data set.
 
         Raises:
-            DataError: If it is not there, or not below the data root.
+            DataError: If it is not there, or neither linked nor below the data root.
         """
-        path = inside(self.data, name)
+        path = linked_folders(self.data).get(name) or inside(self.data, name)
         if not path.is_dir():
-            raise DataError(
-                f"there is no folder {name!r} in {str(self.data)!r}; choose another data set"
-            )
+            raise DataError(f"there is no folder {str(path)!r}; choose another data set")
         return path
 
     def new_run(self, name: str) -> Path:
@@ -115,11 +117,16 @@ class Workspace:
             path
             for path in chain([first], paths)
             # A data set that is gone may have left its edits.
-            if not os.path.lexists(path) and not edits_path(path).exists()
+            if not os.path.lexists(path)
+            and not edits_path(path).exists()
+            and path.name not in linked_folders(self.data)
         )
 
     def name_of(self, folder: Path) -> str | None:
-        """Return a data set's path below the data root, or ``None`` if it lies elsewhere."""
+        """Return a data set's name, or ``None`` if it is neither linked nor in the data root."""
+        for name, path in linked_folders(self.data).items():
+            if path == folder.resolve():
+                return name
         try:
             return folder.resolve().relative_to(self.data.resolve()).as_posix()
         except ValueError:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.added_photos import add_photos
+from tlearn.data.filenames import repair_part
 from tlearn.data.problems import Problem
 from tlearn.data.sample import draw_sample
 from tlearn.data.uploads import Upload
@@ -19,6 +20,7 @@ from tlearn.web.components.scans import look_again, wait_for
 from tlearn.web.components.session import plain, problems, remember, workspace
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
+from tlearn.web.linked_folders import link_folder, linked_folders, may_link, unlink_folder
 
 PLACING = "adding.placing"  # where a session keeps the task that it waits for
 
@@ -37,8 +39,32 @@ def new_data_set(t: Texts) -> None:
         st.markdown(t("data.or_sample"))
         if st.button(t("data.sample"), icon=":material/draw:"):
             target = here.new_data_set("sample")
-            _begin(str(target), lambda progress: (_sample(target), []))
-    st.caption(t("data.or_folder", root=here.data))
+            _begin(str(target), lambda progress: (_sample(target), "", []))
+    if may_link():
+        _link(t)
+
+
+def _link(t: Texts) -> None:
+    """Show the field for a folder of this machine, and those that are linked."""
+    here = workspace()
+    with st.form("link", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            t("data.folder"), placeholder=t("data.folder_hint"), help=t("data.folder_help")
+        )
+        pressed = st.form_submit_button(t("data.link"), icon=":material/link:")
+    if pressed and text.strip():
+        with problems():
+            name = link_folder(here.data, text, set(here.data_sets()))
+            remember("data", name)
+            st.session_state["data.message"] = ("success", t("data.placed", name=name), [])
+            st.rerun()
+    for name, folder in linked_folders(here.data).items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"{plain(name)}: {plain(str(folder))}")
+            if st.button(t("data.unlink"), key=f"unlink.{name}", help=t("data.unlink_hint")):
+                with problems():
+                    unlink_folder(here.data, name)
+                    st.rerun()
 
 
 def _sample(target: Path) -> Path:
@@ -51,7 +77,8 @@ def _sample(target: Path) -> Path:
 def _place(t: Texts, upload: Upload, name: str) -> None:
     """Begin to unpack what came, and to put it into the data root."""
     names: list[str] = st.session_state.get("new.field", {}).get("done", {}).get("names", [])
-    given = name.strip() or (_name_of(names[0]) if names else "") or t("data.default_name")
+    sent = _name_of(names[0]) if names else ""
+    given = name.strip() or (repair_part(sent) if sent else t("data.default_name"))
     try:
         target = workspace().new_data_set(given)
     except DataError as error:
@@ -59,16 +86,17 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
         st.error(plain(str(error)))
         return
 
-    def place(progress: Progress) -> tuple[Path, list[Problem]]:
+    def place(progress: Progress) -> tuple[Path, str, list[Problem]]:
         try:
             upload.unpack(progress)
+            classes = len({photo.parent for photo in upload.images()})
             path = upload.place(target)
         finally:
             upload.cancel()
         if not any(entry.is_dir() for entry in path.iterdir()):
             shutil.rmtree(path)
             raise DataError(t("data.loose"))
-        return path, upload.report
+        return path, t("data.received", photos=upload.files, classes=classes), upload.report
 
     _begin(str(target), place)
 
@@ -84,7 +112,7 @@ def _name_of(first: str) -> str:
     return name if name != path.name else ""
 
 
-def _begin(key: str, do: Callable[[Progress], tuple[Path, list[Problem]]]) -> None:
+def _begin(key: str, do: Callable[[Progress], tuple[Path, str, list[Problem]]]) -> None:
     st.session_state[PLACING] = background.start(f"place {key}", do)
     st.rerun()
 
@@ -97,10 +125,11 @@ def _wait(t: Texts) -> None:
     if done.problem:
         st.session_state["data.message"] = ("error", done.problem, [])
     else:
-        path, left_out = done.result
+        path, text, left_out = done.result
         remember("data", workspace().name_of(path))
         st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
-        st.session_state["data.message"] = ("success", t("data.placed", name=path.name), left_out)
+        text = f"{t('data.placed', name=path.name)} {text}"
+        st.session_state["data.message"] = ("success", text, left_out)
     st.rerun()
 
 

@@ -23,7 +23,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
 function draw(root, data, upload) {
   const { words } = data;
-  root.querySelector(".hint").textContent = words.hint;
+  root.querySelector(".hint").textContent = upload.busy ? words.stay : words.hint;
   for (const name of ["folder", "files", "cancel"]) root.querySelector("." + name).textContent = words[name];
   root.querySelector(".folder").hidden = data.flat || upload.busy;
   root.querySelector(".files").hidden = upload.busy;

@@ -8,6 +8,7 @@ from tlearn.data.edits_file import undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
+from tlearn.data.uploads import upload_report
 from tlearn.errors import DataError
 from tlearn.web.components.class_editor import classes, shortened
 from tlearn.web.components.photo_editor import description, edit, history
@@ -115,7 +116,9 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
 
 def _problems(t: Texts, data: str, manifest: Manifest) -> None:
     """Show what is wrong with which file, and exclude what is chosen."""
-    if not manifest.problems:
+    root = workspace().data_set(data)
+    problems = [*manifest.problems, *upload_report(root)]
+    if not problems:
         st.success(t("data.no_problems"))
         return
     rows = [
@@ -124,16 +127,15 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
             t("data.kind"): t(f"problem.{p.kind.replace(' ', '_')}"),
             t("data.reason"): p.reason,
         }
-        for p in manifest.problems
+        for p in problems
     ]
     st.markdown(t("data.problems_hint"))
     event = st.dataframe(
         rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=f"bad.{data}"
     )
-    chosen = [manifest.problems[i] for i in event.selection.rows]
+    chosen = [manifest.problems[i] for i in event.selection.rows if i < len(manifest.problems)]
     names = [p.name for p in chosen if p.kind not in (*FOLDER_KINDS, "edit")]
     unreadable = [p.name for p in manifest.problems if p.kind in ("unreadable", "not an image")]
-    root = workspace().data_set(data)
     with st.container(horizontal=True):
         if st.button(
             t("data.exclude", count=len(names)),

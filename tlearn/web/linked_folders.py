@@ -1,0 +1,98 @@
+"""Data sets that lie elsewhere on this machine: used where they are, never copied."""
+
+import ipaddress
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from tlearn.atomic import atomic_file
+from tlearn.csv_files import csv_rows, csv_text
+from tlearn.data.filenames import inside, repair_part
+from tlearn.data.folders import list_folder
+from tlearn.errors import DataError
+from tlearn.text import decode_name, encode_name
+
+ALLOWED = "TLEARN_LINK_FOLDERS"  # environment variable: others may link folders too
+LINKS = ".linked.csv"  # in the data root
+COLUMNS = ("name", "folder")
+
+
+def may_link() -> bool:
+    """Tell whether whoever sees the page may name folders of this machine: its own user, if any."""
+    if os.environ.get(ALLOWED):
+        return True
+    host = st.get_option("server.address") or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def linked_folders(root: Path) -> dict[str, Path]:
+    """Return the folders that were linked, by the names of their data sets.
+
+    Raises:
+        DataError: If the list of them is damaged.
+    """
+    file = root / LINKS
+    try:
+        rows = csv_rows(file.read_text("utf-8"))
+        return {row["name"]: Path(decode_name(row["folder"])) for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError):
+        raise DataError(f"{str(file)!r} is damaged; delete it and link the folders anew") from None
+
+
+def link_folder(root: Path, text: str, taken: set[str]) -> str:
+    """Link a folder; return the name of its data set.
+
+    Args:
+        root: The data root, which is made if it is missing.
+        text: The folder's path as it was typed.
+        taken: The names of the data sets that there are.
+
+    Raises:
+        DataError: If there is no such folder, or it holds no folders that could be classes.
+    """
+    typed = text.strip().strip("\"'")
+    folder = Path(typed).expanduser()
+    if not folder.is_absolute():
+        raise DataError(f"{typed!r} is not a whole path; type one such as {str(Path.home())!r}")
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {typed!r} on this machine; check the path")
+    folder = folder.resolve()
+    if not any(path.is_dir() for path in list_folder(folder)):
+        raise DataError(
+            f"{typed!r} holds no folders; give one that holds a folder of photos per class"
+        )
+    links = linked_folders(root)
+    for name, known in links.items():
+        if known == folder:
+            return name
+    if folder.is_relative_to(root.resolve()):
+        raise DataError(f"{typed!r} lies in {str(root)!r}, where data sets are found by themselves")
+    first = repair_part(folder.name or "data")
+    names = (first, *(f"{first}-{number}" for number in range(2, len(taken) + 3)))
+    name = next(name for name in names if name not in taken and not (root / name).exists())
+    _write(root, {**links, name: folder})
+    return name
+
+
+def unlink_folder(root: Path, name: str) -> None:
+    """Take a folder off the list; nothing in it is touched.
+
+    Raises:
+        DataError: If the list of them is damaged.
+    """
+    links = linked_folders(root)
+    links.pop(name, None)
+    _write(root, links)
+
+
+def _write(root: Path, links: dict[str, Path]) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    rows = [(name, encode_name(str(folder))) for name, folder in links.items()]
+    with atomic_file(inside(root, LINKS)) as file:
+        file.write_text(csv_text(COLUMNS, rows), "utf-8", newline="")
