@@ -61,7 +61,7 @@ function listen(root, data, upload) {
     root.classList.remove("over");
     if (upload.busy) return;
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-    say(upload, data.words.looking);
+    say(upload, data.words.reading);
     const files = [];
     try {
       for (const entry of entries) await collect(entry, "", files, data.limit_files);
@@ -169,7 +169,7 @@ function progress(upload, words, count, files, sent, total, begun) {
   const seconds = (performance.now() - begun) / 1000;
   let text = words.sending.replace("{done}", count).replace("{files}", files);
   text += ` · ${megabytes(sent)} / ${megabytes(total)} MB`;
-  if (upload.part > 0.01) text += ` · ${words.left.replace("{seconds}", Math.ceil(seconds / upload.part - seconds))}`;
+  if (upload.part > 0.01) text += ` · ${words.remaining.replace("{seconds}", Math.ceil(seconds / upload.part - seconds))}`;
   say(upload, text);
 }
 

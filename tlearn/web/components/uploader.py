@@ -14,7 +14,7 @@ from tlearn.web.transfers import UPLOAD, find_upload, new_upload
 LIMITS = Limits()
 FOLDER = Path(__file__).parent
 WORDS = (
-    "hint folder files cancel cancelled looking sending left stay received failed too_many "
+    "hint folder files cancel cancelled reading sending remaining stay received failed too_many "
     "too_large no_server"
 ).split()
 
