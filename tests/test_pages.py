@@ -205,7 +205,7 @@ def test_what_cannot_be_added_to_a_class_is_said_and_the_rest_is_added(
     upload = SimpleNamespace(
         unpack=lambda: None,
         images=lambda: sorted(more.iterdir()),
-        left_out=[],
+        report=[],
         cancel=lambda: shutil.rmtree(more),
     )
     coming = [upload]
