@@ -170,6 +170,21 @@ def test_files_of_one_name_are_two_plugins(tmp_path):
     assert found == [(str(tmp_path / name / "mine.py"), name) for name in ("one", "two")]
 
 
+def test_a_single_file_has_the_same_module_name_everywhere(tmp_path):
+    """What a saved model says of a layer's module must be true in another process and folder."""
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        body = f"VALUE = {number}\n\n@hookimpl\ndef tlearn_backbones():\n    return a('mine')\n"
+        (tmp_path / name / "mine.py").write_text(HEAD + body)
+        use_folder(tmp_path / name)
+        try:
+            for _ in range(2):
+                assert "mine" in load_registry().backbones
+                assert number == importlib.import_module("tlearn_file_mine").VALUE
+        finally:
+            forget_folders()
+
+
 def test_an_unknown_name_lists_the_known_names_the_nearest_and_the_broken(install):
     install("zz-stranger", "raise OSError('no disk')")
     with pytest.raises(BackboneError) as caught:
