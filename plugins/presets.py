@@ -1,9 +1,17 @@
 """The presets: how long to train, for any backbone."""
 
-from tlearn.backbones import Backbone, Preset, hookimpl
-from tlearn.config import Stage
+from typing import Any
 
-ViewsAndStages = tuple[int, tuple[Stage, ...]]  # views per training image, and the stages
+from tlearn.backbones import Backbone, Preset, hookimpl
+
+ViewsAndStages = tuple[int, tuple[Any, ...]]  # views per training image, and the stages
+
+
+def stage(**values: Any) -> Any:
+    """Return a stage; the configuration is imported here so that listing plugins stays quick."""
+    from tlearn.config import Stage
+
+    return Stage(**values)
 
 
 def layers(backbone: Backbone) -> tuple[list[str], str]:
@@ -19,7 +27,7 @@ def quick(backbone: Backbone) -> ViewsAndStages:
 
 def balanced(backbone: Backbone) -> ViewsAndStages:
     """Return one short stage."""
-    return 2, (Stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=5e-4),)
+    return 2, (stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=5e-4),)
 
 
 def best(backbone: Backbone) -> ViewsAndStages:
@@ -27,8 +35,8 @@ def best(backbone: Backbone) -> ViewsAndStages:
     names, start = layers(backbone)
     lower = names[max(0, names.index(start) - max(1, len(names) // 5))]
     return 8, (
-        Stage(unfreeze=start, epochs=16, learning_rate=5e-4, patience=8),
-        Stage(unfreeze=lower, epochs=12, learning_rate=2e-4, patience=6),
+        stage(unfreeze=start, epochs=16, learning_rate=5e-4, patience=8),
+        stage(unfreeze=lower, epochs=12, learning_rate=2e-4, patience=6),
     )
 
 

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 HEAVY = {"keras", "tensorflow", "openvino"}
-HEAVY_ROOMS = {"features", "runs", "training"}
+HEAVY_ROOMS = {"features", "runs", "training", "keras_import"}
 MODULES = sorted((ROOT / "tlearn").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*.py"))
 
@@ -65,15 +65,24 @@ def test_heavy_libraries_stand_where_they_belong():
     for path in MODULES:
         if room_of(path) not in HEAVY_ROOMS:
             tops = {module.split(".")[0] for module, _ in imports(path, top_only=True)}
-            assert not tops & HEAVY, path
+            rooms = {module.removeprefix("tlearn.") for module, _ in imports(path, top_only=True)}
+            assert not tops & HEAVY and "keras_import" not in rooms, path
+
+
+def test_keras_and_tensorflow_are_imported_in_one_place():
+    for path in MODULES:
+        if room_of(path) != "keras_import":
+            assert not {m.split(".")[0] for m, _ in imports(path)} & {"keras", "tensorflow"}, path
 
 
 def test_plugins_are_short_and_use_public_names():
     for path in PLUGINS:
         assert len(path.read_text(encoding="utf-8").splitlines()) < 80, path
+        public = ("tlearn.backbones", "tlearn.config", "tlearn.testing")
         for module, _ in imports(path):
+            assert module.split(".")[0] != "tlearn" or module in public, f"{path} imports {module}"
+        for module, _ in imports(path, top_only=True):  # whatever else, in the functions
             plain = module.split(".")[0] in sys.stdlib_module_names
-            public = ("tlearn.backbones", "tlearn.config", "keras.applications")
             assert plain or module in public, f"{path} imports {module}"
 
 
@@ -98,12 +107,13 @@ def test_help_and_listing_load_nothing_heavy():
         "import sys; from tlearn.cli import main; main([sys.argv[1]]); "
         "print(sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
-    for argument in ("--help", "backbones"):
+    for argument in ("--help", "--version", "backbones", "plugins"):
         done = subprocess.run(
             [sys.executable, "-c", code, argument], capture_output=True, text=True, check=True
         )
         loaded = set(ast.literal_eval(done.stderr.splitlines()[-1]))
-        assert not loaded & {*HEAVY, "sklearn", "altair", "pandas", "scipy", "lmdb"}
+        assert not loaded & {*HEAVY, "sklearn", "altair", "pandas", "scipy", "streamlit"}
+        assert not loaded & {"numpy", "PIL", "pydantic", "yaml", "rich"}, argument
 
 
 def test_the_readme_maps_the_house():

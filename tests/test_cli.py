@@ -351,21 +351,49 @@ LOADED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["nowhere"], "the data folder 'nowhere' is not there"),
-        (["--backbone", "vgg18", "."], "no backbone is called 'vgg18'"),
-        (["--out", ".", "."], "exists"),
-        (["--val", "2", "."], "val"),
-    ],
-    ids=["data", "backbone", "out", "option"],
-)
-def test_a_slip_is_refused_before_tensorflow_is_loaded(tmp_path, arguments, word):
-    command = [sys.executable, "-c", LOADED, "finetune", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2 and word in done.stderr
-    assert done.stdout == "[]\n"
+SLIPS = [
+    ("finetune nowhere", "the data folder 'nowhere' is not there"),
+    ("finetune . --backbone vgg18", "no backbone is called 'vgg18'"),
+    ("finetune . --out .", "exists"),
+    ("finetune . --val 2", "val"),
+    ("compare nowhere", "the data folder 'nowhere' is not there"),
+    ("compare . --out .", "exists"),
+    ("plan nowhere", "the data folder 'nowhere' is not there"),
+    ("plan . --backbones vgg18", "no backbone is called 'vgg18'"),
+    ("features . --out f.txt", "must end in .npz or .parquet"),
+    ("features . --out f.npz --size 33 --backbone toy --weights nothing", "weights 'nothing'"),
+    ("layers vgg18", "no backbone is called 'vgg18'"),
+    ("layers vgg19 --size 31", "vgg19 needs images of 32 pixels or more. Received: size 31"),
+    ("export nowhere openvino", "there is no run directory 'nowhere'"),
+    ("export nowhere pdf", "no export format is called 'pdf'"),
+    ("report nowhere", "there is no run directory 'nowhere'"),
+    ("plugins check vgg18", "no backbone is called 'vgg18'"),
+]
+
+
+def test_a_slip_is_refused_before_keras_is_loaded(tmp_path):
+    """In one process: what is loaded by one command stays and would be seen after the last."""
+    code = """
+import sys
+from tlearn.cli import main
+for line in sys.stdin.read().splitlines():
+    assert main(line.split()) == 2, line
+print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys()))
+"""
+    commands = "\n".join(command for command, _ in SLIPS)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=commands, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "[]\n", done.stderr
+    for line, (command, words) in zip(done.stderr.splitlines(), SLIPS, strict=True):
+        assert words in line, command
+
+
+def test_quiet_also_where_the_user_set_tensorflows_log_level(made, tmp_path):
+    command = [sys.executable, "-m", "tlearn", "layers", "toy"]
+    for level in ("0", "2"):
+        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": level}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
 
 
 def test_predicting_again_needs_no_tensorflow(made):

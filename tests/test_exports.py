@@ -102,9 +102,9 @@ def test_exports_through_the_command_line(made, tmp_path, capsys, stranger):
     run, _ = made
     plugins = str(tmp_path / "plugins")
     assert main(["export", str(run.path), "names", "--plugins-dir", plugins]) == 0
-    assert capsys.readouterr().out == f"names: {run.path / 'model.txt'}\n"
+    assert capsys.readouterr().out == f"written to {run.path / 'model.txt'}\n"
     slips = {
-        ("nonsense",): "no export format is called 'nonsense'; there are openvino, saved_model",
+        ("nonsense",): "no export format is called 'nonsense'; installed: openvino, saved_model",
         ("openvin",): "did you mean 'openvino'",
         ("openvino", "--out", str(tmp_path)): "exists already",
     }
@@ -189,5 +189,5 @@ def test_slips_of_the_report(made, tmp_path, capsys):
 
 
 def test_an_unknown_format_names_those_there_are(made):
-    with pytest.raises(ConfigError, match="there are openvino, saved_model"):
+    with pytest.raises(ConfigError, match="installed: openvino, saved_model"):
         tlearn.export(made[0], "coffee")

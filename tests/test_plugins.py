@@ -99,7 +99,7 @@ def test_what_comes_with_tlearn_can_be_left_out_too(tlearn, monkeypatch):
     registry = load_registry()
     assert set(registry.backbones) == {"toy"} and not registry.offered("presets")
     code, _, err = tlearn("finetune", "photos", *TOY)
-    assert code == 2 and "no preset is called 'balanced'; there are none" in err
+    assert code == 2 and "no preset is called 'balanced'; installed: none" in err
 
 
 def test_a_folder_is_loaded_when_it_is_named_and_not_after(tlearn, folder, photos, tmp_path):
@@ -144,7 +144,7 @@ def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
     for name, words in {
         "ours": "the backbone name 'vgg19' is taken by tlearn",
         "preset": "the preset name 'quick' is taken by tlearn",
-        "export": "the exporter name 'openvino' is taken by tlearn",
+        "export": "the export format name 'openvino' is taken by tlearn",
         "section": "the report section name 'figures' is taken by tlearn",
     }.items():
         assert words in found[name]["problem"] and found[name]["distribution"].endswith(".py")

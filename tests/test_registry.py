@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,19 @@ from pathlib import Path
 import pytest
 
 import tlearn
-from tlearn.backbones import Backbone, Preprocess, load_registry, use_folder
+from tlearn.backbones import (
+    Backbone,
+    Blocks,
+    Preprocess,
+    keras_application,
+    load_registry,
+    use_folder,
+)
 from tlearn.backbones.plugin_sources import forget_folders
 from tlearn.backbones.registry import KINDS
 from tlearn.cli import main
-from tlearn.errors import BackboneError
+from tlearn.config import RunConfig
+from tlearn.errors import BackboneError, TlearnError
 
 OURS = {
     "vgg19": {"vgg19"},
@@ -219,6 +228,72 @@ def test_the_list_of_backbones_says_where_they_come_from(install, capsys):
     assert bare.endswith("weights: none")
     assert "zz-stranger        UNUSABLE, from zz-stranger 1.0: ModuleNotFoundError" in out
     assert not err
+
+
+def test_the_list_takes_wildcards_and_says_which_weights_are_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    file = load_registry().get("mobilenet_v2_050").weights[0].file
+    (tmp_path / "models" / file).touch()
+    assert main(["backbones", "mobilenet_v2_0*"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if " px (from " in line]
+    places = {line.split()[0]: line.partition("), ")[2] for line in lines}
+    assert places == {
+        "mobilenet_v2_035": "not on this machine",
+        "mobilenet_v2_050": "on this machine",
+        "mobilenet_v2_075": "not on this machine",
+    }
+    assert load_registry().get("toy").weights[0].on_this_machine is None
+    assert main(["backbones", "vgg18*"]) == 2
+    assert "no backbone is called 'vgg18*' (did you mean 'vgg19'?)" in capsys.readouterr().err
+
+
+def test_networks_of_keras_are_described_in_a_few_lines():
+    backbone = keras_application(
+        "densenet:DenseNet121",
+        name="densenet121",
+        summary="s",
+        reference="r",
+        default_size=224,
+        min_size=32,
+        channels=1024,
+        preprocess=Preprocess.TORCH,
+        blocks=Blocks.after("pool2_pool", "pool3_pool"),
+        finetune_from="pool3_pool",
+    )
+    assert backbone.preprocess_reference == "keras.applications.densenet:preprocess_input"
+    assert backbone.weights[0].name == "imagenet" and backbone.finetune_from == "pool3_pool"
+    assert backbone.build((32, 32, 3), None).output.shape == (None, 1, 1, 1024)
+
+
+def test_a_configuration_is_checked_against_what_is_installed():
+    registry = load_registry()
+    backbone, preset = registry.check(RunConfig(backbone="toy", size=64, weights="none"))
+    assert (backbone.name, preset.name) == ("toy", "balanced")
+    for values, key in [
+        ({"backbone": "toi"}, "backbone"),
+        ({"preset": "quack"}, "preset"),
+        ({"backbone": "vgg19", "size": 31}, "size"),
+        ({"backbone": "toy", "weights": "nowhere.h5"}, "weights"),
+    ]:
+        with pytest.raises(TlearnError) as caught:
+            registry.check(RunConfig(**values))
+        assert caught.value.key == key
+
+
+def test_a_file_has_the_same_module_name_in_every_process(tmp_path):
+    (tmp_path / "mine.py").write_text(HEAD + hook("return a(__name__)"))
+    code = (
+        "import sys; from tlearn.backbones import *; use_folder(sys.argv[1]);"
+        "print([p.backbones[0].name for p in load_registry().plugins if p.name == 'mine'])"
+    )
+    names = {
+        subprocess.check_output(
+            [sys.executable, "-c", code, tmp_path], env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        for seed in ("1", "2")
+    }
+    assert len(names) == 1 and b"mine" in names.pop()
 
 
 @pytest.mark.parametrize("preprocess", ["NONE", "TF", "CAFFE", "TORCH"])

@@ -8,6 +8,7 @@ A plugin needs the names exported here and no others::
 from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess, Weights
 from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.backbones.hookspecs import hookimpl
+from tlearn.backbones.keras_applications import keras_application
 from tlearn.backbones.plugin_sources import use_folder
 from tlearn.backbones.registry import Plugin, Registry, load_registry
 
@@ -23,6 +24,7 @@ __all__ = [
     "ReportSection",
     "Weights",
     "hookimpl",
+    "keras_application",
     "load_registry",
     "use_folder",
 ]

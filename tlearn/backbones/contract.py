@@ -1,5 +1,6 @@
 """The facts about a backbone, as frozen data. A plugin states them; the core acts on them."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ class Weights:
         licence: Their licence, for people.
         trained_on: The data they were trained on.
         digest: SHA-256 of the file where its publisher states one, else empty.
+        file: Name of the file in which Keras keeps them, wildcards allowed; empty if another
+            library keeps them.
     """
 
     name: str
@@ -96,6 +99,13 @@ class Weights:
     licence: str
     trained_on: str
     digest: str = ""
+    file: str = ""
+
+    @property
+    def on_this_machine(self) -> bool | None:
+        """Whether Keras has the file, in ``$KERAS_HOME`` or ``~/.keras``; ``None``: not known."""
+        home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+        return any((home / "models").glob(self.file)) if self.file else None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlearn.backbones.contract import Backbone
-from tlearn.config import Stage
+
+if TYPE_CHECKING:
+    from tlearn.config import Stage
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Preset:
 
     name: str
     summary: str
-    stages_for: Callable[[Backbone], tuple[int, Sequence[Stage]]] = field(repr=False)
+    stages_for: Callable[[Backbone], tuple[int, "Sequence[Stage]"]] = field(repr=False)
 
 
 @dataclass(frozen=True)

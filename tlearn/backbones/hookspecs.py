@@ -6,13 +6,15 @@ side: what is offered is chosen by its name.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from tlearn.backbones.contract import Backbone
 from tlearn.backbones.extensions import Exporter, Preset, ReportSection
-from tlearn.config import Stage
+
+if TYPE_CHECKING:
+    from tlearn.config import Stage
 
 hookspec = pluggy.HookspecMarker("tlearn")
 hookimpl = pluggy.HookimplMarker("tlearn")
@@ -39,7 +41,7 @@ def tlearn_reports() -> ReportSection | Iterable[ReportSection]:  # type: ignore
 
 
 @hookspec
-def tlearn_callbacks(stage: Stage, run: Path) -> Any:
+def tlearn_callbacks(stage: "Stage", run: Path) -> Any:
     """Return Keras callbacks for a stage that is about to be trained.
 
     Args:

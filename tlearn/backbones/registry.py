@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -12,14 +13,16 @@ from tlearn.backbones import hookspecs
 from tlearn.backbones.contract import Backbone
 from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.backbones.plugin_sources import DISABLED, disabled, sources
-from tlearn.config import Stage
-from tlearn.errors import BackboneError, ConfigError, PluginError, nearest, one_line
+from tlearn.errors import BackboneError, ConfigError, PluginError, TlearnError, nearest, one_line
+
+if TYPE_CHECKING:
+    from tlearn.config import RunConfig, Stage
 
 # What is offered as data: the hook's name after "tlearn_", what it returns, and a word for it.
 KINDS: dict[str, tuple[type, str]] = {
     "backbones": (Backbone, "backbone"),
     "presets": (Preset, "preset"),
-    "exporters": (Exporter, "exporter"),
+    "exporters": (Exporter, "export format"),
     "reports": (ReportSection, "report section"),
 }
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("tlearn_"))
@@ -79,6 +82,27 @@ class Registry:
         """The plugins that could not be used."""
         return tuple(plugin for plugin in self.plugins if plugin.problem)
 
+    def check(self, config: "RunConfig") -> tuple[Backbone, Preset]:
+        """Return the backbone and the preset that a configuration names.
+
+        Raises:
+            BackboneError: If there is no such backbone, or it has no such size or weights.
+            ConfigError: If there is no such preset.
+        """
+        backbone, preset = self.get(config.backbone), self.preset(config.preset)
+        backbone.checked_size(config.size)
+        backbone.checked_weights(config.weights)
+        return backbone, preset
+
+    def matching(self, pattern: str) -> dict[str, Backbone]:
+        """Return the backbones whose names match a pattern with ``*`` and ``?``, by name.
+
+        Raises:
+            BackboneError: If there are none.
+        """
+        found = {name: b for name, b in self.backbones.items() if fnmatchcase(name, pattern)}
+        return found or {pattern: self.get(pattern)}
+
     def plugin_of(self, backbone: str) -> Plugin:
         """Return the plugin that offers ``backbone``."""
         return next(p for p in self.plugins if any(b.name == backbone for b in p.backbones))
@@ -89,14 +113,8 @@ class Registry:
         Raises:
             BackboneError: If there is none; the message lists those there are.
         """
-        known = self.backbones
-        if name in known:
-            return known[name]
-        broken = "".join(f"; plugin {p} is unusable: {p.problem}" for p in self.problems)
-        raise BackboneError(
-            f"no backbone is called {name!r}{nearest(name, known)}; "
-            f"installed: {', '.join(known) or 'none'}{broken}"
-        )
+        backbone: Backbone = self._chosen("backbones", name, BackboneError)
+        return backbone
 
     def preset(self, name: str) -> Preset:
         """Return the preset called ``name``.
@@ -104,7 +122,7 @@ class Registry:
         Raises:
             ConfigError: If there is none; the message lists those there are.
         """
-        preset: Preset = self._chosen("presets", "preset", name)
+        preset: Preset = self._chosen("presets", name)
         return preset
 
     def exporter(self, name: str) -> Exporter:
@@ -113,31 +131,32 @@ class Registry:
         Raises:
             ConfigError: If there is none; the message lists those there are.
         """
-        exporter: Exporter = self._chosen("exporters", "export format", name)
+        exporter: Exporter = self._chosen("exporters", name)
         return exporter
 
-    def _chosen(self, kind: str, word: str, name: str) -> Any:
-        known = self.offered(kind)
+    def _chosen(self, kind: str, name: str, error: type[TlearnError] = ConfigError) -> Any:
+        known, (_, word) = self.offered(kind), KINDS[kind]
         if name in known:
             return known[name]
         broken = "".join(f"; the plugin {p} is unusable: {p.problem}" for p in self.problems)
-        raise ConfigError(
-            f"no {word} is called {name!r}{nearest(name, known)}; there are "
-            f"{', '.join(known) or 'none'}{broken}"
+        raise error(
+            f"no {word} is called {name!r}{nearest(name, known)}; "
+            f"installed: {', '.join(known) or 'none'}{broken}",
+            kind.removesuffix("s"),
         )
 
-    def callbacks(self, stage: Stage, run: Path) -> list[Any]:
+    def callbacks(self, stage: "Stage", run: Path) -> list[Any]:
         """Return the Keras callbacks that plugins want in a stage.
 
         Raises:
             PluginError: If a plugin fails to give its own, or gives something else.
         """
-        from keras.callbacks import Callback
+        from tlearn.keras_import import keras
 
         hook, found = "tlearn_callbacks", []
         for plugin in self.plugins:
             for one in _called(plugin, hook, stage=stage, run=run):
-                if not isinstance(one, Callback):
+                if not isinstance(one, keras.callbacks.Callback):
                     raise _failure(plugin, hook, f"it must return Keras callbacks, not {one!r}")
                 found.append(one)
         return found
@@ -201,13 +220,13 @@ def _filled(plugin: Plugin, module: ModuleType) -> Plugin:
 
 def _offered(manager: pluggy.PluginManager, kind: str) -> tuple[Any, ...]:
     """Call the hook of a kind and flatten what it returns."""
-    of, _ = KINDS[kind]
+    expected, _ = KINDS[kind]
     answers = getattr(manager.hook, f"tlearn_{kind}")()
     offers = [one for answer in answers for one in _several(answer)]
     for one in offers:
-        if not isinstance(one, of):
+        if not isinstance(one, expected):
             raise PluginError(
-                f"tlearn_{kind} must return {of.__name__} objects, it returned {one!r}"
+                f"tlearn_{kind} must return {expected.__name__} objects, it returned {one!r}"
             )
     names = [offer.name for offer in offers]
     if len(set(names)) < len(names):

@@ -36,32 +36,23 @@ py-modules = ["$module"]
     "$module.py": '''\
 """The backbone $name: MobileNet (Howard et al., 2017), for you to change."""
 
-from typing import Any
+from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl, keras_application
 
-from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
-
-
-def build(input_shape: tuple[int, int, int], weights: str | None) -> Any:
-    """Return the network without its top; Keras is imported here and not before."""
-    from keras.applications import MobileNet
-
-    return MobileNet(include_top=False, input_shape=input_shape, weights=weights)
-
-
-BACKBONE = Backbone(
+# A network of keras.applications. For any other, make a Backbone with a function that builds it:
+# the guide for plugin authors has an example.
+BACKBONE = keras_application(
+    "mobilenet:MobileNet",
     name="$name",
     summary="depthwise separable convolutions: small and fast",
     reference="Howard et al., MobileNets, arXiv:1704.04861",
-    build=build,
+    file="mobilenet_1_0_224_tf_no_top.h5",  # where Keras keeps the weights
     default_size=224,
     min_size=32,
     channels=1024,  # of the output
     preprocess=Preprocess.TF,  # pixels from -1 to 1
-    preprocess_reference="keras.applications.mobilenet:preprocess_input",
     # Where the network can be cut: layers at which exactly one tensor passes, upwards. Only names
     # that are the same on every build; 'tlearn layers $name' lists them.
     blocks=Blocks.after(*(f"conv_pw_{k}_relu" for k in range(1, 13))),
-    weights=(Weights("imagenet", "keras.applications", "Apache-2.0", "ImageNet-1k"),),
     finetune_from="conv_pw_9_relu",  # fine-tuning usually pays from here upwards
     feature_layers=("conv_pw_11_relu", "conv_pw_13_relu"),
 )
@@ -120,7 +111,7 @@ def new_plugin(name: str, folder: Path | None = None) -> Path:
     if not re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name):  # or no package can be called so
         raise PluginError(
             f"a backbone's name has lower case letters, digits and underscores, begins with a "
-            f"letter and does not end with an underscore; {name!r} will not do"
+            f"letter and does not end with an underscore. Received: {name!r}"
         )
     package, module = f"tlearn-{name.replace('_', '-')}", f"tlearn_{name}"
     if importlib.util.find_spec(module):

@@ -1,22 +1,36 @@
 """``tlearn backbones``."""
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from tlearn.backbones import Weights
 
 
 @click.command()
-def backbones() -> None:
-    """List the backbones that are installed."""
+@click.argument("pattern", default="*")
+def backbones(pattern: str) -> None:
+    """List the backbones that are installed.
+
+    PATTERN may have wildcards: 'mobilenet*'.
+    """
     from tlearn.backbones import load_registry
 
     registry = load_registry()
-    for plugin in registry.plugins:
-        for b in plugin.backbones:
-            weights = "; ".join(f"{w.name} from {w.source} ({w.licence})" for w in b.weights)
-            weights = weights or "none"
-            print(f"{b.name:<18} {b.default_size} px (from {b.min_size})  weights: {weights}")
-            print(f"{'':<18} {b.summary}; from {plugin.distribution} {plugin.version}")
+    for name, b in registry.matching(pattern).items():
+        plugin = registry.plugin_of(name)
+        weights = "; ".join(map(_described, b.weights)) or "none"
+        print(f"{name:<18} {b.default_size} px (from {b.min_size})  weights: {weights}")
+        print(f"{'':<18} {b.summary}; from {plugin.distribution} {plugin.version}")
     for plugin in registry.problems:
         print(
             f"{plugin.name:<18} UNUSABLE, from {plugin.distribution} {plugin.version}: "
             f"{plugin.problem}"
         )
+
+
+def _described(weights: "Weights") -> str:
+    places = {True: ", on this machine", False: ", not on this machine", None: ""}
+    place = places[weights.on_this_machine]
+    return f"{weights.name} from {weights.source} ({weights.licence}){place}"

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.console import quiet_tensorflow
 from tlearn.cli.finetune import report_run
 from tlearn.cli.options import JSON, QUIET, path_option
 
@@ -15,7 +14,6 @@ from tlearn.cli.options import JSON, QUIET, path_option
 @JSON
 def demo(out: Path | None, quiet: bool, as_json: bool) -> int:
     """Draw a small set of pictures, train on it, show the result."""
-    quiet_tensorflow()
     from tlearn.training.demonstration import demo as run_demo
 
     return report_run(run_demo(out, quiet=quiet), as_json)

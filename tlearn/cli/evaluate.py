@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from tlearn.cli.console import opened_run
 from tlearn.cli.options import ENGINE, JSON, QUIET, config_options
 
 
@@ -35,13 +34,17 @@ def evaluate(
     strict: bool,
     quiet: bool,
     as_json: bool,
-    **engine: str | None,
+    engine: str | None,
+    precision: str | None,
 ) -> None:
     """Measure the model of RUN on the labelled images in DATA."""
     from tlearn.progress import console_progress
+    from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
 
-    found = opened_run(run, **engine).evaluate(data, split, console_progress(quiet), strict)
+    found = Run(run, engine or "auto", precision or "auto").evaluate(
+        data, split, console_progress(quiet), strict
+    )
     if as_json:
         extra = {
             "trained_on": found.trained_on,

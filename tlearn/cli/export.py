@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.console import quiet_tensorflow
 from tlearn.cli.options import path_option
 
 
@@ -17,15 +16,6 @@ def export(run: Path, form: str, out: Path | None) -> None:
 
     'tlearn plugins' lists the formats.
     """
-    from tlearn.backbones import load_registry
-    from tlearn.runs.directory import RunDirectory, check_free
-
-    # Again in the function; here it is refused before TensorFlow is loaded.
-    exporter = load_registry().exporter(form)
-    RunDirectory.open(run)
-    if out is not None:
-        check_free(out)
-    quiet_tensorflow()
     from tlearn.runs.exports import export as write
 
-    print(f"{exporter.summary}: {write(run, form, out)}")
+    print(f"written to {write(run, form, out)}")

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from tlearn.cli.console import quiet_tensorflow
 from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 
 
@@ -26,17 +25,9 @@ from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 @QUIET
 def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **options: Any) -> None:
     """Write the features of a layer for every image in DATA."""
-    from tlearn.backbones import load_registry
-    from tlearn.config import RunConfig
-    from tlearn.data.scan import check_folder
+    from tlearn.features.image_features import extract_features
 
-    # Again in the function; here it is refused before TensorFlow is loaded.
-    load_registry().get(options["backbone"] or RunConfig().backbone)
-    check_folder(data)
-    quiet_tensorflow()
-    from tlearn.features.image_features import extract_features as extract
-
-    found = extract(data, out, layer=layer, pool=pool, quiet=quiet, **options)
+    found = extract_features(data, out, layer=layer, pool=pool, quiet=quiet, **options)
     for name, reason in found.unreadable:
         print(f"left out: {name} ({reason})")
     print(f"{' x '.join(map(str, found.shape))} numbers in {found.path}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from tlearn.cli.console import INTERRUPTED, quiet_tensorflow
+from tlearn.cli.console import INTERRUPTED
 from tlearn.cli.options import (
     CONFIG,
     JSON,
@@ -69,7 +69,6 @@ def finetune(
     check_folder(data)
     if out is not None:
         check_free(out)
-    quiet_tensorflow()
     from tlearn.training.pipeline import finetune as train
 
     run = train(data, out, config=checked, progress=console_progress(quiet, progress))
@@ -103,7 +102,6 @@ def _resume(run: Path, form: str, quiet: bool, as_json: bool) -> int:
     from tlearn.runs.directory import check_resumable
 
     check_resumable(run)  # again in the resume; here it is refused before TensorFlow is loaded
-    quiet_tensorflow()
     from tlearn.training.resumption import resume
 
     return report_run(resume(run, progress=console_progress(quiet, form)), as_json)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlearn.cli.console import quiet_tensorflow
 from tlearn.cli.options import JSON, config_options, path_option
 
 if TYPE_CHECKING:
@@ -19,17 +18,18 @@ if TYPE_CHECKING:
 @config_options("size")
 @path_option("--plot", "FILE", "Draw the network there, as .png, .svg or .pdf.")
 @JSON
-def layers(backbone: str, size: int | None, plot: Path | None, as_json: bool) -> None:
+def layers(backbone: str, size: str | None, plot: Path | None, as_json: bool) -> None:
     """List the layers and the boundaries of BACKBONE."""
     from tlearn.backbones import load_registry
+    from tlearn.settings import make_config
 
     chosen = load_registry().get(backbone)
-    quiet_tensorflow()
+    side = chosen.checked_size(make_config(options={"size": size}).size)
     from tlearn.features.built_backbone import load_backbone
     from tlearn.features.extraction import draw
     from tlearn.features.extraction import layers as layers_of
 
-    built = load_backbone(chosen, size, "none", 0)
+    built = load_backbone(chosen, side, "none", 0)
     if plot is not None:
         draw(built, plot)
         print(f"drawn in {plot}")

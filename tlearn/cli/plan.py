@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from tlearn.cli.compare import OF_ANY_BACKBONE, checked_config
-from tlearn.cli.console import quiet_tensorflow
+from tlearn.cli.compare import OF_ANY_BACKBONE
 from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_options
 
 
@@ -30,14 +29,12 @@ def plan(
     **options: Any,
 ) -> None:
     """Estimate seconds and disk of fine-tuning each backbone on DATA."""
-    checked = checked_config(data, backbones, config, settings, options)
     from tlearn.progress import console_progress, format_bytes
-
-    quiet_tensorflow()
+    from tlearn.settings import make_config
     from tlearn.training.estimates import estimates
 
-    progress = console_progress(quiet)
-    for found in estimates(data, backbones=backbones, config=checked, progress=progress):
+    settled, progress = make_config(config, settings, options), console_progress(quiet)
+    for found in estimates(data, backbones=backbones, config=settled, progress=progress):
         if as_json:
             print(json.dumps(asdict(found)), flush=True)
         elif found.problem:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlearn.cli.console import fail, quiet_tensorflow
+from tlearn.cli.console import fail
 from tlearn.cli.options import JSON, path_option
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def check(name: str, as_json: bool) -> int:
     registry = load_registry()
     offered = next((p.backbones for p in registry.plugins if p.name == name and p.backbones), ())
     chosen = (registry.get(name),) if name in registry.backbones or not offered else offered
-    quiet_tensorflow()
     failed = [b.name for b in chosen if not _checked(b, as_json)]
     if failed:
         fail(f"{', '.join(failed)} failed; mend what is said above and check again")

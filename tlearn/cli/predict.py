@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlearn.cli.console import fail, opened_run
+from tlearn.cli.console import fail
 from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError
@@ -41,14 +41,16 @@ def predict(
     form: str,
     out: Path | None,
     quiet: bool,
-    **engine: str | None,
+    engine: str | None,
+    precision: str | None,
 ) -> int:
     """Classify images: PATHS are files and folders."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise click.UsageError(f"--out takes a file in a folder that is there, not {str(out)!r}")
     from tlearn.progress import console_progress
+    from tlearn.runs.run import Run
 
-    opened = opened_run(run, **engine)
+    opened = Run(run, engine or "auto", precision or "auto")
     predictions = opened.iter_predictions(paths, top, console_progress(quiet or out is None))
     readable: list[bool] = []
     lines = _lines(predictions, form, top, readable)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
-
 from tlearn.backbones import Backbone, Boundary, Preprocess
 from tlearn.errors import BackboneError, nearest
 from tlearn.features.keras_build import build, check_keras, digest_of
+from tlearn.keras_import import keras
 
 PIXELS = "pixels"  # the name of the cut below everything
 FEATURES = "features"  # the output that holds all pooled taps, side by side

@@ -7,9 +7,8 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-import keras
 import numpy as np
 
 from tlearn.config import Resize
@@ -20,10 +19,9 @@ from tlearn.errors import BackboneError, ConfigError, nearest
 from tlearn.features.activations import read_checked
 from tlearn.features.built_backbone import BuiltBackbone, preprocessed, tensors_at
 from tlearn.features.engines import Choice
+from tlearn.keras_import import keras
 from tlearn.progress import Progress
 
-Pool = Literal["avg", "none"]
-SUFFIXES = (".npz", ".parquet")
 PICTURES = ("png", "svg", "pdf")
 OUTPUT = "output"
 GROUP = 2**24  # bytes of features written to Parquet at a time
@@ -95,7 +93,7 @@ def draw(built: BuiltBackbone, path: Path) -> None:
         ) from None
 
 
-def layer_model(built: BuiltBackbone, layer: str, pool: Pool) -> Any:
+def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
     """Return a Keras model from RGB pixels, 0 to 255, to what a layer gives, float32.
 
     Args:

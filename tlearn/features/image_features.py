@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
 from tlearn.data.scan import check_folder, scan
 from tlearn.errors import ConfigError, DataError
-from tlearn.features.built_backbone import load_backbone
 from tlearn.features.engines import choose
-from tlearn.features.extraction import SUFFIXES, Pool, extract, layer_model
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
+
+Pool = Literal["avg", "none"]
+SUFFIXES = (".npz", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ def extract_features(
     data, progress = Path(data), progress or console_progress(quiet)
     check_folder(data)
     backbone = load_registry().get(config.backbone)
-    weights = config.weights or (backbone.weights[0].name if backbone.weights else "none")
+    size, weights = backbone.checked_size(config.size), backbone.checked_weights(config.weights)
     choice = choose(config.engine, config.precision)
-    built = load_backbone(backbone, config.size, weights, config.seed)
+    # Not before all is checked: Keras takes seconds.
+    from tlearn.features.built_backbone import load_backbone
+    from tlearn.features.extraction import extract, layer_model
+
+    built = load_backbone(backbone, size, weights, config.seed)
     model = layer_model(built, layer, pool)
     manifest = scan(data, progress=progress, unlabelled=True)
     if config.strict:

@@ -3,11 +3,10 @@
 import hashlib
 from typing import Any
 
-import keras
-
 from tlearn.backbones import Backbone
 from tlearn.errors import BackboneError
 from tlearn.features.weights import leaves, network_with_weights
+from tlearn.keras_import import keras
 
 
 def build(backbone: Backbone, size: int, weights: str) -> Any:

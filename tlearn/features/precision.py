@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import keras
+from tlearn.keras_import import keras
 
 # What bfloat16 units do; depthwise convolutions are no faster in it, so they stay as they are.
 LAYERS = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.SeparableConv2D)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 
 from tlearn.backbones import Backbone
-from tlearn.errors import BackboneError, nearest, one_line
+from tlearn.errors import BackboneError, one_line
+from tlearn.keras_import import keras
 
 DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
 # A plugin's code, a download, h5py and Keras raise what they please: all are caught here.
@@ -36,15 +36,9 @@ def network_with_weights(backbone: Backbone, size: int, weights: str) -> Any:
     warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
     if weights == "none":
         return _random(backbone, size)
-    offered = [w.name for w in backbone.weights]
-    if weights in offered:
+    if weights in [w.name for w in backbone.weights]:
         return _named(backbone, size, weights)
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise BackboneError(
-            f"{backbone.name} offers no weights {weights!r}{nearest(weights, offered)} and there "
-            f"is no such file; give {', '.join([*offered, 'none'])} or a weights file"
-        )
+    path = Path(backbone.checked_weights(weights))
     try:
         if _is_model(path):
             return _from_model(backbone, size, path)

@@ -106,7 +106,7 @@ class Classifier:
         Raises:
             RunError: If it cannot be loaded.
         """
-        import keras
+        from tlearn.keras_import import keras
 
         known = load_registry().backbones.get(self.backbone)
         named = known or not self.backbone
@@ -121,12 +121,6 @@ class Classifier:
         with contextlib.suppress(CacheError):  # it works without being kept
             return compiled_path(default_root(), {"model": self.digest})
         return None
-
-    @property
-    def needs_tensorflow(self) -> bool:
-        """Whether predicting imports TensorFlow."""
-        known = self._compiled is not None and self._compiled.with_suffix(".xml").exists()
-        return self.choice.engine == "tensorflow" or not known
 
     @cached_property
     def _engine(self) -> Engine:

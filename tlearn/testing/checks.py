@@ -125,7 +125,7 @@ def check_blocks(backbone: Backbone) -> None:
 
 def check_one_tensor_crosses(backbone: Backbone) -> None:
     """Exactly one tensor crosses each boundary: what is above needs nothing else from below."""
-    import keras
+    from tlearn.keras_import import keras
 
     built = _built(backbone, backbone.min_size)
     x = _preprocessed(backbone, _pixels(built.size))
@@ -164,8 +164,7 @@ def check_freezing(backbone: Backbone) -> None:
 
 def check_training_step(backbone: Backbone) -> None:
     """Training changes what is unfrozen and nothing else, statistics included."""
-    import keras
-
+    from tlearn.keras_import import keras
     from tlearn.training.loop import compile_for
 
     network = _network(backbone)
@@ -325,9 +324,8 @@ def _pixels(size: int) -> np.ndarray:
 
 
 def _preprocessed(backbone: Backbone, pixels: np.ndarray) -> Any:
-    import keras
-
     from tlearn.features.built_backbone import preprocessed
+    from tlearn.keras_import import keras
 
     return preprocessed(keras.ops.convert_to_tensor(pixels), backbone.preprocess)
 

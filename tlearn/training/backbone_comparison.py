@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from tlearn.features.activation_cache import Cache, default_root
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
-from tlearn.training.candidates import CandidateResult, ComparisonSetup, evaluate_candidates
-from tlearn.training.ranking import Comparison
+
+if TYPE_CHECKING:
+    from tlearn.training.candidates import CandidateResult
+    from tlearn.training.ranking import Comparison
 
 COMPARISONS = Path("comparisons")
 
@@ -32,7 +34,7 @@ def compare(
     quiet: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> Comparison:
+) -> "Comparison":
     """Rank backbones by the accuracy of a probe on their features, cross-validated.
 
     Only images of the training side are looked at, so a training afterwards is measured on images
@@ -70,11 +72,13 @@ def compare(
     chosen = [registry.get(name) for name in names]
     preset = registry.preset(settings.preset)
     check_folder(data)
+    # Not before all is checked: Keras takes seconds.
+    from tlearn.runs import charts
+    from tlearn.training.ranking import Comparison
+
     with atomic_directory(path) as folder:
         results, skipped, stopped = _evaluated(settings, chosen, preset, data, progress, start)
         comparison = Comparison(data, results, skipped, stopped, path)
-        from tlearn.runs import charts
-
         files = {"json": comparison.to_json().encode()}
         files |= charts.rendered(charts.accuracy_against_cost(comparison.rows()))
         for kind, content in files.items():
@@ -89,13 +93,15 @@ def _evaluated(
     data: Path,
     progress: Progress,
     start: float,
-) -> tuple[list[CandidateResult], dict[str, str], bool]:
+) -> "tuple[list[CandidateResult], dict[str, str], bool]":
     """Return the results, why the rest was skipped, and whether the user stopped it."""
+    from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
+
     _, splits = read(data, config, progress)
     deadline = start + config.time_budget if config.time_budget else np.inf
     results: list[CandidateResult] = []
 
-    def on_result(result: CandidateResult) -> None:
+    def on_result(result: "CandidateResult") -> None:
         results.append(result)
         progress.say(f"{result.backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s")
 

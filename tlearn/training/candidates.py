@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import keras
 import numpy as np
 
 from tlearn.backbones import Backbone, Preset
@@ -17,6 +16,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
 from tlearn.features.engines import choose
+from tlearn.keras_import import keras
 from tlearn.progress import Progress
 from tlearn.training.costs import CostModel, Costs, Rates, arithmetic
 from tlearn.training.execution_plan import needed, views_in_turn

@@ -8,11 +8,11 @@ from typing import Any
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.data.dataset import read
+from tlearn.data.scan import check_folder
 from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache, default_root
 from tlearn.progress import Progress, Silent
 from tlearn.settings import make_config
-from tlearn.training.candidates import Candidate, ComparisonSetup
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,11 @@ def estimates(
     registry = load_registry()
     chosen = [registry.get(name) for name in backbones] or list(registry.backbones.values())
     preset = registry.preset(settings.preset)
+    check_folder(Path(data))
     progress = progress or Silent()
+    # Not before all is checked: Keras takes seconds.
+    from tlearn.training.candidates import Candidate, ComparisonSetup
+
     _, splits = read(Path(data), settings, progress)
     with Cache(default_root(), settings.disk_budget, progress.say) as cache:
         setup = ComparisonSetup(settings, preset, splits, cache, progress)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
 from tlearn.config import Stage
 from tlearn.errors import ConfigError
 from tlearn.features.precision import computing_in
+from tlearn.keras_import import keras
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from tlearn.config import Head
 from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, Tap, pooled, preprocessed
+from tlearn.keras_import import keras
 from tlearn.training.probe import Probe
 
 

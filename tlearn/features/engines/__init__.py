@@ -143,7 +143,7 @@ def _gpus() -> list[int]:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if hidden or not (Path("/dev/nvidiactl").exists() or platform.system() == "Darwin"):
         return []
-    import tensorflow as tf
+    from tlearn.keras_import import tensorflow as tf
 
     details = tf.config.experimental.get_device_details
     found = tf.config.list_physical_devices("GPU")

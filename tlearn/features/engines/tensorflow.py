@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tlearn.config import Precision
 from tlearn.features.engines import T, batch_for
 from tlearn.features.precision import computing_in
+from tlearn.keras_import import tensorflow as tf
 
 # Its operations cost a fixed time each, so larger batches than OpenVINO's pay.
 LIMIT = 2**27  # bytes that the largest activation of a batch may take
