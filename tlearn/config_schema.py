@@ -18,7 +18,7 @@ BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveM
 
 
 @dataclass(frozen=True)
-class Field:
+class ConfigField:
     """One key of a configuration.
 
     Attributes:
@@ -37,7 +37,7 @@ class Field:
     help: str
     bounds: str = ""
     choices: tuple[str, ...] = ()
-    columns: tuple["Field", ...] = ()
+    columns: tuple["ConfigField", ...] = ()
 
     @property
     def section(self) -> str:
@@ -46,13 +46,15 @@ class Field:
 
 
 @cache
-def fields_of(model: type[BaseModel] = RunConfig) -> tuple[Field, ...]:
+def fields_of(model: type[BaseModel] = RunConfig) -> tuple[ConfigField, ...]:
     """Return all keys of a configuration, in order, those of its sections included."""
     schema = model.model_json_schema()
     return tuple(_fields(schema, schema.get("$defs", {}), ""))
 
 
-def _fields(schema: Mapping[str, Any], defs: Mapping[str, Any], above: str) -> Iterator[Field]:
+def _fields(
+    schema: Mapping[str, Any], defs: Mapping[str, Any], above: str
+) -> Iterator[ConfigField]:
     for name, entry in schema["properties"].items():
         section = _resolved(entry, defs)
         if "properties" in section:
@@ -61,20 +63,22 @@ def _fields(schema: Mapping[str, Any], defs: Mapping[str, Any], above: str) -> I
             yield _field(f"{above}{name}", entry, defs)
 
 
-def _field(key: str, entry: Mapping[str, Any], defs: Mapping[str, Any]) -> Field:
+def _field(key: str, entry: Mapping[str, Any], defs: Mapping[str, Any]) -> ConfigField:
     default, words = entry.get("default"), " ".join(entry.get("description", "").split())
     if "enum" in entry:
-        return Field(key, "choice", default, words, choices=tuple(entry["enum"]))
+        return ConfigField(key, "choice", default, words, choices=tuple(entry["enum"]))
     branches = [b for b in entry.get("anyOf", [entry]) if b.get("type") != "null"]
     for branch in branches:
         record = _resolved(branch.get("items", {}), defs)
         if "properties" in record:
-            return Field(key, "table", default, words, columns=tuple(_fields(record, defs, "")))
+            return ConfigField(
+                key, "table", default, words, columns=tuple(_fields(record, defs, ""))
+            )
     kind = KINDS.get(branches[0].get("type", ""), "text") if len(branches) == 1 else "text"
     bounds = (
         f"{sign}{branches[0][name]:.10g}" for name, sign in BOUNDS.items() if name in branches[0]
     )
-    return Field(key, kind, default, words, ", ".join(bounds))
+    return ConfigField(key, kind, default, words, ", ".join(bounds))
 
 
 def _resolved(entry: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any]:

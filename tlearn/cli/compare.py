@@ -10,21 +10,18 @@ from tlearn.cli.options import (
     BACKBONES,
     CONFIG,
     JSON,
-    KEYS,
     QUIET,
     SET,
     config_options,
     path_option,
 )
 
-OF_ANY_BACKBONE = tuple(key for key in KEYS if key not in ("backbone", "size"))
-
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @path_option("--out", "FOLDER", "The folder to make [comparisons/NAME].")
 @BACKBONES
-@config_options(*OF_ANY_BACKBONE)
+@config_options(without=("backbone", "size"))
 @CONFIG
 @SET
 @QUIET

@@ -12,7 +12,6 @@ from tlearn.cli.console import INTERRUPTED
 from tlearn.cli.options import (
     CONFIG,
     JSON,
-    KEYS,
     PROGRESS,
     QUIET,
     SET,
@@ -27,7 +26,7 @@ WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "help")
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @path_option("--resume", "RUN", "Continue the training of RUN that was stopped or interrupted.")
 @path_option("--out", "RUN", "The run directory to make [runs/NAME].")
-@config_options(*KEYS)
+@config_options()
 @CONFIG
 @SET
 @PROGRESS

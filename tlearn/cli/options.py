@@ -1,12 +1,13 @@
 """The options that commands share; those of the configuration are made from its schema."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlearn.config_schema import Field, fields_of
+if TYPE_CHECKING:
+    from tlearn.config_schema import ConfigField
 
 Command = Callable[..., Any]
 METAVARS = {
@@ -23,7 +24,6 @@ METAVARS = {
     "disk_budget": "10G",
 }
 ENGINE = ("engine", "precision")
-KEYS = tuple(field.key for field in fields_of() if not field.section)
 
 
 def _settings(
@@ -70,22 +70,25 @@ QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def config_options(*keys: str) -> Callable[[Command], Command]:
-    """Add the options of configuration keys to a command, in this order.
+def config_options(*keys: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Add the options of configuration keys to a command, of all at its top if none are given.
 
     A value that was not given is ``None``; what is given is checked by the configuration.
     """
+    from tlearn.config_schema import fields_of
+
     fields = {field.key: field for field in fields_of()}
+    chosen = keys or tuple(key for key in fields if "." not in key and key not in without)
 
     def add(command: Command) -> Command:
-        for key in reversed(keys):
+        for key in reversed(chosen):
             command = _option(fields[key])(command)
         return command
 
     return add
 
 
-def _option(field: Field) -> Callable[[Command], Command]:
+def _option(field: "ConfigField") -> Callable[[Command], Command]:
     more: Mapping[str, Any] = {"metavar": METAVARS.get(field.key, field.kind.upper())}
     if field.kind == "bool":
         more = {"is_flag": True, "default": None}
@@ -95,7 +98,7 @@ def _option(field: Field) -> Callable[[Command], Command]:
     return click.option(name, help=help_text(field), **more)
 
 
-def help_text(field: Field) -> str:
+def help_text(field: "ConfigField") -> str:
     """Return what a field is, with its default and bounds."""
     facts = [field.bounds] if field.bounds else []
     if field.default not in (None, "") and field.kind != "bool":

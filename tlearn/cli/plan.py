@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from tlearn.cli.compare import OF_ANY_BACKBONE
 from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_options
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @BACKBONES
-@config_options(*OF_ANY_BACKBONE)
+@config_options(without=("backbone", "size"))
 @CONFIG
 @SET
 @QUIET

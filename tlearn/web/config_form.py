@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from tlearn.config import RunConfig
-from tlearn.config_schema import Field, fields_of
+from tlearn.config_schema import ConfigField, fields_of
 from tlearn.settings import make_config
 
 
@@ -35,7 +35,7 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
     return make_config(None, settings, options)
 
 
-def _record(field: Field, row: Mapping[str, Any]) -> dict[str, Any]:
+def _record(field: ConfigField, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of a table as a record, without what was left empty."""
     kinds = {column.key: column.kind for column in field.columns}
     filled = {k: v for k, v in row.items() if v is not None and v != ""}

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tlearn.config_schema import Field, fields_of
+from tlearn.config_schema import ConfigField, fields_of
 from tlearn.web.i18n import Texts
 
 APART = ("backbone", "preset")  # chosen elsewhere on the page
@@ -31,12 +31,12 @@ def options(t: Texts) -> dict[str, Any]:
     return values
 
 
-def _section(t: Texts, fields: Sequence[Field]) -> dict[str, Any]:
+def _section(t: Texts, fields: Sequence[ConfigField]) -> dict[str, Any]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         return {field.key: _entry(t, field) for field in fields}
 
 
-def _entry(t: Texts, field: Field) -> Any:
+def _entry(t: Texts, field: ConfigField) -> Any:
     name, help = t.option(field.key, field.help)
     label, key = f"{name} :gray[{field.key.rpartition('.')[2]}]", f"option.{field.key}"
     if field.kind == "choice":
@@ -69,7 +69,7 @@ def _entry(t: Texts, field: Field) -> Any:
     )
 
 
-def _table(t: Texts, field: Field) -> list[dict[str, Any]]:
+def _table(t: Texts, field: ConfigField) -> list[dict[str, Any]]:
     """Show a table with a row per record; rows can be added and taken away."""
     configured: dict[str, Any] = {}
     for column in field.columns:
