@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from tlearn.config import RunConfig
 
+Schema = Mapping[str, Any]
 Kind = Literal["choice", "bool", "int", "float", "text", "table"]
 KINDS: dict[str, Kind] = {"boolean": "bool", "integer": "int", "number": "float"}
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -63,7 +64,7 @@ def _fields(
             yield _field(f"{above}{name}", entry, defs)
 
 
-def _field(key: str, entry: Mapping[str, Any], defs: Mapping[str, Any]) -> ConfigField:
+def _field(key: str, entry: Schema, defs: Schema) -> ConfigField:
     default, words = entry.get("default"), " ".join(entry.get("description", "").split())
     if "enum" in entry:
         return ConfigField(key, "choice", default, words, choices=tuple(entry["enum"]))
@@ -81,8 +82,8 @@ def _field(key: str, entry: Mapping[str, Any], defs: Mapping[str, Any]) -> Confi
     return ConfigField(key, kind, default, words, ", ".join(bounds))
 
 
-def _resolved(entry: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolved(entry: Schema, defs: Schema) -> Schema:
     """Return what a reference stands for; anything else as it is."""
     name = str(entry.get("$ref", "")).rpartition("/")[2]
-    record: Mapping[str, Any] = defs[name] if name else entry
+    record: Schema = defs[name] if name else entry
     return record
