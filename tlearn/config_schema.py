@@ -53,9 +53,7 @@ def fields_of(model: type[BaseModel] = RunConfig) -> tuple[ConfigField, ...]:
     return tuple(_fields(schema, schema.get("$defs", {}), ""))
 
 
-def _fields(
-    schema: Mapping[str, Any], defs: Mapping[str, Any], above: str
-) -> Iterator[ConfigField]:
+def _fields(schema: Schema, defs: Schema, above: str) -> Iterator[ConfigField]:
     for name, entry in schema["properties"].items():
         section = _resolved(entry, defs)
         if "properties" in section:
@@ -72,9 +70,8 @@ def _field(key: str, entry: Schema, defs: Schema) -> ConfigField:
     for branch in branches:
         record = _resolved(branch.get("items", {}), defs)
         if "properties" in record:
-            return ConfigField(
-                key, "table", default, words, columns=tuple(_fields(record, defs, ""))
-            )
+            columns = tuple(_fields(record, defs, ""))
+            return ConfigField(key, "table", default, words, columns=columns)
     kind = KINDS.get(branches[0].get("type", ""), "text") if len(branches) == 1 else "text"
     bounds = (
         f"{sign}{branches[0][name]:.10g}" for name, sign in BOUNDS.items() if name in branches[0]
