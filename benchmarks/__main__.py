@@ -1,8 +1,8 @@
 """``python -m benchmarks``: every figure as a ratio, measured side by side in one run.
 
 Parts: ``training`` (whole processes against the plain Keras tutorial), ``inception`` (the same with
-InceptionV3), ``extraction`` (views per second against the bare engine), ``feed``, ``prediction``
-and ``growth`` (memory and time against the number of images).
+InceptionV3), ``extraction`` (views per second against the bare engine), ``feed``, ``prediction``,
+``growth`` (memory and time against the number of images) and ``startup`` (of the command line).
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import python
 
-PARTS = ("training", "inception", "extraction", "feed", "prediction", "growth")
+PARTS = ("training", "inception", "extraction", "feed", "prediction", "growth", "startup")
 BACKBONES = ("mobilenet_v2", "inception_v3", "xception", "vgg19")
 
 
@@ -54,6 +54,10 @@ def measure(part: str, arguments: argparse.Namespace) -> Any:
         from benchmarks.growth import growth
 
         return growth(arguments.images)
+    if part == "startup":
+        from benchmarks.startup import startup
+
+        return startup()
     if part == "extraction":
         return [apart(f"extraction({name!r})") for name in BACKBONES]
     return apart({"feed": "feed_overhead()", "prediction": "prediction()"}[part])
@@ -85,6 +89,7 @@ def table(figures: dict[str, Any]) -> list[str]:
         "feed": _feed,
         "prediction": _prediction,
         "growth": _growth,
+        "startup": _startup,
     }
     for part, maker in makers.items():
         if part in figures:
@@ -144,6 +149,13 @@ def _growth(result: dict[str, Any]) -> list[str]:
         f"{first['images']:,} images {first['memory_mib']:.0f} MiB | {result['memory_ratio']:.2f}x",
         f"seconds per 1,000 images more | {result['seconds_per_1000']:.1f} s | off the straight "
         f"line by at most | {result['worst_off_the_line']:.0%}",
+    ]
+
+
+def _startup(result: dict[str, Any]) -> list[str]:
+    return [
+        f"`tlearn --help` | {1000 * result['seconds']:.0f} ms | `python -c pass` "
+        f"{1000 * result['bare_seconds']:.0f} ms | {result['ratio']:.1f} bare starts"
     ]
 
 
