@@ -290,12 +290,18 @@ def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect of ours"), OSError("without a file")])
-def test_a_defect_is_not_dressed_up_as_bad_input(tlearn, monkeypatch, error):
+def test_a_defect_is_one_line_and_a_traceback_in_a_file(tlearn, monkeypatch, tmp_path, error):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(
         "tlearn.training.demonstration.demo", lambda *a, **k: (_ for _ in ()).throw(error)
     )
+    done = tlearn("demo")
+    (file,) = tmp_path.glob("tlearn-*.txt")
+    assert done.code == 1 and done.err.count("\n") == 1
+    assert f"unexpected {type(error).__name__}: {error}; " in done.err and str(file) in done.err
+    assert "Traceback" in file.read_text() and str(error) in file.read_text()
     with pytest.raises(type(error)):
-        tlearn("demo")
+        tlearn("demo", "--debug")
 
 
 @pytest.mark.parametrize(("stopped", "code"), [(False, 0), (True, 130)])

@@ -14,7 +14,7 @@ import click
 
 from tlearn import __version__
 from tlearn.backbones.plugin_sources import forget_folders, use_folder
-from tlearn.cli.console import INTERRUPTED, fail
+from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
 from tlearn.errors import PluginError, TlearnError, nearest
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ _THEIRS = "tlearn.commands_of_plugins"  # where click keeps them while a command
 
 @functools.cache
 def load_command(name: str) -> click.Command:
-    """Import the command ``name`` of tlearn itself, with the option that every command has."""
+    """Import the command ``name`` of tlearn itself, with the options that every command has."""
     command: click.Command = getattr(importlib.import_module(f"tlearn.cli.{name}"), name)
     for part in (command, *getattr(command, "commands", {}).values()):
-        part.params.append(_plugins_dir())
+        part.params += _common_options()
     return command
 
 
@@ -112,22 +112,30 @@ def _commands_of_plugins() -> dict[str, click.Command]:
     return found
 
 
-def _plugins_dir() -> click.Option:
-    """Return the option that every command has."""
+def _common_options() -> list[click.Option]:
+    """Return the options that every command has."""
 
     def use(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
         if value is not None:
             use_folder(value)
 
-    return click.Option(
-        ["--plugins-dir"],
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        expose_value=False,
-        callback=use,
-        is_eager=True,
-        help="Take the .py files of DIR as plugins too: runs them.",
-    )
+    return [
+        click.Option(
+            ["--plugins-dir"],
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            expose_value=False,
+            callback=use,
+            is_eager=True,
+            help="Take the .py files of DIR as plugins too: runs them.",
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            help="Show the traceback of an unexpected error.",
+        ),
+    ]
 
 
 @click.group(
@@ -150,7 +158,10 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for bad input, 130 if interrupted."""
+    """Run the command line and return its exit code.
+
+    0; 1 for a failed check or a defect, 2 for bad input, 130 if interrupted.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script, whatever the terminal takes
         sys.stdout.reconfigure(errors="backslashreplace")
     forget_folders()
@@ -170,9 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as 'head' does: there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno is None:  # the system's own errors have a number, a defect of ours has none
-            raise
+    except Exception as error:
+        # The system's own errors have a number, a defect has none.
+        if not isinstance(error, OSError) or error.errno is None:
+            if "--debug" in (sys.argv if arguments is None else arguments):
+                raise
+            return fail_unexpected(error)
         where = f"{str(error.filename)!r}: " if error.filename is not None else ""
         return fail(f"{where}{error.strerror}")
     return code if isinstance(code, int) else 0
@@ -196,4 +210,4 @@ def run() -> None:
     os._exit(code)
 
 
-cli.params.append(_plugins_dir())
+cli.params += _common_options()

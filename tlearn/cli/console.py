@@ -1,9 +1,13 @@
 """What all commands share: exit codes, and failing in one line."""
 
 import sys
+import tempfile
+import traceback
 
+from tlearn.errors import one_line
 from tlearn.text import printable
 
+DEFECT = 1
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -12,3 +16,23 @@ def fail(message: str) -> int:
     """Print an error in one line; return the exit code for it."""
     print(f"tlearn: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return BAD_INPUT
+
+
+def fail_unexpected(error: Exception) -> int:
+    """Print what nobody expected in one line, and the traceback to a file; return the exit code."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="tlearn-", suffix=".txt", delete=False
+        ) as file:
+            file.write(text)
+    except OSError:  # a full disk: then the screen has to do
+        print(text, file=sys.stderr)
+        place = "is above"
+    else:
+        place = f"is in {file.name}"
+    fail(
+        f"unexpected {type(error).__name__}: {one_line(error)}; what was read and trained is safe. "
+        f"The traceback {place}; please report it, or run the command again with --debug"
+    )
+    return DEFECT

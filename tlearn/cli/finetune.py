@@ -19,7 +19,7 @@ from tlearn.cli.options import (
     path_option,
 )
 
-WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "help")
+WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "debug", "help")
 
 
 @click.command()
