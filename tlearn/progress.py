@@ -6,11 +6,9 @@ All of it goes to standard error, so that standard output carries results alone.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
-
-from tlearn.text import printable
+from typing import Any, Protocol
 
 
 class Task(Protocol):
@@ -45,31 +43,27 @@ class Silent:
         """Do nothing."""
 
 
-class _LineTask:
-    def __init__(self, title: str, total: int, unit: str, every: float) -> None:
-        self.title, self.total, self.unit, self.every = title, total, unit, every
+class _Count:
+    """Counts, and shows itself every so many seconds."""
+
+    def __init__(
+        self, title: str, total: int, unit: str, every: float, show: "Callable[[_Count], None]"
+    ) -> None:
+        self.title, self.total, self.unit = title, total, unit
         self.done, self.note = 0, ""
         self.start = self.last = time.monotonic()
+        self._every, self._show = every, show
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
         self.note = note or self.note
-        now = time.monotonic()
-        if now - self.last >= self.every and self.done < self.total:
-            self.last = now
-            left = (now - self.start) / max(self.done, 1) * (self.total - self.done)
-            self.show(f", {left:.0f} s left")
+        if time.monotonic() - self.last >= self._every and self.done < self.total:
+            self.last = time.monotonic()
+            self._show(self)
 
-    def show(self, tail: str) -> None:
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        rate = self.done / seconds
-        speed = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-        note = f"  {self.note}" if self.note else ""
-        print(
-            f"{self.title}: {self.done}/{self.total} {self.unit}, {speed}/s{tail}{note}",
-            file=sys.stderr,
-            flush=True,
-        )
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
 
 
 class Lines:
@@ -81,53 +75,57 @@ class Lines:
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         """Count, and print a line now and then."""
-        task = _LineTask(title, total, unit, self.every)
-        yield task
-        task.show(f" in {time.monotonic() - task.start:.1f} s")
+        count = _Count(title, total, unit, self.every, self._show)
+        yield count
+        self._show(count)
 
     def say(self, line: str) -> None:
         """Print the line to standard error."""
-        print(printable(line), file=sys.stderr, flush=True)
+        _print(line)
 
-
-class _JsonTask:
-    def __init__(self, title: str, total: int, unit: str) -> None:
-        self.what = {"task": title, "total": total, "unit": unit}
-        self.done, self.note = 0, ""
-        self.start = self.last = time.monotonic()
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        self.done += n
-        self.note = note or self.note
-        if time.monotonic() - self.last >= JsonLines.EVERY:
-            self.show()
-
-    def show(self) -> None:
-        self.last = time.monotonic()
-        seconds = round(self.last - self.start, 3)
-        _print_json(self.what | {"done": self.done, "seconds": seconds, "note": self.note})
+    def _show(self, count: _Count) -> None:
+        rate = count.done / max(count.seconds, 1e-9)
+        left = (count.total - count.done) / max(rate, 1e-9)
+        time_words = f", {left:.0f} s left" if left else f" in {count.seconds:.1f} s"
+        note = f"  {count.note}" if count.note else ""
+        _print(
+            f"{count.title}: {count.done}/{count.total} {count.unit}, {rate:.1f}/s"
+            f"{time_words}{note}"
+        )
 
 
 class JsonLines:
-    """One JSON object per line, for programs: ``{"task", "done", ...}`` and ``{"say"}``."""
+    """One JSON object per line, for programs: ``{"task", "done", ...}`` and ``{"say"}``.
+
+    Args:
+        write: Takes each line; printed to standard error if not given.
+    """
 
     EVERY = 0.5  # seconds
 
+    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+        self._write = write or _print
+
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        """Count, and print a line when it begins, twice a second, and when it ends."""
-        task = _JsonTask(title, total, unit)
-        task.show()
-        yield task
-        task.show()
+        """Count, and write a line when it begins, twice a second, and when it ends."""
+        count = _Count(title, total, unit, self.EVERY, self._show)
+        self._show(count)
+        yield count
+        self._show(count)
 
     def say(self, line: str) -> None:
-        """Print the line as an object."""
-        _print_json({"say": line})
+        """Write the line as an object."""
+        self._write(json.dumps({"say": line}))
+
+    def _show(self, count: _Count) -> None:
+        values: dict[str, Any] = {"task": count.title, "total": count.total, "unit": count.unit}
+        values |= {"done": count.done, "seconds": round(count.seconds, 3), "note": count.note}
+        self._write(json.dumps(values))
 
 
-def _print_json(value: dict[str, object]) -> None:
-    print(json.dumps(value), file=sys.stderr, flush=True)
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
@@ -141,17 +139,14 @@ def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
         return JsonLines()
     if not sys.stderr.isatty():
         return Lines()
-    from tlearn.progress_bars import (
-        ProgressBars,  # rich takes a tenth of a second: only where it is seen
-    )
+    # rich takes a tenth of a second: only where it is seen.
+    from tlearn.progress_bars import ProgressBars
 
     return ProgressBars()
 
 
 def format_bytes(size: float) -> str:
     """Return a number of bytes as people read it."""
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
+    from rich.filesize import decimal
+
+    return decimal(int(size)).replace(".0 ", " ")
