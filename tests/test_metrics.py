@@ -58,6 +58,10 @@ def test_a_metric_is_one_entry(monkeypatch):
     assert metrics_line(figures).endswith("luck 25%, 6 images")
 
 
+def test_a_figure_that_is_not_finite_is_said_to_be_so():
+    assert METRICS[2].text({"log_loss": None}) == "not finite"
+
+
 def test_of_few_photos_the_interval_comes_first():
     figures = {"n": 14, "accuracy": 13 / 14, "accuracy_ci95": interval(13 / 14, 14)}
     text = accuracy_text(figures)

@@ -41,7 +41,8 @@ class Metric:
         """Return it as text; the accuracy comes with its interval."""
         if self.key == "accuracy":
             return accuracy_text(figures)
-        return format(figures[self.key], self.form)
+        value = figures[self.key]
+        return "not finite" if value is None else format(value, self.form)
 
 
 def _accuracy(y: np.ndarray, probabilities: np.ndarray) -> float:
