@@ -86,7 +86,7 @@ def _table(t: Texts, runs: Sequence[RunSummary]) -> None:
         }
         for run in runs
     ]
-    config = {t("results.accuracy"): st.column_config.NumberColumn(format="%.1f %%")}
+    config = {t("results.accuracy"): st.column_config.NumberColumn(format="%.1f%%")}
     event = st.dataframe(
         rows,
         hide_index=True,
