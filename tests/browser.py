@@ -122,11 +122,16 @@ class Tab:
         text = None if callable(then) else self.page.get_by_text(self.text(then, **given)).first
         self.repeat(lambda: button.click(timeout=3000), then if text is None else text.is_visible)
 
-    def fill(self, key, value):
+    def keyed(self, key):
+        """Return the part of the page that was given this key."""
+        escaped = re.sub(r"\W", "-", key)
+        return self.page.locator(f"[class~='st-key-{key}'], [class~='st-key-{escaped}']").first
+
+    def fill(self, key, value, field=None):
         """Type into a field, again until it keeps the value: one that is shown anew forgets it."""
         exact = {"name": self.text(key), "exact": True}
         box = self.page.get_by_role("textbox", **exact)
-        field = box.or_(self.page.get_by_role("combobox", **exact)).last
+        field = field or box.or_(self.page.get_by_role("combobox", **exact)).last
 
         def type_in():
             field.fill(value)
