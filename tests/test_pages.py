@@ -274,6 +274,18 @@ def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
     app.number_input(key="option.head.dropout").set_value(2.0).run()
     assert "dropout" in app.error[0].value and button(app, t("train.start")).disabled
     app.number_input(key="option.head.dropout").set_value(0.1).run()
+    for kind, key, value, default in [
+        ("text", "group", "(", ""),
+        ("text", "weights", "nowhere", ""),
+        ("number", "size", 7, None),
+        ("text", "head.hidden", "[99999999]", ""),
+    ]:
+        field = getattr(app, f"{kind}_input")
+        field(key=f"option.{key}").set_value(value).run()
+        (error,) = app.error
+        assert key == "weights" or error.value.replace("\\", "").startswith(key)
+        assert button(app, t("train.start")).disabled
+        field(key=f"option.{key}").set_value(default).run()
     assert not app.error and not button(app, t("train.start")).disabled
 
 

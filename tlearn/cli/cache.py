@@ -22,13 +22,13 @@ def info() -> None:
             f"{store.root}: {format_bytes(used)} of activations, within a budget of "
             f"{format_bytes(store.budget)}; {format_bytes(compiled)} of compiled networks"
         )
-        for held in store.tables():
-            what = held.described
+        for table in store.tables():
+            what = table.described
             of = " ".join(str(what[name]) for name in ("backbone", "output") if name in what)
-            used_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(held.used))
+            used_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.used))
             print(
                 f"  {of:<36} {what['size']:>4} px  {what.get('precision', ''):<9}"
-                f"{held.rows:>9} views {format_bytes(held.bytes):>9}  used {used_at}"
+                f"{table.rows:>9} views {format_bytes(table.bytes):>9}  used {used_at}"
             )
 
 

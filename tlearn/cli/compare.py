@@ -40,12 +40,12 @@ def compare(
     from tlearn.settings import make_config
     from tlearn.training.backbone_comparison import compare as compare_all
 
-    settled = make_config(config, settings, options)
-    found = compare_all(data, out, backbones=backbones, config=settled, quiet=quiet)
+    wanted = make_config(config, settings, options)
+    comparison = compare_all(data, out, backbones=backbones, config=wanted, quiet=quiet)
     if as_json:
-        print(found.to_json(), end="")
+        print(comparison.to_json(), end="")
     else:
-        print(found.table())
-        print(f"the picture and the figures are in {found.path}")
-        print(f"next: tlearn finetune {data} --backbone {found.recommended}")
-    return INTERRUPTED if found.stopped else 0
+        print(comparison.table())
+        print(f"the picture and the figures are in {comparison.path}")
+        print(f"next: tlearn finetune {data} --backbone {comparison.recommended}")
+    return INTERRUPTED if comparison.stopped else 0

@@ -18,7 +18,7 @@ from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
     type=click.Choice(["avg", "none"]),
     default="avg",
     show_default=True,
-    help="Average over places, or keep them all.",
+    help="Global average pooling (avg), or the full feature map (none).",
 )
 @path_option("--out", "FILE", "An .npz or .parquet file.", required=True)
 @config_options("backbone", "weights", "size", "resize", "strict", *ENGINE)
@@ -27,7 +27,7 @@ def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **option
     """Write the features of a layer for every image in DATA."""
     from tlearn.features.image_features import extract_features
 
-    found = extract_features(data, out, layer=layer, pool=pool, quiet=quiet, **options)
-    for name, reason in found.unreadable:
+    extracted = extract_features(data, out, layer=layer, pool=pool, quiet=quiet, **options)
+    for name, reason in extracted.unreadable:
         print(f"left out: {name} ({reason})")
-    print(f"{' x '.join(map(str, found.shape))} numbers in {found.path}")
+    print(f"{' x '.join(map(str, extracted.shape))} numbers in {extracted.path}")

@@ -31,14 +31,14 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     from tlearn.backbones import load_registry
     from tlearn.backbones.plugin_sources import DISABLED, disabled
 
-    found = load_registry().plugins
+    installed = load_registry().plugins
     if as_json:
-        print(json.dumps([_record(p) for p in found], indent=2, ensure_ascii=False))
+        print(json.dumps([_record(p) for p in installed], indent=2, ensure_ascii=False))
         return
-    for plugin in found:
+    for plugin in installed:
         print(f"{plugin.name:<18} {plugin.distribution} {plugin.version}".rstrip())
         print("".join(f"{'':<18} {line}\n" for line in _offers(plugin)), end="")
-    unknown = disabled() - {name for p in found for name in (p.name, p.distribution)}
+    unknown = disabled() - {name for p in installed for name in (p.name, p.distribution)}
     if unknown:
         print(f"{DISABLED} names {', '.join(sorted(unknown))}, which is not installed")
 
@@ -82,32 +82,31 @@ def check(name: str, as_json: bool) -> int:
     registry = load_registry()
     offered = next((p.backbones for p in registry.plugins if p.name == name and p.backbones), ())
     chosen = (registry.get(name),) if name in registry.backbones or not offered else offered
-    failed = [b.name for b in chosen if not _checked(b, as_json)]
+    failed = [b.name for b in chosen if not _passes(b, as_json)]
     if failed:
-        fail(f"{', '.join(failed)} failed; mend what is said above and check again")
+        fail(f"{', '.join(failed)} failed; fix what is said above and check again")
     return FAILED if failed else 0
 
 
-def _checked(backbone: "Backbone", as_json: bool) -> bool:
-    """Print the outcome of every check of a backbone; tell whether all is well."""
+def _passes(backbone: "Backbone", as_json: bool) -> bool:
+    """Run and print every check of a backbone; return whether all is well."""
     from tlearn.testing import run_checks
 
-    well = True
-    told: dict[str, str] = {}  # which check told a reason first
     if not as_json:
         print(f"{backbone.name}:")
+    passes = True
+    first: dict[str, str] = {}  # the check that failed first, by reason
     for outcome in run_checks(backbone):
-        well = well and outcome.state != "failed"
+        failed = outcome.state == "failed"
+        passes = passes and not failed
         if as_json:
             print(json.dumps({"backbone": backbone.name, **vars(outcome)}), flush=True)
-        else:
-            state = outcome.state.upper() if outcome.state == "failed" else outcome.state
-            first = told.setdefault(outcome.reason, outcome.check)
-            same = first != outcome.check and outcome.state == "failed"
-            reason = f"as {first}" if same else outcome.reason
-            reason = f": {reason}" if reason else ""
-            print(f"  {state:<8}{outcome.check}{reason}", flush=True)
-    return well
+            continue
+        check = first.setdefault(outcome.reason, outcome.check)
+        reason = f"as {check}" if failed and check != outcome.check else outcome.reason
+        state = outcome.state.upper() if failed else outcome.state
+        print(f"  {state:<8}{outcome.check}{f': {reason}' if reason else ''}", flush=True)
+    return passes
 
 
 @plugins.command()

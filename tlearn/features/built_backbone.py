@@ -219,15 +219,15 @@ def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:
     if boundary.layer not in names:
         raise BackboneError(
             f"the plugin of {backbone.name} names the boundary {boundary.layer!r}, and its network "
-            f"has no such layer{nearest(boundary.layer, names)}; 'tlearn plugins check "
-            f"{backbone.name}' tells its author more"
+            f"has no such layer{nearest(boundary.layer, names)}; its author finds out more by "
+            f"'tlearn plugins check {backbone.name}'"
         )
     tensors = tensors_at(base, boundary.layer, boundary.position)
     if len(tensors) != 1 or len(tensors[0].shape) not in (3, 4):
         raise BackboneError(
             f"the plugin of {backbone.name} has a boundary {boundary.position} {boundary.layer!r}, "
-            f"where not one map or one sequence of tokens crosses; 'tlearn plugins check "
-            f"{backbone.name}' tells its author more"
+            f"where not one map or one sequence of tokens crosses; its author finds out more by "
+            f"'tlearn plugins check {backbone.name}'"
         )
     return tensors[0]
 

@@ -57,8 +57,8 @@ def _random(backbone: Backbone, size: int) -> Any:
     except Exception as error:
         raise BackboneError(
             f"the plugin of {backbone.name} fails to build it at {size} pixels "
-            f"({type(error).__name__}: {one_line(error)}); 'tlearn plugins check "
-            f"{backbone.name}' tells its author more"
+            f"({type(error).__name__}: {one_line(error)}); its author finds out more by "
+            f"'tlearn plugins check {backbone.name}'"
         ) from error
 
 

@@ -78,6 +78,8 @@ def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> str:
     weights = backbone.weights[0] if backbone.weights else None
     licence = plain(weights.licence) if weights else t("train.no_weights")
     facts = [f"{backbone.default_size} px · {licence}"]
+    if weights and weights.on_this_machine is False:
+        facts.append(t("train.weights_elsewhere"))
     if known.get("problem"):
         return "  \n".join([*facts, plain(known["problem"])])
     if not known:

@@ -1,6 +1,5 @@
 """Every option of the configuration, as a form."""
 
-from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,27 +12,26 @@ from tlearn.web.i18n import Texts
 APART = ("backbone", "preset")  # chosen elsewhere on the page
 
 
-def options(t: Texts) -> dict[str, Any]:
-    """Show the form; return what was entered, by dotted key."""
+def options(t: Texts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Show the form; return what was entered, and a place for an error below, by dotted key."""
     values: dict[str, Any] = {}
+    places: dict[str, Any] = {}
     fields = [field for field in fields_of() if field.key not in APART]
     tables = [field for field in fields if field.kind == "table"]
     plain = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
     for section, some in groupby(plain, lambda f: f.section):
         title = t(f"train.section_{section or 'general'}")
         st.markdown(f"**{title}**")
-        values |= _section(t, list(some))
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            for field in some:
+                with st.container(width=200):
+                    values[field.key], places[field.key] = _entry(t, field), st.empty()
     for field in tables:
         name, help = t.option(field.key, field.help)
         st.markdown(f"**{name}**")
         st.caption(help)
-        values[field.key] = _table(t, field)
-    return values
-
-
-def _section(t: Texts, fields: Sequence[ConfigField]) -> dict[str, Any]:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        return {field.key: _entry(t, field) for field in fields}
+        values[field.key], places[field.key] = _table(t, field), st.empty()
+    return values, places
 
 
 def _entry(t: Texts, field: ConfigField) -> Any:

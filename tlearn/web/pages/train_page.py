@@ -55,22 +55,26 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
     start = st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
-        wrong = st.container()
-        asked = {**options(t), "preset": preset}
-    problem = ""
+        entered, places = options(t)
+    asked, problem = {**entered, "preset": preset}, None
     try:
         config = config_from(asked)
         draw_splits(manifest, config.val, config.test, config.seed)
     except TlearnError as error:
-        problem, config = str(error), config_from({"preset": preset})
-        wrong.error(plain(problem))
+        problem, config = error, config_from({"preset": preset})
     backbone = choose_backbone(t, data, manifest, config)
+    if problem is None:
+        config = config_from({**asked, "backbone": backbone})
+        try:
+            load_registry().check(config)
+        except TlearnError as error:
+            problem = error
     with start:
-        if problem:
-            st.error(plain(problem))
-        else:
-            config = config_from({**asked, "backbone": backbone})
-        _start(t, data, config, ready=not problem)
+        if problem is not None:  # at the field that it is about, or here
+            keys = [key for key in places if f"{problem.key}.".startswith(f"{key}.")]
+            place = places[keys[0]] if keys else st
+            place.error(plain(str(problem)))
+        _start(t, data, config, ready=problem is None)
 
 
 def _preset(t: Texts) -> str:
