@@ -143,7 +143,8 @@ def test_json_alone_on_standard_output_and_plain_lines_on_the_other(made, tlearn
     assert done.code == 0
     assert json.loads(done.out) == {**metrics, "run": str(tmp_path / "run")}
     assert not {"\r", "\x1b", "\b"} & set(done.err)
-    first, second, *others = done.err.splitlines()
+    layout, first, second, *others = done.err.splitlines()
+    assert layout == "class folders: blue, green, red"
     assert first.startswith("reading images: 36/36 files, ")
     assert second == "3 classes, 36 images: 29 train, 7 validation"
     steps = ["plan", "probe", "training top 1 block", "evaluating"]
