@@ -264,7 +264,7 @@ def test_pictures_that_cannot_be_evaluated(refused, made, photos):
         (["fintune", "x"], "no command is called 'fintune' (did you mean 'finetune'?); there are "),
         (
             ["qqqq"],
-            "no command is called 'qqqq'; there are backbones, cache, compare, demo, ",
+            "no command is called 'qqqq'; there are backbones, cache, compare, data, ",
         ),
         (["--quite"], "No such option '--quite'; see 'tlearn --help'"),
         (["plugins", "check"], "Missing argument 'NAME'; see 'tlearn plugins check --help'"),
