@@ -50,7 +50,7 @@ def _stages(run: Any) -> str:
             str(s["epochs"]),
             f"{s['seconds']:.0f}",
             _accuracy(s),
-            "yes" if s["kept"] else "no better",
+            "yes" if s["improved"] else "no better",
         ]
         for s in run.metrics["stages"]
     ]

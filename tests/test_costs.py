@@ -8,12 +8,17 @@ from conftest import Heard
 
 import tlearn
 from tlearn.backbones import load_registry
-from tlearn.config import RunConfig, Stage
+from tlearn.config import Augmentation, RunConfig, Stage
+from tlearn.data.scan import scan
+from tlearn.data.views import Rendering
 from tlearn.errors import ConfigError
 from tlearn.features.activation_cache import Cache
+from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import load_backbone
+from tlearn.features.engines import choose
 from tlearn.settings import make_config
-from tlearn.training.costs import fit, multiply_adds
+from tlearn.training.costs import TRIAL, fit, measure, multiply_adds
+from tlearn.training.probe import search_flops
 from tlearn.training.stages import plan
 
 TOY = {"backbone": "toy", "weights": "none", "precision": "float32"}
@@ -120,7 +125,7 @@ def test_views_and_epochs_shrink_until_they_fit(plans, budget, epochs, views):
 
 def test_a_time_budget_that_cannot_be_kept_is_said(photos, tmp_path):
     run, lines = train(photos, tmp_path / "run", time_budget=0.01)
-    assert any("the least that can be done takes about" in line for line in lines)
+    assert any("time budget too small: the shortest training takes about" in line for line in lines)
     assert [stage["name"] for stage in run.metrics["stages"]] == ["probe"]
 
 
@@ -176,3 +181,23 @@ def test_sizes_that_are_none(text):
 def test_a_configuration_with_budgets_can_be_read_again():
     config = make_config(options={"time_budget": "5m", "disk_budget": "10G"})
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_every_view_that_a_rate_is_measured_on_counts(photos, cache, built, monkeypatch):
+    monkeypatch.setattr("tlearn.training.costs.LONG_ENOUGH", 0.0)  # the second trial is the last
+    items = [(f, v) for f in scan(photos).files for v in range(2)]
+    for keep in (True, False):
+        with Cache(cache / str(keep)) as store:
+            rendering, choice = Rendering(32, "squash", Augmentation()), choose("auto", "float32")
+            activations = Activations(built, rendering, [], store, choice)
+            _, computed = measure(activations, items, activations.outputs, keep)
+            missing = len(activations.missing(items, activations.outputs)["features"])
+        assert computed == TRIAL + 4 * TRIAL
+        assert missing == len(items) - (computed if keep else 0)
+
+
+def test_more_classes_cost_more_time(built, photos):
+    few, many = (search_flops(3000, 4000, classes) for classes in (5, 100))
+    assert many > 10 * few
+    closed = search_flops(3000, 4000, 1000)  # in closed form: more classes hardly count
+    assert closed < 2 * search_flops(3000, 4000, 500) < many

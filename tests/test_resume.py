@@ -22,7 +22,7 @@ from tlearn.data.editing import exclude
 from tlearn.data.edits_file import undo_edits
 from tlearn.runs.directory import MARKED, RunDirectory
 from tlearn.training import state
-from tlearn.training.state import Checkpoint, Checkpointer
+from tlearn.training.state import Checkpoint, TrainingState, load, save
 
 TOY = {"backbone": "toy", "weights": "none", "test": 0.2, "seed": 3, "quiet": True}
 STAGES = "1:3@1e-3,all:3@1e-3"
@@ -168,6 +168,14 @@ OTHERS = {
         ],
     },
     "fresh": {"views": "fresh", "stages": "2:2,1:3"},
+    "rules": {
+        "stages": [
+            {"unfreeze": 1, "epochs": 4, "learning_rate": 0.1, "schedule": "plateau"}
+            | {"patience": 1, "monitor": "val_loss"},
+            {"unfreeze": "all", "epochs": 4, "learning_rate": 0.5, "schedule": "constant"}
+            | {"patience": 2, "batch_norm": "train"},
+        ],
+    },
     "timed": {"time_budget": "10m", "stages": "1:2,2:3"},
 }
 
@@ -182,10 +190,11 @@ def test_other_trainings_come_to_the_same(whole, stopped, tmp_path, name, where)
 
 def test_a_checkpoint_holds_no_weights_that_cannot_have_changed(stopped):
     run = stopped(1, None, stages="1:1,all:2")
-    found = Checkpoint.read(run.path / "checkpoint.npz")
-    assert (found.at.stage, found.at.epoch) == (1, 0)
-    assert set(found.arrays) == {"leader", "seeds"}
-    sizes = sum(array.size for array in found.arrays["leader"])
+    with np.load(run.path / "checkpoint.npz") as file:
+        assert {name.partition(".")[0] for name in file} == {"content", "best", "seeds"}
+    state = load(run.path / "checkpoint.npz")
+    assert (state.stage, state.epoch) == (1, 0)
+    sizes = sum(array.size for array in state.arrays["best"])
     layers = [run.model.get_layer(n) for n in ("standardise", "logits")]
     trained = run.model.get_layer("toy").layers
     layers += [layer for layer in trained if layer.name.startswith("block3")]
@@ -194,7 +203,7 @@ def test_a_checkpoint_holds_no_weights_that_cannot_have_changed(stopped):
 
 def test_seconds_are_those_that_led_to_the_result(stopped):
     run = stopped(0, 1)
-    first = Checkpoint.read(run.path / "checkpoint.npz").at.seconds
+    first = load(run.path / "checkpoint.npz").seconds
     assert {"total", "backbone", "scan", "activations", "probe", "stages"} <= set(first)
     start = time.monotonic()
     seconds = tlearn.resume(run.path, quiet=True).metrics["seconds"]
@@ -228,7 +237,7 @@ def test_an_error_before_the_stages_leaves_nothing(whole, tmp_path, monkeypatch)
     def broken(*arguments):
         raise tlearn.DataError("a photo went away")
 
-    monkeypatch.setattr("tlearn.training.session._headed", broken)
+    monkeypatch.setattr("tlearn.training.network_training._head", broken)
     with pytest.raises(tlearn.DataError, match=r"^a photo went away$"):
         tlearn.finetune(whole[1], tmp_path / "run", stages=STAGES, **TOY)
     assert not (tmp_path / "run").exists()
@@ -254,7 +263,7 @@ def test_stopped_again_it_keeps_the_better_model(stopped):
     heard = Heard()
     again = tlearn.resume(run.path, progress=heard, callbacks=[Interrupt(0, 1, 0)])
     assert again.metrics["stopped"] and (run.path / "model.keras").read_bytes() == model
-    assert "the model that was saved when it was stopped before is better: kept" in heard.lines
+    assert "keeping the model of the previous stop: it scores higher on validation" in heard.lines
     assert again.metrics["validation"]["log_loss"] > 0  # measured by the model that is there
 
 
@@ -277,16 +286,16 @@ def flip(path):
 
 
 def swap(path):
-    found = Checkpoint.read(path)
-    found.arrays["leader"].pop()
-    found.write(path)
+    state = load(path)
+    state.arrays["best"].pop()
+    save(path, state)
 
 
 def age(path):
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     old = members["content.npy"].replace(
-        '"format": 1'.encode("utf-32-le"), '"format": 0'.encode("utf-32-le")
+        '"format": 2'.encode("utf-32-le"), '"format": 1'.encode("utf-32-le")
     )
     assert old != members["content.npy"]
     with zipfile.ZipFile(path, "w") as archive:
@@ -316,7 +325,7 @@ def test_a_training_that_was_cut_off_in_its_evaluation(whole, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("tlearn.training.pipeline.measure_files", interrupted)
+        patch.setattr("tlearn.training.results.measure_files", interrupted)
         tlearn.finetune(photos, tmp_path / "run", stages=STAGES, **TOY)
     heard = Heard()
     assert_same(tlearn.resume(tmp_path / "run", progress=heard), run)
@@ -526,33 +535,34 @@ class Clockwork:
 def test_writing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
     clock, written = Clockwork(), []
 
-    class Slow:
-        def write(self, path):
-            clock.now += 2.0
-            written.append(clock.now)
+    def slow(path, state):
+        clock.now += 2.0
+        written.append(clock.now)
 
     monkeypatch.setattr(state, "time", clock)
-    checkpointer = Checkpointer(tmp_path / "checkpoint.npz")
+    monkeypatch.setattr(state, "save", slow)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.npz", print)
+    within, between = TrainingState(None, epoch=1), TrainingState(None, epoch=0)
     for _ in range(100):
         clock.now += 1.0
-        checkpointer.note(Slow(), now=False)
+        checkpoint.update(within)
     assert len(written) == 3  # at once, and then after twenty times two seconds each
-    checkpointer.note(Slow(), now=True)
+    checkpoint.update(between)
     assert len(written) == 4
-    checkpointer.note(Slow(), now=False)
-    checkpointer.flush()
-    checkpointer.flush()
-    assert len(written) == 5  # what is held, once
+    checkpoint.update(within)
+    checkpoint.flush()
+    checkpoint.flush()
+    assert len(written) == 5  # what waits, once
 
 
 def test_a_checkpoint_that_cannot_be_written_is_no_reason_to_stop(whole, tmp_path, monkeypatch):
     run, photos, cache = whole
     monkeypatch.setenv("TLEARN_CACHE", str(cache))
 
-    def full(self, path):
+    def full(path, state):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Checkpoint, "write", full)
+    monkeypatch.setattr(state, "save", full)
     heard = Heard()
     options = {**TOY, "quiet": False}
     again = tlearn.finetune(photos, tmp_path / "run", stages=STAGES, progress=heard, **options)

@@ -1,6 +1,7 @@
 """Networks, feeds and stages: what is frozen stays, what gets worse is undone."""
 
 import inspect
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -16,15 +17,18 @@ from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.engines import Choice
 from tlearn.progress import Silent
-from tlearn.training import loop
+from tlearn.training import loop, regression
+from tlearn.training.best import WORST, ValidationScore
 from tlearn.training.feed import Feed
-from tlearn.training.loop import Conditions, Targets, ValidationScore
-from tlearn.training.network import Network
+from tlearn.training.loop import Training, run_stages
+from tlearn.training.network import Network, copies
 from tlearn.training.probe import fit_probe
+from tlearn.training.regression import MANY_CLASSES, log_loss, probabilities
+from tlearn.training.setup import Targets
 from tlearn.training.stages import plan
+from tlearn.training.state import StageResult, TrainingPlan, TrainingState
 
 BACKBONE = "toy"
-QUIET = Conditions(Silent(), lambda kind, **fields: None)
 
 
 @pytest.fixture
@@ -46,15 +50,27 @@ def random_pixels(n=6):
     return np.random.default_rng(1).uniform(0, 255, (n, 32, 32, 3)).astype("float32")
 
 
-def feeds_of(kept, files, network, views=2):
-    def feeds(p):
-        columns = network.columns_below(p.boundary)
-        return (
-            Feed(kept, p.boundary, columns, files, views, 0),
-            Feed(kept, p.boundary, columns, files, 1, 0),
-        )
+def training_of(kept, network, stages, **options):
+    """What stages work with that train and validate on the same files."""
+    activations, files = kept
+    stages = plan(stages, network.built)
 
-    return feeds
+    def feeds(number):
+        boundary = stages[number].boundary
+        source = (activations, boundary, network.columns_below(boundary), files)
+        return Feed(*source, 2, 0), Feed(*source, 1, 0)
+
+    return Training(network, stages, feeds, targets_of(files), Silent(), **options)
+
+
+def run(training, best=None, record=lambda state: None):
+    """Train all stages from the network as it is."""
+    network = training.network
+    decided = TrainingPlan(
+        tuple(p.stage for p in training.stages), 2, (), StageResult("probe", "head"), {}, None
+    )
+    arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
+    return run_stages(training, TrainingState(decided, best=best, arrays=arrays), record)
 
 
 def targets_of(files):
@@ -149,92 +165,89 @@ def test_a_later_stage_is_never_fed_above_trained_layers(built):
     assert not plans[-1].trainable
 
 
-def test_frozen_weights_and_statistics_stay_bit_for_bit(built, kept):
-    activations, files = kept
+def changed_by(built, kept, **stage):
+    """Train one stage; return the layers whose weights are others then."""
     network = Network(built, built.taps, 3, Head(), 0)
     before = {w.path: w.numpy().copy() for w in built.base.weights}
-    plans = plan((Stage(unfreeze=1, epochs=1),), built)
-    loop.train(
-        network,
-        plans,
-        feeds_of(activations, files, network),
-        targets_of(files),
-        None,
-        QUIET,
-    )
+    run(training_of(kept, network, (Stage(epochs=1, **stage),)))
     changed = {w.path for w in built.base.weights if not np.array_equal(before[w.path], w.numpy())}
-    assert {path.split("/")[-2] for path in changed} == {"block3_conv"}
+    return {path.split("/")[-2] for path in changed}
+
+
+def test_frozen_weights_and_statistics_stay_bit_for_bit(built, kept):
+    pretrained = replace(built, weights="a file")
+    assert changed_by(pretrained, kept, unfreeze=1) == {"block3_conv"}
+    assert changed_by(built, kept, unfreeze=1, batch_norm="frozen") == {"block3_conv"}
+
+
+def test_batch_normalisation_is_trained_with_random_weights_or_if_asked_for(built, kept):
+    top = {"block3_conv", "block3_bn"}
+    assert changed_by(built, kept, unfreeze=1) == top
+    assert changed_by(replace(built, weights="a file"), kept, unfreeze=1, batch_norm="train") == top
+
+
+def test_what_is_kept_below_a_boundary_stays_right_whatever_is_trained_above(built, kept):
+    activations, files = kept
+    items = [(f, 0) for f in files[:5]]
+    before = activations.rows(items, "block3_conv")
+    changed_by(built, kept, unfreeze=1, batch_norm="train")
+    pixels = activations.rows(items, "pixels")
+    again = activations.compute(pixels, ["block3_conv"])["block3_conv"]
+    np.testing.assert_allclose(again.astype("float32"), before.astype("float32"), rtol=2e-3)
 
 
 def test_a_stage_that_makes_things_worse_is_rolled_back(built, kept):
-    activations, files = kept
     network = Network(built, built.taps, 3, Head(), 0)
-    before = network.snapshot()
-    plans = plan((Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd"),), built)
-    results, _ = loop.train(
-        network,
-        plans,
-        feeds_of(activations, files, network),
-        targets_of(files),
-        ValidationScore(1.0, 0.0),
-        QUIET,
-    )
-    assert not results[0].kept
-    for old, new in zip(before, network.snapshot(), strict=True):
+    before = network.whole.get_weights()
+    stage = Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd")
+    state = run(training_of(kept, network, (stage,)), ValidationScore(1.0, 0.0))
+    assert not state.results[0].improved
+    for old, new in zip(before, network.whole.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_stage_that_helps_is_kept_with_its_best_epoch(built, kept):
+def score_of(network, kept):
+    """Score a network as it is on all files."""
     activations, files = kept
-    network = Network(built, built.taps, 3, Head(), 0)
-    targets = targets_of(files)
-    rows = []
-    plans = plan((Stage(unfreeze="none", epochs=6, learning_rate=3e-3),), built)
-    (result,), stopped = loop.train(
-        network,
-        plans,
-        feeds_of(activations, files, network),
-        targets,
-        None,
-        Conditions(Silent(), lambda kind, **row: rows.append(row) if kind == "epoch" else None),
-    )
-    assert result.kept and not stopped and result.epochs == 6
-    best = max(ValidationScore(row["val_accuracy"], -row["val_loss"]) for row in rows[-2:])
-    check = Feed(activations, None, network.columns_below(None), files, 1, 0)
-    (inputs, _), *_ = check.plain(99)
+    feed = Feed(activations, None, network.columns_below(None), files, 1, 0)
+    (inputs, _), *_ = feed.plain(len(files))
     logits = np.asarray(network.suffix(None)(inputs, training=False))
-    found = ValidationScore.of(targets.validation, logits)
-    assert found.accuracy == result.score.accuracy
-    assert found.negative_loss == pytest.approx(result.score.negative_loss)
-    assert found >= best
+    return ValidationScore.of(targets_of(files).validation, logits)
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+def test_a_stage_that_helps_is_kept_with_its_best_epoch(built, kept, monitor):
+    network = Network(built, built.taps, 3, Head(), 0)
+    stage = Stage(unfreeze="none", epochs=6, learning_rate=3e-3, monitor=monitor)
+    state = run(training_of(kept, network, (stage,)))
+    (result,) = state.results
+    assert result.improved and not state.stopped and result.epochs == 6
+    rows = result.history[-2:]
+    best = max(ValidationScore(r["val_accuracy"], r["val_loss"]).rank(monitor) for r in rows)
+    found = score_of(network, kept)
+    assert found.accuracy == result.score.accuracy == state.best.accuracy
+    assert found.log_loss == pytest.approx(result.score.log_loss)
+    assert found.rank(monitor) >= best
 
 
 def test_ctrl_c_ends_a_stage_and_keeps_the_best(built, kept):
-    activations, files = kept
     network = Network(built, built.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1)), built)
     seen = []
 
-    def interrupt(kind, **fields):
-        seen.append(fields)
+    def interrupt(state):
+        seen.append(state)
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    results, stopped = loop.train(
-        network,
-        plans,
-        feeds_of(activations, files, network),
-        targets_of(files),
-        None,
-        Conditions(Silent(), interrupt),
-    )
-    assert stopped and len(results) == 1 and results[0].kept
+    stages = (Stage(unfreeze="none", epochs=9), Stage(unfreeze=1))
+    state = run(training_of(kept, network, stages), record=interrupt)
+    assert state.stopped and len(state.results) == 1 and state.results[0].improved
+    assert [s.stopped for s in seen] == [False] * 3 + [True]
+    assert score_of(network, kept) == state.best
 
 
 def test_ctrl_c_between_the_epochs_keeps_the_best_too(built, kept, monkeypatch):
-    activations, files = kept
     network = Network(built, built.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2)), built)
     calls = []
 
     def impatient(before, after, part):
@@ -243,28 +256,39 @@ def test_ctrl_c_between_the_epochs_keeps_the_best_too(built, kept, monkeypatch):
             raise KeyboardInterrupt
         return after
 
-    monkeypatch.setattr(loop, "_between", impatient)
-    results, stopped = loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None, QUIET
-    )
-    assert stopped and len(results) == 1 and results[0].kept
-    feed, _ = feeds_of(activations, files, network)(plans[0])
-    (inputs, rows), *_ = feed.plain(len(files))
-    logits = np.asarray(network.suffix(None)(inputs, training=False))
-    assert ValidationScore.of(targets_of(files).train[rows], logits) == results[0].score
+    monkeypatch.setattr(loop, "between", impatient)
+    stages = (Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2))
+    state = run(training_of(kept, network, stages))
+    assert state.stopped and len(state.results) == 1 and state.results[0].improved
+    assert score_of(network, kept) == state.results[0].score
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_ctrl_c_while_a_state_is_saved_leaves_the_best(built, kept, number):
+    network = Network(built, built.taps, 3, Head(), 0)
+    seen = []
+
+    def interrupt(state):  # after an epoch, after the stage, and again
+        seen.append(state)
+        if len(seen) >= number:
+            raise KeyboardInterrupt
+
+    stages = (Stage(unfreeze="none", epochs=2), Stage(unfreeze=1, epochs=2))
+    training = training_of(kept, network, stages)
+    state = run(training, ValidationScore(0.0, 99.0), interrupt)
+    assert state.stopped
+    variables = training.changing(len(state.results))
+    for one, other in zip(variables, state.arrays["best"], strict=True):
+        np.testing.assert_array_equal(one.numpy(), other)
 
 
 def test_a_stage_that_ends_early_offers_what_it_reached(built, kept, monkeypatch):
-    activations, files = kept
     parts = []
-    real = loop._between
-    monkeypatch.setattr(loop, "_between", lambda *a: parts.append(a[2]) or real(*a))
+    real = loop.between
+    monkeypatch.setattr(loop, "between", lambda *a: parts.append(a[2]) or real(*a))
     for deadline, wanted in ((0.0, [1.0, *loop.AVERAGES]), (np.inf, list(loop.AVERAGES))):
         network = Network(built, built.taps, 3, Head(), 0)
-        plans = plan((Stage(unfreeze="none", epochs=4),), built)
-        conditions = Conditions(Silent(), lambda kind, **fields: None, deadline=deadline)
-        feeds = feeds_of(activations, files, network)
-        loop.train(network, plans, feeds, targets_of(files), None, conditions)
+        run(training_of(kept, network, (Stage(unfreeze="none", epochs=4),), deadline=deadline))
         assert parts == wanted
         parts.clear()
 
@@ -277,21 +301,8 @@ def test_numbers_that_are_none_are_refused():
         fit_probe(features, y, list("abcdef"), {0: 1.0, 1: 1.0}, 0)
 
 
-def test_a_loss_that_is_no_number_ends_the_stage():
-    assert ValidationScore.of(
-        np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]])
-    ) == ValidationScore(0.0, -np.inf)
-    history = [{"loss": np.nan, "val_accuracy": 0.0, "val_loss": np.inf}]
-    assert loop._exhausted(history, Stage(unfreeze=1))
-
-
-def test_patience_begins_after_half_of_the_epochs():
-    stage = Stage(unfreeze=1, epochs=10, patience=2)
-    rows = [{"loss": 1.0, "val_accuracy": 0.9 - i / 10, "val_loss": 1.0} for i in range(6)]
-    assert not loop._exhausted(rows, stage)  # the rate is still high
-    constant = stage.model_copy(update={"schedule": "constant"})
-    assert not loop._exhausted(rows[:5], constant)
-    assert loop._exhausted(rows, constant)
+def test_logits_that_are_not_finite_have_the_worst_score():
+    assert ValidationScore.of(np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]])) == WORST
 
 
 @pytest.mark.parametrize(
@@ -341,8 +352,8 @@ def test_fresh_views_differ_every_epoch_and_come_again(built, kept):
 def test_the_loop_fits_one_screen():
     source = inspect.getsource(loop.train)
     body = source[source.index('"""', source.index('"""') + 3) :]
-    assert len(body.splitlines()) <= 40
-    for word in ("network.freeze", "compile_for(", "fit.run(", "network.restore"):
+    assert len(body.splitlines()) <= 25
+    for word in (".freeze(", "compile_for(", "fit.run(", "yield state"):
         assert word in body
 
 
@@ -369,55 +380,35 @@ class Recorder(keras.callbacks.Callback):
 
 
 def test_keras_callbacks_work_in_every_stage(built, kept):
-    activations, files = kept
     network = Network(built, built.taps, 3, Head(), 0)
     recorder, csv = Recorder(), keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: None)
-    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), built)
-    results, _ = loop.train(
-        network,
-        plans,
-        feeds_of(activations, files, network),
-        targets_of(files),
-        None,
-        Conditions(Silent(), lambda kind, **fields: None, lambda stage: [recorder, csv]),
-    )
-    assert [result.epochs for result in results] == [3, 3]
+    stages = (Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9))
+    state = run(training_of(kept, network, stages, callbacks=lambda stage: [recorder, csv]))
+    assert [result.epochs for result in state.results] == [3, 3]
     both = ["accuracy", "loss"]
     checked = [*both, "val_accuracy", "val_loss"]
     epochs = [call for e in range(3) for call in ((0, both), (1, both), (e, checked))]
     assert recorder.calls == ["begin", *epochs, "end"] * 2
 
 
-def test_a_stage_ends_when_the_time_is_over(built, kept):
-    activations, files = kept
+def test_a_training_ends_when_the_time_is_over(built, kept):
     network = Network(built, built.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9)), built)
-    late = Conditions(Silent(), lambda kind, **fields: None, deadline=0.0)
-    results, stopped = loop.train(
-        network, plans, feeds_of(activations, files, network), targets_of(files), None, late
-    )
-    assert [result.epochs for result in results] == [1] and not stopped
+    stages = (Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9))
+    state = run(training_of(kept, network, stages, deadline=0.0))
+    assert [result.epochs for result in state.results] == [1] and not state.stopped
 
 
 def test_products_in_bfloat16_leave_the_saved_model_as_it_is(built, kept, tmp_path):
-    activations, files = kept
     network = Network(built, built.taps, 3, Head(), 0)
-    plans = plan((Stage(unfreeze=1, epochs=2),), built)
-    before = network.suffix(plans[0].boundary)
+    before = network.suffix(built.boundaries[2])
     seen = []
 
     class Policies(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             seen.append(built.base.get_layer("block3_conv").compute_dtype)
 
-    loop.train(
-        network,
-        plans,
-        feeds_of(activations, files, network),
-        targets_of(files),
-        None,
-        Conditions(Silent(), lambda kind, **fields: None, lambda stage: [Policies()], "bfloat16"),
-    )
+    options = {"callbacks": lambda stage: [Policies()], "precision": "bfloat16"}
+    run(training_of(kept, network, (Stage(unfreeze=1, epochs=2),), **options))
     assert seen == ["bfloat16"]
     assert {layer.compute_dtype for layer in built.base.layers} == {"float32"}
     assert all(weight.dtype == "float32" for weight in before.weights)
@@ -429,22 +420,24 @@ def test_products_in_bfloat16_leave_the_saved_model_as_it_is(built, kept, tmp_pa
 
 
 def test_a_random_head_that_diverges_is_an_error(built, kept):
-    activations, files = kept
     network = Network(built, built.taps, 3, Head(hidden=(4,)), 0)
-    plans = plan((Stage(unfreeze="none", epochs=2, optimizer="sgd", learning_rate=1e30),), built)
+    stage = Stage(unfreeze="none", epochs=2, optimizer="sgd")
+    stage = stage.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(ConfigError, match="lower learning_rate"):
-        loop.train(
-            network,
-            plans,
-            feeds_of(activations, files, network),
-            targets_of(files),
-            None,
-            QUIET,
-        )
+        run(training_of(kept, network, (stage,)))
+
+
+def test_a_plateau_lowers_the_rate(built, kept):
+    network = Network(built, built.taps, 3, Head(), 0)
+    stage = Stage(unfreeze="none", epochs=6, learning_rate=1e-30, schedule="plateau", patience=4)
+    state = run(training_of(kept, network, (stage,)))
+    rates = [row["learning_rate"] for row in state.history]
+    # Lowered after half the patience; with all of it gone, the stage ends.
+    np.testing.assert_allclose(rates, [1e-30] * 3 + [1e-31] * 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 def test_every_optimizer_can_be_asked_for(built, optimizer, schedule, weight_decay):
     network = Network(built, built.taps, 3, Head(), 0)
@@ -490,3 +483,30 @@ def test_keras_must_be_set_as_needed(monkeypatch):
     monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
     with pytest.raises(BackboneError, match=r"image_data_format 'channels_first'.*channels_last"):
         load_backbone(load_registry().get("toy"), None, "none", 0)
+
+
+def test_many_classes_are_told_apart_in_closed_form():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(MANY_CLASSES + 20), 4)
+    centres = rng.normal(size=(y.max() + 1, 300))
+    features, others = (
+        (centres[y] + rng.normal(0, 1.5, (len(y), 300))).astype(np.float32) for _ in range(2)
+    )
+    groups, weights = [str(i) for i in range(len(y))], dict.fromkeys(range(y.max() + 1), 1.0)
+    fits = []
+    probe = fit_probe(features[:, None], y, groups, weights, 0, lambda: fits.append(1))
+    found = probe.logits(others)
+    accuracy = (found.argmax(axis=1) == y).mean()
+    assert accuracy > 0.9 and abs(accuracy - probe.accuracy) < 0.1
+    # Its logits are calibrated: no other scale of them has a much smaller loss.
+    losses = [log_loss(y, probabilities(scale * found)) for scale in (0.5, 1.0, 2.0)]
+    assert losses[1] < min(losses[0], losses[2]) and losses[1] < 0.5 * np.log(len(centres))
+    assert 16 <= len(fits) <= 31  # of five folds for each strength looked at, and the last
+
+
+def test_a_ridge_regression_of_few_images_has_every_class(monkeypatch):
+    monkeypatch.setattr("tlearn.training.regression.MANY_CLASSES", 2)
+    x = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2]] + 0.01
+    kernel, bias = regression.fit(x, np.array([0, 0, 1, 1, 2]), 1.0, dict.fromkeys(range(4), 1.0))
+    scores = x @ kernel + bias
+    assert scores.shape == (5, 4) and scores.argmax(axis=1).tolist() == [0, 0, 1, 1, 2]

@@ -74,6 +74,7 @@ def parse_stages(value: Any) -> Any:
     ]
 
 
+Monitor = Literal["val_accuracy", "val_loss"]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 Pixels = Annotated[int, Field(ge=8, le=2048)]
@@ -128,15 +129,22 @@ class Stage(_Section):
     """For `sgd` and `rmsprop`."""
     weight_decay: float = Field(0.0, ge=0, le=10)
     """Decoupled weight decay."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """`cosine` falls to zero over all epochs after the warm-up."""
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    """`cosine` falls to zero over all epochs after the warm-up; `plateau` divides the rate by 10
+    whenever `monitor` has not improved for half the `patience`."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """The part of all steps in which the rate rises from zero, for `cosine`."""
     batch_size: int = Field(32, ge=1, le=4096)
     """Images per step."""
+    monitor: Monitor = "val_accuracy"
+    """What decides which weights are best, when to stop early, and what a plateau is; the other
+    metric decides between equals."""
     patience: Epochs = 5
     """Stop after so many epochs without improvement; never in the first half, and with `cosine`
     only in the last quarter."""
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
+    """Whether batch normalisations that are unfrozen learn, statistics included; `auto` trains them
+    where the weights are random."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """0 for none."""
     name: str = ""

@@ -56,18 +56,7 @@ def finetune(
     from tlearn.settings import make_config
 
     checked = make_config(config, settings, options)
-    from tlearn.backbones import load_registry
-    from tlearn.data.scan import check_folder
     from tlearn.progress import console_progress
-    from tlearn.runs.directory import check_free
-
-    # Again in the training; here it is refused before the seconds that loading TensorFlow takes.
-    registry = load_registry()
-    registry.get(checked.backbone)
-    registry.preset(checked.preset)
-    check_folder(data)
-    if out is not None:
-        check_free(out)
     from tlearn.training.pipeline import finetune as train
 
     run = train(data, out, config=checked, progress=console_progress(quiet, progress))
@@ -98,9 +87,6 @@ def _refuse_all_but(names: Collection[str], ctx: click.Context) -> None:
 
 def _resume(run: Path, form: str, quiet: bool, as_json: bool) -> int:
     from tlearn.progress import console_progress
-    from tlearn.runs.directory import check_resumable
-
-    check_resumable(run)  # again in the resume; here it is refused before TensorFlow is loaded
     from tlearn.training.resumption import resume
 
     return report_run(resume(run, progress=console_progress(quiet, form)), as_json)

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,7 @@ from tlearn.features.activation_cache import Cache, compiled_path
 from tlearn.features.built_backbone import FEATURES, PIXELS, BuiltBackbone, BuiltBoundary
 from tlearn.features.cache_table import CacheTable
 from tlearn.features.engines import Choice, Engine, outputs_of
+from tlearn.features.keras_build import digest_of
 from tlearn.progress import Progress, Silent
 
 WAITING = 2**25  # bytes of rendered views that may wait for the engine
@@ -36,18 +38,12 @@ class Activations:
     a run plays a part, and every later run of the same photos finds them.
 
     Args:
-        built: The backbone with its pristine weights.
+        built: The backbone with the weights it was loaded with.
         rendering: How views are made.
-        boundaries: The cuts whose activations are wanted; the pooled taps always are.
+        boundaries: The boundaries whose activations are wanted; the pooled taps always are.
         cache: Where they are kept.
         choice: What computes them.
         progress: Where to show progress and say what was lost.
-
-    Attributes:
-        keeping: Whether what is computed is kept; no longer once it cannot be.
-        pristine: Whether the backbone still has its own weights. Once it is trained, what was lost
-            meanwhile is computed where a stage needs it, but what lies above the stage's cut would
-            not be what it was: nothing is kept then.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class Activations:
         progress: Progress | None = None,
     ) -> None:
         self.built, self.rendering, self.choice, self.cache = built, rendering, choice, cache
-        self.keeping = self.pristine = True
+        self._usable = True  # until the cache fails
         self._progress = progress or Silent()
         self._cuts = sorted(set(boundaries), key=lambda boundary: boundary.index)
         usual = [
@@ -111,7 +107,7 @@ class Activations:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of all outputs: cuts, and the pooled taps."""
+        """The names of all outputs: boundaries, and the pooled taps."""
         return tuple(self._spaces)
 
     def row_bytes(self, output: str) -> int:
@@ -134,18 +130,18 @@ class Activations:
     ) -> int:
         """Compute and keep what is missing; return how many views were computed.
 
-        Where it cannot be written, it says so and stops keeping: what is missing then is computed
-        each time it is asked for.
+        The backbone must have the weights it was loaded with. Where rows cannot be written, it says
+        so and stops keeping: what is missing then is computed each time it is asked for.
 
         Args:
             items: The views.
-            outputs: Names of cuts, and ``features``; all if not given.
+            outputs: Names of boundaries, and ``features``; all if not given.
             shown: Whether progress is shown.
 
         Raises:
             DataError: If an image can no longer be read.
         """
-        if not self.keeping:
+        if not self._usable:
             return 0
         progress = self._progress if shown else Silent()
         lacking = self.missing(items, outputs or self.outputs)
@@ -165,13 +161,11 @@ class Activations:
                 if len(keys) >= WRITTEN or done == len(todo):
                     self._put(keys, parts)
                     keys, parts = [], []
-                if not self.keeping:
+                if not self._usable:
                     break
         return done
 
     def _put(self, keys: Sequence[bytes], parts: Sequence[Arrays]) -> None:
-        if not self.pristine:
-            return
         try:
             for name in parts[0]:
                 self._spaces[name].put(keys, [part[name] for part in parts])
@@ -179,16 +173,22 @@ class Activations:
             self._lose(error)
 
     def _lose(self, error: CacheError) -> None:
-        if self.keeping:
+        if self._usable:
             self._progress.say(f"{error}. It goes on and computes what it needs each time")
-        self.keeping = False
+        self._usable = False
 
     def batches(
-        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str]
+        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str], write: bool = False
     ) -> Iterator[Arrays]:
         """Yield the rows of each batch of views, ``(n, ...)`` per output.
 
         Batches are read, and what is not kept is rendered, in threads ahead of whoever takes them.
+
+        Args:
+            batches: The views.
+            outputs: Names of boundaries, and ``features``. Once the backbone is trained, only what
+                lies below its trained layers is right.
+            write: Whether to keep what is computed, as :meth:`keep` does.
 
         Raises:
             DataError: If an image can no longer be read.
@@ -209,10 +209,10 @@ class Activations:
         damaged = self._damaged()
         for items, arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
             if lacking:
-                found = self.compute(pixels, outputs)
+                found = self.compute(pixels, outputs, together=write)
                 for name, rows in found.items():
                     arrays[name][lacking] = rows
-                if self.keeping:
+                if write and self._usable:
                     self._put([self._row(*items[i]) for i in lacking], [found])
             yield arrays
         lost = self._damaged() - damaged
@@ -233,30 +233,37 @@ class Activations:
         return sum(space.damaged for space in self._spaces.values())
 
     def rows(
-        self, items: Sequence[Item], output: str, columns: np.ndarray | None = None
+        self,
+        items: Sequence[Item],
+        output: str,
+        columns: np.ndarray | None = None,
+        write: bool = False,
     ) -> np.ndarray:
         """Return one output's rows of views, some columns of them where the output is a vector."""
         parts = [items[i : i + WRITTEN] for i in range(0, len(items), WRITTEN)]
         width = self._spaces[output].shape if columns is None else (len(columns),)
         out = np.empty((len(items), *width), self._spaces[output].dtype)
-        for i, found in enumerate(self.batches(parts, [output])):
+        for i, found in enumerate(self.batches(parts, [output], write)):
             rows = found[output]
             out[i * WRITTEN :][: len(rows)] = rows if columns is None else rows[:, columns]
         return out
 
-    def features(self, items: Sequence[Item]) -> np.ndarray:
+    def features(self, items: Sequence[Item], write: bool = False) -> np.ndarray:
         """Return the pooled taps, ``(n, width)`` float32, taps upwards, averages before maxima."""
-        return self.rows(items, FEATURES)
+        return self.rows(items, FEATURES, write=write)
 
-    def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
+    def compute(
+        self, pixels: Sequence[np.ndarray], outputs: Sequence[str], together: bool = False
+    ) -> Arrays:
         """Run the frozen part over images without keeping anything.
 
         Args:
             pixels: Images, each ``(size, size, 3)`` uint8; at least one.
-            outputs: Names of cuts, and ``features``.
+            outputs: Names of boundaries, and ``features``.
+            together: Whether they are computed with all others, as what is kept must be; else
+                alone, which is quicker.
         """
-        # What is kept must be what it always is; what is not may be computed alone.
-        names = self._together if self.keeping else tuple(n for n in outputs if n != PIXELS)
+        names = self._together if together else tuple(n for n in outputs if n != PIXELS)
         results = {PIXELS: np.stack(pixels)} if PIXELS in outputs else {}
         if set(outputs) - {PIXELS}:
             results |= zip(names, outputs_of(self.engine(names), pixels), strict=True)
@@ -315,7 +322,10 @@ class Activations:
             built = self.built
             names = (*(boundary.name for boundary in built.boundaries[1:]), FEATURES)
             key = {**self._network_key(), "size": built.size, "outputs": names}
-            path = compiled_path(self.cache.root, key) if self.pristine else None
+            path: Path | None = compiled_path(self.cache.root, key)
+            known = path is not None and path.with_suffix(".xml").exists()
+            if not known and digest_of(built.base) != built.digest:
+                path = None  # the backbone was trained since it was loaded
             self._engines[outputs] = self.choice.engine_for(
                 built.prefix, names, built.size, path, outputs
             )

@@ -1,4 +1,4 @@
-"""A built backbone with the places where it is cut and tapped."""
+"""A built backbone with its boundaries and taps."""
 
 import time
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from typing import Any
 
 from tlearn.backbones import Backbone, Boundary, Preprocess
 from tlearn.errors import BackboneError, nearest
-from tlearn.features.keras_build import build, check_keras, digest_of
+from tlearn.features.keras_build import build, check_keras, digest_of, random_numbers_from
 from tlearn.keras_import import keras
 
-PIXELS = "pixels"  # the name of the cut below everything
+PIXELS = "pixels"  # the name of the boundary below everything
 FEATURES = "features"  # the output that holds all pooled taps, side by side
 HALF = 65504.0  # the largest number of float16
 
@@ -38,8 +38,8 @@ class Tap:
     """A depth at which features are pooled.
 
     Attributes:
-        index: Index of the cut whose tensor is pooled; the top is one above the last cut.
-        name: Name of the cut, or ``top``.
+        index: Index of the boundary whose tensor is pooled; the top is one above the last boundary.
+        name: Name of the boundary, or ``top``.
         tensor: What is pooled.
     """
 
@@ -65,6 +65,7 @@ class BuiltBackbone:
         boundaries: The pixels and every boundary, upwards.
         taps: What can be pooled, upwards; the last is the top.
         seconds: How long it took to build.
+        weights: What was asked for: a name, a file, or ``none`` for random weights.
     """
 
     backbone: Backbone
@@ -74,9 +75,10 @@ class BuiltBackbone:
     boundaries: tuple[BuiltBoundary, ...]
     taps: tuple[Tap, ...]
     seconds: float = 0.0
+    weights: str = "none"
 
     def boundary_for_blocks(self, blocks: int) -> BuiltBoundary:
-        """Return the cut below the top ``blocks`` blocks.
+        """Return the boundary below the top ``blocks`` blocks.
 
         Raises:
             BackboneError: If the backbone has fewer blocks.
@@ -111,11 +113,11 @@ class BuiltBackbone:
     def prefix(self, names: Sequence[str]) -> Any:
         """Return the frozen part: a Keras model from RGB pixels, 0 to 255, to some outputs.
 
-        Activations at cuts come as float16, as they are kept; features as float32.
+        Activations at boundaries come as float16, as they are kept; features as float32.
 
         Args:
-            names: Names of cuts above the pixels, and ``features`` for all pooled taps side by
-                side, averages before maxima.
+            names: Names of boundaries above the pixels, and ``features`` for all pooled taps,
+                averages before maxima.
         """
         tensors = {boundary.name: boundary.tensor for boundary in self.boundaries}
         if FEATURES in names:
@@ -131,18 +133,33 @@ class BuiltBackbone:
         return keras.Model(pixels, outputs)
 
     def layers_above(self, boundary: BuiltBoundary) -> frozenset[str]:
-        """Return the names of the layers that lie above a cut."""
+        """Return the names of the layers that lie above a boundary."""
         return self._above[boundary.index]
 
     @cached_property
     def _above(self) -> tuple[frozenset[str], ...]:
-        """The layers above every cut, upwards."""
+        """The layers above every boundary, upwards."""
         every = frozenset(layer.name for layer in self.base.layers)
         parts = (keras.Model(self.base.input, boundary.tensor) for boundary in self.boundaries)
         return tuple(every - {layer.name for layer in part.layers} for part in parts)
 
+    def check_crossing(self, boundary: BuiltBoundary) -> None:
+        """Refuse a boundary that more than one tensor crosses.
+
+        Raises:
+            BackboneError: If what is above it cannot be computed from its tensor alone.
+        """
+        try:
+            keras.Model(boundary.tensor, self.base.output)
+        except ValueError:
+            raise BackboneError(
+                f"more than one tensor crosses the boundary {boundary.position} {boundary.name!r} "
+                f"of {self.backbone.name}: what is above it cannot be computed from it alone; "
+                f"'tlearn plugins check {self.backbone.name}' tells its author more"
+            ) from None
+
     def highest_boundary_below(self, layers: frozenset[str]) -> BuiltBoundary:
-        """Return the highest cut that has all weights of ``layers`` above it."""
+        """Return the highest boundary that has all weights of ``layers`` above it."""
         weighted = {
             layer.name for layer in self.base.layers if layer.weights and layer.name in layers
         }
@@ -194,8 +211,8 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
     start = time.monotonic()
     check_keras()
     size = backbone.checked_size(size)
-    keras.utils.set_random_seed(seed)
-    base = build(backbone, size, weights)
+    with random_numbers_from(seed):
+        base = build(backbone, size, weights)
     boundaries = [BuiltBoundary(0, PIXELS, "before", base.input)]
     for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
         boundaries.append(
@@ -206,7 +223,9 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
     taps = [Tap(c.index, c.name, c.tensor) for c in boundaries if c.name in backbone.tap_layers]
     taps.append(Tap(len(boundaries), "top", base.output))
     digest, seconds = digest_of(base), time.monotonic() - start
-    return BuiltBackbone(backbone, base, size, digest, tuple(boundaries), tuple(taps), seconds)
+    return BuiltBackbone(
+        backbone, base, size, digest, tuple(boundaries), tuple(taps), seconds, weights
+    )
 
 
 def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:

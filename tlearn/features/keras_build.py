@@ -1,7 +1,12 @@
 """A backbone's network as its plugin builds it, with the weights asked for."""
 
+import contextlib
 import hashlib
+import random
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from tlearn.backbones import Backbone
 from tlearn.errors import BackboneError
@@ -42,6 +47,22 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     if plain and base.output is base.outputs[0]:
         return base
     return keras.Model(base.inputs[0], base.outputs[0])
+
+
+@contextlib.contextmanager
+def random_numbers_from(seed: int) -> Iterator[None]:
+    """Draw the seeds of new layers from ``seed``, and leave the generators of the caller alone.
+
+    Keras's layers and initialisers draw their seeds from :mod:`random`; a plugin may use NumPy.
+    """
+    before, numpy_before = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)
 
 
 def check_keras() -> None:

@@ -106,6 +106,7 @@ class Classifier:
         Raises:
             RunError: If it cannot be loaded.
         """
+        from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 
         known = load_registry().backbones.get(self.backbone)
@@ -114,7 +115,8 @@ class Classifier:
         with _explained(self.path, advice):
             for module in known.modules if known else ():
                 importlib.import_module(module)
-            return keras.models.load_model(self.path, compile=False, safe_mode=True)
+            with random_numbers_from(0):  # initialisers that are loaded draw seeds
+                return keras.models.load_model(self.path, compile=False, safe_mode=True)
 
     @cached_property
     def _compiled(self) -> Path | None:
@@ -125,6 +127,10 @@ class Classifier:
     @cached_property
     def _engine(self) -> Engine:
         return self.choice.engine_for(lambda _: self.model, [OUTPUT], self.size, self._compiled)
+
+    def make_ready(self) -> None:
+        """Load and compile the model now; else the first prediction does."""
+        _ = self._engine
 
     def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, PixelsOrError]]:
         """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.

@@ -21,8 +21,8 @@ def run_summary(run: Run) -> str:
     metrics, path = run.metrics, run.path
     lines = ["stopped: the best of what was trained is kept"] if metrics["stopped"] else []
     probe, *stages = metrics["stages"]
-    lines.append(_stage_line(probe, "" if probe["kept"] else ", for comparison only"))
-    lines += [_stage_line(s, "" if s["kept"] else ", no better: rolled back") for s in stages]
+    lines.append(_stage_line(probe, "" if probe["improved"] else ", for comparison only"))
+    lines += [_stage_line(s, "" if s["improved"] else ", no better: rolled back") for s in stages]
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:

@@ -16,7 +16,6 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
 from tlearn.features.engines import choose
-from tlearn.keras_import import keras
 from tlearn.progress import Progress
 from tlearn.training.costs import CostModel, Costs, Rates, arithmetic
 from tlearn.training.execution_plan import needed, views_in_turn
@@ -189,7 +188,6 @@ class Candidate:
     """
 
     def __init__(self, setup: ComparisonSetup, backbone: Backbone) -> None:
-        keras.backend.clear_session()  # the one before it is no longer needed
         self.setup = setup
         named = setup.config.model_copy(update={"backbone": backbone.name})
         self.config = config = with_preset(named, backbone, setup.preset)

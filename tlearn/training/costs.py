@@ -9,9 +9,9 @@ import numpy as np
 from tlearn.data.splits import Splits
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
+from tlearn.training.probe import PROBE_VIEWS, sample_size, search_flops
 from tlearn.training.stages import Plan
 
-PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 TRIAL = 8  # views a rate is measured on, at first
 LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
 MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
@@ -19,7 +19,8 @@ MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
 STAGE_START = 3.5  # to trace and compile a stage
-FIXED_OVERHEAD = 6.5  # the probe, saving, loading, evaluating and drawing
+FIXED_OVERHEAD = 6.5  # the probe's setting up, saving, loading, evaluating and drawing
+PROBE_FACTOR = 2.0  # what float64 takes, for the time of float32
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,16 @@ class Rates:
     flops: float
 
 
-def measure(kept: Activations, items: Sequence[Item], outputs: Sequence[str]) -> tuple[Rates, int]:
-    """Measure the rates, by computing, and keeping, the first of the views that are missing.
+def measure(
+    activations: Activations, items: Sequence[Item], outputs: Sequence[str], keep: bool
+) -> tuple[Rates, int]:
+    """Measure the rates by computing the first of the views that are missing.
+
+    Args:
+        activations: What gives them.
+        items: The views that are missing.
+        outputs: What is computed of them.
+        keep: Whether what is computed is kept.
 
     Returns:
         The rates, infinite for views if there are too few to measure, and how many views were
@@ -59,16 +68,19 @@ def measure(kept: Activations, items: Sequence[Item], outputs: Sequence[str]) ->
     """
     rate, done, size = np.inf, 0, TRIAL
     while done < len(items):
-        start = time.monotonic()
         part = items[done : done + size]
-        keeping = kept.keeping
-        some = kept.keep(part, outputs, shown=False) if keeping else len(kept.features(part))
+        start = time.monotonic()
+        if keep:
+            count = activations.keep(part, outputs, shown=False)
+        else:
+            count = len(activations.features(part))
         seconds = time.monotonic() - start
-        if done:  # the first time includes making the engine ready
-            rate = some / seconds
-        if not some or (done and seconds >= LONG_ENOUGH):
+        if done and count:  # the first time includes making the engine ready
+            rate = count / seconds
+        long_enough = done and seconds >= LONG_ENOUGH
+        done += count
+        if not count or long_enough:
             break
-        done += some
         size *= 4
     return Rates(rate, arithmetic()), done
 
@@ -103,18 +115,20 @@ class CostModel:
     """What there is to do, and how fast it goes.
 
     Attributes:
-        kept: The activations.
+        activations: What gives the activations.
         splits: The images.
         lacking: The views that are not kept yet, by output.
         rates: This machine's.
         spent: Seconds that have passed already.
+        probed: Whether the probe is fitted already.
     """
 
-    kept: Activations
+    activations: Activations
     splits: Splits
     lacking: dict[str, list[Item]]
     rates: Rates
     spent: float
+    probed: bool = False
 
     def costs(self, plans: Sequence[Plan], views: int, streaming: bool) -> Costs:
         """Estimate a training.
@@ -122,7 +136,7 @@ class CostModel:
         Args:
             plans: The stages.
             views: Views per training image, or 0 for fresh ones.
-            streaming: Whether activations at the cuts are computed in every epoch.
+            streaming: Whether activations at the boundaries are computed in every epoch.
         """
         boundaries = {p.boundary.name for p in plans if p.boundary is not None and not streaming}
         shown = min(views, PROBE_VIEWS) if streaming else views
@@ -132,9 +146,9 @@ class CostModel:
             if name in {FEATURES, *boundaries}
         }
         count = len({(f.content, v) for some in lacking.values() for f, v in some})
-        size = sum(len(some) * self.kept.row_bytes(name) for name, some in lacking.items())
+        size = sum(len(some) * self.activations.row_bytes(name) for name, some in lacking.items())
         images = len(self.splits.train) + len(self.splits.validation)
-        built = self.kept.built.seconds
+        built = self.activations.built.seconds
         training = 0.0
         for plan in plans:
             again = streaming and plan.boundary is not None
@@ -142,15 +156,27 @@ class CostModel:
             training += STAGE_START * built + plan.stage.epochs * epoch
         count += len(self.splits.validation) + len(self.splits.test)  # evaluated at the end
         seconds = self.spent + count / self.rates.views + training + FIXED_OVERHEAD * built
+        seconds += 0.0 if self.probed else self._probe(views)
         return Costs(not streaming, seconds, size)
+
+    def _probe(self, views: int) -> float:
+        """Estimate the choice among two probes, on several depths and on the top."""
+        taps, classes = self.activations.built.taps, len(self.splits.labels)
+        width = sum(tap.width for tap in taps)
+        most, shown = sample_size(len(self.splits.train), views, width, classes)
+        rows = min(most, len(self.splits.train)) * shown
+        operations = sum(search_flops(rows, d, classes) for d in (width, taps[-1].width))
+        return PROBE_FACTOR * operations / self.rates.flops
 
     def _epoch(self, plan: Plan) -> float:
         """Estimate an epoch: two passes over the suffix, and a third over what is trained of it."""
-        built = self.kept.built
+        built = self.activations.built
+        head = sum(tap.width for tap in built.taps) * len(self.splits.labels)
         suffix = built.layers_above(plan.boundary) if plan.boundary else frozenset()
         both, trained = multiply_adds(built, suffix), multiply_adds(built, suffix & plan.trainable)
-        one = 2 / self.rates.flops * STEP_FACTOR[self.kept.choice.precision]
+        one = 2 / self.rates.flops * STEP_FACTOR[self.activations.choice.precision]
         train, check = len(self.splits.train), len(self.splits.validation)
+        both, trained = both + head, trained + head
         return one * (train * (2 * both + trained) + check * both)
 
 

@@ -11,13 +11,15 @@ from tlearn.data.splits import Splits
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations, Item
-from tlearn.features.built_backbone import FEATURES, BuiltBackbone
+from tlearn.features.built_backbone import FEATURES
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, format_bytes
-from tlearn.training.costs import PROBE_VIEWS, CostModel, Costs, fit, measure
-from tlearn.training.loop import Listener
+from tlearn.training.costs import CostModel, Costs, fit, measure
+from tlearn.training.probe import PROBE_VIEWS
+from tlearn.training.setup import Setup
 from tlearn.training.speed import throughput
-from tlearn.training.stages import Plan
+from tlearn.training.stages import Plan, plan
+from tlearn.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -25,45 +27,24 @@ class ExecutionPlan:
     """How a training goes.
 
     Attributes:
-        kept: The activations: computed and kept, or computed when they are asked for.
-        plans: The stages that will be trained.
+        activations: What gives the activations: kept, or computed when they are asked for.
+        stages: The stages that will be trained.
         views: Views per training image that take turns, or 0 for a fresh one in every epoch.
+        keep: Whether activations are kept.
         computed: Views computed so far.
         costs: The estimate.
     """
 
-    kept: Activations
-    plans: Sequence[Plan]
+    activations: Activations
+    stages: tuple[Plan, ...]
     views: int
+    keep: bool
     computed: int
     costs: Costs
 
 
-@dataclass(frozen=True)
-class ResumePoint:
-    """What holds for a training that is continued.
-
-    Attributes:
-        plans: Its stages.
-        views: Its views, as of a :class:`ExecutionPlan`.
-        left: What is left of its stages.
-    """
-
-    plans: Sequence[Plan]
-    views: int
-    left: Sequence[Plan]
-
-
-def prepare(
-    config: RunConfig,
-    built: BuiltBackbone,
-    plans: Sequence[Plan],
-    splits: Splits,
-    cache: Cache,
-    progress: Progress,
-    start: float,
-    tell: Listener = lambda kind, **fields: None,
-    begun: ResumePoint | None = None,
+def plan_activations(
+    setup: Setup, cache: Cache, resumed: TrainingState | None = None
 ) -> ExecutionPlan:
     """Keep activations, or stream where the disk budget does not hold them; say what it will cost.
 
@@ -71,28 +52,21 @@ def prepare(
     epochs. So the choice depends on the budget alone, and not on how fast the machine was just now.
 
     Args:
-        config: The configuration, with everything filled in.
-        built: The pristine backbone.
-        plans: The stages asked for.
-        splits: The images.
+        setup: What the training works with.
         cache: Where activations are kept.
-        progress: Where to show progress.
-        start: When the time budget began, by :func:`time.monotonic`.
-        tell: Hears of the plan.
-        begun: What holds for a training that is continued; nothing is fitted into a time then.
+        resumed: Where a training that is continued stands; its stages and views hold then, whatever
+            time there is now.
 
     Raises:
         DataError: If an image can no longer be read.
     """
-    rendering = Rendering(built.size, config.resize, config.augment)
-    boundaries = [p.boundary for p in plans if p.boundary is not None]
-    choice = choose(config.engine, config.precision)
-    kept = Activations(built, rendering, boundaries, cache, choice, progress)
-    views = views_in_turn(config, plans)
-    if begun is not None:
-        plans, views = begun.plans, begun.views
-    lacking = kept.missing(needed(splits, views), kept.outputs)
-    size = sum(len(some) * kept.row_bytes(name) for name, some in lacking.items())
+    config, splits, progress = setup.config, setup.splits, setup.progress
+    stages, views = setup.stages, views_in_turn(config, setup.stages)
+    if resumed is not None:
+        stages, views = plan(resumed.plan.stages, setup.built), resumed.plan.views
+    activations = _activations(setup, cache)
+    lacking = activations.missing(needed(splits, views), activations.outputs)
+    size = sum(len(some) * activations.row_bytes(name) for name, some in lacking.items())
     streaming = not views or size > cache.room()
     if not streaming:
         evicted = cache.make_room(size)
@@ -100,30 +74,52 @@ def prepare(
             progress.say(
                 f"evicted {format_bytes(evicted)} of activations that were not used lately"
             )
-    outputs = (FEATURES,) if streaming else kept.outputs
+    outputs = (FEATURES,) if streaming else activations.outputs
     shown = min(views, PROBE_VIEWS) if streaming else views
     soon = (item for name in outputs for item in lacking[name] if item[1] < max(1, shown))
     todo = list(dict.fromkeys(soon))
-    wanted = len(todo) * sum(kept.row_bytes(name) for name in outputs)
-    kept.keeping = wanted <= cache.room()
-    if kept.keeping:
-        cache.make_room(wanted)
-    rates, computed = measure(kept, todo, outputs)
+    size = len(todo) * sum(activations.row_bytes(name) for name in outputs)
+    keep = size <= cache.room()
+    if keep:
+        cache.make_room(size)
+    rates, computed = measure(activations, todo, outputs, keep)
     if streaming and not np.isfinite(rates.views):  # nothing lacks, and yet it is all computed
-        rates = replace(rates, views=throughput(kept, needed(splits, 1)[:64]).rate)
-    work = CostModel(kept, splits, lacking, rates, time.monotonic() - start)
-    if config.time_budget and begun is None:
-        plans, views = _fitted(config, work, plans, views, streaming, progress)
-    left = plans if begun is None else begun.left
-    costs = work.costs(left, views, streaming)
-    progress.say(_line(work, left, views, costs, cache.room()))
-    epochs = sum(p.stage.epochs for p in left)
-    tell("planned", seconds=costs.seconds, bytes=costs.bytes, keeping=costs.keeping, epochs=epochs)
-    used = {FEATURES, *(p.boundary.name for p in plans if p.boundary is not None)}
-    todo = needed(splits, min(views, shown))
-    computed += kept.keep(todo, [name for name in outputs if name in used])
-    kept.keeping = kept.keeping and not streaming
-    return ExecutionPlan(kept, plans, views, computed, costs)
+        rates = replace(rates, views=throughput(activations, needed(splits, 1)[:64]).rate)
+    spent = time.monotonic() - setup.started
+    model = CostModel(activations, splits, lacking, rates, spent, resumed is not None)
+    if config.time_budget and resumed is None:
+        stages, views = _fitted(config, model, stages, views, streaming, progress)
+    remaining = stages if resumed is None else remaining_stages(stages, resumed)
+    costs = model.costs(remaining, views, streaming)
+    progress.say(_line(model, remaining, views, costs, cache.room()))
+    epochs = sum(p.stage.epochs for p in remaining)
+    setup.log(
+        "planned", seconds=costs.seconds, bytes=costs.bytes, keeping=costs.keeping, epochs=epochs
+    )
+    used = {FEATURES, *(p.boundary.name for p in stages if p.boundary is not None)}
+    if keep:
+        todo = needed(splits, min(views, shown))
+        computed += activations.keep(todo, [name for name in outputs if name in used])
+    return ExecutionPlan(activations, stages, views, keep and not streaming, computed, costs)
+
+
+def remaining_stages(stages: Sequence[Plan], state: TrainingState) -> tuple[Plan, ...]:
+    """Return what is left to train of some stages."""
+    remaining = list(stages[state.stage :])
+    if remaining and state.epoch:
+        stage = remaining[0].stage
+        epochs = 0 if state.ends else stage.epochs - state.epoch
+        stage = stage.model_copy(update={"epochs": epochs})
+        remaining[0] = replace(remaining[0], stage=stage)
+    return tuple(remaining)
+
+
+def _activations(setup: Setup, cache: Cache) -> Activations:
+    config, built = setup.config, setup.built
+    rendering = Rendering(built.size, config.resize, config.augment)
+    boundaries = [p.boundary for p in setup.stages if p.boundary is not None]
+    choice = choose(config.engine, config.precision)
+    return Activations(built, rendering, boundaries, cache, choice, setup.progress)
 
 
 def views_in_turn(config: RunConfig, plans: Sequence[Plan]) -> int:
@@ -142,37 +138,37 @@ def needed(splits: Splits, views: int) -> list[Item]:
 
 def _fitted(
     config: RunConfig,
-    work: CostModel,
+    model: CostModel,
     plans: Sequence[Plan],
     views: int,
     streaming: bool,
     progress: Progress,
-) -> tuple[Sequence[Plan], int]:
+) -> tuple[tuple[Plan, ...], int]:
     """Shorten the training until it fits into a time, and say how."""
     budget = config.time_budget or 0.0
     least = 1 if config.head.hidden else 0  # a head that starts at random must be trained
     shorter, fewer = fit(
-        budget, plans, views, lambda p, v: work.costs(p, v, streaming).seconds, least
+        budget, plans, views, lambda p, v: model.costs(p, v, streaming).seconds, least
     )
-    seconds = work.costs(shorter, fewer, streaming).seconds
+    seconds = model.costs(shorter, fewer, streaming).seconds
     if seconds > budget:
         progress.say(
-            f"the least that can be done takes about {seconds:.0f} s, more than the time budget of "
-            f"{budget:.0f} s"
+            f"time budget too small: the shortest training takes about {seconds:.0f} s (budget "
+            f"{budget:.0f} s)"
         )
     elif list(shorter) != list(plans) or fewer != views:
         parts = [f"{p.stage.epochs} epochs {p.stage.title}" for p in shorter] or ["the head alone"]
         views_of = f"{fewer} views, " if fewer else ""
         progress.say(f"to fit into {budget:.0f} s: {views_of}{', '.join(parts)}")
-    return shorter, fewer
+    return tuple(shorter), fewer
 
 
-def _line(work: CostModel, plans: Sequence[Plan], views: int, costs: Costs, room: int) -> str:
+def _line(model: CostModel, plans: Sequence[Plan], views: int, costs: Costs, room: int) -> str:
     """Say in one line which way was chosen, what it costs, and what the other would."""
     line = f"about {costs.seconds:.0f} s and {format_bytes(costs.bytes)} of disk"
     if not plans:
         return f"plan: the head alone, {line}"
-    other = work.costs(plans, views, costs.keeping)
+    other = model.costs(plans, views, costs.keeping)
     if costs.keeping:
         instead = f"; streaming would take {other.seconds:.0f} s" if costs.bytes else ""
         return f"plan: keeping activations, {line}{instead}"

@@ -14,11 +14,11 @@ Batch = tuple[list[np.ndarray], np.ndarray]  # the suffix's inputs, and the imag
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches for the suffix above a cut.
+    """Batches for the suffix above a boundary.
 
     Attributes:
         activations: Where rows come from.
-        boundary: The cut below the suffix; ``None`` for the head alone.
+        boundary: The boundary below the suffix; ``None`` for the head alone.
         columns: Which of the pooled features the prefix gives to the head.
         files: The images.
         views: Views per image that take turns, or 0 for a fresh view in every epoch.

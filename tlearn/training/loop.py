@@ -3,8 +3,8 @@
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,202 +14,271 @@ from tlearn.errors import ConfigError
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
 from tlearn.progress import Progress
+from tlearn.training.best import ValidationScore, is_better
 from tlearn.training.feed import Feed
-from tlearn.training.network import Network
-from tlearn.training.stage_runner import BestWeights, StageProgress
+from tlearn.training.network import Network, assign, copies
+from tlearn.training.rules import ENDS, Ends, after_epoch, rules_of, settled
+from tlearn.training.setup import Targets
 from tlearn.training.stages import Plan
-from tlearn.training.state import Checkpointer, StageResult, ValidationScore
+from tlearn.training.state import StageResult, TrainingState
 
 AVERAGES = (0.5, 0.75)  # parts of the way from the weights before a stage to those after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
-Listener = Callable[..., None]  # called with the kind of event, and its fields by name
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the feeds' images are: class indices, and the weight of each class in the loss."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    class_weights: np.ndarray
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How stages are trained.
+class Training:
+    """What the stages of a training work with.
 
     Attributes:
+        network: What is trained.
+        stages: The stages.
+        feeds: Gives the training and the validation feed of a stage, by its position.
+        targets: Class indices and weights.
         progress: Where to show progress.
-        tell: Hears of every epoch and stage.
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         precision: What the backbone's products are computed in.
         deadline: When to stop, by :func:`time.monotonic`.
-        checkpointer: Keeps checkpoints; where it has found one, the training goes on from there.
     """
 
+    network: Network
+    stages: Sequence[Plan]
+    feeds: Callable[[int], tuple[Feed, Feed]]
+    targets: Targets
     progress: Progress
-    tell: Listener
     callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: ()
     precision: str = "float32"
     deadline: float = np.inf
-    checkpointer: Checkpointer = field(default_factory=Checkpointer)
 
-    def late(self) -> bool:
-        """Tell whether the time is over."""
-        return time.monotonic() >= self.deadline
+    def changing(self, stages: int) -> list[Any]:
+        """Return the variables that the first so many stages change."""
+        return self.network.changing(plan.trainable for plan in self.stages[:stages])
 
 
-def train(
-    network: Network,
-    plans: Sequence[Plan],
-    feeds: Callable[[Plan], tuple[Feed, Feed]],
-    targets: Targets,
-    best: ValidationScore | None,
-    conditions: Conditions,
-) -> tuple[list[StageResult], bool]:
-    """Train stage by stage; the network ends with the best weights found on the way.
-
-    When a stage ends, the averages of the weights before and after it compete with its last epochs
-    (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022: they cost nothing and are
-    often surer). What is best on validation stays. A stage in which nothing beats what was before
-    is rolled back, so a longer training is never worse than a shorter one there.
-
-    Between epochs, and whenever a stage ends, the keeper gets all that is needed to go on from
-    there. What is continued so comes to the very weights it would have come to.
+def run_stages(
+    training: Training, state: TrainingState, record: Callable[[TrainingState], None]
+) -> TrainingState:
+    """Train until all stages are over, the time is, or the user stops it.
 
     Args:
-        network: What is trained.
-        plans: The stages.
-        feeds: Gives the training and the validation feed of a stage.
-        targets: Class indices and weights.
-        best: The score of the network as it is; ``None`` if its head is random.
-        conditions: How they are trained.
+        training: What it works with.
+        state: Where it stands.
+        record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
 
     Returns:
-        A result per stage begun, and whether the user stopped the training.
+        The last state; the network has its best weights.
 
     Raises:
         ConfigError: If a head that started at random never came to finite numbers.
     """
-    stopped = False
-    stages = StageProgress(network, plans, best, conditions.checkpointer)
-    best_weights = stages.best_weights
-    for plan in stages.left():
-        result = stages.begin(plan)
+    steps = train(training, state)
+    try:
+        for state in steps:
+            record(state)
+    except KeyboardInterrupt:  # between the epochs: within one the loop notices by itself
         try:
-            network.freeze(plan.trainable)
-            model = network.suffix(plan.boundary)
-            with computing_in(conditions.precision, model):
-                fit = _Fit(
-                    model, plan.stage, *feeds(plan), targets, result, best_weights, conditions
-                )
-                compile_for(model, plan.stage, fit.steps)
-                stages.enter(model.optimizer)
-                stopped = fit.run(stages.note)
-                after = network.snapshot()
-                offered = not stopped and _settled(plan.stage, result.epochs - 1)
-                for part in AVERAGES if offered else (1.0, *AVERAGES):
-                    network.restore(_between(stages.before, after, part))
-                    best_weights.offer(fit.score(), result)
-        except KeyboardInterrupt:  # between the epochs, or again
-            stopped = True
-        network.restore(best_weights.weights)
-        stages.end(stopped)
-        conditions.tell("stage", name=result.name, accuracy=result.score.accuracy, kept=result.kept)
-        if stopped or conditions.late():
-            break
-    if best_weights.score is None and not stopped:
-        conditions.checkpointer.forget()
+            state = steps.throw(KeyboardInterrupt())
+            record(state)
+        except KeyboardInterrupt:
+            restore(training, state)
+            state = replace(state, stopped=True)
+    if state.best is None and not state.stopped:
         raise ConfigError(
-            f"the training of the head diverged in stage {stages.results[-1].name!r}; give its "
+            f"the training of the head diverged in stage {state.results[-1].name!r}; give its "
             f"stages a lower learning_rate"
         )
-    return stages.results, stopped
+    return state
 
 
-@dataclass
-class _Fit:
-    """The epochs of a stage, as Keras's ``fit`` runs them, from explicit arrays.
+def train(training: Training, state: TrainingState) -> Generator[TrainingState, None, None]:
+    """Yield the next state after each epoch and each stage.
 
-    A ``tf.data`` iterator would leave a core idle in some epochs, at random.
+    When a stage ends, the averages of the weights before and after it compete with its last epochs
+    (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022: they cost nothing and are
+    often better). What is best on validation stays. A stage in which nothing beats what was before
+    is rolled back, so a longer training is never worse than a shorter one there.
+
+    A training that goes on from any of the states comes to the very same weights. After a
+    ``KeyboardInterrupt`` the last state is marked as stopped; it holds the best weights, and is not
+    to be continued: the one before it is.
     """
+    restore(training, state)
+    if state.ends == "training":
+        state = replace(state, ends="stage")  # of a training that goes on: it has time again
+    while state.stage < len(training.stages):
+        plan = training.stages[state.stage]
+        training.network.freeze(plan.trainable, plan.batch_norm)
+        fit = _StageFit(training, state.stage)
+        with computing_in(training.precision, fit.model):
+            compile_for(fit.model, plan.stage, fit.steps)
+            state = yield from fit.run(fit.enter(state))
+            state = fit.average(state)
+        assign(fit.variables, state.arrays["best"])
+        ended = state.stopped or state.ends == "training"
+        state = state if state.stopped else fit.leave(state)
+        yield state
+        if ended:
+            return
 
-    model: Any
-    stage: Stage
-    feed: Feed
-    check: Feed
-    targets: Targets
-    result: StageResult
-    best_weights: "BestWeights"
-    conditions: Conditions
 
-    @property
-    def steps(self) -> int:
-        """Batches per epoch."""
-        return self.feed.steps(self.stage.batch_size)
+def restore(training: Training, state: TrainingState) -> None:
+    """Give the network the best weights of a state, and its random numbers."""
+    assign(training.changing(len(state.results)), state.arrays["best"])
+    if "seeds" in state.arrays:
+        training.network.seeds = state.arrays["seeds"]
 
-    def run(self, note: Callable[[Any], None]) -> bool:
-        """Train the epochs that are left; return whether the user stopped it.
 
-        Args:
-            note: Called between epochs with the optimizer.
-        """
-        stage, steps = self.stage, self.steps
-        callbacks = list(self.conditions.callbacks(stage))
-        progress = self.conditions.progress
-        self.model.stop_training = False
-        heard = keras.callbacks.CallbackList(
-            callbacks,
-            model=self.model,
+def check_state(network: Network, stages: Sequence[Plan], state: TrainingState) -> None:
+    """Refuse a state that is not of this network and these stages.
+
+    Raises:
+        ValueError: If it is of others.
+        KeyError: If it lacks arrays.
+    """
+    begun = stages[: len(state.results)]
+    shapes = [tuple(v.shape) for v in network.changing(plan.trainable for plan in begun)]
+    for name in ("best", "before", "network") if state.epoch else ("best",):
+        if [array.shape for array in state.arrays[name]] != shapes:
+            raise ValueError("its weights are not those of this network")
+    if len(state.arrays["seeds"]) != len(network.seeds):
+        raise ValueError("its random numbers are not those of this network")
+
+
+class _StageFit:
+    """One stage: its model, its feeds, its rules."""
+
+    def __init__(self, training: Training, number: int) -> None:
+        self.training, self.number = training, number
+        self.plan = training.stages[number]
+        self.stage = self.plan.stage
+        self.model = training.network.suffix(self.plan.boundary)
+        self.feed, self.check = training.feeds(number)
+        self.steps = self.feed.steps(self.stage.batch_size)
+        self.variables = training.changing(number + 1)
+        self.rules = rules_of(self.stage, training.deadline)
+
+    def enter(self, state: TrainingState) -> TrainingState:
+        """Return the state at the beginning of the stage, or put model and optimizer into it."""
+        if state.epoch:
+            assign(self.variables, state.arrays["network"])
+            assign(self.model.optimizer.variables, state.arrays["optimizer"])
+        else:
+            boundary = self.plan.boundary.name if self.plan.boundary else "head"
+            result, best = StageResult(self.stage.title, boundary), copies(self.variables)
+            arrays = {"best": best, "before": best}
+            state = replace(state, results=(*state.results, result), arrays=arrays)
+        self._start = time.monotonic() - state.results[-1].seconds
+        return state
+
+    def run(self, state: TrainingState) -> Generator[TrainingState, None, TrainingState]:
+        """Train the epochs that are left; yield the state after each, and return the last."""
+        stage, model = self.stage, self.model
+        model.stop_training = False
+        callbacks = keras.callbacks.CallbackList(
+            list(self.training.callbacks(stage)),
+            model=model,
             epochs=stage.epochs,
-            steps=steps,
+            steps=self.steps,
             verbose=0,
         )
         logs: dict[str, float] = {}
-        stopped = False
-        total = (stage.epochs - self.result.epochs) * steps
-        with progress.task(f"training {stage.title}", total, "steps") as task:
+        total = (stage.epochs - state.epoch) * self.steps
+        with self.training.progress.task(f"training {stage.title}", total, "steps") as task:
             try:
-                heard.on_train_begin()
-                for epoch in range(self.result.epochs, stage.epochs):
-                    heard.on_epoch_begin(epoch)
-                    logs = self._epoch(epoch, heard, task.advance)
-                    heard.on_test_begin()
-                    score = self.score()
-                    logs |= {"val_loss": -score.negative_loss, "val_accuracy": score.accuracy}
-                    heard.on_test_end(logs)
-                    heard.on_epoch_end(epoch, logs)
-                    self._note(epoch, logs, score)
+                callbacks.on_train_begin()
+                while state.epoch < stage.epochs and not state.ends:
+                    callbacks.on_epoch_begin(state.epoch)
+                    logs = self._epoch(state.epoch, callbacks, task.advance)
+                    callbacks.on_test_begin()
+                    score = self._score()
+                    found = {"loss": score.log_loss, "accuracy": score.accuracy}
+                    callbacks.on_test_end(found)
+                    logs |= {f"val_{name}": value for name, value in found.items()}
+                    callbacks.on_epoch_end(state.epoch, logs)
+                    state = self._after_epoch(state, logs, score)
                     task.advance(0, f"validation {score.accuracy:.3f}")
-                    if self.model.stop_training or _exhausted(self.result.history, stage):
-                        break
-                    if self.conditions.late():
-                        progress.say("the time budget is used up: stopping here")
-                        break
-                    if epoch + 1 < stage.epochs:  # else the stage ends, and is noted then
-                        note(self.model.optimizer)
+                    yield state
             except KeyboardInterrupt:
-                stopped = True
-        heard.on_train_end(logs)
-        return stopped
+                state = replace(state, stopped=True)
+        callbacks.on_train_end(logs)
+        return state
 
-    def _note(self, epoch: int, logs: dict[str, float], score: ValidationScore) -> None:
-        rate = float(self.model.optimizer.learning_rate)
-        row = {"stage": self.stage.title, "epoch": epoch + 1, "learning_rate": rate, **logs}
-        self.result.history.append(row)
-        self.result.epochs = epoch + 1
-        self.conditions.tell("epoch", **row)
-        if _settled(self.stage, epoch):
-            self.best_weights.offer(score, self.result)
+    def average(self, state: TrainingState) -> TrainingState:
+        """Let averages of the weights before and after the stage compete with its epochs."""
+        before, after = state.arrays["before"], copies(self.variables)
+        complete = not state.stopped and settled(self.stage, state.epoch)
+        try:
+            for part in AVERAGES if complete else (1.0, *AVERAGES):
+                assign(self.variables, between(before, after, part))
+                state = self._offer(state, self._score())
+        except KeyboardInterrupt:
+            state = replace(state, stopped=True)
+        return state.with_result(seconds=time.monotonic() - self._start)
 
-    def _epoch(self, number: int, heard: Any, advance: Callable[[int], None]) -> dict[str, float]:
+    def leave(self, state: TrainingState) -> TrainingState:
+        """Return the state at the beginning of the next stage."""
+        arrays = {"best": state.arrays["best"], "seeds": self.training.network.seeds}
+        return replace(
+            state, stage=self.number + 1, epoch=0, ends="", rule_states={}, arrays=arrays
+        )
+
+    def _after_epoch(
+        self, state: TrainingState, logs: dict[str, float], score: ValidationScore
+    ) -> TrainingState:
+        """Return the state after an epoch, with what its rules decided done."""
+        result, optimizer = state.results[-1], self.model.optimizer
+        row: dict[str, Any] = {
+            "stage": self.stage.title,
+            "epoch": state.epoch + 1,
+            "learning_rate": float(optimizer.learning_rate),
+            **{name: float(logs[name]) for name in METRICS},
+        }
+        rule_states, actions = after_epoch(self.rules, state.rule_states, row)
+        all_ends: list[Ends] = ["stage" if self.model.stop_training else ""]
+        for action in actions:
+            if action.rate_factor != 1.0:
+                optimizer.learning_rate = row["learning_rate"] * action.rate_factor
+            if action.reason:
+                self.training.progress.say(action.reason)
+            all_ends.append(action.end)
+        ends = max(all_ends, key=ENDS.index)
+        state = replace(state, epoch=state.epoch + 1, ends=ends, rule_states=rule_states)
+        state = state.with_result(
+            epochs=state.epoch,
+            seconds=time.monotonic() - self._start,
+            history=(*result.history, row),
+        )
+        if settled(self.stage, state.epoch):
+            state = self._offer(state, score)
+        arrays = {
+            **state.arrays,
+            "network": copies(self.variables),
+            "optimizer": copies(optimizer.variables),
+            "seeds": self.training.network.seeds,
+        }
+        return replace(state, arrays=arrays)
+
+    def _offer(self, state: TrainingState, score: ValidationScore) -> TrainingState:
+        """Take the weights as they are if their score is better."""
+        monitor, result = self.stage.monitor, state.results[-1]
+        if is_better(score, result.score, monitor):
+            state = state.with_result(score=score)
+        if is_better(score, state.best, monitor):
+            arrays = {**state.arrays, "best": copies(self.variables)}
+            state = replace(state.with_result(improved=True), best=score, arrays=arrays)
+        return state
+
+    def _epoch(
+        self, number: int, callbacks: Any, advance: Callable[[int], None]
+    ) -> dict[str, float]:
         """Train for one epoch; return the mean loss and accuracy."""
-        targets = self.targets
+        targets = self.training.targets
         one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
         sums: dict[str, float] = defaultdict(float)
         seen = 0
         for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
-            heard.on_train_batch_begin(step)
+            callbacks.on_train_batch_begin(step)
             y = targets.train[rows]
             logs = self.model.train_on_batch(
                 inputs, one_hot[y], targets.class_weights[y], return_dict=True
@@ -217,11 +286,11 @@ class _Fit:
             for name, value in logs.items():  # of this batch alone
                 sums[name] += float(value) * len(rows)
             seen += len(rows)
-            heard.on_train_batch_end(step, logs)
+            callbacks.on_train_batch_end(step, logs)
             advance(1)
         return {name: value / seen for name, value in sums.items()}
 
-    def score(self) -> ValidationScore:
+    def _score(self) -> ValidationScore:
         """Score the network as it is on validation."""
         found = []
         size = min(CHECK_BATCH, len(self.check.files))
@@ -229,33 +298,14 @@ class _Fit:
             short = size - len(rows)  # filled up: another shape would be traced anew
             full = [np.concatenate([x, x[:1].repeat(short, axis=0)]) for x in inputs]
             found.append(self.model.predict_on_batch(full)[: len(rows)])
-        return ValidationScore.of(self.targets.validation, np.concatenate(found))
+        return ValidationScore.of(self.training.targets.validation, np.concatenate(found))
 
 
-def _between(
+def between(
     before: Sequence[np.ndarray], after: Sequence[np.ndarray], part: float
 ) -> list[np.ndarray]:
     """Return the weights at ``part`` of the way from before to after."""
     return [a + part * (b - a) for a, b in zip(before, after, strict=True)]
-
-
-def _settled(stage: Stage, epoch: int) -> bool:
-    """Tell whether the rate has come down so far that an epoch's score can be trusted.
-
-    At a high rate the weights leap about, and the best of many such epochs on a small validation
-    set is mostly luck: measured on held-back photos, the last quarter of a cosine is better.
-    """
-    return stage.schedule == "constant" or epoch + 1 > 0.75 * stage.epochs
-
-
-def _exhausted(history: Sequence[dict[str, Any]], stage: Stage) -> bool:
-    """Tell whether to stop early: never in the first half, where a stage falls before it rises."""
-    if not np.isfinite(history[-1]["loss"]):
-        return True
-    scores = [(row["val_accuracy"], -row["val_loss"]) for row in history]
-    since_best = len(scores) - 1 - scores.index(max(scores))
-    ripe = len(history) > stage.epochs // 2 and _settled(stage, len(history) - 1)
-    return ripe and since_best >= stage.patience
 
 
 def compile_for(model: Any, stage: Stage, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""The trainable network: taps and head on a backbone, cut where a stage cuts it."""
+"""The trainable network: taps and head on a backbone, or what is above a boundary of it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,6 +14,12 @@ from tlearn.training.probe import Probe
 def copies(variables: Iterable[Any]) -> list[np.ndarray]:
     """Return copies of the values of some variables."""
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def assign(variables: Iterable[Any], values: Iterable[np.ndarray]) -> None:
+    """Set some variables."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class Network:
@@ -62,17 +68,17 @@ class Network:
         return np.concatenate(columns)
 
     def columns_below(self, boundary: BuiltBoundary | None) -> np.ndarray:
-        """Return the columns of the taps at or below a cut, which its prefix computes."""
+        """Return the columns of the taps at or below a boundary, which its prefix computes."""
         below = sum(
             tap.width for tap in self.taps if boundary is None or tap.index <= boundary.index
         )
         return self.columns[:below] if boundary is None or boundary.index else self.columns[:0]
 
     def suffix(self, boundary: BuiltBoundary | None) -> Any:
-        """Return the model above a cut, to logits.
+        """Return the model above a boundary, to logits.
 
-        Its inputs are the activation at the cut and the pooled features of the taps at or below
-        it; those without any part are left out. With no cut it is the head alone.
+        Its inputs are the activation there and the pooled features of the taps at or below
+        it; those without any part are left out. Without a boundary it is the head alone.
         """
         inputs, parts = [], []
         low = len(self.columns_below(boundary))
@@ -90,16 +96,20 @@ class Network:
             parts = [features, *parts]
         return keras.Model(inputs, self._apply_head(parts), name="suffix")
 
-    def freeze(self, trainable: frozenset[str]) -> None:
-        """Set every layer of the backbone: trainable if named, batch normalisation never.
+    def freeze(self, trainable: frozenset[str], batch_norm: bool = False) -> None:
+        """Set every layer of the backbone: trainable if named.
 
         A frozen batch normalisation runs on the statistics it was trained with (Keras, transfer
         learning guide), which a few hundred photos would only spoil.
+
+        Args:
+            trainable: Names of layers.
+            batch_norm: Whether batch normalisations among them learn too, statistics included.
         """
         for layer in self.built.base.layers:
             layer.trainable = layer.name in trainable
             for part in layer._flatten_layers():  # blocks of a stranger's are layers of layers
-                if isinstance(part, keras.layers.BatchNormalization):
+                if isinstance(part, keras.layers.BatchNormalization) and not batch_norm:
                     part.trainable = False
 
     def standardise_by(self, mean: np.ndarray, scale: np.ndarray) -> None:
@@ -118,31 +128,16 @@ class Network:
         self.standardise_by(probe.mean, probe.scale * length)
         self.logits.set_weights([probe.kernel * length, probe.bias])
 
-    def snapshot(self) -> list[np.ndarray]:
-        """Return a copy of all weights."""
-        return [np.array(value) for value in self.whole.get_weights()]
-
-    def restore(self, weights: list[np.ndarray]) -> None:
-        """Set all weights to a snapshot."""
-        self.whole.set_weights(weights)
-
-    def places(self, trained: frozenset[str]) -> list[int]:
-        """Return where in a snapshot the weights stand that change in training.
+    def changing(self, trainable: Iterable[frozenset[str]]) -> list[Any]:
+        """Return the variables of the whole model that change in some stages.
 
         Args:
-            trained: Names of the backbone's layers that are trained beside the head.
+            trainable: For each stage, names of the backbone's layers trained beside the head.
         """
-        layers = self.built.base.layers
-        pristine = {id(w) for layer in layers for w in layer.weights}
-        pristine -= {id(w) for layer in layers if layer.name in trained for w in layer.weights}
-        return [i for i, w in enumerate(self.whole.weights) if id(w) not in pristine]
-
-    def filled(self, places: Sequence[int], weights: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return a snapshot with the weights at some places put in."""
-        snapshot = self.snapshot()
-        for i, new in zip(places, weights, strict=True):
-            snapshot[i] = new
-        return snapshot
+        layers, trained = self.built.base.layers, frozenset().union(*trainable)
+        frozen = {id(w) for layer in layers for w in layer.weights}
+        frozen -= {id(w) for layer in layers if layer.name in trained for w in layer.weights}
+        return [w for w in self.whole.weights if id(w) not in frozen]
 
     @property
     def seeds(self) -> list[np.ndarray]:
@@ -151,8 +146,7 @@ class Network:
 
     @seeds.setter
     def seeds(self, states: Sequence[np.ndarray]) -> None:
-        for state, value in zip(self._seeds(), states, strict=True):
-            state.assign(value)
+        assign(self._seeds(), states)
 
     def _seeds(self) -> list[Any]:
         weights = {id(w) for w in self.whole.weights}

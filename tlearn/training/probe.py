@@ -1,4 +1,4 @@
-"""The probe: a regularised logistic regression on kept features, which starts the head."""
+"""The probe: a regularised linear classifier on kept features, which starts the head."""
 
 import contextlib
 import warnings
@@ -7,18 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from tlearn.errors import BackboneError
+from tlearn.training import regression
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
 FIRST = 2  # where the search begins: right for most photo sets
 FOLDS = 5
 SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
+STEPS = 4  # strengths that a search looks at, typically
 SMALL = 10_000_000  # numbers in a matrix below which one thread is fastest
+
+
+PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
+PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
+PER_CLASS, MANY = 10, 2000  # images of each class that it sees all the same, up to so many in all
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,11 @@ class CrossValidated:
 
     Attributes:
         strength: The inverse regularisation with the least log loss.
-        accuracy: The part of the images that is told right.
+        accuracy: The part of the images that is classified right.
         log_loss: In nats; infinite if there were too few images to set any aside.
         positions: The images counted, in ascending order.
         guesses: The class each is taken for.
+        scale: What makes logits of the regression's scores.
     """
 
     strength: float
@@ -65,6 +71,7 @@ class CrossValidated:
     log_loss: float
     positions: np.ndarray
     guesses: np.ndarray
+    scale: float = 1.0
 
 
 def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -85,12 +92,30 @@ def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.sort(np.argsort(turns, kind="stable")[:most])
 
 
+def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int, int]:
+    """Return how many images a probe is fitted on at most, and how many views of each.
+
+    Args:
+        images: Training images.
+        views: Views that take turns, or 0 for fresh ones.
+        width: Features of a view.
+        classes: Classes.
+    """
+    views = max(1, min(PROBE_VIEWS, views))
+    most = PROBE_NUMBERS // (views * width)
+    if most >= images:
+        return most, views
+    # Other photos tell more than other views of the same.
+    return max(PROBE_NUMBERS // width, min(PER_CLASS * classes, MANY)), 1
+
+
 def fit_probe(
     features: np.ndarray,
     y: np.ndarray,
     groups: Sequence[str],
     class_weights: Mapping[int, float],
     seed: int,
+    advance: Callable[[], object] = lambda: None,
 ) -> Probe:
     """Fit the probe, its strength chosen by cross-validation on the training images' plain views.
 
@@ -103,20 +128,29 @@ def fit_probe(
         groups: For each image, what must stay in one fold: its content or group.
         class_weights: Weight of each class.
         seed: Decides the folds.
+        advance: Called after each fit of a regression.
     """
     n, views, d = features.shape
     mean, scale, flat = _standardised(features.reshape(n * views, d))
     z, lifted = _span(flat)
-    with _quick_and_quiet(z):
+    with _quick_and_quiet(z, len(class_weights)):
         plain = _span(flat[::views])[0]  # half as many dimensions for two views, a quarter the time
-        chosen = _choose(plain, y, groups, class_weights, seed)
-        model = _regression(chosen.strength, class_weights).fit(z, np.repeat(y, views))
-    kernel, bias = model.coef_.T, model.intercept_
-    if kernel.shape[1] == 1:  # two classes: one column of log odds
-        kernel = np.concatenate([-kernel / 2, kernel / 2], axis=1)
-        bias = np.concatenate([-bias / 2, bias / 2])
+        chosen = _choose(plain, y, groups, class_weights, seed, advance)
+        kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
+        advance()
     found = (chosen.strength, chosen.accuracy, chosen.log_loss)
-    return Probe(mean, scale, lifted(kernel), bias, *found)
+    return Probe(mean, scale, lifted(kernel * chosen.scale), bias * chosen.scale, *found)
+
+
+def search_flops(n: int, d: int, classes: int) -> float:
+    """Return about how many floating-point operations :func:`fit_probe` takes."""
+    inside = min(n, SAMPLE) * (FOLDS - 1) // FOLDS
+    return STEPS * FOLDS * regression.flops(inside, d, classes) + regression.flops(n, d, classes)
+
+
+def fits(choices: int) -> int:
+    """Return about how many regressions are fitted to choose between so many sets of taps."""
+    return choices * (STEPS * FOLDS + 1)
 
 
 def cross_validate(
@@ -139,7 +173,7 @@ def cross_validate(
         seed: Decides the folds.
     """
     z = _span(_standardised(features)[2])[0]
-    with _quick_and_quiet(z):
+    with _quick_and_quiet(z, len(class_weights)):
         return _choose(z, y, groups, class_weights, seed)
 
 
@@ -157,9 +191,10 @@ def _standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @contextlib.contextmanager
-def _quick_and_quiet(z: np.ndarray) -> Iterator[None]:
+def _quick_and_quiet(z: np.ndarray, classes: int) -> Iterator[None]:
     # Of small problems there are many: threads that wait for each other made them 20 times slower.
-    with threadpool_limits(1 if z.size < SMALL else None), warnings.catch_warnings():
+    few = classes <= regression.MANY_CLASSES
+    with threadpool_limits(1 if few and z.size < SMALL else None), warnings.catch_warnings():
         # A strength too weak to converge in time loses the comparison; it need not be announced.
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
@@ -191,6 +226,7 @@ def _choose(
     groups: Sequence[str],
     class_weights: Mapping[int, float],
     seed: int,
+    advance: Callable[[], object] = lambda: None,
 ) -> CrossValidated:
     """Choose the strength with the least log loss.
 
@@ -206,11 +242,12 @@ def _choose(
 
     def score(i: int) -> CrossValidated:
         if i not in scores:
-            found = _cross_validated(z, y, parts, STRENGTHS[i], class_weights)[seen]
-            guesses = found.argmax(axis=1)
-            accuracy = float(accuracy_score(y[seen], guesses))
-            loss = float(log_loss(y[seen], found, labels=np.arange(found.shape[1])))
-            scores[i] = CrossValidated(STRENGTHS[i], accuracy, loss, seen, guesses)
+            held_out = _held_out(z, y, parts, STRENGTHS[i], class_weights, advance)[seen]
+            scale = regression.scale_of(held_out, y[seen])
+            guesses = held_out.argmax(axis=1)
+            loss = regression.log_loss(y[seen], regression.probabilities(scale * held_out))
+            accuracy = float((guesses == y[seen]).mean())
+            scores[i] = CrossValidated(STRENGTHS[i], accuracy, loss, seen, guesses, scale)
         return scores[i]
 
     def better(i: int, than: int) -> bool:
@@ -239,25 +276,18 @@ def _folds(y: np.ndarray, groups: Sequence[str], seed: int) -> list[tuple[np.nda
         return [(some[i], some[o]) for i, o in parts if len(o) and len(np.unique(y[some[i]])) > 1]
 
 
-def _cross_validated(
+def _held_out(
     z: np.ndarray,
     y: np.ndarray,
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     strength: float,
     class_weights: Mapping[int, float],
+    advance: Callable[[], object],
 ) -> np.ndarray:
-    """Return probabilities ``(n, classes)``, each row from a regression that did not see it."""
-    classes = int(y.max()) + 1
-    probabilities = np.full((len(y), classes), 1 / classes)
+    """Return scores ``(n, classes)``, each row from a regression that did not see it."""
+    scores = np.zeros((len(y), len(class_weights)))
     for inside, outside in parts:
-        present = np.unique(y[inside])
-        weights = {i: class_weights[i] for i in present.tolist()}
-        model = _regression(strength, weights).fit(z[inside], y[inside])
-        answer = np.zeros((len(outside), classes))
-        answer[:, model.classes_] = model.predict_proba(z[outside])
-        probabilities[outside] = answer
-    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
-
-
-def _regression(strength: float, class_weights: Mapping[int, float]) -> LogisticRegression:
-    return LogisticRegression(C=strength, class_weight=dict(class_weights), max_iter=200, tol=1e-3)
+        kernel, bias = regression.fit(z[inside], y[inside], strength, class_weights)
+        scores[outside] = z[outside] @ kernel + bias
+        advance()
+    return scores

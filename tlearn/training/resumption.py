@@ -8,10 +8,11 @@ import yaml
 
 from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.progress import Progress, console_progress
-from tlearn.runs.directory import RunDirectory
+from tlearn.runs.directory import CHECKPOINT, RunDirectory
 from tlearn.runs.run import Run
 from tlearn.settings import make_config
-from tlearn.training.pipeline import Training
+from tlearn.training.pipeline import complete
+from tlearn.training.stopwatch import Stopwatch
 
 
 def resume(
@@ -70,21 +71,27 @@ def _resumed(run: RunDirectory, progress: Progress, callbacks: Sequence[Any]) ->
             f"the images of the run {str(run.path)!r} are no longer in {str(data)!r}; put them "
             f"back, or train anew with 'tlearn finetune'"
         )
-    training = Training(config, data, run.path, progress, callbacks)
-    training.checkpointer.find()
-    with training.checkpointer.clock.part("total"):
-        built, plans, manifest, splits = training.read()
+    from tlearn.training.setup import read_setup
+    from tlearn.training.state import Checkpoint
+
+    checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
+    state = checkpoint.read()
+    if state is None:
+        run.event("resumed", stage="probe", epoch=0, epochs=0)
+    clock = Stopwatch(state.seconds if state else None)
+    with clock.part("total"):
+        setup = read_setup(config, data, progress, clock)
         sides = run / "splits.csv"
-        as_before = not sides.exists() or sides.read_bytes() == splits.to_csv().encode("utf-8")
-        if manifest.digest != digest or not as_before:
+        as_before = not sides.exists() or sides.read_bytes() == setup.splits.to_csv().encode()
+        if setup.manifest.digest != digest or not as_before:
             raise DataError(
                 f"the images in {str(data)!r} have changed since the run {str(run.path)!r} began; "
                 f"train anew with 'tlearn finetune' and another --out"
             )
-        if built.digest != weights:
+        if setup.built.digest != weights:
             raise RunError(
                 f"the weights {config.weights!r} of {config.backbone} are not those that the run "
                 f"{str(run.path)!r} began with; bring those back, or train anew with 'tlearn "
                 f"finetune' and another --out"
             )
-        return training.complete(run, built, plans, manifest, splits)
+        return complete(run, setup, checkpoint, callbacks, state)

@@ -1,11 +1,16 @@
-"""Stages as data: what the presets mean, and where a stage cuts the network."""
+"""Stages as data: what the presets mean, and at which boundary a stage is fed."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tlearn.backbones import Backbone, Preset
 from tlearn.config import RunConfig, Stage
 from tlearn.errors import ConfigError, PluginError, one_line
-from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary
+
+if TYPE_CHECKING:
+    from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary
 
 HEAD_STAGE = Stage(unfreeze="none", epochs=20, learning_rate=1e-3)
 # For a probe that was fitted on a sample and that no stage follows.
@@ -19,12 +24,14 @@ class Plan:
     Attributes:
         stage: The stage as configured.
         trainable: Names of the backbone's layers to train.
-        boundary: The cut below all of them; ``None`` if only the head is trained.
+        boundary: The boundary below all of them; ``None`` if only the head is trained.
+        batch_norm: Whether batch normalisations among them are trained.
     """
 
     stage: Stage
     trainable: frozenset[str]
     boundary: BuiltBoundary | None
+    batch_norm: bool = False
 
 
 def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunConfig:
@@ -71,13 +78,14 @@ def _stages_of(preset: Preset, backbone: Backbone) -> tuple[int, tuple[Stage, ..
 
 
 def plan(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[Plan, ...]:
-    """Find the layers and the cut of every stage.
+    """Find the layers and the boundary of every stage.
 
-    Activations come from the pristine backbone. A stage that unfreezes less than one before it is
-    therefore fed at the lower cut: what lies between was trained and is no longer pristine.
+    Activations come from the backbone as it was loaded. A stage that unfreezes less than one before
+    it is therefore fed at the lower boundary: what lies between was trained since.
 
     Raises:
-        BackboneError: If a stage names a layer or a number of blocks the backbone does not have.
+        BackboneError: If a stage names a layer or a number of blocks the backbone does not have, or
+            more than one tensor crosses its boundary.
     """
     plans: list[Plan] = []
     lowest: BuiltBoundary | None = None
@@ -85,7 +93,11 @@ def plan(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[Plan, ...]:
         trainable, boundary = _reach(stage.unfreeze, built)
         if boundary is not None and (lowest is None or boundary.index < lowest.index):
             lowest = boundary
-        plans.append(Plan(stage, trainable, lowest))
+        random = built.weights == "none"
+        batch_norm = stage.batch_norm == "train" or (stage.batch_norm == "auto" and random)
+        plans.append(Plan(stage, trainable, lowest, batch_norm))
+    for boundary in {p.boundary for p in plans if p.boundary is not None}:
+        built.check_crossing(boundary)
     return tuple(plans)
 
 

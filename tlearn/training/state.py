@@ -1,66 +1,48 @@
-"""What a training has come to, and the file from which it can be continued."""
+"""A training's state: one frozen record, and the file from which the training is continued."""
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
-from sklearn.metrics import accuracy_score, log_loss
+from pydantic import ConfigDict, TypeAdapter
 
 from tlearn.atomic import atomic_file
 from tlearn.config import Stage
 from tlearn.errors import one_line
+from tlearn.training.best import WORST, ValidationScore
 from tlearn.training.costs import Costs
-from tlearn.training.stopwatch import Stopwatch
+from tlearn.training.rules import Ends
 
-FORMAT = 1
+FORMAT = 2
 PAUSE = 20  # times what the last write took that passes before the next one
-Arrays = dict[str, list[np.ndarray]]
+Arrays = Mapping[str, list[np.ndarray]]
 
 
-@dataclass(frozen=True, order=True)
-class ValidationScore:
-    """How good a network is on validation: accuracy first, then the smaller log loss."""
-
-    accuracy: float
-    negative_loss: float
-
-    @classmethod
-    def of(cls, y: np.ndarray, logits: np.ndarray) -> "ValidationScore":
-        """Score logits ``(n, classes)`` against class indices; the worst there is if not finite."""
-        if not np.isfinite(logits).all():
-            return cls(0.0, -np.inf)
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        loss = log_loss(y, probabilities, labels=np.arange(logits.shape[1]))
-        return cls(float(accuracy_score(y, logits.argmax(axis=1))), -float(loss))
-
-
-@dataclass
+@dataclass(frozen=True)
 class StageResult:
     """What came of a stage.
 
     Attributes:
         name: Its title.
-        boundary: Name of the cut it was fed from; ``head`` where only the head was trained.
+        boundary: Name of the boundary it was fed from; ``head`` where only the head was trained.
         epochs: Epochs run.
         seconds: How long it took.
         score: The best score within it.
-        kept: Whether it improved on what was before; if not, it was rolled back.
-        history: One row per epoch.
+        improved: Whether it improved on what was before; if not, it was rolled back.
+        history: One row per epoch, as in ``history.csv``.
     """
 
     name: str
     boundary: str
     epochs: int = 0
     seconds: float = 0.0
-    score: ValidationScore = ValidationScore(0.0, -np.inf)
-    kept: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
+    score: ValidationScore = WORST
+    improved: bool = False
+    history: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,138 +71,132 @@ class TrainingState:
     """Where a training stands: at the beginning of a stage, or after some epochs of it.
 
     Attributes:
-        course: What was decided before.
+        plan: What was decided before.
         stage: The stage by its position; the number of stages where all are over.
         epoch: Epochs of it that are over.
+        ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
-        score: Of the best weights so far; ``None`` if the head is random.
+        best: The score of the best weights so far; ``None`` if the head is random.
+        rule_states: Of the rules of the stage, by name.
         seconds: How long each part took.
+        stopped: Whether the user stopped it in the middle of what comes next.
+        arrays: Of the weights that may have changed by now the ``best``, and within a stage those
+            ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
+            the states of the ``seeds``.
     """
 
-    course: TrainingPlan
-    stage: int
-    epoch: int
-    results: list[StageResult]
-    score: ValidationScore | None
-    seconds: dict[str, float]
+    plan: TrainingPlan
+    stage: int = 0
+    epoch: int = 0
+    ends: Ends = ""
+    results: tuple[StageResult, ...] = ()
+    best: ValidationScore | None = None
+    rule_states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    stopped: bool = False
+    arrays: Arrays = field(default_factory=dict, repr=False)
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One row per epoch, over all stages."""
+        return [row for result in self.results for row in result.history]
+
+    def with_result(self, **changes: Any) -> "TrainingState":
+        """Return it with changes in the result of the present stage."""
+        *others, last = self.results
+        return replace(self, results=(*others, replace(last, **changes)))
 
 
-@dataclass(frozen=True)
+_RECORD = TypeAdapter(TrainingState)
+
+
+def save(path: Path, state: TrainingState) -> None:
+    """Write a state as ``.npz``: the arrays, and all else as JSON."""
+    arrays = dict(state.arrays)
+    if arrays.get("before") is arrays.get("best"):
+        arrays.pop("before", None)
+    content = {
+        "format": FORMAT,
+        "state": _RECORD.dump_python(replace(state, arrays={})),
+        "arrays": {name: len(some) for name, some in arrays.items()},
+    }
+    named: dict[str, Any] = {"content": np.array(json.dumps(content))}
+    for name, some in arrays.items():
+        named |= {f"{name}.{i}": array for i, array in enumerate(some)}
+    with path.open("wb") as file:
+        np.savez(file, **named)
+
+
+def load(path: Path) -> TrainingState:
+    """Read a state; whatever is wrong with the file raises an exception of some kind."""
+    with np.load(path, allow_pickle=False) as file:
+        content = json.loads(str(file["content"]))
+        if content["format"] != FORMAT:
+            raise ValueError(f"it is of format {content['format']}, not {FORMAT}")
+        counts = content["arrays"].items()
+        arrays = {name: [file[f"{name}.{i}"] for i in range(n)] for name, n in counts}
+    arrays.setdefault("before", arrays["best"])
+    return replace(_RECORD.validate_python(content["state"]), arrays=arrays)
+
+
 class Checkpoint:
-    """A training that can be continued.
-
-    Attributes:
-        at: Where it stands.
-        arrays: Of the weights that may have changed by then the best (``best_weights``), and after
-            some epochs of a stage also those before the stage (``before``, unless they are the
-            best) and the present ones (``network``), and the variables of the ``optimizer``; the
-            states of the ``seeds``.
-    """
-
-    at: TrainingState
-    arrays: Arrays
-
-    def write(self, path: Path) -> None:
-        """Write it as ``.npz``: the arrays, and all else as JSON."""
-        content = {
-            "format": FORMAT,
-            "at": _STANDING.dump_python(self.at),
-            "arrays": {name: len(some) for name, some in self.arrays.items()},
-        }
-        named: dict[str, Any] = {"content": np.array(json.dumps(content))}
-        for name, some in self.arrays.items():
-            named |= {f"{name}.{i}": array for i, array in enumerate(some)}
-        with path.open("wb") as file:
-            np.savez(file, **named)
-
-    @classmethod
-    def read(cls, path: Path) -> "Checkpoint":
-        """Read one; whatever is wrong with the file raises an exception of some kind."""
-        with np.load(path, allow_pickle=False) as file:
-            content = json.loads(str(file["content"]))
-            if content["format"] != FORMAT:
-                raise ValueError(f"it is of format {content['format']}, not {FORMAT}")
-            counts = content["arrays"].items()
-            arrays = {name: [file[f"{name}.{i}"] for i in range(n)] for name, n in counts}
-        return cls(_STANDING.validate_python(content["at"]), arrays)
-
-
-_STANDING = TypeAdapter(TrainingState)
-
-
-class Checkpointer:
-    """Keeps the checkpoint of a training in a file, so that writing takes little of the time.
+    """The file that holds the last state, written so that it takes little of the time.
 
     Args:
-        path: The file; without one nothing is kept.
-        say: Is told in a line what goes wrong.
-
-    Attributes:
-        clock: How long each part of the training took so far.
-        found: What is continued, if anything.
-        resumes: Whether a training is continued, be it from its beginning.
-        course: What was decided for the training, once it is.
+        path: The file.
+        say: Is given a line about what goes wrong.
     """
 
-    def __init__(
-        self, path: Path | None = None, say: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self.path, self._say = path, say
-        self.clock = Stopwatch()
-        self.found: Checkpoint | None = None
-        self.resumes = False
-        self.course: TrainingPlan | None = None
-        self._held: Checkpoint | None = None
+        self._waiting: TrainingState | None = None
         self._due = 0.0
         self._failed = False
 
-    def find(self) -> None:
-        """Read the checkpoint of a training that is to be continued, if it has a usable one."""
-        self.resumes = True
-        if self.path is None or not self.path.exists():
+    def read(self) -> TrainingState | None:
+        """Return the state of a training that is to be continued, if there is a usable one."""
+        if not self.path.exists():
             self._say("there is no checkpoint: beginning again from the probe")
-            return
+            return None
         try:
-            self.found = Checkpoint.read(self.path)
+            return load(self.path)
         # A damaged archive raises what its reader pleases.
         except Exception as error:  # noqa: BLE001
             self.reject(error)
-        else:
-            self.clock, self.course = Stopwatch(self.found.at.seconds), self.found.at.course
+            return None
 
     def reject(self, error: Exception) -> None:
-        """Say that the checkpoint cannot be used, and begin again without it."""
-        self.found = self.course = None
+        """Say why the checkpoint cannot be used."""
         self._say(
             f"the checkpoint {str(self.path)!r} is damaged ({one_line(error)}): beginning again "
             f"from the probe"
         )
 
-    def note(self, checkpoint: Checkpoint, now: bool) -> None:
-        """Hold a checkpoint, and write it if asked to now or if the last one is long ago."""
-        self._held = checkpoint
-        if now or time.monotonic() >= self._due:
+    def update(self, state: TrainingState) -> None:
+        """Take the next state; write it between stages, or if the last write is long ago."""
+        self._waiting = state
+        if not state.epoch or time.monotonic() >= self._due:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held; a full disk is no reason to lose the training."""
-        if self._held is None or self.path is None:
+        """Write what has not been written; a full disk is no reason to lose the training."""
+        if self._waiting is None:
             return
         start = time.monotonic()
         try:
             with atomic_file(self.path) as path:
-                self._held.write(path)
+                save(path, self._waiting)
         except OSError as error:
             if not self._failed:
                 self._say(f"the checkpoint cannot be written: {error.strerror}; training goes on")
             self._failed = True
         else:
-            self._held = None
+            self._waiting = None
         end = time.monotonic()
         self._due = end + PAUSE * (end - start)
 
-    def forget(self) -> None:
-        """Remove the checkpoint: there is nothing in it worth continuing."""
-        self._held = None
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+    def remove(self) -> None:
+        """Remove it: there is nothing in it worth continuing."""
+        self._waiting = None
+        self.path.unlink(missing_ok=True)

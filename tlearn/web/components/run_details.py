@@ -223,7 +223,7 @@ def _curves(t: Texts, run: Run) -> None:
                 t("chart.accuracy"): f"{s['accuracy']:.1%}",
                 t("results.epochs"): s["epochs"],
                 t("results.seconds"): round(s["seconds"], 1),
-                t("results.kept"): "✓" if s["kept"] else "",
+                t("results.kept"): "✓" if s["improved"] else "",
             }
             for s in run.metrics["stages"]
         ],

@@ -1,0 +1,62 @@
+"""What ends a training without being a fault of tlearn's, said in one line with what to do."""
+
+import errno
+
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
+from tlearn.errors import BackboneError, RunError, TlearnError, one_line
+
+# As OpenVINO, oneDNN and TensorFlow say it, whatever class of error they raise.
+NO_MEMORY = ("std::bad_alloc", "bad allocation", "out of memory", "resource_exhausted", "oom when")
+FRAMEWORKS = ("keras", "tensorflow", "openvino")
+
+
+def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | None:
+    """Return what to say of an error that came out of a training; ``None`` if it is not known.
+
+    Args:
+        error: The error.
+        config: What was trained.
+    """
+    if isinstance(error, TlearnError):
+        return error
+    if _is_out_of_memory(error):
+        batch = max((stage.batch_size for stage in config.stages or ()), default=32)
+        return RunError(
+            f"out of memory while {config.backbone} was trained at {config.size} pixels with a "
+            f"batch size of {batch}; give stages a smaller batch_size, give a smaller --size, or "
+            f"unfreeze fewer blocks"
+        )
+    backbone = load_registry().get(config.backbone)
+    package = _raised_in(error)
+    theirs = (*FRAMEWORKS, _top(getattr(backbone.build, "__module__", "")))
+    if package in (*theirs, *map(_top, backbone.modules)):
+        return BackboneError(
+            f"{package} failed while {config.backbone} was trained ({type(error).__name__}: "
+            f"{one_line(error)}); 'tlearn plugins check {config.backbone}' says whether the "
+            f"backbone is at fault"
+        )
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    return isinstance(error, Exception) and any(words in text for words in NO_MEMORY)
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the top package of the code that raised an error."""
+    trace = error.__traceback__
+    name = ""
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return _top(name) if isinstance(error, Exception) else ""
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]

@@ -1,0 +1,92 @@
+"""What a training works with: configuration, backbone, stages, images."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
+from tlearn.data.dataset import read
+from tlearn.data.scan import Manifest
+from tlearn.data.splits import Splits
+from tlearn.features.built_backbone import BuiltBackbone, load_backbone
+from tlearn.progress import Progress
+from tlearn.training.stages import Plan, plan
+from tlearn.training.stopwatch import Stopwatch
+
+Log = Callable[..., None]  # called with the kind of event, and its fields by name
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the images are: class indices, and the weight of each class in the loss."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    class_weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a training works with.
+
+    Attributes:
+        config: The configuration, with everything filled in.
+        built: The backbone with the weights it was loaded with.
+        stages: The stages asked for.
+        manifest: What the scan found.
+        splits: The images; those of the test split are not looked at.
+        progress: Where to show progress.
+        log: Is given every event.
+        clock: How long each part takes.
+        started: When the time budget began, by :func:`time.monotonic`.
+    """
+
+    config: RunConfig
+    built: BuiltBackbone
+    stages: tuple[Plan, ...]
+    manifest: Manifest
+    splits: Splits
+    progress: Progress
+    log: Log = lambda kind, **fields: None
+    clock: Stopwatch = field(default_factory=Stopwatch)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float:
+        """When the time budget is used up, by :func:`time.monotonic`."""
+        return self.started + self.config.time_budget if self.config.time_budget else np.inf
+
+    @cached_property
+    def targets(self) -> Targets:
+        """Class indices, and weights of 1 or inversely proportional to the class's images."""
+        position = {label: i for i, label in enumerate(self.splits.labels)}
+        y = [
+            np.array([position[f.label] for f in files])
+            for files in (self.splits.train, self.splits.validation)
+        ]
+        mode, counts = self.config.class_weights, np.bincount(y[0], minlength=len(position))
+        balanced = mode == "balanced" or (mode == "auto" and counts.max() > 2 * counts.min())
+        weights = counts.mean() / counts if balanced else np.ones(len(counts))
+        return Targets(y[0], y[1], weights.astype(np.float32))
+
+
+def read_setup(config: RunConfig, data: Path, progress: Progress, clock: Stopwatch) -> Setup:
+    """Build the backbone, find the boundaries of the stages, and read the data.
+
+    Raises:
+        BackboneError: If the backbone cannot be built as asked for.
+        DataError: If the data cannot be used.
+    """
+    started = time.monotonic()
+    with clock.part("backbone"):
+        backbone = load_registry().get(config.backbone)
+        built = load_backbone(backbone, config.size, config.weights or "none", config.seed)
+        stages = plan(config.stages or (), built)
+    with clock.part("scan"):
+        manifest, splits = read(data, config, progress)
+    return Setup(config, built, stages, manifest, splits, progress, clock=clock, started=started)
