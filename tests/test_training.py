@@ -490,14 +490,14 @@ def test_many_classes_are_told_apart_in_closed_form():
     y = np.repeat(np.arange(MANY_CLASSES + 20), 4)
     centres = rng.normal(size=(y.max() + 1, 300))
     features, others = (
-        (centres[y] + rng.normal(0, 1.5, (len(y), 300))).astype(np.float32) for _ in range(2)
+        (centres[y] + rng.normal(0, 2.5, (len(y), 300))).astype(np.float32) for _ in range(2)
     )
     groups, weights = [str(i) for i in range(len(y))], dict.fromkeys(range(y.max() + 1), 1.0)
     fits = []
     probe = fit_probe(features[:, None], y, groups, weights, 0, lambda: fits.append(1))
     found = probe.logits(others)
     accuracy = (found.argmax(axis=1) == y).mean()
-    assert accuracy > 0.9 and abs(accuracy - probe.accuracy) < 0.1
+    assert accuracy > 0.8 and abs(accuracy - probe.accuracy) < 0.1
     # Its logits are calibrated: no other scale of them has a much smaller loss.
     losses = [log_loss(y, probabilities(scale * found)) for scale in (0.5, 1.0, 2.0)]
     assert losses[1] < min(losses[0], losses[2]) and losses[1] < 0.5 * np.log(len(centres))
