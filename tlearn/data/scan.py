@@ -141,7 +141,7 @@ def scan(
                 files.append(found)
     if pattern and files:
         files = _grouped(files, pattern)
-    problems += _label_conflicts(files)
+    problems += _copies(files)
     problems += _empty_classes(layout, files, _edited_labels(listed, entries))
     if not files:
         raise DataError(_nothing_found(root, problems, edits))
@@ -275,16 +275,20 @@ def _look(path: Path) -> FileCheck:
     return FileCheck(content=content_hash(data))
 
 
-def _label_conflicts(files: list[ImageFile]) -> list[Problem]:
-    """Report identical images that stand in two classes."""
+def _copies(files: list[ImageFile]) -> list[Problem]:
+    """Report identical images, in one class or in two."""
     by_content: dict[str, list[ImageFile]] = defaultdict(list)
     for file in files:
         by_content[file.content].append(file)
     return [
-        Problem(file.name, "duplicate", f"the same image as {first.name}, in another class")
+        Problem(
+            file.name,
+            "duplicate",
+            f"the same image as {first.name}, in "
+            f"{'the same' if file.label == first.label else 'another'} class",
+        )
         for first, *rest in by_content.values()
         for file in rest
-        if file.label != first.label
     ]
 
 

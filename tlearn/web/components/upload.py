@@ -96,7 +96,10 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
         if not any(entry.is_dir() for entry in path.iterdir()):
             shutil.rmtree(path)
             raise DataError(t("data.loose"))
-        return path, t("data.received", photos=upload.files, classes=classes), upload.report
+        text = t("data.received", photos=upload.files, classes=classes)
+        if path.name != given:
+            text = f"{text} {t('data.name_taken', name=given)}"
+        return path, text, upload.report
 
     _begin(str(target), place)
 
