@@ -193,7 +193,7 @@ def test_strict_refuses_what_cannot_be_read(refused, photos):
         (photos / "red" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff cut off")
     options = [word for pair in TOY.items() for word in pair]
     message = refused("finetune", photos, *options, "--out", "run", "--strict", "--quiet")
-    assert "2 images cannot be read: red/a.jpg (" in message and "; red/b.jpg (" in message
+    assert "2 images cannot be read: red/a.jpg and 1 more (" in message
     assert "leave out --strict" in message
 
 
@@ -299,8 +299,9 @@ def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path)
     options = [word for pair in TOY.items() for word in pair]
     assert main(["finetune", str(photos), *options, "--out", str(tmp_path / "run")]) == 2
     out, err = capsys.readouterr()
-    before, last = err.splitlines()
+    layout, before, last = err.splitlines()
     assert not out and before.startswith("reading images: 12/12 files, ")
+    assert layout.startswith("class folder")
     assert last.startswith("tlearn: error: ") and not (tmp_path / "run").exists()
 
 

@@ -1,10 +1,11 @@
-"""From a data folder to the images of each side, saying what was found."""
+"""From a data folder to the images of each split, saying what is there."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from tlearn.config import RunConfig
 from tlearn.data.edits_file import edits_path, orphaned_edits
+from tlearn.data.layouts import Split
 from tlearn.data.problems import FOLDER_KINDS, summarize
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.splits import Splits, draw_splits
@@ -35,11 +36,29 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
     for problem in manifest.problems:
         if problem.kind in FOLDER_KINDS:
             progress.say(f"{problem.name}: {problem.reason}")
-    splits, left_out = draw_splits(manifest, config.val, config.test, config.seed)
-    manifest = replace(manifest, problems=(*manifest.problems, *left_out))
-    sides = ", ".join(f"{len(files)} {side}" for side, files in splits.items() if files)
-    progress.say(f"{len(splits.labels)} classes, {len(manifest.files)} images: {sides}")
-    return manifest, splits
+    splits, problems = draw_splits(manifest, config.val, config.test, config.seed)
+    _say_given(config, {file.given for file in manifest.files}, progress)
+    progress.say(_counted(splits))
+    for problem in problems:
+        if problem.kind == "empty class":
+            progress.say(problem.reason)
+    return replace(manifest, problems=(*manifest.problems, *problems)), splits
+
+
+def _say_given(config: RunConfig, given: set[Split | None], progress: Progress) -> None:
+    """Say which options have no effect because there is a folder for that split."""
+    for option, split in (("val", "validation"), ("test", "test")):
+        if split in given and option in config.model_fields_set and getattr(config, option):
+            progress.say(
+                f"{option} {getattr(config, option)} has no effect: the data has a folder for the "
+                f"{split} split"
+            )
+
+
+def _counted(splits: Splits) -> str:
+    sizes = {split: len(files) for split, files in splits.items() if files}
+    parts = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
+    return f"{len(splits.labels):,} classes, {sum(sizes.values()):,} images: {parts}"
 
 
 def _say_edits(manifest: Manifest, progress: Progress) -> None:

@@ -1,22 +1,24 @@
-"""Which images are trained on, which choose, and which are kept for the end."""
+"""Which images are trained on, which select the model, and which measure it."""
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tlearn.csv_files import csv_text
-from tlearn.data.layouts import Split
+from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.problems import Problem
 from tlearn.data.scan import ImageFile, Manifest
 from tlearn.errors import DataError
 
-SIDES: tuple[Split, ...] = ("train", "validation", "test")
+FEW = 30  # images of a split below which every class has one, whatever share that makes
+MOST = 1.5  # times the share asked for that it may become so that every class has one
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The images of each side, in the order of the manifest."""
+    """The images of each split, in the order of the manifest."""
 
     labels: tuple[str, ...]
     train: tuple[ImageFile, ...]
@@ -24,30 +26,32 @@ class Splits:
     test: tuple[ImageFile, ...] = ()
 
     def items(self) -> Iterable[tuple[Split, tuple[ImageFile, ...]]]:
-        """Yield ``(side, files)`` for the three sides."""
-        return zip(SIDES, (self.train, self.validation, self.test), strict=True)
+        """Yield ``(split, files)`` for the three splits."""
+        return zip(SPLITS, (self.train, self.validation, self.test), strict=True)
 
     def to_csv(self) -> str:
-        """Return ``splits.csv``: file, class, side, content hash and group of every image."""
+        """Return ``splits.csv``: file, class, split, content hash and group of every image."""
         columns = ("file", "class", "split", "content", "group")
-        files = ((side, file) for side, files in self.items() for file in files)
-        return csv_text(columns, ((f.name, f.label, side, f.content, f.group) for side, f in files))
+        files = ((split, file) for split, files in self.items() for file in files)
+        rows = ((f.name, f.label, split, f.content, f.group) for split, f in files)
+        return csv_text(columns, rows)
 
 
 def draw_splits(
     manifest: Manifest, validation: float, test: float, seed: int
 ) -> tuple[Splits, tuple[Problem, ...]]:
-    """Put every image on a side.
+    """Put every image into a split.
 
-    Given sides (``train/``, ``validation/``, ``test/`` folders) are kept; what is missing is drawn
-    from the training images. A draw looks at nothing but the seed and the content (or the group),
-    so a file keeps its side when others come or go. That makes a class's share a matter of chance;
-    where it strays by more than half from what was asked for, the files nearest to the threshold
-    change sides, so that small classes stand on every side too.
+    Given splits (``train/``, ``validation/``, ``test/`` folders) stay as they are; what is missing
+    is drawn from the training images, class by class: a hash of the seed and the content (or the
+    group) orders the images, the first are validation, the last test. So each class has its share,
+    and few images change their split when others come or go. Where shares are no whole numbers, it
+    is drawn too which classes get one image more. With many small classes some have none in a
+    split, which is reported; else each has one at least.
 
-    Identical copies and files of one group are on one side. What has a copy or its group in a given
-    validation or test folder is left out of training, and for a given test folder out of validation
-    too; it is reported.
+    Identical copies and files of one group are in one split. What has a copy or its group in a
+    given validation or test folder is left out of training, and for a given test folder out of
+    validation too; it is reported.
 
     Args:
         manifest: The scanned data.
@@ -59,34 +63,26 @@ def draw_splits(
         The splits, and what was left out of them.
 
     Raises:
-        DataError: If a class cannot stand in training, validation, and a drawn test.
+        DataError: If a class has nothing to train on, or validation or a drawn test is empty.
     """
-    labels = manifest.labels
     _check_counts(manifest)
-    if all(f.given in ("validation", "test") for f in manifest.files):
-        raise DataError(
-            f"{str(manifest.root)!r} holds no train/ folder to train on; add one, or give a folder "
-            f"of class folders"
-        )
     pool = [f for f in manifest.files if f.given in (None, "train")]
     given_test = [f for f in manifest.files if f.given == "test"]
     given_validation, left_out = _without_copies(
         [f for f in manifest.files if f.given == "validation"], given_test, "validation"
     )
     pool, more = _without_copies(pool, [*given_validation, *given_test], "training")
-
-    asked: dict[Split, float] = {
-        "test": 0.0 if given_test else test,
+    fractions: dict[Split, float] = {
         "validation": 0.0 if given_validation else validation,
+        "test": 0.0 if given_test else test,
     }
-    wanted = {side: fraction for side, fraction in asked.items() if fraction}
-    drawn = _draw(pool, wanted, seed)
+    drawn = _draw(pool, fractions, seed)
     drawn["validation"] += given_validation
     drawn["test"] += given_test
-    _check_sides(labels, drawn, ("train", "validation", *wanted))
     order = {f.name: i for i, f in enumerate(manifest.files)}
-    sides = (tuple(sorted(drawn[side], key=lambda f: order[f.name])) for side in SIDES)
-    return Splits(labels, *sides), (*left_out, *more)
+    parts = (tuple(sorted(drawn[split], key=lambda f: order[f.name])) for split in SPLITS)
+    splits = Splits(manifest.labels, *parts)
+    return splits, (*left_out, *more, *_missing_classes(splits, fractions))
 
 
 def _check_counts(manifest: Manifest) -> None:
@@ -102,10 +98,41 @@ def _check_counts(manifest: Manifest) -> None:
             f"class {small[0]!r} has one image only; every class needs two or more, one to train "
             f"on and one to check with"
         )
+    if all(f.given in ("validation", "test") for f in manifest.files):
+        raise DataError(
+            f"{str(manifest.root)!r} holds no train/ folder to train on; add one, or give a folder "
+            f"of class folders"
+        )
+
+
+def _missing_classes(splits: Splits, fractions: Mapping[Split, float]) -> list[Problem]:
+    """Report the classes that have no image in a split that was drawn.
+
+    Raises:
+        DataError: If such a class is to be trained on, or the split is for all classes, or empty.
+    """
+    problems: list[Problem] = []
+    totals = Counter(file.label for _, files in splits.items() for file in files)
+    for split, files in splits.items():
+        fraction = fractions.get(split, 0.0)
+        if split != "train" and not fraction:
+            continue  # given, or not wanted
+        present = {file.label for file in files}
+        missing = [label for label in splits.labels if label not in present]
+        if missing and (split == "train" or not files or _reaches_all(totals, fraction)):
+            raise DataError(
+                f"class {missing[0]!r} has no image in the {split} split; give it more images, in "
+                f"the {split} folder if there is one, or groups that can be divided"
+            )
+        if missing:
+            more = f" and {len(missing) - 1} other classes have" if missing[1:] else " has"
+            reason = f"class {missing[0]!r}{more} no image in the {split} split, which is too small"
+            problems.append(Problem(missing[0], "empty class", reason))
+    return problems
 
 
 def _without_copies(
-    files: Sequence[ImageFile], held_back: Sequence[ImageFile], side: str
+    files: Sequence[ImageFile], held_back: Sequence[ImageFile], split: str
 ) -> tuple[list[ImageFile], tuple[Problem, ...]]:
     """Take out of ``files`` what has a copy or its group in ``held_back``."""
     copies = {f.content: f.name for f in reversed(held_back)}
@@ -114,10 +141,10 @@ def _without_copies(
     left_out: list[Problem] = []
     for f in files:
         if f.content in copies:
-            why = f"the same image as {copies[f.content]}; left out of {side}"
+            why = f"the same image as {copies[f.content]}; left out of {split}"
             left_out.append(Problem(f.name, "duplicate", why))
         elif f.group in groups:
-            why = f"of group {f.group!r} as is {groups[f.group]}; left out of {side}"
+            why = f"of group {f.group!r} as is {groups[f.group]}; left out of {split}"
             left_out.append(Problem(f.name, "group", why))
         else:
             kept.append(f)
@@ -128,85 +155,79 @@ Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and the files that s
 
 
 def _draw(
-    pool: Sequence[ImageFile], wanted: Mapping[Split, float], seed: int
+    pool: Sequence[ImageFile], fractions: Mapping[Split, float], seed: int
 ) -> dict[Split, list[ImageFile]]:
-    """Draw test first, then validation, from units that stay together."""
-    drawn: dict[Split, list[ImageFile]] = {side: [] for side in SIDES}
+    """Take validation from the units drawn lowest, then test from those drawn highest."""
+    drawn: dict[Split, list[ImageFile]] = {split: [] for split in SPLITS}
     totals = Counter(f.label for f in pool)
-    free = _units(pool, seed)
-    low = 0.0
-    for done, (side, fraction) in enumerate(wanted.items()):
-        chance = [i for i, (draw, _) in enumerate(free) if low <= draw < low + fraction]
-        targets = {label: round(fraction * total) for label, total in totals.items()}
-        chosen = _Balance(free, chance, targets, spare=len(wanted) - done).restore()
-        drawn[side] = [f for i in sorted(chosen) for f in free[i][1]]
-        free = [unit for i, unit in enumerate(free) if i not in chosen]
-        low += fraction
-    drawn["train"] = [f for _, files in free for f in files]
+    units = _units(pool, seed)
+    wanted = [split for split, fraction in fractions.items() if fraction]
+    for split in wanted:
+        if split == "test":
+            units.reverse()
+        targets = _targets(totals, fractions[split], f"{seed}:{split}")
+        later = 1 + len(wanted[wanted.index(split) + 1 :])  # training, and perhaps test
+        chosen = _choose([Counter(f.label for f in files) for _, files in units], targets, later)
+        drawn[split] = [f for i in sorted(chosen) for f in units[i][1]]
+        units = [unit for i, unit in enumerate(units) if i not in chosen]
+    drawn["train"] = [f for _, files in units for f in files]
     return drawn
 
 
-class _Balance:
-    """Moves units into or out of those chosen for a side, where a class's share is far off.
+def _targets(totals: Mapping[str, int], fraction: float, seed: str) -> Counter[str]:
+    """Return how many images of each class a split gets: its share, rounded by chance."""
+    least = 1 if _reaches_all(totals, fraction) else 0
+    return Counter(
+        {
+            label: max(least, math.floor(fraction * total + _number(f"{seed}:{label}")))
+            for label, total in totals.items()
+        }
+    )
+
+
+def _reaches_all(totals: Mapping[str, int], fraction: float) -> bool:
+    """Return whether each class gets an image of a split: not where that would swell it."""
+    asked = fraction * sum(totals.values())
+    return asked < FEW or len(totals) <= MOST * asked
+
+
+def _choose(units: Sequence[Counter[str]], targets: Counter[str], later: int) -> set[int]:
+    """Return the places of the first units that bring every class near its target.
 
     Args:
-        units: All units to choose from, by ascending draw.
-        drawn: Indices of those that chance chose.
-        targets: Images wanted per class; a share may stray from it by half.
-        spare: Units of each class to leave for the sides that come after.
+        units: Images per class of each unit.
+        targets: Images wanted per class.
+        later: Units of each class to leave for the splits that come after, where it has so many.
     """
+    free = Counter(label for sizes in units for label in sizes)
+    spare = {label: min(later, max(1, n - 1)) for label, n in free.items()}
+    missing = Counter(targets)
+    chosen: set[int] = set()
 
-    def __init__(
-        self,
-        units: Sequence[Unit],
-        drawn: Iterable[int],
-        targets: Mapping[str, int],
-        spare: int,
-    ) -> None:
-        self.spare = spare
-        self.bounds = {k: (max(1, n // 2), max(1, n + (n + 1) // 2)) for k, n in targets.items()}
-        self.sizes = [Counter(f.label for f in files) for _, files in units]
-        self.own: dict[str, list[int]] = defaultdict(list)  # units with images of a class
-        for i, sizes in enumerate(self.sizes):
-            for label in sizes:
-                self.own[label].append(i)
-        self.left = Counter({label: len(own) for label, own in self.own.items()})
-        self.images: Counter[str] = Counter()  # chosen, per class
-        self.chosen: set[int] = set()
-        for i in drawn:
-            self._move(i, 1)
+    def overshoot(i: int) -> int:
+        return sum(max(0, n - max(0, missing[label])) for label, n in units[i].items())
 
-    def restore(self) -> set[int]:
-        """Take out what is too much, then put in what is missing; return the chosen units."""
-        for label, (_, most) in self.bounds.items():
-            for i in reversed(self.own[label]):
-                if self.images[label] <= most and self.left[label] >= self.spare:
-                    break
-                if i in self.chosen:
-                    self._move(i, -1)
-        # Units that make a share too large, such as big groups, come in where nothing else helps.
-        for large in (False, True):
-            for label, (least, _) in self.bounds.items():
-                for i in self.own[label]:
-                    if self.images[label] >= least:
-                        break
-                    if i not in self.chosen and self._fits(i, large):
-                        self._move(i, 1)
-        return self.chosen
+    def take(i: int) -> None:
+        chosen.add(i)
+        missing.subtract(units[i])
+        free.subtract(units[i].keys())
 
-    def _fits(self, i: int, large: bool) -> bool:
-        return all(
-            self.left[label] > self.spare
-            and (large or self.images[label] + size <= self.bounds[label][1])
-            for label, size in self.sizes[i].items()
-        )
+    def allowed(i: int) -> bool:
+        return i not in chosen and all(free[label] > spare[label] for label in units[i])
 
-    def _move(self, i: int, step: int) -> None:
-        """Put unit ``i`` in (1) or take it out (-1)."""
-        self.chosen ^= {i}
-        for label, size in self.sizes[i].items():
-            self.images[label] += step * size
-            self.left[label] -= step
+    for i, sizes in enumerate(units):
+        if overshoot(i) < sizes.total() / 2 and allowed(i):
+            take(i)
+    of_class: dict[str, list[int]] = defaultdict(list)
+    for i, sizes in enumerate(units):
+        for label in sizes:
+            of_class[label].append(i)
+    for label, target in targets.items():
+        if target and missing[label] == target:  # units too large, such as big groups
+            possible = [i for i in of_class[label] if allowed(i)]
+            if possible:
+                take(min(possible, key=overshoot))
+    return chosen
 
 
 def _units(pool: Sequence[ImageFile], seed: int) -> list[Unit]:
@@ -228,22 +249,11 @@ def _units(pool: Sequence[ImageFile], seed: int) -> list[Unit]:
 
     def draw(files: list[ImageFile]) -> float:
         names = {f"group {f.group}" if f.group else f"content {f.content}" for f in files}
-        digests = (
-            hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names
-        )
-        return min(int.from_bytes(digest, "big") for digest in digests) / 2**64
+        return min(_number(f"{seed}:{name}") for name in names)
 
     return sorted(((draw(files), files) for files in members.values()), key=lambda unit: unit[0])
 
 
-def _check_sides(
-    labels: Iterable[str], drawn: Mapping[Split, Sequence[ImageFile]], sides: Iterable[Split]
-) -> None:
-    for side in sides:
-        present = {f.label for f in drawn[side]}
-        missing = [label for label in labels if label not in present]
-        if missing:
-            raise DataError(
-                f"class {missing[0]!r} has no image on the {side} side; give it more images, in "
-                f"the {side} folder if there is one, or groups that can be divided"
-            )
+def _number(text: str) -> float:
+    """Return a number from 0 to 1 that the text decides."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64

@@ -14,8 +14,8 @@ import yaml
 
 from tlearn.csv_files import csv_rows
 from tlearn.data.folders import walk
+from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import scan
-from tlearn.data.splits import SIDES
 from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
@@ -152,7 +152,7 @@ class Run:
         """Return the split of every image of the training, by its content hash."""
         with self._reading("splits.csv") as file:
             splits = {row["content"]: row["split"] for row in csv_rows(file.read())}
-            if set(splits.values()) - set(SIDES) or "train" not in splits.values():
+            if set(splits.values()) - set(SPLITS) or "train" not in splits.values():
                 raise ValueError("it does not hold the splits of the images")
             return splits
 

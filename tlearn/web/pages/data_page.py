@@ -159,7 +159,7 @@ def _split(t: Texts, manifest: Manifest) -> None:
         val = st.slider(t("data.validation"), 5, 50, 20, 5, format="%d %%", width=280)
         test = st.slider(t("data.test"), 0, 40, 0, 5, format="%d %%", width=280)
     try:
-        splits, left_out = draw_splits(manifest, val / 100, test / 100, seed=0)
+        splits, problems = draw_splits(manifest, val / 100, test / 100, seed=0)
     except DataError as error:
         st.warning(str(error))
         return
@@ -170,5 +170,6 @@ def _split(t: Texts, manifest: Manifest) -> None:
         for file in files:
             rows[file.label][t(f"data.{side}")] += 1  # type: ignore[operator]
     st.dataframe(list(rows.values()), hide_index=True)
+    left_out = [p for p in problems if p.kind != "empty class"]
     if left_out:
         st.caption(t("data.split_left_out", count=len(left_out)))
