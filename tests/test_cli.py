@@ -146,7 +146,7 @@ def test_json_alone_on_standard_output_and_plain_lines_on_the_other(made, tlearn
     layout, first, second, *others = done.err.splitlines()
     assert layout == "class folders: blue, green, red"
     assert first.startswith("reading images: 36/36 files, ")
-    assert second == "3 classes, 36 images: 29 train, 7 validation"
+    assert second == "3 classes, 36 images: 28 train, 8 validation"
     steps = ["plan", "probe", "training top 1 block", "evaluating"]
     assert [line.split(":")[0] for line in others] == steps
 
