@@ -56,7 +56,7 @@ def test_kept_values_are_what_the_network_gives(built, photos, cache):
     with opened(built, cache, boundaries=[2]) as kept:
         kept.keep(items)
         at_cut, features = kept.rows(items, boundary.name), kept.features(items)
-    pixels = np.stack([images.read_pixels(f.path, 32, "crop") for f in files]).astype("float32")
+    pixels = np.stack([images.load_image(f.path, 32, "crop") for f in files]).astype("float32")
     x = preprocessed(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
     expected = np.asarray(keras.Model(built.base.input, boundary.tensor)(x))
     np.testing.assert_allclose(at_cut.astype("float32"), expected, rtol=2e-3, atol=1e-4)

@@ -89,7 +89,7 @@ def test_bfloat16_on_trained_weights_is_noise_that_the_head_does_not_mind(shared
     place = "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
     built = load_backbone(load_registry().get("mobilenet_v2"), None, str(shared / place), 0)
     files = sorted((shared / "data/flowers").rglob("*.jpg"))[::25]
-    pixels = [images.read_pixels(file, 224, "squash") for file in files]
+    pixels = [images.load_image(file, 224, "squash") for file in files]
     exact = computed(built, Choice("openvino", "float32"), pixels, cache)[1]
     assert apart(exact, computed(built, REFERENCE, pixels, cache)[1]) < 1e-4
     rounded = computed(built, BF16, pixels, cache)[1]

@@ -16,7 +16,7 @@ from conftest import draw_photos, make_run
 
 import tlearn
 from tlearn.cli import main
-from tlearn.data.images import read_pixels
+from tlearn.data.images import load_image
 from tlearn.errors import ConfigError, PluginError, RunError
 
 TOY = ["--backbone", "toy", "--weights", "none", "--stages", "1:1"]
@@ -60,7 +60,7 @@ def pixels(made):
     """Return six photos and what the run's model says of them."""
     run, photos = made
     paths = sorted(photos.rglob("*.png"))[::6]
-    images = np.stack([read_pixels(path, 32, "squash") for path in paths]).astype("float32")
+    images = np.stack([load_image(path, 32, "squash") for path in paths]).astype("float32")
     return images, np.asarray(run.model(images, training=False))
 
 

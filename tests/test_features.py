@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from tlearn.backbones import load_registry
 from tlearn.cli import main
-from tlearn.data.images import read_pixels
+from tlearn.data.images import load_image
 from tlearn.errors import BackboneError, ConfigError, DataError
 from tlearn.features import extraction
 from tlearn.features.built_backbone import load_backbone, preprocessed
@@ -27,7 +27,7 @@ def built():
 
 def by_hand(built, paths, layer):
     """Return what a layer gives for photos, computed with Keras alone."""
-    pixels = np.stack([read_pixels(path, built.size, "squash") for path in paths]).astype("float32")
+    pixels = np.stack([load_image(path, built.size, "squash") for path in paths]).astype("float32")
     model = keras.Model(built.base.input, built.base.get_layer(layer).output)
     x = preprocessed(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
     return np.asarray(model(x, training=False))

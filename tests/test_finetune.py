@@ -116,7 +116,7 @@ def test_plain_keras_loads_the_model_in_safe_mode(made):
     run, photos = made
     model = keras.models.load_model(run.path / "model.keras", safe_mode=True)
     files = sorted((photos / "blue").iterdir())[:4]
-    pixels = np.stack([images.read_pixels(f, 32, "squash") for f in files]).astype("float32")
+    pixels = np.stack([images.load_image(f, 32, "squash") for f in files]).astype("float32")
     found = model.predict(pixels, verbose=0)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     expected = [p.probability for p in run.predict(files)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tlearn.data import images
-from tlearn.data.images import decode, read_pixels, to_square
+from tlearn.data.images import decode, load_image, to_square
 from tlearn.errors import DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -70,11 +70,11 @@ def refusal(data):
         ("I;16", "TIFF", 128 * 257, GREY),
         ("I;16B", "TIFF", 128 * 257, GREY),
         ("I", "TIFF", 128 * 257, GREY),
-        ("I", "TIFF", 128, GREY),
+        ("I", "TIFF", 200, (1, 1, 1)),
         ("I", "TIFF", 2**30, WHITE),
         ("I", "TIFF", -5, BLACK),
         ("F", "TIFF", 0.5, GREY),
-        ("F", "TIFF", 128.0, GREY),
+        ("F", "TIFF", 128.0, WHITE),
         ("F", "TIFF", float("nan"), BLACK),
         ("F", "TIFF", float("inf"), BLACK),
         ("RGB", "PNG", (1, 2, 3), (1, 2, 3)),
@@ -103,12 +103,6 @@ def test_sixteen_bit_grey_is_scaled_over_the_whole_range():
     pixels = np.asarray(decode(encode(Image.fromarray(values), "PNG"), 8))
     assert np.array_equal(pixels[..., 0], np.rint(values / 257))
     assert len(np.unique(pixels)) == 256
-
-
-def test_float_grey_beyond_255_is_scaled_by_its_largest_value():
-    values = np.array([[0.0, 500.0], [1000.0, 250.0]], np.float32)
-    pixels = np.asarray(decode(encode(Image.fromarray(values), "TIFF"), 1))
-    assert pixels[..., 0].tolist() == [[0, 128], [255, 64]]
 
 
 @pytest.mark.parametrize("transparent", [None, 0, bytes([0, 255, 128])])
@@ -149,7 +143,7 @@ def test_the_first_frame_of_an_animation_is_taken(form):
 @pytest.mark.parametrize("scene", ["Landscape", "Portrait"])
 def test_all_exif_orientations_show_the_same_upright_scene(shared, scene):
     folder = shared / "data/messy/exif_orientation"
-    shots = [read_pixels(folder / f"{scene}_{i}.jpg", 64, "squash").astype(float) for i in range(9)]
+    shots = [load_image(folder / f"{scene}_{i}.jpg", 64, "squash").astype(float) for i in range(9)]
     for shot in shots[1:]:
         assert np.abs(shot - shots[0]).mean() < 2  # each was compressed anew; turned ones are >40
     width, height = decode((folder / f"{scene}_6.jpg").read_bytes(), 64).size
@@ -244,12 +238,11 @@ def test_shrinking_is_antialiased():
         (b"hello, I am a text\n" * 20, images.NOT_AN_IMAGE),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", images.NOT_AN_IMAGE),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", images.NOT_AN_IMAGE),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\1" * 64, "HEIC"),
         (b"\xff\xd8\xff" + b"\0" * 99, "damaged or unsupported JPEG"),
         (png(0, 9, 8, 2, b""), "damaged or unsupported PNG"),
         (png(60000, 60000, 8, 2, b"\0"), "pixels"),
     ],
-    ids=["empty", "zeros", "text", "svg", "eps", "heic", "jpeg start", "no width", "bomb"],
+    ids=["empty", "zeros", "text", "svg", "eps", "jpeg start", "no width", "bomb"],
 )
 def test_what_is_no_image_is_refused_with_a_reason(data, expected):
     assert expected in refusal(data)
@@ -278,14 +271,14 @@ def test_damaged_bytes_raise_nothing_but_data_errors(form):
 
 def test_a_missing_file_is_refused_with_the_systems_reason(tmp_path):
     with pytest.raises(DataError, match="cannot be read: No such file"):
-        read_pixels(tmp_path / "gone.jpg", 8, "crop")
+        load_image(tmp_path / "gone.jpg", 8, "crop")
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.txt", "photo"])
 def test_content_decides_and_the_name_does_not(tmp_path, name):
     image = noise(20, 20)
     (tmp_path / name).write_bytes(encode(image, "PNG"))
-    assert np.array_equal(read_pixels(tmp_path / name, 20, "squash"), np.asarray(image))
+    assert np.array_equal(load_image(tmp_path / name, 20, "squash"), np.asarray(image))
 
 
 def test_pngsuite_decodes_but_for_its_corrupt_files(shared):

@@ -241,7 +241,7 @@ def test_what_was_left_out_or_renamed_is_reported_and_stays_with_the_data(root, 
     for name, words in {
         "x/notes.txt": "not an image",
         "x/empty.jpg": "empty",
-        "x/phone.heic": "HEIC",
+        "x/phone.heic": "unreadable: ",
         "x/old.7z": "a 7z archive; zip and tar alone",
         "x/old.rar": "a rar archive",
         "../red/b.png": "refused: the name leads out",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from tlearn.config import RunConfig, Stage
+    from tlearn.data.images import load_image
     from tlearn.errors import (
         BackboneError,
         CacheError,
@@ -59,6 +60,7 @@ _HOMES = {
         "hookimpl",
     ),
     "tlearn.config": ("RunConfig", "Stage"),
+    "tlearn.data.images": ("load_image",),
     "tlearn.errors": (
         "BackboneError",
         "CacheError",
@@ -109,6 +111,7 @@ __all__ = [
     "extract_features",
     "finetune",
     "hookimpl",
+    "load_image",
     "report",
     "resume",
 ]

@@ -2,14 +2,27 @@
 
 import contextlib
 import io
-import warnings
+import os
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from tlearn.config import Resize
-from tlearn.errors import DataError, one_line
+from tlearn.data.pixel_values import (
+    DEFAULT_RANGES,
+    OwnRange,
+    Range,
+    ValueRanges,
+    own_range,
+    range_for,
+    to_8_bits,
+)
+from tlearn.data.png_chunks import SIGNATURE, essential_png
+from tlearn.errors import ConfigError, DataError, TlearnError, one_line
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -33,7 +46,7 @@ PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every
 WHITE = (255, 255, 255)
 NOT_AN_IMAGE = "not an image in a format that is read"
 EMPTY = "the file is empty"
-HEIC = "HEIC photos are not read; convert it to JPEG"
+HEIC = "a HEIC photo; pip install 'tlearn[heic]' to read it, or convert it to JPEG"
 ZEROS = "the file holds only zeros"
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -43,33 +56,65 @@ SIGNATURES = {
     b"MM\0*": "TIFF",
 }
 
-# Pillow warns of odd metadata and of over 89 million pixels, which would hit honest panoramas; what
-# matters, damage and over 179 million pixels, it raises. The filter is global because decoding runs
-# in threads, where a temporary one is not safe.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+MAX_MEGAPIXELS = "TLEARN_MAX_MEGAPIXELS"  # environment variable
+_MEGAPIXELS = 179.0  # decoded unless it says otherwise: at most 0.7 GB
 
 
-def decode(data: bytes, size: int) -> Image.Image:
+class Examined(NamedTuple):
+    """What decoding a file showed beside its pixels.
+
+    Attributes:
+        own: What its values need, if they have more than 8 bits.
+        note: What a user should know of it, or empty.
+    """
+
+    own: OwnRange | None
+    note: str
+
+
+def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) -> Image.Image:
     """Decode an image file to upright 8-bit RGB, at least twice ``size`` where it is that large.
 
     JPEG files are decoded at a reduced scale as long as both sides stay at least ``2 * size``
     pixels, which leaves the antialiased resize enough to work on. EXIF orientation is applied,
-    transparency is laid on white, 16-bit values are scaled to 8 bit, palettes, grey, CMYK and LAB
-    become RGB, and the first frame of an animation is taken.
+    transparency is laid on white, values of more than 8 bits are scaled
+    (:mod:`tlearn.data.pixel_values`), palettes, grey, CMYK and LAB become RGB, and the first frame
+    of an animation is taken. In a PNG only what the pixels need has to be intact.
 
     Args:
         data: The bytes of the file; its name plays no part.
         size: The side in pixels that the image will be resized to.
+        ranges: The values that become black and white in images of more than 8 bits; ``None``
+            for what the file itself needs, as for looking at it alone.
 
     Raises:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
     """
+    with _reasons(data):
+        image, _ = _loaded(data, size)
+        return _to_rgb(_upright(image), range_for(image, data, ranges))
+
+
+def examine(data: bytes, size: int) -> Examined:
+    """Decode an image file as :func:`decode` does; return what a scan has to know of it.
+
+    Raises:
+        DataError: If the bytes are no image or a damaged one; the message is the reason alone.
+    """
+    with _reasons(data):
+        image, note = _loaded(data, size)
+        own = own_range(image, data)
+        _to_rgb(_upright(image), own.range if own else None)
+        return Examined(own, note or _depth_note(image, data))
+
+
+@contextlib.contextmanager
+def _reasons(data: bytes) -> Iterator[None]:
+    """Say in a line why a file cannot be decoded."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.draft(None, (2 * size, 2 * size))
-            image.load()
-            _check_sums(data, image)
-            return _to_rgb(_upright(image))
+        yield
+    except TlearnError:
+        raise
     except UnidentifiedImageError:
         raise DataError(_what_else(data)) from None
     # Pillow's decoders raise nearly anything on hostile files; to the user it is one thing.
@@ -77,13 +122,110 @@ def decode(data: bytes, size: int) -> Image.Image:
         raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
 
 
-def read_pixels(path: Path, size: int, resize: Resize) -> np.ndarray:
-    """Read one file as the plain view: uint8, shape ``(size, size, 3)``, RGB from 0 to 255.
+def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
+    """Return an image with its pixels, and what is wrong with the file beside them."""
+    try:
+        return _load(data, size), ""
+    except Exception as error:
+        if not data.startswith(SIGNATURE) or isinstance(error, DataError):
+            raise
+        essential = essential_png(data)
+        if len(essential) == len(data):
+            raise
+        image = _load(essential, size)
+        return image, f"damaged beside the pixels, which are used: {one_line(error)}"
+
+
+def _load(data: bytes, size: int) -> Image.Image:
+    image = open_header(io.BytesIO(data), size)
+    image.load()
+    if image.format == "PNG":  # whose checksums Pillow passes over as it decodes
+        _open(io.BytesIO(data)).verify()
+    return image
+
+
+def open_header(file: BinaryIO, size: int) -> Image.Image:
+    """Open an image to decode it for ``size``, of which only the header is read.
+
+    Raises:
+        UnidentifiedImageError: If it is in none of the formats that are read.
+        DataError: If it has too many pixels, or what reads its format is not installed.
+    """
+    image = _open(file)
+    width, height = image.size
+    image.draft(None, (2 * size, 2 * size))
+    # A progressive JPEG is held whole while it is decoded, whatever the scale.
+    if not image.info.get("progressive"):
+        width, height = image.size
+    limit = _megapixels()
+    if width * height > limit * 1e6:
+        raise DataError(
+            f"{width} x {height} pixels, more than the {limit:g} megapixels that are decoded; "
+            f"{MAX_MEGAPIXELS} sets another limit"
+        )
+    return image
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """Open an image as ``Image.open`` does, but for its limit of pixels, which is global."""
+    head = file.read(64)
+    if is_heic(head):
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            raise DataError(HEIC) from None
+        file.seek(0)
+        heic: Image.Image = HeifImageFile(file)
+        return heic
+    for name in FORMATS:
+        factory, accepts = Image.OPEN[name]
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+            accepted = accepts is None or accepts(head[:16])
+            if accepted and not isinstance(accepted, str):  # a text says why it is not
+                file.seek(0)
+                return factory(file, "")
+    raise UnidentifiedImageError
+
+
+def _megapixels() -> float:
+    text = os.environ.get(MAX_MEGAPIXELS, "")
+    try:
+        return float(text) if text else _MEGAPIXELS
+    except ValueError:
+        raise ConfigError(
+            f"{MAX_MEGAPIXELS} must be a number of megapixels, such as 400. Received: {text!r}"
+        ) from None
+
+
+def load_image(
+    path: str | Path,
+    size: int,
+    resize: Resize = "squash",
+    integer_range: Range = DEFAULT_RANGES.integer_range,
+    float_range: Range = DEFAULT_RANGES.float_range,
+) -> np.ndarray:
+    """Read a photo exactly as training and prediction do.
+
+    Args:
+        path: The file.
+        size: Side of the square in pixels.
+        resize: How it becomes square: ``squash``, ``crop`` or ``pad``.
+        integer_range: The values that become black and white in grey images of integers of more
+            than 8 bits, as a model's ``tlearn.json`` has them.
+        float_range: The same of floats.
+
+    Returns:
+        The plain view: uint8, shape ``(size, size, 3)``, RGB from 0 to 255.
 
     Raises:
         DataError: If the file cannot be read; the message is the reason alone.
+
+    Example:
+        >>> pixels = tlearn.load_image("photo.jpg", 224)  # doctest: +SKIP
+        >>> model.predict(pixels[None])  # doctest: +SKIP
     """
-    return to_square(decode(read_bytes(path), size), size, resize)
+    ranges = ValueRanges(integer_range, float_range)
+    return to_square(decode(read_bytes(Path(path)), size, ranges), size, resize)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -131,13 +273,6 @@ def resample(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image
     return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
 
 
-def _check_sums(data: bytes, image: Image.Image) -> None:
-    """Compare the checksums of a PNG's pixels, which Pillow passes over as it decodes them."""
-    if image.format == "PNG":
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as again:
-            again.verify()
-
-
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF data counts as none."""
     with contextlib.suppress(Exception):
@@ -145,11 +280,10 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    mode = image.mode
-    if mode.startswith("I") or mode == "F":
-        image = _scaled_to_8_bit(image)
-    elif mode == "LAB":
+def _to_rgb(image: Image.Image, black_and_white: Range | None) -> Image.Image:
+    if black_and_white:
+        image = to_8_bits(image, black_and_white)
+    elif image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
         image = ImageCms.applyTransform(image, transform) or image
@@ -158,20 +292,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scaled_to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey by 1/257, wider or float grey by what it holds."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    top = float(values.max(initial=0.0))
-    if image.mode == "F":
-        # Float images follow two customs: 0 to 1, and 0 to 255.
-        factor = 255.0 if top <= 1.0 else 1.0 if top <= 255.0 else 255.0 / top
-    elif image.mode == "I" and top <= 255:
-        factor = 1.0  # 8-bit values in 32-bit integers
-    else:
-        factor = 1 / 257 if top <= 65535 else 255.0 / top
-    grey = np.clip(np.rint(values * factor), 0, 255).astype(np.uint8)
-    grey[values == image.info.get("transparency")] = 255  # the colour a 16-bit PNG leaves clear
-    return Image.fromarray(grey)
+def _depth_note(image: Image.Image, data: bytes) -> str:
+    """Say where colours have more bits than are read."""
+    deep = image.format == "PNG" and image.mode in ("RGB", "RGBA") and data[24:25] == b"\x10"
+    if image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
+        deep = 16 in image.tag_v2.get(258, ())  # type: ignore[attr-defined]
+    return "of the 16 bits of each colour the upper 8 are used" if deep else ""
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -185,15 +311,14 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def is_heic(head: bytes) -> bool:
     """Tell whether the first bytes of a file are those of a photo in HEIC."""
-    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1")
+    brands = head[8:64] if head[4:8] == b"ftyp" else b""
+    return any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx"))
 
 
 def _what_else(data: bytes) -> str:
     """Say what the bytes may be, when they are no image."""
     if not data:
         return EMPTY
-    if is_heic(data):
-        return HEIC
     if not data.strip(b"\0"):
         return ZEROS
     for signature, name in SIGNATURES.items():

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from tlearn.data import images
 from tlearn.data.edits import Edits
 from tlearn.data.folders import named_image, walk
 from tlearn.data.layouts import FolderLayout, Split, read_layout, similar_labels
+from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ValueRanges, ranges_of
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.problems import Problem, summarize
 from tlearn.data.scan_cache import FileCheck, ScanCache
@@ -37,6 +38,7 @@ class ImageFile:
         given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in.
         group: What the group pattern found in its name; files of one group stay together.
         below: Its path below its class folder.
+        ranges: The values that become black and white, where it has more than 8 bits.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class ImageFile:
     given: Split | None = None
     group: str = ""
     below: str = ""
+    ranges: ValueRanges = DEFAULT_RANGES
 
 
 @dataclass(frozen=True)
@@ -132,13 +135,19 @@ def scan(
     entries, problems = _edited(edits, listed, unlabelled)
     problems += layout.problems
     files: list[ImageFile] = []
+    own: dict[str, OwnRange] = {}
     with progress.task("reading images", len(entries), "files") as task:
-        for found in prefetch_map(partial(_examine, cache=cache), entries):
+        checks = prefetch_map(partial(_check, cache=cache), entries)
+        for entry, check in zip(entries, checks, strict=True):
             task.advance()
-            if isinstance(found, Problem):
-                problems.append(found)
-            else:
-                files.append(found)
+            if check.reason:
+                problems.append(Problem(entry.name, check.kind or "pixels", check.reason))
+            if not check.kind:
+                files.append(_image_file(entry, check.content))
+            if check.own:
+                own[entry.name] = check.own
+    files, deep = _with_ranges(files, own)
+    problems += deep
     if pattern and files:
         files = _grouped(files, pattern)
     problems += _copies(files)
@@ -252,14 +261,9 @@ def class_label(folder_name: str) -> str:
     return unicodedata.normalize("NFC", encode_name(folder_name))
 
 
-def _examine(entry: Entry, cache: ScanCache | None) -> ImageFile | Problem:
+def _check(entry: Entry, cache: ScanCache | None) -> FileCheck:
     """Hash a file and try to decode it, or take what an earlier scan found."""
-    found = _look(entry.path) if cache is None else cache.examined(entry.path, _look)
-    if found.kind:
-        return Problem(entry.name, found.kind, found.reason)
-    return ImageFile(
-        entry.path, entry.name, entry.label, found.content, entry.given, below=entry.below
-    )
+    return _look(entry.path) if cache is None else cache.examined(entry.path, _look)
 
 
 def _look(path: Path) -> FileCheck:
@@ -268,11 +272,35 @@ def _look(path: Path) -> FileCheck:
     except DataError as error:  # the disk's failure, perhaps over soon: not the file's
         return FileCheck(kind="unreadable", reason=str(error), lasting=False)
     try:
-        images.decode(data, PROBE_SIZE)
+        own, note = images.examine(data, PROBE_SIZE)
     except DataError as error:
         foreign = str(error) in _FOREIGN and not named_image(path)
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
-    return FileCheck(content=content_hash(data))
+    return FileCheck(content=content_hash(data), reason=note, own=own)
+
+
+def _image_file(entry: Entry, content: str) -> ImageFile:
+    return ImageFile(entry.path, entry.name, entry.label, content, entry.given, "", entry.below)
+
+
+def _with_ranges(
+    files: list[ImageFile], own: Mapping[str, OwnRange]
+) -> tuple[list[ImageFile], list[Problem]]:
+    """Give images of more than 8 bits the ranges that all of them need, and say which these are."""
+    if not own:
+        return files, []
+    ranges = ranges_of(own.values())
+    problems: list[Problem] = []
+    for kind, (low, high) in (("integer", ranges.integer_range), ("float", ranges.float_range)):
+        names = [name for name, values in own.items() if values.kind == kind]
+        if names:
+            more = f", as are {len(names) - 1} more" if names[1:] else ""
+            reason = (
+                f"of more than 8 bits ({kind}s){more}: values from {low:g} to {high:g} become "
+                f"black to white, unless a file says otherwise"
+            )
+            problems.append(Problem(names[0], "pixels", reason))
+    return [replace(f, ranges=ranges) if f.name in own else f for f in files], problems
 
 
 def _copies(files: list[ImageFile]) -> list[Problem]:

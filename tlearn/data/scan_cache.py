@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from tlearn.data.pixel_values import OwnRange
+
 MOST = 500_000
 # A file written just now may be written again without a new time of change: some file systems
 # count in steps of two seconds.
@@ -19,13 +21,15 @@ class FileCheck(NamedTuple):
     Attributes:
         content: The content hash of a readable image, empty for a problem.
         kind: The kind of the problem, empty for a readable image.
-        reason: Why, in words.
+        reason: Why, in words; for a readable image what else there is to know.
+        own: What the values of a readable image of more than 8 bits need.
         lasting: Whether the same bytes give the same again: a disk that failed may not.
     """
 
     content: str = ""
     kind: str = ""
     reason: str = ""
+    own: OwnRange | None = None
     lasting: bool = True
 
 

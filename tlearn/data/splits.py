@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tlearn.csv_files import csv_text
 from tlearn.data.layouts import SPLITS, Split
+from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem
 from tlearn.data.scan import ImageFile, Manifest
 from tlearn.errors import DataError
@@ -24,6 +25,12 @@ class Splits:
     train: tuple[ImageFile, ...]
     validation: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...] = ()
+
+    @property
+    def ranges(self) -> ValueRanges:
+        """The values that become black and white in images of more than 8 bits."""
+        of_files = (file.ranges for _, files in self.items() for file in files)
+        return next((ranges for ranges in of_files if ranges != DEFAULT_RANGES), DEFAULT_RANGES)
 
     def items(self) -> Iterable[tuple[Split, tuple[ImageFile, ...]]]:
         """Yield ``(split, files)`` for the three splits."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from tlearn.data import images
 from tlearn.data.archives import (
@@ -138,10 +138,13 @@ def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
             f"it has {format_bytes(size)}, where {format_bytes(limits.image_bytes)} are allowed"
         )
     try:
-        with Image.open(path, formats=images.FORMATS):
+        with path.open("rb") as file:
+            images.open_header(file, 1)
             return None
     except UnidentifiedImageError:
         return "not an image", _described(path)
+    except DataError as error:
+        return "unreadable", str(error)
     except Exception as error:  # noqa: BLE001 - nearly anything is raised on hostile files
         return "unreadable", f"damaged or unsupported image: {one_line(error)}"
 

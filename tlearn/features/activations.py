@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tlearn.data import images
+from tlearn.data.pixel_values import ValueRanges
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.scan import ImageFile, content_hash
 from tlearn.data.views import Rendering
@@ -78,7 +79,9 @@ class Activations:
             self._spaces[boundary.name] = self._space(
                 boundary.name, shape, dtype, boundary.position
             )
-        self._hows: dict[int, bytes] = {}  # what renders a view, as the second half of row keys
+        self._hows: dict[
+            tuple[int, ValueRanges], bytes
+        ] = {}  # what renders a view, as the second half of row keys
         self._engines: dict[tuple[str, ...], Engine] = {}
 
     def _space(
@@ -310,11 +313,12 @@ class Activations:
         return [self.rendering.render(image, file.content, view) for view in views]
 
     def _row(self, file: ImageFile, view: int) -> bytes:
-        if view not in self._hows:  # the same for every image, and asked for at every step
+        key = (view, file.ranges)
+        if key not in self._hows:  # the same for many images, and asked for at every step
             augment = json.dumps(self.rendering.key(view).get("augment"), sort_keys=True)
-            how = hashlib.blake2b(f"{view}:{augment}".encode(), digest_size=8)
-            self._hows[view] = how.digest()
-        return bytes.fromhex(file.content) + self._hows[view]
+            how = hashlib.blake2b(f"{view}:{augment}:{file.ranges}".encode(), digest_size=8)
+            self._hows[key] = how.digest()
+        return bytes.fromhex(file.content) + self._hows[key]
 
     def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""
@@ -341,7 +345,7 @@ def read_checked(file: ImageFile, size: int) -> Image.Image:
     changed = f"{str(file.path)!r} changed while it was used"
     try:
         data = images.read_bytes(file.path)
-        image = images.decode(data, size)
+        image = images.decode(data, size, file.ranges)
     except DataError as error:
         raise DataError(f"{changed}: {error}; start again") from None
     if content_hash(data) != file.content:

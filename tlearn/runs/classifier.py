@@ -20,6 +20,7 @@ import numpy as np
 from tlearn.backbones import load_registry
 from tlearn.config import Resize
 from tlearn.data import images
+from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.prefetch import prefetch_map
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path, default_root
@@ -36,11 +37,18 @@ PixelsOrError = (
 
 
 def save(
-    model: Any, path: Path, labels: Sequence[str], size: int, resize: Resize, backbone: str
+    model: Any,
+    path: Path,
+    labels: Sequence[str],
+    size: int,
+    resize: Resize,
+    backbone: str,
+    ranges: ValueRanges = DEFAULT_RANGES,
 ) -> None:
     """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
 
-    Class names, size, resize rule and backbone go with it as ``tlearn.json`` inside the archive.
+    What is needed to use it goes with it as ``tlearn.json`` inside the archive: class names,
+    backbone, and how photos become its pixels.
 
     Args:
         model: Keras model: RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities.
@@ -49,9 +57,17 @@ def save(
         size: Side of the input in pixels.
         resize: How images are brought to that size.
         backbone: Its name.
+        ranges: The values that become black and white in images of more than 8 bits.
     """
     model.save(path)
-    card = {"labels": list(labels), "size": size, "resize": resize, "backbone": backbone}
+    card = {
+        "labels": list(labels),
+        "backbone": backbone,
+        "pixels": "tlearn.load_image(path, size, resize, integer_range, float_range)",
+        "size": size,
+        "resize": resize,
+        **ranges._asdict(),
+    }
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA_MEMBER, json.dumps(card, ensure_ascii=False))
 
@@ -66,6 +82,7 @@ class Classifier:
         size: Side of the input in pixels.
         resize: How images are brought to that size.
         backbone: The name of the backbone it was made from.
+        ranges: The values that become black and white in images of more than 8 bits.
         choice: What computes predictions.
         digest: Hash of the file.
     """
@@ -75,6 +92,7 @@ class Classifier:
     size: int
     resize: Resize
     backbone: str
+    ranges: ValueRanges
     choice: Choice
     digest: str
 
@@ -93,8 +111,9 @@ class Classifier:
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
                 card = json.loads(archive.read(METADATA_MEMBER))
             labels, size = tuple(card["labels"]), int(card["size"])
-            resize, backbone = card["resize"], str(card.get("backbone", ""))
-        return cls(path, labels, size, resize, backbone, choice or choose(), digest)
+            resize, backbone = card["resize"], str(card["backbone"])
+            ranges = ValueRanges(tuple(card["integer_range"]), tuple(card["float_range"]))
+        return cls(path, labels, size, resize, backbone, ranges, choice or choose(), digest)
 
     @cached_property
     def model(self) -> Any:
@@ -147,7 +166,7 @@ class Classifier:
 
     def _read(self, path: Path) -> tuple[Path, PixelsOrError]:
         try:
-            return path, images.read_pixels(path, self.size, self.resize)
+            return path, images.load_image(path, self.size, self.resize, *self.ranges)
         except DataError as error:
             return path, error
 

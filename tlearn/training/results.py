@@ -39,10 +39,10 @@ def write_results(
         setup.progress.say("keeping the model of the previous stop: it scores higher on validation")
     else:
         (run / "metrics.json").unlink(missing_ok=True)  # of another model, if there is one
-        size, resize = setup.built.size, setup.config.resize
-        labels, backbone = setup.splits.labels, setup.config.backbone
+        size, resize, splits = setup.built.size, setup.config.resize, setup.splits
         with run.replacing("model.keras") as path:
-            save(network.whole, path, labels, size, resize, backbone)
+            backbone = setup.config.backbone
+            save(network.whole, path, splits.labels, size, resize, backbone, splits.ranges)
     epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in state.history)
     run.write("history.csv", csv_text(HISTORY_COLUMNS, epochs))
     run.event("saved", file="model.keras")

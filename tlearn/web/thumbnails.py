@@ -49,7 +49,7 @@ def in_a_row(paths: Sequence[Path], pixels: int = 76, gap: int = 6) -> bytes:
 @lru_cache(maxsize=MOST)
 def _thumbnail(path: Path, modified: int, size: int, pixels: int) -> bytes | None:
     try:
-        image = decode(read_bytes(path), pixels)
+        image = decode(read_bytes(path), pixels, ranges=None)
     except DataError:
         return None
     least = min(image.size)

@@ -1,0 +1,164 @@
+"""Grey images of more than 8 bits: which of their values become black and white.
+
+Medical and scientific cameras write 10, 12 or 14 bits into 16, scanners of computed tomography
+negative numbers, and floats mean what the program that wrote them pleased. One rule holds for all
+images of a data set and for those that its model predicts, so that brightness can be compared:
+
+- What a file says of itself counts: significant bits in a PNG (``sBIT``), the smallest and largest
+  sample value in a TIFF.
+- Else it is what all images of the data set that are of the same kind need, integers or floats: up
+  to the next of 8, 9, 10, ... bits for integers; 1, 255 or what integers would need for floats; and
+  down to the next power of two where there are negative values.
+- For a file by itself it is 0 to 65535 for integers, and 0 to 1 for floats.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tlearn.data.png_chunks import png_chunks
+
+_ONE = 1.5  # floats up to here are from 0 to 1, and go beyond it by rounding or resampling
+Range = tuple[float, float]
+Kind = Literal["integer", "float"]
+_SAMPLE_VALUES = ((340, 341), (280, 281))  # TIFF: SMin- and SMax-, Min- and MaxSampleValue
+
+
+class ValueRanges(NamedTuple):
+    """The values that become black and white in grey images of more than 8 bits.
+
+    Attributes:
+        integer_range: Of integers.
+        float_range: Of floats.
+    """
+
+    integer_range: Range = (0, 65535)
+    float_range: Range = (0, 1)
+
+
+DEFAULT_RANGES = ValueRanges()
+
+
+class OwnRange(NamedTuple):
+    """What a file of more than 8 bits says of its values, or needs.
+
+    Attributes:
+        kind: Whether they are integers or floats.
+        range: The values that become black and white.
+        declared: Whether the file says so.
+    """
+
+    kind: Kind
+    range: Range
+    declared: bool
+
+
+def kind_of(image: Image.Image) -> Kind | None:
+    """Return the kind of values of more than 8 bits, or nothing."""
+    return "float" if image.mode == "F" else "integer" if image.mode.startswith("I") else None
+
+
+def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
+    """Return what the values of a file need; nothing for one of 8 bits.
+
+    Args:
+        image: The image, loaded.
+        data: The file.
+    """
+    kind = kind_of(image)
+    if kind is None:
+        return None
+    values = _values(image)
+    declared = _declared(image, data, values)
+    return OwnRange(kind, declared or _measured(kind, values), declared is not None)
+
+
+def ranges_of(own: Iterable[OwnRange]) -> ValueRanges:
+    """Return the ranges for all images of a data set, from those of each."""
+    found: dict[Kind, list[Range]] = {"integer": [], "float": []}
+    for kind, values, _ in own:
+        found[kind].append(values)
+    default = DEFAULT_RANGES
+    return ValueRanges(
+        _union(found["integer"], default.integer_range), _union(found["float"], default.float_range)
+    )
+
+
+def range_for(image: Image.Image, data: bytes, ranges: ValueRanges | None) -> Range | None:
+    """Return the values that become black and white in an image; nothing for one of 8 bits.
+
+    Args:
+        image: The image as it was opened, loaded.
+        data: The file.
+        ranges: Of its data set; without, what the file itself needs, as for looking at it alone.
+    """
+    kind, own = kind_of(image), own_range(image, data)
+    if kind is None or own is None:
+        return None
+    if ranges is None or own.declared:
+        return own.range
+    return ranges.float_range if kind == "float" else ranges.integer_range
+
+
+def to_8_bits(image: Image.Image, black_and_white: Range) -> Image.Image:
+    """Return an image of more than 8 bits as grey from 0 to 255."""
+    low, high = black_and_white
+    values = _values(image)
+    grey = np.rint((np.clip(values, low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    grey[values == image.info.get("transparency")] = 255  # the colour a 16-bit PNG leaves clear
+    return Image.fromarray(grey)
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+
+
+def _measured(kind: Kind, values: np.ndarray) -> Range:
+    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    if kind == "float" and high < _ONE:
+        return _down(low), 1.0
+    return _down(low), float(2 ** max(8, int(high).bit_length()) - 1)
+
+
+def _down(low: float) -> float:
+    return -float(2 ** int(np.ceil(-low) - 1).bit_length()) if low < 0 else 0.0
+
+
+def _declared(image: Image.Image, data: bytes, values: np.ndarray) -> Range | None:
+    """Return the range that a file says its values have, if it does and they have."""
+    if image.format == "PNG":
+        bits = next((body[0] for kind, body in png_chunks(data) if kind == b"sBIT" and body), 16)
+        if bits >= 16:
+            return None
+        # As the standard has it, values are shifted up to 16 bits, and the lowest bits say nothing;
+        # microscopes leave them as they are.
+        integers = values.astype(np.int64)
+        shifted = integers.max(initial=0) >= 2**bits or not (integers % 2 ** (16 - bits)).any()
+        return (0.0, 65535.0 if shifted else float(2**bits - 1))
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        for lowest, highest in _SAMPLE_VALUES:
+            low, high = _number(tags.get(lowest, 0)), _number(tags.get(highest))
+            if low is not None and high is not None and low < high:
+                if kind_of(image) == "integer":
+                    low, high = _down(low), float(2 ** int(high).bit_length() - 1)
+                fits = low <= values.min() and values.max() <= high
+                if fits and high != 65535:
+                    return low, high
+    return None
+
+
+def _number(value: object) -> float | None:
+    value = value[0] if isinstance(value, tuple) and value else value
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, struct.error):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _union(ranges: list[Range], default: Range) -> Range:
+    return (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else default
