@@ -1,12 +1,11 @@
 """What is installed is whole: the page too."""
 
 import os
-import urllib.request
 import zipfile
 
 import pytest
 from conftest import ROOT
-from serving import Server
+from serving import Server, http
 
 pytestmark = pytest.mark.packaging
 
@@ -29,8 +28,6 @@ def test_the_page_works_from_the_wheel(tlearn_wheel, tmp_path):
         archive.extractall(site_packages)
     paths = os.pathsep.join([str(site_packages), os.environ["PYTHONPATH"]])
     environment = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
-    with (
-        Server.ui(tmp_path, env=environment) as server,
-        urllib.request.urlopen(server.url(), timeout=30) as page,
-    ):
-        assert b"<title>" in page.read()
+    with Server.ui(tmp_path, env=environment) as server:
+        status, page = http(server.port, Cookie=server.cookie())
+        assert status == 200 and "<title>" in page
