@@ -26,6 +26,7 @@ CLASSES = [("daisy/1.png", photo(1)), ("daisy/2.png", photo(2)), ("雏菊/1.png"
 def tarred(entries, packing="", **options):
     """Entries are pairs of a name or a TarInfo, and bytes."""
     buffer = io.BytesIO()
+    options = {"format": tarfile.GNU_FORMAT, **options}
     with tarfile.open(fileobj=buffer, mode=f"w:{packing}", **options) as archive:
         for name, data in entries:
             info = tarfile.TarInfo(name) if isinstance(name, str) else name
@@ -156,6 +157,9 @@ def test_names_in_other_encodings_are_read_and_it_is_said(unpacked):
     for encoding, names in ENCODED.items():
         answer, files = unpacked(legacy_zip(names, encoding))
         assert (files, answer["encoding"]) == (sorted(names), encoding)
+        data = tarred([("a.png", PHOTO), *((name, PHOTO) for name in names)], encoding=encoding)
+        answer, files = unpacked(data)
+        assert (files, answer["encoding"]) == (sorted(["a.png", *names]), encoding)
     names = ["雏菊/照片.jpg", "été/a.png"]
     answer, files = unpacked(legacy_zip(names, "utf-8"))  # macOS does not say that it is
     assert (files, answer["encoding"]) == (sorted(names), "")

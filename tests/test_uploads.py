@@ -100,7 +100,7 @@ def test_good_names_stay_and_others_are_repaired():
         "e\u0301te\u0301": "été",
         "..": "unnamed",
         "": "unnamed",
-        "\u200b.x": "_x",
+        "\u200b.x": "_.x",
         "thumbs.db": "_thumbs.db",
         "x" * 300 + ".jpeg": "x" * 225 + ".jpeg",
     }

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,6 +15,7 @@ from tlearn.data.legacy_encodings import detect_encoding
 from tlearn.progress import format_bytes
 
 CHUNK = 1 << 18
+MOST_NAMES = 10_000  # of a tar, from which the encoding of names is told
 SPARE = 10**8  # bytes of the disk that are left to others
 HEAD = 512  # bytes that tell what a file is
 RATIO_FROM = 8 * 10**6  # unpacked bytes; drawings compress well, and little of it does no harm
@@ -108,7 +110,7 @@ class Archive:
     """A zip or tar archive.
 
     Attributes:
-        encoding: That of the names, where a zip does not say that it is UTF-8 and it is not.
+        encoding: That of the names where it is not UTF-8, known once one of these was seen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -156,13 +158,26 @@ class Archive:
                     raise _link(member.name)
                 file = archive.extractfile(member)
                 if file is not None:
-                    yield Entry(member.name, member.size, packed.tell(), file)
+                    yield Entry(self._decoded(member.name), member.size, packed.tell(), file)
             # To the checksum of what it was compressed with; a tar ends with many zeros.
             rest = cast(Any, archive).fileobj
             for _ in range(RATIO_FROM // CHUNK):
                 if not rest.read(CHUNK):
                     return
             raise EOFError("much stands behind its end")
+
+    def _decoded(self, name: str) -> str:
+        """Return the name of a file in a tar, which does not say how it is encoded."""
+        raw = name.encode("utf-8", "surrogateescape")
+        if not self.encoding and not name.isprintable():
+            with tarfile.open(self.path, encoding="utf-8", errors="surrogateescape") as archive:
+                names = (member.name.encode("utf-8", "surrogateescape") for member in archive)
+                encoding = detect_encoding(islice(names, MOST_NAMES))
+                self.encoding = "" if encoding in ("ascii", "utf-8") else encoding
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode(self.encoding or "cp437", "replace")
 
 
 class _Member(tarfile.TarInfo):

@@ -65,7 +65,7 @@ def repair_part(part: str) -> str:
         part = part.translate(str.maketrans(_PRIVATE, _WINDOWS))
     part = re.sub(r"[\s.]+$", "", part).lstrip()
     if not visible(Path(part)):
-        part = f"_{part.lstrip('.')}"
+        part = f"_{part}"
     if not visible(Path(part)):
         part += "_"
     return "unnamed" if unsafe_reason(part) else part

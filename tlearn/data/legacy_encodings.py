@@ -1,8 +1,9 @@
-"""In which encoding a zip archive has its names, where it does not say that they are UTF-8."""
+"""In which encoding an archive has its names, where it does not say that they are UTF-8."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 
 from charset_normalizer import from_bytes
 
@@ -16,17 +17,19 @@ _COMMON = {
     "big5": rb"[\xa4-\xc6][\x40-\x7e\xa1-\xfe]",
     "cp949": rb"[\xb0-\xc8][\xa1-\xfe]",
 }
+MOST = 2000  # names that are looked at
 ENOUGH = 6  # Hangul syllables: fewer of them may well be Chinese
 
 
-def detect_encoding(names: Sequence[bytes]) -> str:
+def detect_encoding(names: Iterable[bytes]) -> str:
     """Return the encoding that names have in common; ``cp437``, the standard's, if none is found.
 
     UTF-8 is never taken for another one. Else ``charset_normalizer`` says which are plausible; it
     needs longer texts to tell those of East Asia apart, so that the one with the most characters in
     daily use is taken there.
     """
-    text = b"\n".join(dict.fromkeys(name for name in names if not name.isascii()))
+    distinct = dict.fromkeys(name for name in names if not name.isascii())
+    text = b"\n".join(islice(distinct, MOST))
     if not text:
         return "ascii"
     try:

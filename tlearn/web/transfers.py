@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from anyio.to_thread import run_sync
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -87,6 +88,8 @@ async def receive(request: Request) -> Response:
         return PlainTextResponse("", 408)  # heard by nobody
     except DataError as error:
         problem = str(error)
+    except HTTPException as error:  # of the form
+        problem = f"the upload is damaged: {error.detail}; send it again"
     except Exception:  # a defect of ours ends this request alone
         LOG.exception("an upload failed")
         problem = "the upload failed; the log has more"

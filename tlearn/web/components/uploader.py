@@ -60,6 +60,12 @@ def uploader(
     return upload
 
 
+def is_uploading(key: str) -> bool:
+    """Tell whether files are on their way through a field, or wait for it to be shown again."""
+    upload = find_upload(st.session_state.get(f"{key}.token", ""))
+    return upload is not None and upload.bytes > 0
+
+
 def _component() -> Callable[..., Any]:
     """Register the component with this session's server; a registration again changes nothing."""
     html, css, js = (

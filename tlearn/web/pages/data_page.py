@@ -15,6 +15,7 @@ from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of
 from tlearn.web.components.session import choose_data, go, plain, problems, texts, workspace
 from tlearn.web.components.upload import new_data_set, show_message
+from tlearn.web.components.uploader import is_uploading
 from tlearn.web.i18n import Texts
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
@@ -30,7 +31,7 @@ def show() -> None:
     placed = st.session_state.get("adding.placed", 0)  # an expander of its own for each: closed
     with st.expander(
         t("data.new"),
-        expanded=not names or "adding.placing" in st.session_state,
+        expanded=not names or "adding.placing" in st.session_state or is_uploading("new"),
         icon=":material/upload:",
         key=f"new.{placed}",
     ):
