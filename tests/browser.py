@@ -160,9 +160,10 @@ class Tab:
         button = self.page.locator(f".uploader button.{'folder' if folder else 'files'}")
         # It has its label as soon as it listens.
         button.filter(has_text=re.compile(r"\w")).first.wait_for()
-        with self.page.expect_file_chooser() as chooser:
-            button.first.click()
-        chooser.value.set_files(files)
+        choosers = []
+        self.page.once("filechooser", choosers.append)
+        self.repeat(button.first.click, lambda: choosers or self.page.wait_for_timeout(100))
+        choosers[0].set_files(files)
 
     def download(self, key):
         """Follow a link to a file; return where it was put."""

@@ -235,7 +235,12 @@ def hosts():
 
 
 def test_a_server_wants_the_printed_token_and_ends_soon(tmp_path):
+    interrupted = [tmp_path / "data/.uploads/x/photo", tmp_path / "runs/.predictions/y/photo"]
+    for path in interrupted:
+        path.parent.mkdir(parents=True)
+        path.write_text("of a server that was killed")
     with Server.ui(tmp_path) as running:
+        assert not any(path.exists() for path in interrupted)
         port = running.port
         assert (http(port)[0], http(port, "/_stcore/health")[0], upgrade(port)) == (401, 401, 403)
         cookie = running.cookie()

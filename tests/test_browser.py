@@ -226,7 +226,8 @@ def an_upload_goes_on_while_another_page_is_shown(tab, server, folder):
     tab.see("upload.stay")
     tab.page.get_by_role("link", name=tab.text("train.title")).first.click()
     tab.see("train.title")
-    assert staged(server) and "slow" not in data_sets(server)
+    until(lambda: any(path.suffix == ".archive" for path in staged(server)))  # all has come
+    assert "slow" not in data_sets(server)
     tab.page.get_by_role("link", name=tab.text("data.title")).first.click()
     until(lambda: "slow" in data_sets(server))
     network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})

@@ -122,7 +122,9 @@ async def _receive_form(request: Request, upload: Upload) -> None:
             names = None
         if not isinstance(names, list) or len(names) != len(files):
             raise DataError("the upload is damaged: files and names do not match; send it again")
-        await run_sync(_receive_all, upload, [*zip(map(str, names), files, strict=True)])
+        # Halves of characters, which JSON can hold, could not be shown.
+        texts = [str(name).encode("utf-8", "replace").decode() for name in names]
+        await run_sync(_receive_all, upload, [*zip(texts, files, strict=True)])
 
 
 def _receive_all(upload: Upload, files: list[tuple[str, BinaryIO]]) -> None:

@@ -12,7 +12,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   uploads.set(data.url, upload);
   upload.draw = () => draw(root, data, upload);
   upload.report = () => {
-    if (!upload.result) return;
+    if (!upload.result || !root.isConnected) return;
     uploads.delete(data.url);
     setTriggerValue(...upload.result);
   };
