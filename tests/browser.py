@@ -161,7 +161,7 @@ class Tab:
         # It has its label as soon as it listens.
         button.filter(has_text=re.compile(r"\w")).first.wait_for()
         choosers = []
-        self.page.once("filechooser", choosers.append)
+        self.page.once("filechooser", lambda chooser: choosers.append(chooser))
         self.repeat(button.first.click, lambda: choosers or self.page.wait_for_timeout(100))
         choosers[0].set_files(files)
 
