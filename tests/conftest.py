@@ -13,7 +13,7 @@ from filelock import FileLock
 from packages import build_wheels
 from PIL import Image
 
-from tlearn.backbones.plugin_sources import forget_folders, use_folder
+from tlearn.backbones.plugin_sources import folders_restored, use_folder
 from tlearn.cli import main
 from tlearn.progress import Silent
 
@@ -108,8 +108,8 @@ def plugin_file(tmp_path):
         use_folder(folder)
         return folder
 
-    yield write
-    forget_folders()
+    with folders_restored():
+        yield write
 
 
 def picture(colour, rng, size=(40, 36)):

@@ -102,10 +102,13 @@ def test_what_comes_with_tlearn_can_be_left_out_too(tlearn, monkeypatch):
     assert code == 2 and "no preset is called 'balanced'; installed: none" in err
 
 
-def test_a_folder_is_loaded_when_it_is_named_and_not_after(tlearn, folder, photos, tmp_path):
+def test_a_folder_is_loaded_when_it_is_named_and_not_after(
+    tlearn, folder, photos, tmp_path, monkeypatch
+):
     place = folder("mine", BACKBONE.format(name="mine"), head="")
     folder("_private", "raise SystemExit", head="")
     folder("broken", "import nothing_of_this_name", head="")
+    monkeypatch.delenv("TLEARN_PLUGINS_DIR")
     found = listed(tlearn, "--plugins-dir", place)
     assert found["mine"]["backbones"] == ["mine"] and found["mine"]["distribution"].endswith(".py")
     assert "nothing_of_this_name" in found["broken"]["problem"] and "_private" not in found
@@ -236,7 +239,7 @@ def test_callbacks_that_fail_name_their_plugin_and_the_way_out(tlearn, folder, p
     assert f"tlearn finetune --resume {tmp_path / 'run'}" in err  # the probe is not lost
 
 
-def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder):
+def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder, monkeypatch):
     folder(
         "greet",
         "@click.command()\n@click.argument('name')\ndef greet(name):\n"
@@ -254,6 +257,7 @@ def test_commands_are_added_and_cost_nothing_when_they_fail(tlearn, folder):
     )
     folder("quits", "@hookimpl\ndef tlearn_commands(cli):\n    raise SystemExit('bye')")
     place = folder("loud", "@hookimpl\ndef tlearn_commands(cli):\n    raise OSError('no')")
+    monkeypatch.delenv("TLEARN_PLUGINS_DIR")
     code, out, err = tlearn("--plugins-dir", place, "greet", "you")
     assert (code, out) == (0, "hello you\n")
     assert "failed in tlearn_commands (OSError: no)" in err

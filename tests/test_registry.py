@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from tlearn.backbones import (
     load_registry,
     use_folder,
 )
-from tlearn.backbones.plugin_sources import forget_folders
+from tlearn.backbones.plugin_sources import folders_restored
 from tlearn.backbones.registry import KINDS
 from tlearn.cli import main
 from tlearn.config import RunConfig
@@ -163,7 +162,7 @@ def test_a_name_is_free_where_its_plugin_is_left_out(install, monkeypatch):
 
 
 def test_files_of_one_name_are_two_plugins(tmp_path):
-    try:
+    with folders_restored():
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "mine.py").write_text(HEAD + hook(f"return a({name!r})"))
@@ -174,8 +173,6 @@ def test_files_of_one_name_are_two_plugins(tmp_path):
             for p in load_registry().plugins
             if p.name == "mine"
         ]
-    finally:
-        forget_folders()
     assert found == [(str(tmp_path / name / "mine.py"), name) for name in ("one", "two")]
 
 
@@ -185,13 +182,11 @@ def test_a_single_file_has_the_same_module_name_everywhere(tmp_path):
         (tmp_path / name).mkdir()
         body = f"VALUE = {number}\n\n@hookimpl\ndef tlearn_backbones():\n    return a('mine')\n"
         (tmp_path / name / "mine.py").write_text(HEAD + body)
-        use_folder(tmp_path / name)
-        try:
+        with folders_restored():
+            use_folder(tmp_path / name)
             for _ in range(2):
                 assert "mine" in load_registry().backbones
                 assert number == importlib.import_module("tlearn_file_mine").VALUE
-        finally:
-            forget_folders()
 
 
 def test_an_unknown_name_lists_the_known_names_the_nearest_and_the_broken(install):
@@ -281,19 +276,13 @@ def test_a_configuration_is_checked_against_what_is_installed():
         assert caught.value.key == key
 
 
-def test_a_file_has_the_same_module_name_in_every_process(tmp_path):
-    (tmp_path / "mine.py").write_text(HEAD + hook("return a(__name__)"))
-    code = (
-        "import sys; from tlearn.backbones import *; use_folder(sys.argv[1]);"
-        "print([p.backbones[0].name for p in load_registry().plugins if p.name == 'mine'])"
-    )
-    names = {
-        subprocess.check_output(
-            [sys.executable, "-c", code, tmp_path], env={**os.environ, "PYTHONHASHSEED": seed}
-        )
-        for seed in ("1", "2")
-    }
-    assert len(names) == 1 and b"mine" in names.pop()
+def test_processes_that_are_started_know_the_folders(tmp_path):
+    (tmp_path / "mine.py").write_text(HEAD + hook("return a('mine')"))
+    with folders_restored():
+        use_folder(tmp_path)
+        command = [sys.executable, "-m", "tlearn", "backbones", "mine"]
+        assert b"mine" in subprocess.check_output(command)
+    assert "mine" not in load_registry().backbones
 
 
 @pytest.mark.parametrize("preprocess", ["NONE", "TF", "CAFFE", "TORCH"])

@@ -1,11 +1,12 @@
 """Where plugins come from: installed packages, and single files that are tried out."""
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ GROUP = "tlearn"
 OURS = "tlearn"  # the distribution whose names nobody can take
 DISABLED = "TLEARN_DISABLE_PLUGINS"
 
-_folders: list[Path] = []
+FOLDERS = "TLEARN_PLUGINS_DIR"  # inherited by processes that are started from here
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,22 @@ def use_folder(folder: str | Path) -> None:
             f"the plugins folder {str(folder)!r} holds no NAME.py; give one that holds "
             f"single-file plugins"
         )
-    if path not in _folders:
-        _folders.append(path)
+    if path not in _folders():
+        os.environ[FOLDERS] = os.pathsep.join(map(str, [*_folders(), path]))
 
 
-def forget_folders() -> None:
-    """Take installed packages only, as at the start."""
-    _folders.clear()
+@contextlib.contextmanager
+def folders_restored() -> Iterator[None]:
+    """Forget afterwards which folders were named meanwhile."""
+    before = os.environ.get(FOLDERS, "")
+    try:
+        yield
+    finally:
+        os.environ[FOLDERS] = before
+
+
+def _folders() -> list[Path]:
+    return [Path(name) for name in os.environ.get(FOLDERS, "").split(os.pathsep) if name]
 
 
 def sources() -> list[Source]:
@@ -63,7 +73,7 @@ def sources() -> list[Source]:
     found = [(entry, *_distribution(entry)) for entry in entries]
     found.sort(key=lambda e: (e[1] != OURS, e[0].name, e[0].value, e[1:]))
     installed = [Source(entry.name, name, version, entry.load) for entry, name, version in found]
-    files = [file for folder in _folders for file in _files(folder)]
+    files = [file for folder in _folders() for file in _files(folder)]
     return installed + [Source(f.stem, str(f), "", functools.partial(_module, f)) for f in files]
 
 

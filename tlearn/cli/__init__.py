@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlearn import __version__
-from tlearn.backbones.plugin_sources import forget_folders, use_folder
+from tlearn.backbones.plugin_sources import folders_restored, use_folder
 from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
 from tlearn.errors import PluginError, TlearnError, nearest
 
@@ -166,9 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script, whatever the terminal takes
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata of photos
-    forget_folders()
     try:
-        code = cli.main(arguments, prog_name="tlearn", standalone_mode=False)
+        with folders_restored():
+            code = cli.main(arguments, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
         return fail(str(error))
     except click.UsageError as error:
