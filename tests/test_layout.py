@@ -7,6 +7,8 @@ import pytest
 from conftest import Heard
 from test_scan import found, problems, refusal, write
 
+from tlearn.config import RunConfig
+from tlearn.data.dataset import read
 from tlearn.data.layouts import read_layout, split_of
 from tlearn.data.scan import scan
 
@@ -217,6 +219,38 @@ def test_a_class_without_images_in_a_split_is_said(root):
     (root / "test/c").mkdir()
     named = {p.name: p.reason for p in scan(root).problems if p.kind == "empty class"}
     assert set(named) == {"test/c", "test/d"} and "no images in the test split" in named["test/c"]
+
+
+def test_options_without_effect_are_said(root):
+    files = [
+        f"{split}/{label}/{split}{i}.png"
+        for split in ("train", "val")
+        for label in "ab"
+        for i in "12"
+    ]
+    write(root, *files)
+
+    def lines(**options):
+        heard = Heard()
+        read(root, RunConfig(**options), heard)
+        return [line for line in heard.lines if "no effect" in line]
+
+    assert lines() == lines(test=0.3) == []
+    [line] = lines(val=0.3)
+    assert line == "val 0.3 has no effect: the data has a folder for the validation split"
+
+
+def test_what_is_wrong_is_said_before_the_training(root):
+    write(root, *(f"{label}/{i}.png" for label in ("Cat", "cat", "dog") for i in "1234"))
+    (root / "empty").mkdir()
+    heard = Heard()
+    read(root, RunConfig(), heard)
+    assert heard.lines[0] == "class folders: Cat, cat, dog, empty"
+    assert any(
+        line.startswith("cat: differs from 'Cat' in capital letters") for line in heard.lines
+    )
+    assert any(line.startswith("empty: a class folder without") for line in heard.lines)
+    assert heard.lines[-1].startswith("3 classes, 12 images: ")
 
 
 def test_the_layout_of_a_relative_root(root, monkeypatch):

@@ -11,8 +11,9 @@ Every message states three things: what was received, what is allowed, and what 
     └── RunError         a run directory
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class TlearnError(Exception):
@@ -49,6 +50,21 @@ class CacheError(TlearnError):
 
 class RunError(TlearnError):
     """A run directory is missing, unfinished, or in the way."""
+
+
+@contextlib.contextmanager
+def os_errors_as(kind: type[TlearnError], what: str, advice: str) -> Iterator[None]:
+    """Say in one line what the system refused, such as a full disk.
+
+    Args:
+        kind: The error to raise instead of an ``OSError``.
+        what: What could not be done, as in "'a.npz' cannot be written".
+        advice: What to do about it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}; {advice}") from None
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

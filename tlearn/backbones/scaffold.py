@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from tlearn import __version__
-from tlearn.errors import PluginError
+from tlearn.errors import PluginError, os_errors_as
 
 FILES = {
     "pyproject.toml": """\
@@ -118,12 +118,9 @@ def new_plugin(name: str, folder: Path | None = None) -> Path:
         raise PluginError(f"there is a module called {module!r} already; choose another name")
     values = {"name": name, "package": package, "module": module, "version": __version__}
     folder = folder or Path(package)
-    try:
+    what = f"the folder {str(folder)!r} cannot be made"
+    with os_errors_as(PluginError, what, "choose another --out"):
         folder.mkdir(parents=True)
-    except OSError as error:
-        raise PluginError(
-            f"the folder {str(folder)!r} cannot be made: {error.strerror}; choose another --out"
-        ) from None
     try:
         for path, text in FILES.items():
             file = folder / Template(path).substitute(values)

@@ -10,7 +10,7 @@ import click
 from tlearn.cli.console import fail
 from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
-from tlearn.errors import TlearnError
+from tlearn.errors import TlearnError, os_errors_as
 from tlearn.text import printable
 
 if TYPE_CHECKING:
@@ -71,12 +71,8 @@ def _write(out: Path, text: str) -> None:
     """Write a file of results whole or not at all."""
     from tlearn.runs.directory import RunDirectory
 
-    try:
+    with os_errors_as(TlearnError, f"{str(out)!r} cannot be written", "choose another --out"):
         RunDirectory(out.parent).write(out.name, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise TlearnError(
-            f"{str(out)!r} cannot be written: {error.strerror}; choose another --out"
-        ) from None
 
 
 def _lines(

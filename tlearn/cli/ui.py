@@ -48,17 +48,14 @@ def ui(
 
 
 def _check_roots() -> None:
-    from tlearn.errors import DataError
+    from tlearn.errors import DataError, os_errors_as
     from tlearn.web.workspace import Workspace
 
     here = Workspace.here()
     for option, path in (("--data-root", here.data), ("--runs-root", here.runs)):
-        try:
+        what = f"the folder {str(path)!r} cannot be made"
+        with os_errors_as(DataError, what, f"give another {option}"):
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"the folder {str(path)!r} cannot be made: {error.strerror}; give another {option}"
-            ) from None
 
 
 def _check_port(host: str, port: int) -> None:

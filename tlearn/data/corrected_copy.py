@@ -9,7 +9,7 @@ from tlearn.atomic import atomic_directory
 from tlearn.data.edits_file import edits_path
 from tlearn.data.layouts import read_layout
 from tlearn.data.scan import ImageFile, Manifest, list_entries, scan
-from tlearn.errors import DataError
+from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress, Silent
 from tlearn.text import decode_name
 
@@ -37,23 +37,19 @@ def write_corrected(
         raise DataError(f"{str(out)!r} is inside {str(data)!r}; choose a folder outside it")
     progress = progress or Silent()
     manifest = scan(data, progress=progress)
-    try:
-        with (
-            atomic_directory(out) as folder,
-            progress.task("writing images", len(manifest.files), "files") as task,
-        ):
-            for file in manifest.files:
-                target = _target(folder, file)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                (os.link if link else shutil.copy2)(file.path, target)
-                task.advance()
-            _check_meaning(folder, manifest)
-    except OSError as error:
-        how = ", or leave out --link" if link else ""
-        raise DataError(
-            f"{str(out)!r} cannot be written: {error.strerror or error}; make room on the disk, or "
-            f"choose another folder{how}"
-        ) from None
+    how = ", or leave out --link" if link else ""
+    advice = f"make room on the disk, or choose another folder{how}"
+    with (
+        os_errors_as(DataError, f"{str(out)!r} cannot be written", advice),
+        atomic_directory(out) as folder,
+        progress.task("writing images", len(manifest.files), "files") as task,
+    ):
+        for file in manifest.files:
+            target = _target(folder, file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (os.link if link else shutil.copy2)(file.path, target)
+            task.advance()
+        _check_meaning(folder, manifest)
     return manifest
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tlearn.errors import DataError
+from tlearn.errors import DataError, os_errors_as
 
 COLUMNS = ["time", "path", "label"]
 RUNS_ROOT = "TLEARN_RUNS_ROOT"  # environment variable
@@ -155,17 +155,15 @@ def _text(time: datetime) -> str:
 def _locked(data: Path) -> Iterator[Path]:
     """Keep other processes and threads from changing the file; give its path."""
     path = edits_path(data)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    advice = "make room on the disk, or let it be written to"
     try:
-        path.parent.mkdir(exist_ok=True, parents=True)
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
-            yield path
+        with os_errors_as(DataError, f"{str(path)!r} cannot be written", advice):
+            path.parent.mkdir(exist_ok=True, parents=True)
+            with lock:
+                yield path
     except Timeout:
         raise DataError(f"another process is changing {str(path)!r}; try again later") from None
-    except OSError as error:
-        raise DataError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; make room on the disk, "
-            f"or let it be written to"
-        ) from None
 
 
 def _read(path: Path) -> list[tuple[Edit, int]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tlearn.data import images
-from tlearn.errors import DataError
+from tlearn.errors import DataError, os_errors_as
 from tlearn.text import natural_key
 
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir"})
@@ -29,13 +29,9 @@ def list_folder(folder: Path) -> list[Path]:
     Raises:
         DataError: If the folder cannot be listed.
     """
-    try:
+    what = f"the folder {str(folder)!r} cannot be listed"
+    with os_errors_as(DataError, what, "make it readable or move it away"):
         paths = [path for path in folder.iterdir() if visible(path)]
-    except OSError as error:
-        raise DataError(
-            f"the folder {str(folder)!r} cannot be listed: {error.strerror or error}; make it "
-            f"readable or move it away"
-        ) from None
     return sorted(paths, key=lambda path: natural_key(path.name))
 
 

@@ -18,7 +18,7 @@ from tlearn.data.layouts import split_of
 from tlearn.data.problems import Problem
 from tlearn.data.process_folder import process_folder
 from tlearn.data.unpacking import image_problem, is_visible, unpack
-from tlearn.errors import DataError
+from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress, Silent, format_bytes
 from tlearn.text import decode_name, encode_name
 
@@ -55,7 +55,7 @@ class Upload:
         self._names = UniqueNames()
         self._notes: list[Problem] = []  # what was changed in the names of archives
         self._lock = threading.RLock()
-        with os_errors_as("the upload"):
+        with errors_as_data("the upload"):
             self._folder = process_folder(inside(self._root, STAGING)) / self.token
             self._images = self._folder / "files"
             self._images.mkdir(parents=True)
@@ -97,11 +97,11 @@ class Upload:
                 )
         path = self._folder / secrets.token_hex(8)
         try:
-            with os_errors_as(f"the file {shown(name)}"):
+            with errors_as_data(f"the file {shown(name)}"):
                 file = path.open("xb", buffering=0)
             with file:
                 yield file
-            with os_errors_as(f"the file {shown(name)}"):
+            with errors_as_data(f"the file {shown(name)}"):
                 self._take(name, path)
         finally:
             if path.exists():
@@ -115,7 +115,7 @@ class Upload:
         Raises:
             DataError: If they are more than is allowed, or than the disk has room for.
         """
-        with os_errors_as("the upload"), self._lock:
+        with errors_as_data("the upload"), self._lock:
             if self.bytes + len(data) > self.limits.bytes:
                 raise DataError(
                     f"the upload has more than the {format_bytes(self.limits.bytes)} that are "
@@ -166,7 +166,7 @@ class Upload:
             self.files -= 1
             self.bytes -= path.stat().st_size
             try:
-                with os_errors_as(f"the archive {shown(name)}"):
+                with errors_as_data(f"the archive {shown(name)}"):
                     self._unpack(name, path, progress or Silent())
             finally:
                 path.unlink(missing_ok=True)
@@ -227,7 +227,7 @@ class Upload:
         Raises:
             DataError: If nothing usable was received, or ``target`` is not free or not inside.
         """
-        with self._lock, os_errors_as("the data set"):
+        with self._lock, errors_as_data("the data set"):
             target, root = inside(self._root, str(target.absolute())), self._root.resolve()
             if target == root or target.relative_to(root).parts[0] == STAGING:
                 raise DataError(f"{shown(str(target))} is not for data; give a path in {root}")
@@ -279,21 +279,18 @@ def upload_report(data: Path) -> list[Problem]:
 
 
 @contextlib.contextmanager
-def os_errors_as(what: str) -> Iterator[None]:
+def errors_as_data(what: str) -> Iterator[None]:
     """Say in a line what the system refuses to do for ``what``.
 
     Raises:
         DataError: Instead of an error of the system's, or for want of room.
     """
+    advice = "make room on the disk, or let its folder be written to"
     try:
-        yield
+        with os_errors_as(DataError, f"{what} cannot be written", advice):
+            yield
     except RefusedError as error:
         raise DataError(f"{what} {error}") from None
-    except OSError as error:
-        raise DataError(
-            f"{what} cannot be written: {error.strerror or error}; make room on the disk, or let "
-            f"its folder be written to"
-        ) from None
 
 
 def _stem(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
 from tlearn.data.scan import check_folder, scan
-from tlearn.errors import ConfigError, DataError
+from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
@@ -94,13 +94,9 @@ def extract_features(
         "engine": choice.engine,
         "precision": choice.precision,
     }
-    try:
-        with atomic_file(path) as file:
-            shape = extract(model, manifest.files, config.resize, choice, file, facts, progress)
-    except OSError as error:
-        raise DataError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; choose another --out"
-        ) from None
+    what = f"{str(path)!r} cannot be written"
+    with os_errors_as(DataError, what, "choose another --out"), atomic_file(path) as file:
+        shape = extract(model, manifest.files, config.resize, choice, file, facts, progress)
     return Extracted(path, shape, bad)
 
 

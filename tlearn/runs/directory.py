@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock
 
 from tlearn.atomic import atomic_file
-from tlearn.errors import RunError
+from tlearn.errors import RunError, os_errors_as
 from tlearn.runs.processes import identity
 
 MARK = "UNFINISHED"
@@ -59,13 +59,9 @@ class RunDirectory:
             RunError: If the path exists or cannot be made.
         """
         check_free(path)
-        try:
+        what = f"the run directory {str(path)!r} cannot be made"
+        with os_errors_as(RunError, what, "choose another place with --out"):
             path.mkdir(parents=True)
-        except OSError as error:
-            raise RunError(
-                f"the run directory {str(path)!r} cannot be made: {error.strerror}; choose another "
-                f"place with --out"
-            ) from None
         run = cls(path)
         run.write(MARK, MARKED + _this_process())
         return run
