@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlearn.config import RunConfig
-from tlearn.data.edits_file import edits_path, orphaned_edits
 from tlearn.data.layouts import Split
 from tlearn.data.problems import FOLDER_KINDS, summarize
 from tlearn.data.scan import Manifest, scan
@@ -24,7 +23,6 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
         DataError: If it holds no such images, or some cannot be read and ``config.strict``.
     """
     manifest = scan(data, config.group, progress)
-    _say_edits(manifest, progress)
     if config.strict:
         manifest.refuse_unreadable()
     n = len(manifest.unreadable)
@@ -59,19 +57,3 @@ def _counted(splits: Splits) -> str:
     sizes = {split: len(files) for split, files in splits.items() if files}
     parts = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
     return f"{len(splits.labels):,} classes, {sum(sizes.values()):,} images: {parts}"
-
-
-def _say_edits(manifest: Manifest, progress: Progress) -> None:
-    """Say how many edits were applied, and which could not be."""
-    n = len(manifest.edits.lines)
-    if n:
-        show = f"'tlearn data show {manifest.root}' lists them"
-        progress.say(f"{n} edit{'s' if n > 1 else ''} applied; {show}")
-    gone = [problem for problem in manifest.problems if problem.kind == "edit"]
-    if gone:
-        progress.say(f"edits without effect: {summarize(gone)}")
-    for path in orphaned_edits(manifest.root):
-        progress.say(
-            f"{str(path)!r} holds edits of a folder that is not there; give it the name "
-            f"{edits_path(manifest.root).name!r} if the folder was renamed"
-        )

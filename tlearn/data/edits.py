@@ -1,11 +1,13 @@
 """Edits applied to what a scan lists: which class each photo is of, and what is excluded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tlearn.data.edits_file import Edit, read_edits
+from tlearn.data.edits_file import Edit, edits_path, orphaned_edits, read_edits
+from tlearn.data.problems import Problem, summarize
+from tlearn.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,19 @@ class Edits:
         """Yield the lines of each action, oldest first."""
         for _, lines in groupby(self.lines, key=lambda edit: edit.time):
             yield tuple(lines)
+
+
+def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: Progress) -> None:
+    """Say how many edits were applied, and which could not be."""
+    n = len(edits.lines)
+    if n:
+        show = f"'tlearn data show {root}' lists them"
+        progress.say(f"{n} edit{'s' if n > 1 else ''} applied; {show}")
+    gone = [problem for problem in problems if problem.kind == "edit"]
+    if gone:
+        progress.say(f"edits without effect: {summarize(gone)}")
+    for path in orphaned_edits(root):
+        progress.say(
+            f"{str(path)!r} holds edits of a folder that is not there; give it the name "
+            f"{edits_path(root).name!r} if the folder was renamed"
+        )

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from tlearn.data import images
-from tlearn.data.edits import Edits
+from tlearn.data.edits import Edits, say_edits
 from tlearn.data.folders import named_image, walk
 from tlearn.data.layouts import FolderLayout, Split, read_layout, similar_labels
 from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ValueRanges, ranges_of
@@ -133,6 +133,7 @@ def scan(
     progress.say(str(layout))
     listed = list_entries(layout)
     entries, problems = _edited(edits, listed, unlabelled)
+    say_edits(root, edits, problems, progress)
     problems += layout.problems
     files: list[ImageFile] = []
     own: dict[str, OwnRange] = {}
