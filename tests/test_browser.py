@@ -123,6 +123,7 @@ def test_journey_of_data(tab, server, browser, tmp_path):
     fits_in_both_languages(tab, browser, "data", "data=colours")
     loose_photos_are_refused(tab, server, folder)
     an_upload_is_cancelled(tab, server, tmp_path)
+    leaving_during_an_upload_warns_and_leaves_nothing(tab, server, browser)
     an_upload_goes_on_while_another_page_is_shown(tab, server, folder)
     a_folder_is_used_in_place(tab, server, folder)
     hostile_archives_leave_nothing(tab, server)
@@ -214,10 +215,31 @@ def an_upload_is_cancelled(tab, server, tmp_path):
     until(lambda: not staged(server))
 
 
-def an_upload_goes_on_while_another_page_is_shown(tab, server, folder):
+def send_slowly(tab, bytes_per_second):
     network = tab.context.new_cdp_session(tab.page)
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
-    network.send("Network.emulateNetworkConditions", slow)
+    network.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    limits["uploadThroughput"] = bytes_per_second
+    network.send("Network.emulateNetworkConditions", limits)
+
+
+def leaving_during_an_upload_warns_and_leaves_nothing(tab, server, browser):
+    with Tab(server, browser) as other:
+        send_slowly(other, 300_000)
+        new_data_set(other)
+        other.upload([archive("slow.zip", {"x.bin": os.urandom(8 << 20)})])
+        until(lambda: staged(server))
+        dialogs = []
+        other.page.on("dialog", lambda dialog: dialogs.append(dialog.type) or dialog.dismiss())
+        other.page.close(run_before_unload=True)
+        until(lambda: dialogs or tab.page.wait_for_timeout(100))
+        assert dialogs == ["beforeunload"] and staged(server)
+        other.page.close()
+        until(lambda: not staged(server))
+
+
+def an_upload_goes_on_while_another_page_is_shown(tab, server, folder):
+    send_slowly(tab, 1_000_000)
     photo = photo_files(folder)[0].read_bytes()
     files = {f"{label}/a.png": photo for label in ("CON", "a: b?")} | {"x.bin": os.urandom(8 << 20)}
     new_data_set(tab)
@@ -230,7 +252,7 @@ def an_upload_goes_on_while_another_page_is_shown(tab, server, folder):
     assert "slow" not in data_sets(server)
     tab.page.get_by_role("link", name=tab.text("data.title")).first.click()
     until(lambda: "slow" in data_sets(server))
-    network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+    send_slowly(tab, -1)
     assert {path.name for path in (server.data / "slow").iterdir()} >= {"CON_", "a: b?"}
     tab.go("?data=slow")
     tab.view("data.tab_problems")  # what was left out and renamed is still said
