@@ -33,22 +33,23 @@ def network_with_weights(backbone: Backbone, size: int, weights: str) -> Any:
         BackboneError: If it cannot be built, or the weights cannot be had or do not fit.
     """
     # Keras remarks on sizes that its ImageNet weights were not trained at; any size is allowed.
-    warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
-    if weights == "none":
-        return _random(backbone, size)
-    if weights in [w.name for w in backbone.weights]:
-        return _named(backbone, size, weights)
-    path = Path(backbone.checked_weights(weights))
-    try:
-        if _is_model(path):
-            return _from_model(backbone, size, path)
-        return backbone.build((size, size, 3), str(path))
-    except Exception as error:  # noqa: BLE001
-        raise BackboneError(
-            f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
-            f"{size} pixels: {one_line(error)}; give a file that was saved from this backbone, or "
-            f"--weights none"
-        ) from None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
+        if weights == "none":
+            return _random(backbone, size)
+        if weights in [w.name for w in backbone.weights]:
+            return _named(backbone, size, weights)
+        path = Path(backbone.checked_weights(weights))
+        try:
+            if _is_model(path):
+                return _from_model(backbone, size, path)
+            return backbone.build((size, size, 3), str(path))
+        except Exception as error:  # noqa: BLE001
+            raise BackboneError(
+                f"the weights in {str(path)!r} do not fit {backbone.name} without its top at "
+                f"{size} pixels: {one_line(error)}; give a file that was saved from this backbone, "
+                f"or --weights none"
+            ) from None
 
 
 def _random(backbone: Backbone, size: int) -> Any:
