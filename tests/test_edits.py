@@ -415,8 +415,11 @@ def test_edits_on_the_command_line(photos, tmp_path, capsys):
     rename(photos, "blue", "azul")
     code, out = run("show", str(photos))
     assert code == 0 and "red/red00.png" in out and "class blue" in out and str(photos) in out
+    (photos / "green/broken.jpg").write_bytes(b"\xff\xd8\xffno")
+    shutil.copy(photos / "green/green00.png", photos / "green/copy.png")
     out = run("apply", str(photos), str(tmp_path / "out"))[1]
-    assert "34 images of 3 classes" in out and scan(tmp_path / "out").counts["azul"] == 12
+    assert "left out: green/broken.jpg (" in out and "copy.png" not in out
+    assert "35 images of 3 classes" in out and scan(tmp_path / "out").counts["azul"] == 12
     assert run("apply", str(photos), str(tmp_path / "out"))[0] == 2
     assert "1 edit" in run("undo", str(photos))[1] and "blue" in scan(photos).labels
     assert "2 edits" in run("undo", str(photos), "--all")[1] and not read_edits(photos)

@@ -27,7 +27,7 @@ def show(data: Path) -> None:
     for edit in edits.lines:
         what = f"class {edit.of_class}" if edit.of_class else edit.path
         label = f"-> {edit.label}" if edit.label else "excluded"
-        print(f"  {edit.time[:16].replace('T', ' ')}  {printable(f'{what} {label}')}")
+        print(f"  {printable(f'{edit.local_time}  {what} {label}')}")
 
 
 @data.command()
@@ -55,8 +55,9 @@ def apply(data: Path, out: Path, link: bool) -> None:
 
     written = write_corrected(data, out, link, console_progress(quiet=False))
     print(f"{len(written.files)} images of {len(written.labels)} classes in {out}")
-    for problem in written.problems:
-        print(f"  {printable(f'{problem.name}: {problem.kind}, {problem.reason}')}")
+    left_out = [p for p in written.problems if p.kind in ("unreadable", "not an image", "no class")]
+    for problem in left_out:
+        print(f"  left out: {printable(f'{problem.name} ({problem.reason})')}")
 
 
 def _count(edits: int) -> str:

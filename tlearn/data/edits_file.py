@@ -45,6 +45,14 @@ class Edit:
         """The class that it is about, or empty if it is about one photo."""
         return unicodedata.normalize("NFC", self.path[:-1]) if self.path.endswith("/") else ""
 
+    @property
+    def local_time(self) -> str:
+        """The time to the minute, where this machine is; as it stands if it was written by hand."""
+        try:
+            return datetime.fromisoformat(self.time).astimezone().strftime("%Y-%m-%d %H:%M")
+        except ValueError:
+            return self.time
+
 
 def edits_path(data: Path) -> Path:
     """Return where the edits of a data folder are, or will be if there are none yet.

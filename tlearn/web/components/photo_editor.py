@@ -1,7 +1,6 @@
 """Photos that can be selected, moved to another class and excluded; and what was changed."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 import streamlit as st
 
@@ -104,17 +103,10 @@ def history(t: Texts, actions: Sequence[Sequence[Edit]]) -> None:
         return
     rows = [
         {
-            t("data.when"): _local(action[0].time),
+            t("data.when"): action[0].local_time,
             t("data.change"): description(t, action),
             t("data.file"): ", ".join(edit.path for edit in action[:SHOWN] if not edit.of_class),
         }
         for action in reversed(actions)
     ]
     st.dataframe(rows, hide_index=True)
-
-
-def _local(time: str) -> str:
-    try:
-        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:  # written by hand
-        return time
