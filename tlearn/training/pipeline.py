@@ -67,8 +67,7 @@ def finetune(
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
     """
     settings, registry = make_config(config, options=options), load_registry()
-    backbone = registry.get(settings.backbone)
-    settings = with_preset(settings, backbone, registry.preset(settings.preset))
+    settings = with_preset(settings, *registry.check(settings))
     for stage in settings.stages or ():
         check_callbacks(callbacks, stage)
     data, progress = Path(data), progress or console_progress(quiet)
