@@ -123,12 +123,13 @@ def test_plain_keras_loads_the_model_in_safe_mode(made):
     np.testing.assert_allclose(found.max(axis=1), expected, rtol=1e-4)
     with zipfile.ZipFile(run.path / "model.keras") as archive:
         card = json.loads(archive.read("tlearn.json"))
-    assert card == {
+    expected = {
         "labels": ["blue", "green", "red"],
         "size": 32,
         "resize": "squash",
         "backbone": "toy",
     }
+    assert card.items() >= expected.items()
 
 
 @pytest.mark.parametrize("side", ["validation", "test"])
