@@ -1,6 +1,6 @@
 """The activation cache: kept by what a value depends on, and by nothing else.
 
-    index.sqlite       which row of which space lies where, with its checksum
+    index.sqlite       which row of which table lies where, with its checksum
     segments/*.rows    the rows; a file is appended to by one process, and then never changed
     compiled/          networks made ready for an engine
 
@@ -54,10 +54,10 @@ def compiled_path(root: Path, key: Mapping[str, object]) -> Path:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """What a space holds.
+    """What a table holds.
 
     Attributes:
-        described: What the rows are, as given when the space was made.
+        described: What the rows are, as given when the table was made.
         rows: How many there are.
         bytes: What they take on disk.
         used: When they were last used, in seconds since 1970.
@@ -166,7 +166,7 @@ class Cache:
         return evicted
 
     def tables(self) -> list[TableInfo]:
-        """Return what is kept, space by space, last used first."""
+        """Return what is kept, table by table, last used first."""
         query = """
             SELECT described, (SELECT count(*) FROM rows WHERE rows.space = spaces.id),
                    total(bytes), max(used)

@@ -32,9 +32,9 @@ Arrays = dict[str, np.ndarray]  # rows by the output's name
 
 
 class Activations:
-    """What a backbone's frozen part gives for views of images, at its taps and at some cuts.
+    """What a backbone's frozen part gives for views of images, at its taps and some boundaries.
 
-    Rows are found by the image's content and by what renders the view; spaces by the backbone, the
+    Rows are found by the image's content and by what renders the view; tables by the backbone, the
     digest of its weights, the place, the size and the precision. So neither a path nor a date nor
     a run plays a part, and every later run of the same photos finds them.
 
@@ -59,32 +59,32 @@ class Activations:
         self.built, self.rendering, self.choice, self.cache = built, rendering, choice, cache
         self._usable = True  # until the cache fails
         self._progress = progress or Silent()
-        self._cuts = sorted(set(boundaries), key=lambda boundary: boundary.index)
+        self._boundaries = sorted(set(boundaries), key=lambda boundary: boundary.index)
         usual = [
             boundary
             for boundary in built.boundaries
             if boundary.name == built.backbone.finetune_from
         ]
         above = sorted(
-            {*self._cuts, *usual} - {built.boundaries[0]}, key=lambda boundary: boundary.index
+            {*self._boundaries, *usual} - {built.boundaries[0]}, key=lambda boundary: boundary.index
         )
         # What an engine rounds depends a little on what else it computes. So these are always
         # computed together, whichever of them is missing, and are part of what the rows are.
         self._together = (*(boundary.name for boundary in above), FEATURES)
         width = sum(tap.width for tap in built.taps)
-        self._spaces = {FEATURES: self._space(FEATURES, (width,), "float32")}
-        for boundary in self._cuts:
+        self._tables = {FEATURES: self._table(FEATURES, (width,), "float32")}
+        for boundary in self._boundaries:
             shape = tuple(int(n) for n in boundary.tensor.shape[1:])
             dtype = "uint8" if boundary.name == PIXELS else "float16"
-            self._spaces[boundary.name] = self._space(
+            self._tables[boundary.name] = self._table(
                 boundary.name, shape, dtype, boundary.position
             )
-        self._hows: dict[
+        self._render_keys: dict[
             tuple[int, ValueRanges], bytes
         ] = {}  # what renders a view, as the second half of row keys
         self._engines: dict[tuple[str, ...], Engine] = {}
 
-    def _space(
+    def _table(
         self, output: str, shape: Sequence[int], dtype: str, position: str = ""
     ) -> CacheTable:
         built = self.built
@@ -111,18 +111,18 @@ class Activations:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of all outputs: boundaries, and the pooled taps."""
-        return tuple(self._spaces)
+        return tuple(self._tables)
 
     def row_bytes(self, output: str) -> int:
         """Return the bytes of one view's row."""
-        return self._spaces[output].row_bytes
+        return self._tables[output].row_bytes
 
     def missing(self, items: Sequence[Item], outputs: Sequence[str]) -> dict[str, list[Item]]:
         """Return the views that lack each output, identical images once."""
         rows = {self._row(*item): item for item in reversed(items)}
         keys = list(reversed(rows))  # in the order of the items
         try:
-            lacking = {name: self._spaces[name].missing(keys) for name in outputs}
+            lacking = {name: self._tables[name].missing(keys) for name in outputs}
         except CacheError as error:
             self._lose(error)
             lacking = {name: set(keys) for name in outputs}
@@ -171,7 +171,7 @@ class Activations:
     def _put(self, keys: Sequence[bytes], parts: Sequence[Arrays]) -> None:
         try:
             for name in parts[0]:
-                self._spaces[name].put(keys, [part[name] for part in parts])
+                self._tables[name].put(keys, [part[name] for part in parts])
         except CacheError as error:
             self._lose(error)
 
@@ -225,15 +225,15 @@ class Activations:
             )
 
     def _read(self, output: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        space = self._spaces[output]
+        table = self._tables[output]
         try:
-            return space.get(keys)
+            return table.get(keys)
         except CacheError as error:
             self._lose(error)
-            return np.empty((len(keys), *space.shape), space.dtype), np.zeros(len(keys), bool)
+            return np.empty((len(keys), *table.shape), table.dtype), np.zeros(len(keys), bool)
 
     def _damaged(self) -> int:
-        return sum(space.damaged for space in self._spaces.values())
+        return sum(table.damaged for table in self._tables.values())
 
     def rows(
         self,
@@ -244,8 +244,8 @@ class Activations:
     ) -> np.ndarray:
         """Return one output's rows of views, some columns of them where the output is a vector."""
         parts = [items[i : i + WRITTEN] for i in range(0, len(items), WRITTEN)]
-        width = self._spaces[output].shape if columns is None else (len(columns),)
-        out = np.empty((len(items), *width), self._spaces[output].dtype)
+        width = self._tables[output].shape if columns is None else (len(columns),)
+        out = np.empty((len(items), *width), self._tables[output].dtype)
         for i, found in enumerate(self.batches(parts, [output], write)):
             rows = found[output]
             out[i * WRITTEN :][: len(rows)] = rows if columns is None else rows[:, columns]
@@ -314,11 +314,11 @@ class Activations:
 
     def _row(self, file: ImageFile, view: int) -> bytes:
         key = (view, file.ranges)
-        if key not in self._hows:  # the same for many images, and asked for at every step
+        if key not in self._render_keys:  # the same for many images, and asked for at every step
             augment = json.dumps(self.rendering.key(view).get("augment"), sort_keys=True)
             how = hashlib.blake2b(f"{view}:{augment}:{file.ranges}".encode(), digest_size=8)
-            self._hows[key] = how.digest()
-        return bytes.fromhex(file.content) + self._hows[key]
+            self._render_keys[key] = how.digest()
+        return bytes.fromhex(file.content) + self._render_keys[key]
 
     def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""

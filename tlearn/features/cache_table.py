@@ -27,7 +27,7 @@ class _EvictedError(Exception):
 class CacheTable:
     """Arrays of one shape and type, computed in one way, found by row key.
 
-    Made by :meth:`tlearn.features.activation_cache.Cache.space`.
+    Made by :meth:`tlearn.features.activation_cache.Cache.table`.
 
     Attributes:
         shape: Shape of a row.
