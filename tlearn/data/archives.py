@@ -67,6 +67,12 @@ def archive_kind(head: bytes) -> str:
     return "tar"
 
 
+def archive_stem(name: str) -> str:
+    """Return an archive's name without what says that it is one, such as ``.tar.gz``."""
+    suffixes = [suffix for suffix in SUFFIXES if name.lower().endswith(suffix)]
+    return name[: -len(suffixes[0])] if suffixes else name
+
+
 def other_archive(head: bytes) -> str:
     """Say which kind of archive a file is that cannot be unpacked, empty if it is none."""
     for signature, kind in _NOT_UNPACKED.items():

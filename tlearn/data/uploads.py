@@ -11,7 +11,14 @@ from io import FileIO
 from pathlib import Path
 
 from tlearn.csv_files import csv_rows, csv_text
-from tlearn.data.archives import HEAD, SUFFIXES, Limits, RefusedError, archive_kind, check_room
+from tlearn.data.archives import (
+    HEAD,
+    Limits,
+    RefusedError,
+    archive_kind,
+    archive_stem,
+    check_room,
+)
 from tlearn.data.filenames import UniqueNames, inside, leads_out, shown
 from tlearn.data.folders import list_folder
 from tlearn.data.layouts import split_of
@@ -184,7 +191,7 @@ class Upload:
         single = len(tops) == 1 and tops[0].is_dir()
         with self._lock:
             if unpacked.files:
-                top = self._names.add_folder(above, tops[0].name if single else _stem(last))
+                top = self._names.add_folder(above, tops[0].name if single else archive_stem(last))
                 (self._images / top).parent.mkdir(parents=True, exist_ok=True)
                 (tops[0] if single else into).rename(self._images / top)
             else:
@@ -291,11 +298,3 @@ def errors_as_data(what: str) -> Iterator[None]:
             yield
     except RefusedError as error:
         raise DataError(f"{what} {error}") from None
-
-
-def _stem(name: str) -> str:
-    """Return the name of the folder for what an archive of this name holds."""
-    for suffix in SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name.rpartition(".")[0] or name

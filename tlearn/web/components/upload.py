@@ -9,6 +9,7 @@ import streamlit as st
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.added_photos import add_photos
+from tlearn.data.archives import archive_stem
 from tlearn.data.filenames import repair_part
 from tlearn.data.problems import Problem
 from tlearn.data.sample import draw_sample
@@ -107,12 +108,8 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
 def _name_of(first: str) -> str:
     """Return what a data set is called after the first file that came: its folder or archive."""
     path = PurePosixPath(first)
-    if len(path.parts) > 1:
-        return path.parts[0]
-    name = path.name
-    for ending in (".zip", ".tgz", ".gz", ".bz2", ".xz", ".tar"):
-        name = name.removesuffix(ending)
-    return name if name != path.name else ""
+    stem = archive_stem(path.name)
+    return path.parts[0] if len(path.parts) > 1 else stem if stem != path.name else ""
 
 
 def _begin(key: str, do: Callable[[Progress], tuple[Path, str, list[Problem]]]) -> None:
