@@ -96,7 +96,7 @@ def websocket(app, *coming, headers=None, **given):
     return sent
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=600):
     """Wait until a condition gives something true, and return it."""
     limit = time.monotonic() + seconds
     while not (given := condition()):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tlearn.errors import DataError
-from tlearn.jobs.watching import epochs_of
+from tlearn.runs.progress_log import epochs_of
 from tlearn.web import background
 from tlearn.web.thumbnails import as_url, in_a_row, thumbnail
 

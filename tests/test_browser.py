@@ -325,7 +325,7 @@ def test_journey_of_training(tab, server, browser, place):
 
 
 def job(tab, name, state):
-    return f"{name} · {tab.text(f'job.{state}')}"
+    return f"{name} · {tab.text(f'state.{state}')}"
 
 
 def metrics(server, name):

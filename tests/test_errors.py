@@ -212,8 +212,11 @@ def flipped(model):
 
 
 DAMAGE = {
-    "is not finished": lambda run: (run / "UNFINISHED").touch(),
-    "is no run directory: it holds no model.keras": lambda run: (run / "model.keras").unlink(),
+    "is not finished (interrupted)": lambda run: (run / "metrics.json").unlink(),
+    "is no run directory: it holds no run.yaml": lambda run: [
+        (run / name).unlink() for name in ("model.keras", "run.yaml")
+    ],
+    "is damaged: it holds no model.keras": lambda run: (run / "model.keras").unlink(),
     "there is no run directory": shutil.rmtree,
     "not a zip file": lambda run: (run / "model.keras").write_bytes(b"PK\x03\x04 cut off"),
     "tlearn.json": lambda run: without_card(run / "model.keras"),

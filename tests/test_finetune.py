@@ -8,7 +8,9 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,9 +20,11 @@ import yaml
 from conftest import draw_photos
 
 import tlearn
+from tlearn.config import RunConfig
 from tlearn.data import images
 from tlearn.errors import RunError
 from tlearn.runs.directory import RunDirectory
+from tlearn.runs.run_state import state_of
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
 from tlearn.training.speed import Throughput
@@ -106,7 +110,7 @@ def test_history_and_events_tell_each_epoch(made):
     history = read_csv(run.path / "history.csv")
     events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events]
-    assert kinds[0] == "scanned" and kinds[-1] == "finished"
+    assert kinds[:2] == ["started", "scanned"] and kinds[-1] == "finished"
     assert kinds.count("epoch") == len(history) > 0
     assert {float(row["learning_rate"]) >= 0 for row in history} == {True}
     assert all(first["time"] <= second["time"] for first, second in itertools.pairwise(events))
@@ -270,17 +274,17 @@ def test_what_fails_leaves_nothing_behind(photos, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_cut_off_after_saving_is_visibly_unfinished(photos, tmp_path, monkeypatch):
+def test_a_run_cut_off_after_saving_is_visibly_not_finished(photos, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tlearn.training.results.measure_files", broken)
     with pytest.raises(KeyboardInterrupt):
         tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
-    assert (tmp_path / "run" / "UNFINISHED").exists()
+    assert state_of(tmp_path / "run") == "stopped"
     with pytest.raises(tlearn.RunError, match="not finished"):
         tlearn.Run(tmp_path / "run")
-    with pytest.raises(tlearn.RunError, match="unfinished run"):
+    with pytest.raises(tlearn.RunError, match=r"exists already; .*, or continue it with --resume"):
         tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
 
 
@@ -299,20 +303,18 @@ def test_a_stopped_training_is_a_whole_run(photos, tmp_path, monkeypatch):
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path)
     run.write("a.txt", "first")
     with pytest.raises(RuntimeError), run.replacing("a.txt") as path:
         path.write_text("half")
         raise RuntimeError
     assert (run / "a.txt").read_text() == "first"
-    assert {p.name for p in run.path.iterdir()} == {"a.txt", "UNFINISHED"}
+    assert {p.name for p in run.path.iterdir()} == {"a.txt"}
 
 
 def test_a_log_that_cannot_be_written_is_no_reason_to_stop(tmp_path):
-    run = RunDirectory.create(tmp_path / "run")
-    (run.path / "events.jsonl").symlink_to("/dev/full")
-    run.event("epoch", loss=1.0)
-    run.finish()
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    RunDirectory(tmp_path).event("epoch", loss=1.0)
 
 
 def test_a_model_whose_backbone_is_not_installed_says_what_to_install(made, tmp_path, monkeypatch):
@@ -322,6 +324,46 @@ def test_a_model_whose_backbone_is_not_installed_says_what_to_install(made, tmp_
     monkeypatch.setattr("keras.models.load_model", lambda *a, **k: (_ for _ in ()).throw(broken))
     with pytest.raises(RunError, match=r"locate class 'Strange'; install a package with .*'toy'"):
         _ = tlearn.Run(made[0].path).model
+
+
+def test_what_is_refused_leaves_no_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("blue", "green"):
+        shutil.rmtree(photos / label)
+    with pytest.raises(tlearn.DataError, match="one class"):
+        tlearn.finetune(photos, **TOY)
+    with pytest.raises(tlearn.DataError, match="is not there"):
+        tlearn.finetune(tmp_path / "nothing", **TOY)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_photos_are_read(
+    photos, tmp_path, monkeypatch
+):
+    def read(*arguments):
+        raise AssertionError("the photos were read")
+
+    monkeypatch.setattr("tlearn.training.setup.read", read)
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "run", Path("/proc/nothing/run")):
+        with pytest.raises(tlearn.RunError, match=r"cannot be made: .*; choose another place"):
+            tlearn.finetune(photos, out, **TOY)
+
+
+def test_many_that_ask_at_once_get_a_place_each(tmp_path):
+    together, made = threading.Barrier(8), []
+
+    def make():
+        together.wait()
+        made.append(RunDirectory.create(tmp_path / "a" / "run", RunConfig(), tmp_path, True).path)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = {"run", *(f"run-{k}" for k in range(2, 9))}
+    assert {path.name for path in made} == names == {p.name for p in (tmp_path / "a").iterdir()}
 
 
 def test_the_default_place_is_named_after_the_data(photos, tmp_path, monkeypatch):

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
 from tlearn.backbones.registry import KINDS
 from tlearn.config_schema import fields_of
-from tlearn.jobs.queue import OVER
+from tlearn.runs.run_state import State
 from tlearn.web.components.config_options import APART
 from tlearn.web.i18n import LANGUAGES, _options, flat, texts_for
 
@@ -16,7 +17,7 @@ APP = Path(__file__).parent.parent / "tlearn" / "web"
 CODE = "\n".join(path.read_text("utf-8") for path in APP.rglob("*.py"))
 # Keys that are made from a value.
 MADE = {
-    "job.": (*OVER, "queued", "running"),
+    "state.": get_args(State),
     "plugins.": (*KINDS, "works", "failed", "disabled"),
 }
 

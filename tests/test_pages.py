@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import draw_photos, make_run
+from filelock import FileLock
 from streamlit.testing.v1 import AppTest
 
 from tlearn.data.editing import exclude
 from tlearn.data.scan import scan
-from tlearn.jobs import Queue
-from tlearn.jobs.predicting import Answer
+from tlearn.runs.directory import RunDirectory
+from tlearn.runs.job_queue import JobQueue
+from tlearn.runs.predictions import Prediction
 from tlearn.web import background
 from tlearn.web.i18n import texts_for
 from tlearn.web.workspace import DATA, RUNS, Workspace
@@ -239,8 +241,8 @@ def test_a_folder_without_photos_is_told(page, here):
 
 def test_a_training_is_asked_for_as_it_was_entered(page, here, monkeypatch):
     draw_photos(here.data / "colours")
-    monkeypatch.setattr(Queue, "wake", lambda self: None)
-    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    monkeypatch.setattr(JobQueue, "wake", lambda self: None)
+    monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
     app = page("train", **{"train.backbone": "toy"})
     assert "toy" in words(app)
     app.radio[0].set_value("quick").run()
@@ -249,24 +251,56 @@ def test_a_training_is_asked_for_as_it_was_entered(page, here, monkeypatch):
     assert "--backbone toy" in app.code[0].value and "head.dropout=0.4" in app.code[0].value
     button(app, t("train.start")).click().run()
     (job,) = here.queue.jobs()
-    assert (job.data, job.run, job.state) == (
-        here.data / "colours",
-        here.runs / "colours",
-        "queued",
-    )
-    asked = (here.queue.folder / job.id / "config.yaml").read_text()
-    assert asked == "weights: none\nhead:\n  dropout: 0.4\npreset: quick\nbackbone: toy\n" or all(
-        word in asked for word in ("weights: none", "dropout: 0.4", "preset: quick", "toy")
-    )
+    assert (job.path, job.state) == (here.runs / "colours", "queued")
+    request = RunDirectory(job.path).request()
+    assert request.data == here.data / "colours"
+    assert request.config.model_dump(exclude_unset=True) == {
+        "weights": "none",
+        "head": {"dropout": 0.4},
+        "preset": "quick",
+        "backbone": "toy",
+    }
     app = settled(app)
-    assert f"colours** · {t('job.queued')}" in words(app)
-    button(app, t("job.stop")).click().run()
-    assert here.queue.get(job.id).state == "cancelled"
+    assert f"colours** · {t('state.queued')}" in words(app)
+    button(app, t("train.start")).click().run()  # once more, while the first waits
+    assert [job.name for job in here.queue.jobs()] == ["colours", "colours-2"]
+    app = settled(app)
+    app.button(key="stop.colours").click().run()
+    assert [job.name for job in here.queue.jobs()] == ["colours-2"]
+    app = settled(app)
+    assert f"colours · {t('state.stopped_empty')}" in words(app)
+    app.button(key="resume.colours").click().run()
+    assert [job.name for job in here.queue.jobs()] == ["colours-2", "colours"]
+
+
+def test_what_was_chosen_is_still_there_after_a_look_at_another_page(here, monkeypatch):
+    draw_photos(here.data / "colours")
+    monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
+    app = AppTest.from_function(show_chosen_page, default_timeout=60)
+    app.session_state["test.page"] = "train"
+    app = settled(app.run())
+    app.radio[0].set_value("best").run()
+    app.number_input(key="option.test").set_value(0.2).run()
+    app.text_input(key="option.weights").set_value("none").run()
+    for page in ("data", "train"):
+        app.session_state["test.page"] = page
+        app = settled(app.run())
+    assert app.radio[0].value == "best" and not app.warning
+    assert app.number_input(key="option.test").value == 0.2
+    assert "--test 0.2" in app.code[0].value and "--weights none" in app.code[0].value
+
+
+def show_chosen_page():
+    import streamlit
+
+    from tlearn.web.navigation import PAGES
+
+    PAGES[streamlit.session_state["test.page"]][0]()
 
 
 def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
     draw_photos(here.data / "colours")
-    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
     app = page("train", **{"train.backbone": "toy"})
     app.text_input(key="option.views").set_value("many").run()
     assert "views" in app.error[0].value and button(app, t("train.start")).disabled
@@ -291,7 +325,7 @@ def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
 
 def test_what_cannot_be_trained_on_is_told_before_it_starts(page, here, monkeypatch):
     draw_photos(here.data / "colours", classes=("blue",))
-    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
     app = page("train")
     assert "one class only" in app.error[0].value and button(app, t("train.start")).disabled
 
@@ -300,7 +334,7 @@ def test_what_cannot_be_trained_on_is_told_before_it_starts(page, here, monkeypa
 def test_a_run_cannot_be_called_anything(page, here, monkeypatch, name):
     draw_photos(here.data / "colours")
     (here.runs / "taken").mkdir(parents=True)
-    monkeypatch.setattr("tlearn.jobs.planning.Planner.ask", lambda *arguments: None)
+    monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
     app = page("train", **{"train.backbone": "toy"})
     next(i for i in app.text_input if i.label == t("train.name")).set_value(name).run()
     button(app, t("train.start")).click().run()
@@ -365,7 +399,7 @@ def test_corrections_are_added_once(page, here, run_here):
     """Findings F10 and F14, and what B3 lost: why a photo was not added."""
     folder = draw_photos(here.scratch / "asked", 1, ("red",), seed=9)
     photo = folder / "red/red00.png"
-    answer = Answer(photo, (("blue", 0.6), ("red", 0.4)))
+    answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))
     asked = background.start("asked", lambda progress: ([answer], []))
     app = page("predict", **{"chosen.run": "one", "predict.asked": (folder, run_here, asked)})
     right = next(s for s in app.selectbox if s.label == t("predict.wrong"))
@@ -378,11 +412,35 @@ def test_corrections_are_added_once(page, here, run_here):
     assert scan(here.data / "photos").counts["green"] == 13
 
 
+def test_a_button_means_the_run_that_it_was_shown_for(page, here, trained):
+    for name in ("one", "two"):
+        shutil.copytree(trained[0], here.runs / name)
+    tabs = [page("results", **{"chosen.run": "one"}) for _ in range(2)]
+    for tab in tabs:  # the same button in both
+        tab.button(key="delete.one").click().run()
+    assert sorted(path.name for path in here.runs.iterdir() if path.name[0] != ".") == ["two"]
+    assert "there is no run 'one'" in tabs[1].toast[0].value.replace("\\", "")
+    tabs = [page("results") for _ in range(2)]
+    for tab in tabs:
+        button(tab, t("results.undo", name="one")).click().run()
+    assert sorted(path.name for path in here.runs.iterdir() if path.name[0] != ".") == [
+        "one",
+        "two",
+    ]
+    assert "not among the deleted" in tabs[1].toast[0].value
+    page("results", **{"chosen.run": "two"}).button(key="delete.two").click().run()
+    with FileLock(here.runs / "one" / ".lock"):
+        (here.runs / "one" / "metrics.json").unlink()
+        app = page("results", **{"chosen.run": "one"})
+        assert app.button(key="delete.one").disabled
+
+
 def test_a_damaged_run_is_listed_and_can_be_deleted(page, here, trained):
     shutil.copytree(trained[0], here.runs / "one")
     (here.runs / "one" / "metrics.json").write_text("{")
     app = page("results", **{"chosen.run": "one"})
-    assert t("results.why_damaged") in words(app)
+    assert r"metrics\.json of the run" in words(app)
+    assert t("results.no_model", state=t("state.interrupted")) in words(app)
     button(app, t("results.delete")).click().run()
     assert not (here.runs / "one").exists()
 

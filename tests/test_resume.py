@@ -18,9 +18,11 @@ from conftest import Heard, draw_photos
 
 import tlearn
 from tlearn.cli import main
+from tlearn.config import RunConfig
 from tlearn.data.editing import exclude
 from tlearn.data.edits_file import undo_edits
-from tlearn.runs.directory import MARKED, RunDirectory
+from tlearn.runs.directory import RunDirectory
+from tlearn.runs.run_state import state_of
 from tlearn.training import state
 from tlearn.training.state import Checkpoint, TrainingState, load, save
 
@@ -131,7 +133,7 @@ def assert_same(one, other):
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
     assert without_times(one.metrics) == without_times(other.metrics)
     names = [{path.name for path in run.path.iterdir()} for run in (one, other)]
-    assert names[0] == names[1] and not names[0] & {"checkpoint.npz", "UNFINISHED", ".lock"}
+    assert names[0] == names[1] and not names[0] & {"checkpoint.npz", "progress.jsonl", ".lock"}
 
 
 @pytest.mark.parametrize(
@@ -221,10 +223,14 @@ def test_after_an_error_the_message_says_how_to_continue(whole, tmp_path, monkey
     with pytest.raises(tlearn.DataError) as caught:
         tlearn.finetune(photos, path, stages=STAGES, callbacks=[callback], **TOY)
     command = f"tlearn finetune --resume {path}"
-    assert str(caught.value) == f"a photo went away; to continue the training: {command}"
+    assert str(caught.value) == "a photo went away"
+    assert caught.value.__notes__ == [f"to continue the training: {command}"]
+    (failed,) = [event for event in events(path) if event["event"] == "failed"]
+    assert failed["error"] == str(caught.value) and failed["hint"].endswith(command)
+    assert state_of(path) == "failed"
     with pytest.raises(tlearn.RunError, match=f"not finished.*'{command}'"):
         tlearn.Run(path)
-    with pytest.raises(tlearn.RunError, match="continue it with --resume or remove it"):
+    with pytest.raises(tlearn.RunError, match="or continue it with --resume"):
         tlearn.finetune(photos, path, **TOY)
     callback = Interrupt(0, 2, 0, error=RuntimeError("a defect"))
     with pytest.raises(RuntimeError) as caught:
@@ -249,6 +255,7 @@ def test_a_resume_that_fails_costs_a_stopped_run_nothing(whole, stopped):
     with pytest.raises(RuntimeError):
         callback = Interrupt(0, 2, 0, error=RuntimeError("a defect"))
         tlearn.resume(run.path, quiet=True, callbacks=[callback])
+    assert state_of(run.path) == "failed"
     again = tlearn.Run(run.path)  # usable as before
     assert again.metrics["stopped"] and (run.path / "model.keras").read_bytes() == model
     assert_same(tlearn.resume(run.path, quiet=True), whole[0])
@@ -271,7 +278,8 @@ def test_without_a_checkpoint_it_begins_again(whole, stopped):
     run = stopped(1, 0).path
     for name in ("checkpoint.npz", "model.keras", "metrics.json", "splits.csv"):
         (run / name).unlink()
-    (run / "UNFINISHED").write_text(MARKED + "process 1, begun at 1.5\n")
+    (run / ".lock").touch()  # what a killed process leaves
+    assert state_of(run) == "stopped"
     heard = Heard()
     assert_same(tlearn.resume(run, progress=heard), whole[0])
     assert "there is no checkpoint: beginning again from the probe" in heard.lines
@@ -336,7 +344,8 @@ def test_a_training_that_was_cut_off_in_its_evaluation(whole, tmp_path, monkeypa
 
 
 def contents(run):
-    return {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+    changing = ("events.jsonl", "progress.jsonl", ".lock")
+    return {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in changing}
 
 
 @pytest.fixture
@@ -367,9 +376,6 @@ def test_runs_that_cannot_be_resumed(refused, whole, stopped, tmp_path):
         assert "run.yaml of the run" in refused(run) and "is damaged" in refused(run)
     (run / "run.yaml").write_text(record.replace(str(whole[1]), str(tmp_path / "gone")))
     assert f"are no longer in '{tmp_path / 'gone'}'; put them back" in refused(run)
-    (run / "run.yaml").write_text(record)
-    (run / "metrics.json").write_text("{")
-    assert "metrics.json of the run" in refused(run)
 
 
 def test_data_that_changed_is_refused(refused, stopped, whole, tmp_path):
@@ -414,41 +420,44 @@ def test_nothing_can_be_asked_for_anew(refused, whole, arguments, named):
     assert f"and takes no {named}; leave it out" in refused(whole[0].path, *arguments)
 
 
-def test_the_mark_names_who_works_on_a_run(tmp_path):
-    run = RunDirectory.create(tmp_path / "run")
-    run.write("run.yaml", "")
-    with pytest.raises(tlearn.RunError, match=r"a training works on the run .* just now"):
-        RunDirectory.reopen(run.path)
-    for text in ("", MARKED, f"{MARKED}process {os.getpid()}: another of this number\n"):
-        run.write("UNFINISHED", text)
-        RunDirectory.reopen(run.path)
-        with pytest.raises(tlearn.RunError, match="a training works on the run"):
-            RunDirectory.reopen(run.path)
-    run.leave()
-    RunDirectory.reopen(run.path)
-    assert {path.name for path in run.path.iterdir()} == {"run.yaml", "UNFINISHED", ".lock"}
+def test_of_many_that_train_a_run_at_once_one_does(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", RunConfig(), tmp_path)
+    together, outcomes, over = threading.Barrier(4), [], threading.Event()
+
+    def take():
+        together.wait()
+        try:
+            with run.training():
+                outcomes.append(state_of(run.path))
+                over.wait(60)
+        except tlearn.RunError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(outcomes) < 4:  # three of them give up
+        time.sleep(0.05)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("running") == 1
+    assert sum("a training works on the run" in outcome for outcome in outcomes) == 3
 
 
-def test_of_many_that_resume_at_once_one_does(tmp_path):
-    run = RunDirectory.create(tmp_path / "run")
-    run.write("run.yaml", "")
-    for _ in range(20):
-        run.leave()
-        together, outcomes = threading.Barrier(4), []
+def test_a_run_can_be_stopped_by_a_file(whole, tmp_path, monkeypatch):
+    _, photos, cache = whole
+    monkeypatch.setenv("TLEARN_CACHE", str(cache))
+    path = tmp_path / "run"
 
-        def take(together=together, outcomes=outcomes):
-            together.wait()
-            try:
-                outcomes.append(RunDirectory.reopen(run.path))
-            except tlearn.RunError as error:
-                outcomes.append(error)
+    class Ask(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                (path / "stop").touch()
 
-        threads = [threading.Thread(target=take) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [isinstance(o, RunDirectory) for o in outcomes].count(True) == 1, outcomes
+    run = tlearn.finetune(photos, path, callbacks=[Ask()], stages=STAGES, **TOY)
+    assert run.metrics["stopped"] and state_of(path) == "stopped" and not (path / "stop").exists()
+    assert_same(tlearn.resume(path, quiet=True), whole[0])
 
 
 # ---- Processes
@@ -491,7 +500,7 @@ def test_a_killed_process_is_continued_by_another(held, whole, refused, monkeypa
     assert "a training works on the run" in refused(run)
     process.kill()
     process.wait()
-    assert (run / "UNFINISHED").exists() and (run / "checkpoint.npz").exists()
+    assert state_of(run) == "interrupted" and (run / "checkpoint.npz").exists()
     process, run = held("all blocks 3", "--resume", str(run))
     assert "a training works on the run" in refused(run)
     process.kill()

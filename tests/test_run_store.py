@@ -5,8 +5,11 @@ import shutil
 
 import pytest
 import yaml
+from filelock import FileLock
 
+from tlearn.config import RunConfig
 from tlearn.errors import RunError
+from tlearn.runs.directory import RunDirectory
 from tlearn.runs.run_store import LONGEST_NOTE, RunStore
 
 
@@ -22,6 +25,7 @@ def fake(root, name, accuracy=0.5, stopped=False, backbone="toy", seconds=10.0, 
     if test is not None:
         metrics["test"] = side | {"accuracy": test}
     (path / "metrics.json").write_text(json.dumps(metrics))
+    (path / "model.keras").touch()
     return path
 
 
@@ -30,7 +34,7 @@ def library(tmp_path):
     fake(tmp_path, "Flowers", 0.9, seconds=30)
     fake(tmp_path, "cats", 0.7, backbone="vgg19", test=0.6, seconds=5)
     fake(tmp_path, "dogs", 0.95, stopped=True, seconds=20)
-    (tmp_path / ".queue").mkdir()
+    (tmp_path / ".trash").mkdir()
     (tmp_path / "no-run").mkdir()
     (tmp_path / "file").write_text("")
     return RunStore(tmp_path)
@@ -49,24 +53,41 @@ def test_runs_are_listed_in_every_order_and_found_by_words(library):
     assert names(library.runs("stopped")) == ["dogs"]
     assert not library.runs("nothing of this")
     (cats,) = library.runs("cats")
-    assert (cats.side, cats.accuracy, cats.images) == ("test", 0.6, 20)
+    assert (cats.split, cats.accuracy, cats.images) == ("test", 0.6, 20)
     assert cats.labels == ("猫", "dog") and cats.data == "/d/photos"
     assert not RunStore(library.root / "not-there").runs()
 
 
-def test_unfinished_and_damaged_runs_are_listed_as_such(library):
-    (library.root / "cats" / "UNFINISHED").write_text("")
-    (library.root / "dogs" / "metrics.json").write_text("{")
-    (library.root / "new").mkdir()
-    (library.root / "new" / "UNFINISHED").write_text("")
-    states = {run.name: run.state for run in library.runs()}
-    assert states == {
-        "Flowers": "finished",
-        "cats": "unfinished",
-        "dogs": "damaged",
-        "new": "unfinished",
+def test_every_state_is_listed_and_what_is_damaged_is_said(library):
+    (library.root / "cats" / "events.jsonl").write_text('{"event": "queued", "time": 7}\n')
+    (library.root / "cats" / "metrics.json").unlink()
+    failed = {"event": "failed", "time": 8, "error": "no photos"}
+    (library.root / "dogs" / "events.jsonl").write_text(json.dumps(failed) + "\n")
+    fake(library.root, "birds")
+    (library.root / "birds" / "metrics.json").write_text("{")
+    fake(library.root, "fish")
+    (library.root / "fish" / "run.yaml").write_text("config: [")
+    found = {run.name: run for run in library.runs()}
+    assert {name: (run.state, run.usable) for name, run in found.items()} == {
+        "Flowers": ("finished", True),
+        "cats": ("queued", False),
+        "dogs": ("failed", True),  # it was stopped before, and has the model of then
+        "birds": ("interrupted", False),
+        "fish": ("finished", False),
     }
-    assert {run.backbone for run in library.runs("cats")} == {"vgg19"}
+    assert (found["dogs"].problem, found["dogs"].changed) == ("no photos", 8)
+    assert found["cats"].backbone == "vgg19" and not found["cats"].over
+    assert found["birds"].problem.startswith("metrics.json of the run 'birds' is damaged")
+    assert found["fish"].problem.startswith("run.yaml of the run 'fish' is damaged")
+    (library.root / "cats" / "stop").touch()
+    assert {run.name: run.state for run in library.runs("cats")} == {"cats": "stopped"}
+
+
+def test_a_request_that_has_not_begun_is_listed_with_what_was_asked_for(library):
+    RunDirectory.create(library.root / "new", RunConfig(preset="best"), library.root / "photos")
+    (run,) = library.runs("new")
+    assert (run.state, run.preset, run.backbone) == ("interrupted", "best", RunConfig().backbone)
+    assert run.data == str(library.root / "photos") and not run.usable
 
 
 def test_a_list_notices_what_changes(library):
@@ -91,22 +112,27 @@ def test_what_is_deleted_can_be_taken_back(library):
     library.delete("dogs")
     assert names(library.runs()) == ["Flowers"] and library.trash() == ["dogs", "cats"]
     fake(library.root, "dogs")  # the name was given away meanwhile
-    assert library.undo().name == "dogs-2"
-    assert library.undo() == library.root / "cats"
+    assert library.restore("dogs").name == "dogs-2"
+    assert library.restore("cats") == library.root / "cats"
     assert sorted(p.name for p in (library.root / "cats").iterdir()) == content
-    with pytest.raises(RunError, match="nothing to take back"):
-        library.undo()
+    with pytest.raises(RunError, match="'cats' is not among the deleted ones"):
+        library.restore("cats")
     library.delete("cats")
     library.empty_trash()
     assert not library.trash()
 
 
 def test_what_a_training_works_on_stays(library):
-    with pytest.raises(RunError, match="stop it first"):
-        library.delete("cats", busy=[library.root / "cats"])
+    with FileLock(library.root / "dogs" / ".lock"):
+        with pytest.raises(RunError, match="stop it first"):
+            library.delete("dogs")
+        (dogs,) = library.runs("dogs")
+        assert dogs.state == "running" and not dogs.stopping
+        (library.root / "dogs" / "stop").touch()
+        assert [run.stopping for run in library.runs("dogs")] == [True]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".queue", "../x", "nothing", "cats/../dogs"])
+@pytest.mark.parametrize("name", ["", ".", "..", ".trash", "../x", "nothing", "cats/../dogs"])
 def test_only_runs_of_the_folder_are_touched(library, name):
     for do in (library.path_of, library.delete, lambda name: library.write_note(name, "x")):
         with pytest.raises(RunError, match="there is no run"):

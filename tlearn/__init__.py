@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from tlearn.runs.run import Evaluation, Run
     from tlearn.training.backbone_comparison import compare
     from tlearn.training.demonstration import demo
-    from tlearn.training.pipeline import finetune
+    from tlearn.training.pipeline import finetune, resume
     from tlearn.training.ranking import Comparison
-    from tlearn.training.resumption import resume
 
 __version__ = "0.1.0"
 
@@ -74,9 +73,8 @@ _HOMES = {
     "tlearn.runs.exports": ("export", "report"),
     "tlearn.training.backbone_comparison": ("compare",),
     "tlearn.training.demonstration": ("demo",),
-    "tlearn.training.pipeline": ("finetune",),
+    "tlearn.training.pipeline": ("finetune", "resume"),
     "tlearn.training.ranking": ("Comparison",),
-    "tlearn.training.resumption": ("resume",),
     "tlearn.runs.predictions": ("Prediction",),
     "tlearn.runs.run": ("Evaluation", "Run"),
 }

@@ -49,7 +49,7 @@ class CacheError(TlearnError):
 
 
 class RunError(TlearnError):
-    """A run directory is missing, unfinished, or in the way."""
+    """A run directory is missing, not finished, or in the way."""
 
 
 @contextlib.contextmanager
@@ -75,6 +75,11 @@ def one_line(error: BaseException, limit: int = 200) -> str:
     innermost = str(error).rpartition("Exception encountered:")[2]
     text = " ".join(innermost.split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def hint_of(error: BaseException) -> str:
+    """Return what to do next, where something was noted with an exception."""
+    return "; ".join(getattr(error, "__notes__", ()))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import click
 from tlearn import __version__
 from tlearn.backbones.plugin_sources import folders_restored, use_folder
 from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
-from tlearn.errors import PluginError, TlearnError, nearest
+from tlearn.errors import PluginError, TlearnError, hint_of, nearest
 
 if TYPE_CHECKING:
     from tlearn.backbones import Plugin
@@ -166,16 +166,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script, whatever the terminal takes
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata of photos
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = " --progress json" in f" {' '.join(words)}"
+    fails = functools.partial(fail, as_json=as_json)
     try:
         with folders_restored():
-            code = cli.main(arguments, prog_name="tlearn", standalone_mode=False)
+            code = cli.main(words, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
-        return fail(str(error))
+        return fails(str(error), hint_of(error))
     except click.UsageError as error:
         of = error.ctx.command_path if error.ctx else "tlearn"
-        return fail(f"{error.format_message().rstrip('.')}; see '{of} --help'")
+        return fails(f"{error.format_message().rstrip('.')}; see '{of} --help'")
     except click.ClickException as error:
-        return fail(error.format_message())
+        return fails(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         print("tlearn: stopped", file=sys.stderr)
         return INTERRUPTED
@@ -186,11 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # The system's own errors have a number, a defect has none.
         if not isinstance(error, OSError) or error.errno is None:
-            if "--debug" in (sys.argv if arguments is None else arguments):
+            if "--debug" in words:
                 raise
-            return fail_unexpected(error)
+            return fail_unexpected(error, as_json)
         where = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        return fail(f"{where}{error.strerror}")
+        return fails(f"{where}{error.strerror}", hint_of(error))
     return code if isinstance(code, int) else 0
 
 

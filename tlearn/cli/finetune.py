@@ -87,7 +87,7 @@ def _refuse_all_but(names: Collection[str], ctx: click.Context) -> None:
 
 def _resume(run: Path, form: str, quiet: bool, as_json: bool) -> int:
     from tlearn.progress import console_progress
-    from tlearn.training.resumption import resume
+    from tlearn.training.pipeline import resume
 
     return report_run(resume(run, progress=console_progress(quiet, form)), as_json)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_options
+from tlearn.cli.options import BACKBONES, CONFIG, JSON, PROGRESS, QUIET, SET, config_options
 
 
 @click.command()
@@ -16,6 +16,7 @@ from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_optio
 @config_options(without=("backbone", "size"))
 @CONFIG
 @SET
+@PROGRESS
 @QUIET
 @JSON
 def plan(
@@ -23,6 +24,7 @@ def plan(
     backbones: tuple[str, ...],
     config: Path | None,
     settings: dict[str, str],
+    progress: str,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -32,8 +34,9 @@ def plan(
     from tlearn.settings import make_config
     from tlearn.training.estimates import estimates
 
-    settled, progress = make_config(config, settings, options), console_progress(quiet)
-    for found in estimates(data, backbones=backbones, config=settled, progress=progress):
+    settled = make_config(config, settings, options)
+    shown = console_progress(quiet, progress)
+    for found in estimates(data, backbones=backbones, config=settled, progress=shown):
         if as_json:
             print(json.dumps(asdict(found)), flush=True)
         elif found.problem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlearn.cli.console import fail
-from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
+from tlearn.cli.options import ENGINE, PROGRESS, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError, os_errors_as
 from tlearn.text import printable
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 )
 @path_option("--out", "FILE", "Write there instead of to standard output.")
 @config_options(*ENGINE)
+@PROGRESS
 @QUIET
 def predict(
     run: Path,
@@ -40,6 +41,7 @@ def predict(
     top: int,
     form: str,
     out: Path | None,
+    progress: str,
     quiet: bool,
     engine: str | None,
     precision: str | None,
@@ -51,7 +53,8 @@ def predict(
     from tlearn.runs.run import Run
 
     opened = Run(run, engine or "auto", precision or "auto")
-    predictions = opened.iter_predictions(paths, top, console_progress(quiet or out is None))
+    shown = console_progress(quiet or (out is None and progress == "auto"), progress)
+    predictions = opened.iter_predictions(paths, top, shown)
     readable: list[bool] = []
     lines = _lines(predictions, form, top, readable)
     if out is None:
@@ -61,7 +64,7 @@ def predict(
         _write(out, "".join(lines))
     bad = f"{readable.count(False)} files cannot be read as images"
     if not any(readable):
-        return fail(f"{bad}, and there are no others; give photos")
+        return fail(f"{bad}, and there are no others; give photos", as_json=progress == "json")
     if not all(readable):
         print(f"tlearn: {bad}", file=sys.stderr)
     return 0

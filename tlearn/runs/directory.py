@@ -1,6 +1,6 @@
 """The run directory: the only thing that passes from training to whatever comes after.
 
-- run.yaml: the effective configuration, versions, digests
+- run.yaml: the effective configuration, versions, digests; at first what was asked for
 - splits.csv: which image stood on which side
 - problems.csv: what was left out, and why
 - events.jsonl: one line per thing that happened
@@ -11,99 +11,195 @@
 - predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png
 
-As long as a training is not over there is also ``checkpoint.npz``, from which it can be continued.
+As long as a training is not over there is also ``checkpoint.npz``, from which it can be continued,
+``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
 """
 
 import contextlib
+import itertools
 import json
 import math
-import os
-import re
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+import psutil
+import yaml
+from filelock import FileLock, Timeout
 
 from tlearn.atomic import atomic_file
-from tlearn.errors import RunError, os_errors_as
-from tlearn.runs.processes import identity
+from tlearn.config import RunConfig
+from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
+from tlearn.runs.progress_log import PROGRESS
+from tlearn.runs.run_state import EVENTS, LOCK, STOP, is_training, recorded_state, state_of
+from tlearn.settings import make_config
 
-MARK = "UNFINISHED"
-MARKED = "This run is not finished: a training works on it, or was interrupted.\n"
 CHECKPOINT = "checkpoint.npz"
-LOCK = ".lock"  # held for the moment in which an interrupted run is taken up
 RUNS = Path("runs")  # where runs go that are given no place
+# What reading a file raises that holds something else than it should.
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, ConfigError)
+LOCK_SECONDS = 2.0  # whoever looks for the state of a run holds its lock for a moment
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is to train, or was trained, on.
+
+    Attributes:
+        config: The configuration: as asked for, or with everything filled in once it has begun.
+        data: The data folder.
+        digest: Of the images; empty before they were read.
+        weights_digest: Of the weights that the backbone started from; empty before that.
+    """
+
+    config: RunConfig
+    data: Path
+    digest: str = ""
+    weights_digest: str = ""
+
+    @property
+    def began(self) -> bool:
+        """Whether the images were read, and everything is filled in."""
+        return bool(self.digest)
 
 
 class RunDirectory:
-    """A run directory and how files come into it: each whole, or not at all.
-
-    While a training works on it, it holds a file ``UNFINISHED`` that names the process; without
-    that file it is whole.
-    """
+    """A run directory and how files come into it: each whole, or not at all."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._made: list[Path] = []  # folders that were made for it, the outermost last
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     @classmethod
-    def create(cls, path: Path) -> "RunDirectory":
-        """Make a new, unfinished run directory.
+    def create(
+        cls, path: Path, config: RunConfig, data: Path, numbered: bool = False
+    ) -> "RunDirectory":
+        """Make a run directory that holds what is asked for.
+
+        Args:
+            path: Where.
+            config: The configuration.
+            data: The data folder.
+            numbered: Take ``path-2``, ``path-3``, ... where the path exists, whoever else asks.
 
         Raises:
-            RunError: If the path exists or cannot be made.
+            RunError: If the path exists, or it cannot be written.
         """
-        check_free(path)
+        if not numbered:
+            check_free(path)
+        values = config.model_dump(mode="json", exclude_unset=True)
+        above = [folder for folder in path.parents if not folder.exists()]
         what = f"the run directory {str(path)!r} cannot be made"
         with os_errors_as(RunError, what, "choose another place with --out"):
-            path.mkdir(parents=True)
-        run = cls(path)
-        run.write(MARK, MARKED + _this_process())
-        return run
-
-    @classmethod
-    def reopen(cls, path: Path) -> "RunDirectory":
-        """Take up an interrupted or stopped run, to continue its training.
-
-        It is marked as unfinished by this process; :meth:`leave` or :meth:`finish` ends that.
-
-        Raises:
-            RunError: If it is none, or finished, or a living process works on it.
-        """
-        check_resumable(path)
-        with FileLock(path / LOCK):  # of two that try at once, the other finds the mark
-            check_resumable(path)
-            run = cls(path)
-            run.write(MARK, MARKED + _this_process())
+            run = cls(_make_folder(path, None if numbered else 1))
+            run._made = above
+            try:
+                run.write_record({"config": values, "data": {"path": str(data.resolve())}})
+            except BaseException:
+                run.discard()
+                raise
         return run
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """Open a finished run.
+        """Open a run that has a model, which one has once it is finished or was stopped.
 
         Raises:
-            RunError: If it is none, or not finished.
+            RunError: If it has none.
         """
         if not path.is_dir():
             raise RunError(
                 f"there is no run directory {str(path)!r}; give one that 'tlearn finetune' made"
             )
-        if (path / MARK).exists():
+        run = cls(path)
+        if run.usable:
+            return run
+        if not (path / "run.yaml").is_file():
             raise RunError(
-                f"the run {str(path)!r} is not finished: a training works on it or was "
-                f"interrupted; wait for it, or continue it with 'tlearn finetune --resume {path}'"
+                f"{str(path)!r} is no run directory: it holds no run.yaml; give one that 'tlearn "
+                f"finetune' made"
             )
-        if not (path / "model.keras").is_file():
+        state = state_of(path)
+        if state == "finished":
+            raise RunError(f"the run {str(path)!r} is damaged: it holds no model.keras; train anew")
+        raise RunError(
+            f"the run {str(path)!r} is not finished ({state}): it has no model yet; wait for it, "
+            f"or continue it with 'tlearn finetune --resume {path}'"
+        )
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold the run for a training by this process; note that it begins and how it ends.
+
+        Raises:
+            RunError: If the run cannot be continued, or another process trains it.
+        """
+        check_resumable(self.path)
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise RunError(_in_training(self.path)) from None
+        except OSError as error:
             raise RunError(
-                f"{str(path)!r} is no run directory: it holds no model.keras; give one that "
-                f"'tlearn finetune' made"
+                f"the run {str(self.path)!r} cannot be written: {error.strerror}; make it "
+                f"writable, or train anew with another --out"
+            ) from None
+        try:
+            check_resumable(self.path, locked=True)  # another may have finished it meanwhile
+            self._drop_old_stop()
+            self.event("started")
+            yield
+        except KeyboardInterrupt:
+            self.event("stopped")
+            raise
+        except BaseException as error:
+            self.event("failed", error=one_line(error, 1000), hint=hint_of(error))
+            raise
+        finally:
+            (self.path / STOP).unlink(missing_ok=True)
+            lock.release()
+            if recorded_state(self.path) == "finished":
+                for name in (CHECKPOINT, PROGRESS, LOCK):
+                    (self.path / name).unlink(missing_ok=True)
+
+    def _drop_old_stop(self) -> None:
+        """Remove a request to stop that was made before this process began, while it waited."""
+        stop = self.path / STOP
+        if stop.exists() and stop.stat().st_mtime < psutil.Process().create_time():
+            stop.unlink()
+
+    def request(self) -> Request:
+        """Return what the run is to train on.
+
+        Raises:
+            RunError: If ``run.yaml`` is damaged.
+        """
+        try:
+            record = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
+            data = record["data"]
+            return Request(
+                make_config(self.path / "run.yaml"),
+                Path(data["path"]),
+                data.get("digest", ""),
+                record.get("weights_digest", ""),
             )
-        return cls(path)
+        except DAMAGED:
+            raise RunError(
+                f"run.yaml of the run {str(self.path)!r} is damaged; train anew with 'tlearn "
+                f"finetune' and another --out"
+            ) from None
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write ``run.yaml``."""
+        self.write("run.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file so that it is there whole or not at all."""
@@ -127,7 +223,7 @@ class RunDirectory:
         # A log that cannot be written, on a full disk, is no reason to lose the training.
         with (
             contextlib.suppress(OSError),
-            (self.path / "events.jsonl").open("a", encoding="utf-8") as file,
+            (self.path / EVENTS).open("a", encoding="utf-8") as file,
         ):
             file.write(line + "\n")
 
@@ -136,24 +232,14 @@ class RunDirectory:
         """Whether it has a model and its figures; figures go before their model is replaced."""
         return all((self.path / name).is_file() for name in ("model.keras", "metrics.json"))
 
-    def finish(self, stopped: bool = False) -> None:
-        """Declare the run whole; one that was stopped keeps its checkpoint."""
-        (self.path / MARK).unlink()
-        if not stopped:
-            for name in (CHECKPOINT, LOCK):
-                (self.path / name).unlink(missing_ok=True)
-
-    def leave(self) -> None:
-        """Let go of a run whose training failed: whole if it was so before, else unfinished."""
-        if self.usable:
-            (self.path / MARK).unlink(missing_ok=True)
-        else:
-            self.write(MARK, MARKED)
-
     def discard(self) -> None:
-        """Remove an unfinished run."""
-        if (self.path / MARK).exists():
-            shutil.rmtree(self.path)
+        """Remove a run that came to nothing, and the folders that were made for it."""
+        if any((self.path / name).exists() for name in ("model.keras", CHECKPOINT)):
+            return
+        shutil.rmtree(self.path)
+        with contextlib.suppress(OSError):  # others have come into them
+            for folder in self._made:
+                folder.rmdir()
 
 
 def check_free(path: Path) -> None:
@@ -163,39 +249,33 @@ def check_free(path: Path) -> None:
         RunError: If the path exists.
     """
     if path.exists():
-        unfinished = (path / MARK).exists()
         raise RunError(
-            f"{str(path)!r} exists already{' (an unfinished run)' if unfinished else ''}; choose "
-            f"another --out{', continue it with --resume' if unfinished else ''} or remove it"
+            f"{str(path)!r} exists already; choose another --out or remove it"
+            + (f", or continue it with --resume {path}" if resumable(path) else "")
         )
 
 
-def check_resumable(path: Path) -> None:
-    """Refuse a run that cannot be continued.
+def check_resumable(path: Path, locked: bool = False) -> None:
+    """Refuse a run that cannot be continued, or begun if it waits.
+
+    Args:
+        path: The run directory.
+        locked: Whether this process holds its lock.
 
     Raises:
-        RunError: If it is no run, or finished, or a living process works on it.
+        RunError: If it is no run, or finished, or a living process trains it.
     """
     if not (path / "run.yaml").is_file():
         what = "is no run directory: it holds no run.yaml" if path.is_dir() else "is not there"
         raise RunError(
             f"the run {str(path)!r} {what}; give one that 'tlearn finetune' made, or train anew"
         )
-    if not (path / MARK).exists():
-        stopped = was_stopped(path)
-        if stopped is None:
-            raise RunError(
-                f"metrics.json of the run {str(path)!r} is missing or damaged; train anew with "
-                f"'tlearn finetune' and another --out"
-            )
-        if not stopped:
-            raise RunError(
-                f"the run {str(path)!r} is finished: there is nothing to resume; to train anew, "
-                f"give 'tlearn finetune' the data and another --out"
-            )
-    elif _lives((path / MARK).read_text(encoding="utf-8")):
+    if not locked and is_training(path):
+        raise RunError(_in_training(path))
+    if recorded_state(path) == "finished":
         raise RunError(
-            f"a training works on the run {str(path)!r} just now; wait for it, or stop it first"
+            f"the run {str(path)!r} is finished: there is nothing to resume; to train anew, "
+            f"give 'tlearn finetune' the data and another --out"
         )
 
 
@@ -203,35 +283,32 @@ def resumable(path: Path) -> bool:
     """Tell whether a run can be continued; see :func:`check_resumable`."""
     try:
         check_resumable(path)
-    except (RunError, OSError):
+    except RunError:
         return False
     return True
 
 
-def was_stopped(path: Path) -> bool | None:
-    """Tell whether a run was stopped by the user; ``None`` if its metrics do not say."""
-    try:
-        return bool(json.loads((path / "metrics.json").read_text(encoding="utf-8"))["stopped"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _this_process() -> str:
-    return f"process {os.getpid()}: {identity(os.getpid())}\n"
-
-
-def _lives(mark: str) -> bool:
-    """Tell whether the process lives that a mark names; another may have its number by now."""
-    named = re.search(r"^process (\d+): (.+)$", mark, re.M)
-    return named is not None and identity(int(named[1])) == named[2]
-
-
 def free_name(name: str, parent: Path = RUNS) -> Path:
     """Return the first of ``name``, ``name-2``, ``name-3``, ... that is free in ``parent``."""
-    path, number = parent / name, 2
-    while path.exists():
-        path, number = parent / f"{name}-{number}", number + 1
-    return path
+    return next(path for path in _numbered(parent / name) if not path.exists())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+
+
+def _make_folder(path: Path, most: int | None) -> Path:
+    """Make the first of a numbered path, or of the first ``most``, that nobody else makes."""
+    for candidate in itertools.islice(_numbered(path), most):
+        with contextlib.suppress(FileExistsError):
+            candidate.mkdir(parents=True)
+            return candidate
+    raise FileExistsError(None, "it exists already")
+
+
+def _in_training(path: Path) -> str:
+    return f"a training works on the run {str(path)!r} just now; wait for it, or stop it first"
 
 
 def _finite(value: Any) -> Any:

@@ -3,22 +3,32 @@
 import json
 import shutil
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from tlearn.config import RunConfig
 from tlearn.errors import RunError
-from tlearn.runs.directory import MARK, RunDirectory, free_name
+from tlearn.runs.directory import RunDirectory, free_name
+from tlearn.runs.run_state import (
+    EVENTS,
+    RESUMABLE,
+    STOP,
+    State,
+    is_training,
+    last_change,
+    present_state,
+    recorded_state,
+)
 from tlearn.text import natural_key
 
 TRASH = ".trash"
 NOTE = "note.txt"
 LONGEST_NOTE = 2000  # characters
-State = Literal["finished", "stopped", "unfinished", "damaged"]
 Order = Literal["newest", "accuracy", "name", "seconds"]
+Stamp = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,17 @@ class RunSummary:
 
     Attributes:
         path: The run directory.
-        state: ``finished``, ``stopped`` (its best is kept), ``unfinished`` (a training works on it
-            or was interrupted) or ``damaged``.
-        created: When it began, in seconds since 1970.
+        state: See :func:`tlearn.runs.run_state.state_of`.
+        created: When it was asked for, in seconds since 1970.
+        changed: When its state changed last, in seconds since 1970.
+        stopping: Whether it was asked to stop and has not ended yet.
+        usable: Whether it has a model: it is finished, or was stopped with something to keep.
+        problem: Why it failed, or which of its files is damaged, else empty.
         backbone: Its backbone.
         preset: Its preset.
         data: The data folder it was trained on.
         labels: The class of each output.
-        side: Which side the accuracy is of: ``test`` where there is one, else ``validation``.
+        split: Which split the accuracy is of: ``test`` where there is one, else ``validation``.
         accuracy: By the saved model, or ``None`` before there is one.
         interval: 95% interval of the accuracy.
         images: How many images it is of.
@@ -44,12 +57,16 @@ class RunSummary:
 
     path: Path
     state: State
-    created: float
+    created: float = 0.0
+    changed: float = 0.0
+    stopping: bool = False
+    usable: bool = False
+    problem: str = ""
     backbone: str = ""
     preset: str = ""
     data: str = ""
     labels: tuple[str, ...] = ()
-    side: str = ""
+    split: str = ""
     accuracy: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
     images: int = 0
@@ -62,9 +79,14 @@ class RunSummary:
         return self.path.name
 
     @property
-    def usable(self) -> bool:
-        """Whether it has a model: it is whole, stopped or not."""
-        return self.state in ("finished", "stopped")
+    def over(self) -> bool:
+        """Whether nothing trains it or will."""
+        return self.state not in ("queued", "running")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether its training can be continued."""
+        return self.state in RESUMABLE
 
     def matches(self, words: str) -> bool:
         """Tell whether every one of the words is in its name, data, backbone, preset or note."""
@@ -91,7 +113,7 @@ class RunStore:
     """
 
     root: Path
-    _known: dict[Path, tuple[tuple[int, ...], RunSummary]] = field(default_factory=dict, repr=False)
+    _known: dict[Path, tuple[Stamp, RunSummary]] = field(default_factory=dict, repr=False)
 
     def runs(self, words: str = "", order: Order = "newest") -> list[RunSummary]:
         """Return the runs that mention all words, in an order."""
@@ -130,18 +152,14 @@ class RunStore:
         else:
             (path / NOTE).unlink(missing_ok=True)
 
-    def delete(self, name: str, busy: Collection[Path] = ()) -> None:
+    def delete(self, name: str) -> None:
         """Put a run into the trash, from which it can be taken back.
-
-        Args:
-            name: The run.
-            busy: Directories that trainings work on.
 
         Raises:
             RunError: If there is no such run, or a training works on it.
         """
         path = self.path_of(name)
-        if path.absolute() in busy:
+        if is_training(path):
             raise RunError(f"a training works on {name!r}; stop it first")
         trash = self.root / TRASH
         trash.mkdir(exist_ok=True)
@@ -151,75 +169,93 @@ class RunStore:
         """Return the names of deleted runs, the last deleted first."""
         return [_name_of(path) for path in self._deleted()]
 
-    def undo(self) -> Path:
-        """Take back the run that was deleted last; return where it is now.
+    def restore(self, name: str) -> Path:
+        """Take a run back that was deleted, the last of this name; return where it is now.
 
         Raises:
-            RunError: If there is none.
+            RunError: If none of this name was deleted.
         """
-        deleted = self._deleted()
-        if not deleted:
-            raise RunError("no run was deleted; there is nothing to take back")
-        target = free_name(_name_of(deleted[0]), self.root)
-        return deleted[0].rename(target)
+        for path in self._deleted():
+            if _name_of(path) == name:
+                return path.rename(free_name(name, self.root))
+        raise RunError(f"the run {name!r} is not among the deleted ones; look at the list again")
 
     def empty_trash(self) -> None:
         """Delete what is in the trash for good."""
         shutil.rmtree(self.root / TRASH, ignore_errors=True)
 
-    def _deleted(self) -> Sequence[Path]:
+    def _deleted(self) -> list[Path]:
         trash = self.root / TRASH
         return sorted(trash.iterdir(), reverse=True) if trash.is_dir() else []
 
     def _listed(self, path: Path) -> RunSummary | None:
-        """Read a run, if it is one and has changed since."""
-        names = (MARK, "run.yaml", "metrics.json", NOTE)
-        stamp = tuple(_modified(path / name) for name in names)
-        if not any(stamp[:3]):
+        """Read a run, if it is one; its files only where they have changed since."""
+        names = ("run.yaml", EVENTS, "metrics.json", NOTE)
+
+        def recorded(path: Path) -> State:
+            stamp = tuple(_stamp(path / name) for name in names)
+            if path not in self._known or self._known[path][0] != stamp:
+                self._known[path] = (stamp, _read(path))
+            return self._known[path][1].state
+
+        if not (path / "run.yaml").exists():
             return None
-        if path not in self._known or self._known[path][0] != stamp:
-            self._known[path] = (stamp, _read(path))
-        return self._known[path][1]
+        state = recorded(path)
+        if state != "finished":  # else no process works on it
+            state = present_state(path, recorded)
+        stopping = state == "running" and (path / STOP).exists()
+        return replace(self._known[path][1], state=state, stopping=stopping)
 
 
 def _name_of(deleted: Path) -> str:
     return deleted.name.partition("-")[2]
 
 
-def _modified(path: Path) -> int:
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written: when it was, and its size."""
     try:
-        return path.stat().st_mtime_ns
+        stat = path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _read(path: Path) -> RunSummary:
-    unfinished = (path / MARK).exists()
-    created = (_modified(path / "run.yaml") or _modified(path / MARK)) / 1e9
-    note = ""
-    facts: dict[str, Any] = {}
-    try:
-        if (path / NOTE).exists():
-            note = (path / NOTE).read_text(encoding="utf-8").strip()
-        if (path / "run.yaml").exists():
-            facts = _facts(path)
-        if unfinished:
-            return RunSummary(path, "unfinished", created, note=note, **facts)
-        metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-        side = "test" if "test" in metrics else "validation"
-        low, high = metrics[side]["accuracy_ci95"]
-        facts |= {
-            "side": side,
-            "accuracy": float(metrics[side]["accuracy"]),
-            "interval": (float(low), float(high)),
-            "images": int(metrics[side]["n"]),
-            "seconds": float(metrics["seconds"]["total"]),
-        }
-        return RunSummary(
-            path, "stopped" if metrics["stopped"] else "finished", created, note=note, **facts
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-        return RunSummary(path, "damaged", created, note=note)
+    """Read a run's files; what a process or a request to stop changes is not looked at."""
+    change = last_change(path)
+    state = recorded_state(path)
+    summary = RunSummary(
+        path,
+        state,
+        _stamp(path / "run.yaml")[0] / 1e9,
+        float(change.get("time", 0.0)),
+        problem=str(change.get("error", "")) if state == "failed" else "",
+        usable=RunDirectory(path).usable,
+    )
+    for name, read in (("run.yaml", _facts), ("metrics.json", _figures), (NOTE, _note)):
+        try:
+            summary = replace(summary, **(read(path) if (path / name).exists() else {}))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+            problem = f"{name} of the run {path.name!r} is damaged; train again"
+            summary = replace(summary, problem=problem, usable=False)
+    return summary
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+    side = "test" if "test" in metrics else "validation"
+    low, high = metrics[side]["accuracy_ci95"]
+    return {
+        "split": side,
+        "accuracy": float(metrics[side]["accuracy"]),
+        "interval": (float(low), float(high)),
+        "images": int(metrics[side]["n"]),
+        "seconds": float(metrics["seconds"]["total"]),
+    }
+
+
+def _note(path: Path) -> dict[str, Any]:
+    return {"note": (path / NOTE).read_text(encoding="utf-8").strip()}
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -227,9 +263,11 @@ def _facts(path: Path) -> dict[str, Any]:
     labels: tuple[str, ...] = ()
     if (path / "labels.json").exists():
         labels = tuple(json.loads((path / "labels.json").read_text(encoding="utf-8")))
+    config = record["config"]  # at first only what was asked for
+    defaults = RunConfig.model_fields
     return {
-        "backbone": str(record["config"]["backbone"]),
-        "preset": str(record["config"]["preset"]),
+        "backbone": str(config.get("backbone", defaults["backbone"].default)),
+        "preset": str(config.get("preset", defaults["preset"].default)),
         "data": str(record["data"]["path"]),
         "labels": labels,
     }

@@ -1,4 +1,4 @@
-"""``finetune``: the way from a folder to a run.
+"""``finetune`` and ``resume``: the way from a folder to a run.
 
 Keras is imported by the functions that need it, after everything that can be checked without it.
 """
@@ -12,15 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tlearn import __version__
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig, Stage
 from tlearn.data.scan import check_folder
-from tlearn.errors import ConfigError, TlearnError
+from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.progress import Progress, console_progress
-from tlearn.runs.directory import CHECKPOINT, RunDirectory, check_free, free_name
+from tlearn.runs.directory import CHECKPOINT, RUNS, Request, RunDirectory
+from tlearn.runs.progress_log import RunProgress
 from tlearn.runs.run import Run
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
@@ -48,7 +47,8 @@ def finetune(
 
     Args:
         data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders.
-        out: The run directory to make; ``runs/<name of the data>`` if not given.
+        out: The run directory to make; ``runs/<name of the data>``, numbered where that exists, if
+            not given.
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
@@ -60,8 +60,8 @@ def finetune(
 
     Raises:
         TlearnError: If something given cannot be used; nothing is left behind, unless it turns out
-            when stages were trained already: then the run stays, marked as unfinished, and
-            :func:`tlearn.resume` continues it.
+            when stages were trained already: then the run stays, and :func:`tlearn.resume`
+            continues it.
 
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
@@ -71,10 +71,48 @@ def finetune(
     for stage in settings.stages or ():
         check_callbacks(callbacks, stage)
     data, progress = Path(data), progress or console_progress(quiet)
-    target = Path(out) if out else free_name(data.resolve().name)
-    check_free(target)
     check_folder(data)
-    return train(settings, data, target, progress, callbacks)
+    path = Path(out) if out else RUNS / data.resolve().name
+    run = RunDirectory.create(path, settings, data, numbered=out is None)
+    try:
+        return train(run, progress, callbacks)
+    except BaseException:
+        run.discard()
+        raise
+
+
+def resume(
+    run: str | Path,
+    *,
+    quiet: bool = False,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+) -> Run:
+    """Continue a training that was stopped, killed, or ended by an error.
+
+    It goes on after the last epoch that its checkpoint holds, with the configuration and the data
+    of the run, and comes to the model that it would have come to. Until there is a better one the
+    run keeps the model it has. A time budget counts anew. The seconds in ``metrics.json`` are those
+    up to the checkpoint and those since: what is done again counts once.
+
+    Args:
+        run: The run directory.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+        callbacks: Keras callbacks; they begin anew.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RunError: If it is no run, or finished, or another process works on it.
+        DataError: If its images are no longer what they were.
+        TlearnError: If it cannot be continued for another reason; what it has stays.
+
+    Example:
+        >>> run = tlearn.resume("runs/photos")  # doctest: +SKIP
+    """
+    return train(RunDirectory(Path(run)), progress or console_progress(quiet), callbacks)
 
 
 def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
@@ -97,36 +135,68 @@ def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
             )
 
 
-def train(
-    config: RunConfig, data: Path, out: Path, progress: Progress, callbacks: Sequence[Any] = ()
-) -> Run:
-    """Do the whole training: read, fit the probe, train the stages, save, measure.
+def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> Run:
+    """Train what a run directory asks for: from the beginning, or from where it stands.
 
     Raises:
-        TlearnError: As :func:`finetune`.
+        TlearnError: As :func:`resume`.
     """
-    from tlearn.training.setup import read_setup
-    from tlearn.training.state import Checkpoint
+    with run.training():
+        request, progress = run.request(), RunProgress(run.path, shown)
+        if not request.data.is_dir():
+            raise DataError(
+                f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
+                f"put them back, or train anew with 'tlearn finetune'"
+            )
+        from tlearn.training.setup import read_setup
+        from tlearn.training.state import Checkpoint
 
-    clock = Stopwatch()
-    with clock.part("total"):
-        setup = read_setup(config, data, progress, clock)
-        run = RunDirectory.create(out)
-        try:
-            run.write("run.yaml", _record(setup))
-            checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
-            return complete(run, setup, checkpoint, callbacks)
-        except BaseException:
-            if any((run / name).exists() for name in ("model.keras", CHECKPOINT)):
-                run.leave()
+        checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
+        config, state = request.config, None
+        if request.began:
+            state = checkpoint.read()
+            if state is None:
+                run.event("resumed", stage="probe", epoch=0, epochs=0)
+        else:
+            registry = load_registry()
+            backbone = registry.get(config.backbone)
+            config = with_preset(config, backbone, registry.preset(config.preset))
+        clock = Stopwatch(state.seconds if state else None)
+        with clock.part("total"):
+            setup = read_setup(config, request.data, progress, clock)
+            if request.began:
+                _check_unchanged(run, request, setup)
             else:
-                run.discard()
-            raise
+                run.write_record(_record(setup))
+            return complete(run, setup, progress, checkpoint, callbacks, state)
+
+
+def _check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
+    """Refuse to go on with other images or weights than a run began with.
+
+    Raises:
+        DataError: If the images have changed.
+        RunError: If the weights have.
+    """
+    file = run / "splits.csv"
+    as_before = not file.exists() or file.read_bytes() == setup.splits.to_csv().encode()
+    if setup.manifest.digest != request.digest or not as_before:
+        raise DataError(
+            f"the images in {str(request.data)!r} have changed since the run {str(run.path)!r} "
+            f"began; train anew with 'tlearn finetune' and another --out"
+        )
+    if setup.built.digest != request.weights_digest:
+        raise RunError(
+            f"the weights {setup.config.weights!r} of {setup.config.backbone} are not those that "
+            f"the run {str(run.path)!r} began with; bring those back, or train anew with 'tlearn "
+            f"finetune' and another --out"
+        )
 
 
 def complete(
     run: RunDirectory,
     setup: Setup,
+    progress: RunProgress,
     checkpoint: Checkpoint,
     callbacks: Sequence[Any] = (),
     resumed: TrainingState | None = None,
@@ -137,13 +207,14 @@ def complete(
     from tlearn.training.results import write_results, write_splits
 
     setup = replace(setup, log=run.event)
-    config, progress, clock = setup.config, setup.progress, setup.clock
+    config, clock = setup.config, setup.clock
     try:
         write_splits(run, setup)
         with Cache(default_root(), config.disk_budget, progress.say) as cache:
             network, state = train_network(
                 setup, cache, _callbacks(run, callbacks), checkpoint, resumed
             )
+        progress.ignore_stop()
         metrics = write_results(run, setup, network, state)
         seconds = {name: round(value, 3) for name, value in clock.seconds().items()}
         run.write_json("metrics.json", metrics | {"seconds": seconds})
@@ -151,12 +222,14 @@ def complete(
         checkpoint.flush()
         explained = explain_failure(error, config) or error
         if (run / CHECKPOINT).exists():
-            _say_how_to_continue(explained, run, progress)
+            how = f"to continue the training: tlearn finetune --resume {run.path}"
+            explained.add_note(how)
+            if isinstance(explained, KeyboardInterrupt):
+                progress.say(how)
         if explained is error:
             raise
         raise explained from error
     run.event("stopped" if state.stopped else "finished", seconds=seconds["total"])
-    run.finish(state.stopped)
     if state.stopped:
         progress.say(f"stopped; to continue: tlearn finetune --resume {run.path}")
     return Run(run.path)
@@ -173,11 +246,11 @@ def _callbacks(run: RunDirectory, given: Sequence[Any]) -> Callable[[Stage], Seq
     return callbacks
 
 
-def _record(setup: Setup) -> str:
+def _record(setup: Setup) -> dict[str, Any]:
     """Return ``run.yaml``: all that is needed to do the training again."""
     config, manifest = setup.config, setup.manifest
     plugin = load_registry().plugin_of(config.backbone)
-    record = {
+    return {
         "config": config.model_dump(mode="json"),
         "data": {
             "path": str(manifest.root.resolve()),
@@ -192,7 +265,6 @@ def _record(setup: Setup) -> str:
         "weights_digest": setup.built.digest,
         "versions": {"tlearn": __version__, "python": platform.python_version(), **_versions()},
     }
-    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
 def _versions() -> dict[str, str]:
@@ -204,16 +276,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # as OpenVINO, where it has no wheels
             continue
     return installed
-
-
-def _say_how_to_continue(error: BaseException, run: RunDirectory, progress: Progress) -> None:
-    """Let an error end with how the training can be continued."""
-    how = f"to continue the training: tlearn finetune --resume {run.path}"
-    if isinstance(error, TlearnError):
-        error.args = (f"{error}; {how}",)
-    elif isinstance(error, OSError) and error.strerror:
-        error.strerror += f"; {how}"
-    elif isinstance(error, KeyboardInterrupt):
-        progress.say(how)
-    else:
-        error.add_note(how)

@@ -14,7 +14,7 @@ from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
 from tlearn.errors import DataError, RunError
-from tlearn.jobs import Queue
+from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key
 from tlearn.web.linked_folders import linked_folders
@@ -45,7 +45,7 @@ class Workspace:
         )
 
     @property
-    def queue(self) -> Queue:
+    def queue(self) -> JobQueue:
         """The queue of trainings."""
         return _queue(self.runs)
 
@@ -175,8 +175,8 @@ def _folders(folder: Path, entries: int | None = None) -> list[Path]:
 
 
 @cache
-def _queue(runs: Path) -> Queue:
-    return Queue(runs)
+def _queue(runs: Path) -> JobQueue:
+    return JobQueue(runs)
 
 
 @cache

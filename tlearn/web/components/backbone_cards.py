@@ -9,10 +9,10 @@ import streamlit as st
 from tlearn.backbones import Backbone, load_registry
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
-from tlearn.jobs.planning import Planner
 from tlearn.progress import format_bytes
 from tlearn.web.components.session import plain, workspace
 from tlearn.web.i18n import Texts
+from tlearn.web.planner import Planner
 
 WIDTH = 262  # pixels of a card
 
@@ -34,7 +34,9 @@ def choose_backbone(t: Texts, data: str, manifest: Manifest, config: RunConfig) 
 
     def ask() -> dict[str, dict[str, Any]]:
         measures = planner(workspace().runs)
-        if not any(job.state == "running" for job in workspace().queue.jobs()):
+        if workspace().queue.jobs():  # it would measure a machine that is busy, and slow it down
+            measures.stop()
+        else:
             measures.ask(folder, manifest.digest, config, backbones)
         return measures.known(folder, manifest.digest, config)
 

@@ -1,5 +1,6 @@
 """Every option of the configuration, as a form."""
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -34,27 +35,40 @@ def options(t: Texts) -> tuple[dict[str, Any], dict[str, Any]]:
     return values, places
 
 
+def persistent(
+    widget: Callable[..., Any], *arguments: Any, key: str, default: Any, **options: Any
+) -> Any:
+    """Show a widget whose value outlives the page; Streamlit forgets what is not shown."""
+    values = st.session_state.setdefault("train.values", {})
+    st.session_state.setdefault(f"option.{key}", values.get(key, default))
+    values[key] = widget(*arguments, key=f"option.{key}", **options)
+    return values[key]
+
+
 def _entry(t: Texts, field: ConfigField) -> Any:
     name, help = t.option(field.key, field.help)
-    label, key = f"{name} :gray[{field.key.rpartition('.')[2]}]", f"option.{field.key}"
+    label, key = f"{name} :gray[{field.key.rpartition('.')[2]}]", field.key
     if field.kind == "choice":
-        return st.selectbox(
+        return persistent(
+            st.selectbox,
             label,
             field.choices,
-            field.choices.index(field.default),
+            default=field.default,
             help=help,
             key=key,
             width=200,
         )
     if field.kind == "bool":
-        return st.checkbox(label, field.default, help=help, key=key, width=200)
+        return persistent(st.checkbox, label, default=field.default, help=help, key=key, width=200)
     if field.kind in ("int", "float"):
         number: type = int if field.kind == "int" else float
         # Without bounds: the field would keep what is beyond them to itself, and show it all the
         # same; the configuration says what is allowed.
-        return st.number_input(
+        return persistent(
+            st.number_input,
             label,
-            value=None if field.default is None else number(field.default),
+            value=None,  # empty where it has no default
+            default=None if field.default is None else number(field.default),
             help=help,
             key=key,
             width=200,
@@ -62,8 +76,15 @@ def _entry(t: Texts, field: ConfigField) -> Any:
             format=None if number is int else "%g",
         )
     shown = "" if field.default in (None, "", []) else str(field.default)
-    return st.text_input(
-        label, help=help, key=key, width=200, placeholder=shown or "—", max_chars=500
+    return persistent(
+        st.text_input,
+        label,
+        default="",
+        help=help,
+        key=key,
+        width=200,
+        placeholder=shown or "—",
+        max_chars=500,
     )
 
 
@@ -80,15 +101,18 @@ def _table(t: Texts, field: ConfigField) -> list[dict[str, Any]]:
             made = st.column_config.TextColumn(name, help=help)
         configured[column.key] = made
     kinds = {"int": "Int64", "float": "Float64"}
-    empty = pd.DataFrame(
-        {c.key: pd.Series(dtype=kinds.get(c.kind, "string")) for c in field.columns}
-    )
+    state, key = st.session_state, f"table.{field.key}"
+    if key not in state:  # the page was just opened: begin with what was entered before
+        state[f"{key}.first"] = state.get(f"{key}.rows", [])
+    first = pd.DataFrame(state[f"{key}.first"], columns=[c.key for c in field.columns])
     edited = st.data_editor(
-        empty,
+        first.astype({c.key: kinds.get(c.kind, "string") for c in field.columns}),
         num_rows="dynamic",
         column_config=configured,
-        key=f"option.{field.key}",
+        key=key,
         hide_index=True,
     )
-    rows = edited.astype(object).where(edited.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+    found = edited.astype(object).where(edited.notna(), None)
+    rows = [{str(k): value for k, value in row.items()} for row in found.to_dict("records")]
+    state[f"{key}.rows"] = rows
+    return rows

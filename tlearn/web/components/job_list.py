@@ -1,118 +1,118 @@
-"""The queue of trainings, live."""
+"""The trainings that run, wait, or ended lately, live."""
 
 import time
-from collections.abc import Sequence
 
 import streamlit as st
 
-from tlearn.jobs import Job, Live
-from tlearn.progress import format_bytes
 from tlearn.runs import charts
-from tlearn.web.components.session import chart_words, go, plain, problems, workspace
+from tlearn.runs.progress_log import read_progress
+from tlearn.runs.run_store import RunSummary
+from tlearn.web.components.session import act, chart_words, go, plain, problems, workspace
 from tlearn.web.i18n import Texts
 
-SHOWN, LATEST = 20, 2  # of those that are over, and of these at first sight
+LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
 EVERY = 1.0  # seconds
 
 
 def queue(t: Texts) -> None:
-    """Show the trainings that run, wait, or ended lately; look again every second."""
-    if not workspace().queue.jobs():
+    """Show the trainings; look again every second."""
+    if not (workspace().queue.jobs() or _ended()):
         return
 
     @st.fragment(run_every=EVERY)
     def live() -> None:
         jobs = workspace().queue
-        jobs.wake()
-        found = jobs.jobs()
-        states = [job.state for job in found]
-        before = st.session_state.get("queue.states")
-        st.session_state["queue.states"] = states
-        if before is not None and before != states and not set(states) & {"queued", "running"}:
+        with problems():
+            jobs.wake()
+        under_way = jobs.jobs()
+        names = [run.name for run in under_way]
+        before = st.session_state.get("queue.names")
+        st.session_state["queue.names"] = names
+        if before and not names:
             st.rerun()  # the last has ended: the page around looks again too
         # Each kind has a place of its own, or what one shows would remain where the other begins.
         going, over = st.container(), st.container()
         with going:
-            for job in found:
-                if not job.over:
-                    _going(t, job)
+            full = jobs.disk_full() if under_way else ""
+            if full:
+                st.warning(plain(full))
+            for run in under_way:
+                _under_way(t, run)
         with over:
-            ended = [job for job in reversed(found) if job.over][:SHOWN]
-            _over(t, ended[:LATEST])
-            if ended[LATEST:]:
-                with st.expander(t("job.earlier", count=len(ended) - LATEST)):
-                    _over(t, ended[LATEST:])
+            for run in _ended():
+                _over(t, run)
 
     live()
 
 
-def _going(t: Texts, job: Job) -> None:
+def state_words(t: Texts, run: RunSummary) -> str:
+    """Return the state of a run in words."""
+    if run.stopping:
+        return t("state.stopping")
+    if run.state == "stopped" and not run.usable:
+        return t("state.stopped_empty")
+    return t(f"state.{run.state}")
+
+
+def _ended() -> list[RunSummary]:
+    """Return the trainings that ended lately, the last first."""
+    since = time.time() - LATELY
+    over = [run for run in workspace().library.runs() if run.over and run.changed > since]
+    return sorted(over, key=lambda run: -run.changed)[:LATEST]
+
+
+def _under_way(t: Texts, run: RunSummary) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{plain(job.run.name)}** · {t(f'job.{job.state}')}")
-            if st.button(
-                t("job.stop"), key=f"stop.{job.id}", icon=":material/stop:", help=t("job.stop_hint")
-            ):
-                workspace().queue.stop(job.id)
-        if job.problem:
-            st.warning(plain(job.problem))
-        if job.state != "running":
-            return
-        live = workspace().queue.live(job.id)
-        _progress(t, job, live)
-        if live.epochs:
-            curve = charts.learning_curve(live.epochs, None, words=chart_words(t))
-            st.altair_chart(curve, width="stretch", key=f"curves.{job.id}")
-        with st.expander(t("job.log")):
-            st.code("\n".join(live.lines[-40:]) or "…", language=None, wrap_lines=True)
-
-
-def _progress(t: Texts, job: Job, live: Live) -> None:
-    passed = time.time() - job.started
-    facts = [t("job.passed", time=clock(passed))]
-    if live.planned > passed:
-        facts.append(t("job.left", time=clock(live.planned - passed)))
-    if live.epoch_count:
-        facts.append(t("job.epoch", now=len(live.epochs), all=live.epoch_count))
-    if live.rate:
-        facts.append(f"{live.rate:.3g} {live.unit}/s")
-    if live.memory:
-        facts.append(format_bytes(live.memory))
-    at = live.task or t("job.starting")
-    counted = f"{live.done:,}/{live.total:,} {live.note}" if live.total else ""
-    st.progress(live.fraction, f"{plain(at)} {counted}".strip())
-    st.caption(" · ".join(facts))
-
-
-def _over(t: Texts, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(
-                f"{plain(job.run.name)} · {t(f'job.{job.state}')}"
-                + (f": {plain(job.problem)}" if job.problem else "")
+            st.markdown(f"**{plain(run.name)}** · {state_words(t, run)}")
+            act(
+                t("job.stop"),
+                workspace().queue.stop,
+                run.name,
+                key=f"stop.{run.name}",
+                icon=":material/stop:",
+                help=t("job.stop_hint"),
+                disabled=run.stopping,
             )
-            if job.state in ("finished", "stopped") and st.button(
-                t("job.results"), key=f"see.{job.id}"
-            ):
-                st.session_state["chosen.run"] = job.run.name
-                go("results")
-            if job.resumable and st.button(
-                t("job.resume"), key=f"resume.{job.id}", icon=":material/resume:"
-            ):
-                with problems():
-                    workspace().queue.resume(job.run, job.data)
-                    workspace().queue.forget(job.id)
-                    st.rerun()
-            if st.button(
-                "",
-                key=f"forget.{job.id}",
-                help=t("job.forget_hint"),
-                type="tertiary",
-                icon=":material/close:",
-            ):
-                with problems():
-                    workspace().queue.forget(job.id)
-                    st.rerun()
+        if run.state == "running":
+            _progress(t, run)
+
+
+def _progress(t: Texts, run: RunSummary) -> None:
+    at = read_progress(run.path)
+    passed = time.time() - run.changed
+    facts = [t("job.passed", time=clock(passed))]
+    if at.planned > passed:
+        facts.append(t("job.remaining", time=clock(at.planned - passed)))
+    if at.epoch_count:
+        facts.append(t("job.epoch", now=len(at.epochs), all=at.epoch_count))
+    if at.rate:
+        facts.append(f"{at.rate:.3g} {at.unit}/s")
+    counted = f"{at.done:,}/{at.total:,} {at.note}" if at.total else ""
+    st.progress(at.fraction, f"{plain(at.task or t('job.starting'))} {counted}".strip())
+    st.caption(" · ".join(facts))
+    if at.epochs:
+        curve = charts.learning_curve(at.epochs, None, words=chart_words(t))
+        st.altair_chart(curve, width="stretch", key=f"curves.{run.name}")
+    with st.expander(t("job.log")):
+        st.code("\n".join(at.lines[-40:]) or "…", language=None, wrap_lines=True)
+
+
+def _over(t: Texts, run: RunSummary) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        problem = f": {plain(run.problem)}" if run.problem else ""
+        st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
+        if run.usable and st.button(t("job.results"), key=f"see.{run.name}"):
+            st.session_state["chosen.run"] = run.name
+            go("results")
+        if run.resumable:
+            act(
+                t("job.resume"),
+                workspace().queue.resume,
+                run.name,
+                key=f"resume.{run.name}",
+                icon=":material/resume:",
+            )
 
 
 def clock(seconds: float) -> str:

@@ -6,18 +6,19 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.data.added_photos import add_photos
-from tlearn.jobs.predicting import Answer, write_csv
+from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import link, pages_of, plain, problems, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.i18n import Texts
+from tlearn.web.prediction_process import write_csv
 from tlearn.web.thumbnails import as_url
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
 WIDTH = 340  # pixels of a card
-ORDERS: dict[str, Callable[[Answer], object]] = {
+ORDERS: dict[str, Callable[[Prediction], object]] = {
     "unsure": lambda answer: answer.probability,
     "sure": lambda answer: -answer.probability,
     "name": lambda answer: str(answer.path).casefold(),
@@ -25,32 +26,34 @@ ORDERS: dict[str, Callable[[Answer], object]] = {
 }
 
 
-def answers(t: Texts, run: RunSummary, folder: Path, found: Sequence[Answer]) -> None:
-    """Show answers, a CSV of them, and corrections."""
+def show_predictions(
+    t: Texts, run: RunSummary, folder: Path, predictions: Sequence[Prediction]
+) -> None:
+    """Show predictions, a CSV of them, and corrections."""
     labels, root = run.labels, Path(run.data)
     editable = workspace().name_of(root) is not None and root.is_dir()
-    chosen: list[Answer] = []
-    if len(found) <= FEW:
+    chosen: list[Prediction] = []
+    if len(predictions) <= FEW:
         with st.container(horizontal=True):
-            for answer in found:
+            for answer in predictions:
                 with st.container(border=True, width=WIDTH):
                     _card(t, answer)
                     if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
                             _correct(t, root, labels, [answer], str(answer.path))
     else:
-        chosen = _table(t, folder, found)
+        chosen = _table(t, folder, predictions)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if editable and len(found) > FEW:
+        if editable and len(predictions) > FEW:
             _correct(t, root, labels, chosen, str(folder))
         out = folder.parent / f"{folder.name}.{run.name}.csv"
-        table = link(str(out), lambda: write_csv(found, folder, out), f"{run.name}.csv")
+        table = link(str(out), lambda: write_csv(predictions, folder, out), f"{run.name}.csv")
         st.link_button(t("predict.csv"), table, icon=":material/download:")
     if not editable:
         st.caption(t("predict.no_data", root=root))
 
 
-def _card(t: Texts, answer: Answer) -> None:
+def _card(t: Texts, answer: Prediction) -> None:
     """Show one photo with a bar for each of the likeliest classes."""
     show_photo(answer.path, t, WIDTH)
     st.caption(plain(answer.path.name))
@@ -60,7 +63,7 @@ def _card(t: Texts, answer: Answer) -> None:
         st.progress(probability, f"{plain(label)} **{probability:.1%}**")
 
 
-def _table(t: Texts, folder: Path, found: Sequence[Answer]) -> list[Answer]:
+def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Show many photos a page at a time; return those that are chosen."""
     order = st.selectbox(
         t("results.order"),
@@ -68,8 +71,8 @@ def _table(t: Texts, folder: Path, found: Sequence[Answer]) -> list[Answer]:
         format_func=lambda name: t(f"predict.by_{name}"),
         width=240,
     )
-    ranked = sorted(found, key=ORDERS[order])  # type: ignore[arg-type]
-    shown = [ranked[i] for i in pages_of(t, "answers.page", len(ranked), PER_PAGE)]
+    ranked = sorted(predictions, key=ORDERS[order])  # type: ignore[arg-type]
+    shown = [ranked[i] for i in pages_of(t, "predictions.page", len(ranked), PER_PAGE)]
     rows = [
         {
             t("predict.photo"): as_url(answer.path),
@@ -95,13 +98,13 @@ def _table(t: Texts, folder: Path, found: Sequence[Answer]) -> list[Answer]:
         on_select="rerun",
         selection_mode="multi-row",
         height=min(620, 40 + 56 * len(rows)),
-        key=f"answers.{folder.name}.{order}.{st.session_state.get('answers.page', 1)}",
+        key=f"predictions.{folder.name}.{order}.{st.session_state.get('predictions.page', 1)}",
     )
     return [shown[i] for i in event.selection.rows]
 
 
 def _correct(
-    t: Texts, root: Path, labels: Sequence[str], chosen: Sequence[Answer], key: str
+    t: Texts, root: Path, labels: Sequence[str], chosen: Sequence[Prediction], key: str
 ) -> None:
     """Let the user say what photos are; they are added to the data for the next training."""
     usable = [answer for answer in chosen if not answer.problem]

@@ -10,23 +10,24 @@ from typing import Any
 import streamlit as st
 
 from tlearn.data.edits_file import read_edits
-from tlearn.jobs.watching import epochs_of
 from tlearn.runs import charts
-from tlearn.runs.directory import resumable
 from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
 from tlearn.runs.predictions import HeldOutPrediction
+from tlearn.runs.progress_log import epochs_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
 from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
+from tlearn.web.components.job_list import state_words
 from tlearn.web.components.photo_editor import photo_editor
 from tlearn.web.components.session import (
+    act,
     between,
     chart_words,
     link,
     plain,
-    problems,
     remember,
+    texts,
     workspace,
 )
 from tlearn.web.components.upload import show_message
@@ -39,8 +40,10 @@ MOST_CONFUSED = 5  # pairs of classes named
 def one_run(t: Texts, listed: RunSummary) -> None:
     """Show a run."""
     st.subheader(plain(listed.name), anchor=False)
+    if listed.problem:
+        st.warning(plain(listed.problem))
     if not listed.usable:
-        st.warning(t(f"results.why_{listed.state}"))
+        st.info(t("results.no_model", state=state_words(t, listed)))
         _actions(t, listed, None)
         return
     run = Run(listed.path)
@@ -119,26 +122,44 @@ def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
             st.link_button(t("results.model"), model, icon=":material/download:")
             st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
         with st.popover(t("results.note"), icon=":material/edit_note:"):
-            note = st.text_area(
+            st.text_area(
                 t("results.note"), listed.note, max_chars=LONGEST_NOTE, key=f"note.{listed.name}"
             )
-            if st.button(t("results.keep_note"), type="primary"):
-                with problems():
-                    here.library.write_note(listed.name, note)
-                    st.rerun()
-        again = bool(listed.data) and resumable(listed.path)
-        if again and st.button(t("job.resume"), icon=":material/resume:"):
-            with problems():
-                here.queue.resume(listed.path, Path(listed.data))
-                st.success(t("results.resumed"))
-        if st.button(t("results.delete"), icon=":material/delete:", help=t("results.delete_hint")):
-            with problems():
-                busy = [job.run for job in here.queue.jobs() if not job.over]
-                here.library.delete(listed.name, busy)
-                remember("run", None)
-                st.rerun()
+            keep = f"keep_note.{listed.name}"
+            act(t("results.keep_note"), _keep_note, listed.name, key=keep, type="primary")
+        if listed.resumable:
+            act(
+                t("job.resume"),
+                _resume,
+                listed.name,
+                key=f"resume.{listed.name}",
+                icon=":material/resume:",
+            )
+        act(
+            t("results.delete"),
+            _delete,
+            listed.name,
+            key=f"delete.{listed.name}",
+            icon=":material/delete:",
+            help=t("results.delete_hint"),
+            disabled=listed.state == "running",
+        )
     if listed.note:
         st.markdown(plain(listed.note))
+
+
+def _keep_note(name: str) -> None:
+    workspace().library.write_note(name, st.session_state[f"note.{name}"])
+
+
+def _resume(name: str) -> None:
+    workspace().queue.resume(name)
+    st.toast(texts()("results.resumed"))
+
+
+def _delete(name: str) -> None:
+    workspace().library.delete(name)
+    remember("run", None)
 
 
 def zip_run(path: Path, scratch: Path) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -27,11 +28,35 @@ def problems() -> Iterator[None]:
     """Show an error that a user can mend, and go on with the page."""
     try:
         yield
-    except TlearnError as error:
-        st.error(plain(str(error)))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        st.error(plain(f"{where}{error.strerror or error}"))
+    except (TlearnError, OSError) as error:
+        st.error(plain(_sentence(error)))
+
+
+def act(label: str, do: Callable[..., object], *arguments: str, key: str, **options: Any) -> None:
+    """Show a button that does something to what has a name, whatever the page shows by then.
+
+    Args:
+        label: What stands on it.
+        do: Is called with the arguments; the error it raises is shown.
+        *arguments: Names, as they were when the button was shown.
+        key: What tells the button from all others, the names in it.
+        **options: Further ones of ``st.button``.
+    """
+    st.button(label, key=key, on_click=_do, args=(do, *arguments), **options)
+
+
+def _do(do: Callable[..., object], *arguments: str) -> None:
+    try:
+        do(*arguments)
+    except (TlearnError, OSError) as error:
+        st.toast(plain(_sentence(error)), icon=":material/error:", duration="long")
+
+
+def _sentence(error: TlearnError | OSError) -> str:
+    if isinstance(error, TlearnError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def remembered(key: str, options: Sequence[str]) -> str | None:

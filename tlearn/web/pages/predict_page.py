@@ -8,16 +8,17 @@ import streamlit as st
 from tlearn.data.folders import walk
 from tlearn.data.problems import Problem
 from tlearn.data.uploads import Upload
-from tlearn.jobs.predicting import Answer, predict
 from tlearn.progress import Progress
+from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web import background
-from tlearn.web.components.prediction_list import answers
+from tlearn.web.components.prediction_list import show_predictions
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import choose, plain, problems, texts, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
+from tlearn.web.prediction_process import predict
 
 ASKED = "predict.asked"  # where a session keeps the photos and the run it asked, and the task
 
@@ -37,7 +38,7 @@ def show() -> None:
         return
     with problems():
         _photos(t, library.path_of(name))
-        _answers(t, usable[name])
+        _predictions(t, usable[name])
 
 
 def _photos(t: Texts, run: Path) -> None:
@@ -67,7 +68,7 @@ def _photos(t: Texts, run: Path) -> None:
 def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
     """Begin to predict what came."""
 
-    def do(progress: Progress) -> tuple[list[Answer], list[Problem]]:
+    def do(progress: Progress) -> tuple[list[Prediction], list[Problem]]:
         left_out: list[Problem] = []
         if upload is not None:
             try:
@@ -86,7 +87,7 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
     st.rerun()
 
 
-def _answers(t: Texts, run: RunSummary) -> None:
+def _predictions(t: Texts, run: RunSummary) -> None:
     """Show what the model says; ask again where another run was chosen."""
     if ASKED not in st.session_state:
         return
@@ -98,6 +99,6 @@ def _answers(t: Texts, run: RunSummary) -> None:
     if done.problem:
         st.error(plain(done.problem))
         return
-    found, left_out = done.result
+    predictions, left_out = done.result
     show_left_out(t, left_out)
-    answers(t, run, folder, found)
+    show_predictions(t, run, folder, predictions)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from tlearn.runs.run_store import Order, RunSummary
+from tlearn.web.components.job_list import state_words
 from tlearn.web.components.run_details import one_run
 from tlearn.web.components.run_pair import side_by_side
 from tlearn.web.components.session import (
+    act,
     between,
     choose,
     plain,
@@ -80,7 +82,7 @@ def _table(t: Texts, runs: Sequence[RunSummary]) -> None:
             t("results.backbone"): run.backbone,
             t("results.preset"): run.preset,
             t("results.seconds"): round(run.seconds) or None,
-            t("results.state"): t(f"results.is_{run.state}"),
+            t("results.state"): state_words(t, run),
             t("results.when"): time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
             t("results.note"): run.note,
         }
@@ -104,9 +106,11 @@ def _table(t: Texts, runs: Sequence[RunSummary]) -> None:
 
 
 def _undo(t: Texts) -> None:
-    library = workspace().library
-    deleted = library.trash()
-    if deleted and st.button(t("results.undo", name=plain(deleted[0])), icon=":material/undo:"):
-        with problems():
-            remember("run", library.undo().name)
-            st.rerun()
+    deleted = workspace().library.trash()
+    if deleted:
+        label = t("results.undo", name=plain(deleted[0]))
+        act(label, _restore, deleted[0], key=f"restore.{deleted[0]}", icon=":material/undo:")
+
+
+def _restore(name: str) -> None:
+    remember("run", workspace().library.restore(name).name)

@@ -10,7 +10,7 @@ from tlearn.errors import TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
 from tlearn.web.components.backbone_cards import choose_backbone, planner
-from tlearn.web.components.config_options import options
+from tlearn.web.components.config_options import options, persistent
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of
 from tlearn.web.components.session import choose_data, go, plain, problems, texts, workspace
@@ -85,10 +85,12 @@ def _preset(t: Texts) -> str:
     def words(name: str) -> str:
         return t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
 
-    chosen = st.radio(
+    chosen = persistent(
+        st.radio,
         t("train.preset"),
         names,
-        index=names.index("balanced") if "balanced" in names else 0,
+        key="preset",
+        default="balanced" if "balanced" in names else names[0],
         format_func=lambda name: t(f"train.name_{name}") if name in FIRST else name,
         captions=[words(name) for name in names],
         horizontal=True,
@@ -102,29 +104,28 @@ def _start(t: Texts, data: str, config: RunConfig, ready: bool) -> None:
     default = free_name(data.replace("/", "-"), here.runs).name
     asked = st.session_state.setdefault("train.asked", 0)  # a field of its own for each training
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = (
-            st.text_input(
-                t("train.name"),
-                placeholder=default,
-                max_chars=80,
-                width=280,
-                key=f"train.name.{asked}",
-            ).strip()
-            or default
-        )
+        typed = st.text_input(
+            t("train.name"),
+            placeholder=default,
+            max_chars=80,
+            width=280,
+            key=f"train.name.{asked}",
+        ).strip()
         pressed = st.button(
             t("train.start"), type="primary", icon=":material/play_arrow:", disabled=not ready
         )
     if pressed:
         with problems():
-            run = here.new_run(name)
+            if typed:
+                here.new_run(typed)
+            base = typed or data.replace("/", "-")
+            here.queue.submit(here.data_set(data), config, base, numbered=not typed)
             planner(here.runs).stop()
-            here.queue.submit(here.data_set(data), config, run)
             st.session_state["train.asked"] += 1
             st.rerun()
     with st.expander(t("train.command"), icon=":material/terminal:"):
         st.code(
-            to_command(config, here.data_set(data), here.runs / name),
+            to_command(config, here.data_set(data), here.runs / (typed or default)),
             language="sh",
             wrap_lines=True,
         )

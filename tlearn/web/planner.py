@@ -3,24 +3,25 @@
 import hashlib
 import json
 import subprocess
-import sys
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from tlearn import __version__
 from tlearn.config import RunConfig
-from tlearn.jobs.processes import lower_priority
-from tlearn.jobs.watching import last_words
+from tlearn.runs.job_queue import lower_priority
 from tlearn.settings import to_yaml
+from tlearn.web.child import error_in, start_child
 
 FOLDER = ".plans"
 FIELDS = {"backbone", "images_per_second", "parameters", "seconds", "bytes", "problem"}
-PATIENCE = 5.0  # seconds that measuring has to end when it is asked to
 
 
 class Planner:
     """Estimates for data sets, by backbone; one process at a time measures what is not known.
+
+    All sessions of a server share one.
 
     Args:
         runs: The folder of runs, in which the answers are kept.
@@ -32,6 +33,7 @@ class Planner:
         self._measured: Path | None = None
         self._tried: set[tuple[Path, frozenset[str]]] = set()
         self._refused: dict[Path, str] = {}
+        self._lock = threading.RLock()
 
     def known(self, data: Path, digest: str, config: RunConfig) -> dict[str, dict[str, Any]]:
         """Return what is known by now, by backbone: the fields of ``Estimate``.
@@ -63,28 +65,34 @@ class Planner:
         known, file = self.known(data, digest, config), self._file(digest, config)
         lacking = [name for name in names if name not in known or known[name]["problem"]]
         attempt = (file, frozenset(lacking))
-        if self.measuring or not lacking or attempt in self._tried:
-            return
-        self._tried.add(attempt)
+        with self._lock:
+            if self.measuring or not lacking or attempt in self._tried:
+                return
+            self._tried.add(attempt)
+            self._end()
+            try:
+                self._process = self._start(data, config, lacking, file)
+            except OSError as error:
+                self._refused[file] = f"{error.filename or self.folder}: {error.strerror or error}"
+                return
+            self._refused.pop(file, None)
+            self._measured = file
+
+    def _start(
+        self, data: Path, config: RunConfig, names: Sequence[str], file: Path
+    ) -> subprocess.Popen[bytes]:
         settings = file.with_suffix(".yaml")
-        command = [sys.executable, "-m", "tlearn", "plan", str(data.absolute()), "--json"]
-        command += ["--quiet", "--config", str(settings), "--backbones", ",".join(lacking)]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            settings.write_text(to_yaml(config), encoding="utf-8")
-            with file.open("ab") as out, file.with_suffix(".log").open("wb") as log:
-                if out.tell():
-                    out.write(b"\n")  # what went before may have ended within a line
-                    out.flush()
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=log
-                )
-        except OSError as error:
-            self._refused[file] = f"{error.filename or self.folder}: {error.strerror or error}"
-            return
-        self._refused.pop(file, None)
-        self._measured = file
-        lower_priority(self._process.pid)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings.write_text(to_yaml(config), encoding="utf-8")
+        options = ("--json", "--progress", "json", "--config", str(settings))
+        command = ("plan", str(data.absolute()), *options, "--backbones", ",".join(names))
+        with file.open("ab") as out, file.with_suffix(".log").open("wb") as log:
+            if out.tell():
+                out.write(b"\n")  # what went before may have ended within a line
+                out.flush()
+            process = start_child(*command, stdout=out, stderr=log)
+        lower_priority(process.pid)
+        return process
 
     @property
     def measuring(self) -> bool:
@@ -93,17 +101,15 @@ class Planner:
 
     def stop(self) -> None:
         """Leave the machine to a training; what is not known then is measured when it is asked."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self._process = None
-        self._tried.clear()
+        with self._lock:
+            self._end()
+            self._tried.clear()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()  # it writes whole lines: nothing is lost but what it measures just now
+            process.communicate()
 
     def problem(self, digest: str, config: RunConfig) -> str:
         """Return why measuring failed, in a line, or an empty text."""
@@ -111,8 +117,8 @@ class Planner:
         code = self._process.poll() if self._process is not None else None
         if file != self._measured or not code:
             return self._refused.get(file, "")
-        said = last_words(file.with_suffix(".log"))
-        return said or f"measuring ended with code {code} and without a word"
+        said = error_in(file.with_suffix(".log").read_bytes())
+        return said or f"measuring ended with code {code}; see {file.with_suffix('.log')}"
 
     def _file(self, digest: str, config: RunConfig) -> Path:
         values = config.model_dump(mode="json", exclude_unset=True, exclude={"backbone", "weights"})

@@ -1,0 +1,137 @@
+"""Trainings that wait for each other: the run directories of a folder that are queued.
+
+    queue = JobQueue(Path("runs"))
+    run = queue.submit(Path("photos"), RunConfig(), "photos")
+
+A run directory that is ``queued`` is a request for a training, and nothing else stores one. One
+runner (:mod:`tlearn.runs.runner`), a small process of its own, trains them one after the other; it
+outlives whoever started it, and ends when none waits.
+"""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from tlearn.config import RunConfig
+from tlearn.errors import RunError
+from tlearn.progress import format_bytes
+from tlearn.runs.directory import RunDirectory, check_resumable
+from tlearn.runs.run_state import STOP, state_of
+from tlearn.runs.run_store import RunStore, RunSummary
+
+RUNNER_LOCK = ".runner.lock"  # held as long as a runner lives
+RUNNER_LOG = ".runner.log"  # what processes say that fail before they can note it in their run
+NICE = 15  # of 19: a training takes what nobody else wants
+FREE_BYTES = 20_000_000  # that a disk must have before a training is started
+
+
+class JobQueue:
+    """The queued and running trainings below a folder of runs.
+
+    Args:
+        runs: The folder of runs; made when the first training is asked for.
+    """
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs.absolute()
+        self._store = RunStore(self.runs)
+        self._runner: subprocess.Popen[bytes] | None = None
+
+    def submit(self, data: Path, config: RunConfig, name: str, numbered: bool = True) -> Path:
+        """Ask for a training; return its run directory.
+
+        Args:
+            data: The data folder.
+            config: The configuration.
+            name: The name of the run.
+            numbered: Take ``name-2``, ``name-3``, ... where there is such a run.
+
+        Raises:
+            RunError: If the run exists and shall not be numbered, or it cannot be written.
+        """
+        run = RunDirectory.create(self.runs / name, config, data, numbered)
+        run.event("queued")
+        self.wake()
+        return run.path
+
+    def resume(self, name: str) -> None:
+        """Ask for a training to be continued that was stopped, interrupted or failed.
+
+        Raises:
+            RunError: If there is no such run, or it cannot be continued or waits already.
+        """
+        path = self._store.path_of(name)
+        check_resumable(path)
+        if state_of(path) == "queued":
+            raise RunError(f"the run {name!r} waits for its turn already; wait for it")
+        (path / STOP).unlink(missing_ok=True)
+        RunDirectory(path).event("queued")
+        self.wake()
+
+    def stop(self, name: str) -> None:
+        """Ask a training to stop, whoever started it; one that waits will not begin.
+
+        Asking again, or where none is under way, changes nothing.
+
+        Raises:
+            RunError: If there is no such run.
+        """
+        path = self._store.path_of(name)
+        if state_of(path) in ("queued", "running"):
+            (path / STOP).touch()
+
+    def jobs(self) -> list[RunSummary]:
+        """Return the runs that are being trained, and then those that wait, in their order."""
+        jobs = [run for run in self._store.runs() if not run.over]
+        return sorted(jobs, key=lambda run: (run.state == "queued", run.changed, run.name))
+
+    def wake(self) -> None:
+        """Start a runner if a training waits and there is none."""
+        if self._runner is not None and self._runner.poll() is None:
+            return
+        if not any(run.state == "queued" for run in self.jobs()):
+            return
+        try:
+            with FileLock(self.runs / RUNNER_LOCK).acquire(timeout=0):
+                pass
+        except Timeout:
+            return  # it looks for others before it ends
+        self._runner = start_process(self.runs, "tlearn.runs.runner", str(self.runs))
+
+    def disk_full(self) -> str:
+        """Return in a line that the disk is full, if it is, else an empty text."""
+        free = shutil.disk_usage(self.runs).free if self.runs.is_dir() else FREE_BYTES
+        if free >= FREE_BYTES:
+            return ""
+        return (
+            f"the disk of {str(self.runs)!r} is full: {format_bytes(free)} are free, "
+            f"{format_bytes(FREE_BYTES)} are needed; make room, then it goes on by itself"
+        )
+
+
+def start_process(runs: Path, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a module of Python as a process that outlives this one and its terminal.
+
+    Raises:
+        OSError: If it cannot be started.
+    """
+    with (runs / RUNNER_LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def lower_priority(pid: int | None = None) -> None:
+    """Let everybody else go before a process and what it starts; this one if none is given."""
+    low = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE)  # Windows has classes instead
+    with contextlib.suppress(psutil.Error):
+        psutil.Process(pid).nice(low)

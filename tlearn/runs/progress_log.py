@@ -1,0 +1,152 @@
+"""How far a training is: written into its run directory, and read by whoever looks."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlearn.progress import JsonLines, Progress, Task
+from tlearn.runs.run_state import EVENTS, STOP, TAIL, read_events
+
+PROGRESS = "progress.jsonl"
+
+
+class RunProgress:
+    """Shows progress, writes it into the run directory, and obeys a request to stop.
+
+    Such a request raises ``KeyboardInterrupt``, as Ctrl-C does.
+
+    Args:
+        run: The run directory.
+        shown: Where progress is shown besides.
+    """
+
+    def __init__(self, run: Path, shown: Progress) -> None:
+        self._file, self._stop, self._shown = run / PROGRESS, run / STOP, shown
+        self._lines = JsonLines(self._write)
+        self._obeys = True
+        self._file.unlink(missing_ok=True)
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        """Open a counted piece of work."""
+        self._obey()
+        with (
+            self._shown.task(title, total, unit) as shown,
+            self._lines.task(title, total, unit) as written,
+        ):
+            yield _Task((shown, written), self._obey)
+
+    def say(self, line: str) -> None:
+        """Print one line that stays."""
+        self._shown.say(line)
+        self._lines.say(line)
+
+    def ignore_stop(self) -> None:
+        """Obey no more: what was trained is being saved."""
+        self._obeys = False
+
+    def _write(self, line: str) -> None:
+        with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _obey(self) -> None:
+        if self._obeys and self._stop.exists():
+            self.ignore_stop()
+            raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _Task:
+    tasks: tuple[Task, ...]
+    obey: Callable[[], None]
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        for task in self.tasks:
+            task.advance(n, note)
+        self.obey()
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is.
+
+    Attributes:
+        task: The piece of work it is at, such as ``training top 3 blocks``; empty before the first.
+        done: Units done of it.
+        total: Units of it.
+        unit: What is counted.
+        rate: Units per second.
+        note: What is said behind the bar.
+        planned: Seconds that all was estimated to take when it began or went on, or 0 before that.
+        epoch_count: Epochs that there will be, unless they end early; 0 before it is known.
+        epochs: One record per epoch so far, as in ``history.csv``.
+        lines: What it said, lately.
+    """
+
+    task: str
+    done: int
+    total: int
+    unit: str
+    rate: float
+    note: str
+    planned: float
+    epoch_count: int
+    epochs: list[dict[str, Any]]
+    lines: list[str]
+
+    @property
+    def fraction(self) -> float:
+        """The part of the piece of work that is done, 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+
+def read_progress(run: Path) -> TrainingProgress:
+    """Return how far the training of a run is."""
+    entries = list(read_events(run / PROGRESS, TAIL))
+    at: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
+    planned, epochs = _epochs(run)
+    done, seconds = _number(at.get("done")), _number(at.get("seconds"))
+    return TrainingProgress(
+        str(at.get("task", "")),
+        int(done),
+        int(_number(at.get("total"))),
+        str(at.get("unit", "")),
+        done / seconds if seconds else 0.0,
+        str(at.get("note", "")),
+        _number(planned.get("seconds")),
+        int(_number(planned.get("epochs"))),
+        epochs,
+        [str(entry["say"]) for entry in entries if "say" in entry],
+    )
+
+
+def epochs_of(run: Path) -> list[dict[str, Any]]:
+    """Return the epochs of a run; those that were done again after a resume count once."""
+    return _epochs(run)[1]
+
+
+def _epochs(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what was planned last, and the epochs.
+
+    What came after the checkpoint that a training was continued from does not count: it is done
+    again.
+    """
+    planned: dict[str, Any] = {}
+    epochs: list[dict[str, Any]] = []
+    for event in read_events(run / EVENTS):
+        kind = event.get("event")
+        if kind == "planned":
+            planned = event | {"epochs": len(epochs) + _number(event.get("epochs"))}
+        elif kind == "epoch":
+            epochs.append(event)
+        elif kind == "resumed":
+            del epochs[int(_number(event.get("epochs"))) :]
+    return planned, epochs
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0

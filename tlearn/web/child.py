@@ -1,0 +1,55 @@
+"""Commands of tlearn as children of the page's server, which end with it in whatever way it ends.
+
+A child holds the read end of a pipe as its standard input. The server holds the other end, which
+the system closes when the server is gone: ``python -m tlearn.web.child plan ...``.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import threading
+from typing import IO
+
+
+def start_child(
+    *arguments: str, stdout: int | IO[bytes], stderr: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a command of tlearn that ends with this process.
+
+    Raises:
+        OSError: If it cannot be started.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "tlearn.web.child", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+
+
+def error_in(output: bytes) -> str:
+    """Return the last error among lines of ``--progress json``, or an empty text."""
+    error = ""
+    for line in output.split(b"\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "error" in record:
+            error = "; ".join(filter(None, (str(record["error"]), str(record.get("hint", "")))))
+    return error
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv[0] = "tlearn"
+    runpy.run_module("tlearn", run_name="__main__")
