@@ -144,7 +144,7 @@ def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(page, here)
     app = page("data")
     button(app, t("data.open")).click().run()
     app = settled(app)
-    assert len(app.checkbox) == 24 and button(app, t("data.exclude", count=0)).disabled
+    assert len(app.checkbox) == 24 and button(app, t("data.exclude_none")).disabled
     app.checkbox[0].check().run()
     button(app, t("common.forth")).click().run()
     app.checkbox[5].check().run()

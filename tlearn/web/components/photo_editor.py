@@ -58,14 +58,14 @@ def photo_editor(
             key=f"{key}.label",
         )
         if st.button(
-            t("data.move", count=count),
+            t("data.move", count=count) if count else t("data.move_none"),
             key=f"{key}.move",
             disabled=not (count and label),
             icon=":material/drive_file_move:",
         ):
             edit(t, data, lambda: change(editing.move, str(label)))
         if st.button(
-            t("data.exclude", count=count),
+            t("data.exclude", count=count) if count else t("data.exclude_none"),
             key=f"{key}.exclude",
             disabled=not count,
             icon=":material/block:",

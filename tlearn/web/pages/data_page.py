@@ -139,16 +139,14 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
     unreadable = [p.name for p in manifest.problems if p.kind in ("unreadable", "not an image")]
     with st.container(horizontal=True):
         if st.button(
-            t("data.exclude", count=len(names)),
+            t("data.exclude", count=len(names)) if names else t("data.exclude_none"),
             disabled=not names,
             icon=":material/block:",
             help=t("data.exclude_hint"),
         ):
             edit(t, data, lambda: editing.exclude(root, names))
-        if st.button(
-            t("data.exclude_all", count=len(unreadable)),
-            disabled=not unreadable,
-            help=t("data.exclude_hint"),
+        if unreadable and st.button(
+            t("data.exclude_all", count=len(unreadable)), help=t("data.exclude_hint")
         ):
             edit(t, data, lambda: editing.exclude(root, unreadable))
 
