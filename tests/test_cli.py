@@ -147,7 +147,7 @@ def test_json_alone_on_standard_output_and_plain_lines_on_the_other(made, tlearn
     assert layout == "class folders: blue, green, red"
     assert first.startswith("reading images: 36/36 files, ")
     assert second == "3 classes, 36 images: 28 train, 8 validation"
-    steps = ["plan", "probe", "training top 1 block", "evaluating"]
+    steps = ["plan", "fitting the probe", "probe", "training top 1 block", "evaluating"]
     assert [line.split(":")[0] for line in others] == steps
 
 
@@ -163,7 +163,7 @@ def test_quiet_is_silent_in_a_process_of_its_own(made, tmp_path):
         check=True,
     )
     assert done.stderr == ""
-    assert json.loads(done.stdout)["validation"]["n"] == 7
+    assert json.loads(done.stdout)["validation"]["n"] == 8
 
 
 def test_predictions_say_the_same_in_every_format(made, tlearn):
