@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata of photos
     words = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = " --progress json" in f" {' '.join(words)}"
+    as_json = "--progress json" in " ".join(words).replace("--progress=", "--progress ")
     fails = functools.partial(fail, as_json=as_json)
     try:
         with folders_restored():
