@@ -115,7 +115,7 @@ def fit_probe(
     groups: Sequence[str],
     class_weights: Mapping[int, float],
     seed: int,
-    advance: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda n: None,
 ) -> Probe:
     """Fit the probe, its strength chosen by cross-validation on the training images' plain views.
 
@@ -128,7 +128,7 @@ def fit_probe(
         groups: For each image, what must stay in one fold: its content or group.
         class_weights: Weight of each class.
         seed: Decides the folds.
-        advance: Called after each fit of a regression.
+        advance: Called with how many of :func:`fits` are done.
     """
     n, views, d = features.shape
     mean, scale, flat = _standardised(features.reshape(n * views, d))
@@ -137,7 +137,7 @@ def fit_probe(
         plain = _span(flat[::views])[0]  # half as many dimensions for two views, a quarter the time
         chosen = _choose(plain, y, groups, class_weights, seed, advance)
         kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
-        advance()
+        advance(1)
     found = (chosen.strength, chosen.accuracy, chosen.log_loss)
     return Probe(mean, scale, lifted(kernel * chosen.scale), bias * chosen.scale, *found)
 
@@ -226,7 +226,7 @@ def _choose(
     groups: Sequence[str],
     class_weights: Mapping[int, float],
     seed: int,
-    advance: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda n: None,
 ) -> CrossValidated:
     """Choose the strength with the least log loss.
 
@@ -235,6 +235,7 @@ def _choose(
     """
     parts = _folds(y, groups, seed)
     if not parts:
+        advance(STEPS * FOLDS)
         nothing = np.zeros(0, np.int64)
         return CrossValidated(STRENGTHS[FIRST], 0.0, np.inf, nothing, nothing)
     seen = np.sort(np.concatenate([outside for _, outside in parts]))
@@ -257,6 +258,7 @@ def _choose(
     for step in (1, -1):
         while 0 <= best + step < len(STRENGTHS) and better(best + step, best):
             best += step
+    advance(max(0, STEPS * FOLDS - len(scores) * len(parts)))  # the search was short
     return score(best)
 
 
@@ -282,12 +284,12 @@ def _held_out(
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     strength: float,
     class_weights: Mapping[int, float],
-    advance: Callable[[], object],
+    advance: Callable[[int], object],
 ) -> np.ndarray:
     """Return scores ``(n, classes)``, each row from a regression that did not see it."""
     scores = np.zeros((len(y), len(class_weights)))
     for inside, outside in parts:
         kernel, bias = regression.fit(z[inside], y[inside], strength, class_weights)
         scores[outside] = z[outside] @ kernel + bias
-        advance()
+        advance(1)
     return scores
