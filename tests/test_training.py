@@ -186,6 +186,24 @@ def test_batch_normalisation_is_trained_with_random_weights_or_if_asked_for(buil
     assert changed_by(replace(built, weights="a file"), kept, unfreeze=1, batch_norm="train") == top
 
 
+def test_statistics_of_random_weights_begin_with_those_of_a_batch(built, kept):
+    network, found = Network(built, built.taps, 3, Head(), 0), []
+    norm = built.base.get_layer("block3_bn")
+
+    def record(state):  # after the only epoch, and after the stage
+        found.append(copies([norm.moving_mean, norm.moving_variance]))
+
+    stage = Stage(unfreeze=1, epochs=1, learning_rate=1e-30)
+    run(training_of(kept, network, (stage,)), record=record)
+    activations, files = kept
+    below = activations.rows([(f, 1) for f in files], "block3_conv").astype("float32")
+    maps = np.asarray(built.base.get_layer("block3_conv")(below))
+    mean, variance = maps.mean(axis=(0, 1, 2)), maps.var(axis=(0, 1, 2))
+    np.testing.assert_allclose(found[0][0], mean, atol=np.sqrt(variance.max()))
+    np.testing.assert_allclose(found[0][1], variance, rtol=0.9)
+    assert norm.momentum == 0.99
+
+
 def test_what_is_kept_below_a_boundary_stays_right_whatever_is_trained_above(built, kept):
     activations, files = kept
     items = [(f, 0) for f in files[:5]]

@@ -1,6 +1,6 @@
 """What a training step is fed with: views of images, in the order and the rendering of an epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ class Feed:
         """Return the number of batches in an epoch."""
         return -(-len(self.files) // batch)
 
-    def epoch(self, number: int, batch: int) -> Iterator[Batch]:
+    def epoch(self, number: int, batch: int) -> Generator[Batch, None, None]:
         """Yield one epoch's batches in random order, each image once, in its next view.
 
         All batches have one size, at most ``batch``, because another shape would be traced anew:

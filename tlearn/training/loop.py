@@ -1,5 +1,6 @@
 """The training loop: stages, each one freeze, recompile, fit."""
 
+import contextlib
 import time
 import warnings
 from collections import defaultdict
@@ -167,9 +168,31 @@ class _StageFit:
             boundary = self.plan.boundary.name if self.plan.boundary else "head"
             result, best = StageResult(self.stage.title, boundary), copies(self.variables)
             arrays = {"best": best, "before": best}
+            self._start_statistics()
             state = replace(state, results=(*state.results, result), arrays=arrays)
         self._start = time.monotonic() - state.results[-1].seconds
         return state
+
+    def _start_statistics(self) -> None:
+        """Give batch normalisations that were never trained the statistics of a batch.
+
+        Their moving averages begin at 0 and 1, and take hundreds of steps to forget it.
+        """
+        norms = [
+            layer
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and not np.any(layer.moving_mean)
+        ]
+        if norms:
+            momenta = [layer.momentum for layer in norms]
+            for layer in norms:
+                layer.momentum = 0.0
+            with contextlib.closing(self.feed.epoch(0, self.stage.batch_size)) as batches:
+                self.model(next(batches)[0], training=True)
+            for layer, momentum in zip(norms, momenta, strict=True):
+                layer.momentum = momentum
 
     def run(self, state: TrainingState) -> Generator[TrainingState, None, TrainingState]:
         """Train the epochs that are left; yield the state after each, and return the last."""
