@@ -75,7 +75,7 @@ def test_the_better_is_first_and_what_is_computed_is_kept(photos, tmp_path, blin
     ]
     record = json.loads((tmp_path / "out/comparison.json").read_text())
     assert record["backbones"] == found.rows() and record["recommended"] == "toy"
-    assert record["backbones"][0]["images"] == 29  # of 36: those of the training side
+    assert record["backbones"][0]["images"] == 28  # of 36: those of the training split
     assert record["backbones"][0]["parameters"] > 1000
     assert record["backbones"][0]["finetune_seconds"] > 0
     assert "toy is significantly more accurate than the others (p < 0.05, adj" in found.table()
@@ -85,7 +85,7 @@ def test_the_better_is_first_and_what_is_computed_is_kept(photos, tmp_path, blin
     run = tlearn.finetune(photos, tmp_path / "run", backbone="toy", views=2, **QUICK)
     events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
     (computed,) = [e["computed"] for e in events if e["event"] == "activations"]
-    assert computed == 29 + 7  # the second views, and those of validation
+    assert computed == 28 + 8  # the second views, and those of validation
 
 
 def test_the_same_comparison_gives_the_same_answers(photos, tmp_path, quick):

@@ -517,6 +517,7 @@ def test_files_of_progress_may_hold_anything(tmp_path):
     (tmp_path / "progress.jsonl").write_text("\n".join(lines))
     events = [
         {"event": "planned", "seconds": 9},
+        {"event": "probe", "accuracy": 0.5},
         {"event": "epoch", "epoch": 1},
         {"event": "planned", "seconds": None},
         {"event": "epoch", "note": "a\u2028b"},
@@ -528,5 +529,7 @@ def test_files_of_progress_may_hold_anything(tmp_path):
     at = read_progress(tmp_path)
     assert (at.task, at.done, at.fraction, at.lines) == ("1", 0, 0.0, [])
     assert len(at.epochs) == 2 and at.planned == 0.0  # what is done again counts once
+    assert at.probe == {"event": "probe", "accuracy": 0.5}
     empty = read_progress(tmp_path / "nothing")
+    assert empty.probe is None
     assert (empty.task, empty.fraction, empty.lines, empty.epochs) == ("", 0.0, [], [])

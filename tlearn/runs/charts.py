@@ -70,7 +70,7 @@ def learning_curve(
     """
     rows, starts = [], []
     if probe is not None:
-        rows.append({"epoch": 0, "split": words["validation"], "value": probe[quantity]})
+        rows.append({"epoch": 0, "split": words["validation"], "value": probe.get(quantity)})
         starts.append({"epoch": 0, "stage": words["probe"]})
     for number, row in enumerate(epochs, start=1):
         if number == 1 or row["stage"] != epochs[number - 2]["stage"]:

@@ -83,6 +83,7 @@ class TrainingProgress:
         note: What is said behind the bar.
         planned: Seconds that all was estimated to take when it began or went on, or 0 before that.
         epoch_count: Epochs that there will be, unless they end early; 0 before it is known.
+        probe: The record of the probe, with its validation ``accuracy``; ``None`` before it.
         epochs: One record per epoch so far, as in ``history.csv``.
         lines: What it said, lately.
     """
@@ -95,6 +96,7 @@ class TrainingProgress:
     note: str
     planned: float
     epoch_count: int
+    probe: dict[str, Any] | None
     epochs: list[dict[str, Any]]
     lines: list[str]
 
@@ -108,7 +110,7 @@ def read_progress(run: Path) -> TrainingProgress:
     """Return how far the training of a run is."""
     entries = list(read_events(run / PROGRESS, TAIL))
     at: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
-    planned, epochs = _epochs(run)
+    planned, probe, epochs = _epochs(run)
     done, seconds = _number(at.get("done")), _number(at.get("seconds"))
     return TrainingProgress(
         str(at.get("task", "")),
@@ -119,6 +121,7 @@ def read_progress(run: Path) -> TrainingProgress:
         str(at.get("note", "")),
         _number(planned.get("seconds")),
         int(_number(planned.get("epochs"))),
+        probe,
         epochs,
         [str(entry["say"]) for entry in entries if "say" in entry],
     )
@@ -126,26 +129,29 @@ def read_progress(run: Path) -> TrainingProgress:
 
 def epochs_of(run: Path) -> list[dict[str, Any]]:
     """Return the epochs of a run; those that were done again after a resume count once."""
-    return _epochs(run)[1]
+    return _epochs(run)[2]
 
 
-def _epochs(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return what was planned last, and the epochs.
+def _epochs(run: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
+    """Return what was planned last, the probe, and the epochs.
 
     What came after the checkpoint that a training was continued from does not count: it is done
     again.
     """
     planned: dict[str, Any] = {}
+    probe: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = []
     for event in read_events(run / EVENTS):
         kind = event.get("event")
         if kind == "planned":
             planned = event | {"epochs": len(epochs) + _number(event.get("epochs"))}
+        elif kind == "probe":
+            probe = event
         elif kind == "epoch":
             epochs.append(event)
         elif kind == "resumed":
             del epochs[int(_number(event.get("epochs"))) :]
-    return planned, epochs
+    return planned, probe, epochs
 
 
 def _number(value: Any) -> float:

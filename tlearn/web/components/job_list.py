@@ -92,7 +92,7 @@ def _progress(t: Texts, run: RunSummary) -> None:
     st.progress(at.fraction, f"{plain(at.task or t('job.starting'))} {counted}".strip())
     st.caption(" · ".join(facts))
     if at.epochs:
-        curve = charts.learning_curve(at.epochs, None, words=chart_words(t))
+        curve = charts.learning_curve(at.epochs, at.probe, words=chart_words(t))
         st.altair_chart(curve, width="stretch", key=f"curves.{run.name}")
     with st.expander(t("job.log")):
         st.code("\n".join(at.lines[-40:]) or "…", language=None, wrap_lines=True)
