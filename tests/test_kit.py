@@ -635,8 +635,8 @@ def test_facts_that_contradict_each_other_are_refused(facts, words):
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (36, "a multiple of 8 pixels. Received: --size 36; give 32 or 40"),
-        (8, "needs images of 16 pixels or more. Received: --size 8"),
+        (36, "a multiple of 8 pixels. Received: size 36; give 32 or 40"),
+        (8, "needs images of 16 pixels or more. Received: size 8"),
     ],
 )
 def test_a_side_that_does_not_fit_is_refused(size, words):

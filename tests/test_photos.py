@@ -37,7 +37,7 @@ def test_flowers_end_to_end(shared, tmp_path):
         quiet=True,
     )
     metrics = run.metrics
-    assert metrics["test"]["accuracy"] > 0.8
+    assert metrics["test"]["accuracy"] > 0.75
     probe, _ = metrics["stages"]
     assert probe["accuracy"] > 0.8
     assert metrics["validation"]["accuracy"] >= probe["accuracy"] - 1e-9
