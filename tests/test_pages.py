@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv(DATA, str(tmp_path / "photos"))
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
-    yield Workspace.here()
+    yield Workspace.from_environment()
     sys.modules["__main__"] = main
     for task in background.running():
         task.over.wait(60)

@@ -73,7 +73,7 @@ def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TLEARN_DATA_ROOT", str(tmp_path / "d"))
     monkeypatch.delenv("TLEARN_RUNS_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert Workspace.here() == Workspace(tmp_path / "d", tmp_path / "runs")
+    assert Workspace.from_environment() == Workspace(tmp_path / "d", tmp_path / "runs")
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a\\b", "..", "CON"])

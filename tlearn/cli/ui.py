@@ -51,7 +51,7 @@ def _check_roots() -> None:
     from tlearn.errors import DataError, os_errors_as
     from tlearn.web.workspace import Workspace
 
-    here = Workspace.here()
+    here = Workspace.from_environment()
     for option, path in (("--data-root", here.data), ("--runs-root", here.runs)):
         what = f"the folder {str(path)!r} cannot be made"
         with os_errors_as(DataError, what, f"give another {option}"):

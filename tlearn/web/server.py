@@ -56,7 +56,7 @@ async def lifespan(app: Any, token: str, browser: bool) -> AsyncIterator[None]:
     """
     address = page_address(st.get_option("server.address"), st.get_option("server.port"), token)
     print(f"tlearn: {address}  (Ctrl-C ends it; trainings go on)", flush=True)
-    places = Workspace.here()
+    places = Workspace.from_environment()
     places.runs.mkdir(parents=True, exist_ok=True)
     handler = RotatingFileHandler(places.log, maxBytes=2_000_000, backupCount=2, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -94,7 +94,7 @@ def _end_soon() -> None:
 def on_error(error: Exception) -> bool:
     """Put a traceback into the log; a sentence is shown in its place."""
     LOG.error("a page failed", exc_info=error)
-    show_failure(Workspace.here().log)
+    show_failure(Workspace.from_environment().log)
     return True
 
 

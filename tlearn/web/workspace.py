@@ -37,7 +37,7 @@ class Workspace:
     runs: Path
 
     @classmethod
-    def here(cls) -> "Workspace":
+    def from_environment(cls) -> "Workspace":
         """Return the places of this server: ``data`` and ``runs``, unless it was told others."""
         return cls(
             Path(os.environ.get(DATA) or "data").absolute(),

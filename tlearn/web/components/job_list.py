@@ -7,7 +7,7 @@ import streamlit as st
 from tlearn.runs import charts
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run_store import RunSummary
-from tlearn.web.components.session import act, chart_words, go, plain, problems, workspace
+from tlearn.web.components.session import act, chart_words, open_page, plain, problems, workspace
 from tlearn.web.i18n import Texts
 
 LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
@@ -104,7 +104,7 @@ def _over(t: Texts, run: RunSummary) -> None:
         st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
         if run.usable and st.button(t("job.results"), key=f"see.{run.name}"):
             st.session_state["chosen.run"] = run.name
-            go("results")
+            open_page("results")
         if run.resumable:
             act(
                 t("job.resume"),

@@ -244,7 +244,7 @@ def _curves(t: Texts, run: Run) -> None:
                 t("chart.accuracy"): f"{s['accuracy']:.1%}",
                 t("results.epochs"): s["epochs"],
                 t("results.seconds"): round(s["seconds"], 1),
-                t("results.kept"): "✓" if s["improved"] else "",
+                t("results.improved"): "✓" if s["improved"] else "",
             }
             for s in run.metrics["stages"]
         ],

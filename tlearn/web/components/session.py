@@ -20,7 +20,7 @@ def texts() -> Texts:
 
 def workspace() -> Workspace:
     """Return the two roots."""
-    return Workspace.here()
+    return Workspace.from_environment()
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def link(key: str, make: Callable[[], Path], name: str, temporary: bool = False)
     return kept[key]
 
 
-def go(page: str) -> None:
+def open_page(page: str) -> None:
     """Go to another page."""
     st.switch_page(st.session_state["pages"][page])
 

@@ -13,7 +13,7 @@ from tlearn.errors import DataError
 from tlearn.web.components.class_editor import classes, shortened
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of
-from tlearn.web.components.session import choose_data, go, plain, problems, texts, workspace
+from tlearn.web.components.session import choose_data, open_page, plain, problems, texts, workspace
 from tlearn.web.components.upload import new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.i18n import Texts
@@ -78,7 +78,7 @@ def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
             type="secondary" if warnings else "primary",
             icon=":material/model_training:",
         ):
-            go("train")
+            open_page("train")
     for warning in warnings:
         st.warning(warning)
 

@@ -13,7 +13,7 @@ from tlearn.web.components.backbone_cards import choose_backbone, planner
 from tlearn.web.components.config_options import options, persistent
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of
-from tlearn.web.components.session import choose_data, go, plain, problems, texts, workspace
+from tlearn.web.components.session import choose_data, open_page, plain, problems, texts, workspace
 from tlearn.web.config_form import config_from
 from tlearn.web.i18n import Texts
 
@@ -29,7 +29,7 @@ def show() -> None:
     if not names:
         st.info(t("train.empty"))
         if st.button(t("train.go_data"), type="primary", icon=":material/photo_library:"):
-            go("data")
+            open_page("data")
         return
     data = choose_data(t)
     if data is None:
