@@ -325,6 +325,8 @@ def test_journey_of_training(tab, server, browser, place):
 
 
 def job(tab, name, state):
+    if state == "finished":
+        return tab.text("job.ready", name=name, right="")
     return f"{name} · {tab.text(f'state.{state}')}"
 
 
@@ -357,6 +359,7 @@ def start_twice(tab, server):
 def stop_in_one_tab_and_resume_in_another(tab, other, server, hold):
     other.go("train?data=colours")
     other.see(job(other, "colours", "running"))
+    other.see("job.details").click()
     other.page.locator("[data-testid=stVegaLiteChart]").first.wait_for()  # some epochs are over
     tab.go("train?data=colours")  # as after closing the browser
     tab.see(job(tab, "colours", "running"))

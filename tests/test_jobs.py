@@ -503,13 +503,40 @@ def test_progress_is_written_and_read_and_stops_once(tmp_path):
     with progress.task("training", 6, "steps") as task:
         task.advance(3, "validation 0.5")
     at = read_progress(tmp_path)
-    assert (at.task, at.done, at.fraction, at.unit) == ("training", 3, 0.5, "steps")
-    assert at.note == "validation 0.5" and at.lines == ["beginning \u2028 now"]
+    assert (at.task, at.done, at.total, at.step, at.fraction) == ("training", 3, 6, 3, 2.5 / 4)
+    assert at.lines == ["beginning \u2028 now"]
     (tmp_path / STOP).touch()
     with pytest.raises(KeyboardInterrupt), progress.task("training", 6, "steps") as task:
         task.advance()
     with progress.task("saving", 1, "files") as task:
         task.advance()  # what is saved now is not broken off
+
+
+def test_the_steps_of_a_training_follow_each_other(tmp_path):
+    events = [
+        {"event": "planned", "seconds": 9, "epochs": 2},
+        {"event": "probe", "accuracy": 0.5},
+        {"event": "epoch", "val_accuracy": 0.75},
+        {"event": "epoch", "val_accuracy": 0.6},
+    ]
+    seen = []
+    for task, known in [
+        ("reading images", 0),
+        ("computing activations", 1),
+        ("fitting the probe", 1),
+        ("training top 3 blocks", 2),
+        ("computing activations", 3),
+        ("training all blocks", 4),
+        ("evaluating", 4),
+    ]:
+        (tmp_path / "progress.jsonl").write_text(json.dumps({"task": task, "done": 0, "total": 4}))
+        (tmp_path / EVENTS).write_text("\n".join(map(json.dumps, events[:known])))
+        at = read_progress(tmp_path)
+        seen.append((at.step, at.best, at.fraction))
+    assert [step for step, *_ in seen] == [1, 2, 3, 3, 3, 3, 4]
+    assert [best for _, best, _ in seen] == [None, None, None, 0.5, 0.75, 0.75, 0.75]
+    fractions = [fraction for *_, fraction in seen]
+    assert fractions == sorted(fractions) and fractions[-1] < 1
 
 
 def test_files_of_progress_may_hold_anything(tmp_path):
@@ -527,7 +554,7 @@ def test_files_of_progress_may_hold_anything(tmp_path):
     text = "\n".join(json.dumps(event, ensure_ascii=False) for event in events) + '\n[1]\n{"e": "ü'
     (tmp_path / EVENTS).write_bytes(text.encode()[:-1])
     at = read_progress(tmp_path)
-    assert (at.task, at.done, at.fraction, at.lines) == ("1", 0, 0.0, [])
+    assert (at.task, at.done, at.fraction, at.lines) == ("1", 0, 3 / 4, [])
     assert len(at.epochs) == 2 and at.planned == 0.0  # what is done again counts once
     assert at.probe == {"event": "probe", "accuracy": 0.5}
     empty = read_progress(tmp_path / "nothing")

@@ -12,6 +12,7 @@ from tlearn.progress import JsonLines, Progress, Task
 from tlearn.runs.run_state import EVENTS, STOP, TAIL, read_events
 
 PROGRESS = "progress.jsonl"
+STEPS = 4  # of a training: reading, computing features, training, measuring
 
 
 class RunProgress:
@@ -78,9 +79,6 @@ class TrainingProgress:
         task: The piece of work it is at, such as ``training top 3 blocks``; empty before the first.
         done: Units done of it.
         total: Units of it.
-        unit: What is counted.
-        rate: Units per second.
-        note: What is said behind the bar.
         planned: Seconds that all was estimated to take when it began or went on, or 0 before that.
         epoch_count: Epochs that there will be, unless they end early; 0 before it is known.
         probe: The record of the probe, with its validation ``accuracy``; ``None`` before it.
@@ -91,9 +89,6 @@ class TrainingProgress:
     task: str
     done: int
     total: int
-    unit: str
-    rate: float
-    note: str
     planned: float
     epoch_count: int
     probe: dict[str, Any] | None
@@ -101,9 +96,27 @@ class TrainingProgress:
     lines: list[str]
 
     @property
+    def step(self) -> int:
+        """Which of the :data:`STEPS` it is at, from 1."""
+        if not self.task or self.task.startswith("reading"):
+            return 1
+        if self.task.startswith("evaluating"):
+            return 4
+        return 3 if self.probe or self.task.startswith(("fitting", "training")) else 2
+
+    @property
     def fraction(self) -> float:
-        """The part of the piece of work that is done, 0 to 1."""
-        return min(1.0, self.done / self.total) if self.total else 0.0
+        """The part of all steps that is done, 0 to 1."""
+        part = self.done / self.total if self.total else 0.0
+        if self.step == 3 and self.epoch_count:
+            part = len(self.epochs) / self.epoch_count
+        return (self.step - 1 + min(1.0, part)) / STEPS
+
+    @property
+    def best(self) -> float | None:
+        """The best validation accuracy so far; ``None`` before the probe is fitted."""
+        found = [(self.probe or {}).get("accuracy"), *(e.get("val_accuracy") for e in self.epochs)]
+        return max((_number(value) for value in found if value is not None), default=None)
 
 
 def read_progress(run: Path) -> TrainingProgress:
@@ -111,14 +124,10 @@ def read_progress(run: Path) -> TrainingProgress:
     entries = list(read_events(run / PROGRESS, TAIL))
     at: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
     planned, probe, epochs = _epochs(run)
-    done, seconds = _number(at.get("done")), _number(at.get("seconds"))
     return TrainingProgress(
         str(at.get("task", "")),
-        int(done),
+        int(_number(at.get("done"))),
         int(_number(at.get("total"))),
-        str(at.get("unit", "")),
-        done / seconds if seconds else 0.0,
-        str(at.get("note", "")),
         _number(planned.get("seconds")),
         int(_number(planned.get("epochs"))),
         probe,

@@ -10,6 +10,7 @@ from tlearn.backbones import Backbone, load_registry
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.progress import format_bytes
+from tlearn.web.components.job_list import duration
 from tlearn.web.components.session import plain, workspace
 from tlearn.web.i18n import Texts
 from tlearn.web.planner import Planner
@@ -93,12 +94,7 @@ def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> str:
             parameters=f"{known['parameters'] / 1e6:.1f}",
         )
     )
-    seconds = known["seconds"]
-    time = (
-        t("train.seconds", n=round(seconds))
-        if seconds < 100
-        else (t("train.minutes", n=round(seconds / 60)))
-    )
+    time = duration(t, known["seconds"])
     facts.append(f"**{t('train.about')} {time}** · {format_bytes(known['bytes'])}")
     if not known.get("sure", True):
         facts.append(t("train.unsure"))

@@ -5,7 +5,7 @@ import time
 import streamlit as st
 
 from tlearn.runs import charts
-from tlearn.runs.progress_log import read_progress
+from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.session import act, chart_words, open_page, plain, problems, workspace
 from tlearn.web.i18n import Texts
@@ -80,31 +80,39 @@ def _under_way(t: Texts, run: RunSummary) -> None:
 
 def _progress(t: Texts, run: RunSummary) -> None:
     at = read_progress(run.path)
-    passed = time.time() - run.changed
-    facts = [t("job.passed", time=clock(passed))]
-    if at.planned > passed:
-        facts.append(t("job.remaining", time=clock(at.planned - passed)))
-    if at.epoch_count:
-        facts.append(t("job.epoch", now=len(at.epochs), all=at.epoch_count))
-    if at.rate:
-        facts.append(f"{at.rate:.3g} {at.unit}/s")
-    counted = f"{at.done:,}/{at.total:,} {at.note}" if at.total else ""
-    st.progress(at.fraction, f"{plain(at.task or t('job.starting'))} {counted}".strip())
-    st.caption(" · ".join(facts))
-    if at.epochs:
-        curve = charts.learning_curve(at.epochs, at.probe, words=chart_words(t))
-        st.altair_chart(curve, width="stretch", key=f"curves.{run.name}")
-    with st.expander(t("job.log")):
+    kind = "finetune" if at.step == 3 and at.epoch_count and at.probe else at.step
+    facts = [t("job.step", now=at.step, all=STEPS, what=t(f"job.step_{kind}"))]
+    if at.best is not None:
+        facts.append(t("job.right_so_far", part=f"{at.best:.0%}"))
+    left = at.planned - (time.time() - run.changed)
+    if left > 0:
+        facts.append(t("job.remaining", time=duration(t, left)))
+    st.progress(at.fraction, t("job.comma").join(facts))
+    with st.expander(t("job.details")):
+        if at.epochs:
+            st.markdown(t("job.epoch", now=len(at.epochs), all=at.epoch_count))
+            curve = charts.learning_curve(at.epochs, at.probe, words=chart_words(t))
+            st.altair_chart(curve, width="stretch", key=f"curves.{run.name}")
         st.code("\n".join(at.lines[-40:]) or "…", language=None, wrap_lines=True)
 
 
 def _over(t: Texts, run: RunSummary) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        problem = f": {plain(run.problem)}" if run.problem else ""
-        st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
-        if run.usable and st.button(t("job.results"), key=f"see.{run.name}"):
-            st.session_state["chosen.run"] = run.name
-            open_page("results")
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        if run.accuracy is None:
+            problem = f": {plain(run.problem)}" if run.problem else ""
+            st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
+        else:
+            right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
+            key = "job.ready" if run.state == "finished" else "job.ended"
+            state = state_words(t, run)
+            st.markdown(t(key, name=plain(run.name), state=state, right=right))
+        if run.usable:
+            if st.button(
+                t("job.try"), key=f"try.{run.name}", type="primary", icon=":material/image_search:"
+            ):
+                open_page("predict", run=run.name)
+            if st.button(t("job.mistakes"), key=f"see.{run.name}"):
+                open_page("results", run=run.name)
         if run.resumable:
             act(
                 t("job.resume"),
@@ -115,8 +123,8 @@ def _over(t: Texts, run: RunSummary) -> None:
             )
 
 
-def clock(seconds: float) -> str:
-    """Return a time as ``1:05`` or ``1:02:05``."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def duration(t: Texts, seconds: float) -> str:
+    """Return a time in words, such as ``24 s`` or ``5 min``."""
+    if seconds < 100:
+        return t("job.seconds", n=max(1, round(seconds)))
+    return t("job.minutes", n=round(seconds / 60))

@@ -91,9 +91,11 @@ def link(key: str, make: Callable[[], Path], name: str, temporary: bool = False)
     return kept[key]
 
 
-def open_page(page: str) -> None:
-    """Go to another page."""
-    st.switch_page(st.session_state["pages"][page])
+def open_page(page: str, **choices: str) -> None:
+    """Go to another page, with choices made, such as ``run="insects"``."""
+    for key, value in choices.items():
+        st.session_state[f"chosen.{key}"] = value
+    st.switch_page(st.session_state["pages"][page], query_params=choices)
 
 
 def choose(
