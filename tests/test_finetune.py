@@ -518,7 +518,8 @@ def test_what_memory_does_not_hold_is_said_in_one_line(photos, tmp_path, monkeyp
     stages = [{"unfreeze": 1, "epochs": 1, "batch_size": 16}]
     with pytest.raises(tlearn.RunError, match=words):
         tlearn.finetune(photos, tmp_path / "run", stages=stages, **TOY)
-    assert (tmp_path / "run" / "UNFINISHED").exists()  # with a checkpoint, to be continued
+    assert state_of(tmp_path / "run") == "failed"
+    assert (tmp_path / "run" / "checkpoint.npz").exists()  # to be continued
 
 
 def test_an_error_of_keras_names_the_backbone_and_one_of_ours_stays_what_it_is(photos):
