@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlearn.data.class_names import validate_class_name
-from tlearn.data.name_rules import unsafe_reason
+from tlearn.data.filenames import unsafe_reason, validate_class_name
 from tlearn.errors import DataError
 
 ALLOWED = (

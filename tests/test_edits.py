@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from tlearn.cli import main
 from tlearn.config import RunConfig
-from tlearn.data.added_photos import AddedPhotos, add_photos
 from tlearn.data.corrected_copy import write_corrected
 from tlearn.data.dataset import read
-from tlearn.data.editing import exclude, merge, move, rename
-from tlearn.data.edits import Edits
-from tlearn.data.edits_file import Edit, append_edits, edits_path, read_edits, undo_edits
+from tlearn.data.editing import AddedPhotos, add_photos, exclude, merge, move, rename
+from tlearn.data.edits import Edit, Edits, append_edits, edits_path, undo_edits
 from tlearn.data.scan import scan
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
@@ -69,7 +67,7 @@ def test_every_name_is_read_back_equal_and_undo_drops_one_action(tmp_path_factor
         found = Edits.of(data)
         assert [[(e.path, e.label) for e in action] for action in found.actions()] == actions
         assert [(e.path, e.label) for e in undo_edits(data)] == actions.pop()
-    assert undo_edits(data) == () == read_edits(data) and not edits_path(data).exists()
+    assert undo_edits(data) == () == Edits.of(data).lines and not edits_path(data).exists()
 
 
 CUT = LABELS.filter(lambda label: '"' not in label)
@@ -81,18 +79,21 @@ def test_a_line_that_a_crash_cut_off_is_none_and_the_next_is_whole(tmp_path_fact
     data = tmp_path_factory.mktemp("place") / "data"
     for change in changes:
         append_edits(data, [change])
-    whole, file = read_edits(data), edits_path(data)
+    whole, file = Edits.of(data).lines, edits_path(data)
     content = file.read_bytes()
     cut = content[: draw.draw(st.integers(0, len(content)))]
     file.write_bytes(cut)
     if cut.endswith(b"\n") and cut.count(b'"') % 2:  # a name with a line end, cut off right there
-        assert "damaged" in refusal(read_edits, data)
+        assert "damaged" in refusal(Edits.of, data)
         return
-    left = read_edits(data)
+    left = Edits.of(data).lines
     assert left == whole[: len(left)]
     append_edits(data, [("roses/new.jpg", "tulips")])
-    assert read_edits(data)[:-1] == left
-    assert (read_edits(data)[-1].path, read_edits(data)[-1].label) == ("roses/new.jpg", "tulips")
+    assert Edits.of(data).lines[:-1] == left
+    assert (Edits.of(data).lines[-1].path, Edits.of(data).lines[-1].label) == (
+        "roses/new.jpg",
+        "tulips",
+    )
 
 
 def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
@@ -102,13 +103,13 @@ def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
         rows = list(csv.DictReader(opened))
     assert [(row["path"], row["label"]) for row in rows] == [("red/red00.png", "blue")]
     file.write_text("\ufefftime,path,label\n2026-01-01,red/,rouge\n\n2026-01-02,blue/blue00.png,")
-    assert read_edits(photos) == (
+    assert Edits.of(photos).lines == (
         Edit("2026-01-01", "red/", "rouge"),
         Edit("2026-01-02", "blue/blue00.png", ""),
     )
     assert set(labels(photos).values()) == {"blue", "green", "rouge"}
     exclude(photos, ["blue/blue01.png"])
-    assert len(read_edits(photos)) == 3 and len(labels(photos)) == 34
+    assert len(Edits.of(photos).lines) == 3 and len(labels(photos)) == 34
 
 
 def test_a_damaged_line_is_named(photos):
@@ -127,17 +128,17 @@ def test_many_at_once_lose_nothing(photos, before):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(edit.path for edit in read_edits(photos)) == names[:12]
-    assert len({edit.time for edit in read_edits(photos)}) == 12
+    assert sorted(edit.path for edit in Edits.of(photos).lines) == names[:12]
+    assert len({edit.time for edit in Edits.of(photos).lines}) == 12
 
 
 def test_an_undo_that_means_another_action_is_refused(photos):
     exclude(photos, ["red/red00.png"])
-    shown = read_edits(photos)[-1].time
+    shown = Edits.of(photos).lines[-1].time
     exclude(photos, ["red/red01.png"])
     with pytest.raises(DataError, match="another change"):
         undo_edits(photos, time=shown)
-    assert len(read_edits(photos)) == 2 and len(undo_edits(photos)) == 1
+    assert len(Edits.of(photos).lines) == 2 and len(undo_edits(photos)) == 1
     assert len(undo_edits(photos, time=shown)) == 1
 
 
@@ -188,7 +189,7 @@ def test_a_renamed_class_takes_its_photos_along_and_may_change_places(photos, be
     merge(photos, ["azul", "blue"], "both")
     assert scan(photos).counts == {"both": 25, "red": 11}
     assert not scan(photos).problems
-    assert len(read_edits(photos)) == 5  # a line for a class, however many photos it has
+    assert len(Edits.of(photos).lines) == 5  # a line for a class, however many photos it has
 
 
 def test_a_stray_image_gets_a_class_and_a_broken_file_is_excluded(photos):
@@ -228,7 +229,7 @@ def test_splits_and_digest_follow_edits_and_photos_stay_in_their_split_folder(pa
     move(parts, ["val/red/red00.png"], "blue")
     rename(parts, "green", "verde")
     after = scan(parts)
-    assert after.digest != before.digest and after.edits.lines == read_edits(parts)
+    assert after.digest != before.digest and after.edits.lines == Edits.of(parts).lines
     (moved,) = [file for file in after.files if file.name == "val/red/red00.png"]
     assert (moved.label, moved.given) == ("blue", "validation")
     assert sum(file.label == "verde" for file in after.files) == 8
@@ -422,7 +423,7 @@ def test_edits_on_the_command_line(photos, tmp_path, capsys):
     assert "35 images of 3 classes" in out and scan(tmp_path / "out").counts["azul"] == 12
     assert run("apply", str(photos), str(tmp_path / "out"))[0] == 2
     assert "1 edit" in run("undo", str(photos))[1] and "blue" in scan(photos).labels
-    assert "2 edits" in run("undo", str(photos), "--all")[1] and not read_edits(photos)
+    assert "2 edits" in run("undo", str(photos), "--all")[1] and not Edits.of(photos).lines
     assert run("undo", str(photos)) == (0, f"no edits of {photos}\n")
     for command in ("show", "undo"):
         assert run(command, str(tmp_path / "none"))[0] == 2

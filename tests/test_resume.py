@@ -20,7 +20,7 @@ import tlearn
 from tlearn.cli import main
 from tlearn.config import RunConfig
 from tlearn.data.editing import exclude
-from tlearn.data.edits_file import undo_edits
+from tlearn.data.edits import undo_edits
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.run_state import state_of
 from tlearn.training import state

@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlearn.data import archives
-from tlearn.data.filenames import UniqueNames, inside, leads_out, repair_part
-from tlearn.data.name_rules import unsafe_reason
+from tlearn.data.filenames import UniqueNames, inside, leads_out, repair_part, unsafe_reason
 from tlearn.data.scan import scan
 from tlearn.data.uploads import Limits, Upload, upload_report
 from tlearn.errors import DataError

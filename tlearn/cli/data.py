@@ -16,8 +16,7 @@ def data() -> None:
 @DATA
 def show(data: Path) -> None:
     """List the edits of DATA, the oldest first."""
-    from tlearn.data.edits import Edits
-    from tlearn.data.edits_file import edits_path
+    from tlearn.data.edits import Edits, edits_path
     from tlearn.data.scan import check_folder
     from tlearn.text import printable
 
@@ -35,7 +34,7 @@ def show(data: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="Drop all, not the last alone.")
 def undo(data: Path, everything: bool) -> None:
     """Drop the edits of DATA that were made last."""
-    from tlearn.data.edits_file import undo_edits
+    from tlearn.data.edits import undo_edits
     from tlearn.data.scan import check_folder
 
     check_folder(data)

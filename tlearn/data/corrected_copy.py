@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tlearn.atomic import atomic_directory
-from tlearn.data.edits_file import edits_path
+from tlearn.data.edits import edits_path
 from tlearn.data.layouts import read_layout
 from tlearn.data.scan import ImageFile, Manifest, list_entries, scan
 from tlearn.errors import DataError, os_errors_as

@@ -1,23 +1,51 @@
-"""Changes to a data set: photos to other classes or excluded, classes renamed or merged."""
+"""Changes to a data set: photos added, moved or excluded, classes renamed or merged."""
 
+import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from tlearn.data.class_names import validate_class_name
-from tlearn.data.edits import Edits
-from tlearn.data.edits_file import append_edits
+from tlearn.atomic import atomic_file
+from tlearn.data import images
+from tlearn.data.edits import Edits, append_edits
+from tlearn.data.filenames import MOST_BYTES, inside, unsafe_reason, validate_class_name
 from tlearn.data.layouts import read_layout
-from tlearn.data.scan import check_folder, list_entries
+from tlearn.data.problems import Problem
+from tlearn.data.scan import (
+    PROBE_SIZE,
+    Entry,
+    check_folder,
+    class_label,
+    content_hash,
+    list_entries,
+    relative_name,
+)
 from tlearn.errors import DataError, nearest
 
 
-def exclude(data: Path, names: Sequence[str]) -> None:
-    """Leave photos out of the data set from now on.
+@dataclass(frozen=True)
+class AddedPhotos:
+    """What adding photos did.
 
-    Args:
-        data: The data folder.
-        names: Names of files as a manifest has them.
+    Attributes:
+        new: Names of the files that were written, as a manifest has them.
+        moved: Names of files with the same content that were in another class or excluded; an edit
+            moved them.
+        left_out: Photos that the class has already, or that cannot be read or written.
+
+    """
+
+    new: tuple[str, ...]
+    moved: tuple[str, ...]
+    left_out: tuple[Problem, ...]
+
+
+def exclude(data: Path, names: Sequence[str]) -> None:
+    """Exclude photos, named as in a manifest, from the data set.
 
     Raises:
         DataError: If one is not there; nothing is changed then.
@@ -26,7 +54,7 @@ def exclude(data: Path, names: Sequence[str]) -> None:
 
 
 def move(data: Path, names: Sequence[str], label: str) -> None:
-    """Give photos another class, there already or new.
+    """Move photos to another class, existing or new.
 
     Raises:
         DataError: If one is not there, all are of this class, or no class can be called so;
@@ -48,21 +76,71 @@ def rename(data: Path, label: str, new: str) -> None:
         raise DataError(
             f"there is a class {new!r} already; choose another name, or merge {label!r} into it"
         )
-    append_edits(data, [(_folder(label, known), new)])
+    append_edits(data, [(_class_path(label, known), new)])
 
 
 def merge(data: Path, labels: Sequence[str], into: str) -> None:
-    """Make classes one, there already or new.
+    """Merge classes into one, existing or new.
 
     Raises:
-        DataError: If one is not there, there is nothing to merge, or no class can be called so.
+        DataError: If a class does not exist, nothing is to be merged, or the name is invalid.
     """
     known = set(edited_labels(data).values())
     into = _label(into, known)
-    changes = [(_folder(label, known), into) for label in dict.fromkeys(labels) if label != into]
+    labels = [label for label in dict.fromkeys(labels) if label != into]
+    changes = [(_class_path(label, known), into) for label in labels]
     if not changes:
         raise DataError(f"there is nothing to merge into {into!r}; name other classes")
     append_edits(data, changes)
+
+
+def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]]) -> AddedPhotos:
+    """Add photos to a class, existing or new; to the training split where there are split folders.
+
+    Args:
+        data: The data folder.
+        label: The class.
+        photos: File names, of which only the last part is used, with paths or contents.
+
+    Raises:
+        DataError: If no class can be called so, or its folder is a link that leads elsewhere.
+    """
+    listed = list_entries(read_layout(data))
+    edits = Edits.of(data)
+    labels, _ = edits.apply({entry.name: entry.label for entry in listed})
+    label = _label(label, labels.values())
+    folder = _class_folder(data, label)
+    files = _FilesByContent(listed)
+    new: list[str] = []
+    moved: list[str] = []
+    left_out: list[Problem] = []
+    for name, photo in photos:
+        try:
+            content = photo if isinstance(photo, bytes) else images.read_bytes(photo)
+            images.decode(content, PROBE_SIZE)
+            same = files.names_of(content)
+            duplicates = [other for other in same if labels[other] == label]
+            if duplicates:
+                reason = f"the same photo is in class {label!r} already, as {duplicates[0]}"
+                left_out.append(Problem(name, "duplicate", reason))
+                continue
+            if not same:
+                same.append(relative_name(_write_photo(folder, name, content), data))
+                new += same
+            else:
+                moved += same
+            labels |= dict.fromkeys(same, label)
+        except DataError as error:
+            left_out.append(Problem(name, "unreadable", str(error)))
+        except OSError as error:
+            reason = f"it cannot be written: {error.strerror or error}"
+            left_out.append(Problem(name, "unreadable", reason))
+    # A class may be called as a folder was that edits gave another name.
+    after, _ = edits.apply(dict.fromkeys(new, label))
+    changes = [(name, label) for name in (*new, *moved) if after.get(name) != label]
+    if changes:
+        append_edits(data, changes)
+    return AddedPhotos(tuple(new), tuple(moved), tuple(left_out))
 
 
 def edited_labels(data: Path) -> dict[str, str | None]:
@@ -90,13 +168,13 @@ def _change(data: Path, labels: Mapping[str, str | None], names: Sequence[str], 
 
 
 def _label(name: str, known: Iterable[str | None]) -> str:
-    """Return the label of a class that is there, or of one that may be made."""
+    """Return the normalized label of an existing class, or validate that of a new one."""
     label = unicodedata.normalize("NFC", name)
     return label if label in known else validate_class_name(name)
 
 
-def _folder(label: str, known: Iterable[str | None]) -> str:
-    """Return what a line names a class by."""
+def _class_path(label: str, known: Iterable[str | None]) -> str:
+    """Return the path by which an edit names an existing class."""
     names = sorted(filter(None, known))
     if label not in names:
         raise DataError(
@@ -104,3 +182,53 @@ def _folder(label: str, known: Iterable[str | None]) -> str:
             f"{', '.join(names[:10])}"
         )
     return f"{label}/"
+
+
+class _FilesByContent:
+    """Finds files by their content; reads those of the same size alone."""
+
+    def __init__(self, listed: Sequence[Entry]) -> None:
+        self._by_size: dict[int, list[Entry]] = defaultdict(list)
+        self._by_hash: dict[str, list[str]] = defaultdict(list)
+        for entry in listed:
+            if entry.path.is_file():
+                self._by_size[entry.path.stat().st_size].append(entry)
+
+    def names_of(self, content: bytes) -> list[str]:
+        """Return the names of the files with this content; a new one may be appended."""
+        for entry in self._by_size.pop(len(content), ()):
+            with suppress(DataError):  # one that cannot be read is no copy of one that can
+                self._by_hash[content_hash(images.read_bytes(entry.path))].append(entry.name)
+        return self._by_hash[content_hash(content)]
+
+
+def _class_folder(data: Path, label: str) -> Path:
+    """Return the folder of a class, there already or to be made."""
+    layout = read_layout(data)
+    place = layout.splits.get("train", layout.place / "train") if layout.splits else layout.place
+    existing = [path for path in place.glob("*") if class_label(path.name) == label]
+    folder = min(existing, default=place / label)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{str(folder)!r} is a file; move it away or choose another class name")
+    inside(data, str(folder.absolute()))
+    return folder
+
+
+def _write_photo(folder: Path, name: str, content: bytes) -> Path:
+    """Write a photo under the next free name in a folder, which is made if it is missing."""
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or unsafe_reason(name) or len(name.encode()) > MOST_BYTES - 20:
+        stem, suffix = "photo", suffix if re.fullmatch(r"\w{1,5}", suffix, re.ASCII) else "jpg"
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}" for number in count(1))
+    path = next(path for name in names if not (path := folder / name).exists())
+    try:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError:
+        if is_new:
+            folder.rmdir()
+        raise
+    return path

@@ -1,4 +1,4 @@
-"""Names of files as they are sent: repaired so that a file system can hold them, and kept apart."""
+"""Names of files and classes: which are unsafe, and how those of sent files are repaired."""
 
 import os
 import re
@@ -9,13 +9,58 @@ from pathlib import Path
 from pathvalidate import sanitize_filename
 
 from tlearn.data.folders import visible
-from tlearn.data.name_rules import MOST_BYTES, unsafe_reason
 from tlearn.errors import DataError
 
+MOST_BYTES = 255  # what file systems take for one name
+# Soft hyphen, zero-width space, word joiner and the like, and what turns the direction of writing.
+# The joiners U+200C and U+200D are not among them: Persian, Hindi and emoji need them.
+_INVISIBLE = frozenset("\u00ad\u200b\u2028\u2029\ufeff") | frozenset(
+    map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2070)])
+)
 LONGEST = 230  # bytes of a name: a number may be added to it
 # What Windows alone forbids stays elsewhere; meanwhile it is replaced by characters of no meaning.
 _WINDOWS = ':*?"<>|'
 _PRIVATE = "\ue0f0\ue0f1\ue0f2\ue0f3\ue0f4\ue0f5\ue0f6"
+MOST_CHARACTERS = 100  # of a class name
+
+
+def unsafe_reason(name: str) -> str:
+    """Say why one part of a path is unsafe or cannot be told from another, or nothing.
+
+    The answer continues a sentence that begins with the name.
+    """
+    for char in name:
+        if char in "/\\":
+            return f"contains {char!r}, which separates folders"
+        if char in _INVISIBLE or unicodedata.category(char) in ("Cc", "Cs"):
+            return f"contains {char!a}, which cannot be seen"
+    if not any(unicodedata.category(char)[0] in "LNPSM" for char in name):
+        return "has no visible character"
+    if name in (".", ".."):
+        return "means a folder itself or the one above"
+    if len(name.encode()) > MOST_BYTES:
+        return f"is longer than {MOST_BYTES} bytes in UTF-8"
+    return "" if visible(Path(name)) else "is one that systems and tools use for themselves"
+
+
+def validate_class_name(name: str) -> str:
+    """Return a name for a new class in one Unicode spelling (NFC), the one that labels have.
+
+    Raises:
+        DataError: If it is unsafe as the name of a folder, hard to see, or would be passed over.
+    """
+    name = unicodedata.normalize("NFC", name)
+    reason = unsafe_reason(name)
+    if not reason and len(name) > MOST_CHARACTERS:
+        reason = f"has {len(name)} characters"
+    if not reason and name != name.strip():
+        reason = "starts or ends with a space"
+    if reason:
+        raise DataError(
+            f"the class name {shown(name)} {reason}; a class name has 1 to {MOST_CHARACTERS} "
+            f"characters of any script, without slashes or control characters; choose another"
+        )
+    return name
 
 
 def shown(name: str) -> str:

@@ -113,7 +113,7 @@ def scan(
     ``root`` holds class folders, or split folders that do (:mod:`tlearn.data.layouts`).
     Everything below a class folder belongs to that class.
     Hidden and system entries are passed over. Whether a file is an image is decided by decoding
-    it, not by its name. The edits of the folder are applied (:mod:`tlearn.data.edits_file`).
+    it, not by its name. The edits of the folder are applied (:mod:`tlearn.data.edits`).
 
     Args:
         root: The data folder.

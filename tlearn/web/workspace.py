@@ -8,7 +8,7 @@ from functools import cache
 from itertools import chain, count, islice
 from pathlib import Path
 
-from tlearn.data.edits_file import RUNS_ROOT, edits_path
+from tlearn.data.edits import RUNS_ROOT, edits_path
 from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.edits_file import Edit
+from tlearn.data.edits import Edit
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import problems, workspace

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.added_photos import add_photos
+from tlearn.data.editing import add_photos
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from tlearn.data.edits_file import read_edits
+from tlearn.data.edits import Edits
 from tlearn.runs import charts
 from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
 from tlearn.runs.predictions import HeldOutPrediction
@@ -181,7 +181,7 @@ def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: s
     root = Path(run.record["data"]["path"])
     data = workspace().name_of(root) if root.is_dir() else None
     shown, key = predictions[:MOST], f"{key}.{run.path.name}"
-    edits = read_edits(root) if data else ()
+    edits = Edits.of(root).lines if data else ()
     labels = {edit.path: edit.label for edit in edits if not edit.of_class}
     pictures = []
     for one in shown:

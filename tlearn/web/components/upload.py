@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import streamlit as st
 
 from tlearn.atomic import atomic_directory
-from tlearn.data.added_photos import add_photos
 from tlearn.data.archives import archive_stem
+from tlearn.data.editing import add_photos
 from tlearn.data.filenames import repair_part
 from tlearn.data.problems import Problem
 from tlearn.data.sample import draw_sample

@@ -3,8 +3,7 @@
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.edits import Edits
-from tlearn.data.edits_file import undo_edits
+from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
