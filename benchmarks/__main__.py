@@ -81,7 +81,7 @@ def machine() -> str:
 
 def table(figures: dict[str, Any]) -> list[str]:
     """Return the rows of a Markdown table."""
-    rows = ["| figure | tlearn | beside it | ratio |", "|---|---|---|---|"]
+    rows = ["| figure | tlearn | compared with | ratio |", "|---|---|---|---|"]
     makers: dict[str, Callable[[Any], list[str]]] = {
         "training": _training,
         "inception": _inception,
@@ -119,7 +119,7 @@ def _inception(result: dict[str, Any]) -> list[str]:
 
 def _extraction(results: list[dict[str, Any]]) -> list[str]:
     return [
-        f"{one['backbone']} {one['pixels']}, files to kept activations, 4 views | "
+        f"{one['backbone']} {one['pixels']}, files to cached activations, 4 views | "
         f"{one['end_to_end']:.0f} views/s | bare engine {one['auto']:.0f}, TensorFlow float32 "
         f"{one['tensorflow']:.0f}, roofline {one['auto'] / one['bare_of_roofline']:.0f} | "
         f"{one['end_to_end_of_bare']:.2f} of bare, {one['end_to_end_of_tensorflow']:.1f}x "
@@ -147,8 +147,8 @@ def _growth(result: dict[str, Any]) -> list[str]:
     return [
         f"peak memory, {last['images']:,} images | {last['memory_mib']:.0f} MiB | "
         f"{first['images']:,} images {first['memory_mib']:.0f} MiB | {result['memory_ratio']:.2f}x",
-        f"seconds per 1,000 images more | {result['seconds_per_1000']:.1f} s | off the straight "
-        f"line by at most | {result['worst_off_the_line']:.0%}",
+        f"seconds per additional 1,000 images | {result['seconds_per_1000']:.1f} s | largest "
+        f"deviation from a straight line | {result['worst_off_the_line']:.0%}",
     ]
 
 
