@@ -423,8 +423,11 @@ def note_and_downloads(tab, server):
 
 
 def compare_delete_and_take_back(tab, server):
-    tab.choose("results.beside", "second")
-    tab.see("results.setting")
+    ticks = [tab.keyed(f"tick.{name}").locator("label") for name in ("colours", "second")]
+    for tick in ticks:
+        tick.click()
+        tab.settle()
+    tab.see("results.different")
     model = server.runs / "second" / "model.keras"
     tab.go("results?run=second")
     tab.press("results.delete", then="results.undo", name="second")

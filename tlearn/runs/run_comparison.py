@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.runs.metrics import mcnemar
+from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
 
 
@@ -19,12 +20,14 @@ class RunComparison:
         accuracies: Of both, on those images.
         p_value: How likely so large a difference is by chance (McNemar's exact test), or ``None``
             where there are no common images.
+        mistakes: For each run, its mistakes on those images that the other is right about.
     """
 
     settings: dict[str, tuple[Any, Any]]
     common: int
     accuracies: tuple[float, float]
     p_value: float | None
+    mistakes: tuple[list[HeldOutPrediction], list[HeldOutPrediction]]
 
 
 def compare_runs(one: Run, other: Run) -> RunComparison:
@@ -42,18 +45,24 @@ def compare_runs(one: Run, other: Run) -> RunComparison:
         for key in keys
         if flat[0].get(key) != flat[1].get(key)
     }
-    right = [_right(run) for run in (one, other)]
-    common = sorted(right[0].keys() & right[1].keys())
-    a, b = (np.array([of[content] for content in common], bool) for of in right)
+    of_one, of_other = (_by_content(run) for run in (one, other))
+    common = sorted(of_one.keys() & of_other.keys())
     if not common:
-        return RunComparison(settings, 0, (0.0, 0.0), None)
-    return RunComparison(settings, len(common), (float(a.mean()), float(b.mean())), mcnemar(a, b))
+        return RunComparison(settings, 0, (0.0, 0.0), None, ([], []))
+    pairs = [(of_one[content], of_other[content]) for content in common]
+    a, b = (np.array([p.correct for p in side]) for side in zip(*pairs, strict=True))
+    mistakes = (
+        [p for p, q in pairs if q.correct and not p.correct],
+        [q for p, q in pairs if p.correct and not q.correct],
+    )
+    accuracies = float(a.mean()), float(b.mean())
+    return RunComparison(settings, len(common), accuracies, mcnemar(a, b), mistakes)
 
 
-def _right(run: Run) -> dict[str, bool]:
-    """Return, by content hash, whether the run is right about each image that was held back."""
+def _by_content(run: Run) -> dict[str, HeldOutPrediction]:
+    """Return what a run says of the images that were held back, by their content hashes."""
     contents = run.contents()
-    return {contents[p.file]: p.correct for p in run.held_out_predictions() if p.file in contents}
+    return {contents[p.file]: p for p in run.held_out_predictions() if p.file in contents}
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:

@@ -35,6 +35,7 @@ from tlearn.web.i18n import Texts
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
+VIEWS = ("mistakes", "confusion", "unsure", "curves", "settings")
 
 
 def one_run(t: Texts, listed: RunSummary) -> None:
@@ -48,14 +49,15 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         return
     run = Run(listed.path)
     show_message(t)
-    _figures(t, run)
+    figures_of(t, run)
     _actions(t, listed, run)
-    names = ("mistakes", "confusion", "unsure", "curves", "settings")
     chosen = st.segmented_control(
         t("results.view"),
-        names,
-        default="mistakes",
+        VIEWS,
+        default=VIEWS[0],
         key="results.view",
+        bind="query-params",  # in the address, for when it is loaded again
+        required=True,
         label_visibility="collapsed",
         format_func=lambda name: t(f"results.{name}"),
     )
@@ -80,19 +82,20 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         _photos(t, run, wrong, "mistakes")
 
 
-def _figures(t: Texts, run: Run) -> None:
-    """Show the figures of each side, with their intervals."""
+def figures_of(t: Texts, run: Run) -> None:
+    """Show the figures of each split, with their intervals."""
     for side in ("test", "validation"):
         if side not in run.metrics:
             continue
         found: Mapping[str, Any] = run.metrics[side]
-        value, interval = f"{found['accuracy']:.1%}", between(t, *found["accuracy_ci95"])
-        few = found["n"] < FEW  # then the interval says more
+        n, (low, high) = found["n"], found["accuracy_ci95"]
+        right = t("results.right", right=round(found["accuracy"] * n), all=f"{n:,}")
+        few = n < FEW  # then the interval says more than the accuracy
         with st.container(horizontal=True):
             st.metric(
                 f"{t('results.accuracy')} ({t(f'data.{side}')})",
-                interval if few else value,
-                value if few else interval,
+                right if few else f"{found['accuracy']:.1%}",
+                None if few else f"{right} · {between(t, low, high)}",
                 "off",
                 delta_arrow="off",
                 border=True,
@@ -102,9 +105,9 @@ def _figures(t: Texts, run: Run) -> None:
             for metric in METRICS[1:]:
                 name = t.words.get(f"results.{metric.key}", metric.name)
                 st.metric(name, metric.text(found), border=True, height="stretch")
-            st.metric(t("results.images"), f"{found['n']:,}", border=True, height="stretch")
         if few:
-            st.caption(t("results.few", count=photos_missing(found)))
+            interval = {"low": f"{low:.0%}", "high": f"{high:.0%}"}
+            st.markdown(t("results.few", **interval, count=photos_missing(found)))
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 
@@ -185,7 +188,7 @@ def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: s
     labels = {edit.path: edit.label for edit in edits if not edit.of_class}
     pictures = []
     for one in shown:
-        caption, label = _caption(t, one), labels.get(one.file, one.label)
+        caption, label = photo_caption(t, one), labels.get(one.file, one.label)
         if label != one.label:
             changed = t("results.moved", label=label) if label else t("results.excluded")
             caption = f"{caption} · {changed}"
@@ -197,7 +200,8 @@ def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: s
         photo_editor(t, data, pictures, classes, key)
 
 
-def _caption(t: Texts, prediction: HeldOutPrediction) -> str:
+def photo_caption(t: Texts, prediction: HeldOutPrediction) -> str:
+    """Return the class of a photo, and for which it was taken."""
     if prediction.correct:
         return f"{prediction.label} {prediction.probability:.0%}"
     return t(
@@ -211,9 +215,15 @@ def _caption(t: Texts, prediction: HeldOutPrediction) -> str:
 def _confusion(t: Texts, run: Run) -> None:
     """Show the most confused classes and the matrix; a click shows the photos of a cell."""
     side = "test" if "test" in run.metrics else "validation"
-    for true, predicted, count in confused_pairs(run.metrics[side])[:MOST_CONFUSED]:
+    pairs = confused_pairs(run.metrics[side])
+    if pairs:
+        st.markdown(f"**{t('results.most_confused')}**")
+    for true, predicted, count in pairs[:MOST_CONFUSED]:
         names = {"true": plain(true), "predicted": plain(predicted)}
         st.markdown(f"- {t('results.cell', **names, count=count)}")
+    if not pairs and len(run.metrics[side]["per_class"]) > charts.MATRIX:
+        st.markdown(t("results.no_mistakes"))
+        return
     st.caption(t("results.confusion_hint"))
     chart = charts.confusion(run.metrics[side], chart_words(t))
     event = st.altair_chart(

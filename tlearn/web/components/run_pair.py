@@ -1,53 +1,88 @@
 """Two runs side by side."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
+from tlearn.config import Stage
+from tlearn.runs import charts
 from tlearn.runs.metrics import LEVEL
+from tlearn.runs.progress_log import epochs_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs
-from tlearn.web.components.session import between, plain
+from tlearn.text import decode_name
+from tlearn.web.components.config_options import APART
+from tlearn.web.components.gallery import Picture, gallery
+from tlearn.web.components.run_details import figures_of, photo_caption
+from tlearn.web.components.session import chart_words, plain
 from tlearn.web.i18n import Texts
 
 
-def side_by_side(t: Texts, one: Path, other: Path) -> None:
-    """Show what two runs differ in, and whether the difference is more than noise."""
-    runs = Run(one), Run(other)
+def side_by_side(t: Texts, *paths: Path) -> None:
+    """Show what two runs differ in, and whether the difference is more than chance."""
+    runs = Run(paths[0]), Run(paths[1])
+    names = [plain(run.path.name) for run in runs]
     found = compare_runs(*runs)
-    for run, column in zip(runs, st.columns(2), strict=True):
-        side = "test" if "test" in run.metrics else "validation"
-        figures = run.metrics[side]
-        low, high = figures["accuracy_ci95"]
-        with column, st.container(border=True):
-            st.markdown(f"**{plain(run.path.name)}**")
-            st.metric(
-                f"{t('results.accuracy')} ({t(f'data.{side}')})", f"{figures['accuracy']:.1%}"
-            )
-            st.caption(f"{between(t, low, high)} · {figures['n']:,}")
-            st.caption(
-                f"{run.metrics['seconds']['total']:.0f} s · {run.record['config']['backbone']}"
-            )
     if found.p_value is None:
         st.info(t("results.no_common"))
     else:
-        a, b = found.accuracies
+        one, other = (f"{accuracy:.1%}" for accuracy in found.accuracies)
         key = "results.differ" if found.p_value < LEVEL else "results.noise"
-        st.info(
-            t(
-                key,
-                count=f"{found.common:,}",
-                one=f"{a:.1%}",
-                other=f"{b:.1%}",
-                p=f"{found.p_value:.2g}",
-            )
+        st.info(t(key, count=f"{found.common:,}", one=one, other=other))
+    for run, name, column in zip(runs, names, st.columns(2), strict=True):
+        with column, st.container(border=True):
+            st.markdown(f"**{name}**")
+            figures_of(t, run)
+            epochs = epochs_of(run.path)
+            if epochs:
+                curve = charts.learning_curve(
+                    epochs, run.metrics["stages"][0], words=chart_words(t)
+                )
+                st.altair_chart(curve, width="stretch", key=f"pair.{run.path.name}")
+    if found.settings:
+        st.markdown(f"**{t('results.different')}**")
+        st.dataframe(
+            [
+                {
+                    t("results.setting"): _name(t, key),
+                    **{
+                        run.path.name: _words(t, key, value)
+                        for run, value in zip(runs, values, strict=True)
+                    },
+                }
+                for key, values in found.settings.items()
+            ],
+            hide_index=True,
         )
-    if not found.settings:
-        return
-    st.dataframe(
-        [
-            {t("results.setting"): key, one.name: str(a), other.name: str(b)}
-            for key, (a, b) in found.settings.items()
-        ],
-        hide_index=True,
-    )
+    for right, wrong, name, mistakes in zip(
+        runs, runs[::-1], names, found.mistakes[::-1], strict=True
+    ):
+        if mistakes:
+            st.markdown(f"**{t('results.only', name=name, count=len(mistakes))}**")
+            root = Path(wrong.record["data"]["path"])
+            pictures = [
+                Picture(root / decode_name(one.file), one.file, photo_caption(t, one))
+                for one in mistakes
+            ]
+            gallery(t, pictures, f"only.{right.path.name}.{wrong.path.name}")
+
+
+def _name(t: Texts, key: str) -> str:
+    return t(f"results.{key}") if key in APART else t.option(key, "")[0] or key
+
+
+def _words(t: Texts, key: str, value: Any) -> str:
+    """Return the value of a setting as people say it."""
+    if key == "stages":
+        stages = [Stage(**values) for values in value or ()]
+        said = [
+            t("results.stage_words", stage=s.title, epochs=s.epochs, rate=f"{s.learning_rate:g}")
+            for s in stages
+        ]
+        return "; ".join(said) or t("results.no_stages")
+    if isinstance(value, bool):
+        return "✓" if value else "—"
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    return "—" if value in (None, "") else str(value)

@@ -2,26 +2,31 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import streamlit as st
 
+from tlearn.runs.metrics import FEW
 from tlearn.runs.run_store import Order, RunSummary
-from tlearn.web.components.job_list import state_words
+from tlearn.web.components.job_list import duration, state_words
 from tlearn.web.components.run_details import one_run
 from tlearn.web.components.run_pair import side_by_side
 from tlearn.web.components.session import (
     act,
-    between,
-    choose,
+    open_page,
+    pages_of,
     plain,
     problems,
     remember,
+    remembered,
     texts,
     workspace,
 )
 from tlearn.web.i18n import Texts
 
 ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
+PER_PAGE = 10
+COMPARED = "compare"  # in the address: the runs that are ticked, two at most
 
 
 def show() -> None:
@@ -29,8 +34,11 @@ def show() -> None:
     t = texts()
     st.title(t("results.title"), anchor=False)
     library = workspace().library
-    if not library.runs():
+    names = [run.name for run in library.runs()]
+    if not names:
         st.info(t("results.empty"))
+        if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
+            open_page("train")
         _undo(t)
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -43,66 +51,87 @@ def show() -> None:
     if not runs:
         st.info(t("results.no_match"))
         return
-    _table(t, runs)
-    usable = [run.name for run in runs if run.usable]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = choose(
-            t("results.run"),
-            "run",
-            [run.name for run in runs],
-            t("results.choose"),
-            first=next(iter(usable), None),
-        )
-        others = [other for other in usable if other != name]
-        beside = st.selectbox(
-            t("results.beside"),
-            others,
-            index=None,
-            placeholder=t("results.nothing"),
-            disabled=not others,
-        )
-    if name is None:
-        return
+    asked = st.query_params.get("run")
+    if asked is not None and asked not in names:
+        st.warning(t("common.not_there", name=plain(asked)))
+    chosen, ticked = _chosen(runs), _ticked(runs)
+    _table(t, runs, chosen, ticked)
     with problems():
-        listed = next(run for run in runs if run.name == name)
-        if beside and name in usable:
-            side_by_side(t, library.path_of(name), library.path_of(beside))
+        if len(ticked) == 2:
+            side_by_side(t, *map(library.path_of, ticked))
         else:
-            one_run(t, listed)
+            one_run(t, chosen)
 
 
-def _table(t: Texts, runs: Sequence[RunSummary]) -> None:
-    """Show the runs; a click chooses one."""
-    rows = [
-        {
-            t("results.run"): run.name,
-            t("results.accuracy"): None if run.accuracy is None else 100 * run.accuracy,
-            t("results.interval"): "" if run.accuracy is None else between(t, *run.interval),
-            t("results.images"): run.images or None,
-            t("results.backbone"): run.backbone,
-            t("results.preset"): run.preset,
-            t("results.seconds"): round(run.seconds) or None,
-            t("results.state"): state_words(t, run),
-            t("results.when"): time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
-            t("results.note"): run.note,
-        }
-        for run in runs
+def _chosen(runs: Sequence[RunSummary]) -> RunSummary:
+    """Return the run in the address, that of another page, or else the first that has a model."""
+    by_name = {run.name: run for run in runs}
+    asked = st.query_params.get("run", "")
+    name = asked if asked in by_name else remembered("run", list(by_name))
+    return by_name[name] if name else next((run for run in runs if run.usable), runs[0])
+
+
+def _ticked(runs: Sequence[RunSummary]) -> list[str]:
+    usable = {run.name for run in runs if run.usable}
+    return [name for name in st.query_params.get_all(COMPARED) if name in usable][-2:]
+
+
+def _choose(name: str) -> None:
+    st.query_params.pop(COMPARED, None)
+    remember("run", name)
+
+
+def _tick(name: str, ticked: Sequence[str]) -> None:
+    """Tick a run, in place of the first of two, or take its tick away."""
+    kept = [other for other in ticked if other != name]
+    st.query_params[COMPARED] = kept if name in ticked else [*kept[-1:], name]
+
+
+def _table(t: Texts, runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]) -> None:
+    """Show the runs, a line each: its name chooses it, a tick compares it."""
+    if sum(run.usable for run in runs) > 1:
+        st.caption(t("results.tick_hint"))
+    for k in pages_of(t, "results.page", len(runs), PER_PAGE):
+        run = runs[k]
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            tick = f"tick.{run.name}"
+            st.session_state[tick] = run.name in ticked
+            st.checkbox(
+                t("results.compare", name=plain(run.name)),
+                key=tick,
+                label_visibility="collapsed",
+                disabled=not run.usable,
+                on_change=_tick,
+                args=(run.name, ticked),
+                width=24,
+            )
+            act(
+                plain(run.name),
+                _choose,
+                run.name,
+                key=f"run.{run.name}",
+                type="primary" if run == chosen and len(ticked) < 2 else "secondary",
+                width=220,
+            )
+            for text, width in _cells(t, run):
+                st.markdown(text, width=width)
+
+
+def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
+    """Return what stands in the line of a run, and the widths in pixels."""
+    accuracy = state_words(t, run)
+    if run.accuracy is not None:
+        right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
+        accuracy = right if run.images < FEW else f"{run.accuracy:.1%}"
+    asked = [run.backbone, run.preset, *([duration(t, run.seconds)] if run.seconds else [])]
+    asked.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
+    facts = plain(" · ".join(asked))
+    return [
+        (plain(Path(run.data).name), 120),
+        (f"**{accuracy}**", 150),
+        (f":gray[{facts}]", 330),
+        *([(plain(run.note), 200)] if run.note else []),
     ]
-    config = {t("results.accuracy"): st.column_config.NumberColumn(format="%.1f%%")}
-    event = st.dataframe(
-        rows,
-        hide_index=True,
-        column_config=config,
-        placeholder="",
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"runs.{hash(tuple(run.name for run in runs))}",
-        height=min(420, 38 + 35 * len(rows)),
-    )
-    picked = event.selection.rows
-    if picked and st.session_state.get("runs.picked") != (runs[picked[0]].name,):
-        st.session_state["runs.picked"] = (runs[picked[0]].name,)
-        remember("run", runs[picked[0]].name)
 
 
 def _undo(t: Texts) -> None:
