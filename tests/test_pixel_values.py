@@ -148,7 +148,7 @@ def test_colours_of_16_bits_are_read_at_8_and_noted():
     row = b"\0" + struct.pack(">3H", 65535, 32768, 0)
     data = png(1, 1, 16, 2, row)
     assert np.asarray(decode(data, 1))[0, 0].tolist() == [255, 128, 0]
-    assert "upper 8" in examine(data, 1).note
+    assert "upper 8" in examine(data, 1)[1]
 
 
 def test_what_a_model_predicts_is_read_as_what_it_was_trained_on(tmp_path):
@@ -225,7 +225,7 @@ def test_a_png_needs_only_what_its_pixels_need(part):
     data = encode(noise(8, 8), "PNG")
     hurt = data[:33] + part + data[33:]
     assert np.array_equal(np.asarray(decode(hurt, 8)), np.asarray(noise(8, 8)))
-    note = examine(hurt, 8).note
+    _, note = examine(hurt, 8)
     assert not note or "damaged beside the pixels" in note
     pixels = data.index(b"IDAT") + 9
     with pytest.raises(tlearn.DataError, match="damaged"):

@@ -124,7 +124,7 @@ def test_a_file_written_just_now_is_not_remembered(old, monkeypatch, by, remembe
     monkeypatch.setattr(remembering.time, "time_ns", lambda: now)
     cache = ScanCache()
     for _ in range(2):
-        cache.examined(path, lambda _: FileCheck("content"))
+        cache.check(path, lambda _: FileCheck("content"))
     assert len(cache) == remembered
 
 
@@ -135,8 +135,8 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(old):
         path.write_bytes(b"else")
         return FileCheck("before")
 
-    assert cache.examined(path, examine).content == "before"
-    assert cache.examined(path, lambda _: FileCheck("after")).content == "after"
+    assert cache.check(path, examine).content == "before"
+    assert cache.check(path, lambda _: FileCheck("after")).content == "after"
 
 
 def test_a_disk_that_failed_once_is_asked_again(old, monkeypatch):
@@ -172,7 +172,7 @@ def test_what_was_not_asked_for_longest_is_forgotten(old):
         return FileCheck(path.name)
 
     for path in (a, b, a, c, a, b):
-        assert cache.examined(path, examine).content == path.name
+        assert cache.check(path, examine).content == path.name
     assert asked == [a, b, c, b] and len(cache) == 2
     assert remembering.MOST == 500_000
     small = ScanCache(most=5)

@@ -13,7 +13,7 @@ from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.edits import Edits, append_edits
 from tlearn.data.filenames import MOST_BYTES, inside, unsafe_reason, validate_class_name
-from tlearn.data.layouts import read_layout
+from tlearn.data.layouts import read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
     PROBE_SIZE,
@@ -22,7 +22,6 @@ from tlearn.data.scan import (
     class_label,
     content_hash,
     list_entries,
-    relative_name,
 )
 from tlearn.errors import DataError, nearest
 

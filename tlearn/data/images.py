@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -60,32 +60,20 @@ MAX_MEGAPIXELS = "TLEARN_MAX_MEGAPIXELS"  # environment variable
 _MEGAPIXELS = 179.0  # decoded unless it says otherwise: at most 0.7 GB
 
 
-class Examined(NamedTuple):
-    """What decoding a file showed beside its pixels.
-
-    Attributes:
-        own: What its values need, if they have more than 8 bits.
-        note: What a user should know of it, or empty.
-    """
-
-    own: OwnRange | None
-    note: str
-
-
 def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) -> Image.Image:
-    """Decode an image file to upright 8-bit RGB, at least twice ``size`` where it is that large.
+    """Decode an image file to upright 8-bit RGB, for resizing to ``size`` pixels.
 
     JPEG files are decoded at a reduced scale as long as both sides stay at least ``2 * size``
-    pixels, which leaves the antialiased resize enough to work on. EXIF orientation is applied,
-    transparency is laid on white, values of more than 8 bits are scaled
-    (:mod:`tlearn.data.pixel_values`), palettes, grey, CMYK and LAB become RGB, and the first frame
-    of an animation is taken. In a PNG only what the pixels need has to be intact.
+    pixels, which suffices for the antialiased resize. EXIF orientation is applied, transparency
+    becomes white, values of more than 8 bits are scaled (:mod:`tlearn.data.pixel_values`),
+    palettes, grey, CMYK and LAB become RGB, and of an animation the first frame is used. Damaged
+    chunks of a PNG are ignored if its pixels are intact.
 
     Args:
-        data: The bytes of the file; its name plays no part.
+        data: The bytes of the file; its name is not used.
         size: The side in pixels that the image will be resized to.
         ranges: The values that become black and white in images of more than 8 bits; ``None``
-            for what the file itself needs, as for looking at it alone.
+            for the file's own, as to display it.
 
     Raises:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
@@ -95,8 +83,11 @@ def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) 
         return _to_rgb(_upright(image), range_for(image, data, ranges))
 
 
-def examine(data: bytes, size: int) -> Examined:
-    """Decode an image file as :func:`decode` does; return what a scan has to know of it.
+def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
+    """Decode an image file as :func:`decode` does.
+
+    Returns:
+        The range of its values if they have more than 8 bits, and a note for the user, or "".
 
     Raises:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
@@ -105,25 +96,25 @@ def examine(data: bytes, size: int) -> Examined:
         image, note = _loaded(data, size)
         own = own_range(image, data)
         _to_rgb(_upright(image), own.range if own else None)
-        return Examined(own, note or _depth_note(image, data))
+        return own, note or _depth_note(image, data)
 
 
 @contextlib.contextmanager
 def _reasons(data: bytes) -> Iterator[None]:
-    """Say in a line why a file cannot be decoded."""
+    """Raise a DataError with one line instead of the many errors of decoders."""
     try:
         yield
     except TlearnError:
         raise
     except UnidentifiedImageError:
-        raise DataError(_what_else(data)) from None
-    # Pillow's decoders raise nearly anything on hostile files; to the user it is one thing.
+        raise DataError(_describe(data)) from None
+    # Pillow's decoders raise nearly anything on hostile files.
     except Exception as error:  # noqa: BLE001
         raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
 
 
 def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
-    """Return an image with its pixels, and what is wrong with the file beside them."""
+    """Return an image with its pixels, and a note about damage elsewhere in the file."""
     try:
         return _load(data, size), ""
     except Exception as error:
@@ -145,7 +136,7 @@ def _load(data: bytes, size: int) -> Image.Image:
 
 
 def open_header(file: BinaryIO, size: int) -> Image.Image:
-    """Open an image to decode it for ``size``, of which only the header is read.
+    """Read the header of an image, to be decoded for ``size``.
 
     Raises:
         UnidentifiedImageError: If it is in none of the formats that are read.
@@ -169,7 +160,7 @@ def open_header(file: BinaryIO, size: int) -> Image.Image:
 def _open(file: BinaryIO) -> Image.Image:
     """Open an image as ``Image.open`` does, but for its limit of pixels, which is global."""
     head = file.read(64)
-    if is_heic(head):
+    if _is_heic(head):
         try:
             from pillow_heif import HeifImageFile
         except ImportError:
@@ -293,7 +284,7 @@ def _to_rgb(image: Image.Image, black_and_white: Range | None) -> Image.Image:
 
 
 def _depth_note(image: Image.Image, data: bytes) -> str:
-    """Say where colours have more bits than are read."""
+    """Return a note if colours have more bits than are read."""
     deep = image.format == "PNG" and image.mode in ("RGB", "RGBA") and data[24:25] == b"\x10"
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
         deep = 16 in image.tag_v2.get(258, ())  # type: ignore[attr-defined]
@@ -309,14 +300,14 @@ def _on_white(image: Image.Image) -> Image.Image:
     return ground
 
 
-def is_heic(head: bytes) -> bool:
-    """Tell whether the first bytes of a file are those of a photo in HEIC."""
+def _is_heic(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a photo in HEIC."""
     brands = head[8:64] if head[4:8] == b"ftyp" else b""
     return any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx"))
 
 
-def _what_else(data: bytes) -> str:
-    """Say what the bytes may be, when they are no image."""
+def _describe(data: bytes) -> str:
+    """Describe bytes that are no image."""
     if not data:
         return EMPTY
     if not data.strip(b"\0"):

@@ -1,4 +1,4 @@
-"""What the folders of a data folder mean: classes, splits, or neither."""
+"""The layout of a data folder: which of its folders are classes, which are splits."""
 
 import os
 import re
@@ -31,12 +31,7 @@ _SHOWN = 12  # classes named in a line
 
 
 class ClassFolder(NamedTuple):
-    """A folder whose images are of one class.
-
-    Attributes:
-        path: The folder.
-        split: The split it is in, where there are split folders.
-    """
+    """A folder whose images are of one class, and the split folder it is in, if any."""
 
     path: Path
     split: Split | None
@@ -44,15 +39,15 @@ class ClassFolder(NamedTuple):
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """What a data folder holds.
+    """The class and split folders of a data folder.
 
     Attributes:
         root: The data folder.
-        place: Where its class or split folders are: the root, or a folder in it.
+        place: The folder that holds the class or split folders: the root, or a folder in it.
         splits: The folders that hold the class folders of each split; empty without splits.
         classes: The class folders.
         stray: Files outside any class folder, with their split.
-        problems: Folders that are passed over, and what may be meant otherwise.
+        problems: Ignored folders, and folders that may be meant otherwise.
     """
 
     root: Path
@@ -63,29 +58,32 @@ class FolderLayout:
     problems: tuple[Problem, ...] = ()
 
     def __str__(self) -> str:
-        """Say in a line what was taken as what."""
+        """Describe the layout in one line."""
         if not self.splits:
-            where = "" if self.place == self.root else f" in {self._name(self.place)}/"
+            place = relative_name(self.place, self.root)
+            where = "" if place == "." else f" in {place}/"
             names = [path.name for path, _ in self.classes]
             return f"class folder{'s' if len(names) != 1 else ''}{where}: {_enumerated(names)}"
         parts = []
         for split, folder in self.splits.items():
-            name = self._name(folder)
+            name = relative_name(folder, self.root)
             title = split if name == split else f"{name}/ as {split}"
-            names = [path.name for path, of in self.classes if of == split]
+            names = [path.name for path, class_split in self.classes if class_split == split]
             parts.append(f"{title} ({_enumerated(names)})")
         return f"split folder{'s' if len(parts) != 1 else ''}: {', '.join(parts)}"
 
-    def _name(self, folder: Path) -> str:
-        return encode_name(folder.relative_to(self.root).as_posix())
+
+def relative_name(path: Path, root: Path) -> str:
+    """Return the name of a file or folder in manifests: its path below the data folder."""
+    return encode_name(path.relative_to(root).as_posix())
 
 
 def read_layout(root: Path) -> FolderLayout:
     """Find the class folders of a data folder, and its split folders if it has any.
 
-    Folders are splits if all of them are called as splits usually are, such as ``train`` or
-    ``test_images``, and hold folders themselves. A folder of tlearn's own output is neither, nor is
-    a second copy of the data set in a folder of its own name.
+    Folders are splits if all of them have usual names of splits, such as ``train`` or
+    ``test_images``, and hold folders themselves. Ignored are folders of tlearn's own output, and a
+    second copy of the data set in a folder of its own name.
 
     Raises:
         DataError: If a folder cannot be listed, or it is not clear what the folders mean.
@@ -94,7 +92,7 @@ def read_layout(root: Path) -> FolderLayout:
 
 
 def split_of(name: str) -> Split | None:
-    """Return the split that a folder of this name usually holds, if any."""
+    """Return the split that a folder name usually stands for, if any."""
     split, rest = _split_and_rest(name)
     return None if rest else split
 
@@ -166,18 +164,18 @@ class _Reader:
         return place, folders
 
     def _data_folders(self, folder: Path) -> list[Path]:
-        """Return the folders in a folder, without tlearn's own output."""
+        """Return the folders in a folder, except tlearn's own output."""
         folders = []
         for path in list_folder(folder):
             if path.is_dir():
-                if is_output(path):
+                if _is_output(path):
                     self._report(path, "an output of tlearn, such as a run: passed over")
                 else:
                     folders.append(path)
         return folders
 
     def _splits(self, place: Path, folders: Sequence[Path]) -> dict[Split, Path]:
-        """Return the folder of each split, none if these are classes."""
+        """Return the folder of each split; empty if the folders are classes."""
         splits: dict[Split, Path] = {}
         rests: set[tuple[str, ...]] = set()
         others: list[Path] = []
@@ -245,12 +243,11 @@ class _Reader:
         self._report(folders[0], reason)
 
     def _report(self, folder: Path, reason: str) -> None:
-        name = encode_name(folder.relative_to(self.root).as_posix())
-        self.problems.append(Problem(name, "folder", reason))
+        self.problems.append(Problem(relative_name(folder, self.root), "folder", reason))
 
 
-def is_output(folder: Path) -> bool:
-    """Return whether tlearn made a folder: a run, a comparison, an export, or only such folders."""
+def _is_output(folder: Path) -> bool:
+    """Return whether a folder is a run, a comparison or an export, or holds only such folders."""
     if _has_output(folder):
         return True
     try:
@@ -270,9 +267,10 @@ def _has_output(folder: Path) -> bool:
 
 
 def _split_and_rest(name: str) -> tuple[Split | None, tuple[str, ...]]:
-    """Return the split that a name speaks of, and the words of it that say something else."""
+    """Return the split that a name mentions, and its words of another meaning."""
     words = re.findall(r"[^\W\d_]+", name.casefold())
-    splits = [found[1] for word in words if (found := _SPLIT_WORD.fullmatch(word))]
+    splits = [match[1] for word in words if (match := _SPLIT_WORD.fullmatch(word))]
+
     if len(splits) != 1:
         return None, ()
     rest = [w for w in words if not (_SPLIT_WORD.fullmatch(w) or _FILLER.fullmatch(w))]

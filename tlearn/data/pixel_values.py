@@ -1,15 +1,15 @@
 """Grey images of more than 8 bits: which of their values become black and white.
 
-Medical and scientific cameras write 10, 12 or 14 bits into 16, scanners of computed tomography
-negative numbers, and floats mean what the program that wrote them pleased. One rule holds for all
-images of a data set and for those that its model predicts, so that brightness can be compared:
+Medical and scientific cameras write 10, 12 or 14 bits into 16, CT scanners write negative numbers,
+and floats may have any scale. One rule holds for all images of a data set and for those that its
+model predicts, so that brightness can be compared:
 
-- What a file says of itself counts: significant bits in a PNG (``sBIT``), the smallest and largest
+- A range that the file declares: significant bits in a PNG (``sBIT``), the smallest and largest
   sample value in a TIFF.
-- Else it is what all images of the data set that are of the same kind need, integers or floats: up
-  to the next of 8, 9, 10, ... bits for integers; 1, 255 or what integers would need for floats; and
-  down to the next power of two where there are negative values.
-- For a file by itself it is 0 to 65535 for integers, and 0 to 1 for floats.
+- Else the range that holds all values of the data set of the same kind, integers or floats: up to
+  the next of 8, 9, 10, ... bits for integers; to 1, 255 or as integers for floats; and down to the
+  next power of two where there are negative values.
+- Without a data set, 0 to 65535 for integers and 0 to 1 for floats.
 """
 
 import struct
@@ -21,19 +21,14 @@ from PIL import Image
 
 from tlearn.data.png_chunks import png_chunks
 
-_ONE = 1.5  # floats up to here are from 0 to 1, and go beyond it by rounding or resampling
+_ONE = 1.5  # floats up to here count as from 0 to 1, exceeded by rounding or resampling
 Range = tuple[float, float]
 Kind = Literal["integer", "float"]
 _SAMPLE_VALUES = ((340, 341), (280, 281))  # TIFF: SMin- and SMax-, Min- and MaxSampleValue
 
 
 class ValueRanges(NamedTuple):
-    """The values that become black and white in grey images of more than 8 bits.
-
-    Attributes:
-        integer_range: Of integers.
-        float_range: Of floats.
-    """
+    """The values that become black and white in grey images of more than 8 bits."""
 
     integer_range: Range = (0, 65535)
     float_range: Range = (0, 1)
@@ -43,13 +38,7 @@ DEFAULT_RANGES = ValueRanges()
 
 
 class OwnRange(NamedTuple):
-    """What a file of more than 8 bits says of its values, or needs.
-
-    Attributes:
-        kind: Whether they are integers or floats.
-        range: The values that become black and white.
-        declared: Whether the file says so.
-    """
+    """The range of the values of one file, declared by it or measured."""
 
     kind: Kind
     range: Range
@@ -57,17 +46,12 @@ class OwnRange(NamedTuple):
 
 
 def kind_of(image: Image.Image) -> Kind | None:
-    """Return the kind of values of more than 8 bits, or nothing."""
+    """Return the kind of an image's values, ``None`` for one of 8 bits."""
     return "float" if image.mode == "F" else "integer" if image.mode.startswith("I") else None
 
 
 def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
-    """Return what the values of a file need; nothing for one of 8 bits.
-
-    Args:
-        image: The image, loaded.
-        data: The file.
-    """
+    """Return the range of a loaded image of the file ``data``, ``None`` for one of 8 bits."""
     kind = kind_of(image)
     if kind is None:
         return None
@@ -78,29 +62,25 @@ def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
 
 def ranges_of(own: Iterable[OwnRange]) -> ValueRanges:
     """Return the ranges for all images of a data set, from those of each."""
-    found: dict[Kind, list[Range]] = {"integer": [], "float": []}
+    by_kind: dict[Kind, list[Range]] = {"integer": [], "float": []}
     for kind, values, _ in own:
-        found[kind].append(values)
-    default = DEFAULT_RANGES
-    return ValueRanges(
-        _union(found["integer"], default.integer_range), _union(found["float"], default.float_range)
-    )
+        by_kind[kind].append(values)
+    integers, floats = DEFAULT_RANGES
+    return ValueRanges(_union(by_kind["integer"], integers), _union(by_kind["float"], floats))
 
 
 def range_for(image: Image.Image, data: bytes, ranges: ValueRanges | None) -> Range | None:
-    """Return the values that become black and white in an image; nothing for one of 8 bits.
+    """Return the values that become black and white in an image, ``None`` for one of 8 bits.
 
     Args:
-        image: The image as it was opened, loaded.
+        image: The loaded image.
         data: The file.
-        ranges: Of its data set; without, what the file itself needs, as for looking at it alone.
+        ranges: Those of its data set; ``None`` for the image's own, as to display it.
     """
-    kind, own = kind_of(image), own_range(image, data)
-    if kind is None or own is None:
-        return None
-    if ranges is None or own.declared:
-        return own.range
-    return ranges.float_range if kind == "float" else ranges.integer_range
+    own = own_range(image, data)
+    if own is None or ranges is None or own.declared:
+        return own.range if own else None
+    return ranges.float_range if own.kind == "float" else ranges.integer_range
 
 
 def to_8_bits(image: Image.Image, black_and_white: Range) -> Image.Image:
@@ -128,13 +108,14 @@ def _down(low: float) -> float:
 
 
 def _declared(image: Image.Image, data: bytes, values: np.ndarray) -> Range | None:
-    """Return the range that a file says its values have, if it does and they have."""
+    """Return the range that a file declares, if its values lie in it."""
     if image.format == "PNG":
         bits = next((body[0] for kind, body in png_chunks(data) if kind == b"sBIT" and body), 16)
         if bits >= 16:
             return None
-        # As the standard has it, values are shifted up to 16 bits, and the lowest bits say nothing;
-        # microscopes leave them as they are.
+        # By the standard, values are shifted up to 16 bits and the lowest bits are meaningless;
+        # microscopes do not shift them.
+
         integers = values.astype(np.int64)
         shifted = integers.max(initial=0) >= 2**bits or not (integers % 2 ** (16 - bits)).any()
         return (0.0, 65535.0 if shifted else float(2**bits - 1))

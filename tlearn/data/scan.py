@@ -1,4 +1,4 @@
-"""A data folder to a manifest: which files are images, of which class, in which given split."""
+"""Scanning a data folder: which files are images, of which class, in which given split."""
 
 import hashlib
 import re
@@ -6,13 +6,13 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from tlearn.data import images
 from tlearn.data.edits import Edits, say_edits
 from tlearn.data.folders import named_image, walk
-from tlearn.data.layouts import FolderLayout, Split, read_layout, similar_labels
+from tlearn.data.layouts import FolderLayout, Split, read_layout, relative_name, similar_labels
 from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ValueRanges, ranges_of
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.problems import Problem, summarize
@@ -21,8 +21,8 @@ from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.text import encode_name, natural_key
 
-_FOREIGN = frozenset({images.NOT_AN_IMAGE, images.EMPTY, images.ZEROS})
 PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
+_NO_IMAGE = frozenset({images.NOT_AN_IMAGE, images.EMPTY, images.ZEROS})
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,12 @@ class ImageFile:
     """One readable image.
 
     Attributes:
-        path: Where it is.
-        name: Its path below the data folder, with ``/``, as :func:`tlearn.text.encode_name` writes
-            it.
-        label: Its class.
+        name: Its path below the data folder, encoded by :func:`tlearn.text.encode_name`.
         content: BLAKE2b hash of its bytes, 32 hexadecimal digits.
         given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in.
-        group: What the group pattern found in its name; files of one group stay together.
+        group: What the group pattern matched; files of one group are put into one split.
         below: Its path below its class folder.
-        ranges: The values that become black and white, where it has more than 8 bits.
+        ranges: The values that become black and white, if it has more than 8 bits.
     """
 
     path: Path
@@ -53,7 +50,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a scan found, files in the order of their names, and the edits that were applied."""
+    """The result of a scan: images in the order of their names, and the edits applied."""
 
     root: Path
     files: tuple[ImageFile, ...]
@@ -73,20 +70,15 @@ class Manifest:
 
     @cached_property
     def unreadable(self) -> tuple[Problem, ...]:
-        """The images that cannot be read."""
+        """The problems of unreadable images."""
         return tuple(problem for problem in self.problems if problem.kind == "unreadable")
 
     def refuse_unreadable(self) -> None:
-        """Refuse images that cannot be read, as ``--strict`` does.
-
-        Raises:
-            DataError: If there are any.
-        """
-        if self.unreadable:
-            n = len(self.unreadable)
+        """Raise a DataError if there are unreadable images, as ``--strict`` does."""
+        if n := len(self.unreadable):
             raise DataError(
                 f"{n} image{'s' if n > 1 else ''} cannot be read: {summarize(self.unreadable)}; "
-                f"mend or remove them, or leave out --strict"
+                f"repair or remove them, or leave out --strict"
             )
 
     @cached_property
@@ -97,7 +89,7 @@ class Manifest:
 
 
 def content_hash(data: bytes) -> str:
-    """Return the hash that stands for a file's content everywhere."""
+    """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -108,23 +100,23 @@ def scan(
     unlabelled: bool = False,
     cache: ScanCache | None = None,
 ) -> Manifest:
-    """Read every file below ``root`` and return what is usable and what is not.
+    """Read every file below ``root``; return the images and the problems.
 
     ``root`` holds class folders, or split folders that do (:mod:`tlearn.data.layouts`).
-    Everything below a class folder belongs to that class.
-    Hidden and system entries are passed over. Whether a file is an image is decided by decoding
-    it, not by its name. The edits of the folder are applied (:mod:`tlearn.data.edits`).
+    Everything below a class folder belongs to that class. Hidden and system entries are ignored.
+    Whether a file is an image is decided by decoding it, not by its name. The edits of the folder
+    are applied (:mod:`tlearn.data.edits`).
 
     Args:
         root: The data folder.
         group: Regular expression searched in each path below its class folder; files with the
-            same match (the first parenthesised group where there is one) are of one group.
-        progress: Where to show how far it is.
-        unlabelled: Whether images outside any class folder are taken too, with an empty label.
-        cache: What earlier scans read; what has not changed since is not read again.
+            same match (the first parenthesised group, if any) are of one group.
+        progress: Reports progress.
+        unlabelled: Whether to include images outside any class folder, with an empty label.
+        cache: Results of earlier scans, used for unchanged files.
 
     Raises:
-        DataError: If there is no such folder or nothing usable in it.
+        DataError: If there is no such folder or no readable image in it.
     """
     check_folder(root)
     edits, pattern = Edits.of(root), re.compile(group) if group else None
@@ -132,39 +124,40 @@ def scan(
     layout = read_layout(root)
     progress.say(str(layout))
     listed = list_entries(layout)
-    entries, problems = _edited(edits, listed, unlabelled)
+    entries, problems = _apply_edits(edits, listed, unlabelled)
     say_edits(root, edits, problems, progress)
     problems += layout.problems
     files: list[ImageFile] = []
-    own: dict[str, OwnRange] = {}
+    own_ranges: dict[str, OwnRange] = {}
+
+    def check(entry: Entry) -> FileCheck:
+        if cache is None:
+            return _check_file(entry.path)
+        return cache.check(entry.path, _check_file)
+
     with progress.task("reading images", len(entries), "files") as task:
-        checks = prefetch_map(partial(_check, cache=cache), entries)
-        for entry, check in zip(entries, checks, strict=True):
+        for entry, result in zip(entries, prefetch_map(check, entries), strict=True):
             task.advance()
-            if check.reason:
-                problems.append(Problem(entry.name, check.kind or "pixels", check.reason))
-            if not check.kind:
-                files.append(_image_file(entry, check.content))
-            if check.own:
-                own[entry.name] = check.own
-    files, deep = _with_ranges(files, own)
-    problems += deep
-    if pattern and files:
-        files = _grouped(files, pattern)
-    problems += _copies(files)
-    problems += _empty_classes(layout, files, _edited_labels(listed, entries))
+            if result.reason:
+                problems.append(Problem(entry.name, result.kind or "pixels", result.reason))
+            if not result.kind:
+                files.append(ImageFile(**vars(entry), content=result.content))
+            if result.own:
+                own_ranges[entry.name] = result.own
     if not files:
-        raise DataError(_nothing_found(root, problems, edits))
+        raise DataError(_no_images(root, problems, edits))
+    files, range_problems = _with_ranges(files, own_ranges)
+    if pattern:
+        files = _with_groups(files, pattern)
+    problems += range_problems
+    problems += _duplicates(files)
+    problems += _empty_classes(layout, files, _edited_labels(listed, entries))
     manifest = Manifest(root, tuple(files), tuple(problems), edits)
     return replace(manifest, problems=(*problems, *similar_labels(manifest.labels)))
 
 
 def check_folder(root: Path) -> None:
-    """Refuse what is no folder.
-
-    Raises:
-        DataError: If it is none.
-    """
+    """Raise a DataError if ``root`` is no folder."""
     if not root.is_dir():
         what = "a file" if root.exists() else "not there"
         raise DataError(
@@ -173,12 +166,8 @@ def check_folder(root: Path) -> None:
         )
 
 
-def _grouped(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile]:
-    """Note the group of every file that has one.
-
-    Raises:
-        DataError: If none has: a pattern that never matches would protect nothing.
-    """
+def _with_groups(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile]:
+    """Set the group of every file that the pattern matches; it has to match one at least."""
 
     def group_of(file: ImageFile) -> str:
         match = pattern.search(file.below)
@@ -197,7 +186,7 @@ def _grouped(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that a scan lists, with the class of its folder; empty where it is in none."""
+    """A file in a data folder, with the class of its folder, empty outside class folders."""
 
     path: Path
     name: str
@@ -219,22 +208,22 @@ def list_entries(layout: FolderLayout) -> list[Entry]:
     ]
     for folder, split in layout.classes:
         label = class_label(folder.name)
-        above = frozenset({root.resolve(), folder.parent.resolve()})
+        parents = frozenset({root.resolve(), folder.parent.resolve()})
         start = len(relative_name(folder, root)) + 1
-        for path in walk(folder, above):
+        for path in walk(folder, parents):
             name = relative_name(path, root)
             entries.append(Entry(path, name, label, split, name[start:]))
     return entries
 
 
-def _edited(
+def _apply_edits(
     edits: Edits, listed: Sequence[Entry], unlabelled: bool
 ) -> tuple[list[Entry], list[Problem]]:
-    """Apply edits to what was listed; report those about files that are gone, and stray images."""
-    labels, gone = edits.apply({entry.name: entry.label for entry in listed})
+    """Return the entries after edits; report edits of missing files, and stray images."""
+    labels, missing = edits.apply({entry.name: entry.label for entry in listed})
     problems = [
         Problem(edit.path, "edit", f"edited on {edit.time[:10]}, and no longer there")
-        for edit in gone
+        for edit in missing
     ]
     entries: list[Entry] = []
     for entry in listed:
@@ -247,27 +236,18 @@ def _edited(
 
 
 def _edited_labels(listed: Sequence[Entry], entries: Sequence[Entry]) -> set[str]:
-    """Return the classes that edits took photos from."""
+    """Return the classes that lost photos by edits."""
     after = {entry.name: entry.label for entry in entries}
     return {entry.label for entry in listed if after.get(entry.name) != entry.label}
 
 
-def relative_name(path: Path, root: Path) -> str:
-    """Return the name of a file or folder as manifests have it: its path below the data folder."""
-    return encode_name(path.relative_to(root).as_posix())
-
-
 def class_label(folder_name: str) -> str:
-    """Return the class that a folder of this name stands for, in one Unicode spelling (NFC)."""
+    """Return the class of a folder of this name, in Unicode's form NFC."""
     return unicodedata.normalize("NFC", encode_name(folder_name))
 
 
-def _check(entry: Entry, cache: ScanCache | None) -> FileCheck:
-    """Hash a file and try to decode it, or take what an earlier scan found."""
-    return _look(entry.path) if cache is None else cache.examined(entry.path, _look)
-
-
-def _look(path: Path) -> FileCheck:
+def _check_file(path: Path) -> FileCheck:
+    """Hash a file and try to decode it."""
     try:
         data = images.read_bytes(path)
     except DataError as error:  # the disk's failure, perhaps over soon: not the file's
@@ -275,19 +255,15 @@ def _look(path: Path) -> FileCheck:
     try:
         own, note = images.examine(data, PROBE_SIZE)
     except DataError as error:
-        foreign = str(error) in _FOREIGN and not named_image(path)
+        foreign = str(error) in _NO_IMAGE and not named_image(path)
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
     return FileCheck(content=content_hash(data), reason=note, own=own)
-
-
-def _image_file(entry: Entry, content: str) -> ImageFile:
-    return ImageFile(entry.path, entry.name, entry.label, content, entry.given, "", entry.below)
 
 
 def _with_ranges(
     files: list[ImageFile], own: Mapping[str, OwnRange]
 ) -> tuple[list[ImageFile], list[Problem]]:
-    """Give images of more than 8 bits the ranges that all of them need, and say which these are."""
+    """Set the common ranges of all images of more than 8 bits, and report them."""
     if not own:
         return files, []
     ranges = ranges_of(own.values())
@@ -304,7 +280,7 @@ def _with_ranges(
     return [replace(f, ranges=ranges) if f.name in own else f for f in files], problems
 
 
-def _copies(files: list[ImageFile]) -> list[Problem]:
+def _duplicates(files: list[ImageFile]) -> list[Problem]:
     """Report identical images, in one class or in two."""
     by_content: dict[str, list[ImageFile]] = defaultdict(list)
     for file in files:
@@ -336,24 +312,24 @@ def _empty_classes(
         if class_label(folder.name) not in labels | edited
     ]
     for split, folder in layout.splits.items():
-        there = {file.label for file in files if file.given == split}
-        if there and split != "train":
+        present = {file.label for file in files if file.given == split}
+        if present and split != "train":
             problems += [
                 Problem(
                     relative_name(folder / label, layout.root),
                     "empty class",
                     f"class {label!r} has no images in the {split} split: it is not measured there",
                 )
-                for label in sorted(labels - there, key=natural_key)
+                for label in sorted(labels - present, key=natural_key)
             ]
     return problems
 
 
-def _nothing_found(root: Path, problems: list[Problem], edits: Edits) -> str:
+def _no_images(root: Path, problems: list[Problem], edits: Edits) -> str:
     if edits.lines:
         return (
             f"no images are left below {str(root)!r} after {len(edits.lines)} edits; "
-            f"'tlearn data show' lists them, 'tlearn data undo' takes them back"
+            f"'tlearn data show' lists them, 'tlearn data undo' reverts them"
         )
     unreadable = [problem for problem in problems if problem.kind == "unreadable"]
     if unreadable:

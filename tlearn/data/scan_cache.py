@@ -1,4 +1,4 @@
-"""What earlier scans found in files, so that what has not changed is not read again."""
+"""The results of checking files in earlier scans, so that unchanged files are not read again."""
 
 import os
 import threading
@@ -16,13 +16,13 @@ FRESH_NS = 2_000_000_000
 
 
 class FileCheck(NamedTuple):
-    """What examining a file gave: the hash of its content, or a problem.
+    """The result of checking a file: the hash of its content, or a problem.
 
     Attributes:
         content: The content hash of a readable image, empty for a problem.
         kind: The kind of the problem, empty for a readable image.
-        reason: Why, in words; for a readable image what else there is to know.
-        own: What the values of a readable image of more than 8 bits need.
+        reason: The reason of the problem, or a note about a readable image.
+        own: The values of a readable image of more than 8 bits.
         lasting: Whether the same bytes give the same again: a disk that failed may not.
     """
 
@@ -37,11 +37,10 @@ Stamp = tuple[int, ...]
 
 
 class ScanCache:
-    """Remembers in memory what examining files gave; may be shared by scans in many threads.
+    """A thread-safe cache in memory of the ``most`` files that were checked last.
 
     A file counts as unchanged while its path, size, times of change and inode are the same. One
-    that was modified less than two seconds before it was read is not remembered. Where ``most``
-    are remembered, what was not asked for longest is forgotten.
+    that was modified less than two seconds before it was read is not cached.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -52,13 +51,13 @@ class ScanCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def examined(self, path: Path, examine: Callable[[Path], FileCheck]) -> FileCheck:
-        """Return what is known of a file if it has not changed, else examine it and remember."""
+    def check(self, path: Path, check_file: Callable[[Path], FileCheck]) -> FileCheck:
+        """Return the cached result for a file if it has not changed, else check it."""
         key = os.path.abspath(path)  # noqa: PTH100 - a quarter of the time of Path.absolute
         try:
             state = path.stat()
         except OSError:
-            return examine(path)
+            return check_file(path)
         # With the time of the last change of attributes: a new mode may make a file unreadable.
         stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
         with self._lock:
@@ -68,10 +67,10 @@ class ScanCache:
                 return entry[1]
         # Before reading: what is written after this moment gets another time of change.
         settled = time.time_ns() - state.st_mtime_ns >= FRESH_NS
-        found = examine(path)
-        if settled and found.lasting:
+        result = check_file(path)
+        if settled and result.lasting:
             with self._lock:
-                self._entries[key] = (stamp, found)
+                self._entries[key] = (stamp, result)
                 while len(self._entries) > self._most:
                     del self._entries[next(iter(self._entries))]
-        return found
+        return result

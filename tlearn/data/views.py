@@ -1,8 +1,8 @@
 """Views: deterministic renderings of one image.
 
 View 0 is the plain one. Views 1 and up are augmented, seeded by the image's content and the view
-number, so that the same view of the same image is the same on every machine and in every run and
-can be kept.
+number, so that a view of an image is the same on every machine and in every run, and its
+activations can be cached.
 """
 
 import hashlib
@@ -20,24 +20,21 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Rendering:
-    """All that decides the pixels of a view beside the image and the view's number."""
+    """The settings that views are rendered with."""
 
     size: int
     resize: Resize
     augment: Augmentation
 
     def key(self, view: int) -> dict[str, object]:
-        """Return what the pixels of this view depend on; the plain view ignores augmentation."""
+        """Return the settings that this view depends on; the plain view ignores augmentation."""
         plain: dict[str, object] = {"size": self.size, "resize": self.resize}
         return plain if view == 0 else {**plain, "augment": self.augment.model_dump()}
 
     def render(self, image: Image.Image, content: str, view: int) -> np.ndarray:
-        """Return view number ``view``: uint8, shape ``(size, size, 3)``.
+        """Return a view of a decoded RGB image: uint8, shape ``(size, size, 3)``.
 
-        Args:
-            image: The decoded image, RGB.
-            content: The hash of the image's file; it seeds the augmentation.
-            view: 0 for the plain view.
+        The hash ``content`` of the image's file and the number of the view seed the augmentation.
         """
         if view == 0:
             return to_square(image, self.size, self.resize)
@@ -45,21 +42,21 @@ class Rendering:
         rng = np.random.default_rng(int.from_bytes(seed, "big"))
         augment = self.augment
         if augment.rotate:
-            angle = rng.uniform(-augment.rotate, augment.rotate)
-            image = _rotated(image, angle)
+            image = _rotated(image, rng.uniform(-augment.rotate, augment.rotate))
         image = self._cropped(image, rng)
         if augment.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(_coloured(image, augment.colour, rng) if augment.colour else image)
 
     def _cropped(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Take a random part of what the plain view shows, anywhere in the image."""
+        """Crop an image at random, with area and aspect ratio relative to the plain view's."""
         width, height = image.size
         area = rng.uniform(self.augment.crop, 1.0)
         stretch = math.exp(rng.uniform(-1, 1) * math.log(4 / 3)) if self.augment.crop < 1 else 1.0
         if self.resize == "crop":
             side = min(width, height) * math.sqrt(area)
-            # What does not fit into the image on one side is given to the other.
+            # A side that does not fit into the image is cut, and the other lengthened.
+
             w = min(side * math.sqrt(stretch), width)
             h = min(side * side / w, height)
             w = side * side / h
@@ -90,9 +87,9 @@ def _rotated(image: Image.Image, angle: float) -> Image.Image:
 
 def _coloured(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
     """Change brightness, contrast and saturation by up to ``strength`` each, as one matrix."""
-    brightness, compare_runs, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     mean = np.asarray(image).mean(dtype=np.float64)
     grey = (1 - saturation) * np.tile(LUMA, (3, 1))
-    mixed = brightness * compare_runs * (saturation * np.eye(3) + grey)
-    summand = np.full((3, 1), brightness * (1 - compare_runs) * mean)
+    mixed = brightness * contrast * (saturation * np.eye(3) + grey)
+    summand = np.full((3, 1), brightness * (1 - contrast) * mean)
     return image.convert("RGB", tuple(np.hstack([mixed, summand]).ravel().tolist()))
