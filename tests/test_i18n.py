@@ -1,17 +1,20 @@
 """The texts of the pages: complete in every language, and all of them used."""
 
+import ast
 import re
 from pathlib import Path
 from string import Formatter
 from typing import get_args
 
 import pytest
+from pydantic_core import PydanticKnownError
 
 from tlearn.backbones.registry import KINDS
 from tlearn.config_schema import fields_of
 from tlearn.runs.run_state import State
+from tlearn.settings import WORDS
 from tlearn.web.components.config_options import APART
-from tlearn.web.i18n import LANGUAGES, _options, flat, texts_for
+from tlearn.web.i18n import LANGUAGES, _options, error_texts, flat, texts_for
 
 APP = Path(__file__).parent.parent / "tlearn" / "web"
 CODE = "\n".join(path.read_text("utf-8") for path in APP.rglob("*.py"))
@@ -66,3 +69,51 @@ def test_every_option_has_a_name_in_every_language():
     assert _options().keys() == keys - set(APART)
     assert all(len(texts) == 3 and all(texts) for texts in _options().values())
     assert texts_for("zh").option("size", "x")[0] != texts_for("en").option("size", "x")[0]
+
+
+def templates():
+    """Return all texts of the source, and what pydantic says, with {} for each value."""
+    found = set()
+    for path in APP.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (
+                    part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+                )
+                found.add("".join(map(str, parts)))
+    bounds = {
+        "greater_than": "gt",
+        "greater_than_equal": "ge",
+        "less_than": "lt",
+        "less_than_equal": "le",
+    }
+    for kind in (*bounds, "finite_number", "int_parsing", "float_parsing"):
+        said = PydanticKnownError(
+            kind, {bounds[kind]: 0} if kind in bounds else None
+        ).message_template
+        for long, short in WORDS.items():
+            said = said.replace(long, short)
+        found.add(said[:1].lower() + said[1:])
+    return {re.sub(r"\{[^{}]*\}", "{}", text) for text in found}
+
+
+def test_every_error_that_is_translated_is_one_of_the_source():
+    assert not error_texts().keys() - templates()
+    for english, chinese in error_texts().items():  # no hole too many, and another text
+        chinese.format(*"x" * english.count("{}"))
+        assert chinese != english
+
+
+def test_errors_are_translated_with_those_within_them():
+    t = texts_for("zh")
+    inner = "the archive 'a.zip' holds 'b', which leads out of its folder"
+    outer, refused = "the archive {} {}", "holds {}, which leads out of its folder"
+    said = error_texts()[refused].format("'b'")
+    assert t.message(inner) == error_texts()[outer].format("'a.zip'", said)
+    bound = error_texts()["must be at least {}"].format(8)
+    whole = error_texts()["{}: {}. Received: {}"].format("size", bound, 3)
+    assert t.message("size: must be at least 8. Received: 3") == whole
+    assert t.message("of no such kind") == "of no such kind"
+    assert texts_for("en").message(inner) == inner

@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from tlearn.data.uploads import ENDED, Upload
 from tlearn.errors import DataError, TlearnError
+from tlearn.web.i18n import texts_for
 
 UPLOAD = "/tlearn/upload/{token}"
 FILE = "/tlearn/file/{token}"
@@ -96,7 +97,8 @@ async def receive(request: Request) -> Response:
     with contextlib.suppress(ClientDisconnect, RuntimeError):  # it may be read to its end already
         async for _ in request.stream():
             pass  # a browser hears no answer before it has sent all
-    return JSONResponse({"error": problem}, 400)
+    t = texts_for(request.headers.get("accept-language", "").split(",")[0])
+    return JSONResponse({"error": t.message(problem)}, 400)
 
 
 async def _receive_file(request: Request, upload: Upload) -> None:

@@ -99,7 +99,7 @@ def _progress(t: Texts, run: RunSummary) -> None:
 def _over(t: Texts, run: RunSummary) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         if run.accuracy is None:
-            problem = f": {plain(run.problem)}" if run.problem else ""
+            problem = f": {plain(t.message(run.problem))}" if run.problem else ""
             st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
         else:
             right = t("results.right", right=round(run.accuracy * run.images), all=run.images)

@@ -58,7 +58,7 @@ def _card(t: Texts, answer: Prediction) -> None:
     show_photo(answer.path, t, WIDTH)
     st.caption(plain(answer.path.name))
     if answer.problem:
-        st.warning(plain(answer.problem))
+        st.warning(plain(t.message(answer.problem)))
     for label, probability in answer.top:
         st.progress(probability, f"{plain(label)} **{probability:.1%}**")
 
@@ -80,7 +80,7 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
             t("data.class"): answer.label,
             t("predict.probability"): answer.probability,
             t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
-            t("data.reason"): answer.problem,
+            t("data.reason"): t.message(answer.problem),
         }
         for answer in shown
     ]

@@ -42,7 +42,7 @@ def one_run(t: Texts, listed: RunSummary) -> None:
     """Show a run."""
     st.subheader(plain(listed.name), anchor=False)
     if listed.problem:
-        st.warning(plain(listed.problem))
+        st.warning(plain(t.message(listed.problem)))
     if not listed.usable:
         st.info(t("results.no_model", state=state_words(t, listed)))
         _actions(t, listed, None)

@@ -65,7 +65,7 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     if not wait_for(t, task, t("common.reading")):
         return None
     if task.problem:
-        st.warning(plain(task.problem))
+        st.warning(plain(t.message(task.problem)))
         return None
     _found[root] = task.result
     return _found[root].manifest

@@ -54,7 +54,7 @@ def _do(do: Callable[..., object], *arguments: str) -> None:
 
 def _sentence(error: TlearnError | OSError) -> str:
     if isinstance(error, TlearnError):
-        return str(error)
+        return texts().message(str(error))
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 

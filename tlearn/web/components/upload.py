@@ -84,7 +84,7 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
         target = workspace().new_data_set(given)
     except DataError as error:
         upload.cancel()
-        st.error(plain(str(error)))
+        st.error(plain(t.message(str(error))))
         return
 
     def place(progress: Progress) -> tuple[Path, str, list[Problem]]:
@@ -123,7 +123,7 @@ def _wait(t: Texts) -> None:
         return
     del st.session_state[PLACING]
     if done.problem:
-        st.session_state["data.message"] = ("error", done.problem, [])
+        st.session_state["data.message"] = ("error", t.message(done.problem), [])
     else:
         path, text, left_out = done.result
         remember("data", workspace().name_of(path))
@@ -154,7 +154,7 @@ def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
         t("data.left_out", count=len(left_out)), expanded=refused, icon=":material/warning:"
     ):
         st.dataframe(
-            [{t("data.reason"): p.reason, t("data.file"): p.name} for p in left_out],
+            [{t("data.reason"): t.message(p.reason), t("data.file"): p.name} for p in left_out],
             hide_index=True,
             height=min(300, 38 + 35 * len(left_out)),
         )
@@ -168,7 +168,7 @@ def add_to_class(t: Texts, data: str, label: str) -> None:
             upload.unpack()
             add(t, data, label, [(path.name, path) for path in upload.images()], upload.report)
         except DataError as error:
-            st.session_state["data.message"] = ("error", str(error), upload.report)
+            st.session_state["data.message"] = ("error", t.message(str(error)), upload.report)
         finally:
             upload.cancel()
         st.rerun()

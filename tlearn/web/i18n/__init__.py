@@ -1,5 +1,6 @@
-"""What the pages say, one YAML file per language."""
+"""What the pages say, one YAML file per language, and what errors of the core say in Chinese."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ class Texts:
         english, chinese, chinese_help = _options()[key]
         return (chinese, chinese_help) if self.language == "zh" else (english, help)
 
+    def message(self, text: str) -> str:
+        """Return an error or a reason in this language; as it is where there is no translation."""
+        if self.language == "zh":
+            for pattern, chinese in _errors():
+                if found := pattern.fullmatch(text):
+                    return chinese.format(*map(self.message, found.groups()))
+        return text
+
 
 @cache
 def flat(language: str) -> dict[str, str]:
@@ -53,6 +62,23 @@ def _options() -> dict[str, tuple[str, str, str]]:
         (FOLDER / "options.yaml").read_text(encoding="utf-8")
     )
     return options
+
+
+@cache
+def error_texts() -> dict[str, str]:
+    """Return errors and reasons in Chinese, by their English text with ``{}`` for each value."""
+    texts: dict[str, str] = yaml.safe_load((FOLDER / "errors.yaml").read_text(encoding="utf-8"))
+    return texts
+
+
+@cache
+def _errors() -> list[tuple[re.Pattern[str], str]]:
+    """Return the table with patterns, those with the most words of their own first."""
+    table = sorted(error_texts().items(), key=lambda item: -len(item[0].replace("{}", "")))
+    return [
+        (re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL), chinese)
+        for english, chinese in table
+    ]
 
 
 def texts_for(locale: str | None) -> Texts:

@@ -125,7 +125,7 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
         {
             t("data.file"): p.name,
             t("data.kind"): t(f"problem.{p.kind.replace(' ', '_')}"),
-            t("data.reason"): p.reason,
+            t("data.reason"): t.message(p.reason),
         }
         for p in problems
     ]
@@ -159,7 +159,7 @@ def _split(t: Texts, manifest: Manifest) -> None:
     try:
         splits, problems = draw_splits(manifest, val / 100, test / 100, seed=0)
     except DataError as error:
-        st.warning(str(error))
+        st.warning(plain(t.message(str(error))))
         return
     rows = {label: {t("data.class"): label} for label in splits.labels}
     for side, files in splits.items():

@@ -97,7 +97,7 @@ def _predictions(t: Texts, run: RunSummary) -> None:
     if not wait_for(t, done, t("predict.predicting")):
         return
     if done.problem:
-        st.error(plain(done.problem))
+        st.error(plain(t.message(done.problem)))
         return
     predictions, left_out = done.result
     show_left_out(t, left_out)

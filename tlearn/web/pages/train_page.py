@@ -73,7 +73,7 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
         if problem is not None:  # at the field that it is about, or here
             keys = [key for key in places if f"{problem.key}.".startswith(f"{key}.")]
             place = places[keys[0]] if keys else st
-            place.error(plain(str(problem)))
+            place.error(plain(t.message(str(problem))))
         _start(t, data, config, ready=problem is None)
 
 
