@@ -18,6 +18,7 @@ from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background
 from tlearn.web.i18n import texts_for
+from tlearn.web.pages.predict_page import QUESTIONS, Question
 from tlearn.web.workspace import DATA, RUNS, Workspace
 
 t = texts_for("en")
@@ -186,11 +187,19 @@ def opened(page, here, count=12):
 def test_photos_of_the_camera_are_added_under_a_name_of_our_own(page, here, tmp_path, monkeypatch):
     one = draw_photos(tmp_path / "more", 1, seed=1) / "blue" / "blue00.png"
     taken = SimpleNamespace(name="../../../red/red00.png", getvalue=one.read_bytes)
-    monkeypatch.setattr("streamlit.camera_input", lambda *arguments, **options: taken)
+
+    def camera_input(label, key, on_change, args):
+        if key == "camera.0":  # as if the visitor took one photo
+            import streamlit
+
+            streamlit.session_state[key] = taken
+            on_change(*args)
+
+    monkeypatch.setattr("streamlit.camera_input", camera_input)
     app = opened(page, here)
     red = (here.data / "colours" / "red" / "red00.png").read_bytes()
-    next(x for x in app.toggle if x.label == t("data.camera")).set_value(True).run()
-    settled(button(app, t("data.camera_keep")).click().run())
+    app = settled(button(app, t("data.camera")).click().run())
+    assert t("data.camera_taken", count=1) in words(app)
     assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
     (new,) = (here.data / "colours").rglob("camera-*.jpg")
     assert new.parent.name == "blue" and new.read_bytes() == one.read_bytes()
@@ -216,7 +225,10 @@ def test_what_cannot_be_added_to_a_class_is_said_and_the_rest_is_added(
         lambda t, data, key, **options: coming.pop() if coming and key[:6] == "class." else None,
     )
     app = settled(app.run())
-    assert t("data.left_out", count=1) in [expander.label for expander in app.expander]
+    assert t("data.left_out", count=1) in words(app) and "blue00" in words(app)
+    app.button(key="data.dismiss").click().run()
+    assert t("data.left_out", count=1) not in words(app)
+    app = settled(app.button_group[0].set_value("tab_problems").run())
     assert "blue00.png" in [name for d in app.dataframe for name in d.value.get(t("data.file"), ())]
     assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
     assert not more.exists()
@@ -398,13 +410,14 @@ def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
     assert len(scan(here.data / "photos").files) == 35
 
 
-def test_corrections_are_added_once(page, here, run_here):
+def test_corrections_are_added_once(page, here, run_here, monkeypatch):
     """Findings F10 and F14, and what B3 lost: why a photo was not added."""
     folder = draw_photos(here.scratch / "asked", 1, ("red",), seed=9)
     photo = folder / "red/red00.png"
     answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))
-    asked = background.start("asked", lambda progress: ([answer], []))
-    app = page("predict", **{"chosen.run": "one", "predict.asked": (folder, run_here, asked)})
+    task = background.start("asked", lambda progress: ([answer], []))
+    monkeypatch.setitem(QUESTIONS, folder.name, Question(folder, run_here, task))
+    app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
     right = next(s for s in app.selectbox if s.label == t("predict.wrong"))
     right.set_value("green").run()
     button(app, t("predict.add", count=1)).click().run()

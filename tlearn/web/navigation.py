@@ -1,5 +1,6 @@
 """The frame of all pages: navigation, language, login, and what is shown when a page fails."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ STYLE = """
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
-  .stMainBlockContainer { padding-top: 2rem; padding-bottom: 6rem; }
+  .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
   [data-testid="stHeader"], [data-testid="stSidebar"] { display: none; }
   .st-key-bottom_bar {
     display: flex; position: fixed; bottom: 0; left: 0; width: 100%; z-index: 100; gap: 0;
@@ -38,6 +39,17 @@ STYLE = """
 }
 """
 
+# Streamlit takes a server that was closed for an internet that is out of reach.
+SCRIPT = """<script>
+document.documentElement.lang = LANGUAGE;
+window.tlearnClosed ??= new MutationObserver(() => {
+  for (const dialog of document.querySelectorAll("[role=dialog]"))
+    for (const node of dialog.querySelectorAll("*"))
+      if (!node.children.length && node.textContent.includes("Streamlit server"))
+        node.textContent = CLOSED;
+}).observe(document.body, { childList: true, subtree: true }) ?? true;
+</script>"""
+
 
 def run() -> None:
     """Show the page that is asked for."""
@@ -45,8 +57,11 @@ def run() -> None:
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
     background = "#171713" if st.context.theme.type == "dark" else "#ffffff"
     st.html(f"<style>{STYLE.replace('BACKGROUND', background)}</style>")
-    language = f"<script>document.documentElement.lang = {t.language!r}</script>"
-    st.html(language, unsafe_allow_javascript=True)
+    words = {"LANGUAGE": t.language, "CLOSED": t("common.closed")}
+    script = SCRIPT
+    for name, text in words.items():
+        script = script.replace(name, json.dumps(text))
+    st.html(script, unsafe_allow_javascript=True)
     st.logo(icon())
     if has_openid() and not st.user.is_logged_in:
         st.title("tlearn")

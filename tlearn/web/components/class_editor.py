@@ -10,7 +10,7 @@ from tlearn.text import natural_key
 from tlearn.web.components.gallery import Picture, strip
 from tlearn.web.components.photo_editor import edit, photo_editor
 from tlearn.web.components.session import pages_of, plain, workspace
-from tlearn.web.components.upload import add_to_class
+from tlearn.web.components.upload import add_to_class, camera
 from tlearn.web.i18n import Texts
 
 PER_PAGE = 12
@@ -55,6 +55,7 @@ def _one(t: Texts, data: str, label: str, by_label: dict[str, list[ImageFile]]) 
     with st.container(horizontal=True):
         with st.popover(t("data.add_photos"), icon=":material/add_a_photo:"):
             add_to_class(t, data, label)
+        camera(t, data, label)
         with st.popover(t("data.rename"), icon=":material/edit:"):
             new = st.text_input(t("data.new_name"), label, key=f"rename.{label}", max_chars=100)
             new = new.strip()

@@ -79,7 +79,7 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
             t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.class"): answer.label,
             t("predict.probability"): answer.probability,
-            t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
+            t("predict.second"): "  ".join(f"{label} {p:.1%}" for label, p in answer.top[1:3]),
             t("data.reason"): t.message(answer.problem),
         }
         for answer in shown

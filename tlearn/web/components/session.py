@@ -42,10 +42,11 @@ def act(label: str, do: Callable[..., object], *arguments: str, key: str, **opti
         key: What tells the button from all others, the names in it.
         **options: Further ones of ``st.button``.
     """
-    st.button(label, key=key, on_click=_do, args=(do, *arguments), **options)
+    st.button(label, key=key, on_click=attempt, args=(do, *arguments), **options)
 
 
-def _do(do: Callable[..., object], *arguments: str) -> None:
+def attempt(do: Callable[..., object], *arguments: Any) -> None:
+    """Do something before the page is shown; an error passes by above it."""
     try:
         do(*arguments)
     except (TlearnError, OSError) as error:
@@ -115,6 +116,17 @@ def choose(
 def choose_data(t: Texts) -> str | None:
     """Show the choice of a data set; return its name below the data root."""
     return choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
+
+
+def steps(t: Texts, current: str) -> None:
+    """Say what the pages are for and which step this is, until the first run has a model."""
+    if any(run.usable for run in workspace().library.runs()):
+        return
+    badges = [
+        f":{'primary' if name == current else 'gray'}-badge[{i} {t(f'common.step_{name}')}]"
+        for i, name in enumerate(("data", "train", "predict"), 1)
+    ]
+    st.markdown(f"{t('common.purpose')} {' '.join(badges)}")
 
 
 def pages_of(t: Texts, key: str, count: int, size: int) -> range:

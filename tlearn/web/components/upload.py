@@ -18,7 +18,7 @@ from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.web import background
 from tlearn.web.components.scans import look_again, wait_for
-from tlearn.web.components.session import plain, problems, remember, workspace
+from tlearn.web.components.session import attempt, plain, problems, remember, workspace
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
 from tlearn.web.linked_folders import link_folder, linked_folders, may_link, unlink_folder
@@ -142,17 +142,37 @@ def show_message(t: Texts) -> None:
         state["data.message"] = ("left out", "", left_out)
     elif kind == "error":
         st.error(plain(text))
-    show_left_out(t, left_out)
+    if not left_out:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        first = plain(f"{left_out[0].name}: {t.message(left_out[0].reason)}")
+        st.markdown(
+            f":material/warning: {t('data.left_out', count=len(left_out))} · {first}",
+            width="content",
+        )
+        st.button(t("data.see_left_out"), on_click=state.update, kwargs={"tab": "tab_problems"})
+        st.button(
+            "",
+            key="data.dismiss",
+            icon=":material/close:",
+            help=t("data.dismiss"),
+            type="tertiary",
+            on_click=state.pop,
+            args=("data.message",),
+        )
+
+
+def left_out_of(data: str) -> list[Problem]:
+    """Return what was left out in this session where photos were added to a data set."""
+    found: list[Problem] = st.session_state.setdefault("left_out", {}).setdefault(data, [])
+    return found
 
 
 def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
-    """Show which files were left out, if any; open where they were refused and not just odd."""
+    """Show which files were left out, if any."""
     if not left_out:
         return
-    refused = any(p.kind != "not an image" for p in left_out)
-    with st.expander(
-        t("data.left_out", count=len(left_out)), expanded=refused, icon=":material/warning:"
-    ):
+    with st.expander(t("data.left_out", count=len(left_out)), icon=":material/warning:"):
         st.dataframe(
             [{t("data.reason"): t.message(p.reason), t("data.file"): p.name} for p in left_out],
             hide_index=True,
@@ -161,7 +181,7 @@ def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
 
 
 def add_to_class(t: Texts, data: str, label: str) -> None:
-    """Show the ways to more photos of a class: files and the camera."""
+    """Show the field for more photos of a class."""
     upload = uploader(t, workspace().data, f"class.{data}.{label}", kind="flat")
     if upload is not None:
         try:
@@ -172,13 +192,29 @@ def add_to_class(t: Texts, data: str, label: str) -> None:
         finally:
             upload.cancel()
         st.rerun()
-    if st.toggle(t("data.camera")):
-        taken = st.camera_input(t("data.camera_hint"), key=f"camera.{label}")
-        if taken is not None and st.button(t("data.camera_keep"), type="primary"):
-            name = time.strftime("camera-%Y%m%d-%H%M%S.jpg")  # the client's may be any path
-            with problems():
-                add(t, data, label, [(name, taken.getvalue())])
-                st.rerun()
+
+
+def camera(t: Texts, data: str, label: str) -> None:
+    """Show a button that opens the camera: every photo that is taken is added to the class."""
+    state = st.session_state
+    if st.button(t("data.camera"), icon=":material/photo_camera:"):
+        state["camera"] = (label, 0)
+
+    def take(key: str) -> None:
+        name = time.strftime("camera-%Y%m%d-%H%M%S.jpg")  # the client's may be any path
+        add(t, data, label, [(name, state[key].getvalue())])
+        state["camera"] = (label, state["camera"][1] + 1)
+
+    def show() -> None:
+        taken = state["camera"][1]
+        key = f"camera.{taken}"  # another field for each photo, ready to take the next
+        st.camera_input(t("data.camera_hint"), key=key, on_change=attempt, args=(take, key))
+        if taken:
+            st.caption(t("data.camera_taken", count=taken))
+
+    if state.get("camera", ("",))[0] == label:
+        title = t("data.camera_title", label=plain(label))
+        st.dialog(title, width="large", on_dismiss=lambda: state.pop("camera"))(show)()
 
 
 def add(
@@ -195,5 +231,7 @@ def add(
     """
     added = add_photos(workspace().data_set(data), label, photos)
     text = t("data.added", label=label, count=len(added.new) + len(added.moved))
-    st.session_state["data.message"] = ("success", text, [*left_out, *added.left_out])
+    problems = [*left_out, *added.left_out]
+    st.session_state["data.message"] = ("success", text, problems)
+    left_out_of(data).extend(problems)
     look_again(data)

@@ -10,10 +10,19 @@ from tlearn.data.splits import draw_splits
 from tlearn.data.uploads import upload_report
 from tlearn.errors import DataError
 from tlearn.web.components.class_editor import classes, shortened
+from tlearn.web.components.config_options import enter, entered
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of
-from tlearn.web.components.session import choose_data, open_page, plain, problems, texts, workspace
-from tlearn.web.components.upload import new_data_set, show_message
+from tlearn.web.components.session import (
+    choose_data,
+    open_page,
+    plain,
+    problems,
+    steps,
+    texts,
+    workspace,
+)
+from tlearn.web.components.upload import left_out_of, new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.i18n import Texts
 
@@ -24,6 +33,7 @@ def show() -> None:
     """Show the page."""
     t = texts()
     st.title(t("data.title"), anchor=False)
+    steps(t, "data")
     names = workspace().data_sets()
     if not names:
         st.markdown(t("data.empty"))
@@ -100,7 +110,8 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
         t("data.view"),
         names,
         default=names[0],
-        key="data.tab",
+        key="tab",
+        bind="query-params",
         label_visibility="collapsed",
         format_func=lambda name: t(f"data.{name}"),
     )
@@ -117,7 +128,7 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
 def _problems(t: Texts, data: str, manifest: Manifest) -> None:
     """Show what is wrong with which file, and exclude what is chosen."""
     root = workspace().data_set(data)
-    problems = [*manifest.problems, *upload_report(root)]
+    problems = [*manifest.problems, *upload_report(root), *left_out_of(data)]
     if not problems:
         st.success(t("data.no_problems"))
         return
@@ -154,10 +165,10 @@ def _split(t: Texts, manifest: Manifest) -> None:
     """Show which part of each class would be trained on, would choose, and would be held back."""
     st.markdown(t("data.split_hint"))
     with st.container(horizontal=True):
-        val = st.slider(t("data.validation"), 5, 50, 20, 5, format="%d %%", width=280)
-        test = st.slider(t("data.test"), 0, 40, 0, 5, format="%d %%", width=280)
+        val = _fraction(t("data.validation"), "val", least=1)
+        test = _fraction(t("data.test"), "test", least=0)
     try:
-        splits, problems = draw_splits(manifest, val / 100, test / 100, seed=0)
+        splits, problems = draw_splits(manifest, val, test, entered("seed"))
     except DataError as error:
         st.warning(plain(t.message(str(error))))
         return
@@ -171,3 +182,19 @@ def _split(t: Texts, manifest: Manifest) -> None:
     left_out = [p for p in problems if p.kind != "empty class"]
     if left_out:
         st.caption(t("data.split_left_out", count=len(left_out)))
+
+
+def _fraction(label: str, key: str, least: int) -> float:
+    """Show a slider for an option of the training; return the fraction."""
+    slider = f"split.{key}"
+    st.session_state.setdefault(slider, min(90, max(least, round(100 * entered(key)))))
+    st.slider(
+        label,
+        least,
+        90,
+        key=slider,
+        format="%d%%",
+        width=280,
+        on_change=lambda: enter(key, st.session_state[slider] / 100),
+    )
+    return float(entered(key))

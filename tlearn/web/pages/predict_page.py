@@ -1,6 +1,7 @@
 """Predict: photos in, classes out; and what was wrong goes back to the data."""
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -14,23 +15,51 @@ from tlearn.runs.run_store import RunSummary
 from tlearn.web import background
 from tlearn.web.components.prediction_list import show_predictions
 from tlearn.web.components.scans import wait_for
-from tlearn.web.components.session import choose, plain, problems, texts, workspace
+from tlearn.web.components.session import (
+    choose,
+    open_page,
+    plain,
+    problems,
+    remember,
+    steps,
+    texts,
+    workspace,
+)
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
 from tlearn.web.prediction_process import predict
 
-ASKED = "predict.asked"  # where a session keeps the photos and the run it asked, and the task
+
+@dataclass(frozen=True)
+class Question:
+    """What a run was asked.
+
+    Attributes:
+        folder: The photos.
+        run: The run directory.
+        task: Gives the predictions, and what was left out.
+    """
+
+    folder: Path
+    run: Path
+    task: background.BackgroundTask
+
+
+QUESTIONS: dict[str, Question] = {}  # by the folder's name, which the address holds
 
 
 def show() -> None:
     """Show the page."""
     t = texts()
     st.title(t("predict.title"), anchor=False)
+    steps(t, "predict")
     library = workspace().library
     usable = {run.name: run for run in library.runs() if run.usable}
     if not usable:
         st.info(t("predict.empty"))
+        if st.button(t("predict.go_train"), type="primary", icon=":material/model_training:"):
+            open_page("train")
         return
     names = list(usable)
     name = choose(t("results.run"), "run", names, t("results.choose"), first=names[0])
@@ -48,6 +77,8 @@ def _photos(t: Texts, run: Path) -> None:
         t("predict.source"),
         ("files", "camera"),
         default="files",
+        key="from",
+        bind="query-params",
         label_visibility="collapsed",
         format_func=lambda name: t(f"predict.{name}"),
     )
@@ -79,20 +110,32 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
                 upload.cancel()
         return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
 
-    before, *_ = st.session_state.get(ASKED, (folder,))
-    if before != folder:
-        workspace().remove_scratch(before)
+    before = _asked()
+    if before is not None and before.folder != folder:
+        del QUESTIONS[before.folder.name]
+        workspace().remove_scratch(before.folder)
     task = background.start(f"predict {folder.name} {run.name}", do)
-    st.session_state[ASKED] = (folder, run, task)
+    QUESTIONS[folder.name] = Question(folder, run, task)
+    remember("photos", folder.name)
     st.rerun()
+
+
+def _asked() -> Question | None:
+    """Return what was asked last, also where the page was loaded again since."""
+    name = st.session_state.get("chosen.photos") or st.query_params.get("photos", "")
+    if name not in QUESTIONS:
+        return None
+    remember("photos", name)
+    return QUESTIONS[name]
 
 
 def _predictions(t: Texts, run: RunSummary) -> None:
     """Show what the model says; ask again where another run was chosen."""
-    if ASKED not in st.session_state:
+    asked = _asked()
+    if asked is None:
         return
-    folder, asked, done = st.session_state[ASKED]
-    if asked != run.path and folder.is_dir():
+    folder, done = asked.folder, asked.task
+    if asked.run != run.path and folder.is_dir():
         _begin(run.path, folder, None)
     if not wait_for(t, done, t("predict.predicting")):
         return

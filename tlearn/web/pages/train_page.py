@@ -13,7 +13,15 @@ from tlearn.web.components.backbone_cards import choose_backbone, planner
 from tlearn.web.components.config_options import options, persistent
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of
-from tlearn.web.components.session import choose_data, open_page, plain, problems, texts, workspace
+from tlearn.web.components.session import (
+    choose_data,
+    open_page,
+    plain,
+    problems,
+    steps,
+    texts,
+    workspace,
+)
 from tlearn.web.config_form import config_from
 from tlearn.web.i18n import Texts
 
@@ -24,6 +32,7 @@ def show() -> None:
     """Show the page."""
     t = texts()
     st.title(t("train.title"), anchor=False)
+    steps(t, "train")
     queue(t)
     names = workspace().data_sets()
     if not names:
