@@ -1,6 +1,7 @@
 """The frame of all pages: navigation, language, login, and what is shown when a page fails."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,12 +19,17 @@ PAGES = {
     "predict": (predict_page.show, ":material/image_search:"),
     "plugins": (plugins_page.show, ":material/extension:"),
 }
+COLOURS = {
+    "light": {"BACKGROUND": "#ffffff", "ACCENT": "#0b6e4f"},
+    "dark": {"BACKGROUND": "#171713", "ACCENT": "#5fd0a5"},
+}
 # Streamlit leaves a hand's breadth free at the top of a page.
 # Its captions are too pale to read in the dark: less than 4.5 to 1.
 STYLE = """
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
+[data-testid$="segmented_controlActive"] p { color: ACCENT; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
@@ -55,12 +61,10 @@ def run() -> None:
     """Show the page that is asked for."""
     t = texts()
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
-    background = "#171713" if st.context.theme.type == "dark" else "#ffffff"
-    st.html(f"<style>{STYLE.replace('BACKGROUND', background)}</style>")
+    dark = st.context.theme.type == "dark"
+    st.html(f"<style>{_filled(STYLE, COLOURS['dark' if dark else 'light'])}</style>")
     words = {"LANGUAGE": t.language, "CLOSED": t("common.closed")}
-    script = SCRIPT
-    for name, text in words.items():
-        script = script.replace(name, json.dumps(text))
+    script = _filled(SCRIPT, {name: json.dumps(text) for name, text in words.items()})
     st.html(script, unsafe_allow_javascript=True)
     st.logo(icon())
     if has_openid() and not st.user.is_logged_in:
@@ -82,6 +86,12 @@ def run() -> None:
     with st.container(horizontal=True, key="bottom_bar"):
         for one in pages:
             st.page_link(one)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def show_failure(log: Path) -> None:

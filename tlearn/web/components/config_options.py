@@ -45,14 +45,14 @@ def persistent(
     return values[key]
 
 
-def entered(key: str) -> Any:
+def option_value(key: str) -> Any:
     """Return what an option has in the form, wherever it is asked for."""
     default = next(field.default for field in fields_of() if field.key == key)
     value = st.session_state.get("train.values", {}).get(key)
     return default if value is None else value
 
 
-def enter(key: str, value: Any) -> None:
+def set_option(key: str, value: Any) -> None:
     """Put a value into the form, from another page."""
     st.session_state.setdefault("train.values", {})[key] = value
     st.session_state.pop(f"option.{key}", None)

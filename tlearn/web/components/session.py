@@ -123,7 +123,7 @@ def steps(t: Texts, current: str) -> None:
     if any(run.usable for run in workspace().library.runs()):
         return
     badges = [
-        f":{'primary' if name == current else 'gray'}-badge[{i} {t(f'common.step_{name}')}]"
+        f":{'green' if name == current else 'gray'}-badge[{i} {t(f'common.step_{name}')}]"
         for i, name in enumerate(("data", "train", "predict"), 1)
     ]
     st.markdown(f"{t('common.purpose')} {' '.join(badges)}")

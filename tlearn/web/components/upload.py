@@ -214,7 +214,7 @@ def camera(t: Texts, data: str, label: str) -> None:
 
     if state.get("camera", ("",))[0] == label:
         title = t("data.camera_title", label=plain(label))
-        st.dialog(title, width="large", on_dismiss=lambda: state.pop("camera"))(show)()
+        st.dialog(title, width="medium", on_dismiss=lambda: state.pop("camera"))(show)()
 
 
 def add(

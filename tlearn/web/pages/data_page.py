@@ -6,11 +6,8 @@ from tlearn.data import editing
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
-from tlearn.data.splits import draw_splits
 from tlearn.data.uploads import upload_report
-from tlearn.errors import DataError
 from tlearn.web.components.class_editor import classes, shortened
-from tlearn.web.components.config_options import enter, entered
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of
 from tlearn.web.components.session import (
@@ -22,6 +19,7 @@ from tlearn.web.components.session import (
     texts,
     workspace,
 )
+from tlearn.web.components.split_table import show_split
 from tlearn.web.components.upload import left_out_of, new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.i18n import Texts
@@ -118,7 +116,7 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
     if chosen == "tab_problems":
         _problems(t, data, manifest)
     elif chosen == "tab_split":
-        _split(t, manifest)
+        show_split(t, manifest)
     elif chosen == "tab_history":
         history(t, list(Edits.of(workspace().data_set(data)).actions()))
     else:
@@ -159,42 +157,3 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
             t("data.exclude_all", count=len(unreadable)), help=t("data.exclude_hint")
         ):
             edit(t, data, lambda: editing.exclude(root, unreadable))
-
-
-def _split(t: Texts, manifest: Manifest) -> None:
-    """Show which part of each class would be trained on, would choose, and would be held back."""
-    st.markdown(t("data.split_hint"))
-    with st.container(horizontal=True):
-        val = _fraction(t("data.validation"), "val", least=1)
-        test = _fraction(t("data.test"), "test", least=0)
-    try:
-        splits, problems = draw_splits(manifest, val, test, entered("seed"))
-    except DataError as error:
-        st.warning(plain(t.message(str(error))))
-        return
-    rows = {label: {t("data.class"): label} for label in splits.labels}
-    for side, files in splits.items():
-        for label in rows:
-            rows[label][t(f"data.{side}")] = 0  # type: ignore[assignment]
-        for file in files:
-            rows[file.label][t(f"data.{side}")] += 1  # type: ignore[operator]
-    st.dataframe(list(rows.values()), hide_index=True)
-    left_out = [p for p in problems if p.kind != "empty class"]
-    if left_out:
-        st.caption(t("data.split_left_out", count=len(left_out)))
-
-
-def _fraction(label: str, key: str, least: int) -> float:
-    """Show a slider for an option of the training; return the fraction."""
-    slider = f"split.{key}"
-    st.session_state.setdefault(slider, min(90, max(least, round(100 * entered(key)))))
-    st.slider(
-        label,
-        least,
-        90,
-        key=slider,
-        format="%d%%",
-        width=280,
-        on_change=lambda: enter(key, st.session_state[slider] / 100),
-    )
-    return float(entered(key))

@@ -1,0 +1,49 @@
+"""The split of a data set: sliders for the parts that the next training uses, and their counts."""
+
+import streamlit as st
+
+from tlearn.data.scan import Manifest
+from tlearn.data.splits import draw_splits
+from tlearn.errors import DataError
+from tlearn.web.components.config_options import option_value, set_option
+from tlearn.web.components.session import plain
+from tlearn.web.i18n import Texts
+
+
+def show_split(t: Texts, manifest: Manifest) -> None:
+    """Show which part of each class would be trained on, would choose, and would be held back."""
+    st.markdown(t("data.split_hint"))
+    with st.container(horizontal=True):
+        val = _fraction(t("data.validation"), "val", least=1)
+        test = _fraction(t("data.test"), "test", least=0)
+    try:
+        splits, problems = draw_splits(manifest, val, test, option_value("seed"))
+    except DataError as error:
+        st.warning(plain(t.message(str(error))))
+        return
+    rows = {label: {t("data.class"): label} for label in splits.labels}
+    for side, files in splits.items():
+        for label in rows:
+            rows[label][t(f"data.{side}")] = 0  # type: ignore[assignment]
+        for file in files:
+            rows[file.label][t(f"data.{side}")] += 1  # type: ignore[operator]
+    st.dataframe(list(rows.values()), hide_index=True)
+    left_out = [p for p in problems if p.kind != "empty class"]
+    if left_out:
+        st.caption(t("data.split_left_out", count=len(left_out)))
+
+
+def _fraction(label: str, key: str, least: int) -> float:
+    """Show a slider for an option of the training; return the fraction."""
+    slider = f"split.{key}"
+    st.session_state.setdefault(slider, min(90, max(least, round(100 * option_value(key)))))
+    st.slider(
+        label,
+        least,
+        90,
+        key=slider,
+        format="%d%%",
+        width=280,
+        on_change=lambda: set_option(key, st.session_state[slider] / 100),
+    )
+    return float(option_value(key))
