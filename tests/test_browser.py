@@ -338,6 +338,7 @@ def metrics(server, name):
 def start(tab, preset, name=""):
     tab.go("train?data=colours")
     tab.view(f"train.name_{preset}")
+    tab.see("train.others").click()
     tab.keyed("card.toy").get_by_role("button").click()
     tab.settle()
     tab.see("train.more").click()

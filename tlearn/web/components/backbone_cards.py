@@ -1,5 +1,6 @@
-"""The installed backbones as cards, with what each would cost here."""
+"""The backbone of a training and the others that are installed, with what each would cost here."""
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ import streamlit as st
 
 from tlearn.backbones import Backbone, load_registry
 from tlearn.config import RunConfig
-from tlearn.data.scan import Manifest
 from tlearn.progress import format_bytes
 from tlearn.web.components.job_list import duration
 from tlearn.web.components.session import plain, workspace
@@ -16,6 +16,9 @@ from tlearn.web.i18n import Texts
 from tlearn.web.planner import Planner
 
 WIDTH = 262  # pixels of a card
+EVERY = 2.0  # seconds between two looks at what was measured
+CHOSEN, OPEN = "train.backbone", "train.others"  # in the session: the backbone, the fold
+Configs = Mapping[str, RunConfig]  # what would be trained, by preset
 
 
 @cache
@@ -24,78 +27,101 @@ def planner(runs: Path) -> Planner:
     return Planner(runs)
 
 
-def choose_backbone(t: Texts, data: str, manifest: Manifest, config: RunConfig) -> str:
-    """Show a card for each installed backbone; return the name of the one chosen."""
-    backbones = load_registry().backbones
-    state = st.session_state
-    if state.get("train.backbone") not in backbones:
-        state["train.backbone"] = RunConfig().backbone
-    st.subheader(t("train.backbone"), anchor=False)
-    folder = workspace().data_set(data)
+def chosen_backbone() -> str:
+    """Return the backbone chosen on the page, or the one recommended."""
+    if st.session_state.get(CHOSEN) not in load_registry().backbones:
+        st.session_state[CHOSEN] = RunConfig().backbone
+    return str(st.session_state[CHOSEN])
 
-    def ask() -> dict[str, dict[str, Any]]:
-        measures = planner(workspace().runs)
+
+def seconds_by_preset(data: Path, digest: str, configs: Configs) -> dict[str, float]:
+    """Return what a training with the chosen backbone takes, by preset, where it is known."""
+    measures, backbone = planner(workspace().runs), chosen_backbone()
+    found = {
+        preset: measures.known(data, digest, config).get(backbone, {"problem": "not known yet"})
+        for preset, config in configs.items()
+    }
+    return {preset: row["seconds"] for preset, row in found.items() if not row["problem"]}
+
+
+def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: str) -> None:
+    """Show the chosen backbone, and the others as cards in a fold.
+
+    The chosen one is measured, for every preset; the others when they are looked at.
+
+    Args:
+        t: The texts.
+        data: The data folder.
+        digest: What stands for its content.
+        configs: What would be trained, by preset.
+        preset: The one chosen.
+    """
+    backbones, chosen = load_registry().backbones, chosen_backbone()
+    others = sorted(backbones.keys() - {chosen})
+    measures, config = planner(workspace().runs), configs[preset]
+
+    def lacking() -> int:
+        """Have measured what is not known; return how much that is."""
+        wanted: list[tuple[RunConfig, Sequence[str]]] = [
+            (configs[name], [chosen]) for name in sorted(configs, key=lambda name: name != preset)
+        ]
+        if st.session_state.get(OPEN):
+            wanted.append((config, others))
         if workspace().queue.jobs():  # it would measure a machine that is busy, and slow it down
             measures.stop()
         else:
-            measures.ask(folder, manifest.digest, config, backbones)
-        return measures.known(folder, manifest.digest, config)
+            for asked, names in wanted:
+                measures.ask(data, digest, asked, names)
+        return sum(
+            len(set(names) - measures.known(data, digest, asked).keys()) for asked, names in wanted
+        )
 
-    @st.fragment(run_every=2.0 if len(ask()) < len(backbones) else None)
-    def cards() -> None:
-        known = ask()
-        measuring = planner(workspace().runs).measuring
-        if len(known) < len(backbones):
-            problem = planner(workspace().runs).problem(manifest.digest, config)
-            busy = t("train.measuring") if measuring else problem or t("train.measure_later")
-            st.caption(busy)
-        order = sorted(backbones.values(), key=lambda b: (b.name != RunConfig().backbone, b.name))
-        with st.container(horizontal=True):
-            for backbone in order:
-                _card(t, backbone, known.get(backbone.name, {}))
+    before = lacking()
 
-    cards()
-    return str(state["train.backbone"])
+    @st.fragment(run_every=EVERY if before else None)
+    def shown() -> None:
+        if lacking() != before:
+            st.rerun()  # the times beside the presets change, too
+        known = measures.known(data, digest, config)
+        with st.container(border=True, gap="small"):
+            facts = " · ".join(_facts(t, backbones[chosen], known.get(chosen, {})))
+            st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
+            if before:
+                problem = measures.problem(digest, config)
+                later = plain(problem) or t("train.measure_later")
+                st.caption(t("train.measuring") if measures.measuring else later)
+        with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
+            if fold.open:
+                with st.container(horizontal=True):
+                    for name in others:
+                        _card(t, backbones[name], known.get(name, {}))
+
+    shown()
 
 
 def _card(t: Texts, backbone: Backbone, known: dict[str, Any]) -> None:
-    chosen = st.session_state["train.backbone"] == backbone.name
     with st.container(border=True, width=WIDTH, height="stretch"):
         st.markdown(f"**{plain(backbone.name)}**")
         st.caption(plain(backbone.summary))
-        st.markdown(_facts(t, backbone, known))
-        label = t("train.chosen") if chosen else t("train.choose")
+        st.markdown("  \n".join(_facts(t, backbone, known)))
         if st.button(
-            label,
-            key=f"card.{backbone.name}",
-            type="primary" if chosen else "secondary",
-            icon=":material/check:" if chosen else None,
-            width="stretch",
-            help=backbone.name,
+            t("train.choose"), key=f"card.{backbone.name}", width="stretch", help=backbone.name
         ):
-            st.session_state["train.backbone"] = backbone.name
+            st.session_state[CHOSEN] = backbone.name
             st.rerun()
 
 
-def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> str:
+def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> list[str]:
     weights = backbone.weights[0] if backbone.weights else None
-    licence = plain(weights.licence) if weights else t("train.no_weights")
-    facts = [f"{backbone.default_size} px · {licence}"]
-    if weights and weights.on_this_machine is False:
-        facts.append(t("train.weights_elsewhere"))
-    if known.get("problem"):
-        return "  \n".join([*facts, plain(known["problem"])])
-    if not known:
-        return "  \n".join([*facts, "…", "…"])
-    facts.append(
-        t(
-            "train.speed",
-            rate=f"{known['images_per_second']:.3g}",
-            parameters=f"{known['parameters'] / 1e6:.1f}",
-        )
-    )
-    time = duration(t, known["seconds"])
-    facts.append(f"**{t('train.about')} {time}** · {format_bytes(known['bytes'])}")
-    if not known.get("sure", True):
-        facts.append(t("train.unsure"))
-    return "  \n".join(facts)
+    facts = [f"{backbone.default_size} px"]
+    if weights is None:
+        facts.append(t("train.no_weights"))
+    elif weights.on_this_machine is False:
+        facts.append(f":orange[{t('train.weights_elsewhere')}]")
+    if not known or known["problem"]:
+        return [*facts, plain(known["problem"])] if known else facts
+    time = f"**{t('train.about', time=duration(t, known['seconds']))}**"
+    if not known["sure"]:
+        time += f" ({t('train.unsure')})"
+    parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")
+    return [time, *facts, f"{parameters} · {t('train.disk', size=format_bytes(known['bytes']))}"]

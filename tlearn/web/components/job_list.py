@@ -39,8 +39,8 @@ def queue(t: Texts) -> None:
             for run in under_way:
                 _under_way(t, run)
         with over:
-            for run in _ended():
-                _over(t, run)
+            for number, run in enumerate(_ended()):
+                _over(t, run, latest=not number)
 
     live()
 
@@ -96,8 +96,8 @@ def _progress(t: Texts, run: RunSummary) -> None:
         st.code("\n".join(at.lines[-40:]) or "…", language=None, wrap_lines=True)
 
 
-def _over(t: Texts, run: RunSummary) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+def _over(t: Texts, run: RunSummary, latest: bool) -> None:
+    with st.container(border=latest, horizontal=True, vertical_alignment="center"):
         if run.accuracy is None:
             problem = f": {plain(t.message(run.problem))}" if run.problem else ""
             st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
@@ -108,7 +108,10 @@ def _over(t: Texts, run: RunSummary) -> None:
             st.markdown(t(key, name=plain(run.name), state=state, right=right))
         if run.usable:
             if st.button(
-                t("job.try"), key=f"try.{run.name}", type="primary", icon=":material/image_search:"
+                t("job.try"),
+                key=f"try.{run.name}",
+                type="primary" if latest else "secondary",
+                icon=":material/image_search:",
             ):
                 open_page("predict", run=run.name)
             if st.button(t("job.mistakes"), key=f"see.{run.name}"):

@@ -1,5 +1,7 @@
 """Train: choose a backbone and how long, start, watch."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from tlearn.backbones import load_registry
@@ -9,9 +11,14 @@ from tlearn.data.splits import draw_splits
 from tlearn.errors import TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
-from tlearn.web.components.backbone_cards import choose_backbone, planner
+from tlearn.web.components.backbone_cards import (
+    chosen_backbone,
+    planner,
+    seconds_by_preset,
+    show_backbones,
+)
 from tlearn.web.components.config_options import options, persistent
-from tlearn.web.components.job_list import queue
+from tlearn.web.components.job_list import duration, queue
 from tlearn.web.components.scans import manifest_of
 from tlearn.web.components.session import (
     choose_data,
@@ -60,20 +67,25 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
             problems=len(manifest.problems),
         )
     )
-    preset = _preset(t)
-    start = st.container()
+    presets, start, network = st.container(), st.container(), st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
         entered, places = options(t)
-    asked, problem = {**entered, "preset": preset}, None
+    folder, problem = workspace().data_set(data), None
+    names = load_registry().offered("presets")
     try:
-        config = config_from(asked)
-        draw_splits(manifest, config.val, config.test, config.seed)
+        configs = {name: config_from({**entered, "preset": name}) for name in names}
+        one = next(iter(configs.values()))
+        draw_splits(manifest, one.val, one.test, one.seed)
     except TlearnError as error:
-        problem, config = error, config_from({"preset": preset})
-    backbone = choose_backbone(t, data, manifest, config)
+        problem, configs = error, {name: config_from({"preset": name}) for name in names}
+    with presets:
+        preset = _preset(t, seconds_by_preset(folder, manifest.digest, configs))
+    with network:
+        show_backbones(t, folder, manifest.digest, configs, preset)
+    config = configs[preset]
     if problem is None:
-        config = config_from({**asked, "backbone": backbone})
+        config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
         try:
             load_registry().check(config)
         except TlearnError as error:
@@ -86,13 +98,16 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
         _start(t, data, config, ready=problem is None)
 
 
-def _preset(t: Texts) -> str:
-    """Show the presets; return the one chosen."""
+def _preset(t: Texts, seconds: Mapping[str, float]) -> str:
+    """Show the presets with what each takes; return the one chosen."""
     presets = load_registry().offered("presets")
     names = sorted(presets, key=lambda name: FIRST.index(name) if name in FIRST else 99)
 
     def words(name: str) -> str:
-        return t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
+        summary = t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
+        if name not in seconds:
+            return summary
+        return f"**{t('train.about', time=duration(t, seconds[name]))}** · {summary}"
 
     chosen = persistent(
         st.radio,
