@@ -235,7 +235,7 @@ def test_bombs_are_refused_by_ratio(refused, unpacked):
     bombs += [tarred([GOOD, (".DS_Store", zeros)], "gz")]
     for data in bombs:
         refused(data, "more than 200 times its")
-    refused(gzip.compress(tarred([GOOD]) + zeros), "behind its end")
+    refused(gzip.compress(tarred([GOOD]) + zeros), "after its end")
     little = zipped([("x/a.bmp", b"BM" + bytes(10**6))])  # it does no harm
     assert unpacked(little)[0]["files"] == 0
 

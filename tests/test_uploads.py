@@ -287,7 +287,7 @@ def test_limits_on_what_is_received(root):
     send(upload, "a.png", PHOTO)
     assert upload.bytes == len(PHOTO)
     send(upload, "b.txt", b"what is left out counts")
-    with pytest.raises(DataError, match="after 3 files"):
+    with pytest.raises(DataError, match="exceeds the 3 files"):
         send(upload, "c.png", PHOTO)
     assert [p.name for p in upload.images()] == ["a.png"]
 

@@ -1,24 +1,24 @@
-"""What zip and tar archives hold, entry by entry; run in a process of its own by unpacking.py."""
+"""Reading zip and tar archives entry by entry, in the process of unpacking.py."""
 
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tlearn.data.filenames import shown
+from tlearn.data.filenames import quote_name
 from tlearn.data.legacy_encodings import detect_encoding
 from tlearn.progress import format_bytes
 
 CHUNK = 1 << 18
-MOST_NAMES = 10_000  # of a tar, from which the encoding of names is told
-SPARE = 10**8  # bytes of the disk that are left to others
-HEAD = 512  # bytes that tell what a file is
-RATIO_FROM = 8 * 10**6  # unpacked bytes; drawings compress well, and little of it does no harm
+MOST_NAMES = 10_000  # of a tar, from which the encoding of names is detected
+SPARE = 10**8  # bytes of the disk that stay free
+HEAD = 512  # bytes by which a file is identified
+RATIO_FROM = 8 * 10**6  # unpacked bytes; small archives of drawings compress well
 SUFFIXES = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".zip", ".tar")
 _UNPACKED = {
     b"PK\3\4": "zip",
@@ -32,15 +32,15 @@ _NOT_UNPACKED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken from others.
+    """Limits of one upload.
 
     Attributes:
         files: Files received, and files unpacked.
         bytes: Bytes received, and bytes after unpacking.
         image_bytes: Bytes of one image.
-        ratio: Unpacked to packed size of an archive, looked at beyond 8 MB unpacked.
+        ratio: Unpacked to packed size of an archive, checked beyond 8 MB unpacked.
         seconds: Time to unpack one archive.
-        memory: Bytes of memory to unpack one archive, where the system can bound it.
+        memory: Bytes of memory to unpack one archive, where the system can limit it.
     """
 
     files: int = 100_000
@@ -52,11 +52,11 @@ class Limits:
 
 
 class RefusedError(Exception):
-    """Why an archive is refused: what follows its name in the message."""
+    """The reason why an archive is refused, to follow its name in a message."""
 
 
 def archive_kind(head: bytes) -> str:
-    """Tell by the first 512 bytes of a file which archive it is; empty if it is none to unpack."""
+    """Return the kind of an archive by its first 512 bytes; empty if it cannot be unpacked."""
     for signature, kind in _UNPACKED.items():
         if head.startswith(signature):
             return kind
@@ -68,25 +68,18 @@ def archive_kind(head: bytes) -> str:
 
 
 def archive_stem(name: str) -> str:
-    """Return an archive's name without what says that it is one, such as ``.tar.gz``."""
-    suffixes = [suffix for suffix in SUFFIXES if name.lower().endswith(suffix)]
-    return name[: -len(suffixes[0])] if suffixes else name
+    """Return an archive's name without its suffix, such as ``.tar.gz``."""
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def other_archive(head: bytes) -> str:
-    """Say which kind of archive a file is that cannot be unpacked, empty if it is none."""
-    for signature, kind in _NOT_UNPACKED.items():
-        if head.startswith(signature):
-            return kind
-    return ""
+    """Return the kind of an archive that cannot be unpacked; empty if it is none."""
+    return next((kind for start, kind in _NOT_UNPACKED.items() if head.startswith(start)), "")
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Refuse to write what the disk has no room for.
-
-    Raises:
-        RefusedError: If there is none for so many bytes and some to spare.
-    """
+    """Raise a RefusedError if the disk has no room for ``size`` bytes and some to spare."""
     free = max(0, shutil.disk_usage(folder).free - SPARE)
     if size >= free:
         raise RefusedError(
@@ -101,9 +94,9 @@ class Entry:
 
     Attributes:
         name: Its path, decoded.
-        size: Unpacked bytes, as the archive says.
+        size: Unpacked bytes, as the archive declares.
         position: Bytes of the archive that come before it.
-        file: What it holds, to be read before the next entry is asked for.
+        file: Its content, to be read before the next entry is requested.
     """
 
     name: str
@@ -116,14 +109,14 @@ class Archive:
     """A zip or tar archive.
 
     Attributes:
-        encoding: That of the names where it is not UTF-8, known once one of these was seen.
+        encoding: The encoding of the names if not UTF-8, known once such a name was read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.encoding = path, ""
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the files in the order of the archive; folders are passed over.
+        """Yield the files in the order of the archive, without folders.
 
         Raises:
             RefusedError: If it holds a link, a device, or an encrypted entry.
@@ -136,14 +129,15 @@ class Archive:
     def _zip_entries(self) -> Iterator[Entry]:
         with zipfile.ZipFile(self.path) as archive:
             raw = [_raw_name(info) for info in archive.infolist()]
-            encoding = detect_encoding([name for name in raw if isinstance(name, bytes)])
-            self.encoding = "" if encoding in ("ascii", "utf-8") else encoding
+            self._detect(name for name in raw if isinstance(name, bytes))
             for info, name in zip(archive.infolist(), raw, strict=True):
-                name = name if isinstance(name, str) else name.decode(encoding, "replace")
+                if isinstance(name, bytes):
+                    name = name.decode(self.encoding or "utf-8", "replace")
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if info.flag_bits & 0x2041:  # encrypted, strongly so, or its directory is
                     raise RefusedError(
-                        f"holds {shown(name)}, which is encrypted; pack it anew without a password"
+                        f"holds {quote_name(name)}, which is encrypted; pack it anew without a "
+                        f"password"
                     )
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise _link(name)
@@ -159,27 +153,30 @@ class Archive:
             ) as archive,
         ):
             while member := archive.next():
-                cast(Any, archive).members.clear()  # else all that were seen are kept
+                cast(Any, archive).members.clear()  # else all stay in memory
                 if not (member.isreg() or member.isdir()):
                     raise _link(member.name)
                 file = archive.extractfile(member)
                 if file is not None:
                     yield Entry(self._decoded(member.name), member.size, packed.tell(), file)
-            # To the checksum of what it was compressed with; a tar ends with many zeros.
+            # Read to the checksum of the compression; a tar ends with many zeros.
             rest = cast(Any, archive).fileobj
             for _ in range(RATIO_FROM // CHUNK):
                 if not rest.read(CHUNK):
                     return
-            raise EOFError("much stands behind its end")
+            raise EOFError("much data after its end")
+
+    def _detect(self, names: Iterable[bytes]) -> None:
+        encoding = detect_encoding(names)
+        self.encoding = "" if encoding in ("ascii", "utf-8") else encoding
 
     def _decoded(self, name: str) -> str:
-        """Return the name of a file in a tar, which does not say how it is encoded."""
+        """Return the name of a file in a tar, which does not declare its encoding."""
         raw = name.encode("utf-8", "surrogateescape")
         if not self.encoding and not name.isprintable():
             with tarfile.open(self.path, encoding="utf-8", errors="surrogateescape") as archive:
                 names = (member.name.encode("utf-8", "surrogateescape") for member in archive)
-                encoding = detect_encoding(islice(names, MOST_NAMES))
-                self.encoding = "" if encoding in ("ascii", "utf-8") else encoding
+                self._detect(islice(names, MOST_NAMES))
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -187,7 +184,7 @@ class Archive:
 
 
 class _Member(tarfile.TarInfo):
-    """A header; a damaged or missing one is an error, which tarfile takes for the end."""
+    """A header; unlike in tarfile, a damaged or missing one is an error, not the end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Member":
@@ -204,11 +201,11 @@ class _Member(tarfile.TarInfo):
 
 def _link(name: str) -> RefusedError:
     return RefusedError(
-        f"holds {shown(name)}, which is a link or a device; pack the files themselves"
+        f"holds {quote_name(name)}, which is a link or a device; pack the files themselves"
     )
 
 
 def _raw_name(info: zipfile.ZipInfo) -> str | bytes:
-    """Return a name, as bytes where the zip does not say that it is UTF-8."""
+    """Return a name, as bytes where the zip does not declare it as UTF-8."""
     name = info.orig_filename.partition("\0")[0]
     return name if info.flag_bits & 0x800 else name.encode("cp437")

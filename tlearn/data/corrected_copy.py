@@ -1,4 +1,4 @@
-"""A data set with its edits applied, written as a folder that other tools can read."""
+"""A copy of a data set with its edits applied, for other tools."""
 
 import os
 import shutil
@@ -22,14 +22,14 @@ def write_corrected(
     Args:
         data: The data folder, with its edits.
         out: The new folder; it has split folders where ``data`` has them.
-        link: Whether to make hard links, which take no room: one file under two names.
-        progress: Where to show how far it is.
+        link: Whether to make hard links instead of copies.
+        progress: Reports progress.
 
     Returns:
-        What was written, and in its problems what was left out.
+        The manifest of ``data``, whose files were written.
 
     Raises:
-        DataError: If ``out`` is there already or inside ``data``, or nothing can be written.
+        DataError: If ``out`` exists or is inside ``data``, or cannot be written.
     """
     if os.path.lexists(out) or edits_path(out).exists():
         raise DataError(f"{str(out)!r} is there already, or edits of it are; choose another folder")
@@ -49,12 +49,12 @@ def write_corrected(
             target.parent.mkdir(parents=True, exist_ok=True)
             (os.link if link else shutil.copy2)(file.path, target)
             task.advance()
-        _check_meaning(folder, manifest)
+        _check_layout(folder, manifest)
     return manifest
 
 
-def _check_meaning(folder: Path, manifest: Manifest) -> None:
-    """Refuse what would be read back in another way, as where a class is called "train"."""
+def _check_layout(folder: Path, manifest: Manifest) -> None:
+    """Refuse a copy whose layout means something else, as with a class called "train"."""
     written = Counter((e.label, e.given) for e in list_entries(read_layout(folder)))
     if written != Counter((file.label, file.given) for file in manifest.files):
         raise DataError(
@@ -64,10 +64,10 @@ def _check_meaning(folder: Path, manifest: Manifest) -> None:
 
 
 def _target(folder: Path, file: ImageFile) -> Path:
-    """Return a free path for a file: below its class as it was below its class folder."""
-    place = folder.joinpath(*filter(None, (file.given, file.label)), decode_name(file.below))
-    target, number = place, 1
+    """Return a free path for a file in the folder of its class."""
+    first = folder.joinpath(*filter(None, (file.given, file.label)), decode_name(file.below))
+    target, number = first, 1
     while os.path.lexists(target):
         number += 1
-        target = place.with_name(f"{place.stem}-{number}{place.suffix}")
+        target = first.with_name(f"{first.stem}-{number}{first.suffix}")
     return target

@@ -1,4 +1,4 @@
-"""From a data folder to the images of each split, saying what is there."""
+"""From a data folder to the images of each split."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +12,16 @@ from tlearn.progress import Progress
 
 
 def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
-    """Scan a folder and split it as a training does.
-
-    Args:
-        data: The folder.
-        config: Says how to group and to split, and whether unreadable images are an error.
-        progress: Where to show progress, and say what is left out.
+    """Scan a folder and split it as a training does; report what is left out.
 
     Raises:
-        DataError: If it holds no such images, or some cannot be read and ``config.strict``.
+        DataError: If the folder cannot be scanned or split, or ``config.strict`` and an image
+            cannot be read.
     """
     manifest = scan(data, config.group, progress)
     if config.strict:
         manifest.refuse_unreadable()
-    n = len(manifest.unreadable)
-    if n:
+    if n := len(manifest.unreadable):
         progress.say(
             f"{n} image{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} left "
             f"out: {summarize(manifest.unreadable)}"
@@ -44,13 +39,12 @@ def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, S
 
 
 def _say_given(config: RunConfig, given: set[Split | None], progress: Progress) -> None:
-    """Say which options have no effect because there is a folder for that split."""
+    """Report options without effect, because there is a folder for that split."""
     for option, split in (("val", "validation"), ("test", "test")):
-        if split in given and option in config.model_fields_set and getattr(config, option):
-            progress.say(
-                f"{option} {getattr(config, option)} has no effect: the data has a folder for the "
-                f"{split} split"
-            )
+        value = getattr(config, option)
+        if split in given and option in config.model_fields_set and value:
+            reason = f"the data has a folder for the {split} split"
+            progress.say(f"{option} {value} has no effect: {reason}")
 
 
 def _counted(splits: Splits) -> str:

@@ -1,9 +1,9 @@
-"""The file of edits beside a data folder: photos stay where they are, a line says what they are.
+"""Edits of a data set: a file beside the data folder changes classes without moving photos.
 
 ``photos.edits.csv`` beside ``photos/`` has the columns ``time,path,label``. The path is that of a
-photo below the data folder, or a class followed by ``/``; the label is its class from then on, and
-empty for what is excluded. All lines of one action have the same time. Lines are appended, and undo
-cuts off the last ones: nothing else changes the file.
+photo below the data folder, or a class followed by ``/``; the label is its new class, empty for an
+excluded photo. All lines of one action have the same time. Lines are only appended, or removed from
+the end by undo.
 """
 
 import csv
@@ -34,9 +34,9 @@ class Edit:
     """One line.
 
     Attributes:
-        time: When, in ISO 8601; the same for all lines of one action.
-        path: A photo's path below the data folder as in a manifest, or a class followed by ``/``.
-        label: Its class from then on, in Unicode's form NFC; empty if it is excluded.
+        time: In ISO 8601; the same for all lines of one action.
+        path: A photo's name as in a manifest, or a class followed by ``/``.
+        label: Its new class in Unicode's form NFC; empty if it is excluded.
     """
 
     time: str
@@ -45,12 +45,12 @@ class Edit:
 
     @property
     def of_class(self) -> str:
-        """The class that it is about, or empty if it is about one photo."""
+        """The class that is changed, or empty if a photo is."""
         return unicodedata.normalize("NFC", self.path[:-1]) if self.path.endswith("/") else ""
 
     @property
     def local_time(self) -> str:
-        """The time to the minute, where this machine is; as it stands if it was written by hand."""
+        """The local time to the minute, or the text in the file if that is no time."""
         try:
             return datetime.fromisoformat(self.time).astimezone().strftime("%Y-%m-%d %H:%M")
         except ValueError:
@@ -68,25 +68,22 @@ class Edits:
         """Read the edits of a data folder. A line that a crash cut off is none.
 
         Raises:
-            DataError: If their file cannot be read or is damaged.
+            DataError: If the file cannot be read or is damaged.
         """
         return cls(tuple(edit for edit, _ in _read(edits_path(data))))
 
     def apply(self, labels: Mapping[str, str]) -> tuple[dict[str, str | None], list[Edit]]:
-        """Return the class of each photo after all edits.
-
-        Each edit is about what those before it made: a photo that was moved to a class is renamed
-        with it.
+        """Apply all edits in order, each to the result of those before.
 
         Args:
             labels: Class by name of the photo, empty for one outside any class.
 
         Returns:
-            Class by name, ``None`` for what is excluded; and the edits about photos and classes
-            that are gone.
+            Class by name, ``None`` for an excluded photo; and the edits of missing photos or
+            classes.
         """
         after: dict[str, str | None] = dict(labels)
-        gone: list[Edit] = []
+        missing: list[Edit] = []
         for edit in self.lines:
             if edit.of_class:
                 names = [name for name, label in after.items() if label == edit.of_class]
@@ -94,8 +91,8 @@ class Edits:
                 names = [edit.path] if edit.path in after else []
             after.update(dict.fromkeys(names, edit.label or None))
             if not names:
-                gone.append(edit)
-        return after, gone
+                missing.append(edit)
+        return after, missing
 
     def actions(self) -> Iterator[tuple[Edit, ...]]:
         """Yield the lines of each action, oldest first."""
@@ -104,10 +101,10 @@ class Edits:
 
 
 def edits_path(data: Path) -> Path:
-    """Return where the edits of a data folder are, or will be if there are none yet.
+    """Return the path of the edits of a data folder, whether it exists or not.
 
-    That is beside the folder, or in the folder of runs (``runs``, or the environment's
-    ``TLEARN_RUNS_ROOT``) where nothing can be written beside it.
+    It is beside the folder, or in the folder of runs (``runs`` or ``TLEARN_RUNS_ROOT``) if the
+    parent folder is not writable.
 
     Raises:
         DataError: If there are files at both places.
@@ -129,7 +126,7 @@ def edits_path(data: Path) -> Path:
 
 
 def orphaned_edits(data: Path) -> list[Path]:
-    """Return the files with edits beside a data folder whose own folder is gone, as if renamed."""
+    """Return the files of edits beside a data folder whose own folder is gone, perhaps renamed."""
     if edits_path(data).exists():
         return []
     files = sorted(data.resolve().parent.glob("*.edits.csv"))
@@ -137,11 +134,7 @@ def orphaned_edits(data: Path) -> list[Path]:
 
 
 def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
-    """Append the lines of one action: all of them, or none.
-
-    Args:
-        data: The data folder.
-        changes: Path and label of each line.
+    """Append the lines of one action, each with a path and a label: all of them, or none.
 
     Raises:
         DataError: If nothing can be written.
@@ -169,12 +162,12 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
 
 
 def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Edit, ...]:
-    """Drop the lines of the last action, or all; return them, oldest first.
+    """Remove the lines of the last action, or all; return them, oldest first.
 
     Args:
         data: The data folder.
-        everything: Whether to drop all.
-        time: That of the action that is meant; by default whichever is the last.
+        everything: Whether to remove all.
+        time: The time of the action to undo, which has to be the last.
 
     Raises:
         DataError: If the file cannot be read or written, or the last action is another one.
@@ -196,14 +189,13 @@ def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Ed
 
 
 def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: Progress) -> None:
-    """Say how many edits were applied, and which could not be."""
-    n = len(edits.lines)
-    if n:
+    """Report how many edits were applied, and which had no effect."""
+    if n := len(edits.lines):
         show = f"'tlearn data show {root}' lists them"
         progress.say(f"{n} edit{'s' if n > 1 else ''} applied; {show}")
-    gone = [problem for problem in problems if problem.kind == "edit"]
-    if gone:
-        progress.say(f"edits without effect: {summarize(gone)}")
+    without_effect = [problem for problem in problems if problem.kind == "edit"]
+    if without_effect:
+        progress.say(f"edits without effect: {summarize(without_effect)}")
     for path in orphaned_edits(root):
         progress.say(
             f"{str(path)!r} holds edits of a folder that is not there; give it the name "
@@ -217,7 +209,7 @@ def _text(time: datetime) -> str:
 
 @contextmanager
 def _locked(data: Path) -> Iterator[Path]:
-    """Keep other processes and threads from changing the file; give its path."""
+    """Lock the file against changes by other processes and threads; give its path."""
     path = edits_path(data)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
     advice = "make room on the disk, or let it be written to"
@@ -231,7 +223,7 @@ def _locked(data: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> list[tuple[Edit, int]]:
-    """Return every whole line and the byte at which it ends."""
+    """Return every complete line and the byte at which it ends."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -249,10 +241,10 @@ def _read(path: Path) -> list[tuple[Edit, int]]:
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of the last line of each record, and its bytes; quoted names may have lines.
+    """Yield the last line number and the bytes of each record; quoted names may span lines.
 
-    All fields that are written here are quoted, so that a record that was cut off can be told from
-    one that was written by hand and whose line has no end.
+    All fields that are written here are quoted, which distinguishes a record that was cut off from
+    one that was written by hand without a line end.
     """
     number, record = 0, b""
     for number, line in enumerate(io.BytesIO(data), 1):
@@ -266,7 +258,7 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _row(record: bytes) -> list[str]:
-    """Return the fields of a line; one that cannot be read gives a single field."""
+    """Return the fields of a line; a single one if it cannot be read."""
     try:
         rows = list(csv.reader(io.StringIO(record.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error):
@@ -275,12 +267,12 @@ def _row(record: bytes) -> list[str]:
 
 
 def _edit(row: Sequence[str], where: str) -> Edit:
-    """Return a line, which may have been written by hand."""
+    """Validate a line, which may have been written by hand."""
     if len(row) == len(COLUMNS) and row[1].strip("/"):
         label = unicodedata.normalize("NFC", row[2])
         if not set(label) & {"/", "\0"} and label not in (".", ".."):
             return Edit(row[0], row[1], label)
     raise DataError(
         f"{where} is damaged: it should be a time, a path and the name of a class, with commas "
-        f"between them; mend or delete it"
+        f"between them; correct or delete it"
     )

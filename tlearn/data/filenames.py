@@ -1,4 +1,4 @@
-"""Names of files and classes: which are unsafe, and how those of sent files are repaired."""
+"""Names of files and classes: validated, repaired, and made unique."""
 
 import os
 import re
@@ -18,17 +18,14 @@ _INVISIBLE = frozenset("\u00ad\u200b\u2028\u2029\ufeff") | frozenset(
     map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2070)])
 )
 LONGEST = 230  # bytes of a name: a number may be added to it
-# What Windows alone forbids stays elsewhere; meanwhile it is replaced by characters of no meaning.
+# Allowed except on Windows: replaced by private characters while pathvalidate checks a name.
 _WINDOWS = ':*?"<>|'
 _PRIVATE = "\ue0f0\ue0f1\ue0f2\ue0f3\ue0f4\ue0f5\ue0f6"
 MOST_CHARACTERS = 100  # of a class name
 
 
 def unsafe_reason(name: str) -> str:
-    """Say why one part of a path is unsafe or cannot be told from another, or nothing.
-
-    The answer continues a sentence that begins with the name.
-    """
+    """Return why a name is unsafe as part of a path, continuing a sentence, or an empty text."""
     for char in name:
         if char in "/\\":
             return f"contains {char!r}, which separates folders"
@@ -44,10 +41,10 @@ def unsafe_reason(name: str) -> str:
 
 
 def validate_class_name(name: str) -> str:
-    """Return a name for a new class in one Unicode spelling (NFC), the one that labels have.
+    """Return the name of a new class in Unicode's form NFC.
 
     Raises:
-        DataError: If it is unsafe as the name of a folder, hard to see, or would be passed over.
+        DataError: If it is unsafe as the name of a folder, invisible, or ignored by scans.
     """
     name = unicodedata.normalize("NFC", name)
     reason = unsafe_reason(name)
@@ -57,14 +54,14 @@ def validate_class_name(name: str) -> str:
         reason = "starts or ends with a space"
     if reason:
         raise DataError(
-            f"the class name {shown(name)} {reason}; a class name has 1 to {MOST_CHARACTERS} "
+            f"the class name {quote_name(name)} {reason}; a class name has 1 to {MOST_CHARACTERS} "
             f"characters of any script, without slashes or control characters; choose another"
         )
     return name
 
 
-def shown(name: str) -> str:
-    """Return a name for a message: quoted, what cannot be seen as its code, at most 120 long."""
+def quote_name(name: str) -> str:
+    """Return a name for a message: quoted, invisible characters escaped, at most 120 long."""
     return repr(name if len(name) <= 120 else name[:117] + "...")
 
 
@@ -81,25 +78,25 @@ def inside(root: Path, name: str) -> Path:
         within = False
     if not within:
         raise DataError(
-            f"{shown(name)} does not lie in the folder {str(root)!r}; give a path inside it"
+            f"{quote_name(name)} does not lie in the folder {str(root)!r}; give a path inside it"
         )
     return path
 
 
 def leads_out(name: str) -> bool:
-    r"""Tell whether a path is absolute or has a part ``..``, with ``/`` or ``\``."""
+    r"""Return whether a path is absolute or has a part ``..``, with ``/`` or ``\``."""
     text = name.replace("\\", "/")
-    # Windows takes dots and spaces off the end of a part, so that ".. " is ".." there.
+    # Windows strips dots and spaces at the end of a part, so that ".. " is ".." there.
     climbs = any(part.startswith("..") and not part.strip(". ") for part in text.split("/"))
     return climbs or text.startswith("/") or bool(re.match("[A-Za-z]:/", text))
 
 
 def repair_part(part: str) -> str:
-    """Return one part of a path as every system can hold it: in NFC, of not much over 230 bytes.
+    """Return one part of a path as every system allows it: in NFC, of little more than 230 bytes.
 
-    Control characters, those that cannot be seen, and a space or dot at the end go; a name that
-    Windows reserves, such as ``CON``, gets ``_`` behind its stem. Joiners, as in Persian, Hindi
-    and emoji, stay, and so do ``: * ? " < > |`` on systems that take them.
+    Invisible characters and trailing spaces and dots are removed; a name that Windows reserves,
+    such as ``CON``, gets ``_`` after its stem. Joiners, as in Persian, Hindi and emoji, are
+    allowed, and so are ``: * ? " < > |`` except on Windows.
     """
     part = unicodedata.normalize("NFC", "".join(filter(_is_safe, part)))
     part = _shortened(part, "", LONGEST)
@@ -122,64 +119,58 @@ def _is_safe(char: str) -> bool:
 
 
 class UniqueNames:
-    """Repaired paths below one folder, none given out twice, also on systems without case.
+    """Repaired paths below one folder, unique also where upper and lower case are the same.
 
     Attributes:
-        repaired: What was changed: a path as it was sent, and as it is. A folder stands there once.
+        repaired: Paths that were changed, old to new; of a folder its own path alone.
     """
 
     def __init__(self) -> None:
         self.repaired: dict[str, str] = {}
-        self._folders: dict[str, str] = {"": ""}  # as sent, and as given; both end with a slash
-        self._numbers: dict[str, int] = {}  # the highest number given to each folded path
+        self._folders: dict[str, str] = {"": ""}  # old to new; both end with a slash
+        self._numbers: dict[str, int] = {}  # the highest number in use of each folded path
 
     def add(self, name: str) -> str:
-        r"""Return the path for a file, which may have been sent with ``\`` as on Windows."""
+        r"""Return the path for a file, whose parts may be separated by ``\`` as on Windows."""
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         return self._unique(self._folder(parts[:-1]), parts[-1] if parts else "", name)
 
-    def add_folder(self, above: str, part: str) -> str:
-        """Return the path for a folder in the folder ``above``, a new one at every call."""
-        parts = [part for part in above.split("/") if part]
-        return self._unique(self._folder(parts), part, f"{above}/{part}".strip("/"), folder=True)
+    def add_folder(self, parent: str, part: str) -> str:
+        """Return the path for a folder in the folder ``parent``, a new one at every call."""
+        parts = [part for part in parent.split("/") if part]
+        return self._unique(self._folder(parts), part, f"{parent}/{part}".strip("/"), folder=True)
 
     def _folder(self, parts: list[str]) -> str:
-        sent = given = ""
+        old = new = ""
         for part in parts:
-            sent += f"{part}/"
-            if sent not in self._folders:
-                path = self._unique(given, part, sent[:-1], folder=True)
-                self._folders[sent] = f"{path}/"
-            given = self._folders[sent]
-        return given
+            old += f"{part}/"
+            if old not in self._folders:
+                self._folders[old] = self._unique(new, part, old[:-1], folder=True) + "/"
+            new = self._folders[old]
+        return new
 
-    def _unique(self, above: str, part: str, sent: str, folder: bool = False) -> str:
+    def _unique(self, parent: str, part: str, old: str, folder: bool = False) -> str:
         name = repair_part(part)
-        first = _folded(above + name)
+        first = _folded(parent + name)
         number = self._numbers.get(first, 0) + 1
-        path = above + name
+        path = parent + name
         while _folded(path) in self._numbers:
-            path = above + _numbered(name, number, folder)
+            path = parent + _shortened(name, f"-{number}", MOST_BYTES, folder)
             number += 1
         self._numbers[first] = number - (number > 1)
         self._numbers.setdefault(_folded(path), 1)
         if path.rpartition("/")[2] != unicodedata.normalize("NFC", part):
-            self.repaired[sent] = path
+            self.repaired[old] = path
         return path
 
 
 def _folded(name: str) -> str:
-    """Return what names have in common that a system without case takes for one."""
+    """Return the common form of names that differ in case alone."""
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def _numbered(name: str, number: int, folder: bool) -> str:
-    """Return a name with ``-number`` behind its stem."""
-    return _shortened(name, f"-{number}", MOST_BYTES, folder)
-
-
 def _shortened(name: str, tail: str, most: int, folder: bool = False) -> str:
-    """Return a name with something behind its stem, which is cut to so many bytes in all."""
+    """Return a name with ``tail`` after its stem, which is cut to ``most`` bytes in all."""
     path = Path(name)
     stem, suffix = (name, "") if folder or len(path.suffix) > 16 else (path.stem, path.suffix)
     room = most - len((tail + suffix).encode())

@@ -107,7 +107,7 @@ def _reasons(data: bytes) -> Iterator[None]:
     except TlearnError:
         raise
     except UnidentifiedImageError:
-        raise DataError(_describe(data)) from None
+        raise DataError(describe_unknown(data)) from None
     # Pillow's decoders raise nearly anything on hostile files.
     except Exception as error:  # noqa: BLE001
         raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
@@ -306,7 +306,7 @@ def _is_heic(head: bytes) -> bool:
     return any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx"))
 
 
-def _describe(data: bytes) -> str:
+def describe_unknown(data: bytes) -> str:
     """Describe bytes that are no image."""
     if not data:
         return EMPTY

@@ -1,4 +1,4 @@
-"""Work done in threads a little ahead of whoever takes the results."""
+"""A parallel map that prefetches a limited number of results."""
 
 import os
 from collections import deque
@@ -13,10 +13,9 @@ LOOKAHEAD = 64
 
 
 def prefetch_map(work: Callable[[T], R], items: Iterable[T], depth: int = LOOKAHEAD) -> Iterator[R]:
-    """Yield ``work(item)`` in order, with at most ``depth`` results waiting.
+    """Yield ``work(item)`` in order, computed in threads with at most ``depth`` results waiting.
 
-    ``Executor.map`` takes all items at once and lets all results wait, which for images is more
-    than the memory holds.
+    ``Executor.map`` would submit all items at once, whose images do not fit into memory.
     """
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -1,22 +1,22 @@
-"""What a user should know of a data folder: files that are not used, and other facts."""
+"""Problems of a data folder: files that are not used, and notes."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FOLDER_KINDS = frozenset({"empty class", "folder", "class name"})  # of problems that are of no file
+FOLDER_KINDS = frozenset({"empty class", "folder", "class name"})  # not about a file
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that is not used, or a fact a user should know of.
+    """A file that is not used, or a note.
 
     Attributes:
         name: Path below the data folder.
         kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
             ``group``, ``edit``, ``folder`` (how a folder was understood), ``class name``,
             ``pixels`` (how a file was decoded); of an upload ``refused`` or ``renamed``.
-        reason: Why, in words.
+        reason: A sentence for the user.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Folders that live no longer than the process they were made by."""
+"""Folders for the lifetime of a process."""
 
 import secrets
 import shutil
@@ -12,10 +12,10 @@ _own: dict[Path, tuple[Path, FileLock]] = {}
 
 
 def process_folder(parent: Path) -> Path:
-    """Return a folder in ``parent`` that belongs to this process, the same at every call.
+    """Return the folder of this process in ``parent``, the same at every call.
 
-    The first call removes the folders of processes that have ended, however they did: each holds
-    a lock for its life. Folders of other processes that are running stay.
+    The first call removes the folders of processes that have ended, which a lock shows: the system
+    releases it however a process ends.
     """
     with _lock:
         folder, _ = _own.get(parent, (None, None))

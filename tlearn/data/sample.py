@@ -1,4 +1,4 @@
-"""A small sample data set: drawn pictures, cluttered enough that telling them apart takes skill."""
+"""A small sample data set of drawn pictures, cluttered enough to be hard to classify."""
 
 import math
 from collections.abc import Callable
@@ -7,28 +7,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-SIZE = 192
+SIZE, PER_CLASS = 192, 60
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
 
-def draw_sample(folder: Path, per_class: int = 60, seed: int = 0) -> Path:
+def draw_sample(folder: Path) -> Path:
     """Draw class folders of pictures into a new folder and return it.
 
-    Each picture shows one figure in a random place, size, turn and colour, in front of gradients,
-    strokes and noise, and partly hidden. The classes differ in the figure's form alone.
-
-    Args:
-        folder: Where to; it must not hold any of them yet.
-        per_class: Pictures per class.
-        seed: The same seed draws the same pictures.
+    Each picture shows one figure at random position, size, rotation and colour, partly covered,
+    before gradients, strokes and noise. The classes differ in the shape of the figure alone.
     """
     for k, (name, outline) in enumerate(FIGURES.items()):
-        place = folder / name
-        place.mkdir(parents=True)
-        for i in range(per_class):
-            rng = np.random.default_rng((seed, k, i))
-            _picture(outline, rng).save(place / f"{name}_{i:03d}.jpg", quality=85)
+        (folder / name).mkdir(parents=True)
+        for i in range(PER_CLASS):
+            picture = _picture(outline, np.random.default_rng((0, k, i)))
+            picture.save(folder / name / f"{name}_{i:03d}.jpg", quality=85)
     return folder
 
 
@@ -52,20 +46,16 @@ def _ground(rng: np.random.Generator) -> Image.Image:
 
 
 def _points(outline: Callable[[float], float], rng: np.random.Generator) -> list[Point]:
-    """The figure's outline, placed, turned and squeezed at random."""
+    """The figure's outline, placed, rotated and squeezed at random."""
     radius = rng.uniform(0.2, 0.36) * SIZE
     x, y = rng.uniform(radius, SIZE - radius, 2)
-    turn, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.0)
+    rotation, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.0)
+    cos, sin = math.cos(rotation), math.sin(rotation)
     points = []
     for angle in np.linspace(0, 2 * math.pi, 240, endpoint=False):
         r = radius * outline(angle)
         a, b = r * math.cos(angle), r * math.sin(angle) * squeeze
-        points.append(
-            (
-                x + a * math.cos(turn) - b * math.sin(turn),
-                y + a * math.sin(turn) + b * math.cos(turn),
-            )
-        )
+        points.append((x + a * cos - b * sin, y + a * sin + b * cos))
     return points
 
 

@@ -1,4 +1,4 @@
-"""Which images are trained on, which select the model, and which measure it."""
+"""Splitting images into training, validation and test."""
 
 import hashlib
 import math
@@ -13,8 +13,8 @@ from tlearn.data.problems import Problem
 from tlearn.data.scan import ImageFile, Manifest
 from tlearn.errors import DataError
 
-FEW = 30  # images of a split below which every class has one, whatever share that makes
-MOST = 1.5  # times the share asked for that it may become so that every class has one
+FEW = 30  # images of a split: below, every class gets one, whatever the fraction
+MOST = 1.5  # times the requested fraction, which a split may reach so that every class has one
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,27 @@ def draw_splits(
 ) -> tuple[Splits, tuple[Problem, ...]]:
     """Put every image into a split.
 
-    Given splits (``train/``, ``validation/``, ``test/`` folders) stay as they are; what is missing
-    is drawn from the training images, class by class: a hash of the seed and the content (or the
-    group) orders the images, the first are validation, the last test. So each class has its share,
-    and few images change their split when others come or go. Where shares are no whole numbers, it
-    is drawn too which classes get one image more. With many small classes some have none in a
-    split, which is reported; else each has one at least.
+    Given splits (``train/``, ``validation/``, ``test/`` folders) are used unchanged; the others are
+    drawn from the training images, stratified by class: a hash of the seed and the content (or the
+    group) orders the images, the first are validation, the last test. So few images change their
+    split when others are added or removed. Fractions of an image are rounded at random. With many
+    small classes some have none in a split, which is reported; else each has one at least.
 
-    Identical copies and files of one group are in one split. What has a copy or its group in a
-    given validation or test folder is left out of training, and for a given test folder out of
-    validation too; it is reported.
+    Duplicates and files of one group are put into one split. If a given validation or test folder
+    holds one of them, the others are left out of training, and for a given test folder out of
+    validation too; this is reported.
 
     Args:
         manifest: The scanned data.
         validation: Fraction for validation, over 0 and under 1.
         test: Fraction for test, 0 for none.
-        seed: Changes the draw.
+        seed: The seed of the draw.
 
     Returns:
-        The splits, and what was left out of them.
+        The splits, and the images left out of them.
 
     Raises:
-        DataError: If a class has nothing to train on, or validation or a drawn test is empty.
+        DataError: If a class has no training image, or validation or a drawn test is empty.
     """
     _check_counts(manifest)
     pool = [f for f in manifest.files if f.given in (None, "train")]
@@ -141,10 +140,10 @@ def _missing_classes(splits: Splits, fractions: Mapping[Split, float]) -> list[P
 def _without_copies(
     files: Sequence[ImageFile], held_back: Sequence[ImageFile], split: str
 ) -> tuple[list[ImageFile], tuple[Problem, ...]]:
-    """Take out of ``files`` what has a copy or its group in ``held_back``."""
+    """Remove from ``files`` those with a duplicate or their group in ``held_back``."""
     copies = {f.content: f.name for f in reversed(held_back)}
     groups = {f.group: f.name for f in reversed(held_back) if f.group}
-    kept: list[ImageFile] = []
+    remaining: list[ImageFile] = []
     left_out: list[Problem] = []
     for f in files:
         if f.content in copies:
@@ -154,17 +153,17 @@ def _without_copies(
             why = f"of group {f.group!r} as is {groups[f.group]}; left out of {split}"
             left_out.append(Problem(f.name, "group", why))
         else:
-            kept.append(f)
-    return kept, tuple(left_out)
+            remaining.append(f)
+    return remaining, tuple(left_out)
 
 
-Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and the files that stay together
+Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and files that belong together
 
 
 def _draw(
     pool: Sequence[ImageFile], fractions: Mapping[Split, float], seed: int
 ) -> dict[Split, list[ImageFile]]:
-    """Take validation from the units drawn lowest, then test from those drawn highest."""
+    """Choose validation from the units with the lowest draws, then test from the highest."""
     drawn: dict[Split, list[ImageFile]] = {split: [] for split in SPLITS}
     totals = Counter(f.label for f in pool)
     units = _units(pool, seed)
@@ -182,7 +181,7 @@ def _draw(
 
 
 def _targets(totals: Mapping[str, int], fraction: float, seed: str) -> Counter[str]:
-    """Return how many images of each class a split gets: its share, rounded by chance."""
+    """Return the number of images of each class in a split, rounded at random."""
     least = 1 if _reaches_all(totals, fraction) else 0
     return Counter(
         {
@@ -193,18 +192,18 @@ def _targets(totals: Mapping[str, int], fraction: float, seed: str) -> Counter[s
 
 
 def _reaches_all(totals: Mapping[str, int], fraction: float) -> bool:
-    """Return whether each class gets an image of a split: not where that would swell it."""
-    asked = fraction * sum(totals.values())
-    return asked < FEW or len(totals) <= MOST * asked
+    """Return whether each class gets an image of a split: not if that makes it too large."""
+    requested = fraction * sum(totals.values())
+    return requested < FEW or len(totals) <= MOST * requested
 
 
 def _choose(units: Sequence[Counter[str]], targets: Counter[str], later: int) -> set[int]:
-    """Return the places of the first units that bring every class near its target.
+    """Return the indices of the first units that bring every class near its target.
 
     Args:
         units: Images per class of each unit.
         targets: Images wanted per class.
-        later: Units of each class to leave for the splits that come after, where it has so many.
+        later: Units of each class to reserve for the later splits, if it has as many.
     """
     free = Counter(label for sizes in units for label in sizes)
     spare = {label: min(later, max(1, n - 1)) for label, n in free.items()}
@@ -262,5 +261,5 @@ def _units(pool: Sequence[ImageFile], seed: int) -> list[Unit]:
 
 
 def _number(text: str) -> float:
-    """Return a number from 0 to 1 that the text decides."""
+    """Hash a text to a number from 0 to 1."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64

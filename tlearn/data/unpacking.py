@@ -1,7 +1,7 @@
-"""Archives from others into a folder: the images alone, all that is right or nothing.
+"""Unpacking the images of an archive into a folder, whole or not at all.
 
-Another process unpacks it, ``python -m tlearn.data.unpacking``, whose memory and time are bounded:
-archives can be made to take very much of both.
+This is done by a process ``python -m tlearn.data.unpacking`` with limited memory and time, as a
+hostile archive may need very much of both.
 """
 
 import contextlib
@@ -21,7 +21,6 @@ from PIL import UnidentifiedImageError
 from tlearn.data import images
 from tlearn.data.archives import (
     CHUNK,
-    HEAD,
     RATIO_FROM,
     Archive,
     Entry,
@@ -31,27 +30,27 @@ from tlearn.data.archives import (
     check_room,
     other_archive,
 )
-from tlearn.data.filenames import UniqueNames, leads_out, shown
+from tlearn.data.filenames import UniqueNames, leads_out, quote_name
 from tlearn.data.folders import visible
 from tlearn.data.problems import Problem
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 
-ENTRIES = 4  # times the files that are allowed: what systems add beside each file
-LATE = "takes more than {:,.0f} s or too much memory to unpack; part it into several"
+ENTRIES = 4  # per file that is allowed: systems add hidden files
+LATE = "takes more than {:,.0f} s or too much memory to unpack; split it into several"
 DAMAGED = "is damaged or cut off ({}); pack it anew as .zip or .tar.gz"
 
 
 @dataclass
 class Unpacked:
-    """What came of an archive.
+    """The result of unpacking an archive.
 
     Attributes:
-        files: Images that were written.
+        files: Number of images.
         bytes: Their size.
-        encoding: That of its names, where it had to be guessed.
-        repaired: Names that were changed: as they are in the archive, and as they are now.
-        left_out: What was not taken.
+        encoding: The encoding of the names, if it had to be guessed.
+        repaired: Names that were changed, old to new.
+        left_out: Files that were not unpacked.
     """
 
     files: int = 0
@@ -62,24 +61,18 @@ class Unpacked:
 
 
 def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress) -> Unpacked:
-    """Write the images of an archive below a new folder, by a process of its own.
-
-    Args:
-        path: The archive.
-        name: What it is called in messages.
-        into: The folder to make.
-        limits: What is allowed.
-        progress: Where to show how far it is.
+    """Write the images of an archive, called ``name`` in messages, below the new folder ``into``.
 
     Raises:
-        DataError: If it is damaged, could do harm or has too much; nothing is left then.
+        DataError: If it is damaged, dangerous or too large; the folder is removed then.
     """
     request = json.dumps([str(path), str(into), asdict(limits)])
     command = [sys.executable, "-m", "tlearn.data.unpacking", request]
     answer: dict[str, Any] = {}
+    remaining = -(-path.stat().st_size // 1000)
     try:
         with (
-            progress.task(f"unpacking {name}", -(-path.stat().st_size // 1000), "kB") as task,
+            progress.task(f"unpacking {name}", remaining, "kB") as task,
             subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -87,31 +80,30 @@ def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress
                 stderr=subprocess.DEVNULL,
                 text=True,
             ) as process,
-            _ended_after(process, limits.seconds),
+            _killed_after(process, limits.seconds),
         ):
             assert process.stdout is not None
-            left = -(-path.stat().st_size // 1000)
             for line in process.stdout:
-                if line.endswith("\n"):  # else it was ended
+                if line.endswith("\n"):  # else it was killed
                     answer = json.loads(line)
-                    step = min(left, answer.pop("advanced"))
-                    left -= step
+                    step = min(remaining, answer.pop("advanced"))
+                    remaining -= step
                     task.advance(step)
-            task.advance(left)
+            task.advance(remaining)
         if "bytes" not in answer:
             answer.setdefault("refused", LATE.format(limits.seconds))
         if "refused" in answer:
-            raise DataError(f"the archive {shown(name)} {answer['refused']}")
+            raise DataError(f"the archive {quote_name(name)} {answer['refused']}")
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise
-    left_out = [Problem(f"{name}/{one}", *why) for one, *why in answer.pop("left_out")]
+    left_out = [Problem(f"{name}/{file}", *why) for file, *why in answer.pop("left_out")]
     return Unpacked(**answer, left_out=left_out)
 
 
 @contextlib.contextmanager
-def _ended_after(process: "subprocess.Popen[str]", seconds: float) -> Iterator[None]:
-    """Kill a process after so many seconds, or if this one does not wait for it any longer."""
+def _killed_after(process: "subprocess.Popen[str]", seconds: float) -> Iterator[None]:
+    """Kill a process after so many seconds, or on an exception."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     try:
@@ -125,42 +117,32 @@ def _ended_after(process: "subprocess.Popen[str]", seconds: float) -> Iterator[N
 
 
 def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
-    """Say why a file cannot be a photo, by its header: the kind of problem and the reason."""
+    """Return why a file cannot be a photo, by its header: the kind of problem and the reason."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(HEAD)
-    if kind := archive_kind(head) or other_archive(head):
-        return "not an image", (
-            f"a {kind} archive; zip and tar alone are unpacked, and not within another archive"
-        )
-    if size > limits.image_bytes:
-        return "refused", (
-            f"it has {format_bytes(size)}, where {format_bytes(limits.image_bytes)} are allowed"
-        )
-    try:
-        with path.open("rb") as file:
+        start = file.read(CHUNK)
+        if kind := archive_kind(start) or other_archive(start):
+            return "not an image", (
+                f"a {kind} archive; zip and tar alone are unpacked, and not within another archive"
+            )
+        if size > limits.image_bytes:
+            return "refused", (
+                f"it has {format_bytes(size)}, where {format_bytes(limits.image_bytes)} are allowed"
+            )
+        file.seek(0)
+        try:
             images.open_header(file, 1)
             return None
-    except UnidentifiedImageError:
-        return "not an image", _described(path)
-    except DataError as error:
-        return "unreadable", str(error)
-    except Exception as error:  # noqa: BLE001 - nearly anything is raised on hostile files
-        return "unreadable", f"damaged or unsupported image: {one_line(error)}"
-
-
-def _described(path: Path) -> str:
-    """Say what a file is that is no image."""
-    with path.open("rb") as file:
-        try:
-            images.decode(file.read(CHUNK), 1)
+        except UnidentifiedImageError:
+            return "not an image", images.describe_unknown(start)
         except DataError as error:
-            return str(error)
-    return images.NOT_AN_IMAGE
+            return "unreadable", str(error)
+        except Exception as error:  # noqa: BLE001 - nearly anything is raised on hostile files
+            return "unreadable", f"damaged or unsupported image: {one_line(error)}"
 
 
-class _Unpacking:
-    """An archive on its way into a folder."""
+class _Unpacker:
+    """Unpacks an archive into a folder."""
 
     def __init__(self, path: Path, into: Path, limits: Limits) -> None:
         self.archive, self.into, self.limits = Archive(path), into, limits
@@ -173,8 +155,8 @@ class _Unpacking:
         check_room(self.into, self.packed)
         for count, entry in enumerate(self.archive.entries()):
             if count >= ENTRIES * self.limits.files:
-                raise RefusedError(f"holds more than {count:,} entries; part it into several")
-            self.take(entry)
+                raise RefusedError(f"holds more than {count:,} entries; split it into several")
+            self.unpack(entry)
             self.advance(entry.position)
         (self.into / ".entry").unlink(missing_ok=True)
         return {
@@ -191,16 +173,16 @@ class _Unpacking:
             self.advanced += step
             print(json.dumps({"advanced": step}), flush=True)
 
-    def take(self, entry: Entry) -> None:
+    def unpack(self, entry: Entry) -> None:
         self.check_amount(self.unpacked + entry.size)
         if leads_out(entry.name):
-            raise RefusedError(f"holds {shown(entry.name)}, which leads out of its folder")
+            raise RefusedError(f"holds {quote_name(entry.name)}, which leads out of its folder")
         if not is_visible(entry.name):
             self.unpacked += entry.size
             return
         if self.files + len(self.left_out) >= self.limits.files:
             raise RefusedError(
-                f"holds more files than the {self.limits.files:,} that are still allowed; part it "
+                f"holds more files than the {self.limits.files:,} that are still allowed; split it "
                 f"into several"
             )
         path = self.into / ".entry"
@@ -224,24 +206,24 @@ class _Unpacking:
                 self.check_amount(self.unpacked)
                 file.write(block)
         if size != entry.size:
-            raise EOFError(f"{shown(entry.name)} has {size} bytes and says {entry.size}")
+            raise EOFError(f"{quote_name(entry.name)} has {size} bytes instead of {entry.size}")
 
     def check_amount(self, unpacked: int) -> None:
-        """Refuse an archive that unpacks to more than is allowed, or than an honest one holds."""
+        """Refuse an archive that unpacks to more bytes than are allowed or plausible."""
         if unpacked > self.limits.bytes:
             raise RefusedError(
                 f"unpacks to more than the {format_bytes(self.limits.bytes)} that are still "
-                f"allowed; part it, or leave out what is not needed"
+                f"allowed; split it, or leave out what is not needed"
             )
         if unpacked > RATIO_FROM and unpacked > self.limits.ratio * self.packed:
             raise RefusedError(
                 f"unpacks to more than {self.limits.ratio} times its {format_bytes(self.packed)}, "
-                f"as no folder of photos does; send the photos themselves"
+                f"unlike a folder of photos; send the photos themselves"
             )
 
 
 def is_visible(name: str) -> bool:
-    """Tell whether a path is of the user's, not of something that systems add."""
+    """Return whether a path is the user's, not one that systems add."""
     return all(visible(Path(part)) for part in name.replace("\\", "/").split("/"))
 
 
@@ -254,27 +236,22 @@ def _limit_memory(more: int) -> None:
 
 
 def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
-    """Unpack an archive in this process; return what came of it, or why it is refused."""
+    """Unpack an archive in this process; return the fields of ``Unpacked``, or ``refused``."""
     try:
-        return _Unpacking(path, into, limits).run()
+        return _Unpacker(path, into, limits).run()
     except RefusedError as error:
         return {"refused": str(error)}
     except MemoryError:
         return {"refused": LATE.format(limits.seconds)}
     except Exception as error:  # noqa: BLE001 - zipfile and tarfile raise nearly anything
         if isinstance(error, OSError) and error.errno:
-            why = f"cannot be unpacked: {error.strerror}; make room, or let it be written to"
-            return {"refused": why}
+            advice = "make room on the disk, or make the folder writable"
+            return {"refused": f"cannot be unpacked: {error.strerror}; {advice}"}
         return {"refused": DAMAGED.format(one_line(error))}
 
 
-def main() -> None:
-    """Unpack the archive that the command line asks for; say what came of it on standard output."""
+if __name__ == "__main__":
     path, into, limits = json.loads(sys.argv[1])
     _limit_memory(limits["memory"])
     answer = answer_to(Path(path), Path(into), Limits(**limits))
     print(json.dumps({"advanced": 0, **answer}), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Files on their way into a data root: received aside, unpacked within limits, placed at once."""
+"""Uploads into a data root: received in a staging folder, unpacked, and moved in at once."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tlearn.data.archives import (
     archive_stem,
     check_room,
 )
-from tlearn.data.filenames import UniqueNames, inside, leads_out, shown
+from tlearn.data.filenames import UniqueNames, inside, leads_out, quote_name
 from tlearn.data.folders import list_folder
 from tlearn.data.layouts import split_of
 from tlearn.data.problems import Problem
@@ -30,26 +30,26 @@ from tlearn.progress import Progress, Silent, format_bytes
 from tlearn.text import decode_name, encode_name
 
 STAGING = ".uploads"
-REPORT = ".upload.csv"  # in a data set: what its uploads left out and renamed
+REPORT = ".upload.csv"  # in a data set: the problems of its upload
 COLUMNS = ("file", "kind", "reason")
 ENDED = "this upload has ended; choose the files again"
 
 
 class Upload:
-    """Files on their way into a data root; nothing is seen there until it is placed.
+    """Files in a staging folder of a data root, until they are placed as a data set.
 
-    Files may be received in several threads at once; placing ends the upload, and so does the end
+    Files may be received in several threads at once. Placing ends the upload, and so does the end
     of the process.
 
     Attributes:
         token: The name of the staging folder, which cannot be guessed.
-        files: How many images and archives there are.
+        files: Number of images and archives.
         bytes: Their size.
-        left_out: What was received or unpacked and not taken.
+        left_out: Files that were refused.
     """
 
     def __init__(self, root: Path, limits: Limits = Limits()) -> None:  # noqa: B008 - is frozen
-        """Make a staging folder in ``root``, which is made too if it is missing.
+        """Make a staging folder in ``root``.
 
         Raises:
             DataError: If the folder cannot be written to.
@@ -58,11 +58,11 @@ class Upload:
         self.files = self.bytes = 0
         self.left_out: list[Problem] = []
         self._root = root.absolute()
-        self._archives: dict[Path, str] = {}  # with the names that they were sent by
+        self._archives: dict[Path, str] = {}  # with their names
         self._names = UniqueNames()
-        self._notes: list[Problem] = []  # what was changed in the names of archives
+        self._notes: list[Problem] = []  # changed names in archives
         self._lock = threading.RLock()
-        with errors_as_data("the upload"):
+        with _data_errors("the upload"):
             self._folder = process_folder(inside(self._root, STAGING)) / self.token
             self._images = self._folder / "files"
             self._images.mkdir(parents=True)
@@ -74,42 +74,42 @@ class Upload:
 
     @property
     def report(self) -> list[Problem]:
-        """What a user should know of: files that were left out, names that were changed."""
+        """Files that were left out, and names that were changed."""
         renamed = [
-            Problem(name, "renamed", f"it is {shown(path)} now")
+            Problem(name, "renamed", f"it is {quote_name(path)} now")
             for name, path in self._names.repaired.items()
         ]
         return [*self.left_out, *self._notes, *renamed]
 
     @contextlib.contextmanager
     def receiving(self, name: str) -> Iterator[FileIO]:
-        """Give a file to write to with :meth:`write`; it is taken if the with statement ends well.
+        """Give a file for :meth:`write`; it is added when the with statement ends.
 
-        What is neither an image nor an archive is left out and reported; files of a system, such
-        as ``.DS_Store``, are passed over. A name that cannot stand is repaired and reported.
+        Files that are neither images nor archives are left out and reported; files of a system,
+        such as ``.DS_Store``, are ignored. Names are repaired and reported where necessary.
 
         Args:
-            name: Its path as the sender has it.
+            name: The path of the file at the sender.
 
         Raises:
-            DataError: If the upload has ended, or has too much.
+            DataError: If the upload has ended, or has too many files.
         """
         with self._lock:
             if not self.is_open:
                 raise DataError(ENDED)
             if self.files + len(self.left_out) >= self.limits.files:
                 raise DataError(
-                    f"{shown(name)} comes after {self.limits.files:,} files, which are all that "
-                    f"are allowed; send them in several uploads"
+                    f"{quote_name(name)} exceeds the {self.limits.files:,} files that are allowed; "
+                    f"send them in several uploads"
                 )
         path = self._folder / secrets.token_hex(8)
         try:
-            with errors_as_data(f"the file {shown(name)}"):
+            with _data_errors(f"the file {quote_name(name)}"):
                 file = path.open("xb", buffering=0)
             with file:
                 yield file
-            with errors_as_data(f"the file {shown(name)}"):
-                self._take(name, path)
+            with _data_errors(f"the file {quote_name(name)}"):
+                self._add(name, path)
         finally:
             if path.exists():
                 with self._lock:
@@ -120,9 +120,9 @@ class Upload:
         """Write the next bytes of a file.
 
         Raises:
-            DataError: If they are more than is allowed, or than the disk has room for.
+            DataError: If they are more than is allowed, or the disk is full.
         """
-        with errors_as_data("the upload"), self._lock:
+        with _data_errors("the upload"), self._lock:
             if self.bytes + len(data) > self.limits.bytes:
                 raise DataError(
                     f"the upload has more than the {format_bytes(self.limits.bytes)} that are "
@@ -135,8 +135,8 @@ class Upload:
                 self.bytes += written
                 rest = rest[written:]
 
-    def _take(self, name: str, path: Path) -> None:
-        """Put what was received with the images or the archives, or report it."""
+    def _add(self, name: str, path: Path) -> None:
+        """Add a received file to the images or the archives, or report it."""
         with path.open("rb") as file:
             packed = archive_kind(file.read(HEAD))
         problem = None if packed else image_problem(path, self.limits)
@@ -161,19 +161,18 @@ class Upload:
     def unpack(self, progress: Progress | None = None) -> None:
         """Unpack the archives that were received, and remove them.
 
-        What an archive holds goes to its one top folder, or else to a folder of the archive's
-        name.
+        The images go to the one top folder of the archive, or else to a folder of its name.
 
         Raises:
-            DataError: If an archive is damaged, holds what could do harm, or more than is
-                allowed; it is then as if it had not been received. Those after it still wait.
+            DataError: If an archive is damaged, dangerous or too large; it is removed, and those
+                after it are not unpacked yet.
         """
         for path, name in sorted(self._archives.items(), key=lambda item: item[1]):
             del self._archives[path]
             self.files -= 1
             self.bytes -= path.stat().st_size
             try:
-                with errors_as_data(f"the archive {shown(name)}"):
+                with _data_errors(f"the archive {quote_name(name)}"):
                     self._unpack(name, path, progress or Silent())
             finally:
                 path.unlink(missing_ok=True)
@@ -186,14 +185,15 @@ class Upload:
         )
         into = path.with_suffix("")
         unpacked = unpack(path, name, into, limits, progress)
-        tops = list(into.iterdir())
-        above, _, last = name.replace("\\", "/").rpartition("/")
-        single = len(tops) == 1 and tops[0].is_dir()
+        parent, _, filename = name.replace("\\", "/").rpartition("/")
+        entries = list(into.iterdir())
+        single = len(entries) == 1 and entries[0].is_dir()
+        source, title = (entries[0], entries[0].name) if single else (into, archive_stem(filename))
         with self._lock:
             if unpacked.files:
-                top = self._names.add_folder(above, tops[0].name if single else archive_stem(last))
-                (self._images / top).parent.mkdir(parents=True, exist_ok=True)
-                (tops[0] if single else into).rename(self._images / top)
+                target = self._images / self._names.add_folder(parent, title)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.rename(target)
             else:
                 reason = "an archive without an image that can be used"
                 self.left_out.append(Problem(name, "not an image", reason))
@@ -204,8 +204,8 @@ class Upload:
                 reason = f"its names are not marked as UTF-8; they were read as {unpacked.encoding}"
                 self._notes.append(Problem(name, "renamed", reason))
             self._notes += [
-                Problem(f"{name}/{sent}", "renamed", f"it is {shown(given)} now")
-                for sent, given in unpacked.repaired.items()
+                Problem(f"{name}/{old}", "renamed", f"it is {quote_name(new)} now")
+                for old, new in unpacked.repaired.items()
             ]
         shutil.rmtree(into, ignore_errors=True)
 
@@ -213,31 +213,31 @@ class Upload:
         """Return the images that were received and unpacked, to be copied before the upload ends.
 
         Raises:
-            DataError: If nothing usable was received.
+            DataError: If there is none, or an archive is not unpacked.
         """
         with self._lock:
             self._check_usable()
             return sorted(path for path in self._images.rglob("*") if path.is_file())
 
     def place(self, target: Path) -> Path:
-        """Make what was received a data set, at once, and end the upload.
+        """Move the images to a new data set, and end the upload.
 
-        One top folder that holds folders is taken off, so that class folders stand in ``target``.
-        What was left out and renamed is kept there for :func:`upload_report`.
+        A single top folder that holds folders is removed, so that ``target`` holds class folders.
+        The report is written there for :func:`upload_report`.
 
         Args:
-            target: A path inside the root where nothing is yet.
+            target: A path inside the root that does not exist.
 
         Returns:
             ``target``, resolved.
 
         Raises:
-            DataError: If nothing usable was received, or ``target`` is not free or not inside.
+            DataError: If no image was received, or ``target`` exists or is not inside the root.
         """
-        with self._lock, errors_as_data("the data set"):
+        with self._lock, _data_errors("the data set"):
             target, root = inside(self._root, str(target.absolute())), self._root.resolve()
             if target == root or target.relative_to(root).parts[0] == STAGING:
-                raise DataError(f"{shown(str(target))} is not for data; give a path in {root}")
+                raise DataError(f"{quote_name(str(target))} is not for data; give a path in {root}")
             if os.path.lexists(target):
                 raise DataError(f"{target.name!r} is there already; choose another name")
             self._check_usable()
@@ -258,12 +258,10 @@ class Upload:
 
     def _check_usable(self) -> None:
         if self._archives:
-            raise DataError(
-                f"the archive {shown(min(self._archives.values()))} is not unpacked yet; unpack it "
-                f"first"
-            )
+            name = quote_name(min(self._archives.values()))
+            raise DataError(f"the archive {name} is not unpacked yet; unpack it first")
         if not self.files:
-            reasons = dict.fromkeys(f"{shown(p.name)}: {p.reason}" for p in self.left_out[:3])
+            reasons = dict.fromkeys(f"{quote_name(p.name)}: {p.reason}" for p in self.left_out[:3])
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise DataError(
                 f"none of the {len(self.left_out)} files received is an image that can be used"
@@ -271,27 +269,23 @@ class Upload:
             )
 
     def cancel(self) -> None:
-        """Remove the staging folder with all that was received and not placed."""
+        """Remove the staging folder."""
         with self._lock:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def upload_report(data: Path) -> list[Problem]:
-    """Return what the upload of a data set left out and renamed."""
+    """Return the problems of the upload of a data set."""
     try:
         rows = csv_rows((data / REPORT).read_text("utf-8"))
         return [Problem(decode_name(row["file"]), row["kind"], row["reason"]) for row in rows]
     except (OSError, ValueError, KeyError):
-        return []  # a help and no part of the data
+        return []  # a damaged report does not make the data unusable
 
 
 @contextlib.contextmanager
-def errors_as_data(what: str) -> Iterator[None]:
-    """Say in a line what the system refuses to do for ``what``.
-
-    Raises:
-        DataError: Instead of an error of the system's, or for want of room.
-    """
+def _data_errors(what: str) -> Iterator[None]:
+    """Raise a DataError of one line about ``what`` for an error of the system or a full disk."""
     advice = "make room on the disk, or let its folder be written to"
     try:
         with os_errors_as(DataError, f"{what} cannot be written", advice):
