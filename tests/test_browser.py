@@ -120,6 +120,7 @@ def test_journey_of_data(tab, server, browser, tmp_path):
     exclude_and_undo(tab)
     edit_classes(tab)
     look_at_the_splits(tab)
+    photos_come_from_the_camera(tab, server)
     fits_in_both_languages(tab, browser, "data", "data=colours")
     loose_photos_are_refused(tab, server, folder)
     an_upload_is_cancelled(tab, server, tmp_path)
@@ -178,6 +179,18 @@ def look_at_the_splits(tab):
     tab.see("data.split_hint")
     tab.view("data.tab_history")
     tab.see("data.did_exclude", count=1)
+
+
+def photos_come_from_the_camera(tab, server):
+    tab.go("?data=colours&class=green")
+    tab.press("data.camera", then="Take Photo")
+    for count in (1, 2):  # one press for each
+
+        def taken(count=count):
+            return len(list(server.data.glob("colours/green/camera-*.jpg"))) >= count
+
+        tab.press("Take Photo", then=taken)
+    tab.see("data.camera_taken", count=2)
 
 
 def new_data_set(tab):
@@ -448,6 +461,7 @@ def test_journey_of_predictions(tab, server, browser):
     many_photos_come_as_an_archive(tab, photos)
     the_camera_is_asked(tab)
     fits_in_both_languages(tab, browser, "predict", "run=colours")
+    a_server_that_was_closed_is_said(tab, server)
 
 
 def few_photos_are_predicted(tab, photos):
@@ -455,6 +469,8 @@ def few_photos_are_predicted(tab, photos):
     tab.upload([str(path) for path in photo_files(photos / "red")[:2]])
     tab.see("predict.wrong")
     tab.shot("predict")
+    tab.page.reload()
+    tab.see("predict.wrong")
 
 
 def a_correction_goes_back_to_the_data(tab, photos):
@@ -478,3 +494,9 @@ def the_camera_is_asked(tab):
     tab.view("predict.camera")
     # Until the camera has a picture.
     tab.press("Take Photo", then="camera.jpg")
+
+
+def a_server_that_was_closed_is_said(tab, server):
+    server.kill()
+    tab.see("common.closed")
+    tab.faults.clear()  # requests that nobody answered

@@ -88,6 +88,10 @@ def test_empty_pages_say_what_to_do_next(page):
     assert t("train.empty") in words(page("train"))
     assert t("results.empty") in words(page("results"))
     assert t("predict.empty") in words(page("predict"))
+    for name in ("data", "train", "predict"):
+        app = page(name)
+        assert f":green-badge[{t(f'common.step_{name}')}]" in re.sub(r"\[\d ", "[", words(app))
+    assert button(app, t("predict.go_train"))
 
 
 def test_a_sample_is_one_click_away(page, here):
@@ -300,6 +304,24 @@ def test_what_was_chosen_is_still_there_after_a_look_at_another_page(here, monke
     assert app.radio[0].value == "best" and not app.warning
     assert app.number_input(key="option.test").value == 0.2
     assert "--test 0.2" in app.code[0].value and "--weights none" in app.code[0].value
+
+
+def test_the_sliders_of_the_split_set_that_of_the_training(here, monkeypatch):
+    draw_photos(here.data / "colours")
+    monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
+    app = AppTest.from_function(show_chosen_page, default_timeout=60)
+    app.session_state["test.page"] = "train"
+    app = settled(app.run())
+    app.number_input(key="option.test").set_value(0.1).run()
+    app.session_state["test.page"] = "data"
+    app = settled(app.run())
+    app = settled(app.button_group[0].set_value("tab_split").run())
+    assert [slider.value for slider in app.slider] == [20, 10]
+    app.slider[0].set_value(25).run()
+    assert app.dataframe[0].value[t("data.validation")].sum() == 9
+    app.session_state["test.page"] = "train"
+    app = settled(app.run())
+    assert "--val 0.25 --test 0.1" in app.code[0].value
 
 
 def show_chosen_page():

@@ -29,7 +29,7 @@ STYLE = """
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
-[data-testid$="segmented_controlActive"] p { color: ACCENT; }
+.stButtonGroup button[aria-checked="true"] p { color: ACCENT; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
@@ -45,15 +45,18 @@ STYLE = """
 }
 """
 
-# Streamlit takes a server that was closed for an internet that is out of reach.
+# Streamlit would have a visitor start its server with a command of its own.
 SCRIPT = """<script>
 document.documentElement.lang = LANGUAGE;
-window.tlearnClosed ??= new MutationObserver(() => {
-  for (const dialog of document.querySelectorAll("[role=dialog]"))
-    for (const node of dialog.querySelectorAll("*"))
-      if (!node.children.length && node.textContent.includes("Streamlit server"))
-        node.textContent = CLOSED;
-}).observe(document.body, { childList: true, subtree: true }) ?? true;
+window.tlearnClosed = CLOSED;
+window.tlearnObserver ??= new MutationObserver(() => {
+  for (const title of document.querySelectorAll("[role=dialog] h2")) {
+    if (title.textContent !== "Connection error") continue;
+    title.textContent = window.tlearnClosed;
+    title.nextElementSibling.style.display = "none";
+  }
+});
+window.tlearnObserver.observe(document.body, { childList: true, subtree: true });
 </script>"""
 
 

@@ -102,7 +102,7 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
 def _card(t: Texts, backbone: Backbone, known: dict[str, Any]) -> None:
     with st.container(border=True, width=WIDTH, height="stretch"):
         st.markdown(f"**{plain(backbone.name)}**")
-        st.caption(plain(backbone.summary))
+        st.caption(plain(t.message(backbone.summary)))
         st.markdown("  \n".join(_facts(t, backbone, known)))
         if st.button(
             t("train.choose"), key=f"card.{backbone.name}", width="stretch", help=backbone.name

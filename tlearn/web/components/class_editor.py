@@ -34,7 +34,7 @@ def classes(t: Texts, data: str, manifest: Manifest) -> None:
         label = labels[i]
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            with st.container(width=200, gap=None):
+            with st.container(width=160, gap=None):
                 st.markdown(f"**{plain(shortened(label))}**")
                 st.caption(t("data.photos", count=len(files)))
             strip([file.path for file in files[:STRIP]])

@@ -25,7 +25,7 @@ def show() -> None:
     st.subheader(t("plugins.backbones"), anchor=False)
     for name, backbone in sorted(registry.backbones.items()):
         with st.expander(name):
-            st.markdown(plain(backbone.summary))
+            st.markdown(plain(t.message(backbone.summary)))
             st.caption(plain(backbone.reference))
             st.markdown(t("plugins.size", default=backbone.default_size, least=backbone.min_size))
             for weights in backbone.weights:
