@@ -283,7 +283,7 @@ def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
 )
 def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line):
     monkeypatch.setattr(
-        "tlearn.training.demonstration.demo", lambda *a, **k: (_ for _ in ()).throw(error)
+        "tlearn.training.pipeline.demo", lambda *a, **k: (_ for _ in ()).throw(error)
     )
     done = tlearn("demo")
     assert (done.code, done.out) == (code, "")
@@ -294,7 +294,7 @@ def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line
 def test_a_defect_is_one_line_and_a_traceback_in_a_file(tlearn, monkeypatch, tmp_path, error):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(
-        "tlearn.training.demonstration.demo", lambda *a, **k: (_ for _ in ()).throw(error)
+        "tlearn.training.pipeline.demo", lambda *a, **k: (_ for _ in ()).throw(error)
     )
     done = tlearn("demo")
     (file,) = tmp_path.glob("tlearn-*.txt")
@@ -310,7 +310,7 @@ def test_a_stopped_training_reports_and_says_so_by_its_code(tlearn, monkeypatch,
     run = SimpleNamespace(path=Path("run"), metrics={"stopped": stopped})
     calls = []
     monkeypatch.setattr(
-        "tlearn.training.demonstration.demo", lambda *a, **k: calls.append((a, k)) or run
+        "tlearn.training.pipeline.demo", lambda *a, **k: calls.append((a, k)) or run
     )
     done = tlearn("demo", "--out", "there", "--quiet", "--json")
     assert (done.code, json.loads(done.out)) == (code, {"stopped": stopped, "run": "run"})

@@ -13,12 +13,12 @@ import tlearn
 from tlearn.cli import main
 from tlearn.errors import BackboneError, DataError, RunError
 from tlearn.runs.metrics import LEVEL
-from tlearn.training import candidates, speed
+from tlearn.training import candidates, costs
 from tlearn.training.backbone_comparison import compare
 from tlearn.training.candidates import CandidateResult
+from tlearn.training.costs import Throughput
 from tlearn.training.probe import cross_validate, fit_probe
 from tlearn.training.ranking import Comparison, holm
-from tlearn.training.speed import Throughput
 
 BLIND = """
 from dataclasses import replace
@@ -49,7 +49,7 @@ def blind(plugin_file):
 @pytest.fixture
 def quick(monkeypatch):
     """Measure rates briefly."""
-    for module in ("speed", "candidates"):
+    for module in ("costs", "candidates"):
         monkeypatch.setattr(f"tlearn.training.{module}.BENCHMARK_SECONDS", 0.01)
 
 
@@ -220,20 +220,20 @@ def test_an_unsure_speed_is_said_to_be_so():
 
 
 @pytest.mark.parametrize(
-    ("rates", "busy", "expected"),
+    ("rates", "load", "expected"),
     [
-        ([90.0, 100.0], 5.0, Throughput(100.0, True)),
-        ([50.0, 100.0, 95.0, 60.0], 5.0, Throughput(100.0, True)),
-        ([6.0, 51.0, 14.0, 20.0], 5.0, Throughput(51.0, False)),
-        ([100.0, 100.0], 90.0, Throughput(100.0, False)),
+        ([90.0, 100.0], 0.05, Throughput(100.0, True)),
+        ([50.0, 100.0, 95.0, 60.0], 0.05, Throughput(100.0, True)),
+        ([6.0, 51.0, 14.0, 20.0], 0.05, Throughput(51.0, False)),
+        ([100.0, 100.0], 0.5, Throughput(100.0, False)),
     ],
 )
-def test_a_speed_is_measured_again_where_trials_disagree(monkeypatch, rates, busy, expected):
+def test_a_speed_is_measured_again_where_trials_disagree(monkeypatch, rates, load, expected):
     trials = iter(rates)
-    monkeypatch.setattr(speed, "_trial", lambda activations, items: next(trials))
-    monkeypatch.setattr(speed.psutil, "cpu_percent", lambda seconds: busy)
+    monkeypatch.setattr(costs, "_trial", lambda activations, items: next(trials))
+    monkeypatch.setattr(costs.OtherLoad, "share", lambda self: load)
     kept = SimpleNamespace(computed=lambda items, outputs: [])
-    assert speed.throughput(kept, []) == expected
+    assert costs.throughput(kept, []) == expected
     assert not list(trials)
 
 

@@ -17,7 +17,7 @@ from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.engines import choose
 from tlearn.settings import make_config
-from tlearn.training.costs import TRIAL, fit, measure, multiply_adds
+from tlearn.training.costs import TRIAL, OtherLoad, fit, measure, multiply_adds
 from tlearn.training.probe import search_flops
 from tlearn.training.stages import plan
 
@@ -201,3 +201,11 @@ def test_more_classes_cost_more_time(built, photos):
     assert many > 10 * few
     closed = search_flops(3000, 4000, 1000)  # in closed form: more classes hardly count
     assert closed < 2 * search_flops(3000, 4000, 500) < many
+
+
+def test_load_counts_others_and_not_this_process(monkeypatch):
+    times = iter([np.array([100.0, 50.0, 10.0]), np.array([200.0, 80.0, 60.0])])
+    monkeypatch.setattr(OtherLoad, "_times", lambda self: next(times))
+    assert OtherLoad().share() == pytest.approx(0.2)
+    monkeypatch.undo()
+    assert OtherLoad()._times().shape == (3,)

@@ -26,8 +26,8 @@ from tlearn.errors import RunError
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.run_state import state_of
 from tlearn.settings import make_config
+from tlearn.training.costs import Throughput
 from tlearn.training.failures import explain_failure
-from tlearn.training.speed import Throughput
 
 TOY = {"backbone": "toy", "weights": "none", "quiet": True}
 TWO_STAGES = "1:3@1e-3,all:2@1e-4"

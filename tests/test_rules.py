@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 
 from tlearn.config import Stage
-from tlearn.training.best import WORST, ValidationScore, is_better
 from tlearn.training.rules import (
-    Action,
-    Divergence,
-    EarlyStopping,
-    Plateau,
-    TimeBudget,
+    WORST,
+    ValidationScore,
     after_epoch,
-    rules_of,
+    earliest_end,
+    is_better,
     settled,
 )
 
@@ -27,31 +24,32 @@ def rows(accuracies, losses=None):
     ]
 
 
-def actions_of(rule, history):
-    """Run a rule over epochs; its state goes through JSON between them, as in a checkpoint."""
-    state, actions = {}, []
+def decisions(stage, history):
+    """Return factor and end after each epoch; states go through JSON, as in a checkpoint."""
+    state, decided = {}, []
     for row in history:
-        state, action = rule.after_epoch(json.loads(json.dumps(state)), row)
-        actions.append(action)
-    return actions
+        state, *decision = after_epoch(stage, json.loads(json.dumps(state)), row)
+        decided.append(decision)
+    return decided
 
 
-def ended_after(rule, history):
-    ends = [action.end for action in actions_of(rule, history)]
+def ended_after(history, **options):
+    stage = Stage(unfreeze=1, schedule="constant", **options)
+    ends = [end for _, end in decisions(stage, history)]
     return ends.index("stage") + 1 if "stage" in ends else None
 
 
 def test_early_stopping_counts_from_the_best_epoch():
     falling = rows([0.5, 0.9, 0.8, 0.8, 0.8, 0.8])
-    assert ended_after(EarlyStopping("val_accuracy", 2, 1), falling) == 4
-    assert ended_after(EarlyStopping("val_accuracy", 2, 6), falling) == 6
-    assert ended_after(EarlyStopping("val_accuracy", 5, 1), falling) is None
+    assert ended_after(falling, patience=2, epochs=1) == 4
+    assert ended_after(falling, patience=2, epochs=10) == 6
+    assert ended_after(falling, patience=5, epochs=1) is None
 
 
 def test_the_monitor_decides_what_is_an_improvement():
     history = rows([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6])
-    assert ended_after(EarlyStopping("val_accuracy", 2, 1), history) == 3
-    assert ended_after(EarlyStopping("val_loss", 2, 1), history) is None
+    assert ended_after(history, monitor="val_accuracy", patience=2, epochs=1) == 3
+    assert ended_after(history, monitor="val_loss", patience=2, epochs=1) is None
     one, other = ValidationScore(0.9, 0.9), ValidationScore(0.8, 0.8)
     assert is_better(one, other, "val_accuracy") and not is_better(one, other, "val_loss")
 
@@ -75,34 +73,25 @@ def test_of_equal_accuracies_the_smaller_loss_is_better_and_nothing_beats_by_not
 )
 def test_a_stage_ends_early_in_its_second_half_at_a_low_rate(options, first):
     stage = Stage(unfreeze=1, **options)
-    (rule,) = (r for r in rules_of(stage, np.inf) if isinstance(r, EarlyStopping))
-    assert rule.first == first and settled(stage, first)
+    assert earliest_end(stage) == first and settled(stage, first)
 
 
-def test_a_plateau_lowers_the_rate_again_and_again():
-    history = rows([0.5, 0.6, 0.6, 0.6, 0.6, 0.7, 0.6, 0.6])
-    factors = [a.rate_factor for a in actions_of(Plateau("val_accuracy", 2), history)]
-    assert factors == [1, 1, 1, 0.1, 1, 1, 1, 0.1]
+def test_a_plateau_lowers_the_rate_again_and_again_and_early_stopping_still_counts():
+    history = rows([0.5, 0.6, 0.6, 0.6, 0.6, 0.7, 0.6, 0.6, 0.6, 0.6])
+    stage = Stage(unfreeze=1, schedule="plateau", patience=4, epochs=1)
+    decided = decisions(stage, history)
+    assert [factor for factor, _ in decided] == [1, 1, 1, 0.1, 1, 1, 1, 0.1, 1, 0.1]
+    assert [end for _, end in decided] == [""] * 9 + ["stage"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_stage():
-    row = rows([0.5])[0]
-    assert Divergence().after_epoch({}, row)[1] == Action()
+    (row,), stage = rows([0.5]), Stage(unfreeze=1)
+    assert after_epoch(stage, {}, row)[1:] == (1.0, "")
     for loss in (np.nan, np.inf):
-        assert Divergence().after_epoch({}, row | {"loss": loss})[1].end == "stage"
+        assert after_epoch(stage, {}, row | {"loss": loss})[2] == "stage"
 
 
 def test_a_time_budget_ends_the_training():
-    assert TimeBudget(np.inf).after_epoch({}, {})[1] == Action()
-    action = TimeBudget(0.0).after_epoch({}, {})[1]
-    assert action.end == "training" and "time budget" in action.reason
-
-
-def test_rules_of_a_stage_have_states_of_their_own():
-    stage = Stage(unfreeze=1, schedule="plateau", patience=4)
-    rules = rules_of(stage, np.inf)
-    states, actions = {}, []
-    for row in rows([0.5, 0.4, 0.4]):
-        states, actions = after_epoch(rules, states, row)
-    assert len(states) == len(rules) == len(actions) == 4
-    assert states["early_stopping"]["waited"] == 2 and states["plateau"]["waited"] == 0
+    (row,), stage = rows([0.5]), Stage(unfreeze=1)
+    assert after_epoch(stage, {}, row, np.inf)[2] == ""
+    assert after_epoch(stage, {}, row | {"loss": np.nan}, 0.0)[2] == "training"

@@ -18,12 +18,12 @@ from tlearn.features.built_backbone import load_backbone
 from tlearn.features.engines import Choice
 from tlearn.progress import Silent
 from tlearn.training import loop, regression
-from tlearn.training.best import WORST, ValidationScore
 from tlearn.training.feed import Feed
 from tlearn.training.loop import Training, run_stages
 from tlearn.training.network import Network, copies
 from tlearn.training.probe import fit_probe, fits
 from tlearn.training.regression import MANY_CLASSES, log_loss, probabilities
+from tlearn.training.rules import WORST, ValidationScore
 from tlearn.training.setup import Targets
 from tlearn.training.stages import plan
 from tlearn.training.state import StageResult, TrainingPlan, TrainingState

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from tlearn.runs.predictions import Prediction
     from tlearn.runs.run import Evaluation, Run
     from tlearn.training.backbone_comparison import compare
-    from tlearn.training.demonstration import demo
-    from tlearn.training.pipeline import finetune, resume
+    from tlearn.training.pipeline import demo, finetune, resume
     from tlearn.training.ranking import Comparison
 
 __version__ = "0.1.0"
@@ -72,8 +71,7 @@ _HOMES = {
     "tlearn.features.image_features": ("extract_features",),
     "tlearn.runs.exports": ("export", "report"),
     "tlearn.training.backbone_comparison": ("compare",),
-    "tlearn.training.demonstration": ("demo",),
-    "tlearn.training.pipeline": ("finetune", "resume"),
+    "tlearn.training.pipeline": ("demo", "finetune", "resume"),
     "tlearn.training.ranking": ("Comparison",),
     "tlearn.runs.predictions": ("Prediction",),
     "tlearn.runs.run": ("Evaluation", "Run"),

@@ -14,6 +14,6 @@ from tlearn.cli.options import JSON, QUIET, path_option
 @JSON
 def demo(out: Path | None, quiet: bool, as_json: bool) -> int:
     """Draw a small set of pictures, train on it, show the result."""
-    from tlearn.training.demonstration import demo as run_demo
+    from tlearn.training.pipeline import demo as run_demo
 
     return report_run(run_demo(out, quiet=quiet), as_json)

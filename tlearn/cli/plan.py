@@ -32,7 +32,7 @@ def plan(
     """Estimate seconds and disk of fine-tuning each backbone on DATA."""
     from tlearn.progress import console_progress, format_bytes
     from tlearn.settings import make_config
-    from tlearn.training.estimates import estimates
+    from tlearn.training.backbone_comparison import estimates
 
     settled = make_config(config, settings, options)
     shown = console_progress(quiet, progress)

@@ -165,7 +165,7 @@ def check_freezing(backbone: Backbone) -> None:
 def check_training_step(backbone: Backbone) -> None:
     """Training changes what is unfrozen and nothing else, statistics included."""
     from tlearn.keras_import import keras
-    from tlearn.training.loop import compile_for
+    from tlearn.training.loop import compile_for, train_on_batch
 
     network = _network(backbone)
     built, pixels = network.built, _pixels(backbone.min_size)
@@ -185,7 +185,7 @@ def check_training_step(backbone: Backbone) -> None:
         model.optimizer.epsilon = TINY  # random weights may give gradients as small as anything
         layers = {layer for layer in built.base.layers if layer.trainable_weights}
         for _ in range(STEPS):  # several, because some networks leave out a block at random
-            model.train_on_batch(inputs, np.eye(2, dtype=np.float32)[: len(pixels)])
+            train_on_batch(model, inputs, np.eye(2, dtype=np.float32)[: len(pixels)])
             after = _weights(built)
             moved = {key for key, old in before.items() if not np.array_equal(old, after[key])}
             still = [x.name for x in layers if not moved & {id(w) for w in x.trainable_weights}]

@@ -1,7 +1,8 @@
-"""Which of the installed backbones suits the photos."""
+"""``compare`` and ``plan``: how well backbones do on the photos, and what fine-tuning costs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ from tlearn.backbones import Backbone, Preset, load_registry
 from tlearn.config import RunConfig
 from tlearn.data.dataset import read
 from tlearn.data.scan import check_folder
-from tlearn.errors import BackboneError
+from tlearn.errors import BackboneError, TlearnError
 from tlearn.features.activation_cache import Cache, default_root
-from tlearn.progress import Progress, console_progress
+from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
 
@@ -118,3 +119,68 @@ def _evaluated(
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise BackboneError(f"no backbone could be compared: {reasons}")
     return results, skipped, stopped
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What fine-tuning one backbone would cost on this machine, from a cold start.
+
+    Attributes:
+        backbone: Its name.
+        images_per_second: Through decoding and the whole backbone, measured just now.
+        sure: Whether the estimate is reliable: the speed was measured twice alike, and others
+            hardly used the processors meanwhile.
+        parameters: Of the backbone.
+        seconds: From the start of the training to its end.
+        bytes: What would be written to the activation cache.
+        problem: Why there is no estimate, else empty.
+    """
+
+    backbone: str
+    images_per_second: float = 0.0
+    sure: bool = False
+    parameters: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    problem: str = ""
+
+
+def estimates(
+    data: str | Path,
+    *,
+    backbones: Sequence[str] = (),
+    config: str | Path | RunConfig | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Iterator[Estimate]:
+    """Yield what fine-tuning each backbone would cost, from rates measured on this machine.
+
+    No weights are needed for it, so none are downloaded. Arguments are as of :func:`compare`.
+
+    Raises:
+        TlearnError: If an argument cannot be used.
+    """
+    settings = make_config(config, options={**options, "weights": "none"})
+    registry = load_registry()
+    chosen = [registry.get(name) for name in backbones] or list(registry.backbones.values())
+    preset = registry.preset(settings.preset)
+    data, progress = Path(data), progress or Silent()
+    check_folder(data)
+    # Not before all is checked: Keras takes seconds.
+    from tlearn.training.candidates import Candidate, ComparisonSetup
+
+    _, splits = read(data, settings, progress)
+    with Cache(default_root(), settings.disk_budget, progress.say) as cache:
+        setup = ComparisonSetup(settings, preset, splits, cache, progress)
+        for backbone in chosen:
+            try:
+                candidate = Candidate(setup, backbone)
+                speed = candidate.speed()
+                costs = candidate.costs(speed.rate)
+            except TlearnError as error:
+                yield Estimate(backbone.name, problem=str(error))
+                continue
+            parameters = int(candidate.built.base.count_params())
+            yield Estimate(
+                backbone.name, speed.rate, speed.sure, parameters, costs.seconds, costs.bytes
+            )

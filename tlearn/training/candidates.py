@@ -17,10 +17,18 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress
-from tlearn.training.costs import CostModel, Costs, Rates, arithmetic
+from tlearn.training.costs import (
+    BENCHMARK_SECONDS,
+    CostModel,
+    Costs,
+    OtherLoad,
+    Rates,
+    Throughput,
+    arithmetic,
+    throughput,
+)
 from tlearn.training.execution_plan import needed, views_in_turn
 from tlearn.training.probe import CrossValidated, cross_validate, sample
-from tlearn.training.speed import BENCHMARK_SECONDS, Throughput, throughput
 from tlearn.training.stages import Plan, plan, with_preset
 
 MOST = 2000  # training images compared on, at most: an interval of one to two points
@@ -188,7 +196,7 @@ class Candidate:
     """
 
     def __init__(self, setup: ComparisonSetup, backbone: Backbone) -> None:
-        self.setup = setup
+        self.setup, self._load = setup, OtherLoad()
         named = setup.config.model_copy(update={"backbone": backbone.name})
         self.config = config = with_preset(named, backbone, setup.preset)
         self.built: BuiltBackbone = load_backbone(
@@ -198,33 +206,35 @@ class Candidate:
         rendering = Rendering(self.built.size, config.resize, config.augment)
         boundaries = [p.boundary for p in self.plans if p.boundary is not None]
         choice = choose(config.engine, config.precision)
-        self.kept = Activations(
+        self.activations = Activations(
             self.built, rendering, boundaries, setup.cache, choice, setup.progress
         )
 
     def speed(self) -> Throughput:
         """Measure images per second."""
-        return throughput(self.kept, [(f, 0) for f in self.setup.splits.train[:64]])
+        items = [(f, 0) for f in self.setup.splits.train[:64]]
+        return throughput(self.activations, items, self._load)
 
     def features(self, items: Sequence[Item]) -> np.ndarray:
-        """Return the features of views; keep them, and what fine-tuning needs, where they fit."""
-        kept, cache = self.kept, self.setup.cache
-        for outputs in (kept.outputs, (FEATURES,)):
-            lacking = kept.missing(items, outputs)
-            size = sum(len(some) * kept.row_bytes(name) for name, some in lacking.items())
+        """Return the features of views; cache them, and what fine-tuning needs, where they fit."""
+        activations, cache = self.activations, self.setup.cache
+        for outputs in (activations.outputs, (FEATURES,)):
+            missing = activations.missing(items, outputs)
+            size = sum(len(rows) * activations.row_bytes(name) for name, rows in missing.items())
             if size <= cache.room():
                 cache.make_room(size)
-                kept.keep(items, outputs)
+                activations.keep(items, outputs)
                 break
-        return kept.features(items)
+        return activations.features(items)
 
     def costs(self, rate: float) -> Costs:
-        """Estimate what fine-tuning costs from now, with what is kept by now."""
+        """Estimate what fine-tuning costs from now, with the activations cached so far."""
         views = views_in_turn(self.config, self.plans)
-        lacking = self.kept.missing(needed(self.setup.splits, views), self.kept.outputs)
+        items = needed(self.setup.splits, views)
+        missing = self.activations.missing(items, self.activations.outputs)
         rates = Rates(rate, arithmetic())
-        work = CostModel(self.kept, self.setup.splits, lacking, rates, self.built.seconds)
-        return work.costs(self.plans, views, streaming=not views)
+        model = CostModel(self.activations, self.setup.splits, missing, rates, self.built.seconds)
+        return model.costs(self.plans, views, streaming=not views)
 
 
 def _evaluate(

@@ -1,10 +1,12 @@
 """What a training will cost: seconds and disk, from rates measured on this machine just before."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 
 from tlearn.data.splits import Splits
 from tlearn.features.activations import Activations, Item
@@ -14,6 +16,12 @@ from tlearn.training.stages import Plan
 
 TRIAL = 8  # views a rate is measured on, at first
 LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
+WARM_UP = 8  # views computed first, to make the engine ready
+BENCHMARK_SECONDS = 1.0  # that a throughput is measured, at most twice that where it varies
+TRIALS = 2  # that must agree
+AGREE = 0.8  # the least ratio of two speeds that agree
+BUSY = 0.25  # share of the processors' time used by others above which the machine is busy
+UNSURE = "speeds and seconds are unsure; measure again when it is idle"
 MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
@@ -83,6 +91,73 @@ def measure(
             break
         size *= 4
     return Rates(rate, arithmetic()), done
+
+
+class OtherLoad:
+    """How much other processes have used the processors since this was made."""
+
+    def __init__(self) -> None:
+        self._start = self._times()
+
+    def share(self) -> float:
+        """Return the part of the processors' time that others used, 0 to 1."""
+        every, idle, own = self._times() - self._start
+        return float((every - idle - own) / every) if every else 0.0
+
+    def _times(self) -> np.ndarray:
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        return np.array([sum(machine), machine.idle, own.user + own.system])
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """A measured speed.
+
+    Attributes:
+        rate: Views per second through decoding and the frozen part.
+        sure: Whether the trials agree, and others hardly used the processors.
+    """
+
+    rate: float
+    sure: bool
+
+
+def throughput(
+    activations: Activations, items: Sequence[Item], load: OtherLoad | None = None
+) -> Throughput:
+    """Measure views per second through decoding and the frozen part, whatever is in the cache.
+
+    Trials that disagree are repeated; the fastest is what the machine can do.
+
+    Args:
+        activations: The activations.
+        items: Views to measure it on, again and again where they are few.
+        load: The load of others since an earlier time; since now if not given.
+    """
+    load = load or OtherLoad()
+    for _ in activations.computed(items[:WARM_UP], (FEATURES,)):
+        pass
+    rates = [_trial(activations, items) for _ in range(TRIALS)]
+    if not _agree(rates):
+        rates += [_trial(activations, items) for _ in range(TRIALS)]
+    return Throughput(max(rates), _agree(sorted(rates)[-TRIALS:]) and load.share() <= BUSY)
+
+
+def _agree(rates: Sequence[float]) -> bool:
+    return min(rates) >= AGREE * max(rates)
+
+
+def _trial(activations: Activations, items: Sequence[Item]) -> float:
+    count, start = 0, time.monotonic()
+    batches = itertools.chain.from_iterable(
+        activations.computed(items, (FEATURES,)) for _ in itertools.count()
+    )
+    for keys, _ in batches:
+        count += len(keys)
+        seconds = time.monotonic() - start
+        if seconds >= BENCHMARK_SECONDS / TRIALS:
+            break
+    return count / seconds
 
 
 def arithmetic() -> float:

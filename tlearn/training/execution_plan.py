@@ -14,10 +14,9 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, format_bytes
-from tlearn.training.costs import CostModel, Costs, fit, measure
+from tlearn.training.costs import CostModel, Costs, fit, measure, throughput
 from tlearn.training.probe import PROBE_VIEWS
 from tlearn.training.setup import Setup
-from tlearn.training.speed import throughput
 from tlearn.training.stages import Plan, plan
 from tlearn.training.state import TrainingState
 

@@ -15,10 +15,9 @@ from tlearn.errors import ConfigError
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
 from tlearn.progress import Progress
-from tlearn.training.best import ValidationScore, is_better
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network, assign, copies
-from tlearn.training.rules import ENDS, Ends, after_epoch, rules_of, settled
+from tlearn.training.rules import ValidationScore, after_epoch, is_better, settled
 from tlearn.training.setup import Targets
 from tlearn.training.stages import Plan
 from tlearn.training.state import StageResult, TrainingState
@@ -157,7 +156,6 @@ class _StageFit:
         self.feed, self.check = training.feeds(number)
         self.steps = self.feed.steps(self.stage.batch_size)
         self.variables = training.changing(number + 1)
-        self.rules = rules_of(self.stage, training.deadline)
 
     def enter(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the stage, or put model and optimizer into it."""
@@ -242,9 +240,7 @@ class _StageFit:
     def leave(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the next stage."""
         arrays = {"best": state.arrays["best"], "seeds": self.training.network.seeds}
-        return replace(
-            state, stage=self.number + 1, epoch=0, ends="", rule_states={}, arrays=arrays
-        )
+        return replace(state, stage=self.number + 1, epoch=0, ends="", rule_state={}, arrays=arrays)
 
     def _after_epoch(
         self, state: TrainingState, logs: dict[str, float], score: ValidationScore
@@ -257,16 +253,16 @@ class _StageFit:
             "learning_rate": float(optimizer.learning_rate),
             **{name: float(logs[name]) for name in METRICS},
         }
-        rule_states, actions = after_epoch(self.rules, state.rule_states, row)
-        all_ends: list[Ends] = ["stage" if self.model.stop_training else ""]
-        for action in actions:
-            if action.rate_factor != 1.0:
-                optimizer.learning_rate = row["learning_rate"] * action.rate_factor
-            if action.reason:
-                self.training.progress.say(action.reason)
-            all_ends.append(action.end)
-        ends = max(all_ends, key=ENDS.index)
-        state = replace(state, epoch=state.epoch + 1, ends=ends, rule_states=rule_states)
+        rule_state, factor, ends = after_epoch(
+            self.stage, state.rule_state, row, self.training.deadline
+        )
+        if factor != 1.0:
+            optimizer.learning_rate = row["learning_rate"] * factor
+        if ends == "training":
+            self.training.progress.say("time budget used up: stopping here")
+        elif self.model.stop_training:
+            ends = "stage"
+        state = replace(state, epoch=state.epoch + 1, ends=ends, rule_state=rule_state)
         state = state.with_result(
             epochs=state.epoch,
             seconds=time.monotonic() - self._start,
@@ -303,10 +299,8 @@ class _StageFit:
         for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
             callbacks.on_train_batch_begin(step)
             y = targets.train[rows]
-            logs = self.model.train_on_batch(
-                inputs, one_hot[y], targets.class_weights[y], return_dict=True
-            )
-            for name, value in logs.items():  # of this batch alone
+            logs = train_on_batch(self.model, inputs, one_hot[y], targets.class_weights[y])
+            for name, value in logs.items():
                 sums[name] += float(value) * len(rows)
             seen += len(rows)
             callbacks.on_train_batch_end(step, logs)
@@ -331,10 +325,18 @@ def between(
     return [a + part * (b - a) for a, b in zip(before, after, strict=True)]
 
 
+def train_on_batch(
+    model: Any, inputs: Any, targets: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """Do one training step; return the loss and accuracy of this batch alone."""
+    with warnings.catch_warnings():
+        # Some backbones have weights that only their pretraining used, as for hidden patches.
+        warnings.filterwarnings("ignore", "Gradients do not exist for variables", UserWarning)
+        return dict(model.train_on_batch(inputs, targets, weights, return_dict=True))
+
+
 def compile_for(model: Any, stage: Stage, steps: int) -> None:
     """Compile a suffix with the optimizer and the schedule of a stage of ``steps`` per epoch."""
-    # Some backbones have weights that their first training alone used, as for hidden patches.
-    warnings.filterwarnings("ignore", "Gradients do not exist for variables", UserWarning)
     total = stage.epochs * steps
     warmup = round(stage.warmup * total)
     rate: Any = stage.learning_rate

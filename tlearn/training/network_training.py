@@ -13,12 +13,12 @@ from tlearn.config import Stage
 from tlearn.errors import ConfigError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.built_backbone import FEATURES, Tap
-from tlearn.training.best import ValidationScore
 from tlearn.training.execution_plan import ExecutionPlan, plan_activations
 from tlearn.training.feed import Feed
 from tlearn.training.loop import Training, check_state, run_stages
 from tlearn.training.network import Network, copies
 from tlearn.training.probe import Probe, fit_probe, fits, sample, sample_size
+from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.stages import REFINEMENT, plan
 from tlearn.training.state import Checkpoint, StageResult, TrainingPlan, TrainingState

@@ -1,36 +1,31 @@
-"""``finetune`` and ``resume``: the way from a folder to a run.
+"""``finetune``, ``resume`` and ``demo``: from a folder of images to a run.
 
 Keras is imported by the functions that need it, after everything that can be checked without it.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlearn import __version__
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig, Stage
+from tlearn.data.sample import draw_sample
 from tlearn.data.scan import check_folder
-from tlearn.errors import ConfigError, DataError, RunError
+from tlearn.errors import BackboneError, ConfigError, DataError
 from tlearn.progress import Progress, console_progress
-from tlearn.runs.directory import CHECKPOINT, RUNS, Request, RunDirectory
+from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, free_name
 from tlearn.runs.progress_log import RunProgress
 from tlearn.runs.run import Run
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
 from tlearn.training.stages import with_preset
-from tlearn.training.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from tlearn.training.setup import Setup
-    from tlearn.training.state import Checkpoint, TrainingState
-
-PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "scikit-learn", "pillow")
+    from tlearn.training.state import Checkpoint
 
 
 def finetune(
@@ -90,10 +85,10 @@ def resume(
 ) -> Run:
     """Continue a training that was stopped, killed, or ended by an error.
 
-    It goes on after the last epoch that its checkpoint holds, with the configuration and the data
-    of the run, and comes to the model that it would have come to. Until there is a better one the
-    run keeps the model it has. A time budget counts anew. The seconds in ``metrics.json`` are those
-    up to the checkpoint and those since: what is done again counts once.
+    It continues after the last epoch of its checkpoint, with the configuration and the data of the
+    run, and gives the same model as an uninterrupted training. A model that the run has is replaced
+    by a better one only. A time budget counts anew. The seconds in ``metrics.json`` are those up to
+    the checkpoint and those since: what is done again counts once.
 
     Args:
         run: The run directory.
@@ -113,6 +108,34 @@ def resume(
         >>> run = tlearn.resume("runs/photos")  # doctest: +SKIP
     """
     return train(RunDirectory(Path(run)), progress or console_progress(quiet), callbacks)
+
+
+def demo(
+    out: str | Path | None = None, *, quiet: bool = False, progress: Progress | None = None
+) -> Run:
+    """Draw a small set of pictures and train on it.
+
+    Starts from ImageNet weights if they are on this machine or can be downloaded, else from random
+    ones.
+
+    Args:
+        out: Folder to make, for ``photos`` and ``run``; ``tlearn-demo`` if not given.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+
+    Raises:
+        RunError: If the folder exists.
+    """
+    progress = progress or console_progress(quiet)
+    folder = Path(out) if out else free_name("tlearn-demo", Path())
+    check_free(folder)
+    progress.say(f"drawing pictures into {folder / 'photos'}")
+    photos = draw_sample(folder / "photos")
+    try:
+        return finetune(photos, folder / "run", progress=progress)
+    except BackboneError as error:
+        progress.say(f"starting from random weights, so expect little: {error}")
+        return finetune(photos, folder / "run", weights="none", progress=progress)
 
 
 def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
@@ -136,7 +159,7 @@ def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
 
 
 def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> Run:
-    """Train what a run directory asks for: from the beginning, or from where it stands.
+    """Do the training that a run directory asks for, from the beginning or from its checkpoint.
 
     Raises:
         TlearnError: As :func:`resume`.
@@ -148,7 +171,10 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
                 f"put them back, or train anew with 'tlearn finetune'"
             )
-        from tlearn.training.setup import read_setup
+        from tlearn.features.activation_cache import Cache, default_root
+        from tlearn.training.network_training import train_network
+        from tlearn.training.results import check_unchanged, write_record, write_results
+        from tlearn.training.setup import Stopwatch, read_setup
         from tlearn.training.state import Checkpoint
 
         checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
@@ -163,116 +189,50 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             config = with_preset(config, backbone, registry.preset(config.preset))
         clock = Stopwatch(state.seconds if state else None)
         with clock.part("total"):
-            setup = read_setup(config, request.data, progress, clock)
+            setup = replace(read_setup(config, request.data, progress, clock), log=run.event)
             if request.began:
-                _check_unchanged(run, request, setup)
-            else:
-                run.write_record(_record(setup))
-            return complete(run, setup, progress, checkpoint, callbacks, state)
-
-
-def _check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
-    """Refuse to go on with other images or weights than a run began with.
-
-    Raises:
-        DataError: If the images have changed.
-        RunError: If the weights have.
-    """
-    file = run / "splits.csv"
-    as_before = not file.exists() or file.read_bytes() == setup.splits.to_csv().encode()
-    if setup.manifest.digest != request.digest or not as_before:
-        raise DataError(
-            f"the images in {str(request.data)!r} have changed since the run {str(run.path)!r} "
-            f"began; train anew with 'tlearn finetune' and another --out"
-        )
-    if setup.built.digest != request.weights_digest:
-        raise RunError(
-            f"the weights {setup.config.weights!r} of {setup.config.backbone} are not those that "
-            f"the run {str(run.path)!r} began with; bring those back, or train anew with 'tlearn "
-            f"finetune' and another --out"
-        )
-
-
-def complete(
-    run: RunDirectory,
-    setup: Setup,
-    progress: RunProgress,
-    checkpoint: Checkpoint,
-    callbacks: Sequence[Any] = (),
-    resumed: TrainingState | None = None,
-) -> Run:
-    """Train, from the beginning or from where a training stands, and write what comes of it."""
-    from tlearn.features.activation_cache import Cache, default_root
-    from tlearn.training.network_training import train_network
-    from tlearn.training.results import write_results, write_splits
-
-    setup = replace(setup, log=run.event)
-    config, clock = setup.config, setup.clock
-    try:
-        write_splits(run, setup)
-        with Cache(default_root(), config.disk_budget, progress.say) as cache:
-            network, state = train_network(
-                setup, cache, _callbacks(run, callbacks), checkpoint, resumed
-            )
-        progress.ignore_stop()
-        metrics = write_results(run, setup, network, state)
-        seconds = {name: round(value, 3) for name, value in clock.seconds().items()}
-        run.write_json("metrics.json", metrics | {"seconds": seconds})
-    except BaseException as error:
-        checkpoint.flush()
-        explained = explain_failure(error, config) or error
-        if (run / CHECKPOINT).exists():
-            how = f"to continue the training: tlearn finetune --resume {run.path}"
-            explained.add_note(how)
-            if isinstance(explained, KeyboardInterrupt):
-                progress.say(how)
-        if explained is error:
-            raise
-        raise explained from error
-    run.event("stopped" if state.stopped else "finished", seconds=seconds["total"])
+                check_unchanged(run, request, setup)
+            with _explained(run, config, checkpoint, progress):
+                write_record(run, setup, request)
+                with Cache(default_root(), config.disk_budget, progress.say) as cache:
+                    network, state = train_network(
+                        setup, cache, _callbacks(run, callbacks), checkpoint, state
+                    )
+                progress.ignore_stop()
+                write_results(run, setup, network, state)
+        seconds = round(clock.seconds()["total"], 3)
+        run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
         progress.say(f"stopped; to continue: tlearn finetune --resume {run.path}")
     return Run(run.path)
+
+
+@contextlib.contextmanager
+def _explained(
+    run: RunDirectory, config: RunConfig, checkpoint: Checkpoint, progress: Progress
+) -> Iterator[None]:
+    """Save the checkpoint if a training ends early; say why it did and how to continue it."""
+    try:
+        yield
+    except BaseException as error:
+        checkpoint.flush()
+        explained = explain_failure(error, config) or error
+        if checkpoint.path.exists():
+            hint = f"to continue the training: tlearn finetune --resume {run.path}"
+            explained.add_note(hint)
+            if isinstance(explained, KeyboardInterrupt):
+                progress.say(hint)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def _callbacks(run: RunDirectory, given: Sequence[Any]) -> Callable[[Stage], Sequence[Any]]:
     registry = load_registry()
 
     def callbacks(stage: Stage) -> Sequence[Any]:
-        found = [*given, *registry.callbacks(stage, run.path)]
-        check_callbacks(found, stage)
-        return found
+        all_callbacks = [*given, *registry.callbacks(stage, run.path)]
+        check_callbacks(all_callbacks, stage)
+        return all_callbacks
 
     return callbacks
-
-
-def _record(setup: Setup) -> dict[str, Any]:
-    """Return ``run.yaml``: all that is needed to do the training again."""
-    config, manifest = setup.config, setup.manifest
-    plugin = load_registry().plugin_of(config.backbone)
-    return {
-        "config": config.model_dump(mode="json"),
-        "data": {
-            "path": str(manifest.root.resolve()),
-            "digest": manifest.digest,
-            "images": manifest.counts,
-        },
-        "plugin": {
-            "name": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-        },
-        "weights_digest": setup.built.digest,
-        "versions": {"tlearn": __version__, "python": platform.python_version(), **_versions()},
-    }
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of the packages that decide the numbers, of those that are installed."""
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # as OpenVINO, where it has no wheels
-            continue
-    return installed

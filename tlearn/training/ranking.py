@@ -12,7 +12,7 @@ import numpy as np
 
 from tlearn.runs.metrics import LEVEL, interval, mcnemar
 from tlearn.training.candidates import CandidateResult
-from tlearn.training.speed import UNSURE
+from tlearn.training.costs import UNSURE
 
 BYTES = 4  # of a float32 number
 

@@ -1,28 +1,61 @@
-"""What a training leaves in its run directory: the model, how good it is, pictures."""
+"""What a training writes into its run directory: its record, the model, metrics, charts."""
 
+import contextlib
+import importlib.metadata
 import json
+import platform
 from dataclasses import asdict
 from typing import Any
 
+from tlearn import __version__
+from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
+from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.runs.classifier import Classifier, save
-from tlearn.runs.directory import RunDirectory
+from tlearn.runs.directory import Request, RunDirectory
 from tlearn.runs.metrics import interval, measure_files, with_interval
 from tlearn.runs.predictions import HeldOutPrediction, held_out_predictions, predictions_csv
 from tlearn.runs.run import PROBLEM_COLUMNS
-from tlearn.training.best import ValidationScore
 from tlearn.training.loop import METRICS
 from tlearn.training.network import Network
+from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
 
 HISTORY_COLUMNS = ("stage", "epoch", *METRICS, "learning_rate")
 
 
-def write_splits(run: RunDirectory, setup: Setup) -> None:
-    """Write which image is in which split, what was left out, and the class names."""
+PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "scikit-learn", "pillow")
+
+
+def check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
+    """Refuse to resume with other images or weights than a run began with.
+
+    Raises:
+        DataError: If the images have changed.
+        RunError: If the weights have.
+    """
+    file = run / "splits.csv"
+    same_splits = not file.exists() or file.read_bytes() == setup.splits.to_csv().encode()
+    if setup.manifest.digest != request.digest or not same_splits:
+        raise DataError(
+            f"the images in {str(request.data)!r} have changed since the run {str(run.path)!r} "
+            f"began; train anew with 'tlearn finetune' and another --out"
+        )
+    if setup.built.digest != request.weights_digest:
+        raise RunError(
+            f"the weights {setup.config.weights!r} of {setup.config.backbone} are not those that "
+            f"the run {str(run.path)!r} began with; bring those back, or train anew with 'tlearn "
+            f"finetune' and another --out"
+        )
+
+
+def write_record(run: RunDirectory, setup: Setup, request: Request) -> None:
+    """Write what reproduces the training: configuration, versions, splits, class names."""
     manifest, splits = setup.manifest, setup.splits
+    if not request.began:
+        run.write_record(_record(setup))
     run.write("splits.csv", splits.to_csv())
     problems = ((p.name, p.kind, p.reason) for p in manifest.problems)
     run.write("problems.csv", csv_text(PROBLEM_COLUMNS, problems))
@@ -31,10 +64,32 @@ def write_splits(run: RunDirectory, setup: Setup) -> None:
     run.event("scanned", images=len(manifest.files), problems=len(manifest.problems), **counts)
 
 
-def write_results(
-    run: RunDirectory, setup: Setup, network: Network, state: TrainingState
-) -> dict[str, Any]:
-    """Save the model, measure the saved model, draw what there is to see; return the metrics."""
+def _record(setup: Setup) -> dict[str, Any]:
+    config, manifest = setup.config, setup.manifest
+    plugin = load_registry().plugin_of(config.backbone)
+    versions = {"tlearn": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "config": config.model_dump(mode="json"),
+        "data": {
+            "path": str(manifest.root.resolve()),
+            "digest": manifest.digest,
+            "images": manifest.counts,
+        },
+        "plugin": {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+        },
+        "weights_digest": setup.built.digest,
+        "versions": versions,
+    }
+
+
+def write_results(run: RunDirectory, setup: Setup, network: Network, state: TrainingState) -> None:
+    """Save the model, measure the saved model, draw the charts."""
     if _has_better(run, state):
         setup.progress.say("keeping the model of the previous stop: it scores higher on validation")
     else:
@@ -48,24 +103,25 @@ def write_results(
     run.event("saved", file="model.keras")
     metrics, classifier, rate = _evaluate(run, setup)
     n = len(setup.splits.validation)
-    decided = state.plan
-    metrics["stages"] = [_stage_entry(r, n) for r in (decided.probe, *state.results)]
+    plan = state.plan
+    metrics["stages"] = [_stage_entry(r, n) for r in (plan.probe, *state.results)]
     metrics["stopped"] = state.stopped
     metrics["plan"] = {
-        "keeping": decided.costs.keeping,
-        "seconds": round(decided.costs.seconds, 1),
-        "bytes": decided.costs.bytes,
+        "keeping": plan.costs.keeping,
+        "seconds": round(plan.costs.seconds, 1),
+        "bytes": plan.costs.bytes,
     }
     metrics["engine"] = asdict(classifier.choice)
-    rates = decided.rates | {"prediction": rate}
+    rates = plan.rates | {"prediction": rate}
     metrics["images_per_second"] = {name: round(value, 1) for name, value in rates.items()}
     with setup.clock.part("figures"):
         _draw(run, metrics, state.history)
-    return metrics
+    seconds = {name: round(value, 3) for name, value in setup.clock.seconds().items()}
+    run.write_json("metrics.json", metrics | {"seconds": seconds})
 
 
 def _has_better(run: RunDirectory, state: TrainingState) -> bool:
-    """Tell whether a run that was stopped again has a better model from the time before."""
+    """Return whether a run that was stopped again has a better model from the time before."""
     if not (state.stopped and run.usable):
         return False
     before = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]

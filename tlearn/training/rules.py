@@ -1,157 +1,105 @@
-"""Rules that watch the epochs of a stage: they end it, or lower its learning rate.
-
-A rule is frozen; its own state is handed in and out, and is part of the training's state. So a
-training that is continued decides as if it had never been interrupted.
-"""
+"""What validation decides: which weights are better, when a stage ends, when its rate falls."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
+
+import numpy as np
 
 from tlearn.config import Monitor, Stage
-from tlearn.training.best import ValidationScore
 
-RuleState = dict[str, Any]  # numbers and lists of numbers by name; empty at first
-Row = Mapping[str, Any]  # an epoch as in history.csv: epoch (from 1), loss, val_loss, ...
 Ends = Literal["", "stage", "training"]
-ENDS: tuple[Ends, ...] = ("", "stage", "training")  # the last of several wins
 PLATEAU_FACTOR = 0.1  # as in Keras and PyTorch
 
 
 @dataclass(frozen=True)
-class Action:
-    """What is to be done after an epoch.
+class ValidationScore:
+    """How good a network is on validation.
 
     Attributes:
-        rate_factor: What the learning rate is multiplied by.
-        end: What ends.
-        reason: Why, in a line for people; empty if it need not be said.
+        accuracy: The part of the images that is classified right.
+        log_loss: In nats; infinite where the logits are not finite.
     """
 
-    rate_factor: float = 1.0
-    end: Ends = ""
-    reason: str = ""
+    accuracy: float
+    log_loss: float
+
+    @classmethod
+    def of(cls, y: np.ndarray, logits: np.ndarray) -> "ValidationScore":
+        """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite."""
+        if not np.isfinite(logits).all():
+            return WORST
+        z = logits.astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        log_p = z[np.arange(len(y)), y] - np.log(np.exp(z).sum(axis=1))
+        return cls(float((logits.argmax(axis=1) == y).mean()), float(-log_p.mean()))
+
+    def rank(self, monitor: Monitor) -> tuple[float, float]:
+        """Return what grows with how good it is; the other metric decides between equals."""
+        both = (self.accuracy, -self.log_loss)
+        return both if monitor == "val_accuracy" else (both[1], both[0])
 
 
-class Rule(Protocol):
-    """What watches the epochs of a stage."""
-
-    @property
-    def name(self) -> str:
-        """The key of its state; no two rules of a stage share one."""
-
-    def after_epoch(self, state: RuleState, row: Row) -> tuple[RuleState, Action]:
-        """Return its next state, and what is to be done."""
+WORST = ValidationScore(0.0, float("inf"))
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """Ends a stage whose loss is not finite."""
-
-    name = "divergence"
-
-    def after_epoch(self, state: RuleState, row: Row) -> tuple[RuleState, Action]:
-        """See :class:`Rule`."""
-        return state, Action(end="" if math.isfinite(row["loss"]) else "stage")
+def is_better(score: ValidationScore, than: ValidationScore | None, monitor: Monitor) -> bool:
+    """Return whether a score replaces another; ``None`` is no score yet."""
+    if not np.isfinite(score.log_loss):
+        return False
+    return than is None or score.rank(monitor) > than.rank(monitor)
 
 
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Ends a stage after so many epochs without improvement.
+def after_epoch(
+    stage: Stage, state: Mapping[str, Any], row: Mapping[str, Any], deadline: float = math.inf
+) -> tuple[dict[str, Any], float, Ends]:
+    """Decide after an epoch whether a stage goes on, and at which learning rate.
 
-    Attributes:
-        monitor: What must improve.
-        patience: How many epochs.
-        first: The earliest epoch it may end after, from 1.
+    A loss that is not finite ends a stage, as do ``stage.patience`` epochs without improvement
+    from :func:`earliest_end` on. Half the patience lowers the rate of the schedule ``plateau``.
+
+    Args:
+        stage: The stage.
+        state: What this function returned after the epoch before, empty at first. It is part of the
+            checkpoint, so a resumed training decides as if it had never been interrupted.
+        row: The epoch as in ``history.csv``.
+        deadline: When the time budget is used up, by :func:`time.monotonic`.
+
+    Returns:
+        The next state, the factor for the learning rate, and what ends.
     """
-
-    monitor: Monitor
-    patience: int
-    first: int
-    name = "early_stopping"
-
-    def after_epoch(self, state: RuleState, row: Row) -> tuple[RuleState, Action]:
-        """See :class:`Rule`."""
-        state = _waiting(state, row, self.monitor)
-        over = row["epoch"] >= self.first and state["waited"] >= self.patience
-        return state, Action(end="stage" if over else "")
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """Lowers the learning rate after so many epochs without improvement.
-
-    Attributes:
-        monitor: What must improve.
-        patience: How many epochs, since the last improvement or the last time it was lowered.
-    """
-
-    monitor: Monitor
-    patience: int
-    name = "plateau"
-
-    def after_epoch(self, state: RuleState, row: Row) -> tuple[RuleState, Action]:
-        """See :class:`Rule`."""
-        state = _waiting(state, row, self.monitor)
-        if state["waited"] < self.patience:
-            return state, Action()
-        return {**state, "waited": 0}, Action(rate_factor=PLATEAU_FACTOR)
+    rank = ValidationScore(row["val_accuracy"], row["val_loss"]).rank(stage.monitor)
+    if not state or rank > tuple(state["best"]):
+        best, epochs, epochs_at_rate = list(rank), 0, 0
+    else:
+        best, epochs, epochs_at_rate = state["best"], state["epochs"] + 1, state["at_rate"] + 1
+    factor = 1.0
+    if stage.schedule == "plateau" and epochs_at_rate >= max(1, stage.patience // 2):
+        factor, epochs_at_rate = PLATEAU_FACTOR, 0
+    ends: Ends = ""
+    patient = row["epoch"] < earliest_end(stage) or epochs < stage.patience
+    if not (math.isfinite(row["loss"]) and patient):
+        ends = "stage"
+    if time.monotonic() >= deadline:
+        ends = "training"
+    return {"best": best, "epochs": epochs, "at_rate": epochs_at_rate}, factor, ends
 
 
-@dataclass(frozen=True)
-class TimeBudget:
-    """Ends the training when its time is over.
+def earliest_end(stage: Stage) -> int:
+    """Return the first epoch, from 1, after which early stopping may end a stage.
 
-    Attributes:
-        deadline: By :func:`time.monotonic`.
-    """
-
-    deadline: float
-    name = "time_budget"
-
-    def after_epoch(self, state: RuleState, row: Row) -> tuple[RuleState, Action]:
-        """See :class:`Rule`."""
-        if time.monotonic() < self.deadline:
-            return state, Action()
-        return state, Action(end="training", reason="time budget used up: stopping here")
-
-
-def rules_of(stage: Stage, deadline: float) -> tuple[Rule, ...]:
-    """Return the rules that a stage is trained by.
-
-    A stage does not end early in its first half, where validation falls before it rises, nor before
-    :func:`settled` epochs.
+    Not in its first half, where validation falls before it rises, nor before it is settled.
     """
     settling = (n for n in range(1, stage.epochs + 1) if settled(stage, n))
-    first = max(stage.epochs // 2 + 1, next(settling))
-    rules: list[Rule] = [Divergence(), EarlyStopping(stage.monitor, stage.patience, first)]
-    if stage.schedule == "plateau":
-        rules.append(Plateau(stage.monitor, max(1, stage.patience // 2)))
-    return (*rules, TimeBudget(deadline))
+    return max(stage.epochs // 2 + 1, next(settling))
 
 
 def settled(stage: Stage, epochs: int) -> bool:
-    """Tell whether the rate has come down so far that the score after ``epochs`` can be trusted.
+    """Return whether the learning rate is so low that the score after ``epochs`` can be trusted.
 
     At a high rate the weights leap about, and the best of many such epochs on a small validation
     set is mostly luck: measured on held-back photos, the last quarter of a cosine is better.
     """
     return stage.schedule != "cosine" or epochs > 0.75 * stage.epochs
-
-
-def after_epoch(
-    rules: Sequence[Rule], states: Mapping[str, RuleState], row: Row
-) -> tuple[dict[str, RuleState], list[Action]]:
-    """Ask all rules after an epoch; return their states by name, and what is to be done."""
-    asked = {rule.name: rule.after_epoch(states.get(rule.name, {}), row) for rule in rules}
-    return {name: state for name, (state, _) in asked.items()}, [a for _, a in asked.values()]
-
-
-def _waiting(state: RuleState, row: Row, monitor: Monitor) -> RuleState:
-    """Count the epochs since the best one."""
-    rank = ValidationScore(row["val_accuracy"], row["val_loss"]).rank(monitor)
-    if not state or rank > tuple(state["best"]):
-        return {"best": list(rank), "waited": 0}
-    return {**state, "waited": state["waited"] + 1}

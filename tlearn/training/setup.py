@@ -1,7 +1,8 @@
-"""What a training works with: configuration, backbone, stages, images."""
+"""What a training works with: configuration, backbone, stages, images, and a clock."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,36 @@ from tlearn.data.splits import Splits
 from tlearn.features.built_backbone import BuiltBackbone, load_backbone
 from tlearn.progress import Progress
 from tlearn.training.stages import Plan, plan
-from tlearn.training.stopwatch import Stopwatch
 
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
+
+
+class Stopwatch:
+    """Adds up seconds by part; parts may lie within each other.
+
+    Args:
+        earlier: Seconds by part before a training was resumed.
+    """
+
+    def __init__(self, earlier: Mapping[str, float] | None = None) -> None:
+        self._done = dict(earlier or {})
+        self._begun: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time until the end of the block to a part."""
+        self._begun[name] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._done[name] = self.seconds()[name]
+            del self._begun[name]
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of every part, those of running parts up to now."""
+        now = time.monotonic()
+        running = {n: self._done.get(n, 0.0) + now - begun for n, begun in self._begun.items()}
+        return self._done | running
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from pydantic import ConfigDict, TypeAdapter
 from tlearn.atomic import atomic_file
 from tlearn.config import Stage
 from tlearn.errors import one_line
-from tlearn.training.best import WORST, ValidationScore
 from tlearn.training.costs import Costs
-from tlearn.training.rules import Ends
+from tlearn.training.rules import WORST, Ends, ValidationScore
 
-FORMAT = 2
+FORMAT = 3
 PAUSE = 20  # times what the last write took that passes before the next one
 Arrays = Mapping[str, list[np.ndarray]]
 
@@ -77,7 +76,7 @@ class TrainingState:
         ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
         best: The score of the best weights so far; ``None`` if the head is random.
-        rule_states: Of the rules of the stage, by name.
+        rule_state: Of :func:`tlearn.training.rules.after_epoch`.
         seconds: How long each part took.
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
@@ -91,7 +90,7 @@ class TrainingState:
     ends: Ends = ""
     results: tuple[StageResult, ...] = ()
     best: ValidationScore | None = None
-    rule_states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rule_state: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
     arrays: Arrays = field(default_factory=dict, repr=False)
