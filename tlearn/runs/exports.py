@@ -1,15 +1,46 @@
 """``export`` and ``report``: what is made of a finished run by what plugins offer."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
+from string import Template
+
+import yaml
 
 from tlearn.atomic import atomic_directory, atomic_file
-from tlearn.backbones import Exporter, load_registry
+from tlearn.backbones import ReportSection, load_registry
 from tlearn.errors import PluginError, TlearnError, one_line
 from tlearn.progress import Progress, Silent
 from tlearn.runs.directory import check_free
-from tlearn.runs.html_report import report as render
 from tlearn.runs.run import Run
+
+PAGE = Template("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --line: #8884; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; margin-bottom: 0; }
+h2 { margin-top: 2.5rem; }
+section, pre { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
+img { max-width: 100%; background: white; border-radius: .3rem; }
+.failed { color: #c33; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p>$subtitle</p>
+$sections
+<details><summary>The whole record</summary><pre>$record</pre></details>
+</body>
+</html>
+""")
 
 
 def export(run: Run | str | Path, form: str, out: str | Path | None = None) -> Path:
@@ -37,7 +68,7 @@ def export(run: Run | str | Path, form: str, out: str | Path | None = None) -> P
     path = Path(out) if out else run.path / name
     check_free(path)
     try:
-        with _place(exporter, path) as place:
+        with (atomic_file if exporter.suffix else atomic_directory)(path) as place:
             exporter.export(run, place)
     except TlearnError:
         raise
@@ -48,10 +79,6 @@ def export(run: Run | str | Path, form: str, out: str | Path | None = None) -> P
             f"written"
         ) from error
     return path
-
-
-def _place(exporter: Exporter, path: Path) -> AbstractContextManager[Path]:
-    return atomic_file(path) if exporter.suffix else atomic_directory(path)
 
 
 def report(
@@ -69,10 +96,39 @@ def report(
     """
     sections = [section for plugin in load_registry().plugins for section in plugin.reports]
     run = run if isinstance(run, Run) else Run(run)
-    page, failed = render(run, sections)
+    page, failed = _page(run, sections)
     for name, why in failed.items():
         (progress or Silent()).say(f"the section {name} of the report could not be drawn: {why}")
     path = Path(out) if out else run.path / "report.html"
     with atomic_file(path) as file:
         file.write_text(page, encoding="utf-8")
     return path
+
+
+def _page(run: Run, sections: Sequence[ReportSection]) -> tuple[str, dict[str, str]]:
+    """Return the page as HTML, and why sections failed, by name; the page says so too."""
+    failed: dict[str, str] = {}
+    parts = []
+    for section in sections:
+        try:
+            content = section.render(run)
+            if not isinstance(content, str):
+                raise TypeError(f"render must return HTML, it returned {content!r}")
+        # It may be a stranger's; the rest of the page is still worth having.
+        except Exception as error:  # noqa: BLE001
+            failed[section.name] = f"{type(error).__name__}: {one_line(error)}"
+            content = f'<p class="failed">Not drawn: {escape(failed[section.name])}</p>'
+        heading = f'<h2 id="{escape(section.name)}">{escape(section.title)}</h2>'
+        parts.append(f"{heading}\n<section>\n{content}\n</section>")
+    data, config = run.record["data"], run.record["config"]
+    images, classes = sum(data["images"].values()), len(run.metrics["validation"]["per_class"])
+    page = PAGE.substitute(
+        title=escape(run.path.resolve().name),
+        subtitle=escape(
+            f"{config['backbone']} on {images} images of {classes} classes from {data['path']}, "
+            f"seed {config['seed']}"
+        ),
+        sections="\n".join(parts),
+        record=escape(yaml.safe_dump(run.record, sort_keys=False, allow_unicode=True)),
+    )
+    return page, failed

@@ -4,14 +4,16 @@
     run = queue.submit(Path("photos"), RunConfig(), "photos")
 
 A run directory that is ``queued`` is a request for a training, and nothing else stores one. One
-runner (:mod:`tlearn.runs.runner`), a small process of its own, trains them one after the other; it
-outlives whoever started it, and ends when none waits.
+runner, a small process of its own (``python -m tlearn.runs.job_queue RUNS``), trains them one after
+the other. It outlives the process that started it, waits for trainings started otherwise, and ends
+when none is queued.
 """
 
 import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -21,13 +23,15 @@ from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.progress import format_bytes
 from tlearn.runs.directory import RunDirectory, check_resumable
-from tlearn.runs.run_state import STOP, state_of
+from tlearn.runs.run_state import STOP, last_change, state_of
 from tlearn.runs.run_store import RunStore, RunSummary
 
 RUNNER_LOCK = ".runner.lock"  # held as long as a runner lives
-RUNNER_LOG = ".runner.log"  # what processes say that fail before they can note it in their run
+RUNNER_LOG = ".runner.log"  # output of trainings that fail before they can write to their run
 NICE = 15  # of 19: a training takes what nobody else wants
 FREE_BYTES = 20_000_000  # that a disk must have before a training is started
+POLL = 0.5  # seconds
+LOCK_SECONDS = 1.0  # a process that checks for a runner holds its lock for a moment
 
 
 class JobQueue:
@@ -101,7 +105,7 @@ class JobQueue:
                 pass
         except Timeout:
             return  # it looks for others before it ends
-        self._runner = start_process(self.runs, "tlearn.runs.runner", str(self.runs))
+        self._runner = start_process(self.runs, "tlearn.runs.job_queue", str(self.runs))
 
     def disk_full(self) -> str:
         """Return in a line that the disk is full, if it is, else an empty text."""
@@ -135,3 +139,41 @@ def lower_priority(pid: int | None = None) -> None:
     low = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE)  # Windows has classes instead
     with contextlib.suppress(psutil.Error):
         psutil.Process(pid).nice(low)
+
+
+def run_queued(runs: Path) -> None:
+    """Train the queued runs of a folder one by one; none if another runner does."""
+    lower_priority()
+    queue = JobQueue(runs)
+    # Looked at again without the lock: what is queued from then on finds that there is no runner.
+    while any(run.state == "queued" for run in queue.jobs()):
+        try:
+            with FileLock(queue.runs / RUNNER_LOCK).acquire(timeout=LOCK_SECONDS):
+                _train_queued(queue)
+        except Timeout:
+            return
+
+
+def _train_queued(queue: JobQueue) -> None:
+    while jobs := queue.jobs():
+        first = jobs[0]
+        if first.state == "queued" and not queue.disk_full():
+            _train(queue, first.path)
+        elif all(run.state == "running" for run in jobs):
+            return
+        else:
+            time.sleep(POLL)
+
+
+def _train(queue: JobQueue, run: Path) -> None:
+    """Train a run in a process of its own, and wait for its end."""
+    options = ("finetune", "--resume", str(run), "--quiet", "--progress", "json")
+    request = last_change(run)
+    code = start_process(queue.runs, "tlearn", *options).wait()
+    if last_change(run) == request and not (run / STOP).exists():  # it wrote nothing to its run
+        error = f"the training ended with code {code} before it began"
+        RunDirectory(run).event("failed", error=f"{error}; see {queue.runs / RUNNER_LOG}")
+
+
+if __name__ == "__main__":
+    run_queued(Path(sys.argv[1]))
