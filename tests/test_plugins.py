@@ -220,7 +220,7 @@ def test_a_recipe_that_fails_is_told_in_a_line(tlearn, folder, photos, stages_fo
     )
     code, _, err = tlearn("finetune", photos, *TOY, "--preset", "bad", "--plugins-dir", place)
     assert code == 2 and err.count("\n") == 1
-    assert "the preset 'bad' gives no recipe for toy: " in err and words in err
+    assert "the preset 'bad' has no stages for toy: " in err and words in err
 
 
 def test_callbacks_hear_of_every_stage(tlearn, folder, photos, tmp_path):

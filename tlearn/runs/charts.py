@@ -14,7 +14,7 @@ from tlearn.text import printable
 Row = Mapping[str, Any]
 Chart = alt.LayerChart | alt.FacetChart | alt.HConcatChart  # what Altair says that it gives
 
-# Each stands out from white and from the dark theme's background, and from the other.
+# Legible on white and on the dark theme's background.
 TRAINING, VALIDATION = "#3b82c4", "#d9730d"
 SHARE = "#12805c"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
@@ -124,7 +124,7 @@ def confusion(
     Args:
         figures: Of one split, as ``metrics.json`` has them.
         words: Texts for all of :data:`WORDS`.
-        title: What stands above.
+        title: The title.
     """
     draw = _matrix if len(figures["per_class"]) <= MATRIX else _pairs
     return draw(figures, words).properties(**({"title": title} if title else {}))

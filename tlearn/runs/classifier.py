@@ -26,14 +26,10 @@ from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path, default_root
 from tlearn.features.engines import Choice, Engine, choose
 
-METADATA_MEMBER = (
-    "tlearn.json"  # a member of the model file, which is a zip archive; Keras passes over it
-)
+METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 OUTPUT = "probabilities"
 ADVICE = "train again, or put the whole run back"
-PixelsOrError = (
-    np.ndarray | DataError
-)  # what is known of a file: pixels or probabilities, or why neither
+PixelsOrError = np.ndarray | DataError  # pixels or probabilities, or why there are none
 
 
 def save(
@@ -139,7 +135,7 @@ class Classifier:
 
     @cached_property
     def _compiled(self) -> Path | None:
-        with contextlib.suppress(CacheError):  # it works without being kept
+        with contextlib.suppress(CacheError):  # the compiled model is only not cached
             return compiled_path(default_root(), {"model": self.digest})
         return None
 
@@ -160,9 +156,9 @@ class Classifier:
         ready = prefetch_map(self._read, paths)
         engine = self._engine
         for batch, outputs in engine.map(_batches(ready, engine.batch)):
-            answers = iter(outputs[0])
-            for path, found in batch:
-                yield path, (found if isinstance(found, DataError) else next(answers))
+            probabilities = iter(outputs[0])
+            for path, pixels in batch:
+                yield path, (pixels if isinstance(pixels, DataError) else next(probabilities))
 
     def _read(self, path: Path) -> tuple[Path, PixelsOrError]:
         try:
@@ -184,15 +180,15 @@ def _explained(path: Path, advice: str = ADVICE) -> Iterator[None]:
 
 
 def _batches(
-    found: Iterator[tuple[Path, PixelsOrError]], most: int
+    files: Iterator[tuple[Path, PixelsOrError]], most: int
 ) -> Iterator[tuple[list[tuple[Path, PixelsOrError]], list[np.ndarray]]]:
     """Yield batches of files, with unreadable ones among them, and the pixels of the others."""
     batch: list[tuple[Path, PixelsOrError]] = []
     pixels: list[np.ndarray] = []
-    for path, what in found:
-        batch.append((path, what))
-        if isinstance(what, np.ndarray):
-            pixels.append(what)
+    for path, image in files:
+        batch.append((path, image))
+        if isinstance(image, np.ndarray):
+            pixels.append(image)
         if len(batch) == most:
             yield batch, pixels
             batch, pixels = [], []

@@ -1,7 +1,7 @@
 """The run directory: the only thing that passes from training to whatever comes after.
 
-- run.yaml: the effective configuration, versions, digests; at first what was asked for
-- splits.csv: which image stood on which side
+- run.yaml: the configuration, versions, digests; before a training, only what was requested
+- splits.csv: which image is in which split
 - problems.csv: what was left out, and why
 - events.jsonl: one line per thing that happened
 - history.csv: one row per epoch
@@ -42,7 +42,7 @@ CHECKPOINT = "checkpoint.npz"
 RUNS = Path("runs")  # where runs go that are given no place
 # What reading a file raises that holds something else than it should.
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, ConfigError)
-LOCK_SECONDS = 2.0  # whoever looks for the state of a run holds its lock for a moment
+LOCK_SECONDS = 2.0  # a process that checks the state of a run holds its lock for a moment
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Request:
     """What a run is to train, or was trained, on.
 
     Attributes:
-        config: The configuration: as asked for, or with everything filled in once it has begun.
+        config: The configuration: as requested, with the defaults filled in once it has begun.
         data: The data folder.
         digest: Of the images; empty before they were read.
         weights_digest: Of the weights that the backbone started from; empty before that.
@@ -81,13 +81,13 @@ class RunDirectory:
     def create(
         cls, path: Path, config: RunConfig, data: Path, numbered: bool = False
     ) -> "RunDirectory":
-        """Make a run directory that holds what is asked for.
+        """Make a run directory that holds a request for a training.
 
         Args:
             path: Where.
             config: The configuration.
             data: The data folder.
-            numbered: Take ``path-2``, ``path-3``, ... where the path exists, whoever else asks.
+            numbered: Take ``path-2``, ``path-3``, ... where the path exists.
 
         Raises:
             RunError: If the path exists, or it cannot be written.
@@ -95,11 +95,11 @@ class RunDirectory:
         if not numbered:
             check_free(path)
         values = config.model_dump(mode="json", exclude_unset=True)
-        above = [folder for folder in path.parents if not folder.exists()]
+        parents = [folder for folder in path.parents if not folder.exists()]
         what = f"the run directory {str(path)!r} cannot be made"
         with os_errors_as(RunError, what, "choose another place with --out"):
             run = cls(_make_folder(path, None if numbered else 1))
-            run._made = above
+            run._made = parents
             try:
                 run.write_record({"config": values, "data": {"path": str(data.resolve())}})
             except BaseException:
@@ -136,7 +136,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
-        """Hold the run for a training by this process; note that it begins and how it ends.
+        """Lock the run for a training by this process; log that it begins and how it ends.
 
         Raises:
             RunError: If the run cannot be continued, or another process trains it.
@@ -213,7 +213,7 @@ class RunDirectory:
         self.write(name, text + "\n")
 
     def replacing(self, name: str) -> AbstractContextManager[Path]:
-        """Give a temporary path; put it in the place of ``name`` if all goes well."""
+        """Yield a temporary path that replaces ``name`` if the block succeeds."""
         return atomic_file(self.path / name)
 
     def event(self, kind: str, **fields: Any) -> None:
@@ -233,11 +233,11 @@ class RunDirectory:
         return all((self.path / name).is_file() for name in ("model.keras", "metrics.json"))
 
     def discard(self) -> None:
-        """Remove a run that came to nothing, and the folders that were made for it."""
+        """Remove a run without model or checkpoint, and the folders that were made for it."""
         if any((self.path / name).exists() for name in ("model.keras", CHECKPOINT)):
             return
         shutil.rmtree(self.path)
-        with contextlib.suppress(OSError):  # others have come into them
+        with contextlib.suppress(OSError):  # they hold something else by now
             for folder in self._made:
                 folder.rmdir()
 
@@ -256,7 +256,7 @@ def check_free(path: Path) -> None:
 
 
 def check_resumable(path: Path, locked: bool = False) -> None:
-    """Refuse a run that cannot be continued, or begun if it waits.
+    """Refuse a run that cannot be resumed, or begun if it is queued.
 
     Args:
         path: The run directory.
@@ -280,7 +280,7 @@ def check_resumable(path: Path, locked: bool = False) -> None:
 
 
 def resumable(path: Path) -> bool:
-    """Tell whether a run can be continued; see :func:`check_resumable`."""
+    """Return whether a run can be resumed; see :func:`check_resumable`."""
     try:
         check_resumable(path)
     except RunError:
@@ -312,7 +312,7 @@ def _in_training(path: Path) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Put ``None`` for numbers that JSON does not know: what a diverging training gives."""
+    """Replace numbers that JSON cannot hold, as of a diverging training, by ``None``."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

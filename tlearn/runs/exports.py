@@ -1,4 +1,4 @@
-"""``export`` and ``report``: what is made of a finished run by what plugins offer."""
+"""``export`` and ``report``: finished runs in other forms, by plugins."""
 
 from collections.abc import Sequence
 from html import escape
@@ -44,7 +44,7 @@ $sections
 
 
 def export(run: Run | str | Path, form: str, out: str | Path | None = None) -> Path:
-    """Write the model of a run in another form.
+    """Write the model of a run in another format.
 
     Args:
         run: The run, or its directory.
@@ -57,7 +57,7 @@ def export(run: Run | str | Path, form: str, out: str | Path | None = None) -> P
 
     Raises:
         TlearnError: If there is no such run or format, the path is taken, or the exporter fails;
-            nothing is left behind then.
+            nothing is written then.
 
     Example:
         >>> tlearn.export("runs/photos", "openvino")  # doctest: +SKIP
@@ -72,7 +72,7 @@ def export(run: Run | str | Path, form: str, out: str | Path | None = None) -> P
             exporter.export(run, place)
     except TlearnError:
         raise
-    # An exporter may be a stranger's, and calls libraries that raise what they please.
+    # A plugin's exporter may raise anything.
     except Exception as error:
         raise PluginError(
             f"the export to {form} failed ({type(error).__name__}: {one_line(error)}); nothing was "
@@ -88,8 +88,8 @@ def report(
 
     Args:
         run: The run, or its directory.
-        out: The file; ``report.html`` in the run directory if not given. It is written anew.
-        progress: Where to say which sections could not be drawn; the page says so too.
+        out: The file; ``report.html`` in the run directory if not given. It is overwritten.
+        progress: Where to report which sections could not be drawn; the page does too.
 
     Raises:
         RunError: If there is no such run.
@@ -114,7 +114,7 @@ def _page(run: Run, sections: Sequence[ReportSection]) -> tuple[str, dict[str, s
             content = section.render(run)
             if not isinstance(content, str):
                 raise TypeError(f"render must return HTML, it returned {content!r}")
-        # It may be a stranger's; the rest of the page is still worth having.
+        # A plugin's section may raise anything; the rest of the page is still useful.
         except Exception as error:  # noqa: BLE001
             failed[section.name] = f"{type(error).__name__}: {one_line(error)}"
             content = f'<p class="failed">Not drawn: {escape(failed[section.name])}</p>'

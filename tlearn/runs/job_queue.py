@@ -38,7 +38,7 @@ class JobQueue:
     """The queued and running trainings below a folder of runs.
 
     Args:
-        runs: The folder of runs; made when the first training is asked for.
+        runs: The folder of runs; made for the first training.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -47,7 +47,7 @@ class JobQueue:
         self._runner: subprocess.Popen[bytes] | None = None
 
     def submit(self, data: Path, config: RunConfig, name: str, numbered: bool = True) -> Path:
-        """Ask for a training; return its run directory.
+        """Queue a training; return its run directory.
 
         Args:
             data: The data folder.
@@ -64,10 +64,10 @@ class JobQueue:
         return run.path
 
     def resume(self, name: str) -> None:
-        """Ask for a training to be continued that was stopped, interrupted or failed.
+        """Queue a training again that was stopped, interrupted or failed.
 
         Raises:
-            RunError: If there is no such run, or it cannot be continued or waits already.
+            RunError: If there is no such run, or it cannot be resumed or is queued already.
         """
         path = self._store.path_of(name)
         check_resumable(path)
@@ -78,9 +78,9 @@ class JobQueue:
         self.wake()
 
     def stop(self, name: str) -> None:
-        """Ask a training to stop, whoever started it; one that waits will not begin.
+        """Ask a training to stop, however it was started; a queued one will not begin.
 
-        Asking again, or where none is under way, changes nothing.
+        Nothing changes if it is over already.
 
         Raises:
             RunError: If there is no such run.
@@ -104,11 +104,11 @@ class JobQueue:
             with FileLock(self.runs / RUNNER_LOCK).acquire(timeout=0):
                 pass
         except Timeout:
-            return  # it looks for others before it ends
+            return  # that runner finds the new run before it ends
         self._runner = start_process(self.runs, "tlearn.runs.job_queue", str(self.runs))
 
     def disk_full(self) -> str:
-        """Return in a line that the disk is full, if it is, else an empty text."""
+        """Return a sentence if the disk is full, else an empty string."""
         free = shutil.disk_usage(self.runs).free if self.runs.is_dir() else FREE_BYTES
         if free >= FREE_BYTES:
             return ""
@@ -135,7 +135,7 @@ def start_process(runs: Path, module: str, *arguments: str) -> subprocess.Popen[
 
 
 def lower_priority(pid: int | None = None) -> None:
-    """Let everybody else go before a process and what it starts; this one if none is given."""
+    """Lower the priority of a process and its future children; of this one by default."""
     low = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE)  # Windows has classes instead
     with contextlib.suppress(psutil.Error):
         psutil.Process(pid).nice(low)

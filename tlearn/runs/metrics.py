@@ -15,8 +15,8 @@ from tlearn.runs.classifier import Classifier
 # scikit-learn and SciPy take a second to import: not where figures are only read.
 
 LEVEL = 0.05  # of error at which a difference is called significant
-FEW = 30  # images below which an accuracy says less than its interval
-NARROW = 0.1  # half the width of an interval that tells enough
+FEW = 30  # images below which the interval is shown first
+NARROW = 0.1  # half the width of an informative interval
 Z = 1.96  # of the normal distribution, for 95%
 Figures = Mapping[str, Any]
 
@@ -84,15 +84,15 @@ def measure_files(
     """
     probabilities = []
     with (progress or Silent()).task("evaluating", len(files), "images") as task:
-        for path, found in classifier.predict([f.path for f in files]):
-            if isinstance(found, DataError):
-                raise DataError(f"{str(path)!r} can no longer be read: {found}; start again")
-            probabilities.append(found)
+        for path, p in classifier.predict([f.path for f in files]):
+            if isinstance(p, DataError):
+                raise DataError(f"{str(path)!r} can no longer be read: {p}; start again")
+            probabilities.append(p)
             task.advance()
     numbers = {label: number for number, label in enumerate(classifier.labels)}
     y = np.array([numbers[f.label] for f in files])
-    found = np.stack(probabilities)
-    return measure(y, found, classifier.labels), found
+    stacked = np.stack(probabilities)
+    return measure(y, stacked, classifier.labels), stacked
 
 
 def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -159,8 +159,8 @@ def interval(accuracy: float, n: int) -> list[float]:
     """Return the 95% interval of an accuracy over ``n`` images (Wilson, 1927)."""
     from scipy.stats import binomtest
 
-    found = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
-    return [float(found.low), float(found.high)]
+    ci = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
+    return [float(ci.low), float(ci.high)]
 
 
 def with_interval(figures: Figures) -> str:
@@ -170,7 +170,7 @@ def with_interval(figures: Figures) -> str:
 
 
 def accuracy_text(figures: Figures) -> str:
-    """Return the accuracy with its interval; of few images the interval, and how many would do."""
+    """Return the accuracy with its interval; for few images, how many more narrow it."""
     n, accuracy = figures["n"], figures["accuracy"]
     if n >= FEW:
         return with_interval(figures)

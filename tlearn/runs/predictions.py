@@ -1,4 +1,4 @@
-"""What a model says of images: of a user's, and of those that its training held back."""
+"""Predictions: of a user's images, and of the images that a training held out."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from tlearn.text import encode_name
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image.
+    """The prediction for one image.
 
     Attributes:
         path: The image.
@@ -61,7 +61,7 @@ class Prediction:
 
         Args:
             top: How many classes there are columns for.
-            name: What the image is called; its path if not given.
+            name: The name shown for the image; its path if not given.
         """
         ranked = [cell for label, p in self.top[:top] for cell in (label, round(p, 6))]
         ranked += [""] * (2 * top - len(ranked))
@@ -76,7 +76,7 @@ def prediction_columns(top: int) -> list[str]:
 
 @dataclass(frozen=True)
 class HeldOutPrediction:
-    """What the saved model says of an image that was held back: a row of ``predictions.csv``.
+    """The prediction for a held-out image: a row of ``predictions.csv``.
 
     Attributes:
         file: Path below the data folder.
@@ -133,9 +133,9 @@ def read_predictions(text: str) -> list[HeldOutPrediction]:
         ValueError: If it is damaged.
         KeyError: If a column is missing.
     """
-    found = []
+    predictions = []
     for row in csv_rows(text):
         cells: dict[str, Any] = {name: row[name] for name in PREDICTION_COLUMNS}
         probabilities = {k: float(v) for k, v in cells.items() if k.startswith("probability")}
-        found.append(HeldOutPrediction(**(cells | probabilities)))
-    return found
+        predictions.append(HeldOutPrediction(**(cells | probabilities)))
+    return predictions

@@ -1,4 +1,4 @@
-"""How far a training is: written into its run directory, and read by whoever looks."""
+"""The progress of a training, written to its run directory and read by the page."""
 
 import contextlib
 import math
@@ -16,13 +16,13 @@ STEPS = 4  # of a training: reading, computing features, training, measuring
 
 
 class RunProgress:
-    """Shows progress, writes it into the run directory, and obeys a request to stop.
+    """Shows progress, writes it to the run directory, and raises on a request to stop.
 
-    Such a request raises ``KeyboardInterrupt``, as Ctrl-C does.
+    A request to stop raises ``KeyboardInterrupt``, as Ctrl-C does.
 
     Args:
         run: The run directory.
-        shown: Where progress is shown besides.
+        shown: Where progress is shown as well.
     """
 
     def __init__(self, run: Path, shown: Progress) -> None:
@@ -47,7 +47,7 @@ class RunProgress:
         self._lines.say(line)
 
     def ignore_stop(self) -> None:
-        """Obey no more: what was trained is being saved."""
+        """Ignore requests to stop from now on: the model is being saved."""
         self._obeys = False
 
     def _write(self, line: str) -> None:
@@ -73,17 +73,17 @@ class _Task:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
-        task: The piece of work it is at, such as ``training top 3 blocks``; empty before the first.
-        done: Units done of it.
-        total: Units of it.
-        planned: Seconds that all was estimated to take when it began or went on, or 0 before that.
-        epoch_count: Epochs that there will be, unless they end early; 0 before it is known.
+        task: The present task, such as ``training top 3 blocks``; empty before the first.
+        done: Units of it that are done.
+        total: Units of it in all.
+        planned: Estimated seconds of the whole training, from its start or resumption; 0 before.
+        epoch_count: Planned epochs; 0 before they are known.
         probe: The record of the probe, with its validation ``accuracy``; ``None`` before it.
         epochs: One record per epoch so far, as in ``history.csv``.
-        lines: What it said, lately.
+        lines: Its last messages.
     """
 
     task: str
@@ -115,19 +115,19 @@ class TrainingProgress:
     @property
     def best(self) -> float | None:
         """The best validation accuracy so far; ``None`` before the probe is fitted."""
-        found = [(self.probe or {}).get("accuracy"), *(e.get("val_accuracy") for e in self.epochs)]
-        return max((_number(value) for value in found if value is not None), default=None)
+        values = [(self.probe or {}).get("accuracy"), *(e.get("val_accuracy") for e in self.epochs)]
+        return max((_number(value) for value in values if value is not None), default=None)
 
 
 def read_progress(run: Path) -> TrainingProgress:
-    """Return how far the training of a run is."""
+    """Return the progress of the training of a run."""
     entries = list(read_events(run / PROGRESS, TAIL))
-    at: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
+    task: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
     planned, probe, epochs = _epochs(run)
     return TrainingProgress(
-        str(at.get("task", "")),
-        int(_number(at.get("done"))),
-        int(_number(at.get("total"))),
+        str(task.get("task", "")),
+        int(_number(task.get("done"))),
+        int(_number(task.get("total"))),
         _number(planned.get("seconds")),
         int(_number(planned.get("epochs"))),
         probe,
@@ -137,14 +137,14 @@ def read_progress(run: Path) -> TrainingProgress:
 
 
 def epochs_of(run: Path) -> list[dict[str, Any]]:
-    """Return the epochs of a run; those that were done again after a resume count once."""
+    """Return the epochs of a run; those trained again after a resumption count once."""
     return _epochs(run)[2]
 
 
 def _epochs(run: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
-    """Return what was planned last, the probe, and the epochs.
+    """Return the last plan, the probe, and the epochs.
 
-    What came after the checkpoint that a training was continued from does not count: it is done
+    Epochs after the checkpoint that a training was resumed from do not count: they are trained
     again.
     """
     planned: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A finished run, as Python code meets it."""
+"""A finished run, for use from Python."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ class Evaluation:
         metrics: As one split of ``metrics.json``.
         trained_on: How many images of the folder were trained on, and not counted.
         selected_on: How many of those counted were the validation images of a training with stages,
-            which chose the best of them.
+            which was used for model selection.
         unknown: How many images were not counted because the model does not know their class, by
             that class.
         unreadable: Files that could not be read, with the reason.
@@ -77,7 +77,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds."""
+        """The content of ``metrics.json``."""
         with self._reading("metrics.json") as file:
             return dict(json.load(file))
 
@@ -87,7 +87,7 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What ``run.yaml`` holds."""
+        """The content of ``run.yaml``."""
         with self._reading("run.yaml") as file:
             return dict(yaml.safe_load(file))
 
@@ -105,7 +105,7 @@ class Run:
     def model(self) -> Any:
         """The Keras model: pixels from 0 to 255 in, probabilities out.
 
-        It was called once: without that, some exporters take it for unfinished.
+        It was called once: some exporters need that.
         """
         model, size = self.classifier.model, self.classifier.size
         model(np.zeros((1, size, size, 3), np.float32), training=False)
@@ -122,7 +122,7 @@ class Run:
             return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv_rows(file.read())]
 
     def held_out_predictions(self) -> list[HeldOutPrediction]:
-        """Return what the saved model says of each image that was held back.
+        """Return the predictions of the saved model for the held-out images.
 
         Raises:
             RunError: If ``predictions.csv`` is missing or damaged.
@@ -131,7 +131,7 @@ class Run:
             return read_predictions(file.read())
 
     def images(self, split: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
-        """Return path and class of the images of one split, where they lay in the training.
+        """Return path and class of the images of one split, at their paths in the training.
 
         Raises:
             DataError: If one of them is no longer there.
@@ -139,14 +139,14 @@ class Run:
         root = Path(self.record["data"]["path"])
         with self._reading("splits.csv") as file:
             rows = [row for row in csv_rows(file.read()) if row["split"] == split]
-            found = [(root / decode_name(row["file"]), row["class"]) for row in rows]
-        for path, _ in found:
+            images = [(root / decode_name(row["file"]), row["class"]) for row in rows]
+        for path, _ in images:
             if not path.is_file():
                 raise DataError(
                     f"{str(path)!r} is no longer where the run {str(self.path)!r} found it; put "
                     f"the photos back to {str(root)!r}"
                 )
-        return found
+        return images
 
     def splits(self) -> dict[str, str]:
         """Return the split of every image of the training, by its content hash."""
@@ -195,13 +195,13 @@ class Run:
         files = image_paths([paths] if isinstance(paths, str | Path) else paths)
         labels = self.labels
         with (progress or Silent()).task("predicting", len(files), "images") as task:
-            for path, found in self.classifier.predict(files):
+            for path, p in self.classifier.predict(files):
                 task.advance()
-                if isinstance(found, DataError):
-                    yield Prediction(path, (), str(found))
+                if isinstance(p, DataError):
+                    yield Prediction(path, (), str(p))
                     continue
-                best = np.argsort(-found, kind="stable")[: max(1, top)]
-                ranked = tuple((labels[i], float(found[i])) for i in best)
+                best = np.argsort(-p, kind="stable")[: max(1, top)]
+                ranked = tuple((labels[i], float(p[i])) for i in best)
                 yield Prediction(path, ranked)
 
     def evaluate(
@@ -213,7 +213,7 @@ class Run:
     ) -> Evaluation:
         """Measure the saved model on a folder of labelled images.
 
-        Images are known again by their content, wherever they lie now.
+        Images are recognised by their content, whatever their path.
 
         Args:
             data: Class folders. Images of classes that the model does not know are not counted.
@@ -223,7 +223,7 @@ class Run:
             strict: Refuse images that cannot be read, and classes that the model does not know.
 
         Raises:
-            DataError: If nothing is left to count, or ``strict`` refuses.
+            DataError: If there is nothing to count, or ``strict`` refuses.
         """
         manifest = scan(Path(data), progress=progress)
         unknown = Counter(f.label for f in manifest.files if f.label not in self.labels)

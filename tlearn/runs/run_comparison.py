@@ -1,4 +1,4 @@
-"""Two runs side by side: what was asked for differently, and whether the difference is noise."""
+"""Two runs side by side: their settings, and whether their accuracies differ significantly."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from tlearn.runs.run import Run
 
 @dataclass(frozen=True)
 class RunComparison:
-    """What two runs differ in.
+    """The differences of two runs.
 
     Attributes:
         settings: By dotted key, the values of both, where they differ.
@@ -31,9 +31,9 @@ class RunComparison:
 
 
 def compare_runs(one: Run, other: Run) -> RunComparison:
-    """Put two runs side by side.
+    """Compare two runs.
 
-    Images are known again by their content, so that the same photos count wherever they lay.
+    Images are recognised by their content, whatever their path.
 
     Raises:
         RunError: If a file of one of them is missing or damaged.

@@ -20,7 +20,7 @@ STOP = "stop"
 EVENTS = "events.jsonl"
 CHANGES = ("queued", "started", "stopped", "finished", "failed")
 RESUMABLE: tuple[State, ...] = ("stopped", "failed", "interrupted")
-TAIL = 64 * 1024  # bytes at the end of the events that are looked at
+TAIL = 64 * 1024  # bytes that are read at the end of the events
 
 
 def state_of(run: Path) -> State:
@@ -35,7 +35,7 @@ def state_of(run: Path) -> State:
 def present_state(run: Path, recorded: Callable[[Path], State]) -> State:
     """Return the state of a run, given what returns the state that its files record.
 
-    The lock is looked at before and after: a training may begin or end in between.
+    The lock is checked before and after: a training may begin or end in between.
     """
     if is_training(run):
         return "running"
@@ -50,14 +50,17 @@ def recorded_state(run: Path) -> State:
     stopped = _was_stopped(run)
     if stopped is False:
         return "finished"
-    event = last_change(run).get("event")
-    if event == "queued" or event == "failed":
-        return "queued" if event == "queued" else "failed"
-    return "stopped" if event == "stopped" or (stopped and event is None) else "interrupted"
+    states: dict[Any, State] = {
+        "queued": "queued",
+        "stopped": "stopped",
+        "failed": "failed",
+        None: "stopped" if stopped else "interrupted",
+    }
+    return states.get(last_change(run).get("event"), "interrupted")
 
 
 def is_training(run: Path) -> bool:
-    """Tell whether a living process trains a run."""
+    """Return whether a living process trains a run."""
     if not (run / LOCK).exists():  # else the lock would make it, and the folders above
         return False
     try:
@@ -65,7 +68,7 @@ def is_training(run: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # not ours to write: who trains it cannot be told
+    except OSError:  # a folder of another user, where no lock can be made
         return False
 
 
@@ -79,7 +82,7 @@ def last_change(run: Path) -> dict[str, Any]:
 
 
 def read_events(file: Path, tail: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file with one per line; a line that is damaged is passed over.
+    """Yield the objects of a file with one per line; damaged lines are skipped.
 
     Args:
         file: The file; it need not exist.
@@ -102,7 +105,7 @@ def read_events(file: Path, tail: int | None = None) -> Iterator[dict[str, Any]]
 
 
 def _was_stopped(run: Path) -> bool | None:
-    """Tell whether the saved model is of a training that was stopped; ``None`` without metrics."""
+    """Return whether the training of the saved model was stopped; ``None`` without metrics."""
     try:
         return bool(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stopped"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""All runs below a folder: listed, found again, noted on, deleted with undo."""
+"""The runs below a folder: list and search them, add notes, delete and restore."""
 
 import json
 import shutil
@@ -33,19 +33,19 @@ Stamp = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list shows of a run.
+    """The facts about a run that a list shows.
 
     Attributes:
         path: The run directory.
         state: See :func:`tlearn.runs.run_state.state_of`.
-        created: When it was asked for, in seconds since 1970.
+        created: When it was requested, in seconds since 1970.
         changed: When its state changed last, in seconds since 1970.
         stopping: Whether it was asked to stop and has not ended yet.
-        usable: Whether it has a model: it is finished, or was stopped with something to keep.
+        usable: Whether it has a model: it is finished, or was stopped after a first model.
         problem: Why it failed, or which of its files is damaged, else empty.
         backbone: Its backbone.
         preset: Its preset.
-        data: The data folder it was trained on.
+        data: The data folder.
         labels: The class of each output.
         split: Which split the accuracy is of: ``test`` where there is one, else ``validation``.
         accuracy: By the saved model, or ``None`` before there is one.
@@ -89,7 +89,7 @@ class RunSummary:
         return self.state in RESUMABLE
 
     def matches(self, words: str) -> bool:
-        """Tell whether every one of the words is in its name, data, backbone, preset or note."""
+        """Return whether all words occur in its name, data, backbone, preset, note or state."""
         text = " ".join(
             (self.name, self.backbone, self.preset, Path(self.data).name, self.note, self.state)
         ).casefold()
@@ -120,8 +120,8 @@ class RunStore:
         if not self.root.is_dir():
             return []
         folders = [p for p in self.root.iterdir() if p.name[0] != "." and p.is_dir()]
-        found = [run for run in map(self._listed, folders) if run is not None]
-        return sorted((run for run in found if run.matches(words)), key=KEYS[order])
+        runs = [run for run in map(self._listed, folders) if run is not None and run.matches(words)]
+        return sorted(runs, key=KEYS[order])
 
     def path_of(self, name: str) -> Path:
         """Return the directory of a run.
@@ -137,7 +137,7 @@ class RunStore:
         return path
 
     def write_note(self, name: str, text: str) -> None:
-        """Keep a note with a run; an empty one is removed.
+        """Write a note on a run; an empty text removes it.
 
         Raises:
             RunError: If there is no such run, or the note is too long.
@@ -153,7 +153,7 @@ class RunStore:
             (path / NOTE).unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
-        """Put a run into the trash, from which it can be taken back.
+        """Move a run to the trash.
 
         Raises:
             RunError: If there is no such run, or a training works on it.
@@ -170,7 +170,7 @@ class RunStore:
         return [_name_of(path) for path in self._deleted()]
 
     def restore(self, name: str) -> Path:
-        """Take a run back that was deleted, the last of this name; return where it is now.
+        """Restore the run of this name that was deleted last; return its directory.
 
         Raises:
             RunError: If none of this name was deleted.
@@ -181,7 +181,7 @@ class RunStore:
         raise RunError(f"the run {name!r} is not among the deleted ones; look at the list again")
 
     def empty_trash(self) -> None:
-        """Delete what is in the trash for good."""
+        """Delete the content of the trash for good."""
         shutil.rmtree(self.root / TRASH, ignore_errors=True)
 
     def _deleted(self) -> list[Path]:
@@ -221,7 +221,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> RunSummary:
-    """Read a run's files; what a process or a request to stop changes is not looked at."""
+    """Read a run's files, but not its lock nor a request to stop."""
     change = last_change(path)
     state = recorded_state(path)
     summary = RunSummary(
@@ -263,7 +263,7 @@ def _facts(path: Path) -> dict[str, Any]:
     labels: tuple[str, ...] = ()
     if (path / "labels.json").exists():
         labels = tuple(json.loads((path / "labels.json").read_text(encoding="utf-8")))
-    config = record["config"]  # at first only what was asked for
+    config = record["config"]  # without defaults before it is trained
     defaults = RunConfig.model_fields
     return {
         "backbone": str(config.get("backbone", defaults["backbone"].default)),

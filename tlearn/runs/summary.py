@@ -1,4 +1,4 @@
-"""What a training says of itself at its end, in words."""
+"""Summaries of a run and of an evaluation, as printed in a terminal."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def metrics_line(figures: Figures) -> str:
 def run_summary(run: Run) -> str:
     """Return the lines printed when a training ends."""
     metrics, path = run.metrics, run.path
-    lines = ["stopped: the best of what was trained is kept"] if metrics["stopped"] else []
+    lines = ["stopped: the model is the best so far"] if metrics["stopped"] else []
     probe, *stages = metrics["stages"]
     lines.append(_stage_line(probe, "" if probe["improved"] else ", for comparison only"))
     lines += [_stage_line(s, "" if s["improved"] else ", no better: rolled back") for s in stages]
@@ -33,7 +33,7 @@ def run_summary(run: Run) -> str:
     lines += class_lines(metrics.get("test", metrics["validation"]))
     problems = run.problems()
     if problems:
-        lines.append(f"{len(problems)} files need a look, see {path / 'problems.csv'}:")
+        lines.append(f"{len(problems)} files have problems, see {path / 'problems.csv'}:")
         lines += [f"  {p['file']}: {p['reason']}" for p in problems[:SHOWN]]
         lines += [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     lines += [

@@ -38,15 +38,14 @@ def compare(
 ) -> "Comparison":
     """Rank backbones by the accuracy of a probe on their features, cross-validated.
 
-    Only images of the training side are looked at, so a training afterwards is measured on images
-    that chose nothing. What is computed is kept, so that training starts warm. Ctrl-C ends it with
-    what is known by then.
+    Only training images are used: the others remain unseen for a training afterwards. Activations
+    are cached, so that training starts warm. Ctrl-C ends it with the results so far.
 
     Args:
         data: Class folders, as for :func:`tlearn.finetune`.
         out: The folder to make; ``comparisons/<name of the data>`` if not given.
         backbones: Names; all that are installed if not given.
-        config: A configuration or a YAML file of one; its backbone is not looked at.
+        config: A configuration or a YAML file of one; its backbone is ignored.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
         **options: Fields of :class:`tlearn.RunConfig`: ``time_budget`` bounds it; ``preset`` and
@@ -56,8 +55,8 @@ def compare(
         The ranking; ``comparison.json``, ``comparison.svg`` and ``comparison.png`` are in ``path``.
 
     Raises:
-        TlearnError: If something given cannot be used, or none could be evaluated; nothing is left
-            behind then.
+        TlearnError: If an argument cannot be used, or no backbone could be evaluated; nothing is
+            written then.
 
     Example:
         >>> tlearn.compare("photos").recommended  # doctest: +SKIP

@@ -10,12 +10,10 @@ import numpy as np
 from tlearn.backbones import Backbone, Preset
 from tlearn.config import RunConfig
 from tlearn.data.splits import Splits
-from tlearn.data.views import Rendering
 from tlearn.errors import DataError, TlearnError
 from tlearn.features.activation_cache import Cache
-from tlearn.features.activations import Activations, Item
+from tlearn.features.activations import Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
-from tlearn.features.engines import choose
 from tlearn.progress import Progress
 from tlearn.training.costs import (
     BENCHMARK_SECONDS,
@@ -25,9 +23,10 @@ from tlearn.training.costs import (
     Rates,
     Throughput,
     arithmetic,
+    cache_bytes,
     throughput,
 )
-from tlearn.training.execution_plan import needed, views_in_turn
+from tlearn.training.execution_plan import activations_for, needed, views_in_turn
 from tlearn.training.probe import CrossValidated, cross_validate, sample
 from tlearn.training.stages import Plan, plan, with_preset
 
@@ -77,8 +76,8 @@ class ComparisonSetup:
     Attributes:
         config: The configuration; its backbone is each in turn.
         preset: The stages that the estimate is for.
-        splits: The images; only those of the training side are looked at.
-        cache: Where activations are kept.
+        splits: The images; only training images are used.
+        cache: Where activations are cached.
         progress: Where to show progress.
         deadline: When the time is over, by :func:`time.monotonic`.
     """
@@ -150,7 +149,7 @@ def evaluate_candidates(
 def _affordable(
     setup: ComparisonSetup, backbones: Sequence[Backbone], most: int
 ) -> tuple[dict[str, Throughput], int, dict[str, str]]:
-    """Fit a comparison into the time that is left.
+    """Fit a comparison into the remaining time.
 
     Returns:
         The speeds of the backbones there is time for, the number of images, and why the others are
@@ -183,13 +182,13 @@ def _affordable(
         skipped[slowest] = f"it would have taken another {seconds(slowest, least):.0f} s"
         del rates[slowest]
     each = sum(seconds(name, 1) - seconds(name, 0) for name in rates)
-    left = setup.remaining_seconds - sum(seconds(name, 0) for name in rates)
-    fitting = int(left / each) if rates else 0
+    spare = setup.remaining_seconds - sum(seconds(name, 0) for name in rates)
+    fitting = int(spare / each) if rates else 0
     return rates, max(least, min(most, fitting)), skipped
 
 
 class Candidate:
-    """One backbone, built, with where its activations are kept.
+    """One backbone, built, with its activations.
 
     Raises:
         BackboneError: If it cannot be built, or its weights cannot be had.
@@ -203,11 +202,8 @@ class Candidate:
             backbone, config.size, config.weights or "none", config.seed
         )
         self.plans: Sequence[Plan] = plan(config.stages or (), self.built)
-        rendering = Rendering(self.built.size, config.resize, config.augment)
-        boundaries = [p.boundary for p in self.plans if p.boundary is not None]
-        choice = choose(config.engine, config.precision)
-        self.activations = Activations(
-            self.built, rendering, boundaries, setup.cache, choice, setup.progress
+        self.activations = activations_for(
+            config, self.built, self.plans, setup.cache, setup.progress
         )
 
     def speed(self) -> Throughput:
@@ -220,7 +216,7 @@ class Candidate:
         activations, cache = self.activations, self.setup.cache
         for outputs in (activations.outputs, (FEATURES,)):
             missing = activations.missing(items, outputs)
-            size = sum(len(rows) * activations.row_bytes(name) for name, rows in missing.items())
+            size = cache_bytes(activations, missing)
             if size <= cache.room():
                 cache.make_room(size)
                 activations.keep(items, outputs)
@@ -272,10 +268,10 @@ def _probed(
     wanted = candidate.config.head.taps
     kinds: Iterable[str] = widths if wanted == "auto" else [wanted]
     weights: Mapping[int, float] = dict.fromkeys(range(len(candidate.setup.splits.labels)), 1.0)
-    found = {
+    results = {
         kind: cross_validate(
             features[:, -widths[kind] :], y, groups, weights, candidate.config.seed
         )
         for kind in kinds
     }
-    return min(found.items(), key=lambda pair: pair[1].log_loss)
+    return min(results.items(), key=lambda pair: pair[1].log_loss)

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,10 +33,10 @@ PROBE_FACTOR = 2.0  # what float64 takes, for the time of float32
 
 @dataclass(frozen=True)
 class Costs:
-    """What one way of training costs.
+    """What training costs with cached or with streamed activations.
 
     Attributes:
-        keeping: Whether activations are kept; else the pixels are streamed in every epoch.
+        keeping: Whether activations are cached; else the pixels are streamed in every epoch.
         seconds: From the start of the training to its end.
         bytes: What will be written to the cache.
     """
@@ -65,10 +65,10 @@ def measure(
     """Measure the rates by computing the first of the views that are missing.
 
     Args:
-        activations: What gives them.
+        activations: Computes them.
         items: The views that are missing.
         outputs: What is computed of them.
-        keep: Whether what is computed is kept.
+        keep: Whether they are cached.
 
     Returns:
         The rates, infinite for views if there are too few to measure, and how many views were
@@ -172,7 +172,7 @@ def arithmetic() -> float:
 
 
 def multiply_adds(built: BuiltBackbone, layers: frozenset[str]) -> float:
-    """Return the multiplications of some layers for one image: every weight, at every place."""
+    """Return the multiplications of layers for one image: every weight, at every position."""
     return float(
         sum(
             np.prod(weight.shape)
@@ -185,14 +185,19 @@ def multiply_adds(built: BuiltBackbone, layers: frozenset[str]) -> float:
     )
 
 
+def cache_bytes(activations: Activations, missing: Mapping[str, Sequence[Item]]) -> int:
+    """Return how much caching the missing views of each output would add to the cache."""
+    return sum(len(items) * activations.row_bytes(name) for name, items in missing.items())
+
+
 @dataclass(frozen=True)
 class CostModel:
     """What there is to do, and how fast it goes.
 
     Attributes:
-        activations: What gives the activations.
+        activations: The activations.
         splits: The images.
-        lacking: The views that are not kept yet, by output.
+        missing: The views that are not cached yet, by output.
         rates: This machine's.
         spent: Seconds that have passed already.
         probed: Whether the probe is fitted already.
@@ -200,7 +205,7 @@ class CostModel:
 
     activations: Activations
     splits: Splits
-    lacking: dict[str, list[Item]]
+    missing: dict[str, list[Item]]
     rates: Rates
     spent: float
     probed: bool = False
@@ -215,13 +220,13 @@ class CostModel:
         """
         boundaries = {p.boundary.name for p in plans if p.boundary is not None and not streaming}
         shown = min(views, PROBE_VIEWS) if streaming else views
-        lacking = {
-            name: [item for item in some if item[1] < max(1, shown)]
-            for name, some in self.lacking.items()
+        missing = {
+            name: [item for item in items if item[1] < max(1, shown)]
+            for name, items in self.missing.items()
             if name in {FEATURES, *boundaries}
         }
-        count = len({(f.content, v) for some in lacking.values() for f, v in some})
-        size = sum(len(some) * self.activations.row_bytes(name) for name, some in lacking.items())
+        count = len({(f.content, v) for items in missing.values() for f, v in items})
+        size = cache_bytes(self.activations, missing)
         images = len(self.splits.train) + len(self.splits.validation)
         built = self.activations.built.seconds
         training = 0.0
@@ -271,7 +276,7 @@ def fit(
         budget: Seconds.
         plans: The stages.
         views: Views per training image, or 0 for streaming.
-        cost: Seconds that some stages with so many views take.
+        cost: Seconds that stages with so many views take.
         least: How many stages there must be.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Before training: keep activations or stream, with which views and stages, at what cost."""
+"""Before training: cache activations or stream, with which views and stages, at what cost."""
 
 import time
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from tlearn.data.splits import Splits
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations, Item
-from tlearn.features.built_backbone import FEATURES
+from tlearn.features.built_backbone import FEATURES, BuiltBackbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, format_bytes
-from tlearn.training.costs import CostModel, Costs, fit, measure, throughput
+from tlearn.training.costs import CostModel, Costs, cache_bytes, fit, measure, throughput
 from tlearn.training.probe import PROBE_VIEWS
 from tlearn.training.setup import Setup
 from tlearn.training.stages import Plan, plan
@@ -26,10 +26,10 @@ class ExecutionPlan:
     """How a training goes.
 
     Attributes:
-        activations: What gives the activations: kept, or computed when they are asked for.
+        activations: The activations: from the cache, or computed on demand.
         stages: The stages that will be trained.
         views: Views per training image that take turns, or 0 for a fresh one in every epoch.
-        keep: Whether activations are kept.
+        keep: Whether activations are cached.
         computed: Views computed so far.
         costs: The estimate.
     """
@@ -45,47 +45,45 @@ class ExecutionPlan:
 def plan_activations(
     setup: Setup, cache: Cache, resumed: TrainingState | None = None
 ) -> ExecutionPlan:
-    """Keep activations, or stream where the disk budget does not hold them; say what it will cost.
+    """Cache activations, or stream those that the disk budget does not hold; estimate the costs.
 
-    Keeping never computes more than streaming, because no more views are kept than there are
+    Caching never computes more than streaming, because no more views are cached than there are
     epochs. So the choice depends on the budget alone, and not on how fast the machine was just now.
 
     Args:
         setup: What the training works with.
-        cache: Where activations are kept.
-        resumed: Where a training that is continued stands; its stages and views hold then, whatever
-            time there is now.
+        cache: Where activations are cached.
+        resumed: The state of a training that is resumed; its stages and views hold then, whatever
+            the time budget.
 
     Raises:
         DataError: If an image can no longer be read.
     """
     config, splits, progress = setup.config, setup.splits, setup.progress
     stages, views = setup.stages, views_in_turn(config, setup.stages)
+    activations = activations_for(config, setup.built, stages, cache, progress)
     if resumed is not None:
         stages, views = plan(resumed.plan.stages, setup.built), resumed.plan.views
-    activations = _activations(setup, cache)
-    lacking = activations.missing(needed(splits, views), activations.outputs)
-    size = sum(len(some) * activations.row_bytes(name) for name, some in lacking.items())
+    missing = activations.missing(needed(splits, views), activations.outputs)
+    size = cache_bytes(activations, missing)
     streaming = not views or size > cache.room()
     if not streaming:
         evicted = cache.make_room(size)
         if evicted:
-            progress.say(
-                f"evicted {format_bytes(evicted)} of activations that were not used lately"
-            )
+            progress.say(f"evicted {format_bytes(evicted)} of the least recently used activations")
+    # Where activations are streamed, only features for the probe may be cached.
     outputs = (FEATURES,) if streaming else activations.outputs
-    shown = min(views, PROBE_VIEWS) if streaming else views
-    soon = (item for name in outputs for item in lacking[name] if item[1] < max(1, shown))
-    todo = list(dict.fromkeys(soon))
-    size = len(todo) * sum(activations.row_bytes(name) for name in outputs)
+    most_views = max(1, min(views, PROBE_VIEWS) if streaming else views)
+    items = dict.fromkeys(i for name in outputs for i in missing[name] if i[1] < most_views)
+    size = len(items) * sum(activations.row_bytes(name) for name in outputs)
     keep = size <= cache.room()
     if keep:
         cache.make_room(size)
-    rates, computed = measure(activations, todo, outputs, keep)
-    if streaming and not np.isfinite(rates.views):  # nothing lacks, and yet it is all computed
+    rates, computed = measure(activations, list(items), outputs, keep)
+    if streaming and not np.isfinite(rates.views):  # all is cached, and yet computed in the epochs
         rates = replace(rates, views=throughput(activations, needed(splits, 1)[:64]).rate)
     spent = time.monotonic() - setup.started
-    model = CostModel(activations, splits, lacking, rates, spent, resumed is not None)
+    model = CostModel(activations, splits, missing, rates, spent, resumed is not None)
     if config.time_budget and resumed is None:
         stages, views = _fitted(config, model, stages, views, streaming, progress)
     remaining = stages if resumed is None else remaining_stages(stages, resumed)
@@ -95,15 +93,15 @@ def plan_activations(
     setup.log(
         "planned", seconds=costs.seconds, bytes=costs.bytes, keeping=costs.keeping, epochs=epochs
     )
-    used = {FEATURES, *(p.boundary.name for p in stages if p.boundary is not None)}
     if keep:
-        todo = needed(splits, min(views, shown))
-        computed += activations.keep(todo, [name for name in outputs if name in used])
+        used = {FEATURES, *(p.boundary.name for p in stages if p.boundary is not None)}
+        names = [name for name in outputs if name in used]
+        computed += activations.keep(needed(splits, min(views, most_views)), names)
     return ExecutionPlan(activations, stages, views, keep and not streaming, computed, costs)
 
 
 def remaining_stages(stages: Sequence[Plan], state: TrainingState) -> tuple[Plan, ...]:
-    """Return what is left to train of some stages."""
+    """Return the stages and epochs that are not trained yet."""
     remaining = list(stages[state.stage :])
     if remaining and state.epoch:
         stage = remaining[0].stage
@@ -113,12 +111,18 @@ def remaining_stages(stages: Sequence[Plan], state: TrainingState) -> tuple[Plan
     return tuple(remaining)
 
 
-def _activations(setup: Setup, cache: Cache) -> Activations:
-    config, built = setup.config, setup.built
+def activations_for(
+    config: RunConfig,
+    built: BuiltBackbone,
+    plans: Sequence[Plan],
+    cache: Cache,
+    progress: Progress,
+) -> Activations:
+    """Return the activations at the boundaries of stages, for the views of a configuration."""
     rendering = Rendering(built.size, config.resize, config.augment)
-    boundaries = [p.boundary for p in setup.stages if p.boundary is not None]
+    boundaries = [p.boundary for p in plans if p.boundary is not None]
     choice = choose(config.engine, config.precision)
-    return Activations(built, rendering, boundaries, cache, choice, setup.progress)
+    return Activations(built, rendering, boundaries, cache, choice, progress)
 
 
 def views_in_turn(config: RunConfig, plans: Sequence[Plan]) -> int:
@@ -143,7 +147,7 @@ def _fitted(
     streaming: bool,
     progress: Progress,
 ) -> tuple[tuple[Plan, ...], int]:
-    """Shorten the training until it fits into a time, and say how."""
+    """Shorten the training until it fits into the time budget."""
     budget = config.time_budget or 0.0
     least = 1 if config.head.hidden else 0  # a head that starts at random must be trained
     shorter, fewer = fit(
@@ -163,7 +167,7 @@ def _fitted(
 
 
 def _line(model: CostModel, plans: Sequence[Plan], views: int, costs: Costs, room: int) -> str:
-    """Say in one line which way was chosen, what it costs, and what the other would."""
+    """Return a line with the choice, its costs, and those of the alternative."""
     line = f"about {costs.seconds:.0f} s and {format_bytes(costs.bytes)} of disk"
     if not plans:
         return f"plan: the head alone, {line}"

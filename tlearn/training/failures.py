@@ -1,4 +1,4 @@
-"""What ends a training without being a fault of tlearn's, said in one line with what to do."""
+"""Errors that end a training without being a fault of tlearn's, in one line with advice."""
 
 import errno
 
@@ -12,7 +12,7 @@ FRAMEWORKS = ("keras", "tensorflow", "openvino")
 
 
 def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | None:
-    """Return what to say of an error that came out of a training; ``None`` if it is not known.
+    """Return the error to show for one that ended a training; ``None`` if its cause is unknown.
 
     Args:
         error: The error.

@@ -42,8 +42,7 @@ class Feed:
         """Yield one epoch's batches in random order, each image once, in its next view.
 
         All batches have one size, at most ``batch``, because another shape would be traced anew:
-        the few images that do not go into them, fewer than there are batches, are left to the other
-        epochs.
+        the few remaining images, fewer than there are batches, come in other epochs.
         """
         number += self.past
         order = np.random.default_rng((self.seed, number)).permutation(len(self.files))
@@ -58,8 +57,8 @@ class Feed:
     def view(self, file: ImageFile, epoch: int) -> int:
         """Return the view of an image in an epoch.
 
-        Kept views take turns, beginning with another one for each image; fresh ones are numbered
-        by the epoch, so that the same run gives the same views again.
+        Cached views take turns, beginning with another one for each image; fresh ones are numbered
+        by the epoch, so that the same run has the same views again.
         """
         return (int(file.content[:8], 16) + epoch) % self.views if self.views else epoch + 1
 
@@ -72,8 +71,8 @@ class Feed:
             files = [self.files[i] for i in rows.tolist()]
             return [(f, 0 if epoch is None else self.view(f, epoch)) for f in files]
 
-        found = self.activations.batches((items(rows) for rows in parts), outputs)
-        for rows, arrays in zip(parts, found, strict=True):
+        batches = self.activations.batches((items(rows) for rows in parts), outputs)
+        for rows, arrays in zip(parts, batches, strict=True):
             inputs = []
             if self.boundary is not None:
                 inputs.append(arrays[self.boundary.name])

@@ -22,7 +22,7 @@ from tlearn.training.setup import Targets
 from tlearn.training.stages import Plan
 from tlearn.training.state import StageResult, TrainingState
 
-AVERAGES = (0.5, 0.75)  # parts of the way from the weights before a stage to those after it
+AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
@@ -63,14 +63,14 @@ def run_stages(
 
     Args:
         training: What it works with.
-        state: Where it stands.
+        state: The present state.
         record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
 
     Returns:
         The last state; the network has its best weights.
 
     Raises:
-        ConfigError: If a head that started at random never came to finite numbers.
+        ConfigError: If a head that started at random never had a finite loss.
     """
     steps = train(training, state)
     try:
@@ -99,7 +99,7 @@ def train(training: Training, state: TrainingState) -> Generator[TrainingState, 
     often better). What is best on validation stays. A stage in which nothing beats what was before
     is rolled back, so a longer training is never worse than a shorter one there.
 
-    A training that goes on from any of the states comes to the very same weights. After a
+    A training resumed from any of the states ends with the very same weights. After a
     ``KeyboardInterrupt`` the last state is marked as stopped; it holds the best weights, and is not
     to be continued: the one before it is.
     """
@@ -193,7 +193,7 @@ class _StageFit:
                 layer.momentum = momentum
 
     def run(self, state: TrainingState) -> Generator[TrainingState, None, TrainingState]:
-        """Train the epochs that are left; yield the state after each, and return the last."""
+        """Train the remaining epochs; yield the state after each, and return the last."""
         stage, model = self.stage, self.model
         model.stop_training = False
         callbacks = keras.callbacks.CallbackList(
@@ -213,9 +213,9 @@ class _StageFit:
                     logs = self._epoch(state.epoch, callbacks, task.advance)
                     callbacks.on_test_begin()
                     score = self._score()
-                    found = {"loss": score.log_loss, "accuracy": score.accuracy}
-                    callbacks.on_test_end(found)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
+                    test_logs = {"loss": score.log_loss, "accuracy": score.accuracy}
+                    callbacks.on_test_end(test_logs)
+                    logs |= {f"val_{name}": value for name, value in test_logs.items()}
                     callbacks.on_epoch_end(state.epoch, logs)
                     state = self._after_epoch(state, logs, score)
                     task.advance(0, f"validation {score.accuracy:.3f}")
@@ -309,19 +309,19 @@ class _StageFit:
 
     def _score(self) -> ValidationScore:
         """Score the network as it is on validation."""
-        found = []
+        logits = []
         size = min(CHECK_BATCH, len(self.check.files))
         for inputs, rows in self.check.plain(size):
-            short = size - len(rows)  # filled up: another shape would be traced anew
-            full = [np.concatenate([x, x[:1].repeat(short, axis=0)]) for x in inputs]
-            found.append(self.model.predict_on_batch(full)[: len(rows)])
-        return ValidationScore.of(self.training.targets.validation, np.concatenate(found))
+            padding = size - len(rows)  # another shape would be traced again
+            full = [np.concatenate([x, x[:1].repeat(padding, axis=0)]) for x in inputs]
+            logits.append(self.model.predict_on_batch(full)[: len(rows)])
+        return ValidationScore.of(self.training.targets.validation, np.concatenate(logits))
 
 
 def between(
     before: Sequence[np.ndarray], after: Sequence[np.ndarray], part: float
 ) -> list[np.ndarray]:
-    """Return the weights at ``part`` of the way from before to after."""
+    """Return the weights ``before + part * (after - before)``."""
     return [a + part * (b - a) for a, b in zip(before, after, strict=True)]
 
 

@@ -12,12 +12,12 @@ from tlearn.training.probe import Probe
 
 
 def copies(variables: Iterable[Any]) -> list[np.ndarray]:
-    """Return copies of the values of some variables."""
+    """Return copies of the values of variables."""
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def assign(variables: Iterable[Any], values: Iterable[np.ndarray]) -> None:
-    """Set some variables."""
+    """Set the values of variables."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -59,7 +59,7 @@ class Network:
 
     @property
     def columns(self) -> np.ndarray:
-        """Where the taps' features stand among those of all the backbone's taps."""
+        """The columns of the taps' features among those of all the backbone's taps."""
         columns, start = [], 0
         for tap in self.built.taps:
             if tap in self.taps:
@@ -78,7 +78,7 @@ class Network:
         """Return the model above a boundary, to logits.
 
         Its inputs are the activation there and the pooled features of the taps at or below
-        it; those without any part are left out. Without a boundary it is the head alone.
+        it, each only if it is used. Without a boundary it is the head alone.
         """
         inputs, parts = [], []
         low = len(self.columns_below(boundary))
@@ -129,7 +129,7 @@ class Network:
         self.logits.set_weights([probe.kernel * length, probe.bias])
 
     def changing(self, trainable: Iterable[frozenset[str]]) -> list[Any]:
-        """Return the variables of the whole model that change in some stages.
+        """Return the variables of the whole model that change in stages.
 
         Args:
             trainable: For each stage, names of the backbone's layers trained beside the head.
@@ -165,8 +165,8 @@ class Network:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
         out = part(start)
-        found = list(out) if isinstance(out, list | tuple) else [out]
-        return pooled(found, self.built.backbone.leading_tokens)
+        outputs = list(out) if isinstance(out, list | tuple) else [out]
+        return pooled(outputs, self.built.backbone.leading_tokens)
 
     def _apply_head(self, parts: list[Any]) -> Any:
         x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

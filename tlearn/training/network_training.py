@@ -23,7 +23,7 @@ from tlearn.training.setup import Setup
 from tlearn.training.stages import REFINEMENT, plan
 from tlearn.training.state import Checkpoint, StageResult, TrainingPlan, TrainingState
 
-PART = 1024  # images whose features are looked at together
+PART = 1024  # images whose features are in memory together
 
 
 def train_network(
@@ -33,15 +33,15 @@ def train_network(
     checkpoint: Checkpoint,
     resumed: TrainingState | None = None,
 ) -> tuple[Network, TrainingState]:
-    """Train on the splits, from kept activations or from streamed pixels.
+    """Train on the splits, from cached activations or from streamed pixels.
 
     Args:
         setup: What the training works with.
-        cache: Where activations are kept.
+        cache: Where activations are cached.
         callbacks: Gives the Keras callbacks that a stage is trained with.
         checkpoint: Where states are saved.
-        resumed: Where a training that is continued stands: it goes on from there, with its stages
-            and views, and without fitting the probe again.
+        resumed: The state of a training that is resumed: it continues with its stages and views,
+            without fitting the probe again.
 
     Returns:
         The network with its best weights, and the last state.
@@ -126,7 +126,7 @@ def _network_of(setup: Setup, state: TrainingState) -> Network:
 def _start_from_probe(
     setup: Setup, execution: ExecutionPlan, rates: dict[str, float]
 ) -> tuple[Network, ExecutionPlan, TrainingState]:
-    """Fit the probe and make it the head; return where the training stands then."""
+    """Fit the probe and make it the head; return the first state."""
     config, progress = setup.config, setup.progress
     with setup.clock.part("probe"):
         network, score, complete = _head(setup, execution)
@@ -191,9 +191,9 @@ def _probe(setup: Setup, execution: ExecutionPlan) -> tuple[tuple[Tap, ...], Pro
     taps, classes = setup.built.taps, len(splits.labels)
     width = sum(tap.width for tap in taps)
     most, views = sample_size(len(splits.train), execution.views, width, classes)
-    some = sample(targets.train, most, config.seed)
-    files = [splits.train[i] for i in some.tolist()]
-    y = targets.train[some]
+    positions = sample(targets.train, most, config.seed)
+    files = [splits.train[i] for i in positions.tolist()]
+    y = targets.train[positions]
     items = [(f, view) for f in files for view in range(views)]
     features = execution.activations.features(items, write=execution.keep)
     features = features.reshape(len(files), views, -1)
@@ -203,7 +203,7 @@ def _probe(setup: Setup, execution: ExecutionPlan) -> tuple[tuple[Tap, ...], Pro
     wanted, fitted = choices[config.head.taps], []
     with setup.progress.task("fitting the probe", fits(len(wanted)), "fits") as task:
         for chosen in wanted:
-            width = sum(tap.width for tap in chosen)  # the top's features stand last
+            width = sum(tap.width for tap in chosen)  # the top's features are the last
             probe = fit_probe(features[..., -width:], y, groups, weights, config.seed, task.advance)
             fitted.append((chosen, probe))
     taps, probe = min(fitted, key=lambda pair: pair[1].log_loss)

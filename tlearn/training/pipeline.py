@@ -47,16 +47,15 @@ def finetune(
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
-        callbacks: Keras callbacks; every stage is a fit of its own to them.
+        callbacks: Keras callbacks; each stage is one fit to them.
         **options: Fields of :class:`tlearn.RunConfig`; they win over ``config``.
 
     Returns:
         The finished run.
 
     Raises:
-        TlearnError: If something given cannot be used; nothing is left behind, unless it turns out
-            when stages were trained already: then the run stays, and :func:`tlearn.resume`
-            continues it.
+        TlearnError: If an argument cannot be used, or the training fails; the run stays if it has a
+            checkpoint, for :func:`tlearn.resume`, else it is removed.
 
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
@@ -94,7 +93,7 @@ def resume(
         run: The run directory.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
-        callbacks: Keras callbacks; they begin anew.
+        callbacks: Keras callbacks; they start without the state they had.
 
     Returns:
         The finished run.

@@ -1,4 +1,4 @@
-"""The probe: a regularised linear classifier on kept features, which starts the head."""
+"""The probe: a regularised linear classifier on features, from which the head starts."""
 
 import contextlib
 import warnings
@@ -55,14 +55,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """What regressions say of images that they were not fitted on.
+    """Predictions of regressions for images that they were not fitted on.
 
     Attributes:
         strength: The inverse regularisation with the least log loss.
         accuracy: The part of the images that is classified right.
         log_loss: In nats; infinite if there were too few images to set any aside.
         positions: The images counted, in ascending order.
-        guesses: The class each is taken for.
+        guesses: The predicted class of each.
         scale: What makes logits of the regression's scores.
     """
 
@@ -77,7 +77,7 @@ class CrossValidated:
 def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Return positions of at most ``most`` images, sorted, each class in its proportion.
 
-    No class is left out: the first image of each comes before the second of any.
+    No class is missing: the first image of each comes before the second of any.
 
     Args:
         y: Class indices.
@@ -105,7 +105,7 @@ def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int,
     most = PROBE_NUMBERS // (views * width)
     if most >= images:
         return most, views
-    # Other photos tell more than other views of the same.
+    # More photos improve a probe more than more views of the same.
     return max(PROBE_NUMBERS // width, min(PER_CLASS * classes, MANY)), 1
 
 
@@ -138,8 +138,15 @@ def fit_probe(
         chosen = _choose(plain, y, groups, class_weights, seed, advance)
         kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
         advance(1)
-    found = (chosen.strength, chosen.accuracy, chosen.log_loss)
-    return Probe(mean, scale, lifted(kernel * chosen.scale), bias * chosen.scale, *found)
+    return Probe(
+        mean,
+        scale,
+        lifted(kernel * chosen.scale),
+        bias * chosen.scale,
+        chosen.strength,
+        chosen.accuracy,
+        chosen.log_loss,
+    )
 
 
 def search_flops(n: int, d: int, classes: int) -> float:
@@ -160,7 +167,7 @@ def cross_validate(
     class_weights: Mapping[int, float],
     seed: int,
 ) -> CrossValidated:
-    """Tell how well a probe does on images that it was not fitted on.
+    """Score a probe on images that it was not fitted on.
 
     The strength is chosen on the same folds. Of six strengths, by log loss, that flatters the
     accuracy by less than its noise.
@@ -214,10 +221,10 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]
     if n >= d or not x.any():  # or features that are the same for every image
         return x, lambda weights: weights
     values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
-    kept = values > values[-1] * 1e-9
-    roots = np.sqrt(values[kept])
-    rotation = (vectors[:, kept] / roots).astype(x.dtype)
-    return (vectors[:, kept] * roots).astype(x.dtype), lambda weights: x.T @ (rotation @ weights)
+    positive = values > values[-1] * 1e-9
+    roots, vectors = np.sqrt(values[positive]), vectors[:, positive]
+    rotation = (vectors / roots).astype(x.dtype)
+    return (vectors * roots).astype(x.dtype), lambda weights: x.T @ (rotation @ weights)
 
 
 def _choose(
@@ -269,13 +276,14 @@ def _folds(y: np.ndarray, groups: Sequence[str], seed: int) -> list[tuple[np.nda
     if number < 2:
         return []
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-    some = np.arange(len(y))
+    positions = np.arange(len(y))
     if len(y) > SAMPLE:
-        some = np.sort(np.random.default_rng(seed).choice(len(y), SAMPLE, replace=False))
+        positions = np.sort(np.random.default_rng(seed).choice(len(y), SAMPLE, replace=False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer images than folds
-        parts = splitter.split(some, y[some], np.asarray(groups)[some])
-        return [(some[i], some[o]) for i, o in parts if len(o) and len(np.unique(y[some[i]])) > 1]
+        folds = splitter.split(positions, y[positions], np.asarray(groups)[positions])
+        parts = [(positions[inside], positions[outside]) for inside, outside in folds]
+    return [(i, o) for i, o in parts if len(o) and len(np.unique(y[i])) > 1]
 
 
 def _held_out(

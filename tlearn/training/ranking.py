@@ -1,4 +1,4 @@
-"""What a comparison of backbones says: the ranking, what is noise, which to take."""
+"""The result of a comparison of backbones: ranking, significance, recommendation."""
 
 import itertools
 import json
@@ -76,12 +76,12 @@ class Comparison:
     @property
     def frontier(self) -> list[str]:
         """Those that no other beats in both accuracy and images per second, quickest first."""
-        found, most = [], -1.0
+        frontier, most = [], -1.0
         for r in sorted(self.results, key=lambda r: (-r.images_per_second, -r.accuracy)):
             if r.accuracy > most:
-                found.append(r.backbone)
+                frontier.append(r.backbone)
                 most = r.accuracy
-        return found
+        return frontier
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per backbone, best first, as ``comparison.json`` has them."""
@@ -145,7 +145,7 @@ class Comparison:
     def _verdict(self) -> list[str]:
         counts = sorted({len(r.right) for r in self.results})
         images = " to ".join(str(n) for n in {counts[0]: 0, counts[-1]: 0})
-        how = f"cross-validated on {images} training images; validation and test were not looked at"
+        method = f"cross-validated on {images} training images; validation and test were not used"
         level = f"(p {'<' if len(self.tied) == 1 else '>='} {LEVEL}, adjusted)"
         if len(self.results) == 1:
             verdict = "there was nothing to compare it with"
@@ -157,7 +157,7 @@ class Comparison:
         else:
             verdict = f"{self.best} is significantly more accurate than the others {level}"
         quickest = f"; of these {self.recommended} is the quickest" if len(self.tied) > 1 else ""
-        return [how, verdict + quickest]
+        return [method, verdict + quickest]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.linalg import solve
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 MANY_CLASSES = 100  # above which a logistic regression takes minutes
@@ -38,19 +39,18 @@ def scale_of(scores: np.ndarray, y: np.ndarray) -> float:
     """Return the factor that makes logits of scores with the least log loss; 1 for few classes."""
     if scores.shape[1] <= MANY_CLASSES:
         return 1.0
-    found = minimize_scalar(
+    result = minimize_scalar(
         lambda log_scale: log_loss(y, probabilities(np.exp(log_scale) * scores)),
         bounds=(0.0, np.log(STEEPEST)),
         method="bounded",
         options={"xatol": 0.05},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(result.x))
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of logits ``(n, classes)`` in float64."""
-    p = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(p / p.sum(axis=1, keepdims=True))
+    return np.asarray(softmax(logits.astype(np.float64), axis=1))
 
 
 def log_loss(y: np.ndarray, p: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import log_softmax
 
 from tlearn.config import Monitor, Stage
 
@@ -31,9 +32,7 @@ class ValidationScore:
         """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite."""
         if not np.isfinite(logits).all():
             return WORST
-        z = logits.astype(np.float64)
-        z -= z.max(axis=1, keepdims=True)
-        log_p = z[np.arange(len(y)), y] - np.log(np.exp(z).sum(axis=1))
+        log_p = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(y)), y]
         return cls(float((logits.argmax(axis=1) == y).mean()), float(-log_p.mean()))
 
     def rank(self, monitor: Monitor) -> tuple[float, float]:

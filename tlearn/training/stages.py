@@ -35,7 +35,7 @@ class Plan:
 
 
 def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunConfig:
-    """Return the configuration with everything the user left open filled in.
+    """Return the configuration with the defaults of backbone and preset filled in.
 
     Args:
         config: What the user asked for.
@@ -44,7 +44,7 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
 
     Raises:
         ConfigError: If the head has hidden layers and no stage would train them.
-        PluginError: If the policy fails.
+        PluginError: If the preset fails.
     """
     views, stages = _stages_of(preset, backbone)
     if config.head.hidden:
@@ -64,7 +64,7 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
 
 
 def _stages_of(preset: Preset, backbone: Backbone) -> tuple[int, tuple[Stage, ...]]:
-    """Ask a policy for views and stages; it may be a stranger's, and give anything."""
+    """Return views and stages of a preset; a plugin's may return anything."""
     try:
         views, stages = preset.stages_for(backbone)
         if not isinstance(views, int) or views < 1:
@@ -72,8 +72,8 @@ def _stages_of(preset: Preset, backbone: Backbone) -> tuple[int, tuple[Stage, ..
         return views, tuple(Stage.model_validate(stage) for stage in stages)
     except Exception as error:
         raise PluginError(
-            f"the preset {preset.name!r} gives no recipe for {backbone.name}: {one_line(error)}; "
-            f"tell its author, or choose another --preset"
+            f"the preset {preset.name!r} has no stages for {backbone.name}: {one_line(error)}; "
+            f"report it to its author, or choose another --preset"
         ) from error
 
 

@@ -23,7 +23,7 @@ Arrays = Mapping[str, list[np.ndarray]]
 
 @dataclass(frozen=True)
 class StageResult:
-    """What came of a stage.
+    """The result of a stage.
 
     Attributes:
         name: Its title.
@@ -52,7 +52,7 @@ class TrainingPlan:
         stages: The stages, as they are trained.
         views: Views per training image that take turns, or 0 for a fresh one in every epoch.
         taps: Names of the taps the head sees.
-        probe: What came of the probe.
+        probe: The result of the probe.
         rates: Views computed per second, where any were.
         costs: What was estimated.
     """
@@ -67,7 +67,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands: at the beginning of a stage, or after some epochs of it.
+    """The state of a training: at the beginning of a stage, or after some of its epochs.
 
     Attributes:
         plan: What was decided before.
@@ -118,17 +118,17 @@ def save(path: Path, state: TrainingState) -> None:
     content = {
         "format": FORMAT,
         "state": _RECORD.dump_python(replace(state, arrays={})),
-        "arrays": {name: len(some) for name, some in arrays.items()},
+        "arrays": {name: len(values) for name, values in arrays.items()},
     }
     named: dict[str, Any] = {"content": np.array(json.dumps(content))}
-    for name, some in arrays.items():
-        named |= {f"{name}.{i}": array for i, array in enumerate(some)}
+    for name, values in arrays.items():
+        named |= {f"{name}.{i}": array for i, array in enumerate(values)}
     with path.open("wb") as file:
         np.savez(file, **named)
 
 
 def load(path: Path) -> TrainingState:
-    """Read a state; whatever is wrong with the file raises an exception of some kind."""
+    """Read a state; a damaged file may raise any exception."""
     with np.load(path, allow_pickle=False) as file:
         content = json.loads(str(file["content"]))
         if content["format"] != FORMAT:
