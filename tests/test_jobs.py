@@ -181,7 +181,7 @@ def test_a_training_tells_how_far_it_is_and_is_not_deleted(queue, held, hold):
     assert process.nice() > psutil.Process().nice() or os.name != "posix"
     with pytest.raises(RunError, match="stop it first"):
         RunStore(queue.runs).delete("a")
-    with pytest.raises(RunError, match="a training works on the run"):
+    with pytest.raises(RunError, match="is being trained"):
         queue.resume("a")
     queue.stop("a")
     queue.stop("a")
@@ -223,7 +223,7 @@ def test_a_training_of_a_terminal_is_shown_waited_for_and_stopped(queue, photos,
 def test_what_waits_can_be_stopped_and_resumed(queue, photos, held, hold):
     held("a")
     run = queue.submit(photos, CONFIG, "b")
-    with pytest.raises(RunError, match="waits for its turn already"):
+    with pytest.raises(RunError, match="is queued already"):
         queue.resume("b")
     JobQueue(queue.runs).stop("b")  # by another program
     assert states(queue) == {"a": "running", "b": "stopped"}
@@ -399,8 +399,8 @@ def test_a_full_disk_is_told_and_waited_for(asleep, photos, trained, monkeypatch
     queued(asleep, photos, "a")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     assert asleep.disk_full() == (
-        f"the disk of {str(asleep.runs)!r} is full: 1 kB are free, 20 MB are needed; make room, "
-        f"then it goes on by itself"
+        f"the disk of {str(asleep.runs)!r} is full: 1 kB are free, 20 MB are needed; free some "
+        f"space, and it continues by itself"
     )
     waits = []
 

@@ -282,7 +282,7 @@ def test_without_a_checkpoint_it_begins_again(whole, stopped):
     assert state_of(run) == "stopped"
     heard = Heard()
     assert_same(tlearn.resume(run, progress=heard), whole[0])
-    assert "there is no checkpoint: beginning again from the probe" in heard.lines
+    assert "there is no checkpoint: restarting from the probe" in heard.lines
     resumed = next(event for event in events(run) if event["event"] == "resumed")
     assert (resumed["stage"], resumed["epochs"]) == ("probe", 0)
 
@@ -322,7 +322,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_time(whole, stopped, damage):
     heard = Heard()
     assert_same(tlearn.resume(run, progress=heard), whole[0])
     (line,) = [line for line in heard.lines if "checkpoint" in line]
-    assert "is damaged (" in line and line.endswith("): beginning again from the probe")
+    assert "is damaged (" in line and line.endswith("): restarting from the probe")
 
 
 def test_a_training_that_was_cut_off_in_its_evaluation(whole, tmp_path, monkeypatch):
@@ -442,7 +442,7 @@ def test_of_many_that_train_a_run_at_once_one_does(tmp_path):
     for thread in threads:
         thread.join()
     assert outcomes.count("running") == 1
-    assert sum("a training works on the run" in outcome for outcome in outcomes) == 3
+    assert sum("is being trained" in outcome for outcome in outcomes) == 3
 
 
 def test_a_run_can_be_stopped_by_a_file(whole, tmp_path, monkeypatch):
@@ -497,12 +497,12 @@ def held(whole, tmp_path):
 def test_a_killed_process_is_continued_by_another(held, whole, refused, monkeypatch):
     monkeypatch.setenv("TLEARN_CACHE", str(whole[2]))
     process, run = held("top 1 block 3")
-    assert "a training works on the run" in refused(run)
+    assert "is being trained" in refused(run)
     process.kill()
     process.wait()
     assert state_of(run) == "interrupted" and (run / "checkpoint.npz").exists()
     process, run = held("all blocks 3", "--resume", str(run))
-    assert "a training works on the run" in refused(run)
+    assert "is being trained" in refused(run)
     process.kill()
     process.wait()
     done = subprocess.run(
@@ -577,4 +577,4 @@ def test_a_checkpoint_that_cannot_be_written_is_no_reason_to_stop(whole, tmp_pat
     again = tlearn.finetune(photos, tmp_path / "run", stages=STAGES, progress=heard, **options)
     assert_same(again, run)
     (line,) = [line for line in heard.lines if "checkpoint" in line]
-    assert line == ("the checkpoint cannot be written: No space left on device; training goes on")
+    assert line == ("the checkpoint cannot be written: No space left on device; training continues")

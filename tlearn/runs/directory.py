@@ -17,8 +17,6 @@ As long as a training is not over there is also ``checkpoint.npz``, from which i
 
 import contextlib
 import itertools
-import json
-import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,6 +28,7 @@ from typing import Any
 import psutil
 import yaml
 from filelock import FileLock, Timeout
+from pydantic_core import to_json
 
 from tlearn.atomic import atomic_file
 from tlearn.config import RunConfig
@@ -208,9 +207,8 @@ class RunDirectory:
             path.write_bytes(data)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a value as JSON."""
-        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-        self.write(name, text + "\n")
+        """Write a value as JSON; numbers that are not finite become ``null``."""
+        self.write(name, to_json(value, indent=2, inf_nan_mode="null") + b"\n")
 
     def replacing(self, name: str) -> AbstractContextManager[Path]:
         """Yield a temporary path that replaces ``name`` if the block succeeds."""
@@ -218,14 +216,10 @@ class RunDirectory:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""
-        content = _finite({"event": kind, "time": round(time.time(), 3), **fields})
-        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        content = {"event": kind, "time": round(time.time(), 3), **fields}
         # A log that cannot be written, on a full disk, is no reason to lose the training.
-        with (
-            contextlib.suppress(OSError),
-            (self.path / EVENTS).open("a", encoding="utf-8") as file,
-        ):
-            file.write(line + "\n")
+        with contextlib.suppress(OSError), (self.path / EVENTS).open("ab") as file:
+            file.write(to_json(content, inf_nan_mode="null") + b"\n")
 
     @property
     def usable(self) -> bool:
@@ -308,13 +302,4 @@ def _make_folder(path: Path, most: int | None) -> Path:
 
 
 def _in_training(path: Path) -> str:
-    return f"a training works on the run {str(path)!r} just now; wait for it, or stop it first"
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot hold, as of a diverging training, by ``None``."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return f"the run {str(path)!r} is being trained; wait until that ends, or stop it first"

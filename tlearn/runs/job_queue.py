@@ -72,7 +72,7 @@ class JobQueue:
         path = self._store.path_of(name)
         check_resumable(path)
         if state_of(path) == "queued":
-            raise RunError(f"the run {name!r} waits for its turn already; wait for it")
+            raise RunError(f"the run {name!r} is queued already; wait for it")
         (path / STOP).unlink(missing_ok=True)
         RunDirectory(path).event("queued")
         self.wake()
@@ -114,7 +114,7 @@ class JobQueue:
             return ""
         return (
             f"the disk of {str(self.runs)!r} is full: {format_bytes(free)} are free, "
-            f"{format_bytes(FREE_BYTES)} are needed; make room, then it goes on by itself"
+            f"{format_bytes(FREE_BYTES)} are needed; free some space, and it continues by itself"
         )
 
 

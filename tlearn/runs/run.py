@@ -239,7 +239,7 @@ class Run:
         files = [f for f in known if _counts(splits.get(f.content), split)]
         if not files:
             raise DataError(
-                f"none of the {len(manifest.files)} images below {str(data)!r} are left for "
+                f"none of the {len(manifest.files)} images below {str(data)!r} belong to "
                 f"--split {split}; --split all counts those that were trained on too, and the "
                 f"model knows {', '.join(self.labels)}"
             )

@@ -131,9 +131,7 @@ class RunStore:
         """
         path = self.root / name
         if path.parent != self.root or name[:1] in ("", ".") or not path.is_dir():
-            raise RunError(
-                f"there is no run {name!r} in {str(self.root)!r}; look at the list again"
-            )
+            raise RunError(f"there is no run {name!r} in {str(self.root)!r}; reload the list")
         return path
 
     def write_note(self, name: str, text: str) -> None:
@@ -156,11 +154,11 @@ class RunStore:
         """Move a run to the trash.
 
         Raises:
-            RunError: If there is no such run, or a training works on it.
+            RunError: If there is no such run, or it is being trained.
         """
         path = self.path_of(name)
         if is_training(path):
-            raise RunError(f"a training works on {name!r}; stop it first")
+            raise RunError(f"the run {name!r} is being trained; stop it first")
         trash = self.root / TRASH
         trash.mkdir(exist_ok=True)
         path.rename(trash / f"{time.time_ns():020d}-{name}")
@@ -178,7 +176,7 @@ class RunStore:
         for path in self._deleted():
             if _name_of(path) == name:
                 return path.rename(free_name(name, self.root))
-        raise RunError(f"the run {name!r} is not among the deleted ones; look at the list again")
+        raise RunError(f"the run {name!r} is not among the deleted ones; reload the list")
 
     def empty_trash(self) -> None:
         """Delete the content of the trash for good."""

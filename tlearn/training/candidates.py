@@ -119,12 +119,10 @@ def evaluate_candidates(
         By name, why the others were skipped.
 
     Raises:
-        DataError: If there are too few images to compare anything on.
+        DataError: If there are too few images.
     """
     if min(np.bincount(setup.y, minlength=len(setup.splits.labels))) < 2:
-        raise DataError(
-            "comparing needs two or more training images of every class, to hold one back; add some"
-        )
+        raise DataError("a comparison needs two or more training images of every class; add some")
     most = min(MOST, len(setup.splits.train))
     rates: dict[str, Throughput] = {}
     skipped: dict[str, str] = {}
@@ -179,7 +177,9 @@ def _affordable(
 
     while len(rates) > 1 and sum(seconds(name, least) for name in rates) > setup.remaining_seconds:
         slowest = min(rates, key=lambda name: rates[name].rate)
-        skipped[slowest] = f"it would have taken another {seconds(slowest, least):.0f} s"
+        skipped[slowest] = (
+            f"time budget too small: it needs another {seconds(slowest, least):.0f} s"
+        )
         del rates[slowest]
     each = sum(seconds(name, 1) - seconds(name, 0) for name in rates)
     spare = setup.remaining_seconds - sum(seconds(name, 0) for name in rates)
@@ -244,7 +244,7 @@ def _evaluate(
     y = setup.y[positions]
     taps, best = _probed(features, y, [f.group or f.content for f in files], candidate)
     if not len(best.positions):
-        raise DataError("there are too few images, or groups of them, to hold any back")
+        raise DataError("too few images, or too few groups of them, for cross-validation; add some")
     return CandidateResult(
         backbone=backbone.name,
         positions=positions[best.positions],

@@ -133,7 +133,7 @@ def demo(
     try:
         return finetune(photos, folder / "run", progress=progress)
     except BackboneError as error:
-        progress.say(f"starting from random weights, so expect little: {error}")
+        progress.say(f"starting from random weights, so expect a low accuracy: {error}")
         return finetune(photos, folder / "run", weights="none", progress=progress)
 
 

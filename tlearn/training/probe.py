@@ -60,7 +60,7 @@ class CrossValidated:
     Attributes:
         strength: The inverse regularisation with the least log loss.
         accuracy: The part of the images that is classified right.
-        log_loss: In nats; infinite if there were too few images to set any aside.
+        log_loss: In nats; infinite if there were too few images to hold any out.
         positions: The images counted, in ascending order.
         guesses: The predicted class of each.
         scale: What makes logits of the regression's scores.
@@ -238,7 +238,7 @@ def _choose(
     """Choose the strength with the least log loss.
 
     The loss has one valley over the strength: the search walks from the usual one downhill. With
-    too few images to set any aside it stays there.
+    too few images to hold any out, it stays there.
     """
     parts = _folds(y, groups, seed)
     if not parts:

@@ -148,7 +148,7 @@ class Comparison:
         method = f"cross-validated on {images} training images; validation and test were not used"
         level = f"(p {'<' if len(self.tied) == 1 else '>='} {LEVEL}, adjusted)"
         if len(self.results) == 1:
-            verdict = "there was nothing to compare it with"
+            verdict = "only one backbone was compared"
         elif len(self.tied) == len(self.results):
             verdict = f"no difference in accuracy is significant {level}"
         elif len(self.tied) > 1:

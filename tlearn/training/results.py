@@ -46,7 +46,7 @@ def check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
     if setup.built.digest != request.weights_digest:
         raise RunError(
             f"the weights {setup.config.weights!r} of {setup.config.backbone} are not those that "
-            f"the run {str(run.path)!r} began with; bring those back, or train anew with 'tlearn "
+            f"the run {str(run.path)!r} began with; restore those, or train anew with 'tlearn "
             f"finetune' and another --out"
         )
 

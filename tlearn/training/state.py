@@ -156,7 +156,7 @@ class Checkpoint:
     def read(self) -> TrainingState | None:
         """Return the state of a training that is to be continued, if there is a usable one."""
         if not self.path.exists():
-            self._say("there is no checkpoint: beginning again from the probe")
+            self._say("there is no checkpoint: restarting from the probe")
             return None
         try:
             return load(self.path)
@@ -168,7 +168,7 @@ class Checkpoint:
     def reject(self, error: Exception) -> None:
         """Say why the checkpoint cannot be used."""
         self._say(
-            f"the checkpoint {str(self.path)!r} is damaged ({one_line(error)}): beginning again "
+            f"the checkpoint {str(self.path)!r} is damaged ({one_line(error)}): restarting "
             f"from the probe"
         )
 
@@ -188,7 +188,7 @@ class Checkpoint:
                 save(path, self._waiting)
         except OSError as error:
             if not self._failed:
-                self._say(f"the checkpoint cannot be written: {error.strerror}; training goes on")
+                self._say(f"the checkpoint cannot be written: {error.strerror}; training continues")
             self._failed = True
         else:
             self._waiting = None
