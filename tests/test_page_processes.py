@@ -75,7 +75,9 @@ def test_a_process_that_is_killed_while_it_predicts_is_told(toy_run, tmp_path, m
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     counted = Counted()
-    with pytest.raises(RunError, match=r"^after 1 photos: it ended with code -9, without a word$"):
+    with pytest.raises(
+        RunError, match=r"^after 1 photos: the process ended with code -9 and no message$"
+    ):
         predict(toy_run.run, tmp_path, 2, counted)
     assert counted.done == 1
 
@@ -131,30 +133,30 @@ def planner(tmp_path):
 
 def test_costs_are_measured_once_and_kept(planner, photos):
     first = planner()
-    assert first.known(photos, "digest", CONFIG) == {} and not first.measuring
+    assert first.known("digest", CONFIG) == {} and not first.measuring
     first.ask(photos, "digest", CONFIG, ["toy"])
     assert first.measuring
     first.ask(photos, "digest", CONFIG, ["toy"])  # while it measures: nothing more
     until(lambda: not first.measuring)
     assert first.problem("digest", CONFIG) == ""
-    (row,) = first.known(photos, "digest", CONFIG).values()
+    (row,) = first.known("digest", CONFIG).values()
     assert row["backbone"] == "toy" and row["seconds"] > 0 and row["images_per_second"] > 0
     assert row["parameters"] > 0 and row["bytes"] > 0 and row["problem"] == ""
     again = planner()
-    assert again.known(photos, "digest", CONFIG) == {"toy": row}
+    assert again.known("digest", CONFIG) == {"toy": row}
     again.ask(photos, "digest", CONFIG, ["toy"])
     assert not again.measuring
-    assert again.known(photos, "other", CONFIG) == {}  # other photos
-    assert again.known(photos, "digest", RunConfig(preset="best")) == {}  # another training
+    assert again.known("other", CONFIG) == {}  # other photos
+    assert again.known("digest", RunConfig(preset="best")) == {}  # another training
     other = CONFIG.model_copy(update={"backbone": "vgg19", "weights": "imagenet"})
-    assert again.known(photos, "digest", other) == {"toy": row}  # the same, with another backbone
+    assert again.known("digest", other) == {"toy": row}  # the same, with another backbone
     # A line that was broken off costs that line alone.
     (file,) = again.folder.glob("*.jsonl")
     file.write_text('{"backbone": "toy"}\n[]\n' + json.dumps(row)[:20])
-    assert again.known(photos, "digest", CONFIG) == {}
+    assert again.known("digest", CONFIG) == {}
     again.ask(photos, "digest", CONFIG, ["toy"])
     until(lambda: not again.measuring)
-    assert again.known(photos, "digest", CONFIG)["toy"]["parameters"] == row["parameters"]
+    assert again.known("digest", CONFIG)["toy"]["parameters"] == row["parameters"]
 
 
 def test_measuring_is_stopped_for_a_training(planner, photos):
@@ -167,7 +169,7 @@ def test_measuring_is_stopped_for_a_training(planner, photos):
     assert one.problem("digest", CONFIG) == ""  # that is no failure
     one.ask(photos, "digest", CONFIG, ["toy"])
     until(lambda: not one.measuring)
-    assert one.known(photos, "digest", CONFIG)["toy"]["seconds"] > 0
+    assert one.known("digest", CONFIG)["toy"]["seconds"] > 0
 
 
 def test_why_nothing_could_be_measured_is_told_once(planner, tmp_path):

@@ -245,8 +245,10 @@ def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
         return {"refused": LATE.format(limits.seconds)}
     except Exception as error:  # noqa: BLE001 - zipfile and tarfile raise nearly anything
         if isinstance(error, OSError) and error.errno:
-            advice = "make room on the disk, or make the folder writable"
-            return {"refused": f"cannot be unpacked: {error.strerror}; {advice}"}
+            return {
+                "refused": f"cannot be unpacked: {error.strerror}; make room on the disk, or make "
+                f"the folder writable"
+            }
         return {"refused": DAMAGED.format(one_line(error))}
 
 

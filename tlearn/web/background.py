@@ -1,7 +1,4 @@
-"""Tasks in the background of the page's server: scans, unpacking; one of each name at a time.
-
-Whoever begins a task holds it; here it is forgotten as soon as it is over, with what it gave.
-"""
+"""Background tasks of the page's server, such as scans: one of each name at a time."""
 
 import logging
 import threading
@@ -18,14 +15,15 @@ LOG = logging.getLogger("tlearn.web")
 
 @dataclass
 class BackgroundTask:
-    """A task and how far it is.
+    """A task with its progress.
 
     Attributes:
-        title: What it is at.
-        done: Units done.
-        total: Units in all, 0 if not known.
-        result: What it gave.
+        title: The current step.
+        done: Units done of the step.
+        total: Units of the step, 0 if not known.
+        result: The value that the task returned.
         problem: Why it failed, else empty.
+        over: Set when the task has ended.
     """
 
     title: str = ""
@@ -37,21 +35,21 @@ class BackgroundTask:
 
     @property
     def fraction(self) -> float:
-        """The part that is done, 0 to 1."""
+        """The fraction of the step that is done."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Count."""
+        """Count ``n`` more units done."""
         self.done += n
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        """Begin a counted part of it."""
+        """Begin a step."""
         self.title, self.done, self.total = title, 0, total
         yield self
 
     def say(self, line: str) -> None:
-        """Hear a line; a page has no place for it."""
+        """Ignore a line; a page does not show it."""
 
 
 _lock = threading.Lock()
@@ -59,10 +57,7 @@ _running: dict[str, BackgroundTask] = {}
 
 
 def start(key: str, do: Callable[[Progress], Any], anew: bool = False) -> BackgroundTask:
-    """Begin a task, unless one of this name is running; return that one then.
-
-    With ``anew`` it is begun all the same, and the one that is running can be found no more.
-    """
+    """Start a task, or return the running one of this name unless ``anew``."""
     with _lock:
         running = _running.get(key)
         if running is not None and not anew:
@@ -73,7 +68,7 @@ def start(key: str, do: Callable[[Progress], Any], anew: bool = False) -> Backgr
 
 
 def running() -> list[BackgroundTask]:
-    """Return the tasks that are not over."""
+    """Return the running tasks, except those replaced by a new one."""
     with _lock:
         return list(_running.values())
 
@@ -83,8 +78,9 @@ def _do(key: str, task: BackgroundTask, do: Callable[[Progress], Any]) -> None:
         task.result = do(task)
     except (TlearnError, OSError) as error:
         task.problem = str(error)
-    except Exception as error:  # a defect of ours: told as such, and the page goes on
-        LOG.error("a task in the background failed", exc_info=error)
+    except Exception as error:  # a defect of tlearn, which must not end the page
+        LOG.error("a background task failed", exc_info=error)
+
         task.problem = f"{type(error).__name__}; the log has more"
     finally:
         with _lock:

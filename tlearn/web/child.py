@@ -1,7 +1,7 @@
-"""Commands of tlearn as children of the page's server, which end with it in whatever way it ends.
+"""Commands of tlearn as child processes that end with the page's server, however it ends.
 
-A child holds the read end of a pipe as its standard input. The server holds the other end, which
-the system closes when the server is gone: ``python -m tlearn.web.child plan ...``.
+The standard input of a child, ``python -m tlearn.web.child plan ...``, is a pipe from the server,
+which the system closes when the server ends.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What fine-tuning would cost: ``tlearn plan`` in a process of its own, its answers kept."""
+"""Estimates of ``tlearn plan``, computed by a separate process and cached."""
 
 import hashlib
 import json
@@ -19,12 +19,9 @@ FIELDS = {"backbone", "images_per_second", "parameters", "seconds", "bytes", "pr
 
 
 class Planner:
-    """Estimates for data sets, by backbone; one process at a time measures what is not known.
+    """Estimates for data sets by backbone, measured by one process at a time.
 
-    All sessions of a server share one.
-
-    Args:
-        runs: The folder of runs, in which the answers are kept.
+    They are cached in the folder of runs. All sessions of a server share one planner.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -32,50 +29,50 @@ class Planner:
         self._process: subprocess.Popen[bytes] | None = None
         self._measured: Path | None = None
         self._tried: set[tuple[Path, frozenset[str]]] = set()
-        self._refused: dict[Path, str] = {}
+        self._start_errors: dict[Path, str] = {}
         self._lock = threading.RLock()
 
-    def known(self, data: Path, digest: str, config: RunConfig) -> dict[str, dict[str, Any]]:
-        """Return what is known by now, by backbone: the fields of ``Estimate``.
+    def known(self, digest: str, config: RunConfig) -> dict[str, dict[str, Any]]:
+        """Return the fields of ``Estimate`` by backbone, as far as they are known.
 
         Args:
-            data: The data folder.
-            digest: What stands for its content.
-            config: The configuration; its backbone is each in turn, its weights do not matter.
+            digest: The digest of the data set.
+            config: The configuration; its backbone and weights are ignored.
         """
         try:
             lines = self._file(digest, config).read_text("utf-8", "replace").split("\n")
         except OSError:
             return {}
-        found = {}
+        estimates = {}
         for line in lines:
             try:
                 row = json.loads(line)
             except ValueError:  # half written
                 continue
             if isinstance(row, dict) and row.keys() >= FIELDS:
-                found[str(row["backbone"])] = row
-        return found
+                estimates[str(row["backbone"])] = row
+        return estimates
 
     def ask(self, data: Path, digest: str, config: RunConfig, names: Collection[str]) -> None:
-        """Have what is not known yet measured, unless something is being measured.
+        """Start to measure the missing estimates, unless a process is measuring.
 
-        What could not be measured is tried again by another planner, not by this one.
+        What failed is measured again by another planner, not by this one.
         """
-        known, file = self.known(data, digest, config), self._file(digest, config)
-        lacking = [name for name in names if name not in known or known[name]["problem"]]
-        attempt = (file, frozenset(lacking))
+        known, file = self.known(digest, config), self._file(digest, config)
+        missing = [name for name in names if name not in known or known[name]["problem"]]
+        attempt = (file, frozenset(missing))
         with self._lock:
-            if self.measuring or not lacking or attempt in self._tried:
+            if self.measuring or not missing or attempt in self._tried:
                 return
             self._tried.add(attempt)
-            self._end()
+            self._kill()
             try:
-                self._process = self._start(data, config, lacking, file)
+                self._process = self._start(data, config, missing, file)
             except OSError as error:
-                self._refused[file] = f"{error.filename or self.folder}: {error.strerror or error}"
+                reason = f"{error.filename or self.folder}: {error.strerror or error}"
+                self._start_errors[file] = reason
                 return
-            self._refused.pop(file, None)
+            self._start_errors.pop(file, None)
             self._measured = file
 
     def _start(
@@ -88,7 +85,7 @@ class Planner:
         command = ("plan", str(data.absolute()), *options, "--backbones", ",".join(names))
         with file.open("ab") as out, file.with_suffix(".log").open("wb") as log:
             if out.tell():
-                out.write(b"\n")  # what went before may have ended within a line
+                out.write(b"\n")  # a process before may have ended within a line
                 out.flush()
             process = start_child(*command, stdout=out, stderr=log)
         lower_priority(process.pid)
@@ -96,19 +93,19 @@ class Planner:
 
     @property
     def measuring(self) -> bool:
-        """Whether a process measures."""
+        """Whether a process is measuring."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Leave the machine to a training; what is not known then is measured when it is asked."""
+        """Stop measuring, as before a training, until :meth:`ask` is called again."""
         with self._lock:
-            self._end()
+            self._kill()
             self._tried.clear()
 
-    def _end(self) -> None:
+    def _kill(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()  # it writes whole lines: nothing is lost but what it measures just now
+            process.kill()  # finished estimates are written already
             process.communicate()
 
     def problem(self, digest: str, config: RunConfig) -> str:
@@ -116,9 +113,9 @@ class Planner:
         file = self._file(digest, config)
         code = self._process.poll() if self._process is not None else None
         if file != self._measured or not code:
-            return self._refused.get(file, "")
-        said = error_in(file.with_suffix(".log").read_bytes())
-        return said or f"measuring ended with code {code}; see {file.with_suffix('.log')}"
+            return self._start_errors.get(file, "")
+        log = file.with_suffix(".log")
+        return error_in(log.read_bytes()) or f"measuring ended with code {code}; see {log}"
 
     def _file(self, digest: str, config: RunConfig) -> Path:
         values = config.model_dump(mode="json", exclude_unset=True, exclude={"backbone", "weights"})

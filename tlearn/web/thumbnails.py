@@ -1,4 +1,4 @@
-"""Small pictures of photos, for galleries and tables."""
+"""Thumbnails of photos, for galleries and tables."""
 
 import base64
 import io
@@ -8,18 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from tlearn.data.images import decode, read_bytes
+from tlearn.data.images import decode, read_bytes, to_square
 from tlearn.errors import DataError
 
 MOST = 2000  # thumbnails held in memory, 5 to 10 kB each
 
 
 def thumbnail(path: Path, pixels: int = 160) -> bytes | None:
-    """Return a photo as a square JPEG of ``pixels`` by ``pixels``, cut from its middle.
-
-    Returns:
-        ``None`` if the file cannot be read as an image.
-    """
+    """Return the central square of a photo as a JPEG, ``None`` if it cannot be read."""
     try:
         stat = path.stat()
     except OSError:
@@ -29,17 +25,17 @@ def thumbnail(path: Path, pixels: int = 160) -> bytes | None:
 
 def as_url(path: Path, pixels: int = 64) -> str:
     """Return a thumbnail as a ``data:`` address, for tables; empty if it cannot be read."""
-    found = thumbnail(path, pixels)
-    return f"data:image/jpeg;base64,{base64.b64encode(found).decode()}" if found else ""
+    data = thumbnail(path, pixels)
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data else ""
 
 
 def in_a_row(paths: Sequence[Path], pixels: int = 76, gap: int = 6) -> bytes:
     """Return thumbnails side by side as one WebP, with nothing between them."""
     row = Image.new("RGBA", (len(paths) * (pixels + gap) - gap, pixels))
     for k, path in enumerate(paths):
-        found = thumbnail(path, pixels)
-        if found is not None:
-            with Image.open(io.BytesIO(found)) as image:
+        data = thumbnail(path, pixels)
+        if data is not None:
+            with Image.open(io.BytesIO(data)) as image:
                 row.paste(image, (k * (pixels + gap), 0))
     out = io.BytesIO()
     row.save(out, "WEBP", quality=80)
@@ -49,14 +45,10 @@ def in_a_row(paths: Sequence[Path], pixels: int = 76, gap: int = 6) -> bytes:
 @lru_cache(maxsize=MOST)
 def _thumbnail(path: Path, modified: int, size: int, pixels: int) -> bytes | None:
     try:
-        image = decode(read_bytes(path), pixels, ranges=None)
+        square = to_square(decode(read_bytes(path), pixels, ranges=None), pixels, "crop")
     except DataError:
         return None
-    least = min(image.size)
-    left, top = (image.width - least) / 2, (image.height - least) / 2
-    small = image.resize(
-        (pixels, pixels), Image.Resampling.BILINEAR, (left, top, left + least, top + least), 2.0
-    )
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=80)
+    Image.fromarray(square).save(out, "JPEG", quality=80)
+
     return out.getvalue()

@@ -38,7 +38,7 @@ def seconds_by_preset(data: Path, digest: str, configs: Configs) -> dict[str, fl
     """Return what a training with the chosen backbone takes, by preset, where it is known."""
     measures, backbone = planner(workspace().runs), chosen_backbone()
     found = {
-        preset: measures.known(data, digest, config).get(backbone, {"problem": "not known yet"})
+        preset: measures.known(digest, config).get(backbone, {"problem": "not known yet"})
         for preset, config in configs.items()
     }
     return {preset: row["seconds"] for preset, row in found.items() if not row["problem"]}
@@ -73,7 +73,7 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
             for asked, names in wanted:
                 measures.ask(data, digest, asked, names)
         return sum(
-            len(set(names) - measures.known(data, digest, asked).keys()) for asked, names in wanted
+            len(set(names) - measures.known(digest, asked).keys()) for asked, names in wanted
         )
 
     before = lacking()
@@ -82,7 +82,7 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
     def shown() -> None:
         if lacking() != before:
             st.rerun()  # the times beside the presets change, too
-        known = measures.known(data, digest, config)
+        known = measures.known(digest, config)
         with st.container(border=True, gap="small"):
             facts = " · ".join(_facts(t, backbones[chosen], known.get(chosen, {})))
             st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
