@@ -1,5 +1,6 @@
 """The pages without a browser: what they show, and what their buttons do."""
 
+import csv
 import os
 import re
 import shutil
@@ -401,6 +402,42 @@ def test_results_of_a_run(page, here, trained):
     assert (here.runs / "one").is_dir()
     app.text_input[0].set_value("nothing like it").run()
     assert t("results.no_match") in words(app)
+
+
+def test_a_comparison_shows_what_only_one_run_is_right_about(page, here, run_here):
+    shutil.copytree(run_here, here.runs / "two")
+    table = here.runs / "two" / "predictions.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = next(row for row in rows if row["label"] == row["predicted"])
+    right["predicted"] = "red" if right["label"] == "blue" else "blue"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    record = (here.runs / "two" / "run.yaml").read_text()
+    stages = "stages: [{unfreeze: top, epochs: 3, learning_rate: 0.01}]"
+    (here.runs / "two" / "run.yaml").write_text(record.replace("stages: []", stages))
+    app = page("results")
+    for name in ("one", "two"):
+        app.checkbox(key=f"tick.{name}").check().run()
+    assert t("results.only", name="one", count=1) in words(app)
+    assert t("results.only", name="two", count=1) not in words(app)
+    (table,) = app.dataframe
+    assert list(table.value[t("results.setting")]) == [t.option("stages", "")[0]]
+    said = t("results.stage_words", stage="from top", epochs=3, rate="0.01")
+    assert list(table.value.iloc[0])[1:] == [t("results.no_stages"), said]
+
+
+def test_the_address_holds_run_and_view(page, here, trained):
+    for name in ("one", "two"):
+        shutil.copytree(trained[0], here.runs / name)
+    app = AppTest.from_function(show_page, default_timeout=60, args=("results",))
+    app.query_params.update(run="one", view="settings")
+    app = settled(app.run())
+    assert app.subheader[0].value == "one" and "preset: quick" in app.code[0].value
+    app.button_group[0].set_value("curves").run()
+    assert app.query_params["view"] == "curves" and t("results.no_curves") in words(app)
 
 
 def test_confusions_are_shown_as_a_chart(page, here, trained):

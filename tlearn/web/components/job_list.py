@@ -87,7 +87,7 @@ def _progress(t: Texts, run: RunSummary) -> None:
     left = at.planned - (time.time() - run.changed)
     if left > 0:
         facts.append(t("job.remaining", time=duration(t, left)))
-    st.progress(at.fraction, t("job.comma").join(facts))
+    st.progress(at.fraction, "".join(facts))
     with st.expander(t("job.details")):
         if at.epochs:
             st.markdown(t("job.epoch", now=len(at.epochs), all=at.epoch_count))

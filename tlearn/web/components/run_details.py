@@ -35,6 +35,7 @@ from tlearn.web.i18n import Texts
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
+VIEW = "results.view"  # in the session; in the address it is "view"
 VIEWS = ("mistakes", "confusion", "unsure", "curves", "settings")
 
 
@@ -51,12 +52,15 @@ def one_run(t: Texts, listed: RunSummary) -> None:
     show_message(t)
     figures_of(t, run)
     _actions(t, listed, run)
+    state, asked = st.session_state, st.query_params.get("view")
+    if asked in VIEWS:
+        state[VIEW] = asked
     chosen = st.segmented_control(
         t("results.view"),
         VIEWS,
-        default=VIEWS[0],
-        key="results.view",
-        bind="query-params",  # in the address, for when it is loaded again
+        default=None if VIEW in state else VIEWS[0],
+        key=VIEW,
+        on_change=lambda: st.query_params.update(view=state[VIEW]),
         required=True,
         label_visibility="collapsed",
         format_func=lambda name: t(f"results.{name}"),
