@@ -56,7 +56,7 @@ def test_the_same_chart_gives_the_same_bytes():
 def test_curves_begin_at_the_probe_and_have_a_border_where_a_stage_begins():
     rows = epochs(("top", 0.4), ("top", None), ("all", 0.6))
     spec = charts.learning_curve(rows, {"accuracy": 0.3}).to_dict()
-    rule, _, line = (layer["data"]["values"] for layer in spec["layer"])
+    rule, *_, line = (layer["data"]["values"] for layer in spec["layer"])
     assert [(row["stage"], row["epoch"]) for row in rule] == [
         ("probe", 0),
         ("top", 0.5),
@@ -75,7 +75,7 @@ def test_a_confusion_matrix_is_sized_by_its_classes_up_to_a_limit():
         cells = spec["layer"][0]
         assert cells["encoding"]["x"]["sort"] == cells["encoding"]["y"]["sort"] == labels
         assert len(spec["data"]["values"]) == count**2
-        sizes.append(spec["width"])
+        sizes.append(count * spec["width"]["step"])
     assert sizes[0] < sizes[1]
 
 

@@ -18,6 +18,7 @@ Chart = alt.LayerChart | alt.FacetChart | alt.HConcatChart  # what Altair says t
 TRAINING, VALIDATION = "#3b82c4", "#d9730d"
 SHARE = "#12805c"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
+CELL = 40  # pixels
 PAIRS = 30  # pairs drawn
 WORDS = "epoch accuracy loss training validation probe true predicted photos share".split()
 ENGLISH = {word: word for word in WORDS}
@@ -106,11 +107,14 @@ def learning_curve(
         )
     )
     border = alt.Chart(_data(starts)).encode(x="epoch:Q")
-    names = border.mark_text(align="left", dx=4, dy=-8, color="#888").encode(
-        text="stage:N", y=alt.value(0)
-    )
+    names = [  # in two rows: the probe and the first stage are close
+        border.transform_filter(f"datum.epoch {when} 0")
+        .mark_text(align="left", dx=4, dy=shift, color="#888")
+        .encode(text="stage:N", y=alt.value(0))
+        for when, shift in (("==", -20), (">", -8))
+    ]
     rule = border.mark_rule(strokeDash=[4, 4], color="#888")
-    return alt.layer(rule, names, line).properties(height=280)
+    return alt.layer(rule, *names, line).properties(height=280)
 
 
 def confusion(
@@ -149,9 +153,14 @@ def _matrix(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
             "predicted:N",
             title=words["predicted"],
             sort=labels,
-            axis=alt.Axis(labelAngle=angle, labelLimit=180),
+            axis=alt.Axis(labelAngle=angle, labelLimit=180, labelOverlap=False),
         ),
-        y=alt.Y("true:N", title=words["true"], sort=labels, axis=alt.Axis(labelLimit=180)),
+        y=alt.Y(
+            "true:N",
+            title=words["true"],
+            sort=labels,
+            axis=alt.Axis(labelLimit=180, labelOverlap=False),
+        ),
     )
     strength = alt.Scale(domain=[0, 1], range=[0.08, 1.0])  # of one colour: for light and dark
     cells = (
@@ -166,7 +175,7 @@ def _matrix(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
     numbers = base.transform_filter("datum.count > 0").encode(text="count:Q")
     on_dark = numbers.transform_filter("datum.share > 0.5").mark_text(color="white", fontSize=13)
     on_light = numbers.transform_filter("datum.share <= 0.5").mark_text(fontSize=13)
-    side = max(140, 36 * len(labels))
+    side = alt.Step(CELL)  # unlike a width, it leaves room for the labels on the page, too
     return alt.layer(cells, on_dark, on_light).properties(width=side, height=side)
 
 

@@ -50,7 +50,7 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         return
     run = Run(listed.path)
     show_message(t)
-    figures_of(t, run)
+    _figures(t, run)
     _actions(t, listed, run)
     state, asked = st.session_state, st.query_params.get("view")
     if asked in VIEWS:
@@ -86,34 +86,40 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         _photos(t, run, wrong, "mistakes")
 
 
-def figures_of(t: Texts, run: Run) -> None:
+def _figures(t: Texts, run: Run) -> None:
     """Show the figures of each split, with their intervals."""
-    for side in ("test", "validation"):
-        if side not in run.metrics:
+    for split in ("test", "validation"):
+        if split not in run.metrics:
             continue
-        found: Mapping[str, Any] = run.metrics[side]
-        n, (low, high) = found["n"], found["accuracy_ci95"]
-        right = t("results.right", right=round(found["accuracy"] * n), all=f"{n:,}")
-        few = n < FEW  # then the interval says more than the accuracy
-        with st.container(horizontal=True):
-            st.metric(
-                f"{t('results.accuracy')} ({t(f'data.{side}')})",
-                right if few else f"{found['accuracy']:.1%}",
-                None if few else f"{right} · {between(t, low, high)}",
-                "off",
-                delta_arrow="off",
-                border=True,
-                height="stretch",
-                help=t("results.interval"),
-            )
+        found: Mapping[str, Any] = run.metrics[split]
+        row, below = st.container(horizontal=True), st.container()
+        with row:
+            show_accuracy(t, split, found, below)
             for metric in METRICS[1:]:
                 name = t.words.get(f"results.{metric.key}", metric.name)
                 st.metric(name, metric.text(found), border=True, height="stretch")
-        if few:
-            interval = {"low": f"{low:.0%}", "high": f"{high:.0%}"}
-            st.markdown(t("results.few", **interval, count=photos_missing(found)))
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
+
+
+def show_accuracy(t: Texts, split: str, found: Mapping[str, Any], below: Any) -> None:
+    """Show the accuracy on a split with its interval; what few photos mean goes ``below``."""
+    n, (low, high) = found["n"], found["accuracy_ci95"]
+    right = t("results.right", right=round(found["accuracy"] * n), all=f"{n:,}")
+    few = n < FEW  # then the interval says more than the accuracy
+    st.metric(
+        f"{t('results.accuracy')} ({t(f'data.{split}')})",
+        right if few else f"{found['accuracy']:.1%}",
+        None if few else f"{right} · {between(t, low, high)}",
+        "off",
+        delta_arrow="off",
+        border=True,
+        height="stretch",
+        help=t("results.interval"),
+    )
+    if few:
+        interval = {"low": f"{low:.0%}", "high": f"{high:.0%}"}
+        below.markdown(t("results.few", **interval, count=photos_missing(found)))
 
 
 def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
@@ -230,6 +236,8 @@ def _confusion(t: Texts, run: Run) -> None:
         return
     st.caption(t("results.confusion_hint"))
     chart = charts.confusion(run.metrics[side], chart_words(t))
+    dark = st.context.theme.type == "dark"
+    chart = chart.configure_text(color="#fafafa" if dark else "#31333f")
     event = st.altair_chart(
         chart, on_select="rerun", key=f"confusion.{run.path.name}", width="content"
     )

@@ -14,7 +14,7 @@ from tlearn.runs.run_comparison import compare_runs
 from tlearn.text import decode_name
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
-from tlearn.web.components.run_details import figures_of, photo_caption
+from tlearn.web.components.run_details import photo_caption, show_accuracy
 from tlearn.web.components.session import chart_words, plain
 from tlearn.web.i18n import Texts
 
@@ -33,7 +33,8 @@ def side_by_side(t: Texts, *paths: Path) -> None:
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
         with column, st.container(border=True):
             st.markdown(f"**{name}**")
-            figures_of(t, run)
+            split = "test" if "test" in run.metrics else "validation"
+            show_accuracy(t, split, run.metrics[split], st)
             epochs = epochs_of(run.path)
             if epochs:
                 curve = charts.learning_curve(

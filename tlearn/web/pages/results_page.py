@@ -111,7 +111,7 @@ def _table(t: Texts, runs: Sequence[RunSummary], chosen: RunSummary, ticked: Seq
                 run.name,
                 key=f"run.{run.name}",
                 type="primary" if run == chosen and len(ticked) < 2 else "secondary",
-                width=220,
+                width=180,
             )
             for text, width in _cells(t, run):
                 st.markdown(text, width=width)
@@ -127,9 +127,9 @@ def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
     asked.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     facts = plain(" · ".join(asked))
     return [
-        (plain(Path(run.data).name), 120),
-        (f"**{accuracy}**", 150),
-        (f":gray[{facts}]", 330),
+        (plain(Path(run.data).name), 100),
+        (f"**{accuracy}**", 130),
+        (f":gray[:small[{facts}]]", 290),
         *([(plain(run.note), 200)] if run.note else []),
     ]
 
