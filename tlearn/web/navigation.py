@@ -30,6 +30,7 @@ STYLE = """
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
 .stButtonGroup button[aria-checked="true"] p { color: ACCENT; }
+[data-testid="stVegaLiteChart"] { max-width: 100%; overflow-x: auto; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }

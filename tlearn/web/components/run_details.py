@@ -102,14 +102,14 @@ def _figures(t: Texts, run: Run) -> None:
         st.caption(t("results.flatters"))
 
 
-def show_accuracy(t: Texts, split: str, found: Mapping[str, Any], below: Any) -> None:
+def show_accuracy(t: Texts, split: str, figures: Mapping[str, Any], below: Any) -> None:
     """Show the accuracy on a split with its interval; what few photos mean goes ``below``."""
-    n, (low, high) = found["n"], found["accuracy_ci95"]
-    right = t("results.right", right=round(found["accuracy"] * n), all=f"{n:,}")
+    n, (low, high) = figures["n"], figures["accuracy_ci95"]
+    right = t("results.right", right=round(figures["accuracy"] * n), all=f"{n:,}")
     few = n < FEW  # then the interval says more than the accuracy
     st.metric(
         f"{t('results.accuracy')} ({t(f'data.{split}')})",
-        right if few else f"{found['accuracy']:.1%}",
+        right if few else f"{figures['accuracy']:.1%}",
         None if few else f"{right} · {between(t, low, high)}",
         "off",
         delta_arrow="off",
@@ -119,7 +119,7 @@ def show_accuracy(t: Texts, split: str, found: Mapping[str, Any], below: Any) ->
     )
     if few:
         interval = {"low": f"{low:.0%}", "high": f"{high:.0%}"}
-        below.markdown(t("results.few", **interval, count=photos_missing(found)))
+        below.markdown(t("results.few", **interval, count=photos_missing(figures)))
 
 
 def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
