@@ -60,7 +60,7 @@ def _card(t: Texts, answer: Prediction) -> None:
     if answer.problem:
         st.warning(plain(t.message(answer.problem)))
     for label, probability in answer.top:
-        st.progress(probability, f"{plain(label)} **{probability:.1%}**")
+        st.progress(probability, f"{plain(label)} **{probability:.0%}**")
 
 
 def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -78,22 +78,24 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
             t("predict.photo"): as_url(answer.path),
             t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.class"): answer.label,
-            t("predict.probability"): answer.probability,
-            t("predict.second"): "  ".join(f"{label} {p:.1%}" for label, p in answer.top[1:3]),
+            t("predict.probability"): 100 * answer.probability,
+            t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
             t("data.reason"): t.message(answer.problem),
         }
         for answer in shown
     ]
+    hidden = () if any(answer.problem for answer in shown) else (t("data.reason"),)
     config = {
         t("predict.photo"): st.column_config.ImageColumn(width="small"),
         t("predict.probability"): st.column_config.ProgressColumn(
-            format="percent", min_value=0.0, max_value=1.0
+            format="%.0f%%", min_value=0, max_value=100
         ),
     }
     event = st.dataframe(
         rows,
         hide_index=True,
         column_config=config,
+        column_order=[column for column in rows[0] if column not in hidden],
         row_height=56,
         on_select="rerun",
         selection_mode="multi-row",
