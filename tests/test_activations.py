@@ -166,7 +166,7 @@ def test_a_file_that_changes_while_it_is_used_is_refused(built, photos, cache):
     shutil.copy(photos / "blue" / "blue01.png", photos / "red" / "red00.png")
     with (
         opened(built, cache, boundaries=[]) as kept,
-        pytest.raises(DataError, match=r"red00\.png' changed while it was used"),
+        pytest.raises(DataError, match=r"red00\.png' changed since it was scanned"),
     ):
         kept.keep([(f, 0) for f in files])
 
@@ -225,7 +225,7 @@ def test_damaged_rows_are_noticed_computed_again_and_reported(built, photos, cac
         np.testing.assert_array_equal(kept.features(items, write=True), expected)
         kept.rows(items, "pixels", write=True)
         kept.rows(items, "block3_conv", write=True)
-    said = "1 kept activations were damaged on disk and were computed again"
+    said = "1 cached activations were damaged on disk and recomputed"
     assert heard.lines == [said] * damaged
     with opened(built, cache) as kept:
         assert not any(kept.missing(items, kept.outputs).values())
@@ -250,7 +250,7 @@ def test_a_full_disk_ends_the_keeping_and_not_the_work(built, photos, cache, mon
         np.testing.assert_array_equal(kept.features(items), expected)
     assert len(heard.lines) == 1
     assert "No space left on device" in heard.lines[0]
-    assert "goes on and computes what it needs each time" in heard.lines[0]
+    assert "Continuing without the cache" in heard.lines[0]
 
 
 @pytest.mark.parametrize("broken", ["missing", "get"])
@@ -271,7 +271,7 @@ def test_an_index_that_fails_meanwhile_ends_the_keeping_and_not_the_work(
         monkeypatch.setattr(f"tlearn.features.cache_table.CacheTable.{broken}", fails)
         kept.keep(items)
         np.testing.assert_allclose(kept.features(items), expected, rtol=1e-4, atol=1e-5)
-    assert len(heard.lines) == 1 and "the index is locked. It goes on" in heard.lines[0]
+    assert len(heard.lines) == 1 and "the index is locked. Continuing" in heard.lines[0]
 
 
 def test_what_a_trained_network_gives_is_not_kept(photos, cache):
@@ -306,7 +306,7 @@ def test_a_damaged_index_is_reported_and_begun_anew(built, photos, cache, damage
 
 def test_a_cache_that_cannot_be_used_says_what_to_do(built, photos, cache):
     cache.write_text("not a folder")
-    with pytest.raises(CacheError, match=r"cannot be kept in .*tlearn cache clear.*TLEARN_CACHE"):
+    with pytest.raises(CacheError, match=r"cannot be cached in .*tlearn cache clear.*TLEARN_CACHE"):
         keep(built, photos, cache)
 
 

@@ -222,7 +222,7 @@ def test_who_writes_where_another_evicts_begins_anew(cache):
 
 
 def test_what_is_read_counts_as_used(cache, monkeypatch):
-    monkeypatch.setattr("tlearn.features.cache_table.NOTED", -1.0)
+    monkeypatch.setattr("tlearn.features.cache_table.MARK_SECONDS", -1.0)
     fill(cache, 0, 10)
     with Cache(cache) as reader, Cache(cache, budget=0) as other:
         space = space_in(reader)

@@ -241,7 +241,7 @@ def test_pictures_that_cannot_be_predicted(refused, made, tmp_path):
     assert message == "there is no 'nowhere.jpg'; give image files or folders of them"
     assert "no files in 'empty'; give" in refused("predict", run, "empty")
     red = photos / "red"
-    assert "--out takes a file in a folder that is there, not" in refused(
+    assert "--out takes a file in an existing folder, not" in refused(
         "predict", run, red, "--out", tmp_path / "empty"
     )
     assert "not 'nowhere/x.csv'" in refused("predict", run, red, "--out", "nowhere/x.csv")

@@ -90,7 +90,7 @@ def test_a_folder_without_classes_and_unreadable_files(photos, tmp_path):
     ("out", "options", "error", "reason"),
     [
         ("f.csv", {}, ConfigError, r"must end in \.npz or \.parquet"),
-        ("no/f.npz", {}, ConfigError, "lies in a folder that is not there"),
+        ("no/f.npz", {}, ConfigError, "is in a folder that does not exist"),
         ("f.npz", {"layer": "block2_rely"}, BackboneError, "did you mean 'block2_relu'"),
         ("f.npz", {"size": 8}, BackboneError, "16 pixels or more"),
         ("f.npz", {"precision": "float8"}, ConfigError, "precision"),
@@ -172,7 +172,7 @@ def test_the_network_is_drawn(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("plot", "reason"),
-    [("toy.gif", "ends in .png, .svg, .pdf"), ("no/toy.png", "in a folder that is there")],
+    [("toy.gif", "ends in .png, .svg, .pdf"), ("no/toy.png", "in an existing folder")],
 )
 def test_a_picture_of_another_kind_is_refused(tmp_path, capsys, plot, reason):
     assert main(["layers", "toy", "--plot", str(tmp_path / plot)]) == 2

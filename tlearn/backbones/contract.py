@@ -18,13 +18,13 @@ class Preprocess:
 
     Each channel is mapped to ``(pixel * scale + offset - mean) / std``; ``mean`` and ``std`` are
     given in the order of ``channel_order``. The three conventions of ``keras.applications`` are
-    the constants ``TF`` (-1 to 1), ``CAFFE`` (BGR, ImageNet mean taken off) and ``TORCH``.
+    the constants ``TF`` (-1 to 1), ``CAFFE`` (BGR, ImageNet mean subtracted) and ``TORCH``.
 
     Attributes:
         channel_order: The order in which the backbone wants red, green and blue.
         scale: Factor on the pixel value.
         offset: Added after scaling.
-        mean: Taken off after that, per channel.
+        mean: Subtracted after that, per channel.
         std: Divided by last, per channel.
     """
 
@@ -125,7 +125,7 @@ class Backbone:
         min_size: The smallest side that works.
         channels: Channels of the output.
         preprocess: What happens to pixels first.
-        blocks: Where it can be cut.
+        blocks: Its boundaries.
         weights: Trained weights on offer; the first is the default.
         taps: Names of boundary layers whose pooled features the head may see beside the top;
             empty for the five highest boundaries.
@@ -192,11 +192,11 @@ class Backbone:
                 f"'pixels' or 'features'. Received: {', '.join(layers) or 'none'}"
             )
         named = (*self.taps, *((self.finetune_from,) if self.finetune_from else ()))
-        strangers = [name for name in named if name not in layers]
-        if strangers:
+        unknown = [name for name in named if name not in layers]
+        if unknown:
             raise ValueError(
                 f"{self.name}: taps and finetune_from name boundary layers ({', '.join(layers)}). "
-                f"Received: {', '.join(strangers)}"
+                f"Received: {', '.join(unknown)}"
             )
 
     def checked_size(self, size: int | None) -> int:
@@ -228,7 +228,7 @@ class Backbone:
             weights: What was asked for; ``None`` for the first on offer.
 
         Raises:
-            BackboneError: If it is none of these.
+            BackboneError: If there is neither.
         """
         offered = [w.name for w in self.weights]
         if weights is None:

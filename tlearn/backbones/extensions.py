@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe of stages, chosen by ``--preset``.
+    """Which stages to train, chosen by ``--preset``.
 
     Attributes:
         name: What ``--preset`` calls it.
         summary: One line for people.
-        stages_for: ``stages_for(backbone)`` returns how many views are kept per training image,
+        stages_for: ``stages_for(backbone)`` returns how many views are cached per training image,
             and the stages after the probe.
     """
 
@@ -29,7 +29,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Exporter:
-    """A form in which a trained model can leave tlearn, chosen by ``tlearn export RUN FORMAT``.
+    """A format to export models in, chosen by ``tlearn export RUN FORMAT``.
 
     Attributes:
         name: What the command calls the format.

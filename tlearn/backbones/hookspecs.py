@@ -1,7 +1,6 @@
 """The hooks a plugin may implement; all are optional.
 
-A hook returns one thing or several, or yields them. Those that return data register nothing on the
-side: what is offered is chosen by its name.
+A hook returns one thing or several, or yields them. What it offers is chosen by name.
 """
 
 from collections.abc import Iterable
@@ -27,12 +26,12 @@ def tlearn_backbones() -> Backbone | Iterable[Backbone]:  # type: ignore[empty-b
 
 @hookspec
 def tlearn_presets() -> Preset | Iterable[Preset]:  # type: ignore[empty-body]
-    """Return recipes of stages, chosen by ``--preset``."""
+    """Return presets, chosen by ``--preset``."""
 
 
 @hookspec
 def tlearn_exporters() -> Exporter | Iterable[Exporter]:  # type: ignore[empty-body]
-    """Return forms in which a model can be exported, chosen by ``tlearn export RUN FORMAT``."""
+    """Return export formats, chosen by ``tlearn export RUN FORMAT``."""
 
 
 @hookspec

@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from tlearn.backbones.contract import Backbone, Blocks, Preprocess, Weights
+from tlearn.backbones.contract import Backbone, Weights
 
 
 def keras_application(
@@ -15,13 +15,6 @@ def keras_application(
     licence: str = "Apache-2.0",
     file: str = "",
     arguments: Mapping[str, Any] | None = None,
-    summary: str,
-    reference: str,
-    default_size: int,
-    min_size: int,
-    channels: int,
-    preprocess: Preprocess,
-    blocks: Blocks,
     **facts: Any,
 ) -> Backbone:
     """Describe a network of ``keras.applications`` with its ImageNet weights.
@@ -32,28 +25,16 @@ def keras_application(
         licence: Of the weights.
         file: Name of the weights' file, where Keras keeps it; it may have wildcards.
         arguments: What else the function is called with.
-        summary: As for :class:`Backbone`, and so all that follow.
-        reference: The paper.
-        default_size: Side of the input in pixels.
-        min_size: The smallest side that works.
-        channels: Channels of the output.
-        preprocess: What happens to pixels first; the checks compare it with Keras's own.
-        blocks: Where it can be cut.
-        **facts: Other fields of :class:`Backbone`.
+        **facts: All other fields of :class:`Backbone` but ``build``, ``weights`` and
+            ``preprocess_reference``.
     """
     module, _, family = function.partition(":")
+    home = f"keras.applications.{module}"
     return Backbone(
         name=name or module,
-        build=functools.partial(_build, f"keras.applications.{module}", family, arguments or {}),
-        preprocess_reference=f"keras.applications.{module}:preprocess_input",
+        build=functools.partial(_build, home, family, arguments or {}),
+        preprocess_reference=f"{home}:preprocess_input",
         weights=(Weights("imagenet", "keras.applications", licence, "ImageNet-1k", file=file),),
-        summary=summary,
-        reference=reference,
-        default_size=default_size,
-        min_size=min_size,
-        channels=channels,
-        preprocess=preprocess,
-        blocks=blocks,
         **facts,
     )
 

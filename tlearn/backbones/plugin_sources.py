@@ -1,4 +1,4 @@
-"""Where plugins come from: installed packages, and single files that are tried out."""
+"""Where plugins come from: installed packages, and folders of single files."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from types import ModuleType
 from tlearn.errors import ConfigError
 
 GROUP = "tlearn"
-OURS = "tlearn"  # the distribution whose names nobody can take
+OURS = "tlearn"  # the distribution that is loaded first, so that its names cannot be taken
 DISABLED = "TLEARN_DISABLE_PLUGINS"
 
 FOLDERS = "TLEARN_PLUGINS_DIR"  # inherited by processes that are started from here
@@ -31,9 +31,9 @@ class Source:
 
 
 def use_folder(folder: str | Path) -> None:
-    """Take every ``.py`` file of a folder as a plugin from now on; this runs their code.
+    """Load every ``.py`` file of a folder as a plugin from now on; this runs their code.
 
-    Files whose names begin with an underscore are passed over.
+    Files whose names begin with an underscore are skipped.
 
     Raises:
         ConfigError: If there is no such folder, or no such file in it.
@@ -41,12 +41,12 @@ def use_folder(folder: str | Path) -> None:
     path = Path(folder).expanduser().resolve()
     if not path.is_dir():
         raise ConfigError(
-            f"the plugins folder {str(folder)!r} is no folder; give one that holds single-file "
-            f"plugins, NAME.py"
+            f"the plugins folder {str(folder)!r} is no folder; give one with single-file plugins, "
+            f"NAME.py"
         )
     if not _files(path):
         raise ConfigError(
-            f"the plugins folder {str(folder)!r} holds no NAME.py; give one that holds "
+            f"the plugins folder {str(folder)!r} holds no NAME.py; give one with "
             f"single-file plugins"
         )
     if path not in _folders():
@@ -55,7 +55,7 @@ def use_folder(folder: str | Path) -> None:
 
 @contextlib.contextmanager
 def folders_restored() -> Iterator[None]:
-    """Forget afterwards which folders were named meanwhile."""
+    """Restore afterwards which folders are used."""
     before = os.environ.get(FOLDERS, "")
     try:
         yield
@@ -68,11 +68,11 @@ def _folders() -> list[Path]:
 
 
 def sources() -> list[Source]:
-    """Return all there are: our own first, then by name, then files."""
+    """Return all sources: those of tlearn first, then by name, then files."""
     entries = set(importlib.metadata.entry_points(group=GROUP))
-    found = [(entry, *_distribution(entry)) for entry in entries]
-    found.sort(key=lambda e: (e[1] != OURS, e[0].name, e[0].value, e[1:]))
-    installed = [Source(entry.name, name, version, entry.load) for entry, name, version in found]
+    described = [(entry, *_distribution(entry)) for entry in entries]
+    described.sort(key=lambda e: (e[1] != OURS, e[0].name, e[0].value, e[1:]))
+    installed = [Source(e.name, name, version, e.load) for e, name, version in described]
     files = [file for folder in _folders() for file in _files(folder)]
     return installed + [Source(f.stem, str(f), "", functools.partial(_module, f)) for f in files]
 
@@ -102,7 +102,7 @@ def _module(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # as an import does, for what looks up where a class is from
+    sys.modules[name] = module  # as an import does
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -1,4 +1,4 @@
-"""All plugins and what they offer; what is wrong with one of them touches no other."""
+"""All plugins and what they offer; a failure of one affects no other."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -37,8 +37,8 @@ class Plugin:
         distribution: The package it came with, or the path of its file.
         version: Of the package; empty for a file.
         backbones: What it offers, as are the next three.
-        presets: Recipes of stages.
-        exporters: Forms to export models in.
+        presets: Stages to train.
+        exporters: Formats to export models in.
         reports: Sections of the report.
         implemented: Names of the hooks it implements.
         disabled: Whether the environment disables it.
@@ -69,8 +69,8 @@ class Registry:
 
     def offered(self, kind: str) -> dict[str, Any]:
         """Return all that is offered of a kind of ``KINDS``, by name, sorted."""
-        found = {offer.name: offer for p in self.plugins for offer in getattr(p, kind)}
-        return dict(sorted(found.items()))
+        offers = {offer.name: offer for p in self.plugins for offer in getattr(p, kind)}
+        return dict(sorted(offers.items()))
 
     @property
     def backbones(self) -> dict[str, Backbone]:
@@ -100,8 +100,8 @@ class Registry:
         Raises:
             BackboneError: If there are none.
         """
-        found = {name: b for name, b in self.backbones.items() if fnmatchcase(name, pattern)}
-        return found or {pattern: self.get(pattern)}
+        matches = {name: b for name, b in self.backbones.items() if fnmatchcase(name, pattern)}
+        return matches or {pattern: self.get(pattern)}
 
     def plugin_of(self, backbone: str) -> Plugin:
         """Return the plugin that offers ``backbone``."""
@@ -113,8 +113,7 @@ class Registry:
         Raises:
             BackboneError: If there is none; the message lists those there are.
         """
-        backbone: Backbone = self._chosen("backbones", name, BackboneError)
-        return backbone
+        return self._chosen("backbones", name, BackboneError)  # type: ignore[no-any-return]
 
     def preset(self, name: str) -> Preset:
         """Return the preset called ``name``.
@@ -122,8 +121,7 @@ class Registry:
         Raises:
             ConfigError: If there is none; the message lists those there are.
         """
-        preset: Preset = self._chosen("presets", name)
-        return preset
+        return self._chosen("presets", name)  # type: ignore[no-any-return]
 
     def exporter(self, name: str) -> Exporter:
         """Return the export format called ``name``.
@@ -131,8 +129,7 @@ class Registry:
         Raises:
             ConfigError: If there is none; the message lists those there are.
         """
-        exporter: Exporter = self._chosen("exporters", name)
-        return exporter
+        return self._chosen("exporters", name)  # type: ignore[no-any-return]
 
     def _chosen(self, kind: str, name: str, error: type[TlearnError] = ConfigError) -> Any:
         known, (_, word) = self.offered(kind), KINDS[kind]
@@ -146,20 +143,20 @@ class Registry:
         )
 
     def callbacks(self, stage: "Stage", run: Path) -> list[Any]:
-        """Return the Keras callbacks that plugins want in a stage.
+        """Return the Keras callbacks of all plugins for a stage.
 
         Raises:
-            PluginError: If a plugin fails to give its own, or gives something else.
+            PluginError: If a plugin fails, or returns something else.
         """
         from tlearn.keras_import import keras
 
-        hook, found = "tlearn_callbacks", []
+        hook, callbacks = "tlearn_callbacks", []
         for plugin in self.plugins:
             for one in _called(plugin, hook, stage=stage, run=run):
                 if not isinstance(one, keras.callbacks.Callback):
                     raise _failure(plugin, hook, f"it must return Keras callbacks, not {one!r}")
-                found.append(one)
-        return found
+                callbacks.append(one)
+        return callbacks
 
     def add_commands(self, plugin: Plugin, cli: Any) -> None:
         """Let a plugin add its commands, if it has any, to a :class:`click.Group`.
@@ -173,31 +170,30 @@ class Registry:
 def load_registry() -> Registry:
     """Import every plugin and collect what it offers.
 
-    A plugin that fails to import, misspells a hook, returns something else than it should, offers
-    nothing at all, or a name that is taken is kept with its problem; the others are not touched by
-    it. pluggy's own loader stops at the first failure and hides one of two equal names, so each
-    plugin has a manager of its own.
+    A plugin that fails to import, misspells a hook, returns something else than it should, or
+    offers nothing or a name that is taken is listed with its problem. pluggy's own loader stops at
+    the first failure and hides one of two equal names, so each plugin has a manager of its own.
     """
     plugins: list[Plugin] = []
-    without = disabled()
+    disabled_names = disabled()
     for source in sources():
         plugin = Plugin(source.name, source.distribution, source.version)
-        if {source.name, source.distribution} & without:
+        if {source.name, source.distribution} & disabled_names:
             plugins.append(replace(plugin, disabled=True))
             continue
         try:
-            plugin = _filled(plugin, source.load())
+            plugin = _with_offers(plugin, source.load())
             _refuse_taken(plugin, plugins)
-        # A stranger's import can raise anything; whatever it is must not lose the other plugins.
+        # A plugin's import can raise anything, and must not lose the other plugins.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             problem = f"{type(error).__name__}: {one_line(error)}"
-            plugin = Plugin(*(plugin.name, plugin.distribution, plugin.version), problem=problem)
+            plugin = Plugin(source.name, source.distribution, source.version, problem=problem)
         plugins.append(plugin)
     return Registry(tuple(plugins))
 
 
-def _filled(plugin: Plugin, module: ModuleType) -> Plugin:
-    """Ask a module for all that it offers as data."""
+def _with_offers(plugin: Plugin, module: ModuleType) -> Plugin:
+    """Call the hooks of a module that return data."""
     manager = pluggy.PluginManager("tlearn")
     manager.add_hookspecs(hookspecs)
     manager.register(module)
@@ -222,7 +218,7 @@ def _offered(manager: pluggy.PluginManager, kind: str) -> tuple[Any, ...]:
     """Call the hook of a kind and flatten what it returns."""
     expected, _ = KINDS[kind]
     answers = getattr(manager.hook, f"tlearn_{kind}")()
-    offers = [one for answer in answers for one in _several(answer)]
+    offers = [one for answer in answers for one in _as_iterable(answer)]
     for one in offers:
         if not isinstance(one, expected):
             raise PluginError(
@@ -234,7 +230,7 @@ def _offered(manager: pluggy.PluginManager, kind: str) -> tuple[Any, ...]:
     return tuple(offers)
 
 
-def _several(answer: Any) -> Iterable[Any]:
+def _as_iterable(answer: Any) -> Iterable[Any]:
     return answer if isinstance(answer, Iterable) and not isinstance(answer, str) else [answer]
 
 
@@ -253,14 +249,14 @@ def _called(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
         return []
     try:
         answers = getattr(plugin.hook, hook)(**arguments)
-        return [one for answer in answers for one in _several(answer)]
-    # Whatever a stranger's code raises, the user is told whose it is.
+        return [one for answer in answers for one in _as_iterable(answer)]
+    # A plugin's code can raise anything; the message names the plugin.
     except (Exception, SystemExit) as error:
         raise _failure(plugin, hook, f"{type(error).__name__}: {one_line(error)}") from error
 
 
 def _failure(plugin: Plugin, hook: str, reason: str) -> PluginError:
     return PluginError(
-        f"the plugin {plugin} failed in {hook} ({reason}); tell its author, or leave it out with "
-        f"{DISABLED}={plugin.name}"
+        f"the plugin {plugin} failed in {hook} ({reason}); report this to its author, or leave it "
+        f"out with {DISABLED}={plugin.name}"
     )

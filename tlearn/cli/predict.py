@@ -48,7 +48,7 @@ def predict(
 ) -> int:
     """Classify images: PATHS are files and folders."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise click.UsageError(f"--out takes a file in a folder that is there, not {str(out)!r}")
+        raise click.UsageError(f"--out takes a file in an existing folder, not {str(out)!r}")
     from tlearn.progress import console_progress
     from tlearn.runs.run import Run
 

@@ -1,1 +1,1 @@
-"""The frozen part of a network, computed once per view of an image and kept."""
+"""The frozen part of a backbone: built, run by an engine, and cached."""

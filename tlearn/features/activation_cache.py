@@ -1,8 +1,8 @@
-"""The activation cache: kept by what a value depends on, and by nothing else.
+"""The activation cache: arrays by all that their values depend on, and by nothing else.
 
-    index.sqlite       which row of which table lies where, with its checksum
+    index.sqlite       which row of which table is where, with its checksum
     segments/*.rows    the rows; a file is appended to by one process, and then never changed
-    compiled/          networks made ready for an engine
+    compiled/          networks compiled for an engine
 
 Nothing in it is ever needed: what is missing, damaged or evicted is computed again.
 """
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,8 @@ import platformdirs
 from tlearn.features.cache_index import FORMAT, CacheIndex, explained
 from tlearn.features.cache_table import CacheTable
 
-SHARE = 5  # of the free space, one part in so many is the budget unless one is given
-
-COMPILED = 2**31  # bytes that networks made ready for engines may take
+DEFAULT_PART = 5  # the default budget is one part in so many of the free space
+COMPILED = 2**31  # bytes that compiled networks may take
 
 
 def default_root() -> Path:
@@ -37,7 +35,7 @@ def default_root() -> Path:
 
 
 def compiled_path(root: Path, key: Mapping[str, object]) -> Path:
-    """Return where a network that is made ready for an engine belongs, without its suffix.
+    """Return where a compiled network belongs, without its suffix.
 
     Args:
         root: The cache folder.
@@ -46,10 +44,13 @@ def compiled_path(root: Path, key: Mapping[str, object]) -> Path:
     Raises:
         CacheError: If the folder cannot be used.
     """
-    text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
     with explained(root):
         (root / "compiled").mkdir(parents=True, exist_ok=True)
-    return root / "compiled" / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    return root / "compiled" / _digest(json.dumps({"format": FORMAT, **key}, sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Cache:
     Args:
         root: The folder; made if need be.
         budget: Bytes that rows may take, or ``None`` for a fifth of what is free.
-        say: Is told of what was lost.
+        say: Called with a line where the index is damaged.
 
     Raises:
         CacheError: If the folder cannot be used.
@@ -90,19 +91,12 @@ class Cache:
         self._tables: list[CacheTable] = []
         with explained(root):
             self._prune()
-            free = shutil.disk_usage(root).free
-        everything = free + self.used_bytes()
-        self.budget = everything // SHARE if budget is None else int(budget)
+        self.budget = self._capacity() // DEFAULT_PART if budget is None else int(budget)
 
     def __enter__(self) -> "Cache":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -121,61 +115,56 @@ class Cache:
         """
         described = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
         text = json.dumps(described, sort_keys=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
         with self.index.transaction() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO spaces (digest, described) VALUES (?, ?)", (digest, text)
+                "INSERT OR IGNORE INTO spaces (digest, described) VALUES (?, ?)",
+                (_digest(text), text),
             )
             query = "SELECT id FROM spaces WHERE digest = ?"
-            number = connection.execute(query, (digest,)).fetchone()[0]
+            number = connection.execute(query, (_digest(text),)).fetchone()[0]
         self._tables.append(CacheTable(self.index, number, tuple(shape), np.dtype(dtype)))
         return self._tables[-1]
 
     def used_bytes(self) -> int:
         """Return what the rows take on disk."""
-        with self.index.lock, explained(self.root):
-            return int(
-                self.index.connection.execute("SELECT total(bytes) FROM segments").fetchone()[0]
-            )
+        return int(self.index.query("SELECT total(bytes) FROM segments")[0][0])
+
+    def _capacity(self) -> int:
+        """Return what rows could take on this disk, without anything else having to go."""
+        with explained(self.root):
+            return shutil.disk_usage(self.root).free + self.used_bytes()
 
     def room(self) -> int:
-        """Return how many bytes can still be kept, if all that is not in use were evicted."""
-        with self.index.lock, explained(self.root):
-            query = "SELECT total(bytes) FROM segments WHERE used >= ?"
-            in_use = int(self.index.connection.execute(query, (self._opened,)).fetchone()[0])
-            free = shutil.disk_usage(self.root).free + self.used_bytes() - in_use
-        return max(0, min(self.budget - in_use, free))
+        """Return how many bytes can still be cached, if all that is not in use were evicted."""
+        query = "SELECT total(bytes) FROM segments WHERE used >= ?"
+        in_use = int(self.index.query(query, self._opened)[0][0])
+        return max(0, min(self.budget, self._capacity()) - in_use)
 
     def make_room(self, needed: int) -> int:
         """Evict what was used longest ago until ``needed`` more bytes fit; return bytes evicted.
 
-        What was used since this cache was opened is left alone, by whichever process.
+        What any process used since this cache was opened is not evicted.
         """
-        with explained(self.root):
-            limit = min(self.budget, shutil.disk_usage(self.root).free + self.used_bytes())
-            excess = self.used_bytes() + needed - limit
-            with self.index.lock:
-                query = "SELECT id, file, bytes FROM segments WHERE used < ? ORDER BY used"
-                old = self.index.connection.execute(query, (self._opened,)).fetchall()
-            evicted = 0
-            for segment, file, size in old:
-                if evicted >= excess:
-                    break
-                self.index.drop(segment, file)
-                evicted += size
+        excess = self.used_bytes() + needed - min(self.budget, self._capacity())
+        query = "SELECT id, file, bytes FROM segments WHERE used < ? ORDER BY used"
+        evicted = 0
+        for segment, file, size in self.index.query(query, self._opened):
+            if evicted >= excess:
+                break
+            self.index.drop(segment, file)
+            evicted += size
         return evicted
 
     def tables(self) -> list[TableInfo]:
-        """Return what is kept, table by table, last used first."""
+        """Return what is in the cache, table by table, last used first."""
         query = """
             SELECT described, (SELECT count(*) FROM rows WHERE rows.space = spaces.id),
                    total(bytes), max(used)
             FROM spaces JOIN segments ON segments.space = spaces.id
             GROUP BY spaces.id ORDER BY max(used) DESC"""
-        with self.index.lock, explained(self.root):
-            found = self.index.connection.execute(query).fetchall()
         return [
-            TableInfo(json.loads(text), rows, int(size), used) for text, rows, size, used in found
+            TableInfo(json.loads(text), rows, int(size), used)
+            for text, rows, size, used in self.index.query(query)
         ]
 
     def _prune(self) -> None:
@@ -194,19 +183,19 @@ class Cache:
 
         Another process may write one, under a temporary name, or delete one meanwhile.
         """
-        found = []
+        files = []
         for file in (self.root / "compiled").glob("*"):
             with contextlib.suppress(FileNotFoundError):
                 stat = file.stat()
-                found.append((stat.st_mtime, stat.st_size, file))
-        return found
+                files.append((stat.st_mtime, stat.st_size, file))
+        return files
 
     def compiled_bytes(self) -> int:
-        """Return what networks made ready for engines take on disk."""
+        """Return what compiled networks take on disk."""
         return sum(size for _, size, _ in self._compiled())
 
     def clear(self) -> int:
-        """Delete everything that is kept; return the bytes freed.
+        """Delete everything; return the bytes freed.
 
         A training that runs meanwhile computes what it misses again.
         """

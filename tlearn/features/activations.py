@@ -1,4 +1,4 @@
-"""The activations of images: read where they are kept, computed where they are not."""
+"""The activations of images: read from the cache, or computed."""
 
 import hashlib
 import itertools
@@ -42,9 +42,9 @@ class Activations:
         built: The backbone with the weights it was loaded with.
         rendering: How views are made.
         boundaries: The boundaries whose activations are wanted; the pooled taps always are.
-        cache: Where they are kept.
+        cache: Where they are stored.
         choice: What computes them.
-        progress: Where to show progress and say what was lost.
+        progress: Where to show progress and failures of the cache.
     """
 
     def __init__(
@@ -60,17 +60,11 @@ class Activations:
         self._usable = True  # until the cache fails
         self._progress = progress or Silent()
         self._boundaries = sorted(set(boundaries), key=lambda boundary: boundary.index)
-        usual = [
-            boundary
-            for boundary in built.boundaries
-            if boundary.name == built.backbone.finetune_from
-        ]
-        above = sorted(
-            {*self._boundaries, *usual} - {built.boundaries[0]}, key=lambda boundary: boundary.index
-        )
         # What an engine rounds depends a little on what else it computes. So these are always
         # computed together, whichever of them is missing, and are part of what the rows are.
-        self._together = (*(boundary.name for boundary in above), FEATURES)
+        wanted = {built.backbone.finetune_from, *(b.name for b in self._boundaries)}
+        names = (b.name for b in built.boundaries[1:] if b.name in wanted)
+        self._together = (*names, FEATURES)
         width = sum(tap.width for tap in built.taps)
         self._tables = {FEATURES: self._table(FEATURES, (width,), "float32")}
         for boundary in self._boundaries:
@@ -79,9 +73,8 @@ class Activations:
             self._tables[boundary.name] = self._table(
                 boundary.name, shape, dtype, boundary.position
             )
-        self._render_keys: dict[
-            tuple[int, ValueRanges], bytes
-        ] = {}  # what renders a view, as the second half of row keys
+        # What renders a view, as the second half of row keys.
+        self._render_keys: dict[tuple[int, ValueRanges], bytes] = {}
         self._engines: dict[tuple[str, ...], Engine] = {}
 
     def _table(
@@ -148,19 +141,19 @@ class Activations:
             return 0
         progress = self._progress if shown else Silent()
         lacking = self.missing(items, outputs or self.outputs)
-        wanted = [name for name, some in lacking.items() if some]
-        todo = list(dict.fromkeys(item for some in lacking.values() for item in some))
+        wanted = [name for name, views in lacking.items() if views]
+        todo = list(dict.fromkeys(item for views in lacking.values() for item in views))
         if not todo:
             return 0
         done = 0
         keys: list[bytes] = []
         parts: list[Arrays] = []
         with progress.task("computing activations", len(todo), "views") as task:
-            for some, arrays in self.computed(todo, wanted):
-                keys += some
+            for batch, arrays in self.computed(todo, wanted):
+                keys += batch
                 parts.append(arrays)
-                done += len(some)
-                task.advance(len(some))
+                done += len(batch)
+                task.advance(len(batch))
                 if len(keys) >= WRITTEN or done == len(todo):
                     self._put(keys, parts)
                     keys, parts = [], []
@@ -177,7 +170,9 @@ class Activations:
 
     def _lose(self, error: CacheError) -> None:
         if self._usable:
-            self._progress.say(f"{error}. It goes on and computes what it needs each time")
+            self._progress.say(
+                f"{error}. Continuing without the cache: activations are recomputed (slower)"
+            )
         self._usable = False
 
     def batches(
@@ -203,8 +198,8 @@ class Activations:
             keys = [self._row(*item) for item in items]
             arrays, complete = {}, np.ones(len(items), bool)
             for name in outputs:
-                arrays[name], there = self._read(name, keys)
-                complete &= there
+                arrays[name], present = self._read(name, keys)
+                complete &= present
             lacking = np.flatnonzero(~complete).tolist()
             pixels = [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
             return items, arrays, lacking, pixels
@@ -212,17 +207,15 @@ class Activations:
         damaged = self._damaged()
         for items, arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
             if lacking:
-                found = self.compute(pixels, outputs, together=write)
-                for name, rows in found.items():
+                computed = self.compute(pixels, outputs, together=write)
+                for name, rows in computed.items():
                     arrays[name][lacking] = rows
                 if write and self._usable:
-                    self._put([self._row(*items[i]) for i in lacking], [found])
+                    self._put([self._row(*items[i]) for i in lacking], [computed])
             yield arrays
-        lost = self._damaged() - damaged
-        if lost:
-            self._progress.say(
-                f"{lost} kept activations were damaged on disk and were computed again"
-            )
+        damaged = self._damaged() - damaged
+        if damaged:
+            self._progress.say(f"{damaged} cached activations were damaged on disk and recomputed")
 
     def _read(self, output: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         table = self._tables[output]
@@ -246,8 +239,8 @@ class Activations:
         parts = [items[i : i + WRITTEN] for i in range(0, len(items), WRITTEN)]
         width = self._tables[output].shape if columns is None else (len(columns),)
         out = np.empty((len(items), *width), self._tables[output].dtype)
-        for i, found in enumerate(self.batches(parts, [output], write)):
-            rows = found[output]
+        for i, arrays in enumerate(self.batches(parts, [output], write)):
+            rows = arrays[output]
             out[i * WRITTEN :][: len(rows)] = rows if columns is None else rows[:, columns]
         return out
 
@@ -258,7 +251,7 @@ class Activations:
     def compute(
         self, pixels: Sequence[np.ndarray], outputs: Sequence[str], together: bool = False
     ) -> Arrays:
-        """Run the frozen part over images without keeping anything.
+        """Run the frozen part over images without the cache.
 
         Args:
             pixels: Images, each ``(size, size, 3)`` uint8; at least one.
@@ -277,7 +270,7 @@ class Activations:
     ) -> Iterator[tuple[list[bytes], Arrays]]:
         """Decode each image once, render its views, and yield batches of keys and rows.
 
-        Nothing is kept, and nothing kept is read.
+        The cache is neither read nor written.
         """
         views: dict[ImageFile, list[int]] = defaultdict(list)
         for file, view in items:
@@ -286,19 +279,19 @@ class Activations:
         rendered = prefetch_map(
             lambda file: (file, self.render(file, views[file])), views, max(4, WAITING // most)
         )
-        singly = (
+        pairs = (
             (self._row(file, view), pixels)
-            for file, found in rendered
-            for view, pixels in zip(views[file], found, strict=True)
+            for file, renderings in rendered
+            for view, pixels in zip(views[file], renderings, strict=True)
         )
         if set(outputs) <= {PIXELS}:
-            yield from (([key], {PIXELS: pixels[None]}) for key, pixels in singly)
+            yield from (([key], {PIXELS: pixels[None]}) for key, pixels in pairs)
             return
         engine = self.engine(self._together)
-        some = iter(lambda: list(itertools.islice(singly, engine.batch)), [])
-        batches = ((batch, [pixels for _, pixels in batch]) for batch in some)
-        for batch, found in engine.map(batches):
-            arrays = dict(zip(self._together, found, strict=True))
+        groups = iter(lambda: list(itertools.islice(pairs, engine.batch)), [])
+        batches = ((batch, [pixels for _, pixels in batch]) for batch in groups)
+        for batch, results in engine.map(batches):
+            arrays = dict(zip(self._together, results, strict=True))
             if PIXELS in outputs:
                 arrays[PIXELS] = np.stack([pixels for _, pixels in batch])
             yield [key for key, _ in batch], {name: arrays[name] for name in outputs}
@@ -342,7 +335,7 @@ def read_checked(file: ImageFile, size: int) -> Image.Image:
     Raises:
         DataError: If it is no longer what was scanned.
     """
-    changed = f"{str(file.path)!r} changed while it was used"
+    changed = f"{str(file.path)!r} changed since it was scanned"
     try:
         data = images.read_bytes(file.path)
         image = images.decode(data, size, file.ranges)

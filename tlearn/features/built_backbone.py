@@ -35,7 +35,7 @@ class BuiltBoundary:
 
 @dataclass(frozen=True)
 class Tap:
-    """A depth at which features are pooled.
+    """A depth at which features are pooled for the head.
 
     Attributes:
         index: Index of the boundary whose tensor is pooled; the top is one above the last boundary.
@@ -49,7 +49,7 @@ class Tap:
 
     @property
     def width(self) -> int:
-        """Features it gives: two for each channel."""
+        """Number of features: two for each channel."""
         return 2 * int(self.tensor.shape[-1])
 
 
@@ -113,7 +113,7 @@ class BuiltBackbone:
     def prefix(self, names: Sequence[str]) -> Any:
         """Return the frozen part: a Keras model from RGB pixels, 0 to 255, to some outputs.
 
-        Activations at boundaries come as float16, as they are kept; features as float32.
+        Activations at boundaries come as float16, as the cache has them; features as float32.
 
         Args:
             names: Names of boundaries above the pixels, and ``features`` for all pooled taps,
@@ -125,10 +125,10 @@ class BuiltBackbone:
             tensors[FEATURES] = keras.layers.Concatenate()(pools)
         part = keras.Model(self.base.input, [tensors[name] for name in names])
         pixels = keras.Input((self.size, self.size, 3))
-        found = part(preprocessed(pixels, self.backbone.preprocess))
+        results = part(preprocessed(pixels, self.backbone.preprocess))
         outputs = [
             out if name == FEATURES else keras.ops.cast(keras.ops.clip(out, -HALF, HALF), "float16")
-            for name, out in zip(names, found, strict=True)
+            for name, out in zip(names, results, strict=True)
         ]
         return keras.Model(pixels, outputs)
 
@@ -155,7 +155,7 @@ class BuiltBackbone:
             raise BackboneError(
                 f"more than one tensor crosses the boundary {boundary.position} {boundary.name!r} "
                 f"of {self.backbone.name}: what is above it cannot be computed from it alone; "
-                f"'tlearn plugins check {self.backbone.name}' tells its author more"
+                f"plugin authors: run 'tlearn plugins check {self.backbone.name}' for details"
             ) from None
 
     def highest_boundary_below(self, layers: frozenset[str]) -> BuiltBoundary:
@@ -206,7 +206,7 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
         seed: Decides random weights.
 
     Raises:
-        BackboneError: If the size is too small, the weights cannot be had or do not fit.
+        BackboneError: If the size is too small, the weights cannot be loaded or do not fit.
     """
     start = time.monotonic()
     check_keras()
@@ -214,13 +214,10 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
     with random_numbers_from(seed):
         base = build(backbone, size, weights)
     boundaries = [BuiltBoundary(0, PIXELS, "before", base.input)]
-    for index, boundary in enumerate(backbone.blocks.boundaries, start=1):
-        boundaries.append(
-            BuiltBoundary(
-                index, boundary.layer, boundary.position, _crossing(backbone, base, boundary)
-            )
-        )
-    taps = [Tap(c.index, c.name, c.tensor) for c in boundaries if c.name in backbone.tap_layers]
+    for index, b in enumerate(backbone.blocks.boundaries, start=1):
+        tensor = _crossing(backbone, base, b)
+        boundaries.append(BuiltBoundary(index, b.layer, b.position, tensor))
+    taps = [Tap(b.index, b.name, b.tensor) for b in boundaries if b.name in backbone.tap_layers]
     taps.append(Tap(len(boundaries), "top", base.output))
     digest, seconds = digest_of(base), time.monotonic() - start
     return BuiltBackbone(
@@ -232,21 +229,21 @@ def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:
     """Return the tensor at a boundary.
 
     Raises:
-        BackboneError: If the plugin names a layer that its network has not, or several tensors.
+        BackboneError: If the network has no such layer, or several tensors cross there.
     """
     names = [layer.name for layer in base.layers]
     if boundary.layer not in names:
         raise BackboneError(
             f"the plugin of {backbone.name} names the boundary {boundary.layer!r}, and its network "
-            f"has no such layer{nearest(boundary.layer, names)}; its author finds out more by "
-            f"'tlearn plugins check {backbone.name}'"
+            f"has no such layer{nearest(boundary.layer, names)}; plugin authors: run "
+            f"'tlearn plugins check {backbone.name}' for details"
         )
     tensors = tensors_at(base, boundary.layer, boundary.position)
     if len(tensors) != 1 or len(tensors[0].shape) not in (3, 4):
         raise BackboneError(
             f"the plugin of {backbone.name} has a boundary {boundary.position} {boundary.layer!r}, "
-            f"where not one map or one sequence of tokens crosses; its author finds out more by "
-            f"'tlearn plugins check {backbone.name}'"
+            f"where not one map or one sequence of tokens crosses; plugin authors: run "
+            f"'tlearn plugins check {backbone.name}' for details"
         )
     return tensors[0]
 
@@ -254,8 +251,8 @@ def _crossing(backbone: Backbone, base: Any, boundary: Boundary) -> Any:
 def tensors_at(base: Any, layer: str, position: str) -> list[Any]:
     """Return the tensors before or after a layer of a network.
 
-    A layer may also be part of another network, as where a plugin took apart what a library built;
-    so its own ``input`` and ``output`` will not do.
+    A layer may also be part of another network, where a plugin took a library's network apart; so
+    its own ``input`` and ``output`` may be those of the other.
     """
     of_this = {id(node) for nodes in base._nodes_by_depth.values() for node in nodes}
     nodes = [node for node in base.get_layer(layer)._inbound_nodes if id(node) in of_this]

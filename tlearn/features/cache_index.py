@@ -1,4 +1,4 @@
-"""The index of the activation cache: which row of which table lies where, and the files of rows."""
+"""The index of the activation cache: which row of which table is where, and the files of rows."""
 
 import contextlib
 import sqlite3
@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from tlearn.errors import CacheError, one_line
 
@@ -30,12 +31,16 @@ SCHEMA = (
 
 @contextlib.contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Say what to do when the disk or the file system does not play along."""
+    """Raise errors of the disk or of SQLite as one that says what to do.
+
+    Raises:
+        CacheError: If there is one.
+    """
     try:
         yield
     except (OSError, sqlite3.Error) as error:
         raise CacheError(
-            f"activations cannot be kept in {str(root)!r}: {one_line(error)}; run 'tlearn cache "
+            f"activations cannot be cached in {str(root)!r}: {one_line(error)}; run 'tlearn cache "
             f"clear', make room, or set TLEARN_CACHE to a folder on a local disk"
         ) from None
 
@@ -45,11 +50,10 @@ class CacheIndex:
 
     Args:
         root: The folder; made if need be.
-        say: Is told of what was lost.
+        say: Called with a line where the index is damaged.
 
     Attributes:
-        lock: Held by whoever uses the connection or a file.
-        connection: To the index; changed in a :meth:`transaction`.
+        lock: Held by whoever uses the index or a file.
         segments: The folder with the files of rows.
 
     Raises:
@@ -63,7 +67,7 @@ class CacheIndex:
         self._files: OrderedDict[str, FileIO] = OrderedDict()
         with explained(root):
             self.segments.mkdir(parents=True, exist_ok=True)
-            self.connection = self._open()
+            self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
         path = self.root / "index.sqlite"
@@ -84,24 +88,29 @@ class CacheIndex:
                     raise
                 self._say(
                     f"the index of the activation cache {str(self.root)!r} is damaged "
-                    f"({one_line(error)}): what was kept is computed again"
+                    f"({one_line(error)}): activations are computed again"
                 )
                 for file in (*self.root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
                     file.unlink(missing_ok=True)
         raise AssertionError
 
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows that a ``SELECT`` gives."""
+        with self.lock, explained(self.root):
+            return self._connection.execute(sql, values).fetchall()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Change the index whole or not at all."""
         with self.lock, explained(self.root):
-            self.connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self.connection
+                yield self._connection
             except BaseException:
-                if self.connection.in_transaction:  # on a full disk SQLite does so by itself
-                    self.connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # on a full disk SQLite does so by itself
+                    self._connection.execute("ROLLBACK")
                 raise
-            self.connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
 
     def read(self, name: str, offset: int, row: memoryview) -> bool:
         """Read bytes of a file of rows into ``row``; return whether all of it was there."""
@@ -136,14 +145,14 @@ class CacheIndex:
                 connection.execute(f"DELETE FROM {table}")
             self._close_files()
         with self.lock, explained(self.root):
-            self.connection.execute("VACUUM")
+            self._connection.execute("VACUUM")
             for file in self.segments.glob("*.rows"):
                 file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close all files."""
         with self.lock:
-            self.connection.close()
+            self._connection.close()
             self._close_files()
 
     def _close_files(self) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 
 from tlearn.features.cache_index import CacheIndex, explained
 
-SEGMENT = 2**26  # bytes after which a new file is begun: what is evicted at a time
-ASKED = 500  # keys in one query
-NOTED = 30.0  # seconds after which it is noted again which rows are used
+SEGMENT = 2**26  # bytes after which a new file is begun; files are evicted whole
+KEYS_PER_QUERY = 500
+MARK_SECONDS = 30.0  # after which rows are marked again as used
 
 
 class _EvictedError(Exception):
@@ -43,23 +43,23 @@ class CacheTable:
         self.row_bytes = int(np.prod(shape)) * dtype.itemsize
         self._index, self._number = index, number
         self._segment: tuple[int, FileIO, int] | None = None  # id, file, rows in it
-        self._noted = 0.0  # when it was last noted which rows are used
+        self._marked = 0.0  # when rows were last marked as used
 
     def missing(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those keys for which no row is kept; the others count as used now."""
-        found = self._places(keys)
-        self._use(found)
-        return set(keys) - found.keys()
+        """Return those keys that have no row; the others count as used now."""
+        places = self._places(keys)
+        self._mark_used(places)
+        return set(keys) - places.keys()
 
-    def _use(self, places: dict[bytes, tuple[int, str, int, int]]) -> None:
-        """Note that these rows are used now, so that nobody evicts them."""
-        self._noted = time.time()
-        segments = [(self._noted, segment) for segment in {place[0] for place in places.values()}]
+    def _mark_used(self, places: dict[bytes, tuple[int, str, int, int]]) -> None:
+        """Mark rows as used now, so that no process evicts them."""
+        self._marked = time.time()
+        segments = [(self._marked, segment) for segment in {place[0] for place in places.values()}]
         with self._index.transaction() as connection:
             connection.executemany("UPDATE segments SET used = ? WHERE id = ?", segments)
 
     def put(self, keys: Sequence[bytes], parts: Sequence[np.ndarray]) -> None:
-        """Keep rows: all of them or, if the process dies, none.
+        """Store rows: all of them or, if the process dies, none.
 
         Args:
             keys: Their keys.
@@ -121,8 +121,8 @@ class CacheTable:
         out = np.empty((len(keys), *self.shape), self.dtype)
         there = np.zeros(len(keys), bool)
         places = self._places(keys)
-        if time.time() - self._noted > NOTED:
-            self._use(places)
+        if time.time() - self._marked > MARK_SECONDS:
+            self._mark_used(places)
         for i, key in enumerate(keys):
             if key in places:
                 segment, file, slot, checksum = places[key]
@@ -136,19 +136,18 @@ class CacheTable:
         return out, there
 
     def _places(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str, int, int]]:
-        """Return segment, file, slot and checksum for the keys that are kept."""
-        found: dict[bytes, tuple[int, str, int, int]] = {}
-        with self._index.lock, explained(self._index.root):
-            for start in range(0, len(keys), ASKED):
-                some = keys[start : start + ASKED]
-                query = (
-                    "SELECT key, segments.id, file, slot, checksum FROM rows JOIN segments "
-                    "ON segments.id = segment WHERE rows.space = ? AND key IN "
-                    f"({','.join('?' * len(some))})"
-                )
-                answer = self._index.connection.execute(query, (self._number, *some))
-                found.update((row[0], row[1:]) for row in answer)
-        return found
+        """Return segment, file, slot and checksum of the keys that have a row."""
+        places: dict[bytes, tuple[int, str, int, int]] = {}
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            part = keys[start : start + KEYS_PER_QUERY]
+            query = (
+                "SELECT key, segments.id, file, slot, checksum FROM rows JOIN segments "
+                "ON segments.id = segment WHERE rows.space = ? AND key IN "
+                f"({','.join('?' * len(part))})"
+            )
+            rows = self._index.query(query, self._number, *part)
+            places.update((row[0], row[1:]) for row in rows)
+        return places
 
     def _forget(self, key: bytes, segment: int, file: str) -> None:
         if (self._index.segments / file).exists():

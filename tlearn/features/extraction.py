@@ -1,13 +1,13 @@
-"""What any layer of a backbone gives for every image of a folder, written to a file as it comes."""
+"""The features of any layer for every image of a folder, written to a file as they come."""
 
 import contextlib
 import itertools
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +24,15 @@ from tlearn.progress import Progress
 
 PICTURES = ("png", "svg", "pdf")
 OUTPUT = "output"
-GROUP = 2**24  # bytes of features written to Parquet at a time
+GROUP = 2**24  # bytes of features written at a time
+
+Parts = Sequence[tuple[list[ImageFile], np.ndarray]]  # images and their rows
+Append = Callable[[Parts], None]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a backbone, as one needs it in order to choose where to cut.
+    """One layer of a backbone, for whoever chooses a boundary.
 
     Attributes:
         index: Its place in the network, from 0.
@@ -52,24 +55,22 @@ class Layer:
 
 def layers(built: BuiltBackbone) -> list[Layer]:
     """Return all layers of a backbone, from the pixels upwards."""
-    above = [built.layers_above(boundary) for boundary in built.boundaries]
-    positions = {boundary.name: boundary.position for boundary in built.boundaries[1:]}
-    found = []
-    for index, layer in enumerate(built.base.layers):
-        block = sum(layer.name in names for names in above[1:])
+    boundaries = built.boundaries[1:]
+    positions = {boundary.name: boundary.position for boundary in boundaries}
+
+    def described(index: int, layer: Any) -> Layer:
         tensors = tensors_at(built.base, layer.name, "after")
-        found.append(
-            Layer(
-                index,
-                layer.name,
-                type(layer).__name__,
-                tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None,
-                int(layer.count_params()),
-                block,
-                positions.get(layer.name, ""),
-            )
+        return Layer(
+            index,
+            layer.name,
+            type(layer).__name__,
+            shape=tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None,
+            parameters=int(layer.count_params()),
+            block=sum(layer.name in built.layers_above(boundary) for boundary in boundaries),
+            boundary=positions.get(layer.name, ""),
         )
-    return found
+
+    return [described(index, layer) for index, layer in enumerate(built.base.layers)]
 
 
 def draw(built: BuiltBackbone, path: Path) -> None:
@@ -81,7 +82,7 @@ def draw(built: BuiltBackbone, path: Path) -> None:
     kind = path.suffix.lower().lstrip(".")
     if kind not in PICTURES or not path.parent.is_dir():
         raise ConfigError(
-            f"--plot takes a file that ends in .{', .'.join(PICTURES)}, in a folder that is there. "
+            f"--plot takes a file that ends in .{', .'.join(PICTURES)}, in an existing folder. "
             f"Received: {str(path)!r}"
         )
     try:
@@ -102,9 +103,9 @@ def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
         pool: ``avg`` for the average over places or tokens, ``none`` for everything.
 
     Raises:
-        BackboneError: If there is no such layer, or it gives something else than one tensor.
+        BackboneError: If there is no such layer, or it its output is not one tensor.
     """
-    names = [found.name for found in built.base.layers]
+    names = [known.name for known in built.base.layers]
     if layer and layer not in names:
         raise BackboneError(
             f"{built.backbone.name} has no layer {layer!r}{nearest(layer, names)}; 'tlearn layers "
@@ -113,16 +114,15 @@ def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
     tensors = tensors_at(built.base, layer, "after") if layer else [built.base.output]
     if len(tensors) != 1 or None in tensors[0].shape[1:]:
         raise BackboneError(
-            f"the layer {layer!r} of {built.backbone.name} gives more than one tensor, or one of "
-            f"changing shape; take another"
+            f"the layer {layer!r} of {built.backbone.name} has several outputs, or one of variable "
+            f"shape; choose another"
         )
     pixels = keras.Input((built.size, built.size, 3))
-    found = keras.Model(built.base.input, tensors[0])(
-        preprocessed(pixels, built.backbone.preprocess)
-    )
-    if pool == "avg" and len(found.shape) > 2:
-        found = keras.ops.mean(found, axis=tuple(range(1, len(found.shape) - 1)))
-    return keras.Model(pixels, found)
+    network = keras.Model(built.base.input, tensors[0])
+    output = network(preprocessed(pixels, built.backbone.preprocess))
+    if pool == "avg" and len(output.shape) > 2:
+        output = keras.ops.mean(output, axis=tuple(range(1, len(output.shape) - 1)))
+    return keras.Model(pixels, output)
 
 
 def extract(
@@ -155,12 +155,18 @@ def extract(
     engine = choice.engine_for(lambda _: model, [OUTPUT], size)
     write = _npz if path.suffix.lower() == ".npz" else _parquet
     with (
-        write(path, files, shape, facts) as writer,
+        write(path, files, shape, facts) as append,
         progress.task("computing features", len(files), "images") as task,
     ):
-        for some, (rows,) in engine.map(_batches(files, size, resize, engine.batch)):
-            writer.write(some, rows)
-            task.advance(len(some))
+        parts: list[tuple[list[ImageFile], np.ndarray]] = []
+        for batch, (rows,) in engine.map(_batches(files, size, resize, engine.batch)):
+            parts.append((batch, np.ascontiguousarray(rows, np.float32)))
+            task.advance(len(batch))
+            if sum(part.nbytes for _, part in parts) >= GROUP:
+                append(parts)
+                parts = []
+        if parts:
+            append(parts)
     return (len(files), *shape)
 
 
@@ -170,30 +176,15 @@ def _batches(
     def rendered(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
         return file, to_square(read_checked(file, size), size, resize)
 
-    singly = prefetch_map(rendered, files)
-    for some in iter(lambda: list(itertools.islice(singly, most)), []):
-        yield [file for file, _ in some], [pixels for _, pixels in some]
-
-
-class _Writer(Protocol):
-    def write(self, files: Sequence[ImageFile], rows: np.ndarray) -> None:
-        """Append the rows of some images."""
-
-
-class _Member:
-    """A matrix in an ``.npz`` archive, written row by row: only its shape must be known before."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def write(self, files: Sequence[ImageFile], rows: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+    images = prefetch_map(rendered, files)
+    for batch in iter(lambda: list(itertools.islice(images, most)), []):
+        yield [file for file, _ in batch], [pixels for _, pixels in batch]
 
 
 @contextlib.contextmanager
 def _npz(
     path: Path, files: Sequence[ImageFile], shape: tuple[int, ...], facts: dict[str, Any]
-) -> Iterator[_Writer]:
+) -> Iterator[Append]:
     columns = {
         "paths": np.array([f.name for f in files]),
         "labels": np.array([f.label for f in files]),
@@ -206,52 +197,28 @@ def _npz(
         with archive.open("features.npy", "w", force_zip64=True) as member:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(files), *shape)}
             np.lib.format.write_array_header_2_0(member, header)
-            yield _Member(member)
-
-
-class _Table:
-    """A Parquet table with a column of lists, written by groups of rows."""
-
-    def __init__(self, writer: Any, schema: Any, width: int) -> None:
-        self._writer, self._schema, self._width = writer, schema, width
-        self._files: list[ImageFile] = []
-        self._rows: list[np.ndarray] = []
-
-    def write(self, files: Sequence[ImageFile], rows: np.ndarray) -> None:
-        self._files += files
-        self._rows.append(np.asarray(rows, np.float32))
-        if sum(part.nbytes for part in self._rows) >= GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        import pyarrow as pa
-
-        if self._files:
-            numbers = pa.array(np.concatenate(self._rows).ravel())
-            features = pa.FixedSizeListArray.from_arrays(numbers, self._width)
-            columns = [[f.name for f in self._files], [f.label for f in self._files], features]
-            self._writer.write_table(pa.table(columns, schema=self._schema))
-        self._files, self._rows = [], []
+            yield lambda parts: member.writelines(rows.tobytes() for _, rows in parts)
 
 
 @contextlib.contextmanager
 def _parquet(
     path: Path, files: Sequence[ImageFile], shape: tuple[int, ...], facts: dict[str, Any]
-) -> Iterator[_Writer]:
+) -> Iterator[Append]:
     import pyarrow as pa
     from pyarrow import parquet
 
     width = int(np.prod(shape))
-    known = {"tlearn": json.dumps({**facts, "shape": list(shape)}, ensure_ascii=False)}
-    schema = pa.schema(
-        [
-            ("path", pa.string()),
-            ("label", pa.string()),
-            ("features", pa.list_(pa.float32(), width)),
-        ],
-        metadata=known,
-    )
+    metadata = {"tlearn": json.dumps({**facts, "shape": list(shape)}, ensure_ascii=False)}
+    columns = [("path", pa.string()), ("label", pa.string())]
+    columns += [("features", pa.list_(pa.float32(), width))]
+    schema = pa.schema(columns, metadata=metadata)
     with parquet.ParquetWriter(path, schema) as writer:
-        table = _Table(writer, schema, width)
-        yield table
-        table.flush()
+
+        def append(parts: Parts) -> None:
+            group = [file for batch, _ in parts for file in batch]
+            numbers = pa.array(np.concatenate([rows for _, rows in parts]).ravel())
+            features = pa.FixedSizeListArray.from_arrays(numbers, width)
+            arrays = [[f.name for f in group], [f.label for f in group], features]
+            writer.write_table(pa.table(arrays, schema=schema))
+
+        yield append

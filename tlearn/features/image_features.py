@@ -1,4 +1,4 @@
-"""``features``: what any layer of a backbone gives for a folder of images."""
+"""``extract_features``: the features of any layer of a backbone for a folder of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
 from tlearn.data.scan import check_folder, scan
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.features.engines import choose
@@ -41,18 +42,18 @@ def extract_features(
     progress: Progress | None = None,
     **options: Any,
 ) -> Extracted:
-    """Write what a layer gives for every image of a folder, with paths and labels.
+    """Write the features of a layer for every image of a folder, with paths and labels.
 
     An ``.npz`` file has ``features`` (float32), ``paths``, ``labels`` and, as JSON, ``facts``; a
     ``.parquet`` file has the columns ``path``, ``label`` and ``features``, with the shape of the
-    latter in its metadata. It is computed in float32 unless ``precision`` says otherwise, and
-    memory does not grow with the number of images.
+    latter in its metadata. Features are computed in float32 unless ``precision`` is given, in
+    constant memory.
 
     Args:
-        data: Class folders, with or without sides; images outside any have an empty label.
+        data: Class folders, with or without split folders; images outside any have no label.
         out: The file; its ending decides the format. It must not exist.
         layer: Name of the layer; the topmost if not given.
-        pool: ``avg`` averages over places or tokens, ``none`` keeps all.
+        pool: ``avg`` for global average pooling, ``none`` for the full feature map.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
         **options: Fields of :class:`tlearn.RunConfig`: ``backbone``, ``weights``, ``size``,
@@ -65,9 +66,8 @@ def extract_features(
         >>> tlearn.extract_features("photos", "f.npz", backbone="vgg19", layer="block4_pool")
         ... # doctest: +SKIP
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    config = make_config(options={"precision": "float32", **given})
-    path = check_out(out)
+    config = make_config(RunConfig(precision="float32"), options=options)
+    path = _checked_out(out)
     data, progress = Path(data), progress or console_progress(quiet)
     check_folder(data)
     backbone = load_registry().get(config.backbone)
@@ -82,7 +82,6 @@ def extract_features(
     manifest = scan(data, progress=progress, unlabelled=True)
     if config.strict:
         manifest.refuse_unreadable()
-    bad = tuple((p.name, p.reason) for p in manifest.unreadable)
     facts = {
         "backbone": backbone.name,
         "weights": weights,
@@ -97,22 +96,17 @@ def extract_features(
     what = f"{str(path)!r} cannot be written"
     with os_errors_as(DataError, what, "choose another --out"), atomic_file(path) as file:
         shape = extract(model, manifest.files, config.resize, choice, file, facts, progress)
-    return Extracted(path, shape, bad)
+    return Extracted(path, shape, tuple((p.name, p.reason) for p in manifest.unreadable))
 
 
-def check_out(out: str | Path) -> Path:
-    """Return where features go.
-
-    Raises:
-        ConfigError: If nothing can be written there, or its ending means no format.
-    """
+def _checked_out(out: str | Path) -> Path:
     path = Path(out)
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(
-            f"--out must end in {' or '.join(SUFFIXES)}, which says the format. "
+            f"--out must end in {' or '.join(SUFFIXES)}, which is the format. "
             f"Received: {str(out)!r}"
         )
     if path.exists() or not path.parent.is_dir():
-        what = "exists already" if path.exists() else "lies in a folder that is not there"
+        what = "exists already" if path.exists() else "is in a folder that does not exist"
         raise ConfigError(f"--out {str(out)!r} {what}; choose another")
     return path

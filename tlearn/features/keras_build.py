@@ -1,17 +1,26 @@
-"""A backbone's network as its plugin builds it, with the weights asked for."""
+"""A backbone's network as its plugin builds it: with random weights, by name, or from a file."""
 
 import contextlib
 import hashlib
+import importlib
 import random
+import socket
+import sys
+import warnings
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from tlearn.backbones import Backbone
-from tlearn.errors import BackboneError
-from tlearn.features.weights import leaves, network_with_weights
+from tlearn.errors import BackboneError, one_line
 from tlearn.keras_import import keras
+
+DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
+# A plugin's code, a download, h5py and Keras raise any exception: all are caught here.
 
 
 def build(backbone: Backbone, size: int, weights: str) -> Any:
@@ -20,12 +29,21 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     Args:
         backbone: The facts.
         size: Side of the input in pixels.
-        weights: ``none``, the name of weights it offers, or a weights file.
+        weights: ``none``, the name of weights it offers, or a file: of weights, or of a whole model
+            that holds this backbone, such as a run's ``model.keras``.
 
     Raises:
-        BackboneError: If it cannot be built, or the weights cannot be had.
+        BackboneError: If it cannot be built, or the weights cannot be loaded or do not fit.
     """
-    base = network_with_weights(backbone, size, weights)
+    # Keras warns about sizes that its ImageNet weights were not trained at; any size is allowed.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
+        if weights == "none":
+            base = _with_random_weights(backbone, size)
+        elif weights in [w.name for w in backbone.weights]:
+            base = _with_named_weights(backbone, size, weights)
+        else:
+            base = _with_weights_of_file(backbone, size, weights)
     one_to_one = (
         isinstance(base, keras.Model)
         and len(getattr(base, "inputs", None) or ()) == 1
@@ -34,13 +52,14 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     if not one_to_one:
         raise BackboneError(
             f"the plugin of {backbone.name} must build a functional keras.Model with one input and "
-            f"one output, and it built a {type(base).__name__}; tell its author"
+            f"one output, and it built a {type(base).__name__}; report this to its author"
         )
     shape = tuple(base.outputs[0].shape)
     if len(shape) not in (3, 4):
         raise BackboneError(
             f"the plugin of {backbone.name} must build a network without its top, which gives a "
-            f"map or a sequence of tokens, and it built one that gives {shape}; tell its author"
+            f"map or a sequence of tokens, and it built one that gives {shape}; report "
+            f"this to its author"
         )
     # It may be sequential, or know its one tensor as a list or by a name.
     plain = hasattr(base, "_nodes_by_depth") and base.input is base.inputs[0]
@@ -49,9 +68,107 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     return keras.Model(base.inputs[0], base.outputs[0])
 
 
+def _with_random_weights(backbone: Backbone, size: int) -> Any:
+    try:
+        return backbone.build((size, size, 3), None)
+    except Exception as error:
+        raise BackboneError(
+            f"the plugin of {backbone.name} fails to build it at {size} pixels "
+            f"({type(error).__name__}: {one_line(error)}); plugin "
+            f"authors: run 'tlearn plugins check {backbone.name}' for details"
+        ) from error
+
+
+def _with_named_weights(backbone: Backbone, size: int, weights: str) -> Any:
+    """Build it with weights by name; where there are none of this size, with the default size's."""
+    try:
+        with _bounded_download():
+            return backbone.build((size, size, 3), weights)
+    except Exception as error:  # noqa: BLE001
+        default = backbone.default_size
+        with contextlib.suppress(Exception), _bounded_download():
+            if size != default:  # without a top, weights of any size fit
+                network = backbone.build((size, size, 3), None)
+                network.set_weights(backbone.build((default, default, 3), weights).get_weights())
+                return network
+        raise BackboneError(
+            f"the weights {weights!r} of {backbone.name} could not be loaded "
+            f"({one_line(error)}); give a file with --weights FILE, point KERAS_HOME at a "
+            f"folder that has them in models/, or start from random weights with --weights none"
+        ) from None
+
+
+@contextlib.contextmanager
+def _bounded_download() -> Iterator[None]:
+    """Time out a download that stalls, and print download bars on standard error."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _with_weights_of_file(backbone: Backbone, size: int, weights: str) -> Any:
+    path = Path(backbone.checked_weights(weights))
+    try:
+        if _is_model(path):
+            return _from_model(backbone, size, path)
+        return backbone.build((size, size, 3), str(path))
+    except Exception as error:  # noqa: BLE001
+        raise BackboneError(
+            f"the weights in {str(path)!r} do not fit {backbone.name} without its top at {size} "
+            f"pixels: {one_line(error)}; give a file that was saved from this backbone, or "
+            f"--weights none"
+        ) from None
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a file holds a whole model, not weights alone."""
+    if zipfile.is_zipfile(path):
+        return True
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "model_config" in file.attrs
+
+
+def _from_model(backbone: Backbone, size: int, path: Path) -> Any:
+    """Build it with the weights that its layers have in a saved model.
+
+    Layers are matched by name or, where their names were left to Keras, by order.
+
+    Raises:
+        ValueError: If the model does not hold them.
+    """
+    for module in backbone.modules:
+        importlib.import_module(module)
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    network = backbone.build((size, size, 3), None)
+    wanted, there = ([x for x in leaves(m) if x.weights] for m in (network, model))
+    by_name = {layer.name: layer for layer in there}
+    if all(layer.name in by_name for layer in wanted):
+        there = [by_name[layer.name] for layer in wanted]
+    if len(there) < len(wanted):
+        raise ValueError(f"the model has {len(there)} layers with weights, not {len(wanted)}")
+    for layer, source in zip(wanted, there, strict=False):
+        kinds = [(type(x).__name__, [tuple(w.shape) for w in x.weights]) for x in (layer, source)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"where {layer.name} should be, the model has {source.name}")
+        layer.set_weights(source.get_weights())
+    return network
+
+
+def leaves(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, and instead of a model among them its layers."""
+    for layer in model.layers:
+        yield from leaves(layer) if isinstance(layer, keras.Model) else [layer]
+
+
 @contextlib.contextmanager
 def random_numbers_from(seed: int) -> Iterator[None]:
-    """Draw the seeds of new layers from ``seed``, and leave the generators of the caller alone.
+    """Draw the seeds of new layers from ``seed``, without a change to the caller's generators.
 
     Keras's layers and initialisers draw their seeds from :mod:`random`; a plugin may use NumPy.
     """
@@ -66,13 +183,17 @@ def random_numbers_from(seed: int) -> Iterator[None]:
 
 
 def check_keras() -> None:
-    """Refuse settings of Keras under which pixels or numbers would mean something else."""
-    found = {
+    """Refuse settings of Keras under which pixels or numbers would mean something else.
+
+    Raises:
+        BackboneError: If there is one.
+    """
+    settings = {
         "backend": (keras.backend.backend(), "tensorflow"),
         "image_data_format": (keras.config.image_data_format(), "channels_last"),
         "dtype policy": (keras.config.dtype_policy().name, "float32"),
     }
-    for name, (value, needed) in found.items():
+    for name, (value, needed) in settings.items():
         if value != needed:
             raise BackboneError(
                 f"Keras is set to the {name} {value!r}, tlearn needs {needed!r}; change it in "
@@ -81,7 +202,7 @@ def check_keras() -> None:
 
 
 def digest_of(base: Any) -> str:
-    """Hash all weights, and what every layer is set to; layer names are left to chance by Keras."""
+    """Hash all weights and the settings of every layer, but for its name, which varies in Keras."""
     digest = hashlib.blake2b(digest_size=16)
     for layer in leaves(base):
         settings = {key: value for key, value in layer.get_config().items() if key != "name"}

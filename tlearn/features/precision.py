@@ -1,9 +1,10 @@
-"""Computing some layers in bfloat16, as Keras's mixed precision does, while it is asked for."""
+"""Some layers computed in bfloat16 for a while, as Keras's mixed precision does."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from tlearn.features.keras_build import leaves
 from tlearn.keras_import import keras
 
 # What bfloat16 units do; depthwise convolutions are no faster in it, so they stay as they are.
@@ -15,28 +16,20 @@ def computing_in(precision: str, model: Any) -> Iterator[None]:
     """Compute the products of the models nested in a model, as backbones are, in this precision.
 
     Weights and all else, the head above all, stay float32. What is traced within keeps the
-    precision; what is saved afterwards knows nothing of it.
+    precision; what is saved afterwards does not.
 
     Args:
         precision: ``float32`` or ``bfloat16``.
         model: A Keras model.
     """
-    nested = [layer for layer in model.layers if hasattr(layer, "layers")]
-    layers = [layer for part in nested for layer in _products(part)]
+    nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    layers = [layer for part in nested for layer in leaves(part) if type(layer) in LAYERS]
     before = [layer.dtype_policy for layer in layers]
-    preset = keras.dtype_policies.get("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    policy = keras.dtype_policies.get("mixed_bfloat16" if precision == "bfloat16" else "float32")
     for layer in layers:
-        layer.dtype_policy = preset
+        layer.dtype_policy = policy
     try:
         yield
     finally:
-        for layer, preset in zip(layers, before, strict=True):
-            layer.dtype_policy = preset
-
-
-def _products(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _products(layer)
-        elif type(layer) in LAYERS:
-            yield layer
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy

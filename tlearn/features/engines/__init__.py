@@ -1,4 +1,4 @@
-"""What runs a frozen network over pixels: one interface, and the rule that chooses an engine."""
+"""What runs a network over pixels: one interface, and the rule that chooses an engine."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ AMPERE = 8  # the first compute capability with bfloat16
 
 
 class Engine(Protocol):
-    """A network from pixels to one or several outputs, made ready for one batch shape.
+    """A network from pixels to one or several outputs, compiled for one batch shape.
 
     Every call computes a full batch, a short one padded. With OpenVINO a row's result does not
     depend on the rows beside it; with TensorFlow it may in the last bits (relative 1e-5), because
@@ -36,9 +36,8 @@ class Engine(Protocol):
     ) -> Iterator[tuple[T, list[np.ndarray]]]:
         """Yield the outputs of each batch, ``(n, ...)`` each, in order.
 
-        A batch is whatever it is known by, and up to ``batch`` images ``(size, size, 3)`` uint8;
-        it may be empty.
-        Batches are taken while others are computed, so that what makes them runs at the same time.
+        A batch is a tag of the caller's, and up to ``batch`` images ``(size, size, 3)`` uint8; it
+        may be empty. Batches are taken while others are computed, so that they are made meanwhile.
         """
         ...
 
@@ -49,8 +48,8 @@ def outputs_of(engine: Engine, pixels: Sequence[np.ndarray]) -> list[np.ndarray]
         (start, pixels[start : start + engine.batch])
         for start in range(0, len(pixels), engine.batch)
     )
-    found = [outputs for _, outputs in engine.map(parts)]
-    return [np.concatenate(rows) for rows in zip(*found, strict=True)]
+    results = [outputs for _, outputs in engine.map(parts)]
+    return [np.concatenate(rows) for rows in zip(*results, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,13 @@ class Choice:
         path: Path | None = None,
         outputs: Sequence[str] = (),
     ) -> Engine:
-        """Make a Keras model ready.
+        """Compile a Keras model.
 
         Args:
             model: Gives the model with the outputs of these names; called only if it is needed.
-            names: All outputs that it may have; what is kept on disk has them all.
+            names: All outputs that it may have; the compiled file has them all.
             size: Side of its input in pixels.
-            path: Where what an engine makes of it is kept, without a suffix; ``None`` for nowhere.
+            path: The compiled file, without a suffix; ``None`` for no file.
             outputs: Those that are wanted; all if not given.
         """
         outputs = outputs or names
@@ -107,16 +106,16 @@ def choose(engine: str = "auto", precision: str = "auto") -> Choice:
         engine = "openvino" if installed and not gpus else "tensorflow"
     elif engine == "openvino" and not installed:
         raise ConfigError(
-            "the engine openvino is not installed; 'pip install openvino' where there are wheels "
-            "for this machine, or take --engine tensorflow"
+            "OpenVINO is not installed; 'pip install openvino' where there are wheels for this "
+            "machine, or use --engine tensorflow"
         )
     can = all(major >= AMPERE for major in gpus) if gpus else cpu_has_bfloat16()
     if precision == "auto":
         precision = "bfloat16" if can and (gpus or engine == "openvino") else "float32"
     elif precision == "bfloat16" and not can:
         raise ConfigError(
-            "this machine does not compute in bfloat16 (which takes a CPU with AVX512-BF16 or AMX, "
-            "or a GPU of compute capability 8); take --precision float32 or auto"
+            "this machine does not compute in bfloat16 (which needs a CPU with AVX512-BF16 or AMX, "
+            "or a GPU of compute capability 8); use --precision float32 or auto"
         )
     return Choice(
         "openvino" if engine == "openvino" else "tensorflow",
@@ -126,11 +125,11 @@ def choose(engine: str = "auto", precision: str = "auto") -> Choice:
 
 @cache
 def cpu_has_bfloat16() -> bool:
-    """Tell whether the CPU multiplies in bfloat16."""
+    """Return whether the CPU multiplies in bfloat16."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False  # elsewhere than on Linux it is not known without asking an engine
+        return False  # other systems than Linux do not say
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
@@ -145,9 +144,8 @@ def _gpus() -> list[int]:
         return []
     from tlearn.keras_import import tensorflow as tf
 
-    details = tf.config.experimental.get_device_details
-    found = tf.config.list_physical_devices("GPU")
-    return [details(gpu).get("compute_capability", (0, 0))[0] for gpu in found]
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [gpu.get("compute_capability", (0, 0))[0] for gpu in details]
 
 
 def batch_for(largest: int, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""The engine for CPUs: OpenVINO, from a network kept on disk, without importing TensorFlow."""
+"""The engine for CPUs: OpenVINO, from a compiled file where there is one, without TensorFlow."""
 
 import contextlib
 import functools
@@ -16,8 +16,7 @@ from tlearn.config import Precision
 from tlearn.errors import one_line
 from tlearn.features.engines import T, batch_for
 
-# OpenVINO tells its makers of every import and conversion, if this package can be imported.
-# What a user does with photos is nobody's business.
+# OpenVINO reports every import and conversion to its makers, if this package can be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
@@ -25,6 +24,7 @@ import openvino as ov  # noqa: E402
 LIMIT = 2**24  # bytes that the largest activation of a batch may take: it should stay in the cache
 SPARE = 2  # requests that wait, so that no stream does
 BYTES = {"float32": 4, "bfloat16": 2}
+SUFFIXES = (".bin", ".xml")  # of a saved network: weights, then structure
 
 
 class OpenVINOEngine:
@@ -53,7 +53,7 @@ class OpenVINOEngine:
         )
         self._compiled = compiled
         count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        # Whoever computes takes requests from here and brings them back: several may, in turns.
+        # Shared by all callers of map, who put requests back when they are done.
         self._idle = deque(compiled.create_infer_request() for _ in range(count + SPARE))
 
     def map(
@@ -71,7 +71,7 @@ class OpenVINOEngine:
 
         try:
             for tag, images in batches:
-                while (request := self._taken(needed=not running)) is None:
+                while (request := self._idle_request(needed=not running)) is None:
                     yield collected()
                 pixels = request.input_tensors[0].data
                 pixels[len(images) :] = 0
@@ -86,8 +86,8 @@ class OpenVINOEngine:
                 request.wait()
                 self._idle.append(request)
 
-    def _taken(self, needed: bool) -> Any:
-        """Return an idle request; where there is none, a new one if it is needed, else nothing."""
+    def _idle_request(self, needed: bool) -> Any:
+        """Return an idle request; where there is none, a new one if it is needed, else ``None``."""
         try:
             return self._idle.popleft()
         except IndexError:
@@ -98,55 +98,50 @@ class OpenVINOEngine:
 def _core() -> Any:
     """Return the one core of this process.
 
-    Each core gives the thread that makes it a stack for signals, and takes away that of the one
-    before: when two have gone, the next signal, such as Ctrl-C, finds none and ends the process.
+    Each core replaces the signal stack of the thread that makes it: once two are gone, the next
+    signal, such as Ctrl-C, has no stack and kills the process.
     """
     return ov.Core()
 
 
 def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None) -> Any:
-    """Convert a Keras model and keep it on disk, or read it from there.
+    """Return a Keras model as an OpenVINO network, read from a file or converted and saved there.
 
     Args:
-        model: A function that returns the Keras model, called only if it is not on disk yet.
+        model: A function that returns the Keras model, called only if there is no file yet.
         names: What its outputs are called.
         size: Side of its input in pixels.
-        path: Where it belongs, without a suffix; ``None`` to keep it nowhere.
+        path: The file, without a suffix; ``None`` for no file.
     """
     if path and path.with_suffix(".xml").exists():
-        with contextlib.suppress(RuntimeError):  # damaged: made again
+        with contextlib.suppress(RuntimeError):  # damaged: converted again
             network = _core().read_model(path.with_suffix(".xml"))
-            _used(path)
+            with contextlib.suppress(OSError):
+                for suffix in SUFFIXES:
+                    os.utime(path.with_suffix(suffix))  # the cache deletes the least recently used
             return network
     from tlearn.features.engines.tensorflow import traced
 
     # OpenVINO reads a variable ten times over as it converts, a constant once.
     network = ov.convert_model(traced(model(), names, size, constant=True))
     if path:
-        with contextlib.suppress(OSError):  # not kept, then: it is made again the next time
+        with contextlib.suppress(OSError):  # it is converted again the next time
             _write(network, path)
     return network
 
 
 def _write(network: Any, path: Path) -> None:
-    """Write a network; its weights come first, so that what is found by name is whole."""
+    """Save a network; the weights are renamed first, so that a network with its name is whole."""
     part = path.with_name(f"{path.name}-{uuid.uuid4().hex}")
-    ends = (".bin", ".xml")
     try:
         ov.save_model(network, part.with_suffix(".xml"), compress_to_fp16=False)
-        for end in ends:
-            part.with_suffix(end).replace(path.with_suffix(end))
-    except RuntimeError as error:  # OpenVINO's own word for a full disk
+        for suffix in SUFFIXES:
+            part.with_suffix(suffix).replace(path.with_suffix(suffix))
+    except RuntimeError as error:  # as OpenVINO reports a full disk
         raise OSError(one_line(error)) from None
     finally:
-        for end in ends:
-            part.with_suffix(end).unlink(missing_ok=True)
-
-
-def _used(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        for end in (".bin", ".xml"):
-            os.utime(path.with_suffix(end))
+        for suffix in SUFFIXES:
+            part.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _sizes(network: Any) -> Iterator[int]:

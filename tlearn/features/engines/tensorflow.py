@@ -36,8 +36,8 @@ def traced(
     ]
 
     def run(pixels: Any) -> dict[str, Any]:
-        held = [list(map(tf.constant, some)) if constant else some for some in weights]
-        out, _ = model.stateless_call(*held, tf.cast(pixels, tf.float32), training=False)
+        values = [list(map(tf.constant, part)) if constant else part for part in weights]
+        out, _ = model.stateless_call(*values, tf.cast(pixels, tf.float32), training=False)
         return dict(zip(names, out if isinstance(out, list | tuple) else [out], strict=True))
 
     spec = tf.TensorSpec((None, size, size, 3), tf.uint8, name="pixels")
@@ -68,8 +68,8 @@ class TensorFlowEngine:
             pixels = np.zeros((self.batch, self._size, self._size, 3), np.uint8)
             for row, image in zip(pixels, images, strict=False):
                 row[:] = image
-            found = self._run(tf.constant(pixels))
-            yield tag, [np.asarray(found[name])[: len(images)] for name in self._names]
+            outputs = self._run(tf.constant(pixels))
+            yield tag, [np.asarray(outputs[name])[: len(images)] for name in self._names]
 
 
 def _sizes(graph: Any) -> Iterator[int]:
