@@ -1,1 +1,1 @@
-"""Measured against others, side by side in one run."""
+"""tlearn measured against plain Keras, the bare engine, and growing data sets."""

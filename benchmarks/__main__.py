@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: every figure as a ratio, measured side by side in one run.
+"""``python -m benchmarks``: every figure as a ratio, measured in turn in one run.
 
 Parts: ``training`` (whole processes against the plain Keras tutorial), ``inception`` (the same with
 InceptionV3), ``extraction`` (views per second against the bare engine), ``feed``, ``prediction``,
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure(part: str, arguments: argparse.Namespace) -> Any:
-    """Run one part; those that load a network, in processes of their own."""
+    """Run one part; those that load a network, in a process of their own."""
     if part == "training":
         from benchmarks.training import against_plain
 

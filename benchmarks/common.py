@@ -1,4 +1,4 @@
-"""What all benchmarks share: processes of their own, and where the photos are."""
+"""What all benchmarks share: measured processes, and where the photos are."""
 
 import os
 import statistics
@@ -48,22 +48,33 @@ def python(*arguments: object, cache: Path | None = None) -> Done:
     return Done(time.monotonic() - start, usage.ru_maxrss / 1024, output)
 
 
+def finetune(data: Path, run: Path, cache: Path, *options: object) -> Done:
+    """Run ``tlearn finetune`` with some options; the output is the metrics as JSON."""
+    fixed = ("--out", run, "--json", "--quiet")
+    return python("-m", "tlearn", "finetune", data, *fixed, *options, cache=cache)
+
+
+def plain_keras(data: Path, splits: Path, *options: object) -> Done:
+    """Run the tutorial of Keras on the splits of a run."""
+    return python("-m", "benchmarks.keras_tutorial", data, splits, *options)
+
+
 def rate(work: Callable[[], int], seconds: float = 2.0, times: int = 3) -> float:
-    """Return the median of how many things a second some work does, after a first, unmeasured go.
+    """Return the median rate of some work per second, after a first run that is not measured.
 
     Args:
-        work: Does something and returns how many things it did.
-        seconds: It is repeated until so much time has passed.
-        times: How often this is measured.
+        work: Returns how many things it did.
+        seconds: How long each measurement repeats it.
+        times: Number of measurements.
     """
     work()
-    found = []
+    rates = []
     for _ in range(times):
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             done += work()
-        found.append(done / (time.perf_counter() - start))
-    return statistics.median(found)
+        rates.append(done / (time.perf_counter() - start))
+    return statistics.median(rates)
 
 
 def median(rows: Iterable[dict[str, Any]], key: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.common import WEIGHTS, python
+from benchmarks.common import WEIGHTS, finetune
 
 
 def draw(folder: Path, count: int) -> Path:
@@ -23,24 +23,9 @@ def draw(folder: Path, count: int) -> Path:
 
 
 def train(folder: Path, place: Path) -> tuple[float, float]:
-    """Train one epoch on kept activations; return seconds and peak memory in MiB."""
-    done = python(
-        "-m",
-        "tlearn",
-        "finetune",
-        folder,
-        "--weights",
-        WEIGHTS,
-        "--views",
-        2,
-        "--stages",
-        "block_13_expand:1",
-        "--out",
-        place / "run",
-        "--json",
-        "--quiet",
-        cache=place / "cache",
-    )
+    """Train one epoch on cached activations; return seconds and peak memory in MiB."""
+    options = ("--weights", WEIGHTS, "--views", 2, "--stages", "block_13_expand:1")
+    done = finetune(folder, place / "run", place / "cache", *options)
     return done.seconds, done.memory
 
 

@@ -1,4 +1,4 @@
-"""How fast the parts are, each beside what bounds it: engines, pipeline, feed, prediction."""
+"""Speed of the parts, each with what bounds it: engines, pipeline, feed, prediction."""
 
 import statistics
 import tempfile
@@ -18,7 +18,7 @@ from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
-from tlearn.features.built_backbone import FEATURES, load_backbone
+from tlearn.features.built_backbone import FEATURES, BuiltBackbone, BuiltBoundary, load_backbone
 from tlearn.features.engines import Choice, Engine, choose, outputs_of
 from tlearn.features.precision import computing_in
 from tlearn.runs.classifier import Classifier, save
@@ -30,45 +30,47 @@ from tlearn.training.network import Network
 VIEWS = 4
 
 
+def loaded(name: str, weights: str) -> tuple[BuiltBackbone, BuiltBoundary]:
+    """Return a backbone and the boundary from which fine-tuning usually pays."""
+    built = load_backbone(load_registry().get(name), None, weights, 0)
+    return built, next(b for b in built.boundaries if b.name == built.backbone.finetune_from)
+
+
 def extraction(name: str) -> dict[str, Any]:
     """Measure views per second end to end beside the engine alone, and beside TensorFlow."""
-    weights = WEIGHTS if name == "mobilenet_v2" else "none"
-    built = load_backbone(load_registry().get(name), None, weights, 0)
-    boundary = next(
-        boundary for boundary in built.boundaries if boundary.name == built.backbone.finetune_from
-    )
+    built, boundary = loaded(name, WEIGHTS if name == "mobilenet_v2" else "none")
     files = scan(SHARED / "data/flowers").files
     rendering = Rendering(built.size, "squash", Augmentation())
-    found: dict[str, Any] = {"backbone": name, "pixels": built.size}
+    result: dict[str, Any] = {"backbone": name, "pixels": built.size}
     with tempfile.TemporaryDirectory() as place, Cache(Path(place)) as cache:
         for label, choice in (
             ("tensorflow", Choice("tensorflow", "float32")),
             ("float32", Choice("openvino", "float32")),
             ("auto", choose()),
         ):
-            kept = Activations(built, rendering, [boundary], cache, choice)
-            engine = kept.engine((boundary.name, FEATURES))
-            pixels = [view for f in files[:8] for view in kept.render(f, range(VIEWS))]
-            found[label] = rate(lambda e=engine, p=pixels: bare(e, p))
-        count = max(8, min(len(files), int(found["auto"] * 3 / VIEWS)))
-        kept.keep([(f, 0) for f in files[-4:]])
+            activations = Activations(built, rendering, [boundary], cache, choice)
+            engine = activations.engine((boundary.name, FEATURES))
+            pixels = [view for f in files[:8] for view in activations.render(f, range(VIEWS))]
+            result[label] = rate(lambda e=engine, p=pixels: bare(e, p))
+        count = max(8, min(len(files), int(result["auto"] * 3 / VIEWS)))
+        activations.keep([(f, 0) for f in files[-4:]])
         ends = []
         for _ in range(3):
             items = [(f, v) for f in files[:count] for v in range(VIEWS)]
             cache.clear()
             start = time.perf_counter()
-            ends.append(kept.keep(items) / (time.perf_counter() - start))
-    found["end_to_end"] = statistics.median(ends)
+            ends.append(activations.keep(items) / (time.perf_counter() - start))
+    result["end_to_end"] = statistics.median(ends)
     every = frozenset(layer.name for layer in built.base.layers)
-    found["gflop_per_image"] = 2 * multiply_adds(built, every) / 1e9
+    result["gflop_per_image"] = 2 * multiply_adds(built, every) / 1e9
     bound = product_rate(choice.precision) / (2 * multiply_adds(built, every))
-    found |= {
+    result |= {
         "engine": str(choice),
-        "end_to_end_of_bare": found["end_to_end"] / found["auto"],
-        "end_to_end_of_tensorflow": found["end_to_end"] / found["tensorflow"],
-        "bare_of_roofline": found["auto"] / bound,
+        "end_to_end_of_bare": result["end_to_end"] / result["auto"],
+        "end_to_end_of_tensorflow": result["end_to_end"] / result["tensorflow"],
+        "bare_of_roofline": result["auto"] / bound,
     }
-    return found
+    return result
 
 
 def bare(engine: Engine, pixels: list[np.ndarray]) -> int:
@@ -91,10 +93,7 @@ def product_rate(precision: str) -> float:
 
 def feed_overhead() -> dict[str, Any]:
     """Measure training steps fed from the cache beside the same steps on one batch in memory."""
-    built = load_backbone(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
-    boundary = next(
-        boundary for boundary in built.boundaries if boundary.name == built.backbone.finetune_from
-    )
+    built, boundary = loaded("mobilenet_v2", WEIGHTS)
     files = scan(SHARED / "data/flowers").files
     rendering = Rendering(built.size, "squash", Augmentation())
     network = Network(built, built.taps, 5, Head(), 0)
@@ -135,7 +134,7 @@ def feed_overhead() -> dict[str, Any]:
 
 def prediction(count: int = 1000) -> dict[str, Any]:
     """Measure predicting photos from files beside ``model.predict`` with Keras's own loader."""
-    built = load_backbone(load_registry().get("mobilenet_v2"), None, WEIGHTS, 0)
+    built, _ = loaded("mobilenet_v2", WEIGHTS)
     network = Network(built, built.taps, 5, Head(), 0)
     photos = sorted((SHARED / "data").rglob("*.jpg"))
     paths = [p for p in photos if "messy" not in p.parts and "ood" not in p.parts][:count]
@@ -145,14 +144,7 @@ def prediction(count: int = 1000) -> dict[str, Any]:
         for i, path in enumerate(paths):
             (folder / f"{i:05d}.jpg").symlink_to(path.resolve())
         model = Path(place) / "model.keras"
-        save(
-            network.whole,
-            model,
-            ["a", "b", "c", "d", "e"],
-            built.size,
-            "squash",
-            built.backbone.name,
-        )
+        save(network.whole, model, list("abcde"), built.size, "squash", built.backbone.name)
         classifier = Classifier.load(model)
         files = sorted(folder.iterdir())
         loader = keras.utils.image_dataset_from_directory(

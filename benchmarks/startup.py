@@ -1,4 +1,4 @@
-"""How long the command line takes to say what it can do, in bare starts of Python."""
+"""How long ``tlearn --help`` takes, in bare starts of Python."""
 
 import statistics
 

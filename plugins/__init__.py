@@ -1,1 +1,1 @@
-"""The backbones that come with tlearn, found through entry points like anybody else's."""
+"""The plugins that come with tlearn, found through entry points like all others."""

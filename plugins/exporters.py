@@ -1,4 +1,4 @@
-"""Forms in which a model leaves tlearn, beside the ``model.keras`` that every run has."""
+"""Export formats, beside the ``model.keras`` that every run has."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from tlearn.backbones import Exporter, hookimpl
 
 
-def _label(run: Any, folder: Path) -> None:
+def _write_labels(run: Any, folder: Path) -> None:
     names = json.dumps(run.labels, ensure_ascii=False)
     (folder / "labels.json").write_text(names, encoding="utf-8")
 
@@ -15,13 +15,13 @@ def _label(run: Any, folder: Path) -> None:
 def _saved_model(run: Any, path: Path) -> None:
     """Write what TensorFlow Serving and ``tf.saved_model.load`` read."""
     run.model.export(str(path), format="tf_saved_model", verbose=False)
-    _label(run, path)
+    _write_labels(run, path)
 
 
 def _openvino(run: Any, path: Path) -> None:
     """Write what the OpenVINO runtime reads."""
     run.model.export(str(path / "model.xml"), format="openvino", verbose=False)
-    _label(run, path)
+    _write_labels(run, path)
 
 
 @hookimpl

@@ -40,7 +40,7 @@ def _classes(run: Any) -> str:
         for label, c in run.metrics[split]["per_class"].items()
     ]
     table = _table([f"class, on {split}", "images", "precision", "recall", "F1"], *rows)
-    return _picture(run, "confusion", "which class is taken for which") + table
+    return _picture(run, "confusion", "confusion matrix") + table
 
 
 def _stages(run: Any) -> str:
@@ -50,7 +50,7 @@ def _stages(run: Any) -> str:
             str(s["epochs"]),
             f"{s['seconds']:.0f}",
             _accuracy(s),
-            "yes" if s["improved"] else "no better",
+            "yes" if s["improved"] else "no improvement",
         ]
         for s in run.metrics["stages"]
     ]

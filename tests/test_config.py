@@ -230,7 +230,7 @@ def test_unknown_keys_are_refused_and_the_nearest_is_named(from_yaml, text, plac
         ("val: .nan", "val: must be a finite number. Received: nan"),
         ("resize: crush", "resize: must be 'crop', 'squash' or 'pad'. Received: 'crush'"),
         ("views: 0", "views: must be at least 1 or must be 'fresh'. Received: 0"),
-        ("views: on", "views: is yes or no to YAML; put a word in quotes. Received: True"),
+        ("views: on", "views: is a YAML boolean; quote it if you meant text. Received: True"),
         ("head: 3", "head: must hold keys and values. Received: 3"),
         ("head: {hidden: 1024}", "head.hidden: must be a list. Received: 1024"),
         (
@@ -254,7 +254,7 @@ def test_unknown_keys_are_refused_and_the_nearest_is_named(from_yaml, text, plac
         ),
         (
             "stages: [{unfreeze: yes}]",
-            "stages.0.unfreeze: is yes or no to YAML; put a word in quotes. Received: True",
+            "stages.0.unfreeze: is a YAML boolean; quote it if you meant text. Received: True",
         ),
         ("stages: [{epochs: 3}]", "stages.0.unfreeze: field required. Received: {'epochs': 3}"),
         ("seed: -1\nval: 7\nviews: 0", "(and 2 more)"),
@@ -277,8 +277,8 @@ def test_values_that_cannot_be_name_their_place(from_yaml, text, message):
         ("seed: 1\nhead: {dropout: [\n", "line 3, column 1: expected the node content"),
         ("seed: 1\n\tval: 1", "line 2, column 1: found character"),
         ("seed: 1\nval: \x07", "line 2: unacceptable character"),
-        ("seed: 1\nseed: 2", "line 2, column 1: the key 'seed' stands twice"),
-        ("head: {taps: top, taps: auto}", "line 1, column 19: the key 'taps' stands twice"),
+        ("seed: 1\nseed: 2", "line 2, column 1: the key 'seed' is given twice"),
+        ("head: {taps: top, taps: auto}", "line 1, column 19: the key 'taps' is given twice"),
         ("seed: !!python/object:os.system {}", "line 1, column 7: could not determine"),
         ("seed: 1\n---\nseed: 2", "line 2, column 1: "),
         ("[" * 5000, "recursion"),

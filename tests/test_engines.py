@@ -250,7 +250,7 @@ def pretend(monkeypatch, installed, gpus, bfloat16):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (("openvino", "auto"), "the engine openvino is not installed.*--engine tensorflow"),
+        (("openvino", "auto"), "OpenVINO is not installed.*--engine tensorflow"),
         (("auto", "bfloat16"), "does not compute in bfloat16.*--precision float32 or auto"),
     ],
 )

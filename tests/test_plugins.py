@@ -175,7 +175,7 @@ def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
     place = folder("pair", TWO, head="")
     code, out, err = tlearn("plugins", "check", "pair", "--plugins-dir", place)
     assert code == 1 and re.findall(r"^\w+:", out, re.M) == ["one:", "other:"]
-    assert "one, other failed; fix what is said above" in err
+    assert "one, other failed; fix the failures above" in err
     place = folder(
         "wrong", BACKBONE.format(name="wrong").replace("name=", "channels=7, name="), head=""
     )

@@ -1,4 +1,4 @@
-"""Files and folders that come into their place whole, or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import contextlib
 import secrets
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give the path of a temporary file; it gets the name ``path`` if all goes well."""
+    """Give the path of a temporary file, which is renamed to ``path`` if no error is raised."""
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     temporary.touch(exist_ok=False)
     try:
@@ -21,9 +21,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Give a temporary folder; it gets the name ``path`` if all goes well, else it goes.
+    """Give a temporary folder, renamed to ``path`` if no error is raised, else removed.
 
-    Folders above it are made.
+    Its parent folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}")

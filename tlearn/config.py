@@ -1,7 +1,7 @@
-"""The configuration of a training: what can be asked for, and which values are allowed.
+"""The configuration of a training: its keys, defaults and allowed values.
 
-Options of the command line, the form of the page and the documentation are made from these fields,
-their docstrings, defaults and bounds: see ``tlearn.config_schema``.
+The options of the command line and the form of the page are made from these fields and their
+docstrings: see ``tlearn.config_schema``.
 """
 
 import re
@@ -105,11 +105,11 @@ class _Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads ``no`` and ``on`` as truth values, and pydantic takes those for 0 and 1."""
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads ``no`` and ``on`` as booleans, which pydantic would read as 0 and 1."""
         field = cls.model_fields[str(info.field_name)]
         if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("is yes or no to YAML; put a word in quotes")
+            raise ValueError("is a YAML boolean; quote it if you meant text")
         return value
 
 
@@ -120,7 +120,7 @@ class Stage(_Section):
     """What is trained beside the head: a number of blocks from the top, `none`, `all`, or the name
     of the layer from which upwards everything is trained."""
     epochs: Epochs = 10
-    """At most so many."""
+    """The maximum number."""
     learning_rate: float = Field(5e-4, gt=0, le=10)
     """The peak rate."""
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
@@ -133,7 +133,7 @@ class Stage(_Section):
     """`cosine` falls to zero over all epochs after the warm-up; `plateau` divides the rate by 10
     whenever `monitor` has not improved for half the `patience`."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """The part of all steps in which the rate rises from zero, for `cosine`."""
+    """Fraction of all steps in which the rate rises from zero, for `cosine`."""
     batch_size: int = Field(32, ge=1, le=4096)
     """Images per step."""
     monitor: Monitor = "val_accuracy"
@@ -148,7 +148,7 @@ class Stage(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """0 for none."""
     name: str = ""
-    """What it is called in figures and files; made from `unfreeze` if not given."""
+    """Its name in figures and files; made from `unfreeze` if not given."""
 
     @field_validator("unfreeze", mode="before")
     @classmethod
@@ -178,13 +178,13 @@ class Stage(_Section):
 
 
 class Head(_Section):
-    """What stands on the backbone."""
+    """The layers on top of the backbone."""
 
     taps: Literal["auto", "multi", "top"] = "auto"
     """`multi` pools features at several depths, `top` the last one alone, `auto` takes what
     cross-validation of the probe prefers."""
     dropout: float = Field(0.2, ge=0, lt=1)
-    """Part of the features dropped in training."""
+    """Fraction of the features dropped in training."""
     hidden: tuple[Width, ...] = Field((), max_length=8)
     """Widths of dense layers below the logits. With any, the head starts at random instead of from
     the probe."""
@@ -200,11 +200,11 @@ class Augmentation(_Section):
     colour: float = Field(0.1, ge=0, lt=1)
     """The largest change of brightness, contrast and saturation, as a fraction."""
     rotate: float = Field(0.0, ge=0, le=45)
-    """The largest turn to either side, in degrees."""
+    """The largest rotation in either direction, in degrees."""
 
 
 class RunConfig(_Section):
-    """Everything that decides what a training does."""
+    """The configuration of a training."""
 
     backbone: str = "mobilenet_v2"
     """Name of an installed backbone; `tlearn backbones` lists them."""
@@ -217,7 +217,7 @@ class RunConfig(_Section):
     """How images become square: `squash` shows all and changes the aspect, `crop` takes the central
     square, `pad` shows all within bars."""
     views: Views | Literal["fresh"] | None = None
-    """Renderings kept per training image, the plain one included, or `fresh` for new augmentation
+    """Renderings cached per training image, the plain one included, or `fresh` for new augmentation
     every epoch; the preset's number if not given."""
     seed: int = Field(0, ge=0, lt=2**31)
     """The number that decides splits, random weights, order and dropout."""
@@ -237,7 +237,7 @@ class RunConfig(_Section):
     """How much each class counts: `auto` balances them where the largest has over twice the
     smallest."""
     head: Head = Field(default_factory=Head)
-    """What stands on the backbone."""
+    """The layers on top of the backbone."""
     augment: Augmentation = Field(default_factory=Augmentation)
     """How views differ."""
     stages: Annotated[tuple[Stage, ...] | None, BeforeValidator(parse_stages)] = None
@@ -247,7 +247,7 @@ class RunConfig(_Section):
     """What computes the frozen part and predictions; `auto` is OpenVINO on a CPU, TensorFlow on a
     GPU."""
     precision: Literal["auto", Precision] = "auto"
-    """What products are computed in; `auto` is bfloat16 where the machine has it."""
+    """Of convolutions and dense layers; `auto` is bfloat16 where the machine supports it."""
     time_budget: Seconds | None = None
     """Seconds, or text such as `5m`: views and epochs are fitted into it."""
     disk_budget: Bytes | None = None

@@ -1,4 +1,4 @@
-"""Every key of the configuration with its words, default and bounds, from the schema.
+"""Every key of the configuration with its help, default and bounds, from the schema.
 
 The command line and the page make their options from these.
 """
@@ -42,7 +42,7 @@ class ConfigField:
 
     @property
     def section(self) -> str:
-        """The section it stands in, empty for the top."""
+        """Its section, empty for the top."""
         return self.key.rpartition(".")[0]
 
 
@@ -53,13 +53,13 @@ def fields_of(model: type[BaseModel] = RunConfig) -> tuple[ConfigField, ...]:
     return tuple(_fields(schema, schema.get("$defs", {}), ""))
 
 
-def _fields(schema: Schema, defs: Schema, above: str) -> Iterator[ConfigField]:
+def _fields(schema: Schema, defs: Schema, prefix: str) -> Iterator[ConfigField]:
     for name, entry in schema["properties"].items():
         section = _resolved(entry, defs)
         if "properties" in section:
-            yield from _fields(section, defs, f"{above}{name}.")
+            yield from _fields(section, defs, f"{prefix}{name}.")
         else:
-            yield _field(f"{above}{name}", entry, defs)
+            yield _field(f"{prefix}{name}", entry, defs)
 
 
 def _field(key: str, entry: Schema, defs: Schema) -> ConfigField:

@@ -1,18 +1,18 @@
-"""Tables as CSV: what a cell holds comes back as it was, and to a spreadsheet none is a formula."""
+"""CSV tables: every text is read back as it was written, and spreadsheets see no formulas."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# What spreadsheets take for the beginning of a formula, the wide forms of East Asia among it.
+# What begins a formula in spreadsheets, with the wide forms of East Asia.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def csv_line(cells: Iterable[Any]) -> str:
     """Return one row with its line end: texts quoted, numbers bare.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    A text that a spreadsheet would read as a formula gets an apostrophe in front.
     """
     out = io.StringIO()
     safe = [f"'{cell}" if isinstance(cell, str) and _formula(cell) else cell for cell in cells]
@@ -21,7 +21,7 @@ def csv_line(cells: Iterable[Any]) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a whole table; :func:`csv_rows` gives the texts back as they were."""
+    """Return a whole table, for :func:`csv_rows` to read."""
     return "".join(map(csv_line, (columns, *rows)))
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong because of what a user gave, said in one line.
+"""Errors that users can act on, in one line.
 
 Every message states three things: what was received, what is allowed, and what to do next.
 
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TlearnError(Exception):
-    """An error a user can mend; the command line prints it in one line and exits with 2.
+    """An error a user can act on; the command line prints it in one line and exits with 2.
 
     Attributes:
         key: The dotted configuration key whose value is at fault, else empty.
@@ -29,7 +29,7 @@ class TlearnError(Exception):
 
 
 class ConfigError(TlearnError):
-    """An option or a configuration file is not usable as it stands."""
+    """An option or a configuration file cannot be used."""
 
 
 class DataError(TlearnError):
@@ -37,7 +37,7 @@ class DataError(TlearnError):
 
 
 class BackboneError(TlearnError):
-    """A backbone is unknown, cannot be built, or its weights cannot be had."""
+    """A backbone is unknown, cannot be built, or its weights cannot be loaded."""
 
 
 class PluginError(TlearnError):
@@ -45,16 +45,16 @@ class PluginError(TlearnError):
 
 
 class CacheError(TlearnError):
-    """Activations cannot be kept or read."""
+    """Activations cannot be cached or read."""
 
 
 class RunError(TlearnError):
-    """A run directory is missing, not finished, or in the way."""
+    """A run directory is missing, not finished, or exists already."""
 
 
 @contextlib.contextmanager
 def os_errors_as(kind: type[TlearnError], what: str, advice: str) -> Iterator[None]:
-    """Say in one line what the system refused, such as a full disk.
+    """Raise errors of the system, such as a full disk, as one line for users.
 
     Args:
         kind: The error to raise instead of an ``OSError``.

@@ -1,7 +1,7 @@
 """Keras and TensorFlow, imported quietly; all of tlearn takes them from here.
 
 TensorFlow writes to the file descriptor of standard error while it loads and looks for devices,
-whatever log level is asked for. An exception is raised as ever.
+whatever the log level. Exceptions are raised as usual.
 """
 
 import contextlib
@@ -13,43 +13,41 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Send what is written to standard error, by C++ too, nowhere."""
+    """Discard what is written to standard error, by C++ too."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(screen, 2)
-        os.close(nowhere)
-        os.close(screen)
+        os.dup2(stderr, 2)
+        os.close(null)
+        os.close(stderr)
 
 
 @contextlib.contextmanager
-def _hurried() -> Iterator[None]:
-    """Spare a command what it has no use for: pandas, pyplot, and a search for garbage.
+def _fast() -> Iterator[None]:
+    """Import neither pandas nor pyplot, and collect no garbage: each takes half a second.
 
-    Keras imports both if they are there, for data frames and for galleries; that takes half a
-    second, and so does the search among a million new objects, all of which stay.
+    Keras imports both if they are installed, for data frames and for galleries.
     """
-    spared = [name for name in ("pandas", "matplotlib.pyplot") if name not in sys.modules]
-    for name in spared:
+    hidden = [name for name in ("pandas", "matplotlib.pyplot") if name not in sys.modules]
+    for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]
     gc.disable()
     try:
         yield
     finally:
-        for name in spared:
+        for name in hidden:
             del sys.modules[name]
         gc.freeze()
         gc.enable()
 
 
-# In a process of the command line nobody but tlearn uses Keras; elsewhere somebody may train on
-# data frames.
+# In a process of the command line only tlearn uses Keras; elsewhere users may train on data frames.
 with (
-    _hurried() if "tlearn.cli" in sys.modules else contextlib.nullcontext(),
+    _fast() if "tlearn.cli" in sys.modules else contextlib.nullcontext(),
     _quiet() if "tensorflow" not in sys.modules else contextlib.nullcontext(),
 ):
     import keras

@@ -1,6 +1,6 @@
-"""How a long job shows that it is moving: bars on a terminal, plain lines elsewhere, or nothing.
+"""Progress of long work: bars on a terminal, plain lines elsewhere, JSON for programs, or nothing.
 
-All of it goes to standard error, so that standard output carries results alone.
+It goes to standard error; standard output has results only.
 """
 
 import json
@@ -12,20 +12,20 @@ from typing import Any, Protocol
 
 
 class Task(Protocol):
-    """One piece of work that is counted."""
+    """A counted piece of work."""
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Count ``n`` more done; ``note`` replaces the words behind the bar."""
+        """Count ``n`` more done; ``note`` replaces the text behind the bar."""
 
 
 class Progress(Protocol):
-    """Where a job says what it does."""
+    """Where long work shows its progress."""
 
     def task(self, title: str, total: int, unit: str) -> AbstractContextManager[Task]:
         """Open a counted piece of work of ``total`` units."""
 
     def say(self, line: str) -> None:
-        """Print one line that stays."""
+        """Print one line."""
 
 
 class Silent:
@@ -85,12 +85,11 @@ class Lines:
 
     def _show(self, count: _Count) -> None:
         rate = count.done / max(count.seconds, 1e-9)
-        left = (count.total - count.done) / max(rate, 1e-9)
-        time_words = f", {left:.0f} s left" if left else f" in {count.seconds:.1f} s"
-        note = f"  {count.note}" if count.note else ""
+        remaining = (count.total - count.done) / max(rate, 1e-9)
+        time_text = f", {remaining:.0f} s left" if remaining else f" in {count.seconds:.1f} s"
         _print(
-            f"{count.title}: {count.done}/{count.total} {count.unit}, {rate:.1f}/s"
-            f"{time_words}{note}"
+            f"{count.title}: {count.done}/{count.total} {count.unit}, {rate:.1f}/s{time_text}"
+            f"  {count.note}".rstrip()
         )
 
 
@@ -129,9 +128,9 @@ def _print(line: str) -> None:
 
 
 def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
-    """Return what suits standard error: nothing if ``quiet``, bars on a terminal, else lines.
+    """Return the progress for standard error: none if ``quiet``, bars on a terminal, else lines.
 
-    ``form`` may be ``json`` for lines that a program reads.
+    ``form`` may be ``json``.
     """
     if quiet:
         return Silent()
@@ -139,7 +138,7 @@ def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
         return JsonLines()
     if not sys.stderr.isatty():
         return Lines()
-    # rich takes a tenth of a second: only where it is seen.
+    # Importing rich takes a tenth of a second.
     from tlearn.progress_bars import ProgressBars
 
     return ProgressBars()

@@ -44,7 +44,7 @@ class ProgressBars:
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[_Bar]:
-        """Show a bar that stays, full, when the work is done."""
+        """Show a bar."""
         columns = (
             TextColumn("{task.description:<26}", markup=False),
             BarColumn(bar_width=24),

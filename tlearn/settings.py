@@ -1,4 +1,4 @@
-"""How a configuration is read and written: YAML files, ``--set``, options, a command."""
+"""Reads and writes configurations: YAML files, ``--set``, options, a command."""
 
 import re
 import shlex
@@ -51,13 +51,13 @@ def make_config(
 
 
 def to_yaml(config: RunConfig) -> str:
-    """Return what was asked for as a file for ``--config``; what is left to the defaults is not."""
+    """Return what was given, without the defaults, as a file for ``--config``."""
     values = config.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else "{}\n"
 
 
 def to_command(config: RunConfig, data: str | Path, out: str | Path | None = None) -> str:
-    """Return the ``tlearn finetune`` command that asks for the same, as a shell takes it."""
+    """Return the same as a ``tlearn finetune`` command for a shell."""
     words = ["tlearn", "finetune", str(data)]
     for key, value in config.model_dump(mode="json", exclude_unset=True).items():
         if isinstance(value, dict):
@@ -94,7 +94,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
             f"{file} must hold keys and values such as 'backbone: vgg19'. "
             f"Received: a {type(values).__name__}"
         )
-    # A run's own run.yaml is a configuration too: what it records beside that is not read.
+    # A run's own run.yaml is a configuration too; its other records are not read.
     recorded = values.get("config")
     mixed = RunConfig.model_fields.keys() & values.keys()
     return recorded if isinstance(recorded, dict) and not mixed else values
@@ -116,7 +116,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
                 )
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
@@ -154,7 +154,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _explained(error: ValidationError) -> ConfigError:
-    """Say the first thing that is wrong in one line, and how many more there are."""
+    """Return the first error in one line, and how many more there are."""
     unknown = ("extra_forbidden", "invalid_key")
     # A misspelt key first: where one is missing, that is why.
     details = sorted(error.errors(include_url=False), key=lambda d: d["type"] not in unknown)

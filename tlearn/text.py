@@ -1,4 +1,4 @@
-"""Names as people read them, and as files can hold them."""
+"""Names for screens and for files."""
 
 import re
 
@@ -27,17 +27,17 @@ def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:
 
 
 def printable(text: str) -> str:
-    r"""Return a text for screens and pictures: what would steer these stands as ``\x1b``."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    r"""Return a text for screens and pictures, with control characters as ``\x1b``."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def encode_name(name: str) -> str:
     r"""Return a file's name as text that can be written: bytes that are not UTF-8 as ``\udce9``."""
 
-    def escape(found: re.Match[str]) -> str:
-        if found[3]:  # a name that looks as if it were escaped
-            return found[3] * 2
-        return f"{found[1] * 2}\\u{ord(found[2]):x}"
+    def escape(match: re.Match[str]) -> str:
+        if match[3]:  # a name that looks as if it were escaped
+            return match[3] * 2
+        return f"{match[1] * 2}\\u{ord(match[2]):x}"
 
     return _SURROGATE.sub(escape, name)
 
@@ -45,8 +45,8 @@ def encode_name(name: str) -> str:
 def decode_name(text: str) -> str:
     """Return the file's name that :func:`encode_name` made this text of."""
 
-    def restore(found: re.Match[str]) -> str:
-        slashes, odd = divmod(len(found[1]), 2)
-        return "\\" * slashes + (chr(int(found[2][1:], 16)) if odd else found[2])
+    def restore(match: re.Match[str]) -> str:
+        slashes, odd = divmod(len(match[1]), 2)
+        return "\\" * slashes + (chr(int(match[2][1:], 16)) if odd else match[2])
 
     return _ESCAPED.sub(restore, text)

@@ -23,7 +23,7 @@ def dinov2(name: str, width: int, heads: int, summary: str) -> Backbone:
             )  # fmt: skip
             if weights:
                 whole.load_weights(weights)
-        # Its encoder is one layer; applied one by one, its blocks can be told apart and cut.
+        # Its encoder is one layer; applied one by one, its blocks become layers of their own.
         x = inputs = keras.Input(input_shape)
         for layer in (whole.embeddings, *whole.encoder.layers, whole.layernorm):
             x = layer(x)
@@ -52,6 +52,6 @@ def dinov2(name: str, width: int, heads: int, summary: str) -> Backbone:
 def tlearn_backbones() -> list[Backbone]:
     """Offer both."""
     return [
-        dinov2("dinov2_small", 384, 6, "a transformer taught without labels: strong features"),
+        dinov2("dinov2_small", 384, 6, "a transformer trained without labels: strong features"),
         dinov2("dinov2_base", 768, 12, "the same, four times as large"),
     ]

@@ -39,7 +39,7 @@ COMMANDS = {
     "demo": "Draw a small set of pictures, train on it, show the result.",
     "ui": "Open the web page: upload, train, look at results, predict.",
 }
-_THEIRS = "tlearn.commands_of_plugins"  # where click keeps them while a command runs
+_PLUGIN_COMMANDS = "tlearn.plugin_commands"  # key in the metadata of click's context
 
 
 @functools.cache
@@ -47,12 +47,12 @@ def load_command(name: str) -> click.Command:
     """Import the command ``name`` of tlearn itself, with the options that every command has."""
     command: click.Command = getattr(importlib.import_module(f"tlearn.cli.{name}"), name)
     for part in (command, *getattr(command, "commands", {}).values()):
-        part.params += _common_options()
+        part.params += COMMON_OPTIONS
     return command
 
 
 class _Group(click.Group):
-    """Imports a command when it is used; asks plugins for those it has not."""
+    """Imports a command when it is used; other commands come from plugins."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
@@ -63,16 +63,16 @@ class _Group(click.Group):
         return [*COMMANDS, *sorted(self._from_plugins(ctx))]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        theirs = sorted(self._from_plugins(ctx).items())
-        rows = [(name, command.get_short_help_str(100)) for name, command in theirs]
+        added = sorted(self._from_plugins(ctx).items())
+        rows = [(name, command.get_short_help_str(100)) for name, command in added]
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items(), *rows])
 
     def _from_plugins(self, ctx: click.Context) -> dict[str, click.Command]:
         """Return the commands that plugins add, asked once per run of the command line."""
-        if _THEIRS not in ctx.meta:
-            ctx.meta[_THEIRS] = _commands_of_plugins()
-        return dict(ctx.meta[_THEIRS])
+        if _PLUGIN_COMMANDS not in ctx.meta:
+            ctx.meta[_PLUGIN_COMMANDS] = _commands_of_plugins()
+        return dict(ctx.meta[_PLUGIN_COMMANDS])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -87,21 +87,21 @@ class _Group(click.Group):
 
 
 def _commands_of_plugins() -> dict[str, click.Command]:
-    """Return the commands that plugins add; one that fails costs the others nothing."""
+    """Return the commands that plugins add; one that fails does not affect the others."""
     from tlearn.backbones import load_registry
 
-    found: dict[str, click.Command] = {}
+    commands: dict[str, click.Command] = {}
     owners: dict[str, Plugin] = {}
     registry = load_registry()
     for plugin in registry.plugins:
-        theirs = click.Group()
+        group = click.Group()
         try:
-            registry.add_commands(plugin, theirs)
+            registry.add_commands(plugin, group)
         except PluginError as error:
             print(f"tlearn: {error}", file=sys.stderr)
             continue
-        for name, command in theirs.commands.items():
-            if name in COMMANDS or name in found:
+        for name, command in group.commands.items():
+            if name in COMMANDS or name in commands:
                 owner = owners.get(name, "tlearn")
                 print(
                     f"tlearn: the command {name!r} of the plugin {plugin} is left out, because "
@@ -109,34 +109,32 @@ def _commands_of_plugins() -> dict[str, click.Command]:
                     file=sys.stderr,
                 )
             else:
-                found[name], owners[name] = command, plugin
-    return found
+                commands[name], owners[name] = command, plugin
+    return commands
 
 
-def _common_options() -> list[click.Option]:
-    """Return the options that every command has."""
+def _use_plugins(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        use_folder(value)
 
-    def use(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-        if value is not None:
-            use_folder(value)
 
-    return [
-        click.Option(
-            ["--plugins-dir"],
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            expose_value=False,
-            callback=use,
-            is_eager=True,
-            help="Take the .py files of DIR as plugins too: runs them.",
-        ),
-        click.Option(
-            ["--debug"],
-            is_flag=True,
-            expose_value=False,
-            help="Show the traceback of an unexpected error.",
-        ),
-    ]
+COMMON_OPTIONS = [  # of every command
+    click.Option(
+        ["--plugins-dir"],
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        expose_value=False,
+        callback=_use_plugins,
+        is_eager=True,
+        help="Load the .py files of DIR as plugins too: runs them.",
+    ),
+    click.Option(
+        ["--debug"],
+        is_flag=True,
+        expose_value=False,
+        help="Show the traceback of an unexpected error.",
+    ),
+]
 
 
 @click.group(
@@ -163,9 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0; 1 for a failed check or a defect, 2 for bad input, 130 if interrupted.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script, whatever the terminal takes
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of any script on any terminal
         sys.stdout.reconfigure(errors="backslashreplace")
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata of photos
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata of photos
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--progress json" in " ".join(words).replace("--progress=", "--progress ")
     fails = functools.partial(fail, as_json=as_json)
@@ -175,15 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TlearnError as error:
         return fails(str(error), hint_of(error))
     except click.UsageError as error:
-        of = error.ctx.command_path if error.ctx else "tlearn"
-        return fails(f"{error.format_message().rstrip('.')}; see '{of} --help'")
+        command = error.ctx.command_path if error.ctx else "tlearn"
+        return fails(f"{error.format_message().rstrip('.')}; see '{command} --help'")
     except click.ClickException as error:
         return fails(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         print("tlearn: stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone, as 'head' does: there is nobody left to tell.
+        # The reader of our output has ended, as 'head' does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -200,8 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Run the command line as a process of its own.
 
-    It leaves without taking Python and TensorFlow apart, which takes a second and changes nothing.
-    What asks a process to end, such as a service manager, is taken as Ctrl-C.
+    It exits without finalising Python and TensorFlow, which takes a second and changes nothing.
+    SIGTERM, which service managers send, is treated as Ctrl-C.
     """
     for name in ("SIGTERM", "SIGBREAK"):  # the second is of Windows
         if hasattr(signal, name):
@@ -215,4 +213,4 @@ def run() -> None:
     os._exit(code)
 
 
-cli.params += _common_options()
+cli.params += COMMON_OPTIONS

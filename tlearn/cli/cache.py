@@ -12,7 +12,7 @@ def cache() -> None:
 
 @cache.command()
 def info() -> None:
-    """Say where the cache is, how large, and what is in it."""
+    """Show where the cache is, its size, and what is in it."""
     from tlearn.features.activation_cache import Cache, default_root
     from tlearn.progress import format_bytes
 
@@ -23,11 +23,11 @@ def info() -> None:
             f"{format_bytes(store.budget)}; {format_bytes(compiled)} of compiled networks"
         )
         for table in store.tables():
-            what = table.described
-            of = " ".join(str(what[name]) for name in ("backbone", "output") if name in what)
+            key = table.described
+            name = " ".join(str(key[part]) for part in ("backbone", "output") if part in key)
             used_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.used))
             print(
-                f"  {of:<36} {what['size']:>4} px  {what.get('precision', ''):<9}"
+                f"  {name:<36} {key['size']:>4} px  {key.get('precision', ''):<9}"
                 f"{table.rows:>9} views {format_bytes(table.bytes):>9}  used {used_at}"
             )
 

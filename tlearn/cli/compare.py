@@ -6,15 +6,7 @@ from typing import Any
 import click
 
 from tlearn.cli.console import INTERRUPTED
-from tlearn.cli.options import (
-    BACKBONES,
-    CONFIG,
-    JSON,
-    QUIET,
-    SET,
-    config_options,
-    path_option,
-)
+from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_options, path_option
 
 
 @click.command()
@@ -46,6 +38,6 @@ def compare(
         print(comparison.to_json(), end="")
     else:
         print(comparison.table())
-        print(f"the picture and the figures are in {comparison.path}")
+        print(f"the chart and the figures are in {comparison.path}")
         print(f"next: tlearn finetune {data} --backbone {comparison.recommended}")
     return INTERRUPTED if comparison.stopped else 0

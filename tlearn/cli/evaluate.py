@@ -42,16 +42,11 @@ def evaluate(
     from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
 
-    found = Run(run, engine or "auto", precision or "auto").evaluate(
-        data, split, console_progress(quiet), strict
-    )
+    opened = Run(run, engine or "auto", precision or "auto")
+    evaluation = opened.evaluate(data, split, console_progress(quiet), strict)
     if as_json:
-        extra = {
-            "trained_on": found.trained_on,
-            "selected_on": found.selected_on,
-            "unknown": found.unknown,
-            "unreadable": [list(entry) for entry in found.unreadable],
-        }
-        print(json.dumps(found.metrics | extra, indent=2, ensure_ascii=False))
+        more = ("trained_on", "selected_on", "unknown", "unreadable")
+        record = evaluation.metrics | {name: getattr(evaluation, name) for name in more}
+        print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        print(evaluation_summary(found))
+        print(evaluation_summary(evaluation))

@@ -1,7 +1,6 @@
 """``tlearn finetune``."""
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +47,22 @@ def finetune(
     DATA may also hold train/ and validation/ and test/, each with class folders.
     """
     ctx = click.get_current_context()
+    from tlearn.progress import console_progress
+    from tlearn.settings import make_config
+    from tlearn.training import pipeline
+
+    shown = console_progress(quiet, progress)
     if resume is not None:
-        _refuse_all_but(WITH_RESUME, ctx)
-        return _resume(resume, progress, quiet, as_json)
+        _refuse_more_than_resume(ctx)
+        return report_run(pipeline.resume(resume, progress=shown), as_json)
     if data is None:
         raise click.UsageError("Missing argument 'DATA'", ctx)
-    from tlearn.settings import make_config
-
     checked = make_config(config, settings, options)
-    from tlearn.progress import console_progress
-    from tlearn.training.pipeline import finetune as train
-
-    run = train(data, out, config=checked, progress=console_progress(quiet, progress))
-    return report_run(run, as_json)
+    return report_run(pipeline.finetune(data, out, config=checked, progress=shown), as_json)
 
 
-def _refuse_all_but(names: Collection[str], ctx: click.Context) -> None:
-    """Refuse parameters that were given beside some.
+def _refuse_more_than_resume(ctx: click.Context) -> None:
+    """Refuse parameters that ``--resume`` does not take.
 
     Raises:
         UsageError: If there are any.
@@ -74,26 +72,19 @@ def _refuse_all_but(names: Collection[str], ctx: click.Context) -> None:
         if isinstance(parameter, click.Argument)
         else max(parameter.opts)
         for parameter in ctx.command.params
-        if parameter.name not in names
+        if parameter.name not in WITH_RESUME
         and ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
     ]
     if given:
         raise click.UsageError(
-            f"--resume RUN goes on with what the run was begun with and takes no {given[0]}; "
-            f"leave it out, or train anew without --resume",
+            f"--resume RUN continues with the configuration of the run and takes no {given[0]}; "
+            f"leave it out, or start a new training without --resume",
             ctx,
         )
 
 
-def _resume(run: Path, form: str, quiet: bool, as_json: bool) -> int:
-    from tlearn.progress import console_progress
-    from tlearn.training.pipeline import resume
-
-    return report_run(resume(run, progress=console_progress(quiet, form)), as_json)
-
-
 def report_run(run: Any, as_json: bool) -> int:
-    """Print what came of a training; return the exit code."""
+    """Print the result of a training; return the exit code."""
     from tlearn.runs.summary import run_summary
 
     if as_json:

@@ -36,16 +36,16 @@ def plan(
 
     settled = make_config(config, settings, options)
     shown = console_progress(quiet, progress)
-    for found in estimates(data, backbones=backbones, config=settled, progress=shown):
+    for estimate in estimates(data, backbones=backbones, config=settled, progress=shown):
         if as_json:
-            print(json.dumps(asdict(found)), flush=True)
-        elif found.problem:
-            print(f"{found.backbone:<20} {found.problem}")
+            print(json.dumps(asdict(estimate)), flush=True)
+        elif estimate.problem:
+            print(f"{estimate.backbone:<20} {estimate.problem}")
         else:
             print(
-                f"{found.backbone:<20} about {found.seconds:.0f} s, {format_bytes(found.bytes)} of "
-                f"disk; {found.images_per_second:.3g} images/s, "
-                f"{found.parameters / 1e6:.1f} M parameters"
-                f"{'' if found.sure else ' (unsure: the machine is busy)'}",
+                f"{estimate.backbone:<20} about {estimate.seconds:.0f} s, "
+                f"{format_bytes(estimate.bytes)} of disk; {estimate.images_per_second:.3g} "
+                f"images/s, {estimate.parameters / 1e6:.1f} M parameters"
+                f"{'' if estimate.sure else ' (uncertain: the machine is busy)'}",
                 flush=True,
             )

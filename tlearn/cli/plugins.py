@@ -73,7 +73,7 @@ def _record(plugin: "Plugin") -> dict[str, Any]:
 @click.argument("name")
 @JSON
 def check(name: str, as_json: bool) -> int:
-    """Prove NAME correct: a backbone, or all backbones of a plugin.
+    """Check NAME: a backbone, or all backbones of a plugin.
 
     The exit code is 1 if a check fails.
     """
@@ -84,12 +84,12 @@ def check(name: str, as_json: bool) -> int:
     chosen = (registry.get(name),) if name in registry.backbones or not offered else offered
     failed = [b.name for b in chosen if not _passes(b, as_json)]
     if failed:
-        fail(f"{', '.join(failed)} failed; fix what is said above and check again")
+        fail(f"{', '.join(failed)} failed; fix the failures above and check again")
     return FAILED if failed else 0
 
 
 def _passes(backbone: "Backbone", as_json: bool) -> bool:
-    """Run and print every check of a backbone; return whether all is well."""
+    """Run and print every check of a backbone; return whether none failed."""
     from tlearn.testing import run_checks
 
     if not as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tlearn.atomic import atomic_file
 from tlearn.cli.console import fail
 from tlearn.cli.options import ENGINE, PROGRESS, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
@@ -61,21 +62,16 @@ def predict(
         for line in lines:
             print(line, end="", flush=True)
     else:
-        _write(out, "".join(lines))
+        text = "".join(lines).encode("utf-8", "backslashreplace")
+        what = f"{str(out)!r} cannot be written"
+        with os_errors_as(TlearnError, what, "choose another --out"), atomic_file(out) as file:
+            file.write_bytes(text)
     bad = f"{readable.count(False)} files cannot be read as images"
     if not any(readable):
         return fail(f"{bad}, and there are no others; give photos", as_json=progress == "json")
     if not all(readable):
         print(f"tlearn: {bad}", file=sys.stderr)
     return 0
-
-
-def _write(out: Path, text: str) -> None:
-    """Write a file of results whole or not at all."""
-    from tlearn.runs.directory import RunDirectory
-
-    with os_errors_as(TlearnError, f"{str(out)!r} cannot be written", "choose another --out"):
-        RunDirectory(out.parent).write(out.name, text.encode("utf-8", "backslashreplace"))
 
 
 def _lines(
@@ -85,7 +81,7 @@ def _lines(
     from tlearn.runs.predictions import prediction_columns
 
     for p in predictions:
-        # Not before the first prediction: what fails until then must leave the output empty.
+        # Not before the first prediction: an error until then must leave the output empty.
         if form == "csv" and not readable:
             yield csv_line(prediction_columns(top))
         readable.append(not p.problem)

@@ -65,12 +65,12 @@ def _check_port(host: str, port: int) -> None:
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name != "nt":  # there it would let two servers have one port
+        if os.name != "nt":  # on Windows it would let two servers have one port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no address"
+            why = getattr(error, "strerror", None) or "not an address"
             raise ConfigError(
                 f"port {port} of {host!r} cannot be listened on: {why}; choose another --port, or "
                 f"another --host"

@@ -1,4 +1,4 @@
-"""Proves a backbone correct: by pytest in its own package, or by ``tlearn plugins check NAME``.
+"""The checks of a backbone: for pytest in its own package, and ``tlearn plugins check NAME``.
 
 The whole test of a package is::
 

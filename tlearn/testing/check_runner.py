@@ -10,10 +10,12 @@ from tlearn.backbones.contract import Backbone
 from tlearn.errors import one_line
 from tlearn.testing.checks import CHECKS, Check
 
+State = Literal["passed", "failed", "skipped"]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one check.
+    """The result of one check.
 
     Attributes:
         check: Its name.
@@ -23,16 +25,16 @@ class Outcome:
     """
 
     check: str
-    state: Literal["passed", "failed", "skipped"]
+    state: State
     reason: str
     seconds: float
 
 
 def run_checks(backbone: Backbone, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
-    """Yield the outcome of every check, or of those that are given, as it comes."""
+    """Yield the outcome of every check, or of those given, one by one."""
     for check in checks:
         start = time.monotonic()
-        state: Literal["passed", "failed", "skipped"] = "passed"
+        state: State = "passed"
         reason = ""
         try:
             check(backbone)
@@ -67,12 +69,12 @@ def backbone_checks(
 
     expected = expected_failures or {}
     names = {check.__name__ for check in CHECKS}
-    strangers = {*expected} - {backbone.name for backbone in backbones}
-    strangers |= {name for failures in expected.values() for name in failures} - names
-    if strangers:
+    unknown = {*expected} - {backbone.name for backbone in backbones}
+    unknown |= {name for failures in expected.values() for name in failures} - names
+    if unknown:
         raise ValueError(
             f"expected_failures must name backbones of this test, and of their checks any of "
-            f"{', '.join(sorted(names))}. Received: {', '.join(sorted(strangers))}"
+            f"{', '.join(sorted(names))}. Received: {', '.join(sorted(unknown))}"
         )
 
     def parameters(backbone: Backbone, check: Check) -> Any:

@@ -1,4 +1,4 @@
-"""The checks: what the core relies on, and what no type can say."""
+"""The checks: what the core relies on, beyond types."""
 
 import functools
 import importlib
@@ -25,7 +25,7 @@ SEED = 0
 STEPS = 5
 TINY = 1e-20
 HEAVY = ("keras", "keras_hub", "tensorflow", "torch", "jax", "openvino")
-# Imports a module by its name, or from its file where no path leads to it, and says what it loads.
+# Imports a module by its name, or else from its file, and prints which of the libraries it loads.
 ALONE = """
 import importlib.util, sys
 name, file, *heavy = sys.argv[1:]
@@ -92,8 +92,8 @@ def _check_built(backbone: Backbone, size: int) -> None:
     )
     kinds = {str(weight.dtype) for weight in base.trainable_weights}
     assert kinds <= {"float32"}, f"weights must be float32, not {', '.join(sorted(kinds))}"
-    found = np.asarray(base(_preprocessed(backbone, _pixels(size)), training=False))
-    assert np.isfinite(found).all(), f"the output at {size} pixels is not finite"
+    output = np.asarray(base(_preprocessed(backbone, _pixels(size)), training=False))
+    assert np.isfinite(output).all(), f"the output at {size} pixels is not finite"
 
 
 def check_second_build(backbone: Backbone) -> None:
@@ -139,8 +139,8 @@ def check_one_tensor_crosses(backbone: Backbone) -> None:
                 f"more than one tensor crosses the boundary {boundary.position} {boundary.name!r}: "
                 f"what is above it cannot be computed from it alone"
             ) from None
-        found = np.asarray(above(below, training=False))
-        assert np.allclose(found, whole, CLOSE, CLOSE), (
+        output = np.asarray(above(below, training=False))
+        assert np.allclose(output, whole, CLOSE, CLOSE), (
             f"below and above {boundary.name!r} together give another output than the whole"
         )
 
@@ -151,12 +151,12 @@ def check_freezing(backbone: Backbone) -> None:
     counts = []
     for blocks in range(1, len(network.built.boundaries) + 1):
         trainable = network.built.layers_above(network.built.boundary_for_blocks(blocks))
-        found = []
+        trained = []
         for _ in range(2):
             network.freeze(trainable)
-            found.append([id(weight) for weight in network.built.base.trainable_weights])
-        assert found[0] == found[1], f"unfreezing {blocks} blocks twice trains something else"
-        counts.append(len(found[0]))
+            trained.append([id(weight) for weight in network.built.base.trainable_weights])
+        assert trained[0] == trained[1], f"unfreezing {blocks} blocks twice trains something else"
+        counts.append(len(trained[0]))
     assert counts == sorted(set(counts)), (
         f"unfreezing more blocks must train more weights; from 1 block upwards it trains {counts}"
     )
@@ -241,12 +241,12 @@ def check_preprocessing(backbone: Backbone) -> None:
             f"{backbone.preprocess_reference!r} cannot be found: {error}"
         ) from None
     pixels = _pixels(8)
-    wanted = np.asarray(reference(pixels.copy()))
-    found = np.asarray(_preprocessed(backbone, pixels))
-    assert np.allclose(found, wanted, rtol=1e-4, atol=1e-3), (
+    expected = np.asarray(reference(pixels.copy()))
+    actual = np.asarray(_preprocessed(backbone, pixels))
+    assert np.allclose(actual, expected, rtol=1e-4, atol=1e-3), (
         f"preprocess turns the pixel {pixels[0, 0, 0].tolist()} into "
-        f"{found[0, 0, 0].round(3).tolist()}, and {backbone.preprocess_reference} into "
-        f"{wanted[0, 0, 0].round(3).tolist()}"
+        f"{actual[0, 0, 0].round(3).tolist()}, and {backbone.preprocess_reference} into "
+        f"{expected[0, 0, 0].round(3).tolist()}"
     )
 
 
@@ -276,10 +276,10 @@ def check_engines_agree(backbone: Backbone) -> None:
     built = _built(backbone, backbone.min_size)
     names, pixels = (FEATURES,), list(_pixels(built.size).astype(np.uint8))
     network = converted(lambda: built.prefix(names), names, built.size, None)
-    (found,) = outputs_of(OpenVINOEngine(network, names, "float32"), pixels)
+    (actual,) = outputs_of(OpenVINOEngine(network, names, "float32"), pixels)
     plain = TensorFlowEngine(built.prefix(names), names, built.size, "float32")
-    (wanted,) = outputs_of(plain, pixels)
-    difference = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    (expected,) = outputs_of(plain, pixels)
+    difference = float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
     assert difference < 1e-3, f"OpenVINO's features differ from TensorFlow's by {difference:.2%}"
 
 

@@ -65,7 +65,7 @@ def test_tflite_predicts_the_same(run):
 
 def test_calibration_is_in_the_report(run):
     page = tlearn.report(run).read_text()
-    assert "How far its probabilities can be believed" in page and "<circle" in page
+    assert "Calibration of the probabilities" in page and "<circle" in page
     sure = calibration.binned([(0.95, True)] * 19 + [(0.95, False)])
     assert calibration.error(sure) == pytest.approx(0.0)
     assert calibration.error([(0.9, 0.6, 10), (0.5, 0.5, 30)]) == pytest.approx(0.075)

@@ -1,1 +1,1 @@
-"""A user of each of tlearn's hooks beside backbones; each module is a plugin."""
+"""An example of each of tlearn's hooks beside backbones; each module is a plugin."""

@@ -1,4 +1,4 @@
-"""A report section: does a probability of 80 % mean that 80 % are right? (Guo et al., 2017)."""
+"""A report section on calibration: are 80 % right at a probability of 80 %? (Guo et al., 2017)."""
 
 from statistics import mean
 from typing import Any
@@ -10,7 +10,7 @@ SIZE = 300  # of the picture, in pixels
 
 
 def binned(predictions: list[tuple[float, bool]]) -> list[tuple[float, float, int]]:
-    """Return mean probability, part that is right, and number, for each bin that has any."""
+    """Return mean probability, accuracy and number of images for each bin that has any."""
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
     for probability, right in predictions:
         bins[min(int(probability * BINS), BINS - 1)].append((probability, right))
@@ -24,7 +24,7 @@ def error(bins: list[tuple[float, float, int]]) -> float:
 
 def _dot(probability: float, right: float, n: int, total: int) -> str:
     x, y, radius = probability * SIZE, (1 - right) * SIZE, 3 + (100 * n / total) ** 0.5
-    title = f"{n} images: {probability:.0%} sure, {right:.0%} right"
+    title = f"{n} images: probability {probability:.0%}, {right:.0%} right"
     return (
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="#4c78a8">'
         f"<title>{title}</title></circle>"
@@ -32,7 +32,7 @@ def _dot(probability: float, right: float, n: int, total: int) -> str:
 
 
 def render(run: Any) -> str:
-    """Predict the images held back longest, and compare probabilities with what is right."""
+    """Predict the test images, or those of validation, and compare probability and accuracy."""
     split = "test" if "test" in run.metrics else "validation"
     images = run.images(split)
     predictions = run.predict([path for path, _ in images])
@@ -41,9 +41,9 @@ def render(run: Any) -> str:
     dots = "".join(_dot(p, r, n, len(images)) for p, r, n in bins)
     return (
         f"<p>On the {len(images)} {split} images, probabilities are off by {error(bins):.1%} on "
-        f"average. Dots below the line: surer than right.</p>"
+        f"average. Dots below the line: overconfident.</p>"
         f'<svg viewBox="-12 -12 {SIZE + 24} {SIZE + 24}" width="{SIZE}" role="img" '
-        f'aria-label="part that is right, against probability">'
+        f'aria-label="accuracy against probability">'
         f'<path d="M0 0V{SIZE}H{SIZE}M0 {SIZE}L{SIZE} 0" fill="none" stroke="#888"/>{dots}</svg>'
     )
 
@@ -51,4 +51,4 @@ def render(run: Any) -> str:
 @hookimpl
 def tlearn_reports() -> ReportSection:
     """Offer it."""
-    return ReportSection("calibration", "How far its probabilities can be believed", render)
+    return ReportSection("calibration", "Calibration of the probabilities", render)

@@ -1,4 +1,4 @@
-"""A preset that unfreezes block after block, the lower the slower (Howard and Ruder, 2018)."""
+"""A preset that unfreezes block after block, lower ones at lower rates (Howard and Ruder, 2018)."""
 
 from tlearn.backbones import Backbone, Preset, hookimpl
 from tlearn.config import Stage
@@ -25,4 +25,4 @@ def stages_for(backbone: Backbone) -> tuple[int, list[Stage]]:
 @hookimpl
 def tlearn_presets() -> Preset:
     """Offer it."""
-    return Preset("gradual", "block after block from the top, the lower the slower", stages_for)
+    return Preset("gradual", "block after block from the top, at falling rates", stages_for)

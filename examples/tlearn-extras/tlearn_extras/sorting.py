@@ -1,4 +1,4 @@
-"""A command that copies photos into a folder per class that is predicted."""
+"""A command that copies photos into a folder per predicted class."""
 
 import shutil
 from pathlib import Path
@@ -13,22 +13,22 @@ from tlearn.backbones import hookimpl
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 def sort(run: Path, photos: Path, out: Path) -> None:
-    """Copy PHOTOS into a folder for each class that the model of RUN takes them for."""
+    """Copy PHOTOS into a folder for each class that the model of RUN predicts."""
     import tlearn
 
     if out.exists():
         raise click.UsageError(f"{str(out)!r} exists already; choose another --out")
-    for found in tlearn.Run(run).predict(photos):
-        if found.problem:
-            print(f"left out: {found.path} ({found.problem})")
+    for prediction in tlearn.Run(run).predict(photos):
+        if prediction.problem:
+            print(f"left out: {prediction.path} ({prediction.problem})")
             continue
-        folder = out / found.label
+        folder = out / prediction.label
         folder.mkdir(parents=True, exist_ok=True)
-        target, number = folder / found.path.name, 2
+        target, number = folder / prediction.path.name, 2
         while target.exists():
-            target = folder / f"{found.path.stem}-{number}{found.path.suffix}"
+            target = folder / f"{prediction.path.stem}-{number}{prediction.path.suffix}"
             number += 1
-        shutil.copy2(found.path, target)
+        shutil.copy2(prediction.path, target)
         print(target)
 
 

@@ -12,7 +12,7 @@ def export(run: Any, path: Path) -> None:
     """Write ``model.tflite`` and ``labels.txt``."""
     import tensorflow as tf
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of every tensor
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every tensor
         content = tf.lite.TFLiteConverter.from_keras_model(run.model).convert()
     (path / "model.tflite").write_bytes(content)
     lines = "".join(f"{label}\n" for label in run.labels)
