@@ -1,12 +1,12 @@
-"""Writes a new plugin package, complete and correct as it stands, for its author to change."""
+"""Writes a new plugin package, complete and correct, for its author to change."""
 
 import importlib.util
 import re
-import shutil
 from pathlib import Path
 from string import Template
 
 from tlearn import __version__
+from tlearn.atomic import atomic_directory
 from tlearn.errors import PluginError, os_errors_as
 
 FILES = {
@@ -39,7 +39,7 @@ py-modules = ["$module"]
 from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl, keras_application
 
 # A network of keras.applications. For any other, make a Backbone with a function that builds it:
-# the guide for plugin authors has an example.
+# see the guide for plugin authors.
 BACKBONE = keras_application(
     "mobilenet:MobileNet",
     name="$name",
@@ -50,8 +50,8 @@ BACKBONE = keras_application(
     min_size=32,
     channels=1024,  # of the output
     preprocess=Preprocess.TF,  # pixels from -1 to 1
-    # Where the network can be cut: layers at which exactly one tensor passes, upwards. Only names
-    # that are the same on every build; 'tlearn layers $name' lists them.
+    # The boundaries: layers at which exactly one tensor passes, upwards. Only names that are the
+    # same on every build; 'tlearn layers $name' lists them.
     blocks=Blocks.after(*(f"conv_pw_{k}_relu" for k in range(1, 13))),
     finetune_from="conv_pw_9_relu",  # fine-tuning usually pays from here upwards
     feature_layers=("conv_pw_11_relu", "conv_pw_13_relu"),
@@ -108,7 +108,7 @@ def new_plugin(name: str, folder: Path | None = None) -> Path:
         PluginError: If the name cannot be one or its module's is taken, or the folder exists or
             cannot be written.
     """
-    if not re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name):  # or no package can be called so
+    if not re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name):  # valid in a package's name
         raise PluginError(
             f"a backbone's name has lower case letters, digits and underscores, begins with a "
             f"letter and does not end with an underscore. Received: {name!r}"
@@ -118,15 +118,15 @@ def new_plugin(name: str, folder: Path | None = None) -> Path:
         raise PluginError(f"there is a module called {module!r} already; choose another name")
     values = {"name": name, "package": package, "module": module, "version": __version__}
     folder = folder or Path(package)
-    what = f"the folder {str(folder)!r} cannot be made"
-    with os_errors_as(PluginError, what, "choose another --out"):
-        folder.mkdir(parents=True)
-    try:
+    if folder.exists():
+        raise PluginError(f"{str(folder)!r} cannot be made: it exists; choose another --out")
+    what = f"{str(folder)!r} cannot be written"
+    with (
+        os_errors_as(PluginError, what, "choose another --out"),
+        atomic_directory(folder) as temporary,
+    ):
         for path, text in FILES.items():
-            file = folder / Template(path).substitute(values)
+            file = temporary / Template(path).substitute(values)
             file.parent.mkdir(exist_ok=True)
             file.write_text(Template(text).substitute(values), encoding="utf-8")
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise PluginError(f"{str(folder)!r} cannot be written: {error.strerror}") from None
     return folder

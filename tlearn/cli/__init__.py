@@ -9,17 +9,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tlearn import __version__
-from tlearn.backbones.plugin_sources import folders_restored, use_folder
+from tlearn.backbones import Plugin, load_registry, use_folder
+from tlearn.backbones.plugin_sources import folders_restored
 from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
 from tlearn.errors import PluginError, TlearnError, hint_of, nearest
-
-if TYPE_CHECKING:
-    from tlearn.backbones import Plugin
 
 # Every command has a module of its name in this package; it is imported when the command is used.
 COMMANDS = {
@@ -88,8 +85,6 @@ class _Group(click.Group):
 
 def _commands_of_plugins() -> dict[str, click.Command]:
     """Return the commands that plugins add; one that fails does not affect the others."""
-    from tlearn.backbones import load_registry
-
     commands: dict[str, click.Command] = {}
     owners: dict[str, Plugin] = {}
     registry = load_registry()

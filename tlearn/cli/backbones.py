@@ -1,11 +1,8 @@
 """``tlearn backbones``."""
 
-from typing import TYPE_CHECKING
-
 import click
 
-if TYPE_CHECKING:
-    from tlearn.backbones import Weights
+from tlearn.backbones import Weights, load_registry
 
 
 @click.command()
@@ -15,8 +12,6 @@ def backbones(pattern: str) -> None:
 
     PATTERN may have wildcards: 'mobilenet*'.
     """
-    from tlearn.backbones import load_registry
-
     registry = load_registry()
     for name, b in registry.matching(pattern).items():
         plugin = registry.plugin_of(name)
@@ -30,7 +25,7 @@ def backbones(pattern: str) -> None:
         )
 
 
-def _described(weights: "Weights") -> str:
-    places = {True: ", on this machine", False: ", not on this machine", None: ""}
-    place = places[weights.on_this_machine]
+def _described(weights: Weights) -> str:
+    where = {True: ", on this machine", False: ", not on this machine", None: ""}
+    place = where[weights.on_this_machine]
     return f"{weights.name} from {weights.source} ({weights.licence}){place}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tlearn.backbones import load_registry
 from tlearn.cli.options import JSON, config_options, path_option
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 @JSON
 def layers(backbone: str, size: str | None, plot: Path | None, as_json: bool) -> None:
     """List the layers and the boundaries of BACKBONE."""
-    from tlearn.backbones import load_registry
     from tlearn.settings import make_config
 
     chosen = load_registry().get(backbone)

@@ -2,22 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from tlearn.backbones import Backbone, Plugin, load_registry
+from tlearn.backbones.plugin_sources import DISABLED, disabled
+from tlearn.backbones.registry import KINDS
 from tlearn.cli.console import fail
 from tlearn.cli.options import JSON, path_option
 
-if TYPE_CHECKING:
-    from tlearn.backbones import Backbone, Plugin
-
-OFFERS = {
-    "backbones": "backbones",
-    "presets": "presets",
-    "exporters": "export formats",
-    "reports": "report sections",
-}
 FAILED = 1  # the exit code for checks that failed: nothing was wrong with the command
 
 
@@ -28,9 +22,6 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     """List the plugins, what they offer, and what is wrong with them."""
     if ctx.invoked_subcommand is not None:
         return
-    from tlearn.backbones import load_registry
-    from tlearn.backbones.plugin_sources import DISABLED, disabled
-
     installed = load_registry().plugins
     if as_json:
         print(json.dumps([_record(p) for p in installed], indent=2, ensure_ascii=False))
@@ -43,26 +34,26 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
         print(f"{DISABLED} names {', '.join(sorted(unknown))}, which is not installed")
 
 
-def _offers(plugin: "Plugin") -> list[str]:
+def _offers(plugin: Plugin) -> list[str]:
     if plugin.disabled:
         return ["DISABLED by TLEARN_DISABLE_PLUGINS"]
     if plugin.problem:
         return [f"UNUSABLE: {plugin.problem}"]
     lines = [
-        f"{what}: {', '.join(offer.name for offer in getattr(plugin, kind))}"
-        for kind, what in OFFERS.items()
+        f"{word}s: {', '.join(offer.name for offer in getattr(plugin, kind))}"
+        for kind, (_, word) in KINDS.items()
         if getattr(plugin, kind)
     ]
     more = {"tlearn_callbacks": "callbacks in training", "tlearn_commands": "commands"}
     return lines + [what for hook, what in more.items() if hook in plugin.implemented]
 
 
-def _record(plugin: "Plugin") -> dict[str, Any]:
+def _record(plugin: Plugin) -> dict[str, Any]:
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
-        **{kind: [offer.name for offer in getattr(plugin, kind)] for kind in OFFERS},
+        **{kind: [offer.name for offer in getattr(plugin, kind)] for kind in KINDS},
         "hooks": list(plugin.implemented),
         "disabled": plugin.disabled,
         "problem": plugin.problem,
@@ -77,8 +68,6 @@ def check(name: str, as_json: bool) -> int:
 
     The exit code is 1 if a check fails.
     """
-    from tlearn.backbones import load_registry
-
     registry = load_registry()
     offered = next((p.backbones for p in registry.plugins if p.name == name and p.backbones), ())
     chosen = (registry.get(name),) if name in registry.backbones or not offered else offered
@@ -88,7 +77,7 @@ def check(name: str, as_json: bool) -> int:
     return FAILED if failed else 0
 
 
-def _passes(backbone: "Backbone", as_json: bool) -> bool:
+def _passes(backbone: Backbone, as_json: bool) -> bool:
     """Run and print every check of a backbone; return whether none failed."""
     from tlearn.testing import run_checks
 
@@ -114,7 +103,6 @@ def _passes(backbone: "Backbone", as_json: bool) -> bool:
 @path_option("--out", "FOLDER", "The folder to make [tlearn-NAME].")
 def new(name: str, out: Path | None) -> None:
     """Write a package with a backbone called NAME, complete and correct, for you to change."""
-    from tlearn.backbones import load_registry
     from tlearn.backbones.scaffold import new_plugin
 
     registry = load_registry()
