@@ -105,9 +105,9 @@ def feed_overhead() -> dict[str, Any]:
         Cache(Path(place)) as cache,
         computing_in(choice.precision, model),
     ):
-        kept = Activations(built, rendering, [boundary], cache, choice)
-        kept.keep([(f, v) for f in files for v in range(2)])
-        feed = Feed(kept, boundary, network.columns_below(boundary), files, 2, 0)
+        activations = Activations(built, rendering, [boundary], cache, choice)
+        activations.keep([(f, v) for f in files for v in range(2)])
+        feed = Feed(activations, boundary, network.columns_below(boundary), files, 2, 0)
         compile_for(model, Stage(unfreeze=boundary.name), 100)
         (first, rows), *_ = feed.epoch(0, 32)
         first = [x.astype(np.float32) for x in first]

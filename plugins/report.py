@@ -50,11 +50,11 @@ def _stages(run: Any) -> str:
             str(s["epochs"]),
             f"{s['seconds']:.0f}",
             _accuracy(s),
-            "yes" if s["improved"] else "no improvement",
+            "yes" if s["improved"] else "no",
         ]
         for s in run.metrics["stages"]
     ]
-    header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "kept"]
+    header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "improved"]
     table = _table(header, *rows)
     return table + _picture(run, "curves", "accuracy and loss over the epochs")
 

@@ -49,7 +49,7 @@ def parse_stages(value: Any) -> Any:
     """Read stages in short form: ``UNFREEZE[:EPOCHS][@RATE]``, separated by commas.
 
     ``3:8@1e-4,all@1e-5`` unfreezes the top 3 blocks for 8 epochs at 1e-4, then everything at 1e-5;
-    ``none`` alone stands for no stage after the probe. What is neither text nor a number is
+    ``none`` alone means no stage after the probe. What is neither text nor a number is
     returned as it is.
 
     Raises:

@@ -80,7 +80,7 @@ def _field(key: str, entry: Schema, defs: Schema) -> ConfigField:
 
 
 def _resolved(entry: Schema, defs: Schema) -> Schema:
-    """Return what a reference stands for; anything else as it is."""
+    """Return the schema that a reference names; any other entry unchanged."""
     name = str(entry.get("$ref", "")).rpartition("/")[2]
     record: Schema = defs[name] if name else entry
     return record

@@ -66,7 +66,7 @@ class _Group(click.Group):
             formatter.write_dl([*COMMANDS.items(), *rows])
 
     def _from_plugins(self, ctx: click.Context) -> dict[str, click.Command]:
-        """Return the commands that plugins add, asked once per run of the command line."""
+        """Return the commands that plugins add, loaded once per run of the command line."""
         if _PLUGIN_COMMANDS not in ctx.meta:
             ctx.meta[_PLUGIN_COMMANDS] = _commands_of_plugins()
         return dict(ctx.meta[_PLUGIN_COMMANDS])

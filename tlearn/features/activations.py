@@ -32,7 +32,7 @@ Arrays = dict[str, np.ndarray]  # rows by the output's name
 
 
 class Activations:
-    """What a backbone's frozen part gives for views of images, at its taps and some boundaries.
+    """The activations of views of images, at the taps and some boundaries of a backbone.
 
     Rows are found by the image's content and by what renders the view; tables by the backbone, the
     digest of its weights, the place, the size and the precision. So neither a path nor a date nor
@@ -124,10 +124,10 @@ class Activations:
     def keep(
         self, items: Sequence[Item], outputs: Sequence[str] | None = None, shown: bool = True
     ) -> int:
-        """Compute and keep what is missing; return how many views were computed.
+        """Compute and cache what is missing; return how many views were computed.
 
         The backbone must have the weights it was loaded with. Where rows cannot be written, it says
-        so and stops keeping: what is missing then is computed each time it is asked for.
+        so and stops caching.
 
         Args:
             items: The views.
@@ -180,13 +180,13 @@ class Activations:
     ) -> Iterator[Arrays]:
         """Yield the rows of each batch of views, ``(n, ...)`` per output.
 
-        Batches are read, and what is not kept is rendered, in threads ahead of whoever takes them.
+        Batches are read, and views that are not cached are rendered, in threads ahead of the caller.
 
         Args:
             batches: The views.
             outputs: Names of boundaries, and ``features``. Once the backbone is trained, only what
                 lies below its trained layers is right.
-            write: Whether to keep what is computed, as :meth:`keep` does.
+            write: Whether to cache what is computed, as :meth:`keep` does.
 
         Raises:
             DataError: If an image can no longer be read.
@@ -256,7 +256,7 @@ class Activations:
         Args:
             pixels: Images, each ``(size, size, 3)`` uint8; at least one.
             outputs: Names of boundaries, and ``features``.
-            together: Whether they are computed with all others, as what is kept must be; else
+            together: Whether they are computed with all others, as what is cached must be; else
                 alone, which is quicker.
         """
         names = self._together if together else tuple(n for n in outputs if n != PIXELS)
