@@ -180,7 +180,7 @@ class Activations:
     ) -> Iterator[Arrays]:
         """Yield the rows of each batch of views, ``(n, ...)`` per output.
 
-        Batches are read, and views that are not cached are rendered, in threads ahead of the caller.
+        Batches are read, and other views rendered, in threads ahead of the caller.
 
         Args:
             batches: The views.
