@@ -4,6 +4,8 @@ import time
 
 import click
 
+from tlearn.progress import format_bytes
+
 
 @click.group()
 def cache() -> None:
@@ -14,7 +16,6 @@ def cache() -> None:
 def info() -> None:
     """Show where the cache is, its size, and what is in it."""
     from tlearn.features.activation_cache import Cache, default_root
-    from tlearn.progress import format_bytes
 
     with Cache(default_root(), say=click.echo) as store:
         used, compiled = store.used_bytes(), store.compiled_bytes()
@@ -36,7 +37,6 @@ def info() -> None:
 def clear() -> None:
     """Delete everything in it; a later run computes what it needs again."""
     from tlearn.features.activation_cache import Cache, default_root
-    from tlearn.progress import format_bytes
 
     with Cache(default_root(), say=click.echo) as store:
         print(f"{format_bytes(store.clear())} freed in {store.root}")

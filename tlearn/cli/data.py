@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tlearn.progress import console_progress
+
 DATA = click.argument("data", type=click.Path(path_type=Path))
 
 
@@ -49,7 +51,6 @@ def undo(data: Path, everything: bool) -> None:
 def apply(data: Path, out: Path, link: bool) -> None:
     """Write DATA with its edits as a new folder OUT, for other tools."""
     from tlearn.data.corrected_copy import write_corrected
-    from tlearn.progress import console_progress
     from tlearn.text import printable
 
     written = write_corrected(data, out, link, console_progress(quiet=False))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tlearn.cli.options import ENGINE, JSON, QUIET, config_options
+from tlearn.progress import console_progress
 
 
 @click.command()
@@ -38,7 +39,6 @@ def evaluate(
     precision: str | None,
 ) -> None:
     """Measure the model of RUN on the labelled images in DATA."""
-    from tlearn.progress import console_progress
     from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
 

@@ -17,6 +17,7 @@ from tlearn.cli.options import (
     config_options,
     path_option,
 )
+from tlearn.progress import console_progress
 
 WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "debug", "help")
 
@@ -47,18 +48,20 @@ def finetune(
     DATA may also hold train/ and validation/ and test/, each with class folders.
     """
     ctx = click.get_current_context()
-    from tlearn.progress import console_progress
-    from tlearn.settings import make_config
-    from tlearn.training import pipeline
-
     shown = console_progress(quiet, progress)
     if resume is not None:
         _refuse_more_than_resume(ctx)
-        return report_run(pipeline.resume(resume, progress=shown), as_json)
+        from tlearn.training.pipeline import resume as resume_run
+
+        return report_run(resume_run(resume, progress=shown), as_json)
     if data is None:
         raise click.UsageError("Missing argument 'DATA'", ctx)
+    from tlearn.settings import make_config
+
     checked = make_config(config, settings, options)
-    return report_run(pipeline.finetune(data, out, config=checked, progress=shown), as_json)
+    from tlearn.training.pipeline import finetune as train
+
+    return report_run(train(data, out, config=checked, progress=shown), as_json)
 
 
 def _refuse_more_than_resume(ctx: click.Context) -> None:

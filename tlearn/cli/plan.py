@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tlearn.cli.options import BACKBONES, CONFIG, JSON, PROGRESS, QUIET, SET, config_options
+from tlearn.progress import console_progress, format_bytes
 
 
 @click.command()
@@ -30,7 +31,6 @@ def plan(
     **options: Any,
 ) -> None:
     """Estimate seconds and disk of fine-tuning each backbone on DATA."""
-    from tlearn.progress import console_progress, format_bytes
     from tlearn.settings import make_config
     from tlearn.training.backbone_comparison import estimates
 

@@ -12,6 +12,7 @@ from tlearn.cli.console import fail
 from tlearn.cli.options import ENGINE, PROGRESS, QUIET, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError, os_errors_as
+from tlearn.progress import console_progress
 from tlearn.text import printable
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def predict(
     """Classify images: PATHS are files and folders."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise click.UsageError(f"--out takes a file in an existing folder, not {str(out)!r}")
-    from tlearn.progress import console_progress
     from tlearn.runs.run import Run
 
     opened = Run(run, engine or "auto", precision or "auto")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tlearn.cli.options import path_option
+from tlearn.progress import console_progress
 
 
 @click.command()
@@ -12,7 +13,6 @@ from tlearn.cli.options import path_option
 @path_option("--out", "FILE", "The page to write [RUN/report.html].")
 def report(run: Path, out: Path | None) -> None:
     """Write one HTML page about RUN, to look at or to pass on."""
-    from tlearn.progress import console_progress
     from tlearn.runs.exports import report as write
 
     print(f"the report is {write(run, out, console_progress())}")
