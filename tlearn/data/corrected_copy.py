@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.edits import edits_path
+from tlearn.data.filenames import numbered
 from tlearn.data.layouts import read_layout
 from tlearn.data.scan import ImageFile, Manifest, list_entries, scan
 from tlearn.errors import DataError, os_errors_as
@@ -66,8 +67,5 @@ def _check_layout(folder: Path, manifest: Manifest) -> None:
 def _target(folder: Path, file: ImageFile) -> Path:
     """Return a free path for a file in the folder of its class."""
     first = folder.joinpath(*filter(None, (file.given, file.label)), decode_name(file.below))
-    target, number = first, 1
-    while os.path.lexists(target):
-        number += 1
-        target = first.with_name(f"{first.stem}-{number}{first.suffix}")
-    return target
+    paths = (first.with_name(name) for name in numbered(first.stem, first.suffix))
+    return next(path for path in paths if not os.path.lexists(path))

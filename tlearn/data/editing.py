@@ -6,13 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.edits import Edits, append_edits
-from tlearn.data.filenames import MOST_BYTES, inside, unsafe_reason, validate_class_name
+from tlearn.data.filenames import MOST_BYTES, inside, numbered, unsafe_reason, validate_class_name
 from tlearn.data.layouts import read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
@@ -221,7 +220,7 @@ def _write_photo(folder: Path, name: str, content: bytes) -> Path:
         stem, suffix = "photo", suffix if re.fullmatch(r"\w{1,5}", suffix, re.ASCII) else "jpg"
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    names = (f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}" for number in count(1))
+    names = numbered(stem, f".{suffix}")
     path = next(path for name in names if not (path := folder / name).exists())
     try:
         with atomic_file(path) as temporary:

@@ -3,7 +3,9 @@
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 from pathvalidate import sanitize_filename
@@ -63,6 +65,12 @@ def validate_class_name(name: str) -> str:
 def quote_name(name: str) -> str:
     """Return a name for a message: quoted, invisible characters escaped, at most 120 long."""
     return repr(name if len(name) <= 120 else name[:117] + "...")
+
+
+def numbered(stem: str, suffix: str = "") -> Iterator[str]:
+    """Yield a name as it is, then with the numbers 2, 3, ... after its stem."""
+    yield stem + suffix
+    yield from (f"{stem}-{number}{suffix}" for number in count(2))
 
 
 def inside(root: Path, name: str) -> Path:

@@ -22,9 +22,9 @@ HEADERS = (
 )
 
 
-@functools.cache  # read once: without the section, everybody who has the address could come in
+@functools.cache  # so that removing the section while the server runs does not open the page
 def has_openid() -> bool:
-    """Tell whether ``.streamlit/secrets.toml`` configures Streamlit's own login."""
+    """Return whether ``.streamlit/secrets.toml`` configures Streamlit's own login."""
     try:
         return "auth" in st.secrets
     except FileNotFoundError:
@@ -32,15 +32,12 @@ def has_openid() -> bool:
 
 
 class AccessMiddleware:
-    """Middleware before pages, pictures, uploads and web sockets alike.
+    """Middleware that protects all requests, including uploads and web sockets.
 
     Every request has to bring the token, on this machine too, where other users and other sites
     could reach the page. ``?token=...`` in the address of any page is exchanged for a cookie. With
-    OpenID Connect, the pages ask for the login, and nothing can be sent before it.
-
-    Args:
-        app: The application behind.
-        token: The token, or empty for OpenID Connect.
+    OpenID Connect, for which ``token`` is empty, the pages ask for the login, and only requests
+    that read are allowed before it.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -60,7 +57,7 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": 4403})
 
     def _answer(self, request: HTTPConnection) -> Response | None:
-        """Return what to answer in place of the page, or ``None`` to let the request pass."""
+        """Return the response that refuses or redirects, or ``None`` for an allowed request."""
         if _is_cross_site(request):
             return PlainTextResponse(CROSS_SITE, 403)
         if not self.token:
@@ -81,7 +78,7 @@ class AccessMiddleware:
 
 
 def _is_cross_site(request: HTTPConnection) -> bool:
-    """Tell whether a page of another site sent a request; links that are clicked may lead here."""
+    """Return whether a page of another site sent a request, unless by a link that was clicked."""
     origin = request.headers.get("origin")
     if origin is not None:
         return origin.partition("://")[2] != request.headers.get("host")
@@ -90,7 +87,7 @@ def _is_cross_site(request: HTTPConnection) -> bool:
 
 
 def _is_logged_in(request: HTTPConnection) -> bool:
-    """Tell whether somebody has logged in with OpenID Connect, by Streamlit's signed cookie."""
+    """Return whether the user has logged in with OpenID Connect, by Streamlit's signed cookie."""
     from streamlit.web.server.server_util import get_cookie_secret
     from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
     from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
@@ -100,7 +97,7 @@ def _is_logged_in(request: HTTPConnection) -> bool:
 
 
 def _path_of(url: URL) -> str:
-    """Return path and query; slashes at the front would make a path the name of another host."""
+    """Return path and query; more slashes at the front would name another host."""
     return "/" + url.path.lstrip("/\\") + (f"?{url.query}" if url.query else "")
 
 
@@ -114,7 +111,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def _token_form(request: HTTPConnection) -> Response:
-    """Ask for the token."""
+    """Return a page that asks for the token."""
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(LOG_IN, 401)
     t = texts_for(request.headers.get("accept-language", "").split(",")[0])

@@ -1,4 +1,4 @@
-"""What was entered into the form of all options, as a configuration."""
+"""The configuration that was entered into the form of all options."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,7 @@ from tlearn.settings import make_config
 
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration that a form asks for: what differs from the defaults.
-
-    Args:
-        values: By dotted key, what was entered.
+    """Return the configuration of entered values by dotted key, where they differ from defaults.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -36,7 +33,7 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
 
 
 def _record(field: ConfigField, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of a table as a record, without what was left empty."""
+    """Return a row of a table as a record, without empty cells."""
     kinds = {column.key: column.kind for column in field.columns}
     filled = {k: v for k, v in row.items() if v is not None and v != ""}
     return {k: yaml.safe_load(str(v)) if kinds[k] == "text" else v for k, v in filled.items()}

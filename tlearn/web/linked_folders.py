@@ -1,4 +1,4 @@
-"""Data sets that lie elsewhere on this machine: used where they are, never copied."""
+"""Data sets elsewhere on this machine, used without copying."""
 
 import ipaddress
 import os
@@ -8,18 +8,18 @@ import streamlit as st
 
 from tlearn.atomic import atomic_file
 from tlearn.csv_files import csv_rows, csv_text
-from tlearn.data.filenames import inside, repair_part
+from tlearn.data.filenames import inside, numbered, repair_part
 from tlearn.data.folders import list_folder
 from tlearn.errors import DataError
 from tlearn.text import decode_name, encode_name
 
-ALLOWED = "TLEARN_LINK_FOLDERS"  # environment variable: others may link folders too
+ALLOWED = "TLEARN_LINK_FOLDERS"  # environment variable: users of other machines may link folders
 LINKS = ".linked.csv"  # in the data root
 COLUMNS = ("name", "folder")
 
 
 def may_link() -> bool:
-    """Tell whether whoever sees the page may name folders of this machine: its own user, if any."""
+    """Return whether users may link folders: if allowed, or if only this machine is served."""
     if os.environ.get(ALLOWED):
         return True
     host = st.get_option("server.address") or ""
@@ -30,10 +30,10 @@ def may_link() -> bool:
 
 
 def linked_folders(root: Path) -> dict[str, Path]:
-    """Return the folders that were linked, by the names of their data sets.
+    """Return the linked folders by the names of their data sets.
 
     Raises:
-        DataError: If the list of them is damaged.
+        DataError: If the list is damaged.
     """
     file = root / LINKS
     try:
@@ -46,15 +46,10 @@ def linked_folders(root: Path) -> dict[str, Path]:
 
 
 def link_folder(root: Path, text: str, taken: set[str]) -> str:
-    """Link a folder; return the name of its data set.
-
-    Args:
-        root: The data root, which is made if it is missing.
-        text: The folder's path as it was typed.
-        taken: The names of the data sets that there are.
+    """Link the folder of the path ``text``; return the name of its data set, not in ``taken``.
 
     Raises:
-        DataError: If there is no such folder, or it holds no folders that could be classes.
+        DataError: If there is no such folder, or it holds no folders.
     """
     typed = text.strip().strip("\"'")
     folder = Path(typed).expanduser()
@@ -73,19 +68,14 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
             return name
     if folder.is_relative_to(root.resolve()):
         raise DataError(f"{typed!r} lies in {str(root)!r}, where data sets are found by themselves")
-    first = repair_part(folder.name or "data")
-    names = (first, *(f"{first}-{number}" for number in range(2, len(taken) + 3)))
+    names = numbered(repair_part(folder.name or "data"))
     name = next(name for name in names if name not in taken and not (root / name).exists())
     _write(root, {**links, name: folder})
     return name
 
 
 def unlink_folder(root: Path, name: str) -> None:
-    """Take a folder off the list; nothing in it is touched.
-
-    Raises:
-        DataError: If the list of them is damaged.
-    """
+    """Remove a folder from the list; the folder itself is not changed."""
     links = linked_folders(root)
     links.pop(name, None)
     _write(root, links)

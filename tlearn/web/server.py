@@ -1,4 +1,4 @@
-"""The server of the web page: Streamlit, with access control before it and routes beside it."""
+"""The server of the web page: Streamlit with access control and routes for files."""
 
 import contextlib
 import functools
@@ -27,9 +27,9 @@ from tlearn.web.workspace import Workspace
 
 SCRIPT = Path(__file__).parent / "pages" / "script.py"
 LOG = logging.getLogger("tlearn.web")
-SWITCH = 0.0005  # seconds after which work in the background lets a page go first
-GRACE = 1.0  # seconds that open connections have to end by themselves
-# Nothing is sent anywhere, nothing is watched, and errors go to a log instead of the screen.
+SWITCH = 0.0005  # seconds after which a background thread yields to a page
+GRACE = 1.0  # seconds that open connections have to close
+# No telemetry, no file watching, and errors go to a log instead of the screen.
 SETTINGS: Mapping[str, Any] = {
     "browser.gatherUsageStats": False,
     "client.showErrorDetails": "none",
@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, Any] = {
     "logger.hideWelcomeMessage": True,
     "server.fileWatcherType": "none",
     "server.headless": True,  # else it opens an address without the token
-    "server.maxUploadSize": 200,  # MB: of the camera; other uploads have a way of their own
+    "server.maxUploadSize": 200,  # MB: of the camera; other uploads use tlearn's routes
     "server.runOnSave": False,
     "logger.level": "error",
     "theme.light.primaryColor": "#0b6e4f",
@@ -47,26 +47,20 @@ SETTINGS: Mapping[str, Any] = {
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Any, token: str, browser: bool) -> AsyncIterator[None]:
-    """Before the first page: print the address, open the log, remove interrupted uploads.
-
-    Args:
-        app: The app of Streamlit.
-        token: The token in the address.
-        browser: Whether to open the address in a browser.
-    """
+    """Before the first page: print the address, open the log, remove interrupted uploads."""
     address = page_address(st.get_option("server.address"), st.get_option("server.port"), token)
-    print(f"tlearn: {address}  (Ctrl-C ends it; trainings go on)", flush=True)
-    places = Workspace.from_environment()
-    places.runs.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(places.log, maxBytes=2_000_000, backupCount=2, delay=True)
+    print(f"tlearn: {address}  (Ctrl-C ends it; trainings continue)", flush=True)
+    workspace = Workspace.from_environment()
+    workspace.runs.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(workspace.log, maxBytes=2_000_000, backupCount=2, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     LOG.addHandler(handler)
-    for folder in (places.data / STAGING, places.predictions):
+    for folder in (workspace.data / STAGING, workspace.predictions):
         if folder.is_dir() and not folder.is_symlink():
             process_folder(folder.resolve())
-    places.queue.wake()
+    workspace.queue.wake()
     sys.setswitchinterval(SWITCH)
-    _end_soon()
+    _limit_shutdown()
     if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     yield
@@ -74,32 +68,32 @@ async def lifespan(app: Any, token: str, browser: bool) -> AsyncIterator[None]:
     handler.close()
 
 
-def _end_soon() -> None:
-    """See that no connection holds up the end once a signal has asked for it."""
+def _limit_shutdown() -> None:
+    """Exit soon after a signal, whether connections are open or not."""
     if threading.current_thread() is not threading.main_thread():
         return  # signals come to the main thread alone
 
-    def ending(before: Any, number: int, frame: Any) -> None:
+    def handle(server_handler: Any, number: int, frame: Any) -> None:
         timer = threading.Timer(GRACE, os._exit, (130,))
         timer.daemon = True
         timer.start()
-        before(number, frame)
+        server_handler(number, frame)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        before = signal.getsignal(number)  # the server's own, which waits for all to end
-        if callable(before):
-            signal.signal(number, functools.partial(ending, before))
+        server_handler = signal.getsignal(number)  # waits for all connections to close
+        if callable(server_handler):
+            signal.signal(number, functools.partial(handle, server_handler))
 
 
 def on_error(error: Exception) -> bool:
-    """Put a traceback into the log; a sentence is shown in its place."""
+    """Log the traceback of an error, and show a sentence instead."""
     LOG.error("a page failed", exc_info=error)
     show_failure(Workspace.from_environment().log)
     return True
 
 
 def page_address(host: str | None, port: int, token: str) -> str:
-    """Return the address of the page as a browser on this machine takes it."""
+    """Return the address of the page for a browser on this machine."""
     if not host or host in ("127.0.0.1", "0.0.0.0", "::"):
         host = "localhost"
     query = f"/?token={token}" if token else ""
@@ -107,11 +101,7 @@ def page_address(host: str | None, port: int, token: str) -> str:
 
 
 def arguments(browser: bool | None = None) -> dict[str, Any]:
-    """Return what ``st.App`` is made with, beside its script.
-
-    Args:
-        browser: Whether to open the page in a browser; by default where somebody would see it.
-    """
+    """Return the arguments of ``st.App`` beside its script; ``browser`` as in :func:`serve`."""
     token = "" if has_openid() else secrets.token_urlsafe(24)
     browser = _has_browser() if browser is None else browser
     return {
@@ -123,7 +113,7 @@ def arguments(browser: bool | None = None) -> dict[str, Any]:
 
 
 def _has_browser() -> bool:
-    """Tell whether somebody is there who would see a browser open."""
+    """Return whether this is a terminal on a machine with a display."""
     window = sys.platform != "linux" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
     return sys.stdout.isatty() and bool(window)
 
@@ -134,10 +124,11 @@ def serve(host: str, port: int, browser: bool | None = None) -> None:
     Args:
         host: The address to listen on.
         port: The port.
-        browser: Whether to open the page in a browser; by default where somebody would see it.
+        browser: Whether to open a browser; by default on a terminal of a machine with a display.
     """
     settings = {**SETTINGS, "server.address": host, "server.port": port}
-    # Streamlit takes what stands behind the program's name for arguments of the script.
+    # Streamlit passes the arguments of the program on to the script.
+
     sys.argv = [os.fspath(SCRIPT)]
     app = st.App(SCRIPT, **arguments(browser))
     set_log_level("error")  # else it remarks that these settings differ from those it has read

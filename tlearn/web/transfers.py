@@ -1,8 +1,8 @@
-"""Uploads and downloads beside the pages, streamed: to disk as they come, from disk as they go.
+"""Uploads and downloads, streamed to and from disk.
 
 A large file is the body of a request, with its path as ``?name=``. Many small ones are a form: a
-field ``names``, a JSON list of their paths, and as many fields ``file``. Only a page can begin an
-upload; the token that it gets is asked for here.
+field ``names``, a JSON list of their paths, and as many fields ``file``. Requests need the token of
+an upload that a page began.
 """
 
 import contextlib
@@ -32,36 +32,34 @@ UPLOAD = "/tlearn/upload/{token}"
 FILE = "/tlearn/file/{token}"
 FORM_FILES, FORM_BYTES = 500, 64 << 20  # of one form
 CHUNK = 1 << 20
-LIFETIME = 24 * 3600.0  # seconds that a link to a file works, or an upload waits
+LIFETIME = 24 * 3600.0  # seconds that a link to a file or an idle upload is valid
 MOST_LINKS = 10_000
 LOG = logging.getLogger("tlearn.web")
 
 _lock = threading.Lock()
-_uploads: dict[str, tuple[float, Upload]] = {}  # when it was last asked for
+_uploads: dict[str, tuple[float, Upload]] = {}  # with the time of the last request
 _files: dict[str, tuple[float, Callable[[], Path], str, type[FileResponse]]] = {}
 
 
 def new_upload(root: Path) -> Upload:
-    """Begin an upload into a data root; a page gives its token to the browser.
-
-    Those that nobody has asked for in a day are removed.
+    """Begin an upload into a data root; uploads that were idle for a day are removed.
 
     Raises:
         DataError: If the data root cannot be written to.
     """
     upload, now = Upload(root), time.monotonic()
     with _lock:
-        old = [one for since, one in _uploads.values() if now - since > LIFETIME or not one.is_open]
-        for one in old:
-            del _uploads[one.token]
+        old = [u for since, u in _uploads.values() if now - since > LIFETIME or not u.is_open]
+        for expired in old:
+            del _uploads[expired.token]
         _uploads[upload.token] = (now, upload)
-    for one in old:
-        one.cancel()
+    for expired in old:
+        expired.cancel()
     return upload
 
 
 def find_upload(token: str) -> Upload | None:
-    """Return an upload that was begun and not ended."""
+    """Return the open upload of a token."""
     with _lock:
         _, upload = _uploads.get(token, (0.0, None))
         if upload is None or not upload.is_open:
@@ -71,7 +69,7 @@ def find_upload(token: str) -> Upload | None:
 
 
 async def receive(request: Request) -> Response:
-    """Take one request of an upload; ``DELETE`` cancels it."""
+    """Handle a request of an upload; ``DELETE`` cancels it."""
     upload = find_upload(request.path_params["token"])
     if request.method == "DELETE":
         if upload is not None:
@@ -86,7 +84,7 @@ async def receive(request: Request) -> Response:
             await _receive_form(request, upload)
         return JSONResponse({"files": upload.files, "bytes": upload.bytes})
     except ClientDisconnect:
-        return PlainTextResponse("", 408)  # heard by nobody
+        return PlainTextResponse("", 408)  # nobody receives it
     except DataError as error:
         problem = str(error)
     except HTTPException as error:  # of the form
@@ -96,7 +94,7 @@ async def receive(request: Request) -> Response:
         problem = "the upload failed; the log has more"
     with contextlib.suppress(ClientDisconnect, RuntimeError):  # it may be read to its end already
         async for _ in request.stream():
-            pass  # a browser hears no answer before it has sent all
+            pass  # browsers read the response after they have sent everything
     t = texts_for(request.headers.get("accept-language", "").split(",")[0])
     return JSONResponse({"error": t.message(problem)}, 400)
 
@@ -124,7 +122,7 @@ async def _receive_form(request: Request, upload: Upload) -> None:
             names = None
         if not isinstance(names, list) or len(names) != len(files):
             raise DataError("the upload is damaged: files and names do not match; send it again")
-        # Halves of characters, which JSON can hold, could not be shown.
+        # JSON may contain lone surrogates, which could not be displayed.
         texts = [str(name).encode("utf-8", "replace").decode() for name in names]
         await run_sync(_receive_all, upload, [*zip(texts, files, strict=True)])
 
@@ -137,7 +135,7 @@ def _receive_all(upload: Upload, files: list[tuple[str, BinaryIO]]) -> None:
 
 
 class _TemporaryFileResponse(FileResponse):
-    """Sends a file and removes it, also where the browser breaks off."""
+    """Sends a file and removes it, even if the browser disconnects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -147,17 +145,17 @@ class _TemporaryFileResponse(FileResponse):
 
 
 def offer_file(make: Callable[[], Path], name: str, temporary: bool = False) -> str:
-    """Return the address under which a browser can fetch a file.
+    """Return the address of a download.
 
     Args:
-        make: Gives the file when it is fetched.
-        name: What the browser calls it.
-        temporary: Whether the file is removed once it was sent.
+        make: Returns the file when it is requested.
+        name: The file name for the browser.
+        temporary: Whether the file is removed after it was sent.
     """
     token = secrets.token_urlsafe(16)
     now = time.monotonic()
     with _lock:
-        while _files:  # the oldest stand first
+        while _files:
             oldest = next(iter(_files))
             if len(_files) < MOST_LINKS and now - _files[oldest][0] <= LIFETIME:
                 break
@@ -168,7 +166,7 @@ def offer_file(make: Callable[[], Path], name: str, temporary: bool = False) -> 
 
 
 async def send_file(request: Request) -> Response:
-    """Send a file that a page has offered."""
+    """Send the file of a link."""
     with _lock:
         offered = _files.get(request.path_params["token"])
     if offered is None:

@@ -1,15 +1,16 @@
-"""Where the pages find things: the data root, the folder of runs, and what is kept beside them."""
+"""The data sets and runs that the pages show."""
 
 import os
 import shutil
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, count, islice
+from itertools import islice
 from pathlib import Path
 
 from tlearn.data.edits import RUNS_ROOT, edits_path
-from tlearn.data.filenames import inside, repair_part
+from tlearn.data.filenames import inside, numbered, repair_part
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
@@ -20,25 +21,23 @@ from tlearn.text import natural_key
 from tlearn.web.linked_folders import linked_folders
 
 DATA, RUNS = "TLEARN_DATA_ROOT", RUNS_ROOT  # environment variables
-DEEPEST, MOST = 3, 500  # how deep data sets are looked for, and how many are listed
-FEW = 100  # entries of a class that are looked at for folders: it may hold very many photos
+DEEPEST, MOST = 3, 500  # levels that are searched for data sets, and data sets that are listed
+FEW = 100  # entries of a class that are checked for folders, as it may hold very many photos
+
+_queue = cache(JobQueue)
+_library = cache(RunStore)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The two roots.
-
-    Attributes:
-        data: Where data sets are, and uploads go.
-        runs: Where runs are made.
-    """
+    """The folder of data sets, to which uploads go, and the folder of runs."""
 
     data: Path
     runs: Path
 
     @classmethod
     def from_environment(cls) -> "Workspace":
-        """Return the places of this server: ``data`` and ``runs``, unless it was told others."""
+        """Return the folders of this server, by default ``data`` and ``runs``."""
         return cls(
             Path(os.environ.get(DATA) or "data").absolute(),
             Path(os.environ.get(RUNS) or "runs").absolute(),
@@ -56,17 +55,17 @@ class Workspace:
 
     @property
     def log(self) -> Path:
-        """Where tracebacks go."""
+        """The log file of tracebacks."""
         return self.runs / ".page.log"
 
     @property
     def predictions(self) -> Path:
-        """Where servers have folders of their own for photos that are predicted."""
+        """The folder for photos that are predicted, in which each server has its own."""
         return self.runs / ".predictions"
 
     @property
     def scratch(self) -> Path:
-        """Where photos lie that are predicted, as long as this server runs."""
+        """The folder of this server for photos that are predicted, removed after it ends."""
         return process_folder(self.predictions.resolve())
 
     def remove_scratch(self, folder: Path) -> None:
@@ -74,20 +73,16 @@ class Workspace:
         shutil.rmtree(folder, ignore_errors=True)
 
     def data_sets(self) -> list[str]:
-        """Return the folders below the data root that hold folders, by their path below it.
-
-        Linked folders are among them.
-        """
-        found = list(linked_folders(self.data))
-        if self.data.is_dir():
-            _look(self.data, self.data, found, DEEPEST)
-        return sorted(found, key=natural_key)
+        """Return the names of linked folders, and of folders in the data root that hold folders."""
+        below = islice(_data_sets_in(self.data, DEEPEST), MOST)
+        names = (folder.relative_to(self.data).as_posix() for folder in below)
+        return sorted([*linked_folders(self.data), *names], key=natural_key)
 
     def data_set(self, name: str) -> Path:
         """Return the folder of a data set.
 
         Raises:
-            DataError: If it is not there, or neither linked nor below the data root.
+            DataError: If it does not exist, or is neither linked nor below the data root.
         """
         path = linked_folders(self.data).get(name) or inside(self.data, name)
         if not path.is_dir():
@@ -95,10 +90,10 @@ class Workspace:
         return path
 
     def new_run(self, name: str) -> Path:
-        """Return the directory of a run to be made.
+        """Return the directory of a new run.
 
         Raises:
-            RunError: If a directory cannot be called so, or one is.
+            RunError: If the name is invalid or in use.
         """
         path = self.runs / _one_part(name, "run")
         if path.exists():
@@ -106,20 +101,18 @@ class Workspace:
         return path
 
     def new_data_set(self, name: str) -> Path:
-        """Return the folder of a data set to be made, numbered where one is called so.
+        """Return the folder of a new data set, with a number if the name is in use.
 
         Raises:
-            DataError: If a folder cannot be called so.
+            DataError: If the name is invalid.
         """
-        first = self.data / _one_part(name, "data set")
-        paths = (first.with_name(f"{name}-{number}") for number in count(2))
+        linked = linked_folders(self.data)
+        paths = (self.data / each for each in numbered(_one_part(name, "data set")))
         return next(
             path
-            for path in chain([first], paths)
-            # A data set that is gone may have left its edits.
-            if not os.path.lexists(path)
-            and not edits_path(path).exists()
-            and path.name not in linked_folders(self.data)
+            for path in paths
+            # Edits of a deleted data set may exist.
+            if not (os.path.lexists(path) or edits_path(path).exists() or path.name in linked)
         )
 
     def name_of(self, folder: Path) -> str | None:
@@ -134,7 +127,7 @@ class Workspace:
 
 
 def _one_part(name: str, what: str) -> str:
-    """Return a name that a folder can have on every system and that is seen."""
+    """Validate a name as that of a visible folder on every system."""
     clean = repair_part(name)
     if clean != unicodedata.normalize("NFC", name):
         raise DataError(
@@ -144,41 +137,23 @@ def _one_part(name: str, what: str) -> str:
     return clean
 
 
-def _look(folder: Path, root: Path, found: list[str], deep: int) -> None:
-    """Collect the folders that hold folders, but not the classes within them."""
+def _data_sets_in(folder: Path, levels: int) -> Iterator[Path]:
+    """Yield the folders that hold folders, but not the classes within them."""
     for path in _folders(folder):
         inner = _folders(path)
-        if not inner or len(found) >= MOST:
-            continue
-        if (
-            deep > 1
-            and not any(split_of(p.name) for p in inner)
-            and all(_folders(p, FEW) for p in inner)
-        ):
-            _look(path, root, found, deep - 1)  # a folder of data sets
-        else:
-            found.append(path.relative_to(root).as_posix())
+        has_splits = any(split_of(p.name) for p in inner)
+        if inner and levels > 1 and not has_splits and all(_folders(p, FEW) for p in inner):
+            yield from _data_sets_in(path, levels - 1)  # a folder of data sets
+        elif inner:
+            yield path
 
 
 def _folders(folder: Path, entries: int | None = None) -> list[Path]:
     """Return the visible folders in a folder, or those among its first entries."""
     try:
-        with os.scandir(folder) as found:
-            names = [
-                entry.name
-                for entry in islice(found, entries)
-                if entry.is_dir(follow_symlinks=False)
-            ]
+        with os.scandir(folder) as listed:
+            first = islice(listed, entries)
+            names = [entry.name for entry in first if entry.is_dir(follow_symlinks=False)]
     except OSError:
-        return []  # what cannot be listed holds no data set that could be chosen
+        return []  # not listed, as it could not be scanned either
     return sorted(path for name in names if visible(path := folder / name))
-
-
-@cache
-def _queue(runs: Path) -> JobQueue:
-    return JobQueue(runs)
-
-
-@cache
-def _library(runs: Path) -> RunStore:
-    return RunStore(runs)
