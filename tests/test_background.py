@@ -11,7 +11,7 @@ from PIL import Image
 from tlearn.errors import DataError
 from tlearn.runs.progress_log import epochs_of
 from tlearn.web import background
-from tlearn.web.thumbnails import as_url, in_a_row, thumbnail
+from tlearn.web.thumbnails import thumbnail, thumbnail_row, thumbnail_url
 
 
 def done(found):
@@ -74,19 +74,19 @@ def test_a_thumbnail_is_a_small_square_and_follows_the_file(tmp_path):
     Image.new("RGB", (400, 100), (250, 0, 0)).save(path)
     with Image.open(io.BytesIO(thumbnail(path, 64))) as small:
         assert small.size == (64, 64) and np.asarray(small)[32, 32, 0] > 200
-    assert as_url(path).startswith("data:image/jpeg;base64,")
+    assert thumbnail_url(path).startswith("data:image/jpeg;base64,")
     Image.new("RGB", (100, 400), (0, 0, 250)).save(path)
     with Image.open(io.BytesIO(thumbnail(path, 64))) as small:
         assert np.asarray(small)[32, 32, 2] > 200
     (tmp_path / "bad.jpg").write_bytes(b"no")
     for name in ("bad.jpg", "gone.jpg"):
-        assert thumbnail(tmp_path / name) is None and as_url(tmp_path / name) == ""
+        assert thumbnail(tmp_path / name) is None and thumbnail_url(tmp_path / name) == ""
 
 
 def test_a_row_of_thumbnails_leaves_a_gap_for_what_cannot_be_read(tmp_path):
     Image.new("RGB", (50, 50), (250, 0, 0)).save(tmp_path / "a.png")
     (tmp_path / "bad.jpg").write_bytes(b"no")
-    row = in_a_row([tmp_path / "a.png", tmp_path / "bad.jpg"], pixels=20, gap=4)
+    row = thumbnail_row([tmp_path / "a.png", tmp_path / "bad.jpg"], pixels=20, gap=4)
     with Image.open(io.BytesIO(row)) as image:
         assert image.size == (44, 20)
         alpha = np.asarray(image)[..., 3]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tlearn.cli import main
 from tlearn.config import RunConfig
 from tlearn.data.corrected_copy import write_corrected
-from tlearn.data.dataset import read
+from tlearn.data.dataset import load_dataset
 from tlearn.data.editing import AddedPhotos, add_photos, exclude, merge, move, rename
 from tlearn.data.edits import Edit, Edits, append_edits, edits_path, undo_edits
 from tlearn.data.scan import scan
@@ -216,11 +216,11 @@ def test_a_training_says_what_edits_it_applied_and_which_it_could_not(photos):
     exclude(photos, ["red/red00.png", "red/red01.png"])
     (photos / "red/red00.png").unlink()
     heard = Heard()
-    read(photos, RunConfig(), heard)
+    load_dataset(photos, RunConfig(), heard)
     assert f"2 edits applied; 'tlearn data show {photos}' lists them" in heard.lines
     assert any("without effect: red/red00.png" in line for line in heard.lines)
     heard, renamed = Heard(), photos.rename(photos.with_name("flowers"))
-    read(renamed, RunConfig(), heard)
+    load_dataset(renamed, RunConfig(), heard)
     assert any("give it the name 'flowers.edits.csv'" in line for line in heard.lines)
 
 

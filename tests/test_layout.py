@@ -8,7 +8,7 @@ from conftest import Heard
 from test_scan import found, problems, refusal, write
 
 from tlearn.config import RunConfig
-from tlearn.data.dataset import read
+from tlearn.data.dataset import load_dataset
 from tlearn.data.layouts import read_layout, split_of
 from tlearn.data.scan import scan
 
@@ -232,7 +232,7 @@ def test_options_without_effect_are_said(root):
 
     def lines(**options):
         heard = Heard()
-        read(root, RunConfig(**options), heard)
+        load_dataset(root, RunConfig(**options), heard)
         return [line for line in heard.lines if "no effect" in line]
 
     assert lines() == lines(test=0.3) == []
@@ -244,7 +244,7 @@ def test_what_is_wrong_is_said_before_the_training(root):
     write(root, *(f"{label}/{i}.png" for label in ("Cat", "cat", "dog") for i in "1234"))
     (root / "empty").mkdir()
     heard = Heard()
-    read(root, RunConfig(), heard)
+    load_dataset(root, RunConfig(), heard)
     assert heard.lines[0] == "class folders: Cat, cat, dog, empty"
     assert any(
         line.startswith("cat: differs from 'Cat' in capital letters") for line in heard.lines

@@ -11,7 +11,7 @@ from tlearn.data.splits import Splits, draw_splits
 from tlearn.progress import Progress
 
 
-def read(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
+def load_dataset(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
     """Scan a folder and split it as a training does; report what is left out.
 
     Raises:

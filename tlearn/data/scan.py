@@ -285,16 +285,13 @@ def _duplicates(files: list[ImageFile]) -> list[Problem]:
     by_content: dict[str, list[ImageFile]] = defaultdict(list)
     for file in files:
         by_content[file.content].append(file)
-    return [
-        Problem(
-            file.name,
-            "duplicate",
-            f"the same image as {first.name}, in "
-            f"{'the same' if file.label == first.label else 'another'} class",
-        )
-        for first, *rest in by_content.values()
-        for file in rest
-    ]
+    problems: list[Problem] = []
+    for first, *rest in by_content.values():
+        for file in rest:
+            where = "the same" if file.label == first.label else "another"
+            reason = f"the same image as {first.name}, in {where} class"
+            problems.append(Problem(file.name, "duplicate", reason))
+    return problems
 
 
 def _empty_classes(
@@ -302,26 +299,22 @@ def _empty_classes(
 ) -> list[Problem]:
     """Report class folders without an image, and classes without one in a split folder."""
     labels = {file.label for file in files}
-    problems = [
-        Problem(
-            relative_name(folder, layout.root),
-            "empty class",
-            "a class folder without a readable image: not a class",
-        )
-        for folder, _ in layout.classes
-        if class_label(folder.name) not in labels | edited
-    ]
+    problems: list[Problem] = []
+
+    def report(folder: Path, reason: str) -> None:
+        problems.append(Problem(relative_name(folder, layout.root), "empty class", reason))
+
+    for folder, _ in layout.classes:
+        if class_label(folder.name) not in labels | edited:
+            report(folder, "a class folder without a readable image: not a class")
     for split, folder in layout.splits.items():
         present = {file.label for file in files if file.given == split}
         if present and split != "train":
-            problems += [
-                Problem(
-                    relative_name(folder / label, layout.root),
-                    "empty class",
-                    f"class {label!r} has no images in the {split} split: it is not measured there",
+            for label in sorted(labels - present, key=natural_key):
+                reason = (
+                    f"class {label!r} has no images in the {split} split: it is not measured there"
                 )
-                for label in sorted(labels - present, key=natural_key)
-            ]
+                report(folder / label, reason)
     return problems
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import Backbone, Preset, load_registry
 from tlearn.config import RunConfig
-from tlearn.data.dataset import read
+from tlearn.data.dataset import load_dataset
 from tlearn.data.scan import check_folder
 from tlearn.errors import BackboneError, TlearnError
 from tlearn.features.activation_cache import Cache, default_root
@@ -97,7 +97,7 @@ def _evaluated(
     """Return the results, why the rest was skipped, and whether the user stopped it."""
     from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
 
-    _, splits = read(data, config, progress)
+    _, splits = load_dataset(data, config, progress)
     deadline = start + config.time_budget if config.time_budget else np.inf
     results: list[CandidateResult] = []
 
@@ -168,7 +168,7 @@ def estimates(
     # Not before all is checked: Keras takes seconds.
     from tlearn.training.candidates import Candidate, ComparisonSetup
 
-    _, splits = read(data, settings, progress)
+    _, splits = load_dataset(data, settings, progress)
     with Cache(default_root(), settings.disk_budget, progress.say) as cache:
         setup = ComparisonSetup(settings, preset, splits, cache, progress)
         for backbone in chosen:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.dataset import read
+from tlearn.data.dataset import load_dataset
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.features.built_backbone import BuiltBackbone, load_backbone
@@ -116,5 +116,5 @@ def read_setup(config: RunConfig, data: Path, progress: Progress, clock: Stopwat
         built = load_backbone(backbone, config.size, config.weights or "none", config.seed)
         stages = plan(config.stages or (), built)
     with clock.part("scan"):
-        manifest, splits = read(data, config, progress)
+        manifest, splits = load_dataset(data, config, progress)
     return Setup(config, built, stages, manifest, splits, progress, clock=clock, started=started)

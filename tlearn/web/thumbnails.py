@@ -23,13 +23,13 @@ def thumbnail(path: Path, pixels: int = 160) -> bytes | None:
     return _thumbnail(path, stat.st_mtime_ns, stat.st_size, pixels)
 
 
-def as_url(path: Path, pixels: int = 64) -> str:
+def thumbnail_url(path: Path, pixels: int = 64) -> str:
     """Return a thumbnail as a ``data:`` address, for tables; empty if it cannot be read."""
     data = thumbnail(path, pixels)
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data else ""
 
 
-def in_a_row(paths: Sequence[Path], pixels: int = 76, gap: int = 6) -> bytes:
+def thumbnail_row(paths: Sequence[Path], pixels: int = 76, gap: int = 6) -> bytes:
     """Return thumbnails side by side as one WebP, with nothing between them."""
     row = Image.new("RGBA", (len(paths) * (pixels + gap) - gap, pixels))
     for k, path in enumerate(paths):

@@ -8,7 +8,7 @@ import streamlit as st
 
 from tlearn.web.components.session import pages_of, plain
 from tlearn.web.i18n import Texts
-from tlearn.web.thumbnails import in_a_row, thumbnail
+from tlearn.web.thumbnails import thumbnail, thumbnail_row
 
 PER_PAGE = 24
 PIXELS = 160
@@ -70,4 +70,4 @@ def show(path: Path, t: Texts, pixels: int = PIXELS) -> None:
 
 def strip(paths: Sequence[Path]) -> None:
     """Show a few small pictures in a row, as one picture that shrinks where there is no room."""
-    st.image(in_a_row(tuple(paths)), width="content")
+    st.image(thumbnail_row(tuple(paths)), width="content")

@@ -13,7 +13,7 @@ from tlearn.web.components.session import link, pages_of, plain, problems, works
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.i18n import Texts
 from tlearn.web.prediction_process import write_csv
-from tlearn.web.thumbnails import as_url
+from tlearn.web.thumbnails import thumbnail_url
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
@@ -75,7 +75,7 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
     shown = [ranked[i] for i in pages_of(t, "predictions.page", len(ranked), PER_PAGE)]
     rows = [
         {
-            t("predict.photo"): as_url(answer.path),
+            t("predict.photo"): thumbnail_url(answer.path),
             t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.class"): answer.label,
             t("predict.probability"): 100 * answer.probability,
