@@ -115,7 +115,7 @@ def _over(t: Texts, run: RunSummary, latest: bool) -> None:
             ):
                 open_page("predict", run=run.name)
             if st.button(t("job.mistakes"), key=f"see.{run.name}"):
-                open_page("results", run=run.name)
+                open_page("results", run=run.name, view="mistakes")
         if run.resumable:
             act(
                 t("job.resume"),

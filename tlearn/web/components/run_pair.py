@@ -27,9 +27,9 @@ def side_by_side(t: Texts, *paths: Path) -> None:
     if found.p_value is None:
         st.info(t("results.no_common"))
     else:
-        one, other = (f"{accuracy:.1%}" for accuracy in found.accuracies)
         key = "results.differ" if found.p_value < LEVEL else "results.noise"
-        st.info(t(key, count=f"{found.common:,}", one=one, other=other))
+        a, b = (f"{round(accuracy * found.common):,}" for accuracy in found.accuracies)
+        st.info(t(key, count=f"{found.common:,}", one=names[0], a=a, other=names[1], b=b))
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
         with column, st.container(border=True):
             st.markdown(f"**{name}**")
