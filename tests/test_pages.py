@@ -92,7 +92,7 @@ def test_empty_pages_say_what_to_do_next(page):
     for name in ("data", "train", "predict"):
         app = page(name)
         assert f":green-badge[{t(f'common.step_{name}')}]" in re.sub(r"\[\d ", "[", words(app))
-    assert button(app, t("predict.go_train"))
+    assert button(app, t("results.go_train"))
 
 
 def test_a_sample_is_one_click_away(page, here):

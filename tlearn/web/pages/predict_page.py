@@ -58,7 +58,7 @@ def show() -> None:
     usable = {run.name: run for run in library.runs() if run.usable}
     if not usable:
         st.info(t("predict.empty"))
-        if st.button(t("predict.go_train"), type="primary", icon=":material/model_training:"):
+        if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
             open_page("train")
         return
     names = list(usable)
