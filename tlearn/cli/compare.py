@@ -6,11 +6,20 @@ from typing import Any
 import click
 
 from tlearn.cli.console import INTERRUPTED
-from tlearn.cli.options import BACKBONES, CONFIG, JSON, QUIET, SET, config_options, path_option
+from tlearn.cli.options import (
+    BACKBONES,
+    CONFIG,
+    DATA,
+    JSON,
+    QUIET,
+    SET,
+    config_options,
+    path_option,
+)
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@DATA
 @path_option("--out", "FOLDER", "The folder to make [comparisons/NAME].")
 @BACKBONES
 @config_options(without=("backbone", "size"))

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
+from tlearn.cli.options import DATA
 from tlearn.progress import console_progress
-
-DATA = click.argument("data", type=click.Path(path_type=Path))
 
 
 @click.group()

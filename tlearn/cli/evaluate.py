@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import ENGINE, JSON, QUIET, config_options
+from tlearn.cli.options import DATA, ENGINE, JSON, QUIET, RUN, config_options
 from tlearn.progress import console_progress
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@RUN
+@DATA
 @click.option(
     "--split",
     type=click.Choice(["auto", "train", "validation", "test", "all"]),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.options import path_option
+from tlearn.cli.options import RUN, path_option
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @click.argument("form", metavar="FORMAT")
 @path_option("--out", "PATH", "Where to [beside the model, in RUN].")
 def export(run: Path, form: str, out: Path | None) -> None:

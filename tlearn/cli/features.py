@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import ENGINE, QUIET, config_options, path_option
+from tlearn.cli.options import DATA, ENGINE, QUIET, config_options, path_option
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@DATA
 @click.option(
     "--layer", default="", metavar="NAME", help="Of which layer; see 'tlearn layers' [the topmost]."
 )

@@ -8,15 +8,7 @@ import click
 from click.core import ParameterSource
 
 from tlearn.cli.console import INTERRUPTED
-from tlearn.cli.options import (
-    CONFIG,
-    JSON,
-    PROGRESS,
-    QUIET,
-    SET,
-    config_options,
-    path_option,
-)
+from tlearn.cli.options import CONFIG, JSON, PROGRESS, QUIET, SET, config_options, path_option
 from tlearn.progress import console_progress
 
 WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "debug", "help")

@@ -44,6 +44,8 @@ def path_option(name: str, metavar: str, words: str, **more: Any) -> Callable[[C
     return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=words, **more)
 
 
+DATA = click.argument("data", type=click.Path(path_type=Path))
+RUN = click.argument("run", type=click.Path(path_type=Path))
 CONFIG = path_option("--config", "FILE.yaml", "Configuration; options win over it.")
 SET = click.option(
     "--set",

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import BACKBONES, CONFIG, JSON, PROGRESS, QUIET, SET, config_options
+from tlearn.cli.options import BACKBONES, CONFIG, DATA, JSON, PROGRESS, QUIET, SET, config_options
 from tlearn.progress import console_progress, format_bytes
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@DATA
 @BACKBONES
 @config_options(without=("backbone", "size"))
 @CONFIG

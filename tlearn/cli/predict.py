@@ -9,7 +9,7 @@ import click
 
 from tlearn.atomic import atomic_file
 from tlearn.cli.console import fail
-from tlearn.cli.options import ENGINE, PROGRESS, QUIET, config_options, path_option
+from tlearn.cli.options import ENGINE, PROGRESS, QUIET, RUN, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError, os_errors_as
 from tlearn.progress import console_progress
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes per image."

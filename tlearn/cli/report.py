@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.options import path_option
+from tlearn.cli.options import RUN, path_option
 from tlearn.progress import console_progress
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @path_option("--out", "FILE", "The page to write [RUN/report.html].")
 def report(run: Path, out: Path | None) -> None:
     """Write one HTML page about RUN, to look at or to pass on."""

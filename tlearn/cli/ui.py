@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from tlearn.cli.options import path_option
+
 
 @click.command()
 @click.option(
@@ -14,18 +16,8 @@ import click
     help="The address to listen on; 0.0.0.0 lets in whoever has the token.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where data sets are, and uploads go [data].",
-)
-@click.option(
-    "--runs-root",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where runs are made [runs].",
-)
+@path_option("--data-root", "FOLDER", "Where data sets are, and uploads go [data].")
+@path_option("--runs-root", "FOLDER", "Where runs are made [runs].")
 @click.option("--no-browser", is_flag=True, help="Open no browser.")
 def ui(
     host: str,

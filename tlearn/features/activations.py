@@ -35,8 +35,8 @@ class Activations:
     """The activations of views of images, at the taps and some boundaries of a backbone.
 
     Rows are found by the image's content and by what renders the view; tables by the backbone, the
-    digest of its weights, the place, the size and the precision. So neither a path nor a date nor
-    a run plays a part, and every later run of the same photos finds them.
+    digest of its weights, the boundary, the size, the engine and the precision. They do not depend
+    on paths, dates or runs, so every later run on the same photos finds them.
 
     Args:
         built: The backbone with the weights it was loaded with.
@@ -59,15 +59,15 @@ class Activations:
         self.built, self.rendering, self.choice, self.cache = built, rendering, choice, cache
         self._usable = True  # until the cache fails
         self._progress = progress or Silent()
-        self._boundaries = sorted(set(boundaries), key=lambda boundary: boundary.index)
+        boundaries = sorted(set(boundaries), key=lambda boundary: boundary.index)
         # What an engine rounds depends a little on what else it computes. So these are always
         # computed together, whichever of them is missing, and are part of what the rows are.
-        wanted = {built.backbone.finetune_from, *(b.name for b in self._boundaries)}
+        wanted = {built.backbone.finetune_from, *(b.name for b in boundaries)}
         names = (b.name for b in built.boundaries[1:] if b.name in wanted)
         self._together = (*names, FEATURES)
         width = sum(tap.width for tap in built.taps)
         self._tables = {FEATURES: self._table(FEATURES, (width,), "float32")}
-        for boundary in self._boundaries:
+        for boundary in boundaries:
             shape = tuple(int(n) for n in boundary.tensor.shape[1:])
             dtype = "uint8" if boundary.name == PIXELS else "float16"
             self._tables[boundary.name] = self._table(
@@ -81,16 +81,16 @@ class Activations:
         self, output: str, shape: Sequence[int], dtype: str, position: str = ""
     ) -> CacheTable:
         built = self.built
-        pixels = {"output": output, "size": built.size, "resize": self.rendering.resize}
-        network = {
-            **self._network_key(),
-            "position": position,
-            "taps": [tap.name for tap in built.taps] if output == FEATURES else [],
-            "together": self._together,
-            "engine": self.choice.engine,
-            "precision": self.choice.precision,
-        }
-        key = pixels if output == PIXELS else {**pixels, **network}
+        key = {"output": output, "size": built.size, "resize": self.rendering.resize}
+        if output != PIXELS:
+            key |= {
+                **self._network_key(),
+                "position": position,
+                "taps": [tap.name for tap in built.taps] if output == FEATURES else [],
+                "together": self._together,
+                "engine": self.choice.engine,
+                "precision": self.choice.precision,
+            }
         return self.cache.table(key, shape, dtype)
 
     def _network_key(self) -> dict[str, object]:

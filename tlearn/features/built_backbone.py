@@ -180,7 +180,7 @@ def preprocessed(pixels: Any, preprocess: Preprocess) -> Any:
 def pooled(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
     """Return two vectors for each tap, in order, each as wide as it has channels.
 
-    Of a map they are the average and the maximum over places. Of tokens they are the class token
+    Of a map they are the global average and maximum. Of tokens they are the class token
     and the average of the patches, as DINOv2 is evaluated (Oquab et al., 2023), or, without a class
     token, average and maximum.
     """

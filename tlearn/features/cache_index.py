@@ -167,7 +167,9 @@ def _prepare(connection: sqlite3.Connection, segments: Path) -> None:
     if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT:
         return
     connection.execute("BEGIN EXCLUSIVE")
-    if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:  # nobody else was quicker
+    if (
+        connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT
+    ):  # no other process was quicker
         for table in ("rows", "segments", "spaces"):
             connection.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in SCHEMA:

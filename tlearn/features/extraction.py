@@ -100,7 +100,7 @@ def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
     Args:
         built: The backbone.
         layer: Name of the layer; empty for the topmost.
-        pool: ``avg`` for the average over places or tokens, ``none`` for everything.
+        pool: ``avg`` for global average pooling, ``none`` for the full feature map.
 
     Raises:
         BackboneError: If there is no such layer, or it its output is not one tensor.
