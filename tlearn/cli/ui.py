@@ -1,11 +1,13 @@
 """``tlearn ui``."""
 
 import os
+import socket
 from pathlib import Path
 
 import click
 
 from tlearn.cli.options import path_option
+from tlearn.errors import ConfigError, DataError, os_errors_as
 
 
 @click.command()
@@ -20,11 +22,7 @@ from tlearn.cli.options import path_option
 @path_option("--runs-root", "FOLDER", "Where runs are made [runs].")
 @click.option("--no-browser", is_flag=True, help="Open no browser.")
 def ui(
-    host: str,
-    port: int,
-    data_root: Path | None,
-    runs_root: Path | None,
-    no_browser: bool,
+    host: str, port: int, data_root: Path | None, runs_root: Path | None, no_browser: bool
 ) -> None:
     """Open the web page: upload, train, look at results, predict."""
     from tlearn.web import workspace
@@ -40,21 +38,16 @@ def ui(
 
 
 def _check_roots() -> None:
-    from tlearn.errors import DataError, os_errors_as
     from tlearn.web.workspace import Workspace
 
-    here = Workspace.from_environment()
-    for option, path in (("--data-root", here.data), ("--runs-root", here.runs)):
+    workspace = Workspace.from_environment()
+    for option, path in (("--data-root", workspace.data), ("--runs-root", workspace.runs)):
         what = f"the folder {str(path)!r} cannot be made"
         with os_errors_as(DataError, what, f"give another {option}"):
             path.mkdir(parents=True, exist_ok=True)
 
 
 def _check_port(host: str, port: int) -> None:
-    import socket
-
-    from tlearn.errors import ConfigError
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         if os.name != "nt":  # on Windows it would let two servers have one port
