@@ -43,17 +43,9 @@ def save(
 ) -> None:
     """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
 
-    What is needed to use it goes with it as ``tlearn.json`` inside the archive: class names,
-    backbone, and how photos become its pixels.
-
-    Args:
-        model: Keras model: RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities.
-        path: The file.
-        labels: The class of each output.
-        size: Side of the input in pixels.
-        resize: How images are brought to that size.
-        backbone: Its name.
-        ranges: The values that become black and white in images of more than 8 bits.
+    The model maps RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities. What is needed
+    to use it is in ``tlearn.json`` inside the archive: class names, backbone, and how photos become
+    its pixels.
     """
     model.save(path)
     card = {
@@ -73,14 +65,11 @@ class Classifier:
     """A saved model with what it needs to be used.
 
     Attributes:
-        path: The ``.keras`` file.
-        labels: The class of each output.
         size: Side of the input in pixels.
         resize: How images are brought to that size.
         backbone: The name of the backbone it was made from.
         ranges: The values that become black and white in images of more than 8 bits.
         choice: What computes predictions.
-        digest: Hash of the file.
     """
 
     path: Path

@@ -50,7 +50,6 @@ class Request:
 
     Attributes:
         config: The configuration: as requested, with the defaults filled in once it has begun.
-        data: The data folder.
         digest: Of the images; empty before they were read.
         weights_digest: Of the weights that the backbone started from; empty before that.
     """
@@ -80,13 +79,7 @@ class RunDirectory:
     def create(
         cls, path: Path, config: RunConfig, data: Path, numbered: bool = False
     ) -> "RunDirectory":
-        """Make a run directory that holds a request for a training.
-
-        Args:
-            path: Where.
-            config: The configuration.
-            data: The data folder.
-            numbered: Take ``path-2``, ``path-3``, ... where the path exists.
+        """Make a run directory for a training; ``path-2`` etc. if ``numbered`` and it exists.
 
         Raises:
             RunError: If the path exists, or it cannot be written.
@@ -245,7 +238,7 @@ def check_free(path: Path) -> None:
     if path.exists():
         raise RunError(
             f"{str(path)!r} exists already; choose another --out or remove it"
-            + (f", or continue it with --resume {path}" if resumable(path) else "")
+            + (f", or continue it with --resume {path}" if _is_resumable(path) else "")
         )
 
 
@@ -273,13 +266,8 @@ def check_resumable(path: Path, locked: bool = False) -> None:
         )
 
 
-def resumable(path: Path) -> bool:
-    """Return whether a run can be resumed; see :func:`check_resumable`."""
-    try:
-        check_resumable(path)
-    except RunError:
-        return False
-    return True
+def _is_resumable(path: Path) -> bool:
+    return (path / "run.yaml").is_file() and state_of(path) not in ("running", "finished")
 
 
 def free_name(name: str, parent: Path = RUNS) -> Path:

@@ -47,13 +47,7 @@ class JobQueue:
         self._runner: subprocess.Popen[bytes] | None = None
 
     def submit(self, data: Path, config: RunConfig, name: str, numbered: bool = True) -> Path:
-        """Queue a training; return its run directory.
-
-        Args:
-            data: The data folder.
-            config: The configuration.
-            name: The name of the run.
-            numbered: Take ``name-2``, ``name-3``, ... where there is such a run.
+        """Queue a training; return its run directory, ``name-2`` etc. if ``numbered`` and taken.
 
         Raises:
             RunError: If the run exists and shall not be numbered, or it cannot be written.

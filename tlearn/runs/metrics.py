@@ -198,9 +198,7 @@ def _half_width(p: float, n: int) -> float:
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """Return how likely a difference as large is by chance: the exact test of McNemar (1947).
 
-    Args:
-        one: For each image, whether one of two classifiers is right.
-        other: The same of the other, in the same order.
+    Both arrays say for each of the same images whether a classifier is right, ``(n,)``.
     """
     return _sign_test(int((one & ~other).sum()), int((other & ~one).sum()))
 

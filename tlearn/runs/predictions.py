@@ -18,7 +18,6 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        path: The image.
         top: The likeliest classes with their probabilities, best first; empty if it has a problem.
         problem: Why the image cannot be read, else empty.
     """
@@ -81,7 +80,6 @@ class HeldOutPrediction:
     Attributes:
         file: Path below the data folder.
         split: ``validation`` or ``test``.
-        label: Its class.
         predicted: The likeliest class.
         probability: Of that, 0 to 1.
         probability_of_label: Of its class, 0 to 1.

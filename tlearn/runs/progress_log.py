@@ -19,10 +19,6 @@ class RunProgress:
     """Shows progress, writes it to the run directory, and raises on a request to stop.
 
     A request to stop raises ``KeyboardInterrupt``, as Ctrl-C does.
-
-    Args:
-        run: The run directory.
-        shown: Where progress is shown as well.
     """
 
     def __init__(self, run: Path, shown: Progress) -> None:
@@ -83,7 +79,6 @@ class TrainingProgress:
         epoch_count: Planned epochs; 0 before they are known.
         probe: The record of the probe, with its validation ``accuracy``; ``None`` before it.
         epochs: One record per epoch so far, as in ``history.csv``.
-        lines: Its last messages.
     """
 
     task: str

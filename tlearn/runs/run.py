@@ -55,7 +55,6 @@ class Run:
     """A finished training.
 
     Args:
-        path: Its directory.
         engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
         precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
 

@@ -36,23 +36,16 @@ class RunSummary:
     """The facts about a run that a list shows.
 
     Attributes:
-        path: The run directory.
         state: See :func:`tlearn.runs.run_state.state_of`.
         created: When it was requested, in seconds since 1970.
         changed: When its state changed last, in seconds since 1970.
         stopping: Whether it was asked to stop and has not ended yet.
         usable: Whether it has a model: it is finished, or was stopped after a first model.
         problem: Why it failed, or which of its files is damaged, else empty.
-        backbone: Its backbone.
-        preset: Its preset.
-        data: The data folder.
-        labels: The class of each output.
         split: Which split the accuracy is of: ``test`` where there is one, else ``validation``.
         accuracy: By the saved model, or ``None`` before there is one.
         interval: 95% interval of the accuracy.
         images: How many images it is of.
-        seconds: What the training took.
-        note: What the user wrote about it.
     """
 
     path: Path

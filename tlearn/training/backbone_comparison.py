@@ -125,11 +125,9 @@ class Estimate:
     """What fine-tuning one backbone would cost on this machine, from a cold start.
 
     Attributes:
-        backbone: Its name.
         images_per_second: Through decoding and the whole backbone, measured just now.
         sure: Whether the estimate is reliable: the speed was measured twice alike, and others
             hardly used the processors meanwhile.
-        parameters: Of the backbone.
         seconds: From the start of the training to its end.
         bytes: What would be written to the activation cache.
         problem: Why there is no estimate, else empty.

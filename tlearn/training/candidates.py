@@ -40,14 +40,10 @@ class CandidateResult:
     """How one backbone does.
 
     Attributes:
-        backbone: Its name.
         positions: The training images counted.
         right: For each, whether a probe that was not fitted on it is right.
-        log_loss: In nats.
         taps: Whether the probe saw several depths or the top alone.
         images_per_second: Through decoding and the whole backbone, on this machine.
-        speed_is_sure: Whether that can be relied upon; see :class:`Throughput`.
-        parameters: Of the backbone.
         finetune_seconds: What fine-tuning it is estimated to take from now.
         seconds: What evaluating it took.
     """
@@ -77,8 +73,6 @@ class ComparisonSetup:
         config: The configuration; its backbone is each in turn.
         preset: The stages that the estimate is for.
         splits: The images; only training images are used.
-        cache: Where activations are cached.
-        progress: Where to show progress.
         deadline: When the time is over, by :func:`time.monotonic`.
     """
 
@@ -109,11 +103,6 @@ def evaluate_candidates(
 
     Within a time, all see as many images as it allows; where that would be too few, the slowest are
     skipped.
-
-    Args:
-        setup: The photos.
-        backbones: The backbones.
-        on_result: Is called with each result at once.
 
     Returns:
         By name, why the others were skipped.

@@ -62,13 +62,7 @@ class Rates:
 def measure(
     activations: Activations, items: Sequence[Item], outputs: Sequence[str], keep: bool
 ) -> tuple[Rates, int]:
-    """Measure the rates by computing the first of the views that are missing.
-
-    Args:
-        activations: Computes them.
-        items: The views that are missing.
-        outputs: What is computed of them.
-        keep: Whether they are cached.
+    """Measure the rates by computing the first missing views, into the cache if ``keep``.
 
     Returns:
         The rates, infinite for views if there are too few to measure, and how many views were
@@ -195,10 +189,7 @@ class CostModel:
     """What there is to do, and how fast it goes.
 
     Attributes:
-        activations: The activations.
-        splits: The images.
         missing: The views that are not cached yet, by output.
-        rates: This machine's.
         spent: Seconds that have passed already.
         probed: Whether the probe is fitted already.
     """

@@ -27,11 +27,8 @@ class ExecutionPlan:
 
     Attributes:
         activations: The activations: from the cache, or computed on demand.
-        stages: The stages that will be trained.
         views: Views per training image that take turns, or 0 for a fresh one in every epoch.
-        keep: Whether activations are cached.
         computed: Views computed so far.
-        costs: The estimate.
     """
 
     activations: Activations

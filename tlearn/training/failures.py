@@ -12,12 +12,7 @@ FRAMEWORKS = ("keras", "tensorflow", "openvino")
 
 
 def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | None:
-    """Return the error to show for one that ended a training; ``None`` if its cause is unknown.
-
-    Args:
-        error: The error.
-        config: What was trained.
-    """
+    """Return the error to show for one that ended a training; ``None`` if its cause is unknown."""
     if isinstance(error, TlearnError):
         return error
     if _is_out_of_memory(error):

@@ -17,10 +17,8 @@ class Feed:
     """Batches for the suffix above a boundary.
 
     Attributes:
-        activations: Where rows come from.
         boundary: The boundary below the suffix; ``None`` for the head alone.
         columns: Which of the pooled features the prefix gives to the head.
-        files: The images.
         views: Views per image that take turns, or 0 for a fresh view in every epoch.
         seed: Decides the order.
         past: Epochs before this feed's first, in earlier stages.

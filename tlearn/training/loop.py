@@ -32,11 +32,7 @@ class Training:
     """What the stages of a training work with.
 
     Attributes:
-        network: What is trained.
-        stages: The stages.
         feeds: Gives the training and the validation feed of a stage, by its position.
-        targets: Class indices and weights.
-        progress: Where to show progress.
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         precision: What the backbone's products are computed in.
         deadline: When to stop, by :func:`time.monotonic`.

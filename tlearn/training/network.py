@@ -30,10 +30,7 @@ class Network:
     logits.
 
     Args:
-        built: The built backbone.
         taps: The taps the head sees, upwards.
-        classes: Number of classes.
-        head: Dropout and hidden layers.
         seed: Decides dropout and random weights of the head.
     """
 

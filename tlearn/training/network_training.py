@@ -35,13 +35,7 @@ def train_network(
 ) -> tuple[Network, TrainingState]:
     """Train on the splits, from cached activations or from streamed pixels.
 
-    Args:
-        setup: What the training works with.
-        cache: Where activations are cached.
-        callbacks: Gives the Keras callbacks that a stage is trained with.
-        checkpoint: Where states are saved.
-        resumed: The state of a training that is resumed: it continues with its stages and views,
-            without fitting the probe again.
+    A resumed training continues with its stages and views, without fitting the probe again.
 
     Returns:
         The network with its best weights, and the last state.

@@ -35,7 +35,6 @@ class Probe:
         scale: Feature standard deviations, ``(d,)``.
         kernel: ``(d, classes)``.
         bias: ``(classes,)``.
-        strength: The inverse regularisation chosen.
         accuracy: Cross-validated on the training images.
         log_loss: Likewise.
     """
@@ -167,17 +166,10 @@ def cross_validate(
     class_weights: Mapping[int, float],
     seed: int,
 ) -> CrossValidated:
-    """Score a probe on images that it was not fitted on.
+    """Score a probe on features ``(n, d)`` of images that it was not fitted on.
 
     The strength is chosen on the same folds. Of six strengths, by log loss, that flatters the
     accuracy by less than its noise.
-
-    Args:
-        features: ``(n, d)``.
-        y: Class indices of the ``n`` images.
-        groups: For each image, what must stay in one fold: its content or group.
-        class_weights: Weight of each class.
-        seed: Decides the folds.
     """
     z = _span(_standardised(features)[2])[0]
     with _quick_and_quiet(z, len(class_weights)):

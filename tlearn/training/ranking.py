@@ -22,11 +22,8 @@ class Comparison:
     """Backbones ranked on one data set.
 
     Attributes:
-        data: The data folder.
         results: Those that were evaluated, in any order; at least one.
         skipped: By name, why others were not.
-        stopped: Whether the user stopped it.
-        path: The folder it was written to.
     """
 
     data: Path

@@ -59,13 +59,7 @@ def log_loss(y: np.ndarray, p: np.ndarray) -> float:
 
 
 def flops(n: int, d: int, classes: int) -> float:
-    """Return about how many floating-point operations a fit takes.
-
-    Args:
-        n: Rows.
-        d: Features.
-        classes: Classes.
-    """
+    """Return about how many floating-point operations a fit to ``(n, d)`` takes."""
     r = min(n, d)
     if classes > MANY_CLASSES:
         return 2.0 * n * r * r + r**3 / 3 + 2.0 * r * r * classes

@@ -65,12 +65,8 @@ class Setup:
     Attributes:
         config: The configuration, with everything filled in.
         built: The backbone with the weights it was loaded with.
-        stages: The stages asked for.
-        manifest: The scanned data.
         splits: The images; those of the test split are not used.
-        progress: Where to show progress.
         log: Is given every event.
-        clock: How long each part takes.
         started: When the time budget began, by :func:`time.monotonic`.
     """
 

@@ -22,7 +22,6 @@ class Plan:
     """A stage and what it means for a backbone.
 
     Attributes:
-        stage: The stage as configured.
         trainable: Names of the backbone's layers to train.
         boundary: The boundary below all of them; ``None`` if only the head is trained.
         batch_norm: Whether batch normalisations among them are trained.
@@ -36,11 +35,6 @@ class Plan:
 
 def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunConfig:
     """Return the configuration with the defaults of backbone and preset filled in.
-
-    Args:
-        config: What the user asked for.
-        backbone: The backbone it names.
-        preset: The preset it names.
 
     Raises:
         ConfigError: If the head has hidden layers and no stage would train them.

@@ -26,11 +26,7 @@ class StageResult:
     """The result of a stage.
 
     Attributes:
-        name: Its title.
         boundary: Name of the boundary it was fed from; ``head`` where only the head was trained.
-        epochs: Epochs run.
-        seconds: How long it took.
-        score: The best score within it.
         improved: Whether it improved on what was before; if not, it was rolled back.
         history: One row per epoch, as in ``history.csv``.
     """
@@ -49,12 +45,8 @@ class TrainingPlan:
     """What was decided before the stages, and holds for the whole training.
 
     Attributes:
-        stages: The stages, as they are trained.
         views: Views per training image that take turns, or 0 for a fresh one in every epoch.
-        taps: Names of the taps the head sees.
-        probe: The result of the probe.
         rates: Views computed per second, where any were.
-        costs: What was estimated.
     """
 
     stages: tuple[Stage, ...]
@@ -70,14 +62,12 @@ class TrainingState:
     """The state of a training: at the beginning of a stage, or after some of its epochs.
 
     Attributes:
-        plan: What was decided before.
         stage: The stage by its position; the number of stages where all are over.
         epoch: Epochs of it that are over.
         ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
         best: The score of the best weights so far; ``None`` if the head is random.
         rule_state: Of :func:`tlearn.training.rules.after_epoch`.
-        seconds: How long each part took.
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
             ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
@@ -143,7 +133,6 @@ class Checkpoint:
     """The file that holds the last state, written so that it takes little of the time.
 
     Args:
-        path: The file.
         say: Is given a line about what goes wrong.
     """
 
