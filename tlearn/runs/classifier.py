@@ -7,6 +7,7 @@ has met the model before, predicting starts at once.
 import contextlib
 import hashlib
 import importlib
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -43,9 +44,8 @@ def save(
 ) -> None:
     """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
 
-    The model maps RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities. What is needed
-    to use it is in ``tlearn.json`` inside the archive: class names, backbone, and how photos become
-    its pixels.
+    The model maps RGB pixels from 0 to 255, ``(n, size, size, 3)``, to probabilities. Inside the
+    archive, ``tlearn.json`` has class names, backbone, and how photos become its pixels.
     """
     model.save(path)
     card = {
@@ -169,17 +169,8 @@ def _explained(path: Path, advice: str = ADVICE) -> Iterator[None]:
 
 
 def _batches(
-    files: Iterator[tuple[Path, PixelsOrError]], most: int
+    files: Iterator[tuple[Path, PixelsOrError]], size: int
 ) -> Iterator[tuple[list[tuple[Path, PixelsOrError]], list[np.ndarray]]]:
     """Yield batches of files, with unreadable ones among them, and the pixels of the others."""
-    batch: list[tuple[Path, PixelsOrError]] = []
-    pixels: list[np.ndarray] = []
-    for path, image in files:
-        batch.append((path, image))
-        if isinstance(image, np.ndarray):
-            pixels.append(image)
-        if len(batch) == most:
-            yield batch, pixels
-            batch, pixels = [], []
-    if batch:
-        yield batch, pixels
+    while batch := list(itertools.islice(files, size)):
+        yield batch, [image for _, image in batch if isinstance(image, np.ndarray)]

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlearn.atomic import atomic_directory
-from tlearn.backbones import Backbone, Preset, load_registry
+from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.data.dataset import load_dataset
 from tlearn.data.scan import check_folder
-from tlearn.errors import BackboneError, TlearnError
+from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache, default_root
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
 
 if TYPE_CHECKING:
-    from tlearn.training.candidates import CandidateResult
     from tlearn.training.ranking import Comparison
 
 COMPARISONS = Path("comparisons")
@@ -74,50 +73,21 @@ def compare(
     check_folder(data)
     # Not before all is checked: Keras takes seconds.
     from tlearn.runs import charts
+    from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
     from tlearn.training.ranking import Comparison
 
     with atomic_directory(path) as folder:
-        results, skipped, stopped = _evaluated(settings, chosen, preset, data, progress, start)
+        _, splits = load_dataset(data, settings, progress)
+        deadline = start + settings.time_budget if settings.time_budget else np.inf
+        with Cache(default_root(), settings.disk_budget, progress.say) as cache:
+            setup = ComparisonSetup(settings, preset, splits, cache, progress, deadline)
+            results, skipped, stopped = evaluate_candidates(setup, chosen)
         comparison = Comparison(data, results, skipped, stopped, path)
         files = {"json": comparison.to_json().encode()}
         files |= charts.rendered(charts.accuracy_against_cost(comparison.rows()))
         for kind, content in files.items():
             (folder / f"comparison.{kind}").write_bytes(content)
     return comparison
-
-
-def _evaluated(
-    config: RunConfig,
-    backbones: Sequence[Backbone],
-    preset: Preset,
-    data: Path,
-    progress: Progress,
-    start: float,
-) -> "tuple[list[CandidateResult], dict[str, str], bool]":
-    """Return the results, why the rest was skipped, and whether the user stopped it."""
-    from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
-
-    _, splits = load_dataset(data, config, progress)
-    deadline = start + config.time_budget if config.time_budget else np.inf
-    results: list[CandidateResult] = []
-
-    def on_result(result: "CandidateResult") -> None:
-        results.append(result)
-        progress.say(f"{result.backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s")
-
-    with Cache(default_root(), config.disk_budget, progress.say) as cache:
-        setup = ComparisonSetup(config, preset, splits, cache, progress, deadline)
-        try:
-            skipped, stopped = evaluate_candidates(setup, backbones, on_result), False
-        except KeyboardInterrupt:
-            if not results:
-                raise
-            names = {b.name for b in backbones} - {result.backbone for result in results}
-            skipped, stopped = dict.fromkeys(sorted(names), "stopped before"), True
-    if not results:
-        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
-        raise BackboneError(f"no backbone could be compared: {reasons}")
-    return results, skipped, stopped
 
 
 @dataclass(frozen=True)

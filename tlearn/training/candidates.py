@@ -1,7 +1,7 @@
 """How well and how fast backbones do on the same photos, by their probes."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import numpy as np
 from tlearn.backbones import Backbone, Preset
 from tlearn.config import RunConfig
 from tlearn.data.splits import Splits
-from tlearn.errors import DataError, TlearnError
+from tlearn.errors import BackboneError, DataError, TlearnError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
@@ -95,42 +95,53 @@ class ComparisonSetup:
 
 
 def evaluate_candidates(
-    setup: ComparisonSetup,
-    backbones: Sequence[Backbone],
-    on_result: Callable[[CandidateResult], None],
-) -> dict[str, str]:
+    setup: ComparisonSetup, backbones: Sequence[Backbone]
+) -> tuple[list[CandidateResult], dict[str, str], bool]:
     """Evaluate backbones one after another, on the same images.
 
-    Within a time, all see as many images as it allows; where that would be too few, the slowest are
-    skipped.
+    Within a time budget, all see as many images as it allows; where that would be too few, the
+    slowest are skipped. Ctrl-C ends it with the results so far.
 
     Returns:
-        By name, why the others were skipped.
+        The results, by name why the other backbones were skipped, and whether the user stopped it.
 
     Raises:
+        BackboneError: If there is no result.
         DataError: If there are too few images.
     """
     if min(np.bincount(setup.y, minlength=len(setup.splits.labels))) < 2:
         raise DataError("a comparison needs two or more training images of every class; add some")
-    most = min(MOST, len(setup.splits.train))
-    rates: dict[str, Throughput] = {}
+    most, stopped = min(MOST, len(setup.splits.train)), False
+    speeds: dict[str, Throughput] = {}
     skipped: dict[str, str] = {}
-    if np.isfinite(setup.deadline):
-        rates, most, skipped = _affordable(setup, backbones, most)
-    positions = sample(setup.y, most, setup.config.seed)
-    for backbone in backbones:
-        if backbone.name in skipped:
-            continue
-        if setup.remaining_seconds <= 0:
-            skipped[backbone.name] = "time budget exhausted"
-            continue
-        try:
-            result = _evaluate(setup, backbone, positions, rates.get(backbone.name))
-        except TlearnError as error:
-            skipped[backbone.name] = str(error)
-        else:
-            on_result(result)
-    return skipped
+    results: list[CandidateResult] = []
+    try:
+        if np.isfinite(setup.deadline):
+            speeds, most, skipped = _affordable(setup, backbones, most)
+        positions = sample(setup.y, most, setup.config.seed)
+        for backbone in (b for b in backbones if b.name not in skipped):
+            if setup.remaining_seconds <= 0:
+                skipped[backbone.name] = "time budget exhausted"
+                continue
+            try:
+                result = _evaluate(setup, backbone, positions, speeds.get(backbone.name))
+            except TlearnError as error:
+                skipped[backbone.name] = str(error)
+            else:
+                results.append(result)
+                setup.progress.say(
+                    f"{result.backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s"
+                )
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        stopped = True
+        done = {result.backbone for result in results} | skipped.keys()
+        skipped |= {b.name: "stopped before" for b in backbones if b.name not in done}
+    if not results:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise BackboneError(f"no backbone could be compared: {reasons}")
+    return results, skipped, stopped
 
 
 def _affordable(
