@@ -18,7 +18,7 @@ from serving import until
 import tlearn
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
-from tlearn.runs import job_queue, runner
+from tlearn.runs import job_queue
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.progress_log import RunProgress, read_progress
@@ -324,8 +324,8 @@ def trained(monkeypatch):
         (run / "metrics.json").write_text('{"stopped": false}')
         return subprocess.Popen([sys.executable, "-c", ""])
 
-    monkeypatch.setattr(runner, "start_process", start)
-    monkeypatch.setattr(runner, "lower_priority", lambda: None)
+    monkeypatch.setattr(job_queue, "start_process", start)
+    monkeypatch.setattr(job_queue, "lower_priority", lambda: None)
     return order
 
 
@@ -333,7 +333,7 @@ def test_what_is_queued_while_the_runner_ends_is_not_forgotten(
     asleep, photos, trained, monkeypatch
 ):
     queued(asleep, photos, "a")
-    real, rounds = runner._train_queued, []
+    real, rounds = job_queue._train_queued, []
 
     def train_queued(queue):
         real(queue)
@@ -343,21 +343,21 @@ def test_what_is_queued_while_the_runner_ends_is_not_forgotten(
             assert late._runner is None
         rounds.append(1)
 
-    monkeypatch.setattr(runner, "_train_queued", train_queued)
-    runner.main(asleep.runs)
+    monkeypatch.setattr(job_queue, "_train_queued", train_queued)
+    job_queue.run_queued(asleep.runs)
     assert trained == ["a", "b"] and len(rounds) == 2
 
 
 def test_only_one_runner_works(asleep, photos, trained, monkeypatch):
     queued(asleep, photos, "a")
     with job_queue.FileLock(asleep.runs / job_queue.RUNNER_LOCK):
-        monkeypatch.setattr(runner, "LOCK_SECONDS", 0.0)
-        runner.main(asleep.runs)
+        monkeypatch.setattr(job_queue, "LOCK_SECONDS", 0.0)
+        job_queue.run_queued(asleep.runs)
         other = JobQueue(asleep.runs)
         other.wake()
         assert other._runner is None
     assert trained == []
-    runner.main(asleep.runs)
+    job_queue.run_queued(asleep.runs)
     assert trained == ["a"]
 
 
@@ -366,10 +366,10 @@ def test_a_process_that_cannot_even_begin_is_no_reason_to_try_for_ever(
 ):
     code = "import sys; sys.exit(7)"
     monkeypatch.setattr(
-        runner, "start_process", lambda *_: subprocess.Popen([sys.executable, "-c", code])
+        job_queue, "start_process", lambda *_: subprocess.Popen([sys.executable, "-c", code])
     )
     run = queued(asleep, photos, "a")
-    runner.main(asleep.runs)
+    job_queue.run_queued(asleep.runs)
     (summary,) = RunStore(asleep.runs).runs()
     assert summary.state == "failed" and "ended with code 7 before it began" in summary.problem
     assert state_of(run) == "failed"
@@ -378,7 +378,7 @@ def test_a_process_that_cannot_even_begin_is_no_reason_to_try_for_ever(
 def test_what_is_asked_for_again_while_its_process_ends_is_trained_again(
     asleep, photos, trained, monkeypatch
 ):
-    real = runner.start_process
+    real = job_queue.start_process
 
     def start(runs, module, *arguments):
         process = real(runs, module, *arguments)
@@ -388,9 +388,9 @@ def test_what_is_asked_for_again_while_its_process_ends_is_trained_again(
             asleep.resume("a")
         return process
 
-    monkeypatch.setattr(runner, "start_process", start)
+    monkeypatch.setattr(job_queue, "start_process", start)
     run = queued(asleep, photos, "a")
-    runner.main(asleep.runs)
+    job_queue.run_queued(asleep.runs)
     assert trained == ["a", "a"] and state_of(run) == "finished"
 
 
@@ -409,8 +409,8 @@ def test_a_full_disk_is_told_and_waited_for(asleep, photos, trained, monkeypatch
         assert trained == []
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, 10**9))
 
-    monkeypatch.setattr(runner.time, "sleep", sleep)
-    runner.main(asleep.runs)
+    monkeypatch.setattr(job_queue.time, "sleep", sleep)
+    job_queue.run_queued(asleep.runs)
     assert trained == ["a"] and len(waits) == 1
 
 
