@@ -29,7 +29,7 @@ STYLE = """
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
-.stButtonGroup button[aria-checked="true"] p { color: ACCENT; }
+.stButtonGroup button[aria-checked="true"] p, [data-testid="stSliderThumbValue"] { color: ACCENT; }
 [data-testid="stVegaLiteChart"] { max-width: 100%; overflow-x: auto; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
@@ -54,6 +54,7 @@ window.tlearnObserver ??= new MutationObserver(() => {
   for (const title of document.querySelectorAll("[role=dialog] h2")) {
     if (title.textContent !== "Connection error") continue;
     title.textContent = window.tlearnClosed;
+    title.style.cssText = "font-size: 1.1rem; margin-right: 2rem";
     title.nextElementSibling.style.display = "none";
   }
 });
