@@ -146,20 +146,21 @@ def _matrix(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
         for true in labels
         for predicted in labels
     ]
-    angle = 0 if len(labels) <= 4 else -40
+    # All labels, each at its cell.
+    axis: dict[str, Any] = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
     pick = _pick()
     base = alt.Chart(_data(rows)).encode(
         x=alt.X(
             "predicted:N",
             title=words["predicted"],
             sort=labels,
-            axis=alt.Axis(labelAngle=angle, labelLimit=180, labelOverlap=False),
+            axis=alt.Axis(labelAngle=-40, **axis),
         ),
         y=alt.Y(
             "true:N",
             title=words["true"],
             sort=labels,
-            axis=alt.Axis(labelLimit=180, labelOverlap=False),
+            axis=alt.Axis(**axis),
         ),
     )
     strength = alt.Scale(domain=[0, 1], range=[0.08, 1.0])  # of one colour: for light and dark

@@ -77,8 +77,9 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
         )
 
     before = lacking()
+    waits = before and not workspace().queue.jobs()  # after a training the page is shown anew
 
-    @st.fragment(run_every=EVERY if before else None)
+    @st.fragment(run_every=EVERY if waits else None)
     def shown() -> None:
         if lacking() != before:
             st.rerun()  # the times beside the presets change, too
