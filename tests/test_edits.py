@@ -209,7 +209,7 @@ def test_edits_of_what_is_gone_are_reported(photos):
     shutil.rmtree(photos / "blue")
     problems = [problem for problem in scan(photos).problems if problem.kind == "edit"]
     assert [problem.name for problem in problems] == ["red/red00.png", "blue/"]
-    assert "no longer there" in problems[0].reason
+    assert "no longer exists" in problems[0].reason
 
 
 def test_a_training_says_what_edits_it_applied_and_which_it_could_not(photos):
@@ -221,7 +221,7 @@ def test_a_training_says_what_edits_it_applied_and_which_it_could_not(photos):
     assert any("without effect: red/red00.png" in line for line in heard.lines)
     heard, renamed = Heard(), photos.rename(photos.with_name("flowers"))
     load_dataset(renamed, RunConfig(), heard)
-    assert any("give it the name 'flowers.edits.csv'" in line for line in heard.lines)
+    assert any("rename it to 'flowers.edits.csv'" in line for line in heard.lines)
 
 
 def test_splits_and_digest_follow_edits_and_photos_stay_in_their_split_folder(parts):
@@ -386,7 +386,7 @@ def test_a_corrected_copy_keeps_split_folders_and_folders_in_classes(parts, tmp_
 def test_a_corrected_copy_is_whole_or_not_there(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert "outside" in refusal(write_corrected, photos, photos / "out")
-    assert "there already" in refusal(write_corrected, photos, photos)
+    assert "exists already" in refusal(write_corrected, photos, photos)
     for label, new in (("red", "train"), ("blue", "val"), ("green", "test")):
         (photos / label / "deep").mkdir()
         (photos / label / f"{label}00.png").rename(photos / label / "deep/0.png")

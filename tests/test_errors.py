@@ -66,9 +66,9 @@ def keep(photos, **counts):
     [
         ({}, "^no images below '.*photos'; give a folder that holds one folder of images per"),
         ({"red": 0, "blue": 0}, "^no images below"),
-        ({"red": 12}, "has one class only, 'red'; a classifier needs two or more"),
-        ({"red": 12, "blue": 0}, "has one class only, 'red'"),
-        ({"red": 12, "blue": 1}, "class 'blue' has one image only; every class needs two"),
+        ({"red": 12}, "has only one class, 'red'; a classifier needs two or more"),
+        ({"red": 12, "blue": 0}, "has only one class, 'red'"),
+        ({"red": 12, "blue": 1}, "class 'blue' has only one image; every class needs two"),
     ],
     ids=str,
 )

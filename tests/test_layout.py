@@ -158,7 +158,7 @@ def test_a_data_set_inside_a_folder_of_its_own_name(tmp_path):
     assert manifest.labels == ("healthy", "rust", "scab") and len(manifest.files) == 3
     [problem] = manifest.problems
     assert (problem.name, problem.kind) == ("Plants", "folder")
-    assert "healthy, rust, scab: passed over" in problem.reason
+    assert "healthy, rust, scab: ignored" in problem.reason
 
 
 def test_a_folder_that_holds_nothing_but_the_data_set_is_opened(tmp_path):
@@ -191,7 +191,7 @@ def test_what_tlearn_made_in_the_data_folder_is_no_class(root):
     manifest = scan(root)
     assert manifest.labels == ("cat", "dog")
     assert problems(manifest) == dict.fromkeys(["comparisons", "exported", "runs"], "folder")
-    assert all("passed over" in p.reason for p in manifest.problems)
+    assert all("ignored" in p.reason for p in manifest.problems)
 
 
 def test_a_class_may_be_called_runs(root):

@@ -41,11 +41,11 @@ def test_what_cannot_be_linked_is_told_in_one_line(here, tmp_path):
     (tmp_path / "file").write_text("x")
     inner = draw_photos(here.data / "colours", 2)
     for text, words in {
-        "photos": "not a whole path",
+        "photos": "not an absolute path",
         str(tmp_path / "nowhere"): "no folder .* on this machine",
         str(tmp_path / "file"): "no folder .* on this machine",
         str(tmp_path / "empty"): "holds no folders",
-        str(inner.parent): "found by themselves",
+        str(inner.parent): "found automatically",
     }.items():
         with pytest.raises(DataError, match=words) as error:
             link_folder(here.data, text, set())

@@ -362,7 +362,7 @@ def test_what_cannot_be_trained_on_is_told_before_it_starts(page, here, monkeypa
     draw_photos(here.data / "colours", classes=("blue",))
     monkeypatch.setattr("tlearn.web.planner.Planner.ask", lambda *arguments: None)
     app = page("train")
-    assert "one class only" in app.error[0].value and button(app, t("train.start")).disabled
+    assert "only one class" in app.error[0].value and button(app, t("train.start")).disabled
 
 
 @pytest.mark.parametrize("name", ["a/b", ".hidden", "CON", "..", "taken"])

@@ -264,8 +264,8 @@ def test_training_copies_of_a_validation_image_that_was_left_out_are_left_out_to
 @pytest.mark.parametrize(
     ("files", "test", "expected"),
     [
-        (pictures({"a": 9}), 0.0, "one class only, 'a'"),
-        (pictures({"a": 9, "b": 1}), 0.0, "class 'b' has one image only"),
+        (pictures({"a": 9}), 0.0, "only one class, 'a'"),
+        (pictures({"a": 9, "b": 1}), 0.0, "class 'b' has only one image"),
         (pictures({"a": 9, "b": 2}), 0.1, "class 'b' has no image in the test split"),
         (pictures({"a": 9}) + pictures({"b": 5}, content="x"), 0.0, "'b' has no image in the"),
         (pictures({"a": 9}) + pictures({"b": 5}, group="x"), 0.0, "'b' has no image in the"),

@@ -346,7 +346,7 @@ def test_place_refuses_other_places(root, upload, tmp_path):
     (root / "dangling").symlink_to(root / "nowhere")
     (root / "out").symlink_to(tmp_path)
     for target, why in [
-        (root / "there", "is there already"),
+        (root / "there", "exists already"),
         (root / ".uploads" / "x", "not for data"),
         (root, "not for data"),
         (root / ".." / "x", "does not lie"),

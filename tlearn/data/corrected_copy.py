@@ -33,7 +33,7 @@ def write_corrected(
         DataError: If ``out`` exists or is inside ``data``, or cannot be written.
     """
     if os.path.lexists(out) or edits_path(out).exists():
-        raise DataError(f"{str(out)!r} is there already, or edits of it are; choose another folder")
+        raise DataError(f"{str(out)!r} exists already, or has edits; choose another folder")
     if out.resolve().is_relative_to(data.resolve()):
         raise DataError(f"{str(out)!r} is inside {str(data)!r}; choose a folder outside it")
     progress = progress or Silent()

@@ -201,7 +201,7 @@ class _FilesByContent:
 
 
 def _class_folder(data: Path, label: str) -> Path:
-    """Return the folder of a class, there already or to be made."""
+    """Return the folder of a class, existing or new."""
     layout = read_layout(data)
     place = layout.splits.get("train", layout.place / "train") if layout.splits else layout.place
     existing = [path for path in place.glob("*") if class_label(path.name) == label]

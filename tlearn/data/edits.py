@@ -198,7 +198,7 @@ def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: P
         progress.say(f"edits without effect: {summarize(without_effect)}")
     for path in orphaned_edits(root):
         progress.say(
-            f"{str(path)!r} holds edits of a folder that is not there; give it the name "
+            f"{str(path)!r} holds edits of a folder that does not exist; rename it to "
             f"{edits_path(root).name!r} if the folder was renamed"
         )
 

@@ -32,14 +32,14 @@ def unsafe_reason(name: str) -> str:
         if char in "/\\":
             return f"contains {char!r}, which separates folders"
         if char in _INVISIBLE or unicodedata.category(char) in ("Cc", "Cs"):
-            return f"contains {char!a}, which cannot be seen"
+            return f"contains {char!a}, which is invisible"
     if not any(unicodedata.category(char)[0] in "LNPSM" for char in name):
         return "has no visible character"
     if name in (".", ".."):
-        return "means a folder itself or the one above"
+        return "refers to a folder itself or its parent"
     if len(name.encode()) > MOST_BYTES:
         return f"is longer than {MOST_BYTES} bytes in UTF-8"
-    return "" if visible(Path(name)) else "is one that systems and tools use for themselves"
+    return "" if visible(Path(name)) else "is reserved for systems and tools"
 
 
 def validate_class_name(name: str) -> str:

@@ -44,7 +44,7 @@ EXTENSIONS = frozenset(
 
 PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every backbone
 WHITE = (255, 255, 255)
-NOT_AN_IMAGE = "not an image in a format that is read"
+NOT_AN_IMAGE = "not an image in a supported format"
 EMPTY = "the file is empty"
 HEIC = "a HEIC photo; pip install 'tlearn[heic]' to read it, or convert it to JPEG"
 ZEROS = "the file holds only zeros"
@@ -124,7 +124,7 @@ def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
         if len(essential) == len(data):
             raise
         image = _load(essential, size)
-        return image, f"damaged beside the pixels, which are used: {one_line(error)}"
+        return image, f"damaged outside the pixels, which are used: {one_line(error)}"
 
 
 def _load(data: bytes, size: int) -> Image.Image:
@@ -288,7 +288,7 @@ def _depth_note(image: Image.Image, data: bytes) -> str:
     deep = image.format == "PNG" and image.mode in ("RGB", "RGBA") and data[24:25] == b"\x10"
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
         deep = 16 in image.tag_v2.get(258, ())  # type: ignore[attr-defined]
-    return "of the 16 bits of each colour the upper 8 are used" if deep else ""
+    return "only the upper 8 of the 16 bits per colour are used" if deep else ""
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -157,7 +157,7 @@ class _Reader:
                 folders.remove(folder)
                 listed = _enumerated(sorted(inner, key=natural_key))
                 reason = (
-                    f"a data set inside the data set, with the folders {listed}: passed over; move "
+                    f"a data set inside the data set, with the folders {listed}: ignored; move "
                     f"its photos to the class folders if they are others"
                 )
                 self._report(folder, reason)
@@ -169,7 +169,7 @@ class _Reader:
         for path in list_folder(folder):
             if path.is_dir():
                 if _is_output(path):
-                    self._report(path, "an output of tlearn, such as a run: passed over")
+                    self._report(path, "an output of tlearn, such as a run: ignored")
                 else:
                     folders.append(path)
         return folders
@@ -218,7 +218,7 @@ class _Reader:
         if not deep or (unlabelled and "train" not in splits):
             return {}
         for path in unlabelled:
-            self._report(path, "its name says that its photos have no classes: passed over")
+            self._report(path, "its name says that its photos have no classes: ignored")
         return {split: _inner_split(splits[split]) for split in SPLITS if split in splits}
 
     def _check_levels(self, folders: Sequence[Path]) -> None:
@@ -237,7 +237,7 @@ class _Reader:
                 f"folder of split folders, each with one folder per class"
             )
         reason = (
-            f"taken for a class, as is each of {outer}, though all hold the folders {inner}; if "
+            f"treated as a class, as is each of {outer}, though all hold the folders {inner}; if "
             f"these are the classes, give one of the outer folders"
         )
         self._report(folders[0], reason)

@@ -222,7 +222,7 @@ def _apply_edits(
     """Return the entries after edits; report edits of missing files, and stray images."""
     labels, missing = edits.apply({entry.name: entry.label for entry in listed})
     problems = [
-        Problem(edit.path, "edit", f"edited on {edit.time[:10]}, and no longer there")
+        Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
         for edit in missing
     ]
     entries: list[Entry] = []
@@ -274,7 +274,7 @@ def _with_ranges(
             more = f", as are {len(names) - 1} more" if names[1:] else ""
             reason = (
                 f"of more than 8 bits ({kind}s){more}: values from {low:g} to {high:g} become "
-                f"black to white, unless a file says otherwise"
+                f"black to white, unless a file declares its own range"
             )
             problems.append(Problem(names[0], "pixels", reason))
     return [replace(f, ranges=ranges) if f.name in own else f for f in files], problems

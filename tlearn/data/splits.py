@@ -95,13 +95,13 @@ def _check_counts(manifest: Manifest) -> None:
     labels = manifest.labels
     if len(labels) < 2:
         raise DataError(
-            f"{str(manifest.root)!r} has one class only, {labels[0]!r}; a classifier needs two or "
+            f"{str(manifest.root)!r} has only one class, {labels[0]!r}; a classifier needs two or "
             f"more class folders with images"
         )
     small = [label for label, count in manifest.counts.items() if count < 2]
     if small:
         raise DataError(
-            f"class {small[0]!r} has one image only; every class needs two or more, one to train "
+            f"class {small[0]!r} has only one image; every class needs two or more, one to train "
             f"on and one to check with"
         )
     if all(f.given in ("validation", "test") for f in manifest.files):

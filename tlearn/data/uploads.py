@@ -239,7 +239,7 @@ class Upload:
             if target == root or target.relative_to(root).parts[0] == STAGING:
                 raise DataError(f"{quote_name(str(target))} is not for data; give a path in {root}")
             if os.path.lexists(target):
-                raise DataError(f"{target.name!r} is there already; choose another name")
+                raise DataError(f"{target.name!r} exists already; choose another name")
             self._check_usable()
             source = self._images
             while len(entries := list_folder(source)) == 1 and entries[0].is_dir():

@@ -54,7 +54,7 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
     typed = text.strip().strip("\"'")
     folder = Path(typed).expanduser()
     if not folder.is_absolute():
-        raise DataError(f"{typed!r} is not a whole path; type one such as {str(Path.home())!r}")
+        raise DataError(f"{typed!r} is not an absolute path; give one such as {str(Path.home())!r}")
     if not folder.is_dir():
         raise DataError(f"there is no folder {typed!r} on this machine; check the path")
     folder = folder.resolve()
@@ -67,7 +67,7 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
         if known == folder:
             return name
     if folder.is_relative_to(root.resolve()):
-        raise DataError(f"{typed!r} lies in {str(root)!r}, where data sets are found by themselves")
+        raise DataError(f"{typed!r} lies in {str(root)!r}, where data sets are found automatically")
     names = numbered(repair_part(folder.name or "data"))
     name = next(name for name in names if name not in taken and not (root / name).exists())
     _write(root, {**links, name: folder})
