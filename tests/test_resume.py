@@ -303,7 +303,7 @@ def age(path):
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     old = members["content.npy"].replace(
-        '"format": 2'.encode("utf-32-le"), '"format": 1'.encode("utf-32-le")
+        '"format": 3'.encode("utf-32-le"), '"format": 2'.encode("utf-32-le")
     )
     assert old != members["content.npy"]
     with zipfile.ZipFile(path, "w") as archive:
@@ -521,7 +521,7 @@ def test_a_process_that_is_asked_to_end_keeps_its_best(held, whole, monkeypatch)
     process, run = held("all blocks 2")
     process.terminate()
     out, err = process.communicate()
-    assert process.returncode == 130 and out.startswith("stopped: the best"), err
+    assert process.returncode == 130 and out.startswith("stopped: the model"), err
     stopped = tlearn.Run(run)
     assert stopped.metrics["stopped"] and stopped.metrics["stages"][2]["epochs"] == 1
     assert stopped.predict(whole[1] / "red")[0].label
