@@ -98,8 +98,10 @@ def test_an_export_that_fails_leaves_nothing(made, tmp_path, stranger):
     assert path.read_text() == "blue,green,red"
 
 
-def test_exports_through_the_command_line(made, tmp_path, capsys, stranger):
+def test_exports_through_the_command_line(made, tmp_path, capsys):
     run, _ = made
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "stranger.py").write_text(STRANGER)
     plugins = str(tmp_path / "plugins")
     assert main(["export", str(run.path), "names", "--plugins-dir", plugins]) == 0
     assert capsys.readouterr().out == f"written to {run.path / 'model.txt'}\n"
