@@ -13,7 +13,7 @@ from filelock import FileLock
 from packages import build_wheels
 from PIL import Image
 
-from tlearn.backbones.plugin_sources import folders_restored, use_folder
+from tlearn.backbones.plugin_sources import FOLDERS, use_folder
 from tlearn.cli import main
 from tlearn.progress import Silent
 
@@ -91,9 +91,10 @@ def shared():
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """Give every test an activation cache of its own."""
+    """Give every test an activation cache of its own, and no folders of plugins of other tests."""
     folder = tmp_path_factory.mktemp("cache") / "cache"
     monkeypatch.setenv("TLEARN_CACHE", str(folder))
+    monkeypatch.setenv(FOLDERS, "")
     return folder
 
 
@@ -108,8 +109,7 @@ def plugin_file(tmp_path):
         use_folder(folder)
         return folder
 
-    with folders_restored():
-        yield write
+    return write
 
 
 def picture(colour, rng, size=(40, 36)):

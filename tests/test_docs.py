@@ -10,7 +10,7 @@ import yaml
 
 import tlearn
 from tlearn.backbones import Backbone, Exporter, Preset, ReportSection, load_registry
-from tlearn.backbones.plugin_sources import folders_restored, use_folder
+from tlearn.backbones.plugin_sources import use_folder
 from tlearn.backbones.registry import HOOKS
 from tlearn.cli import COMMANDS, load_command
 from tlearn.config import RunConfig
@@ -82,9 +82,8 @@ def test_every_hook_has_an_entry_that_works(tmp_path):
     for hook, text in entries.items():
         (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
         (tmp_path / f"{hook}.py").write_text(code)
-    with folders_restored():
-        use_folder(tmp_path)
-        found = {p.name: p for p in load_registry().plugins if str(tmp_path) in p.distribution}
+    use_folder(tmp_path)
+    found = {p.name: p for p in load_registry().plugins if str(tmp_path) in p.distribution}
     assert {name: p.problem for name, p in found.items()} == dict.fromkeys(HOOKS, "")
     assert all(plugin.implemented == (name,) for name, plugin in found.items())
 

@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing(photos, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(extraction._Member, "write", full)
+    monkeypatch.setattr(np.lib.format, "write_array_header_2_0", full)
     with pytest.raises(DataError, match="No space left on device; choose another --out"):
         extract_features(photos, tmp_path / "f.npz", **TOY)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos"]

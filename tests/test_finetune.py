@@ -343,7 +343,7 @@ def test_a_place_that_cannot_be_written_is_told_before_photos_are_read(
     def read(*arguments):
         raise AssertionError("the photos were read")
 
-    monkeypatch.setattr("tlearn.training.setup.read", read)
+    monkeypatch.setattr("tlearn.training.setup.read_setup", read)
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file" / "run", Path("/proc/nothing/run")):
         with pytest.raises(tlearn.RunError, match=r"cannot be made: .*; choose another place"):
