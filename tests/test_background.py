@@ -53,6 +53,25 @@ def test_one_of_a_name_goes_on_unless_it_is_begun_anew():
     assert again is not anew and done(again).result == 4
 
 
+def test_what_is_begun_anew_ends_what_went_on():
+    begun, replaced, steps = threading.Event(), threading.Event(), []
+
+    def do(progress):
+        with progress.task("reading", 2, "files") as task:
+            task.advance()
+            begun.set()
+            replaced.wait(30)
+            task.advance()
+            steps.append("goes on")
+
+    first = background.start("a", do)
+    begun.wait(30)
+    anew = background.start("a", lambda progress: 2, anew=True)
+    replaced.set()
+    assert (done(first).replaced, first.problem, first.result, steps) == (True, "", None, [])
+    assert done(anew).result == 2 and not anew.replaced
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [(DataError("no photos"), "no photos"), (OSError(28, "No space left"), "No space left")],

@@ -289,7 +289,7 @@ def test_added_photos_are_files_of_their_class(photos, tmp_path, before):
 
 
 def test_names_of_clients_lead_nowhere(photos, tmp_path):
-    """Bug B1: the name that a client gave was joined to a path."""
+    """No name that a client gives is joined to a path."""
     names = ("../../out.png", "/etc/out.png", "..\\out.png", "..", "", ".hidden.png", "a\nb.png")
     names += ("x" * 300 + ".png", "x.png\0", "~/.ssh/out.png")
     for i, name in enumerate(names):
@@ -302,7 +302,6 @@ def test_names_of_clients_lead_nowhere(photos, tmp_path):
 
 
 def test_the_same_photo_is_not_added_twice_but_may_change_its_class(photos, tmp_path, before):
-    """Findings F10 and F14."""
     there = photos / "red/red00.png"
     one = photo(7, tmp_path)
     added = add_photos(photos, "red", [("new.png", there), ("a.png", one), ("b.png", one)])
@@ -328,7 +327,7 @@ def test_a_photo_added_to_a_class_that_was_renamed_is_of_that_class(photos, tmp_
 
 
 def test_what_cannot_be_added_is_said_and_leaves_nothing(photos, tmp_path, monkeypatch):
-    """Bug B3: a photo that failed stopped those after it, without a word."""
+    """A photo that fails does not stop those after it."""
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
     several = [("bad.jpg", tmp_path / "bad.jpg"), ("x.png", photo(7, tmp_path))]
     added = add_photos(photos, "red", [*several, ("gone.jpg", tmp_path / "gone.jpg")])

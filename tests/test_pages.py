@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +19,10 @@ from tlearn.runs.directory import RunDirectory
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background
+from tlearn.web.components import scans
 from tlearn.web.i18n import texts_for
 from tlearn.web.pages.predict_page import QUESTIONS, Question
+from tlearn.web.transfers import LIFETIME
 from tlearn.web.workspace import DATA, RUNS, Workspace
 
 t = texts_for("en")
@@ -145,7 +148,6 @@ def test_a_class_is_renamed_and_merged(page, here):
 
 
 def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(page, here):
-    """Finding F8."""
     draw_photos(here.data / "colours", 30)
     app = page("data")
     button(app, t("data.open")).click().run()
@@ -173,8 +175,15 @@ def test_edits_made_elsewhere_are_seen_on_the_next_visit(page, here):
     assert "Photos: **35**" in words(page("data", visit=2))
 
 
+def test_a_scan_that_was_replaced_is_begun_again(page, here):
+    folder = draw_photos(here.data / "colours")
+    page("data")
+    scans._scans[folder] = background.BackgroundTask(replaced=True)
+    scans._scans[folder].over.set()
+    assert t("data.counts", photos=36, classes=3, problems=0) in words(page("data"))
+
+
 def test_too_few_photos_are_said(page, here):
-    """Finding F11."""
     draw_photos(here.data / "one", classes=("red",))
     draw_photos(here.data / "two", 9, classes=("blue", "red"))
     assert t("data.one_class") in words(page("data", **{"chosen.data": "one"}))
@@ -194,11 +203,12 @@ def test_photos_of_the_camera_are_added_under_a_name_of_our_own(page, here, tmp_
     taken = SimpleNamespace(name="../../../red/red00.png", getvalue=one.read_bytes)
 
     def camera_input(label, key, on_change, args):
-        if key == "camera.0":  # as if the visitor took one photo
+        if key == "camera.0":  # as if the visitor cleared a photo that failed, and took another
             import streamlit
 
-            streamlit.session_state[key] = taken
-            on_change(*args)
+            for photo in (None, taken):
+                streamlit.session_state[key] = photo
+                on_change(*args)
 
     monkeypatch.setattr("streamlit.camera_input", camera_input)
     app = opened(page, here)
@@ -469,8 +479,20 @@ def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
     assert len(scan(here.data / "photos").files) == 35
 
 
+def test_photos_that_were_predicted_are_removed_after_a_day(page, here, run_here, monkeypatch):
+    monkeypatch.setattr("tlearn.web.pages.predict_page.predict", lambda *given: [])
+    task, ages = background.BackgroundTask(), {"old": LIFETIME + 1, "recent": 9, "asked": 0}
+    for name, age in ages.items():
+        folder = draw_photos(here.scratch / name, 1)
+        question = Question(folder, here.runs / "other", task, time.monotonic() - age)
+        monkeypatch.setitem(QUESTIONS, name, question)
+    page("predict", **{"chosen.run": "one", "chosen.photos": "asked"})
+    assert QUESTIONS.keys() == {"recent", "asked"}
+    assert {path.name for path in here.scratch.iterdir()} >= {"recent", "asked"}
+    assert not (here.scratch / "old").exists()
+
+
 def test_corrections_are_added_once(page, here, run_here, monkeypatch):
-    """Findings F10 and F14, and what B3 lost: why a photo was not added."""
     folder = draw_photos(here.scratch / "asked", 1, ("red",), seed=9)
     photo = folder / "red/red00.png"
     answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))

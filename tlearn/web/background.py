@@ -13,6 +13,10 @@ from tlearn.progress import Progress, Task
 LOG = logging.getLogger("tlearn.web")
 
 
+class ReplacedError(Exception):
+    """Ends a task that is replaced."""
+
+
 @dataclass
 class BackgroundTask:
     """A task with its progress.
@@ -24,6 +28,7 @@ class BackgroundTask:
         result: The value that the task returned.
         problem: Why it failed, else empty.
         over: Set when the task has ended.
+        replaced: Whether a new task of its name has begun; then it ends at its next unit.
     """
 
     title: str = ""
@@ -32,6 +37,7 @@ class BackgroundTask:
     result: Any = None
     problem: str = ""
     over: threading.Event = field(default_factory=threading.Event)
+    replaced: bool = False
 
     @property
     def fraction(self) -> float:
@@ -39,7 +45,13 @@ class BackgroundTask:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Count ``n`` more units done."""
+        """Count ``n`` more units done.
+
+        Raises:
+            ReplacedError: If the task is replaced.
+        """
+        if self.replaced:
+            raise ReplacedError
         self.done += n
 
     @contextmanager
@@ -57,11 +69,13 @@ _running: dict[str, BackgroundTask] = {}
 
 
 def start(key: str, do: Callable[[Progress], Any], anew: bool = False) -> BackgroundTask:
-    """Start a task, or return the running one of this name unless ``anew``."""
+    """Start a task, or return the running one of this name; if ``anew``, replace that."""
     with _lock:
         running = _running.get(key)
-        if running is not None and not anew:
-            return running
+        if running is not None:
+            if not anew:
+                return running
+            running.replaced = True
         task = _running[key] = BackgroundTask()
     threading.Thread(target=_do, args=(key, task, do), name=f"tlearn {key}", daemon=True).start()
     return task
@@ -76,6 +90,8 @@ def running() -> list[BackgroundTask]:
 def _do(key: str, task: BackgroundTask, do: Callable[[Progress], Any]) -> None:
     try:
         task.result = do(task)
+    except ReplacedError:
+        pass
     except (TlearnError, OSError) as error:
         task.problem = str(error)
     except Exception as error:  # a defect of tlearn, which must not end the page

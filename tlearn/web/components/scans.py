@@ -56,7 +56,11 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     root = workspace().data_set(name)
     task, visit = _scans.get(root), st.session_state.get("visit")
     seen = st.session_state.setdefault("scanned", {})
-    if task is None or (seen.get(name) != visit and task.over.is_set() and not _fresh(task)):
+    if (
+        task is None
+        or task.replaced
+        or (seen.get(name) != visit and task.over.is_set() and not _fresh(task))
+    ):
         task = _begin(root)
     seen[name] = visit
     if root in _found and not task.over.wait(SOON):
@@ -64,6 +68,8 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
         return _found[root].manifest
     if not wait_for(t, task, t("common.reading")):
         return None
+    if task.replaced:  # another session has changed something meanwhile
+        st.rerun()
     if task.problem:
         st.warning(plain(t.message(task.problem)))
         return None
@@ -86,7 +92,7 @@ def look_again(name: str) -> None:
 
 
 def _begin(root: Path) -> background.BackgroundTask:
-    """Begin a scan; one that is running may have passed what has changed, and counts no more."""
+    """Begin a scan; one that is running may have passed what has changed, and is ended."""
 
     def look(progress: Progress) -> _CachedManifest:
         started = time.time_ns()

@@ -201,6 +201,8 @@ def camera(t: Texts, data: str, label: str) -> None:
         state["camera"] = (label, 0)
 
     def take(key: str) -> None:
+        if state[key] is None:  # cleared, after an error
+            return
         name = time.strftime("camera-%Y%m%d-%H%M%S.jpg")  # the client's may be any path
         add(t, data, label, [(name, state[key].getvalue())])
         state["camera"] = (label, state["camera"][1] + 1)

@@ -1,7 +1,8 @@
 """Predict: photos in, classes out; and what was wrong goes back to the data."""
 
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
@@ -29,6 +30,7 @@ from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
 from tlearn.web.i18n import Texts
 from tlearn.web.prediction_process import predict
+from tlearn.web.transfers import LIFETIME
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Question:
         folder: The photos.
         run: The run directory.
         task: Gives the predictions, and what was left out.
+        asked: When, by :func:`time.monotonic`; after a day it and its photos are removed.
     """
 
     folder: Path
     run: Path
     task: background.BackgroundTask
+    asked: float = field(default_factory=time.monotonic)
 
 
 QUESTIONS: dict[str, Question] = {}  # by the folder's name, which the address holds
@@ -110,10 +114,11 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
                 upload.cancel()
         return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
 
-    before = _asked()
-    if before is not None and before.folder != folder:
-        del QUESTIONS[before.folder.name]
-        workspace().remove_scratch(before.folder)
+    before, now = _asked(), time.monotonic()
+    for old in list(QUESTIONS.values()):
+        if old.folder != folder and (old is before or now - old.asked > LIFETIME):
+            QUESTIONS.pop(old.folder.name, None)
+            workspace().remove_scratch(old.folder)
     task = background.start(f"predict {folder.name} {run.name}", do)
     QUESTIONS[folder.name] = Question(folder, run, task)
     remember("photos", folder.name)
