@@ -86,6 +86,14 @@ def answer(path, *top, problem=""):
     return Prediction(path, top, problem)
 
 
+def test_a_table_that_is_being_sent_stays_whole(tmp_path):
+    out = write_csv([answer(tmp_path / "a.png", ("red", 1.0))], tmp_path, tmp_path / "out.csv")
+    with out.open("rb") as sent:
+        whole = out.read_bytes()
+        write_csv([], tmp_path, out)
+        assert sent.read() == whole != out.read_bytes()
+
+
 def test_cells_of_a_table_are_harmless(tmp_path):
     top = (("=cmd|' /C calc'!A0", 0.5), ("+1", 0.25), ("plain", 0.25))
     answers = [

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlearn.atomic import atomic_file
 from tlearn.csv_files import csv_text
 from tlearn.errors import RunError
 from tlearn.progress import Progress
@@ -52,5 +53,6 @@ def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Pre
 def write_csv(predictions: Sequence[Prediction], folder: Path, out: Path) -> Path:
     """Write predictions as CSV, with the names of the photos below ``folder``; return ``out``."""
     rows = [p.cells(TOP, p.path.relative_to(folder).as_posix()) for p in predictions]
-    out.write_text(csv_text(prediction_columns(TOP), rows), encoding="utf-8-sig", newline="")
+    with atomic_file(out) as file:  # one that is being sent stays as it is
+        file.write_text(csv_text(prediction_columns(TOP), rows), encoding="utf-8-sig", newline="")
     return out
