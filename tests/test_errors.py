@@ -245,6 +245,7 @@ def test_pictures_that_cannot_be_predicted(refused, made, tmp_path):
         "predict", run, red, "--out", tmp_path / "empty"
     )
     assert "not 'nowhere/x.csv'" in refused("predict", run, red, "--out", "nowhere/x.csv")
+    assert "not 'nowhere/x.html'" in refused("report", run, "--out", "nowhere/x.html")
     assert "'--top': 0 is not in the range x>=1" in refused("predict", run, red, "--top", "0")
     assert "'xml' is not one of 'table'" in refused("predict", run, red, "--format", "xml")
 

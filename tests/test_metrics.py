@@ -70,6 +70,8 @@ def test_of_few_photos_the_interval_comes_first():
     assert f"({more} more would tell within 10%)" in text
     low, high = interval(13 / 14, 14 + more)
     assert high - low < 0.21
+    narrow = {"n": 17, "accuracy": 1.0, "accuracy_ci95": interval(1.0, 17)}
+    assert accuracy_text(narrow) == "17 of 17 right; too few photos to be sure: 82% to 100%"
     many = {"n": 30, "accuracy": 0.9, "accuracy_ci95": interval(0.9, 30)}
     assert accuracy_text(many) == "90.0% (95% interval 74.4% to 96.5%)"
 

@@ -44,6 +44,12 @@ def path_option(name: str, metavar: str, words: str, **more: Any) -> Callable[[C
     return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=words, **more)
 
 
+def check_out(out: Path | None) -> None:
+    """Refuse a file to write, given as ``--out``, whose folder is missing."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise click.UsageError(f"--out takes a file in an existing folder, not {str(out)!r}")
+
+
 DATA = click.argument("data", type=click.Path(path_type=Path))
 RUN = click.argument("run", type=click.Path(path_type=Path))
 CONFIG = path_option("--config", "FILE.yaml", "Configuration; options win over it.")

@@ -9,7 +9,7 @@ import click
 
 from tlearn.atomic import atomic_file
 from tlearn.cli.console import fail
-from tlearn.cli.options import ENGINE, PROGRESS, QUIET, RUN, config_options, path_option
+from tlearn.cli.options import ENGINE, PROGRESS, QUIET, RUN, check_out, config_options, path_option
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError, os_errors_as
 from tlearn.progress import console_progress
@@ -49,8 +49,7 @@ def predict(
     precision: str | None,
 ) -> int:
     """Classify images: PATHS are files and folders."""
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise click.UsageError(f"--out takes a file in an existing folder, not {str(out)!r}")
+    check_out(out)
     from tlearn.runs.run import Run
 
     opened = Run(run, engine or "auto", precision or "auto")
@@ -66,7 +65,10 @@ def predict(
         what = f"{str(out)!r} cannot be written"
         with os_errors_as(TlearnError, what, "choose another --out"), atomic_file(out) as file:
             file.write_bytes(text)
-    bad = f"{readable.count(False)} files cannot be read as images"
+    unreadable = readable.count(False)
+    bad = f"{unreadable} files cannot be read as images"
+    if unreadable == 1:
+        bad = "1 file cannot be read as an image"
     if not any(readable):
         return fail(f"{bad}, and there are no others; give photos", as_json=progress == "json")
     if not all(readable):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.options import RUN, path_option
+from tlearn.cli.options import RUN, check_out, path_option
 from tlearn.progress import console_progress
 
 
@@ -13,6 +13,7 @@ from tlearn.progress import console_progress
 @path_option("--out", "FILE", "The page to write [RUN/report.html].")
 def report(run: Path, out: Path | None) -> None:
     """Write one HTML page about RUN, to look at or to pass on."""
+    check_out(out)
     from tlearn.runs.exports import report as write
 
     print(f"the report is {write(run, out, console_progress())}")

@@ -124,7 +124,8 @@ def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
         if len(essential) == len(data):
             raise
         image = _load(essential, size)
-        return image, f"damaged outside the pixels, which are used: {one_line(error)}"
+        why = one_line(error) if str(error) else "a chunk cannot be read"
+        return image, f"damaged outside the pixels, which are used: {why}"
 
 
 def _load(data: bytes, size: int) -> Image.Image:

@@ -175,10 +175,9 @@ def accuracy_text(figures: Figures) -> str:
     if n >= FEW:
         return with_interval(figures)
     low, high = figures["accuracy_ci95"]
-    return (
-        f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low:.0%} to {high:.0%} "
-        f"({photos_missing(figures)} more would tell within {NARROW:.0%})"
-    )
+    text = f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low:.0%} to {high:.0%}"
+    more = photos_missing(figures)
+    return f"{text} ({more} more would tell within {NARROW:.0%})" if more else text
 
 
 def photos_missing(figures: Figures) -> int:

@@ -33,7 +33,7 @@ def run_summary(run: Run) -> str:
     lines += class_lines(metrics.get("test", metrics["validation"]))
     problems = run.problems()
     if problems:
-        lines.append(f"{len(problems)} files have problems, see {path / 'problems.csv'}:")
+        lines.append(f"problems ({len(problems)}), all in {path / 'problems.csv'}:")
         lines += [f"  {p['file']}: {p['reason']}" for p in problems[:SHOWN]]
         lines += [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     lines += [

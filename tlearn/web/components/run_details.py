@@ -118,8 +118,8 @@ def show_accuracy(t: Texts, split: str, figures: Mapping[str, Any], below: Any) 
         help=t("results.interval"),
     )
     if few:
-        interval = {"low": f"{low:.0%}", "high": f"{high:.0%}"}
-        below.markdown(t("results.few", **interval, count=photos_missing(figures)))
+        text, more = t("results.few", low=f"{low:.0%}", high=f"{high:.0%}"), photos_missing(figures)
+        below.markdown(f"{text} {t('results.few_more', count=more)}" if more else text)
 
 
 def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
