@@ -23,7 +23,7 @@ def options(t: Texts) -> tuple[dict[str, Any], dict[str, Any]]:
     for section, some in groupby(plain, lambda f: f.section):
         title = t(f"train.section_{section or 'general'}")
         st.markdown(f"**{title}**")
-        with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(horizontal=True):
             for field in some:
                 with st.container(width=200):
                     values[field.key], places[field.key] = _entry(t, field), st.empty()
@@ -40,7 +40,12 @@ def persistent(
 ) -> Any:
     """Show a widget whose value outlives the page; Streamlit forgets what is not shown."""
     values = st.session_state.setdefault("train.values", {})
-    st.session_state.setdefault(f"option.{key}", values.get(key, default))
+    first = values.get(key, default)
+    # Not by the session's state: a page that is run again at once would show the first choice.
+    if widget in (st.radio, st.selectbox):
+        options["index"] = list(arguments[-1]).index(first)
+    else:
+        options["value"] = first
     values[key] = widget(*arguments, key=f"option.{key}", **options)
     return values[key]
 
@@ -55,7 +60,6 @@ def option_value(key: str) -> Any:
 def set_option(key: str, value: Any) -> None:
     """Put a value into the form, from another page."""
     st.session_state.setdefault("train.values", {})[key] = value
-    st.session_state.pop(f"option.{key}", None)
 
 
 def _entry(t: Texts, field: ConfigField) -> Any:
@@ -80,7 +84,6 @@ def _entry(t: Texts, field: ConfigField) -> Any:
         return persistent(
             st.number_input,
             label,
-            value=None,  # empty where it has no default
             default=None if field.default is None else number(field.default),
             help=help,
             key=key,

@@ -83,7 +83,8 @@ def one_run(t: Texts, listed: RunSummary) -> None:
             key=lambda p: -p.probability,
         )
         st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
-        _photos(t, run, wrong, "mistakes")
+        if wrong:
+            _photos(t, run, wrong, "mistakes")
 
 
 def _figures(t: Texts, run: Run) -> None:

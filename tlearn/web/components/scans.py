@@ -77,6 +77,14 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     return _found[root].manifest
 
 
+def show_counts(t: Texts, manifest: Manifest) -> None:
+    """Show how many photos and classes there are, and how many files need a look, if any do."""
+    photos, problems = f"{len(manifest.files):,}", len(manifest.problems)
+    words = [t("data.counts", photos=photos, classes=len(manifest.labels))]
+    words += [t("data.need_look", count=f"{problems:,}")] if problems else []
+    st.markdown(" · ".join(words))
+
+
 @st.fragment(run_every=0.5)
 def _refresh(going: background.BackgroundTask) -> None:
     """Show the page again when a scan is over."""

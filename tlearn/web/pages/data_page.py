@@ -9,7 +9,7 @@ from tlearn.data.scan import Manifest
 from tlearn.data.uploads import upload_report
 from tlearn.web.components.class_editor import classes, shortened
 from tlearn.web.components.photo_editor import description, edit, history
-from tlearn.web.components.scans import look_again, manifest_of
+from tlearn.web.components.scans import look_again, manifest_of, show_counts
 from tlearn.web.components.session import (
     choose_data,
     open_page,
@@ -63,14 +63,7 @@ def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
     warnings = _too_little(t, manifest) if manifest is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
         if manifest is not None:
-            st.markdown(
-                t(
-                    "data.counts",
-                    photos=f"{len(manifest.files):,}",
-                    classes=len(manifest.labels),
-                    problems=f"{len(manifest.problems):,}",
-                )
-            )
+            show_counts(t, manifest)
         if actions and st.button(
             t("data.undo", what=plain(shortened(description(t, actions[-1])))),
             icon=":material/undo:",

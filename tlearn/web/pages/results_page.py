@@ -127,8 +127,8 @@ def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
     asked.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     facts = plain(" · ".join(asked))
     return [
-        (plain(Path(run.data).name), 100),
         (f"**{accuracy}**", 130),
+        (plain(Path(run.data).name), 100),
         (f":gray[:small[{facts}]]", 290),
         *([(plain(run.note), 200)] if run.note else []),
     ]

@@ -19,7 +19,7 @@ from tlearn.web.components.backbone_cards import (
 )
 from tlearn.web.components.config_options import options, persistent
 from tlearn.web.components.job_list import duration, queue
-from tlearn.web.components.scans import manifest_of
+from tlearn.web.components.scans import manifest_of, show_counts
 from tlearn.web.components.session import (
     choose_data,
     open_page,
@@ -59,14 +59,7 @@ def show() -> None:
 
 def _ask(t: Texts, data: str, manifest: Manifest) -> None:
     """Show what can be chosen, and the button that starts it."""
-    st.markdown(
-        t(
-            "data.counts",
-            photos=f"{len(manifest.files):,}",
-            classes=len(manifest.labels),
-            problems=len(manifest.problems),
-        )
-    )
+    show_counts(t, manifest)
     presets, start, network = st.container(), st.container(), st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
