@@ -469,6 +469,19 @@ def test_callbacks_that_set_the_rate_are_refused_before_anything_is_done(photos,
         assert not (tmp_path / "run").exists()
 
 
+def test_callbacks_that_cannot_work_are_refused_before_anything_is_done(
+    photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tlearn.training.pipeline.find_spec", lambda name: None)
+    for callback, words in (
+        ("log.csv", "takes Keras callbacks. Received: 'log.csv'"),
+        (keras.callbacks.TensorBoard(tmp_path / "logs"), "pip install tensorboard"),
+    ):
+        with pytest.raises(tlearn.ConfigError, match=words):
+            tlearn.finetune(photos, tmp_path / "run", callbacks=[callback], **TOY)
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_callback_sets_the_rate_where_no_schedule_does(photos, tmp_path):
     stages = [{"unfreeze": "none", "epochs": 3, "schedule": "constant"}]
     callback = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 10.0 ** -(epoch + 1))

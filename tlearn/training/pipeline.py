@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,18 +139,22 @@ def demo(
 
 
 def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
-    """Refuse Keras callbacks that set a learning rate which the schedule of a stage sets.
+    """Refuse callbacks that cannot work, or that set a learning rate which the schedule sets.
 
     Raises:
         ConfigError: If there is one.
     """
-    if not callbacks or stage.schedule == "constant":
+    if not callbacks:
         return
     from tlearn.keras_import import keras
 
     kinds = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
     for callback in callbacks:
-        if isinstance(callback, kinds):
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ConfigError(f"callbacks takes Keras callbacks. Received: {callback!r}")
+        if isinstance(callback, keras.callbacks.TensorBoard) and not find_spec("tensorboard"):
+            raise ConfigError("the callback TensorBoard needs its package: pip install tensorboard")
+        if isinstance(callback, kinds) and stage.schedule != "constant":
             raise ConfigError(
                 f"the callback {type(callback).__name__} sets the learning rate, and so does the "
                 f"schedule {stage.schedule!r} of the stage {stage.title!r}; give the stages "
