@@ -315,6 +315,7 @@ def test_what_was_chosen_is_still_there_after_a_look_at_another_page(here, monke
         app = settled(app.run())
     assert app.radio[0].value == "best" and not app.warning
     assert app.number_input(key="option.test").value == 0.2
+    assert not app.number_input(key="option.test").proto.HasField("default")  # can be emptied
     assert "--test 0.2" in app.code[0].value and "--weights none" in app.code[0].value
 
 

@@ -42,7 +42,10 @@ def persistent(
     values = st.session_state.setdefault("train.values", {})
     first = values.get(key, default)
     # Not by the session's state: a page that is run again at once would show the first choice.
-    if widget in (st.radio, st.selectbox):
+    if widget is st.number_input:  # one that has a value of its own cannot be emptied
+        st.session_state.setdefault(f"option.{key}", first)
+        options["value"] = None
+    elif widget in (st.radio, st.selectbox):
         options["index"] = list(arguments[-1]).index(first)
     else:
         options["value"] = first
@@ -60,6 +63,7 @@ def option_value(key: str) -> Any:
 def set_option(key: str, value: Any) -> None:
     """Put a value into the form, from another page."""
     st.session_state.setdefault("train.values", {})[key] = value
+    st.session_state.pop(f"option.{key}", None)
 
 
 def _entry(t: Texts, field: ConfigField) -> Any:
