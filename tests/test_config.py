@@ -232,12 +232,15 @@ def test_unknown_keys_are_refused_and_the_nearest_is_named(from_yaml, text, plac
         ("views: 0", "views: must be at least 1 or must be 'fresh'. Received: 0"),
         ("views: on", "views: is a YAML boolean; quote it if you meant text. Received: True"),
         ("head: 3", "head: must hold keys and values. Received: 3"),
-        ("head: {hidden: 1024}", "head.hidden: must be a list. Received: 1024"),
+        ("head: {hidden: 1024}", "head.hidden: must be a list in square brackets. Received: 1024"),
         (
             "head: {hidden: [8, 0]}",
             "head.hidden.1: must be at least 1. Received: 0",
         ),
-        ("stages: {unfreeze: 1}", "stages: must be a list. Received: {'unfreeze': 1}"),
+        (
+            "stages: {unfreeze: 1}",
+            "stages: must be a list in square brackets. Received: {'unfreeze': 1}",
+        ),
         ("stages: [1]", "stages.0: must hold keys and values. Received: 1"),
         (
             "stages: [{unfreeze: 1, epochs: 0}]",
@@ -303,7 +306,7 @@ def test_yaml_that_is_no_mapping(from_yaml, text, kind):
         ("seed.x", "1", r"^seed: must be a valid integer. Received: \{'x': 1\}"),
         ("head.dropout.x", "1", r"^head\.dropout: must be"),
         ("head..x", "1", r"^unknown configuration key 'head\.'"),
-        ("stages.0.epochs", "3", r"^stages: must be a list\. Received"),
+        ("stages.0.epochs", "3", r"^stages: must be a list in square brackets\. Received"),
     ],
 )
 def test_wrong_settings(key, text, words):

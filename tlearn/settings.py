@@ -184,7 +184,10 @@ def _place(detail: ErrorDetails) -> str:
 
 
 def _reason(detail: ErrorDetails) -> str:
-    plain = {"model_type": "must hold keys and values", "tuple_type": "must be a list"}
+    plain = {
+        "model_type": "must hold keys and values",
+        "tuple_type": "must be a list in square brackets",
+    }
     reason = plain.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     for long, short in WORDS.items():
         reason = reason.replace(long, short)
