@@ -127,7 +127,7 @@ def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
     asked.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     facts = plain(" · ".join(asked))
     return [
-        (f"**{accuracy}**", 130),
+        (f"**{accuracy}**", 115),
         (plain(Path(run.data).name), 100),
         (f":gray[:small[{facts}]]", 290),
         *([(plain(run.note), 200)] if run.note else []),
