@@ -34,10 +34,11 @@ def test_flowers_end_to_end(shared, tmp_path):
         views=2,
         stages="block_13_expand:4",
         test=0.2,
+        seed=1,
         quiet=True,
     )
     metrics = run.metrics
-    assert metrics["test"]["accuracy"] > 0.75
+    assert metrics["test"]["accuracy"] > 0.8
     probe, _ = metrics["stages"]
     assert probe["accuracy"] > 0.8
     assert metrics["validation"]["accuracy"] >= probe["accuracy"] - 1e-9
