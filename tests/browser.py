@@ -144,6 +144,12 @@ class Tab:
 
         self.repeat(type_in, lambda: field.input_value() == value)
 
+    def unfold(self, key, content):
+        """Open a fold, again until its content is seen: one that is shown anew may be closed."""
+        title = self.page.locator("summary").filter(has_text=self.text(key)).first
+        seen = content.filter(visible=True).count
+        self.repeat(lambda: seen() or title.click(), seen)
+
     def choose(self, key, option):
         """Choose an option in a select box."""
         self.page.get_by_role("combobox", name=self.text(key)).last.click()

@@ -353,11 +353,13 @@ def metrics(server, name):
 def start(tab, preset, name=""):
     tab.go("train?data=colours")
     tab.view(f"train.name_{preset}")
-    tab.see("train.others").click()
-    tab.keyed("card.toy").get_by_role("button").click()
+    choose = tab.keyed("card.toy").get_by_role("button")
+    tab.unfold("train.others", choose)
+    choose.click()
     tab.settle()
-    tab.see("train.more").click()
-    tab.fill("weights", "none", tab.keyed("option.weights").locator("input"))
+    weights = tab.keyed("option.weights").locator("input")
+    tab.unfold("train.more", weights)
+    tab.fill("weights", "none", weights)
     if name:
         tab.fill("train.name", name)
 
@@ -365,8 +367,7 @@ def start(tab, preset, name=""):
 def start_twice(tab, server):
     """A training begins, a second one waits for its turn."""
     start(tab, "best")
-    tab.see("train.command").click()
-    tab.see("tlearn finetune")
+    tab.unfold("train.command", tab.page.get_by_text("tlearn finetune"))
     tab.press("train.start", then=job(tab, "colours", "running"))
     start(tab, "quick", "second")
     tab.press("train.start", then=job(tab, "second", "queued"))
@@ -375,7 +376,7 @@ def start_twice(tab, server):
 def stop_in_one_tab_and_resume_in_another(tab, other, server, hold):
     other.go("train?data=colours")
     other.see(job(other, "colours", "running"))
-    other.see("job.details").click()
+    other.unfold("job.details", other.page.locator("[data-testid=stCode]"))
     other.page.locator("[data-testid=stVegaLiteChart]").first.wait_for()  # some epochs are over
     tab.go("train?data=colours")  # as after closing the browser
     tab.see(job(tab, "colours", "running"))

@@ -41,7 +41,10 @@ def test_flowers_end_to_end(shared, tmp_path):
     assert metrics["test"]["accuracy"] > 0.8
     probe, _ = metrics["stages"]
     assert probe["accuracy"] > 0.8
-    assert metrics["validation"]["accuracy"] >= probe["accuracy"] - 1e-9
+    # A stage that is worse is rolled back. Stages are scored on cached activations in half
+    # precision, the saved model on photos: one on the edge between two classes may change sides.
+    one = 1 / metrics["validation"]["n"]
+    assert metrics["validation"]["accuracy"] > probe["accuracy"] - 1.5 * one
     done = subprocess.run(
         [
             sys.executable,
