@@ -81,6 +81,8 @@ def test_what_is_not_allowed_is_told():
         config_from({"stages": [{"epochs": 3, "unfreeze": None}]})
     with pytest.raises(ConfigError, match="views"):
         config_from({"views": "many"})
+    with pytest.raises(ConfigError, match=r"seed: must be less than 2147483648"):
+        config_from({"seed": float("9" * 20)})
 
 
 def test_a_table_has_records_without_what_is_empty():

@@ -89,7 +89,7 @@ def templates():
         "less_than": "lt",
         "less_than_equal": "le",
     }
-    for kind in (*bounds, "finite_number", "int_parsing", "float_parsing"):
+    for kind in (*bounds, "finite_number", "int_parsing", "int_from_float", "float_parsing"):
         said = PydanticKnownError(
             kind, {bounds[kind]: 0} if kind in bounds else None
         ).message_template

@@ -359,6 +359,7 @@ def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
         ("text", "group", "(", ""),
         ("text", "weights", "nowhere", ""),
         ("number", "size", 7, None),
+        ("number", "seed", float("9" * 20), None),
         ("text", "head.hidden", "[99999999]", ""),
     ]:
         field = getattr(app, f"{kind}_input")
@@ -368,6 +369,16 @@ def test_a_value_that_is_not_allowed_is_told(page, here, monkeypatch):
         assert button(app, t("train.start")).disabled
         field(key=f"option.{key}").set_value(default).run()
     assert not app.error and not button(app, t("train.start")).disabled
+
+
+def test_what_a_training_takes_is_said_and_whether_that_is_sure(page, here, monkeypatch):
+    draw_photos(here.data / "colours")
+    row = {"seconds": 70, "parameters": 4e6, "bytes": 1e6, "problem": "", "sure": False}
+    monkeypatch.setattr("tlearn.web.planner.Planner.known", lambda *arguments: {"toy": row})
+    app = page("train", **{"train.backbone": "toy"})
+    unsure = f"**{t('train.about', time='70 s')}** ({t('train.unsure')})"
+    assert all(caption.startswith(unsure) for caption in app.radio[0].proto.captions)
+    assert unsure in words(app)
 
 
 def test_what_cannot_be_trained_on_is_told_before_it_starts(page, here, monkeypatch):
@@ -479,6 +490,12 @@ def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
     app = settled(app)
     assert any(caption.value.endswith(t("results.excluded")) for caption in app.caption)
     assert len(scan(here.data / "photos").files) == 35
+    app = page("data", tab="tab_history")
+    app.checkbox[0].check().run()
+    next(s for s in app.selectbox if s.label == t("data.move_to")).set_value("red").run()
+    button(app, t("data.move", count=1)).click().run()
+    app = settled(app)
+    assert len(scan(here.data / "photos").files) == 36 and not app.checkbox
 
 
 def test_photos_that_were_predicted_are_removed_after_a_day(page, here, run_here, monkeypatch):

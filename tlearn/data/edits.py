@@ -94,6 +94,10 @@ class Edits:
                 missing.append(edit)
         return after, missing
 
+    def photo_labels(self) -> dict[str, str]:
+        """Return the class that was last given to each edited photo, empty if it was excluded."""
+        return {edit.path: edit.label for edit in self.lines if not edit.of_class}
+
     def actions(self) -> Iterator[tuple[Edit, ...]]:
         """Yield the lines of each action, oldest first."""
         for _, lines in groupby(self.lines, key=lambda edit: edit.time):

@@ -28,7 +28,7 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
             if records:
                 options[field.key] = records
         else:
-            settings[field.key] = yaml.safe_dump(value).partition("\n")[0]
+            settings[field.key] = yaml.safe_dump(_number(value)).partition("\n")[0]
     return make_config(None, settings, options)
 
 
@@ -36,4 +36,11 @@ def _record(field: ConfigField, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of a table as a record, without empty cells."""
     kinds = {column.key: column.kind for column in field.columns}
     filled = {k: v for k, v in row.items() if v is not None and v != ""}
-    return {k: yaml.safe_load(str(v)) if kinds[k] == "text" else v for k, v in filled.items()}
+    return {
+        k: yaml.safe_load(str(v)) if kinds[k] == "text" else _number(v) for k, v in filled.items()
+    }
+
+
+def _number(value: Any) -> Any:
+    """Return a whole number of the form, where all numbers are floats, as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

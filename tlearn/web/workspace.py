@@ -19,13 +19,15 @@ from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key
 from tlearn.web.linked_folders import linked_folders
+from tlearn.web.planner import Planner
 
 DATA, RUNS = "TLEARN_DATA_ROOT", RUNS_ROOT  # environment variables
 DEEPEST, MOST = 3, 500  # levels that are searched for data sets, and data sets that are listed
 FEW = 100  # entries of a class that are checked for folders, as it may hold very many photos
 
 _queue = cache(JobQueue)
-_library = cache(RunStore)
+_run_store = cache(RunStore)
+_planner = cache(Planner)
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,14 @@ class Workspace:
         return _queue(self.runs)
 
     @property
-    def library(self) -> RunStore:
+    def run_store(self) -> RunStore:
         """The runs."""
-        return _library(self.runs)
+        return _run_store(self.runs)
+
+    @property
+    def planner(self) -> Planner:
+        """The estimates of what trainings take."""
+        return _planner(self.runs)
 
     @property
     def log(self) -> Path:

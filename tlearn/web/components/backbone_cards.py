@@ -1,7 +1,6 @@
 """The backbone of a training and the others that are installed, with what each would cost here."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,11 @@ from tlearn.progress import format_bytes
 from tlearn.web.components.job_list import duration
 from tlearn.web.components.session import plain, workspace
 from tlearn.web.i18n import Texts
-from tlearn.web.planner import Planner
 
 WIDTH = 262  # pixels of a card
 EVERY = 2.0  # seconds between two looks at what was measured
 CHOSEN, OPEN = "train.backbone", "train.others"  # in the session: the backbone, the fold
 Configs = Mapping[str, RunConfig]  # what would be trained, by preset
-
-
-@cache
-def planner(runs: Path) -> Planner:
-    """Return what measures the costs."""
-    return Planner(runs)
 
 
 def chosen_backbone() -> str:
@@ -34,14 +26,13 @@ def chosen_backbone() -> str:
     return str(st.session_state[CHOSEN])
 
 
-def seconds_by_preset(data: Path, digest: str, configs: Configs) -> dict[str, float]:
-    """Return what a training with the chosen backbone takes, by preset, where it is known."""
-    measures, backbone = planner(workspace().runs), chosen_backbone()
-    found = {
-        preset: measures.known(digest, config).get(backbone, {"problem": "not known yet"})
-        for preset, config in configs.items()
+def times_by_preset(t: Texts, digest: str, configs: Configs) -> dict[str, str]:
+    """Say what a training with the chosen backbone takes, by preset, where it is known."""
+    planner, backbone = workspace().planner, chosen_backbone()
+    rows = {
+        preset: planner.known(digest, config).get(backbone) for preset, config in configs.items()
     }
-    return {preset: row["seconds"] for preset, row in found.items() if not row["problem"]}
+    return {preset: _time(t, row) for preset, row in rows.items() if row and not row["problem"]}
 
 
 def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: str) -> None:
@@ -58,7 +49,7 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
     """
     backbones, chosen = load_registry().backbones, chosen_backbone()
     others = sorted(backbones.keys() - {chosen})
-    measures, config = planner(workspace().runs), configs[preset]
+    planner, config = workspace().planner, configs[preset]
 
     def lacking() -> int:
         """Have measured what is not known; return how much that is."""
@@ -68,13 +59,11 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
         if st.session_state.get(OPEN):
             wanted.append((config, others))
         if workspace().queue.jobs():  # it would measure a machine that is busy, and slow it down
-            measures.stop()
+            planner.stop()
         else:
             for asked, names in wanted:
-                measures.ask(data, digest, asked, names)
-        return sum(
-            len(set(names) - measures.known(digest, asked).keys()) for asked, names in wanted
-        )
+                planner.ask(data, digest, asked, names)
+        return sum(len(set(names) - planner.known(digest, asked).keys()) for asked, names in wanted)
 
     before = lacking()
     waits = before and not workspace().queue.jobs()  # after a training the page is shown anew
@@ -83,14 +72,14 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
     def shown() -> None:
         if lacking() != before:
             st.rerun()  # the times beside the presets change, too
-        known = measures.known(digest, config)
+        known = planner.known(digest, config)
         with st.container(border=True, gap="small"):
             facts = " · ".join(_facts(t, backbones[chosen], known.get(chosen, {})))
             st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
             if before:
-                problem = measures.problem(digest, config)
-                later = plain(problem) or t("train.measure_later")
-                st.caption(t("train.measuring") if measures.measuring else later)
+                problem = planner.problem(digest, config)
+                later = plain(t.message(problem)) or t("train.measure_later")
+                st.caption(t("train.measuring") if planner.measuring else later)
         with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
             if fold.open:
                 with st.container(horizontal=True):
@@ -98,6 +87,11 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
                         _card(t, backbones[name], known.get(name, {}))
 
     shown()
+
+
+def _time(t: Texts, known: Mapping[str, Any]) -> str:
+    time = f"**{t('train.about', time=duration(t, known['seconds']))}**"
+    return time if known["sure"] else f"{time} ({t('train.unsure')})"
 
 
 def _card(t: Texts, backbone: Backbone, known: dict[str, Any]) -> None:
@@ -121,8 +115,9 @@ def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> list[str]:
         facts.append(f":orange[{t('train.weights_elsewhere')}]")
     if not known or known["problem"]:
         return [*facts, plain(known["problem"])] if known else facts
-    time = f"**{t('train.about', time=duration(t, known['seconds']))}**"
-    if not known["sure"]:
-        time += f" ({t('train.unsure')})"
     parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")
-    return [time, *facts, f"{parameters} · {t('train.disk', size=format_bytes(known['bytes']))}"]
+    return [
+        _time(t, known),
+        *facts,
+        f"{parameters} · {t('train.disk', size=format_bytes(known['bytes']))}",
+    ]

@@ -82,18 +82,17 @@ def _entry(t: Texts, field: ConfigField) -> Any:
     if field.kind == "bool":
         return persistent(st.checkbox, label, default=field.default, help=help, key=key, width=200)
     if field.kind in ("int", "float"):
-        number: type = int if field.kind == "int" else float
-        # Without bounds: the field would keep what is beyond them to itself, and show it all the
-        # same; the configuration says what is allowed.
+        # Without bounds, and floats, which have none of their own: the field would keep what is
+        # beyond them to itself, and show it all the same; the configuration says what is allowed.
         return persistent(
             st.number_input,
             label,
-            default=None if field.default is None else number(field.default),
+            default=None if field.default is None else float(field.default),
             help=help,
             key=key,
             width=200,
-            step=1 if number is int else 0.05,
-            format=None if number is int else "%g",
+            step=1.0 if field.kind == "int" else 0.05,
+            format="%g",
         )
     shown = "" if field.default in (None, "", []) else str(field.default)
     return persistent(
@@ -120,7 +119,7 @@ def _table(t: Texts, field: ConfigField) -> list[dict[str, Any]]:
         else:
             made = st.column_config.TextColumn(name, help=help)
         configured[column.key] = made
-    kinds = {"int": "Int64", "float": "Float64"}
+    kinds = {"int": "Float64", "float": "Float64"}  # "Int64" would fail on large numbers
     state, key = st.session_state, f"table.{field.key}"
     if key not in state:  # the page was just opened: begin with what was entered before
         state[f"{key}.first"] = state.get(f"{key}.rows", [])

@@ -35,7 +35,7 @@ def queue(t: Texts) -> None:
         with going:
             full = jobs.disk_full() if under_way else ""
             if full:
-                st.warning(plain(full))
+                st.warning(plain(t.message(full)))
             for run in under_way:
                 _under_way(t, run)
         with over:
@@ -57,7 +57,7 @@ def state_words(t: Texts, run: RunSummary) -> str:
 def _ended() -> list[RunSummary]:
     """Return the trainings that ended lately, the last first."""
     since = time.time() - LATELY
-    over = [run for run in workspace().library.runs() if run.over and run.changed > since]
+    over = [run for run in workspace().run_store.runs() if run.over and run.changed > since]
     return sorted(over, key=lambda run: -run.changed)[:LATEST]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.edits import Edit
+from tlearn.data.edits import Edit, Edits
+from tlearn.text import decode_name
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import problems, workspace
@@ -16,7 +17,12 @@ SHOWN = 10  # photos of a change that are named
 
 @st.fragment  # a tick shows this part of the page again, and no more
 def photo_editor(
-    t: Texts, data: str, pictures: Sequence[Picture], labels: Sequence[str], key: str
+    t: Texts,
+    data: str,
+    pictures: Sequence[Picture],
+    labels: Sequence[str],
+    key: str,
+    excluded: bool = False,
 ) -> None:
     """Show photos of a data set to be selected, on many pages, and what can be done with them.
 
@@ -26,6 +32,7 @@ def photo_editor(
         pictures: The photos, by their names in the manifest.
         labels: Classes to which they can be moved; others can be typed.
         key: What tells this from others on the page.
+        excluded: Whether they are excluded already; moving one includes it again.
     """
     root = workspace().data_set(data)
     selected: set[str] = st.session_state.setdefault(f"{key}.selected", set())
@@ -64,7 +71,7 @@ def photo_editor(
             icon=":material/drive_file_move:",
         ):
             edit(t, data, lambda: change(editing.move, str(label)))
-        if st.button(
+        if not excluded and st.button(
             t("data.exclude", count=count) if count else t("data.exclude_none"),
             key=f"{key}.exclude",
             disabled=not count,
@@ -96,8 +103,11 @@ def description(t: Texts, action: Sequence[Edit]) -> str:
     return t("data.did_exclude", count=count)
 
 
-def history(t: Texts, actions: Sequence[Sequence[Edit]]) -> None:
-    """List the actions that were not undone, the newest first."""
+def history(t: Texts, data: str, labels: Sequence[str]) -> None:
+    """List the actions that were not undone, the newest first, and the excluded photos."""
+    root = workspace().data_set(data)
+    edits = Edits.of(root)
+    actions = list(edits.actions())
     if not actions:
         st.info(t("data.no_history"))
         return
@@ -110,3 +120,8 @@ def history(t: Texts, actions: Sequence[Sequence[Edit]]) -> None:
         for action in reversed(actions)
     ]
     st.dataframe(rows, hide_index=True)
+    photos = {name: root / decode_name(name) for name, to in edits.photo_labels().items() if not to}
+    pictures = [Picture(path, name) for name, path in photos.items() if path.is_file()]
+    if pictures:
+        st.markdown(t("data.excluded", count=len(pictures)))
+        photo_editor(t, data, pictures, labels, f"excluded.{data}", excluded=True)

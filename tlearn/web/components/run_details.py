@@ -163,7 +163,7 @@ def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
 
 
 def _keep_note(name: str) -> None:
-    workspace().library.write_note(name, st.session_state[f"note.{name}"])
+    workspace().run_store.write_note(name, st.session_state[f"note.{name}"])
 
 
 def _resume(name: str) -> None:
@@ -172,7 +172,7 @@ def _resume(name: str) -> None:
 
 
 def _delete(name: str) -> None:
-    workspace().library.delete(name)
+    workspace().run_store.delete(name)
     remember("run", None)
 
 
@@ -195,8 +195,7 @@ def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: s
     root = Path(run.record["data"]["path"])
     data = workspace().name_of(root) if root.is_dir() else None
     shown, key = predictions[:MOST], f"{key}.{run.path.name}"
-    edits = Edits.of(root).lines if data else ()
-    labels = {edit.path: edit.label for edit in edits if not edit.of_class}
+    labels = Edits.of(root).photo_labels() if data else {}
     pictures = []
     for one in shown:
         caption, label = photo_caption(t, one), labels.get(one.file, one.label)

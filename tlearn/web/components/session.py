@@ -120,7 +120,7 @@ def choose_data(t: Texts) -> str | None:
 
 def steps(t: Texts, current: str) -> None:
     """Say what the pages are for and which step this is, until the first run has a model."""
-    if any(run.usable for run in workspace().library.runs()):
+    if any(run.usable for run in workspace().run_store.runs()):
         return
     badges = [
         f":{'green' if name == current else 'gray'}-badge[{i} {t(f'common.step_{name}')}]"

@@ -111,7 +111,7 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
     elif chosen == "tab_split":
         show_split(t, manifest)
     elif chosen == "tab_history":
-        history(t, list(Edits.of(workspace().data_set(data)).actions()))
+        history(t, data, manifest.labels)
     else:
         classes(t, data, manifest)
 

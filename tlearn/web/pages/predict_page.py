@@ -58,8 +58,8 @@ def show() -> None:
     t = texts()
     st.title(t("predict.title"), anchor=False)
     steps(t, "predict")
-    library = workspace().library
-    usable = {run.name: run for run in library.runs() if run.usable}
+    store = workspace().run_store
+    usable = {run.name: run for run in store.runs() if run.usable}
     if not usable:
         st.info(t("predict.empty"))
         if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
@@ -70,7 +70,7 @@ def show() -> None:
     if name is None:
         return
     with problems():
-        _photos(t, library.path_of(name))
+        _photos(t, store.path_of(name))
         _predictions(t, usable[name])
 
 

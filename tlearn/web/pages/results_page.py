@@ -33,8 +33,8 @@ def show() -> None:
     """Show the page."""
     t = texts()
     st.title(t("results.title"), anchor=False)
-    library = workspace().library
-    names = [run.name for run in library.runs()]
+    store = workspace().run_store
+    names = [run.name for run in store.runs()]
     if not names:
         st.info(t("results.empty"))
         if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
@@ -47,7 +47,7 @@ def show() -> None:
             t("results.order"), ORDERS, format_func=lambda name: t(f"results.by_{name}"), width=220
         )
         _undo(t)
-    runs = library.runs(words, order)
+    runs = store.runs(words, order)
     if not runs:
         st.info(t("results.no_match"))
         return
@@ -58,7 +58,7 @@ def show() -> None:
     _table(t, runs, chosen, ticked)
     with problems():
         if len(ticked) == 2:
-            side_by_side(t, *map(library.path_of, ticked))
+            side_by_side(t, *map(store.path_of, ticked))
         else:
             one_run(t, chosen)
 
@@ -135,11 +135,11 @@ def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
 
 
 def _undo(t: Texts) -> None:
-    deleted = workspace().library.trash()
+    deleted = workspace().run_store.trash()
     if deleted:
         label = t("results.undo", name=plain(deleted[0]))
         act(label, _restore, deleted[0], key=f"restore.{deleted[0]}", icon=":material/undo:")
 
 
 def _restore(name: str) -> None:
-    remember("run", workspace().library.restore(name).name)
+    remember("run", workspace().run_store.restore(name).name)

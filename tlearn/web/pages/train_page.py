@@ -13,12 +13,11 @@ from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
 from tlearn.web.components.backbone_cards import (
     chosen_backbone,
-    planner,
-    seconds_by_preset,
     show_backbones,
+    times_by_preset,
 )
 from tlearn.web.components.config_options import options, persistent
-from tlearn.web.components.job_list import duration, queue
+from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
 from tlearn.web.components.session import (
     choose_data,
@@ -73,7 +72,7 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
     except TlearnError as error:
         problem, configs = error, {name: config_from({"preset": name}) for name in names}
     with presets:
-        preset = _preset(t, seconds_by_preset(folder, manifest.digest, configs))
+        preset = _preset(t, times_by_preset(t, manifest.digest, configs))
     with network:
         show_backbones(t, folder, manifest.digest, configs, preset)
     config = configs[preset]
@@ -91,16 +90,14 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
         _start(t, data, config, ready=problem is None)
 
 
-def _preset(t: Texts, seconds: Mapping[str, float]) -> str:
+def _preset(t: Texts, times: Mapping[str, str]) -> str:
     """Show the presets with what each takes; return the one chosen."""
     presets = load_registry().offered("presets")
     names = sorted(presets, key=lambda name: FIRST.index(name) if name in FIRST else 99)
 
     def words(name: str) -> str:
         summary = t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
-        if name not in seconds:
-            return summary
-        return f"**{t('train.about', time=duration(t, seconds[name]))}** · {summary}"
+        return f"{times[name]} · {summary}" if name in times else summary
 
     chosen = persistent(
         st.radio,
@@ -137,7 +134,7 @@ def _start(t: Texts, data: str, config: RunConfig, ready: bool) -> None:
                 here.new_run(typed)
             base = typed or data.replace("/", "-")
             here.queue.submit(here.data_set(data), config, base, numbered=not typed)
-            planner(here.runs).stop()
+            here.planner.stop()
             st.session_state["train.asked"] += 1
             st.rerun()
     with st.expander(t("train.command"), icon=":material/terminal:"):
