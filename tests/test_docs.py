@@ -9,7 +9,15 @@ import pytest
 import yaml
 
 import tlearn
-from tlearn.backbones import Backbone, Exporter, Preset, ReportSection, load_registry
+from tlearn.backbones import (
+    Backbone,
+    Decision,
+    Exporter,
+    Preset,
+    ReportSection,
+    Rule,
+    load_registry,
+)
 from tlearn.backbones.plugin_sources import use_folder
 from tlearn.backbones.registry import HOOKS
 from tlearn.cli import COMMANDS, load_command
@@ -95,6 +103,8 @@ def test_every_field_and_check_has_an_entry():
         (Preset, "tlearn_presets"),
         (Exporter, "tlearn_exporters"),
         (ReportSection, "tlearn_reports"),
+        (Rule, "tlearn_rules"),
+        (Decision, "tlearn_rules"),
     ]:
         for field in dataclasses.fields(offer):
             assert re.search(rf"`{field.name}[`(]", entries[hook]), field.name

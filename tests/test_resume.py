@@ -190,6 +190,30 @@ def test_other_trainings_come_to_the_same(whole, stopped, tmp_path, name, where)
     assert_same(tlearn.resume(run.path, quiet=True), expected)
 
 
+def test_a_training_with_a_plugins_rule_comes_to_the_same(stopped, tmp_path, plugin_file):
+    plugin_file(
+        "counting",
+        """
+from tlearn.backbones import Decision, Rule, hookimpl
+
+def count(state, row):
+    epochs = (state or 0) + 1
+    return Decision(epochs, factor=0.5, ends="stage" if epochs == 3 else "", reason="three epochs")
+
+@hookimpl
+def tlearn_rules(stage):
+    return Rule("count", count)
+""",
+    )
+    options = {"stages": [{"unfreeze": 1, "epochs": 6, "schedule": "constant"}]}
+    run, heard = stopped(0, 1, **options), Heard()
+    assert load(run.path / "checkpoint.npz").rule_state["counting: count"] == "1"
+    run = tlearn.resume(run.path, progress=heard)
+    assert run.metrics["stages"][1]["epochs"] == 3 and "three epochs: stopping here" in heard.lines
+    photos = run.record["data"]["path"]
+    assert_same(run, tlearn.finetune(photos, tmp_path / "expected", **TOY, **options))
+
+
 def test_a_checkpoint_holds_no_weights_that_cannot_have_changed(stopped):
     run = stopped(1, None, stages="1:1,all:2")
     with np.load(run.path / "checkpoint.npz") as file:

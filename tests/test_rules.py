@@ -1,17 +1,20 @@
 """What ends a stage or lowers its rate, and what it remembers of the epochs before."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from tlearn.config import Stage
+from tlearn.errors import PluginError
 from tlearn.training.rules import (
     WORST,
     ValidationScore,
     after_epoch,
     earliest_end,
     is_better,
+    rules_for,
     settled,
 )
 
@@ -26,10 +29,11 @@ def rows(accuracies, losses=None):
 
 def decisions(stage, history):
     """Return factor and end after each epoch; states go through JSON, as in a checkpoint."""
-    state, decided = {}, []
+    states, decided = {}, []
     for row in history:
-        state, *decision = after_epoch(stage, json.loads(json.dumps(state)), row)
-        decided.append(decision)
+        decision = after_epoch(rules_for(stage), json.loads(json.dumps(states)), row)
+        states = decision.state
+        decided.append((decision.factor, decision.ends))
     return decided
 
 
@@ -85,13 +89,70 @@ def test_a_plateau_lowers_the_rate_again_and_again_and_early_stopping_still_coun
 
 
 def test_a_loss_that_is_not_finite_ends_the_stage():
-    (row,), stage = rows([0.5]), Stage(unfreeze=1)
-    assert after_epoch(stage, {}, row)[1:] == (1.0, "")
+    (row,), rules = rows([0.5]), rules_for(Stage(unfreeze=1))
+    assert after_epoch(rules, {}, row).ends == ""
     for loss in (np.nan, np.inf):
-        assert after_epoch(stage, {}, row | {"loss": loss})[2] == "stage"
+        assert after_epoch(rules, {}, row | {"loss": loss}).ends == "stage"
 
 
 def test_a_time_budget_ends_the_training():
-    (row,), stage = rows([0.5]), Stage(unfreeze=1)
-    assert after_epoch(stage, {}, row, np.inf)[2] == ""
-    assert after_epoch(stage, {}, row | {"loss": np.nan}, 0.0)[2] == "training"
+    (row,), rules = rows([0.5]), rules_for(Stage(unfreeze=1), deadline=0.0)
+    decision = after_epoch(rules, {}, row | {"loss": np.nan})
+    assert (decision.ends, decision.reason) == ("training", "time budget used up")
+
+
+def test_a_plugins_rule_decides_beside_ours(plugin_file):
+    plugin_file(
+        "halving",
+        """
+from tlearn.backbones import Decision, Rule, hookimpl
+
+def halve(state, row):
+    epochs = [*(state or ()), row.pop("epoch")]
+    return Decision(tuple(epochs), 0.5, ends="stage" if epochs == [1, 2] else "", reason="so")
+
+@hookimpl
+def tlearn_rules(stage):
+    yield Rule("halve", halve)
+""",
+    )
+    stage, history = Stage(unfreeze=1, schedule="plateau"), rows([0.5, 0.6])
+    assert decisions(stage, history) == [(0.5, ""), (0.5, "stage")]
+    assert [row["epoch"] for row in history] == [1, 2]  # a rule cannot change a row
+    rules = rules_for(stage)
+    first = after_epoch(rules, {"of a plugin that is gone": 1}, history[0])
+    assert after_epoch(rules, first.state, history[1]).reason == "so"
+    with pytest.raises(PluginError, match="and so does the schedule 'cosine' of the stage"):
+        decisions(Stage(unfreeze=1), history)
+
+
+def test_a_rule_that_fails_names_its_plugin(plugin_file, monkeypatch):
+    plugin_file(
+        "slip",
+        """
+import os
+from tlearn.backbones import Decision, Rule, hookimpl
+
+@hookimpl
+def tlearn_rules(stage):
+    return eval(os.environ["RULES"])
+""",
+    )
+    for answer, words in {
+        "1 / 0": r"(ZeroDivisionError: division by zero",
+        "0.5": r"(TypeError: it must return a Decision, not 0.5",
+        "Decision({1, 2})": r"(TypeError: Object of type set is not JSON",
+        "Decision(ends='all')": "(ValueError: ends must be one of ('', 'stage', 'training')",
+        "Decision(factor=0)": "(ValueError: factor must be a positive number. Received: 0",
+    }.items():
+        monkeypatch.setenv("RULES", f"Rule('bad', lambda state, row: {answer})")
+        with pytest.raises(PluginError, match=re.escape(f"failed in its rule 'bad' {words}")) as e:
+            decisions(Stage(unfreeze=1), rows([0.5]))
+        assert "slip.py (slip)" in str(e.value)
+    for answer, words in {
+        "7": "it must return rules, not 7",
+        "[Rule('bad', print)] * 2": "it must not return two rules 'bad'",
+    }.items():
+        monkeypatch.setenv("RULES", answer)
+        with pytest.raises(PluginError, match=rf"failed in tlearn_rules \({words}"):
+            rules_for(Stage(unfreeze=1))

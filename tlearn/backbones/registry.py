@@ -1,8 +1,11 @@
 """All plugins and what they offer; a failure of one affects no other."""
 
-from collections.abc import Iterable
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +14,7 @@ import pluggy
 
 from tlearn.backbones import hookspecs
 from tlearn.backbones.contract import Backbone
-from tlearn.backbones.extensions import Exporter, Preset, ReportSection
+from tlearn.backbones.extensions import Decision, Exporter, Preset, ReportSection, Rule
 from tlearn.backbones.plugin_sources import DISABLED, disabled, sources
 from tlearn.errors import BackboneError, ConfigError, PluginError, TlearnError, nearest, one_line
 
@@ -150,13 +153,33 @@ class Registry:
         """
         from tlearn.keras_import import keras
 
-        hook, callbacks = "tlearn_callbacks", []
+        kind, arguments = keras.callbacks.Callback, {"stage": stage, "run": run}
+        answers = self._answers("tlearn_callbacks", kind, "Keras callbacks", arguments)
+        return [callback for _, callback in answers]
+
+    def rules(self, stage: "Stage") -> list[Rule]:
+        """Return the rules of all plugins for a stage; their names begin with the plugin's.
+
+        Raises:
+            PluginError: If a plugin fails, or returns something else, or two rules of one name.
+        """
+        hook, rules = "tlearn_rules", dict[str, Rule]()
+        for plugin, rule in self._answers(hook, Rule, "rules", {"stage": stage}):
+            name = f"{plugin.name}: {rule.name}"
+            if name in rules:
+                raise _failure(plugin, hook, f"it must not return two rules {rule.name!r}")
+            rules[name] = Rule(name, partial(_decision, plugin, rule, stage))
+        return list(rules.values())
+
+    def _answers(
+        self, hook: str, kind: type, words: str, arguments: Mapping[str, Any]
+    ) -> Iterator[tuple[Plugin, Any]]:
+        """Yield what plugins return for a stage, each with its plugin; refuse all but one kind."""
         for plugin in self.plugins:
-            for one in _called(plugin, hook, stage=stage, run=run):
-                if not isinstance(one, keras.callbacks.Callback):
-                    raise _failure(plugin, hook, f"it must return Keras callbacks, not {one!r}")
-                callbacks.append(one)
-        return callbacks
+            for one in _called(plugin, hook, **arguments):
+                if not isinstance(one, kind):
+                    raise _failure(plugin, hook, f"it must return {words}, not {one!r}")
+                yield plugin, one
 
     def add_commands(self, plugin: Plugin, cli: Any) -> None:
         """Let a plugin add its commands, if it has any, to a :class:`click.Group`.
@@ -247,16 +270,43 @@ def _called(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
     """Return all that a plugin's hook returns or yields, if it has the hook."""
     if hook not in plugin.implemented:
         return []
-    try:
+    with _failures_of(plugin, hook):
         answers = getattr(plugin.hook, hook)(**arguments)
         return [one for answer in answers for one in _as_iterable(answer)]
-    # A plugin's code can raise anything; the message names the plugin.
+
+
+def _decision(
+    plugin: Plugin, rule: Rule, stage: "Stage", state: Any, row: Mapping[str, Any]
+) -> Decision:
+    """Ask a plugin's rule, and check what it decides."""
+    where = f"its rule {rule.name!r}"
+    with _failures_of(plugin, where):
+        decision = rule.after_epoch(None if state is None else json.loads(state), dict(row))
+        if not isinstance(decision, Decision):
+            raise TypeError(f"it must return a Decision, not {decision!r}")
+        # As text, so that it is what a checkpoint gives, and nobody can change it meanwhile.
+        decision = replace(decision, state=json.dumps(decision.state))
+    if decision.factor != 1.0 and stage.schedule == "cosine":
+        raise _failure(
+            plugin,
+            where,
+            f"it changes the learning rate, and so does the schedule 'cosine' of the stage "
+            f"{stage.title!r}; give the stages schedule: constant",
+        )
+    return decision
+
+
+@contextlib.contextmanager
+def _failures_of(plugin: Plugin, where: str) -> Iterator[None]:
+    """Name the plugin in whatever its code raises."""
+    try:
+        yield
     except (Exception, SystemExit) as error:
-        raise _failure(plugin, hook, f"{type(error).__name__}: {one_line(error)}") from error
+        raise _failure(plugin, where, f"{type(error).__name__}: {one_line(error)}") from error
 
 
-def _failure(plugin: Plugin, hook: str, reason: str) -> PluginError:
+def _failure(plugin: Plugin, where: str, reason: str) -> PluginError:
     return PluginError(
-        f"the plugin {plugin} failed in {hook} ({reason}); report this to its author, or leave it "
+        f"the plugin {plugin} failed in {where} ({reason}); report this to its author, or leave it "
         f"out with {DISABLED}={plugin.name}"
     )

@@ -44,7 +44,11 @@ def _offers(plugin: Plugin) -> list[str]:
         for kind, (_, word) in KINDS.items()
         if getattr(plugin, kind)
     ]
-    more = {"tlearn_callbacks": "callbacks in training", "tlearn_commands": "commands"}
+    more = {
+        "tlearn_callbacks": "callbacks in training",
+        "tlearn_rules": "rules in training",
+        "tlearn_commands": "commands",
+    }
     return lines + [what for hook, what in more.items() if hook in plugin.implemented]
 
 

@@ -17,7 +17,7 @@ from tlearn.keras_import import keras
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network, assign, copies
-from tlearn.training.rules import ValidationScore, after_epoch, is_better, settled
+from tlearn.training.rules import ValidationScore, after_epoch, is_better, rules_for, settled
 from tlearn.training.setup import Targets
 from tlearn.training.stages import Plan
 from tlearn.training.state import StageResult, TrainingState
@@ -152,6 +152,7 @@ class _StageFit:
         self.feed, self.check = training.feeds(number)
         self.steps = self.feed.steps(self.stage.batch_size)
         self.variables = training.changing(number + 1)
+        self.rules = rules_for(self.stage, training.deadline)
 
     def enter(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the stage, or put model and optimizer into it."""
@@ -249,16 +250,13 @@ class _StageFit:
             "learning_rate": float(optimizer.learning_rate),
             **{name: float(logs[name]) for name in METRICS},
         }
-        rule_state, factor, ends = after_epoch(
-            self.stage, state.rule_state, row, self.training.deadline
-        )
-        if factor != 1.0:
-            optimizer.learning_rate = row["learning_rate"] * factor
-        if ends == "training":
-            self.training.progress.say("time budget used up: stopping here")
-        elif self.model.stop_training:
-            ends = "stage"
-        state = replace(state, epoch=state.epoch + 1, ends=ends, rule_state=rule_state)
+        decision = after_epoch(self.rules, state.rule_state, row)
+        if decision.factor != 1.0:
+            optimizer.learning_rate = row["learning_rate"] * decision.factor
+        if decision.ends and decision.reason:
+            self.training.progress.say(f"{decision.reason}: stopping here")
+        ends = decision.ends or ("stage" if self.model.stop_training else "")
+        state = replace(state, epoch=state.epoch + 1, ends=ends, rule_state=decision.state)
         state = state.with_result(
             epochs=state.epoch,
             seconds=time.monotonic() - self._start,

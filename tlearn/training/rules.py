@@ -2,16 +2,19 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 from scipy.special import log_softmax
 
+from tlearn.backbones import Decision, Rule, load_registry
+from tlearn.backbones.extensions import Ends
 from tlearn.config import Monitor, Stage
 
-Ends = Literal["", "stage", "training"]
+Row = Mapping[str, Any]  # an epoch, as in history.csv
 PLATEAU_FACTOR = 0.1  # as in Keras and PyTorch
 
 
@@ -51,39 +54,77 @@ def is_better(score: ValidationScore, than: ValidationScore | None, monitor: Mon
     return than is None or score.rank(monitor) > than.rank(monitor)
 
 
-def after_epoch(
-    stage: Stage, state: Mapping[str, Any], row: Mapping[str, Any], deadline: float = math.inf
-) -> tuple[dict[str, Any], float, Ends]:
-    """Decide after an epoch whether a stage goes on, and at which learning rate.
-
-    A loss that is not finite ends a stage, as do ``stage.patience`` epochs without improvement
-    from :func:`earliest_end` on. Half the patience lowers the rate of the schedule ``plateau``.
+def rules_for(stage: Stage, deadline: float = math.inf) -> list[Rule]:
+    """Return the rules of a stage: our own, and those of plugins.
 
     Args:
         stage: The stage.
-        state: What this function returned after the epoch before, empty at first. It is part of the
-            checkpoint, so a resumed training decides as if it had never been interrupted.
-        row: The epoch as in ``history.csv``.
         deadline: When the time budget is used up, by :func:`time.monotonic`.
 
-    Returns:
-        The next state, the factor for the learning rate, and what ends.
+    Raises:
+        PluginError: If a plugin fails.
     """
+    rules = [
+        Rule("finite loss", _finite_loss),
+        Rule("early stopping", partial(_early_stopping, stage)),
+        Rule("time budget", partial(_time_budget, deadline)),
+    ]
+    if stage.schedule == "plateau":
+        rules.append(Rule("plateau", partial(_plateau, stage)))
+    return rules + load_registry().rules(stage)
+
+
+def after_epoch(rules: Sequence[Rule], states: Mapping[str, Any], row: Row) -> Decision:
+    """Return what all rules decide together, with their states by name.
+
+    Args:
+        rules: The rules.
+        states: Those returned after the epoch before, empty at first.
+        row: The epoch.
+    """
+    decisions = {rule.name: rule.after_epoch(states.get(rule.name), row) for rule in rules}
+    most = max(decisions.values(), key=lambda d: (get_args(Ends).index(d.ends), d.reason))
+    return Decision(
+        {name: decision.state for name, decision in decisions.items()},
+        math.prod(decision.factor for decision in decisions.values()),
+        most.ends,
+        most.reason,
+    )
+
+
+def _finite_loss(state: None, row: Row) -> Decision:
+    """End a stage whose loss is not finite."""
+    return Decision(ends="" if math.isfinite(row["loss"]) else "stage")
+
+
+def _time_budget(deadline: float, state: None, row: Row) -> Decision:
+    """End the training when its time is over."""
+    if time.monotonic() < deadline:
+        return Decision()
+    return Decision(ends="training", reason="time budget used up")
+
+
+def _early_stopping(stage: Stage, state: Any, row: Row) -> Decision:
+    """End a stage after ``patience`` epochs without improvement, from :func:`earliest_end` on."""
+    state = _since_best(stage, state, row)
+    over = row["epoch"] >= earliest_end(stage) and state["epochs"] >= stage.patience
+    return Decision(state, ends="stage" if over else "")
+
+
+def _plateau(stage: Stage, state: Any, row: Row) -> Decision:
+    """Lower the rate after half the ``patience`` without improvement, again and again."""
+    state = _since_best(stage, state, row)
+    if state["epochs"] < max(1, stage.patience // 2):
+        return Decision(state)
+    return Decision(state | {"epochs": 0}, PLATEAU_FACTOR)
+
+
+def _since_best(stage: Stage, state: Any, row: Row) -> dict[str, Any]:
+    """Return the best rank of a stage so far, and how many epochs ago it was."""
     rank = ValidationScore(row["val_accuracy"], row["val_loss"]).rank(stage.monitor)
-    if not state or rank > tuple(state["best"]):
-        best, epochs, epochs_at_rate = list(rank), 0, 0
-    else:
-        best, epochs, epochs_at_rate = state["best"], state["epochs"] + 1, state["at_rate"] + 1
-    factor = 1.0
-    if stage.schedule == "plateau" and epochs_at_rate >= max(1, stage.patience // 2):
-        factor, epochs_at_rate = PLATEAU_FACTOR, 0
-    ends: Ends = ""
-    patient = row["epoch"] < earliest_end(stage) or epochs < stage.patience
-    if not (math.isfinite(row["loss"]) and patient):
-        ends = "stage"
-    if time.monotonic() >= deadline:
-        ends = "training"
-    return {"best": best, "epochs": epochs, "at_rate": epochs_at_rate}, factor, ends
+    if state is None or rank > tuple(state["best"]):
+        return {"best": rank, "epochs": 0}
+    return {**state, "epochs": state["epochs"] + 1}
 
 
 def earliest_end(stage: Stage) -> int:

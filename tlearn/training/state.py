@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from tlearn.atomic import atomic_file
+from tlearn.backbones.extensions import Ends
 from tlearn.config import Stage
 from tlearn.errors import one_line
 from tlearn.training.costs import Costs
-from tlearn.training.rules import WORST, Ends, ValidationScore
+from tlearn.training.rules import WORST, ValidationScore
 
 FORMAT = 3
 PAUSE = 20  # times what the last write took that passes before the next one
@@ -67,7 +68,7 @@ class TrainingState:
         ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
         best: The score of the best weights so far; ``None`` if the head is random.
-        rule_state: Of :func:`tlearn.training.rules.after_epoch`.
+        rule_state: The state of each rule, by its name.
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
             ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
