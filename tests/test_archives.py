@@ -14,8 +14,7 @@ import pytest
 from test_uploads import PHOTO, photo, tree, zipped
 
 from tlearn.data import unpacking
-from tlearn.data.archives import Limits
-from tlearn.data.legacy_encodings import detect_encoding
+from tlearn.data.archives import Limits, detect_encoding
 from tlearn.progress import format_bytes
 
 LIMITS = Limits()

@@ -70,32 +70,6 @@ def test_every_name_is_read_back_equal_and_undo_drops_one_action(tmp_path_factor
     assert undo_edits(data) == () == Edits.of(data).lines and not edits_path(data).exists()
 
 
-CUT = LABELS.filter(lambda label: '"' not in label)
-
-
-@given(st.lists(st.tuples(NAMES, CUT), min_size=1, max_size=4), st.data())
-@settings(max_examples=40)
-def test_a_line_that_a_crash_cut_off_is_none_and_the_next_is_whole(tmp_path_factory, changes, draw):
-    data = tmp_path_factory.mktemp("place") / "data"
-    for change in changes:
-        append_edits(data, [change])
-    whole, file = Edits.of(data).lines, edits_path(data)
-    content = file.read_bytes()
-    cut = content[: draw.draw(st.integers(0, len(content)))]
-    file.write_bytes(cut)
-    if cut.endswith(b"\n") and cut.count(b'"') % 2:  # a name with a line end, cut off right there
-        assert "damaged" in refusal(Edits.of, data)
-        return
-    left = Edits.of(data).lines
-    assert left == whole[: len(left)]
-    append_edits(data, [("roses/new.jpg", "tulips")])
-    assert Edits.of(data).lines[:-1] == left
-    assert (Edits.of(data).lines[-1].path, Edits.of(data).lines[-1].label) == (
-        "roses/new.jpg",
-        "tulips",
-    )
-
-
 def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
     move(photos, ["red/red00.png"], "blue")
     file = photos.with_name("photos.edits.csv")

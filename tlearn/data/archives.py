@@ -1,8 +1,10 @@
 """Reading zip and tar archives entry by entry, in the process of unpacking.py."""
 
+import re
 import shutil
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,24 +12,39 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
+from charset_normalizer import from_bytes
+
 from tlearn.data.filenames import quote_name
-from tlearn.data.legacy_encodings import detect_encoding
 from tlearn.progress import format_bytes
 
 CHUNK = 1 << 18
-MOST_NAMES = 10_000  # of a tar, from which the encoding of names is detected
+MOST_NAMES = 10_000  # of a tar that are read to detect their encoding
 SPARE = 10**8  # bytes of the disk that stay free
 HEAD = 512  # bytes by which a file is identified
 RATIO_FROM = 8 * 10**6  # unpacked bytes; small archives of drawings compress well
-SUFFIXES = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".zip", ".tar")
-_UNPACKED = {
+UNPACKED = frozenset({"zip", "tar", "gzip", "bzip2", "xz"})  # kinds
+_SIGNATURES = {
     b"PK\3\4": "zip",
     b"PK\5\6": "zip",
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
     b"\xfd7zXZ\0": "xz",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "rar",
+    b"\x28\xb5\x2f\xfd": "zstd",
 }
-_NOT_UNPACKED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
+# The encodings that archivers use in various languages on Windows and DOS.
+_CODECS = "gb18030 cp932 big5 cp949 cp866 cp1251 cp1252 cp850 cp437".split()
+# The bytes of the common characters of East Asian encodings: kana and the first level of each
+# national standard.
+_COMMON = {
+    "gb18030": rb"[\xb0-\xd7][\xa1-\xfe]",
+    "cp932": rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]|[\x88-\x97][\x40-\xfc]|\x81[\x5b\x45]",
+    "big5": rb"[\xa4-\xc6][\x40-\x7e\xa1-\xfe]",
+    "cp949": rb"[\xb0-\xc8][\xa1-\xfe]",
+}
+_MOST_DETECTED = 2000  # names that are considered
+_ENOUGH = 6  # Hangul syllables: fewer may well be Chinese
 
 
 @dataclass(frozen=True)
@@ -56,8 +73,8 @@ class RefusedError(Exception):
 
 
 def archive_kind(head: bytes) -> str:
-    """Return the kind of an archive by its first 512 bytes; empty if it cannot be unpacked."""
-    for signature, kind in _UNPACKED.items():
+    """Return the kind of an archive by its first 512 bytes; empty if it is none."""
+    for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):
             return kind
     try:
@@ -69,13 +86,7 @@ def archive_kind(head: bytes) -> str:
 
 def archive_stem(name: str) -> str:
     """Return an archive's name without its suffix, such as ``.tar.gz``."""
-    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
-
-
-def other_archive(head: bytes) -> str:
-    """Return the kind of an archive that cannot be unpacked; empty if it is none."""
-    return next((kind for start, kind in _NOT_UNPACKED.items() if head.startswith(start)), "")
+    return re.sub(r"\.(zip|tar|tar\.(gz|bz2|xz)|tgz|tbz2|txz)$", "", name, flags=re.IGNORECASE)
 
 
 def check_room(folder: Path, size: int) -> None:
@@ -209,3 +220,38 @@ def _raw_name(info: zipfile.ZipInfo) -> str | bytes:
     """Return a name, as bytes where the zip does not declare it as UTF-8."""
     name = info.orig_filename.partition("\0")[0]
     return name if info.flag_bits & 0x800 else name.encode("cp437")
+
+
+def detect_encoding(names: Iterable[bytes]) -> str:
+    """Return the common encoding of names; ``cp437``, the default of zip, if none fits.
+
+    UTF-8 is always recognized. Else ``charset_normalizer`` lists the plausible ones; names are too
+    short for it to distinguish those of East Asia, of which the one with the most common characters
+    is chosen.
+    """
+    distinct = dict.fromkeys(name for name in names if not name.isascii())
+    text = b"\n".join(islice(distinct, _MOST_DETECTED))
+    if not text:
+        return "ascii"
+    try:
+        text.decode("utf-8")
+        return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    plausible = [match.encoding for match in from_bytes(text, cp_isolation=_CODECS)]
+    shares = {codec: _common_share(text, codec) for codec in _COMMON if codec in plausible}
+    if shares.get("cp949") == 1 and len(re.findall(_COMMON["cp949"], text)) >= _ENOUGH:
+        return "cp949"
+    best = max(shares, key=lambda codec: shares[codec], default="")
+    if best and (shares[best] == 1 or (best == plausible[0] and shares[best] > 0.5)):
+        return best
+    dos = text.decode("cp437")
+    if all(char.isascii() or unicodedata.name(char).startswith("LATIN") for char in dos):
+        return "cp437"
+    return next((codec for codec in plausible if codec not in shares), best or "cp437")
+
+
+def _common_share(text: bytes, codec: str) -> float:
+    characters = [char for char in text.decode(codec) if not char.isascii()]
+    common = [char for char in characters if re.fullmatch(_COMMON[codec], char.encode(codec))]
+    return len(common) / len(characters)

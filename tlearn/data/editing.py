@@ -11,8 +11,8 @@ from pathlib import Path
 from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.edits import Edits, append_edits
-from tlearn.data.filenames import MOST_BYTES, inside, numbered, unsafe_reason, validate_class_name
-from tlearn.data.layouts import read_layout, relative_name
+from tlearn.data.filenames import inside, numbered, repair_part, validate_class_name
+from tlearn.data.layouts import FolderLayout, read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
     PROBE_SIZE,
@@ -34,7 +34,6 @@ class AddedPhotos:
         moved: Names of files with the same content that were in another class or excluded; an edit
             moved them.
         left_out: Photos that the class has already, or that cannot be read or written.
-
     """
 
     new: tuple[str, ...]
@@ -103,11 +102,12 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     Raises:
         DataError: If no class can be called so, or its folder is a link that leads elsewhere.
     """
-    listed = list_entries(read_layout(data))
+    layout = read_layout(data)
+    listed = list_entries(layout)
     edits = Edits.of(data)
     labels, _ = edits.apply({entry.name: entry.label for entry in listed})
     label = _label(label, labels.values())
-    folder = _class_folder(data, label)
+    folder = _class_folder(layout, label)
     files = _FilesByContent(listed)
     new: list[str] = []
     moved: list[str] = []
@@ -200,28 +200,24 @@ class _FilesByContent:
         return self._by_hash[content_hash(content)]
 
 
-def _class_folder(data: Path, label: str) -> Path:
+def _class_folder(layout: FolderLayout, label: str) -> Path:
     """Return the folder of a class, existing or new."""
-    layout = read_layout(data)
     place = layout.splits.get("train", layout.place / "train") if layout.splits else layout.place
     existing = [path for path in place.glob("*") if class_label(path.name) == label]
     folder = min(existing, default=place / label)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{str(folder)!r} is a file; move it away or choose another class name")
-    inside(data, str(folder.absolute()))
+    inside(layout.root, str(folder.absolute()))
     return folder
 
 
 def _write_photo(folder: Path, name: str, content: bytes) -> Path:
     """Write a photo under the next free name in a folder, which is made if it is missing."""
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or unsafe_reason(name) or len(name.encode()) > MOST_BYTES - 20:
-        stem, suffix = "photo", suffix if re.fullmatch(r"\w{1,5}", suffix, re.ASCII) else "jpg"
+    clean = Path(repair_part(re.split(r"[/\\]", name)[-1]))
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    names = numbered(stem, f".{suffix}")
-    path = next(path for name in names if not (path := folder / name).exists())
+    paths = (folder / each for each in numbered(clean.stem, clean.suffix))
+    path = next(path for path in paths if not path.exists())
     try:
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)

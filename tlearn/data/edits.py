@@ -2,8 +2,8 @@
 
 ``photos.edits.csv`` beside ``photos/`` has the columns ``time,path,label``. The path is that of a
 photo below the data folder, or a class followed by ``/``; the label is its new class, empty for an
-excluded photo. All lines of one action have the same time. Lines are only appended, or removed from
-the end by undo.
+excluded photo. All lines of one action have the same time. An action appends lines and undo removes
+the last ones; the file is written whole or not at all.
 """
 
 import csv
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tlearn.atomic import atomic_file
 from tlearn.data.problems import Problem, summarize
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress
@@ -65,12 +66,12 @@ class Edits:
 
     @classmethod
     def of(cls, data: Path) -> "Edits":
-        """Read the edits of a data folder. A line that a crash cut off is none.
+        """Read the edits of a data folder.
 
         Raises:
             DataError: If the file cannot be read or is damaged.
         """
-        return cls(tuple(edit for edit, _ in _read(edits_path(data))))
+        return cls(_read(edits_path(data)))
 
     def apply(self, labels: Mapping[str, str]) -> tuple[dict[str, str | None], list[Edit]]:
         """Apply all edits in order, each to the result of those before.
@@ -145,24 +146,10 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
     """
     with _locked(data) as path:
         edits = _read(path)
-        end = edits[-1][1] if edits else 0
         now = datetime.now(UTC)
-        if edits and edits[-1][0].time == _text(now):  # of another action
+        if edits and edits[-1].time == _text(now):  # of another action
             now += timedelta(microseconds=1)
-        out = io.StringIO()
-        writer = csv.writer(out, quoting=csv.QUOTE_ALL)
-        writer.writerows([] if edits else [COLUMNS])
-        writer.writerows([_text(now), name, label] for name, label in changes)
-        with path.open("ab+") as file:
-            file.truncate(end)
-            file.seek(max(0, end - 1))
-            try:
-                file.write(b"\n" * (file.read() not in (b"\n", b"")) + out.getvalue().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+        _write(path, (*edits, *(Edit(_text(now), name, label) for name, label in changes)))
 
 
 def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Edit, ...]:
@@ -180,16 +167,16 @@ def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Ed
         return ()
     with _locked(data) as path:
         edits = _read(path)
-        if time and (not edits or edits[-1][0].time != time):
+        if time and (not edits or edits[-1].time != time):
             raise DataError("another change was made or undone meanwhile; look at the data again")
-        keep = 0 if everything else len(edits)
-        while keep and edits[keep - 1][0].time == edits[-1][0].time:
-            keep -= 1
-        if keep:
-            os.truncate(path, edits[keep - 1][1])
+        rest = 0 if everything else len(edits)
+        while rest and edits[rest - 1].time == edits[-1].time:
+            rest -= 1
+        if rest:
+            _write(path, edits[:rest])
         else:
             path.unlink(missing_ok=True)
-        return tuple(edit for edit, _ in edits[keep:])
+        return edits[rest:]
 
 
 def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: Progress) -> None:
@@ -226,57 +213,46 @@ def _locked(data: Path) -> Iterator[Path]:
         raise DataError(f"another process is changing {str(path)!r}; try again later") from None
 
 
-def _read(path: Path) -> list[tuple[Edit, int]]:
-    """Return every complete line and the byte at which it ends."""
+def _read(path: Path) -> tuple[Edit, ...]:
+    """Read a file, which may have been written by hand."""
     try:
-        data = path.read_bytes()
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except FileNotFoundError:
-        return []
+        return ()
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-    edits: list[tuple[Edit, int]] = []
-    end = 0
-    for number, record in _records(data):
-        end += len(record)
-        row = _row(record)
-        if row and row != COLUMNS:
-            edits.append((_edit(row, f"line {number} of {str(path)!r}"), end))
-    return edits
-
-
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the last line number and the bytes of each record; quoted names may span lines.
-
-    All fields that are written here are quoted, which distinguishes a record that was cut off from
-    one that was written by hand without a line end.
-    """
-    number, record = 0, b""
-    for number, line in enumerate(io.BytesIO(data), 1):
-        record += line
-        if record.endswith(b"\n") and record.count(b'"') % 2 == 0:
-            yield number, record
-            record = b""
-    whole = record.endswith(b'"') and record.count(b'"') % 2 == 0 and len(_row(record)) == 3
-    if record and (whole or not record.startswith(b'"') or record.endswith(b"\n")):
-        yield number, record
-
-
-def _row(record: bytes) -> list[str]:
-    """Return the fields of a line; a single one if it cannot be read."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        rows = list(csv.reader(io.StringIO(record.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error):
-        return [""]
-    return rows[0] if rows else []
+        return tuple(_edit(row) for row in rows if row not in ([], COLUMNS))
+    except (ValueError, csv.Error):
+        line = f"line {rows.line_num} of {str(path)!r}"
+        raise DataError(
+            f"{line} is damaged: it should be a time, a path and the name of a class, with commas "
+            f"between them; correct or delete it"
+        ) from None
 
 
-def _edit(row: Sequence[str], where: str) -> Edit:
-    """Validate a line, which may have been written by hand."""
-    if len(row) == len(COLUMNS) and row[1].strip("/"):
-        label = unicodedata.normalize("NFC", row[2])
-        if not set(label) & {"/", "\0"} and label not in (".", ".."):
-            return Edit(row[0], row[1], label)
-    raise DataError(
-        f"{where} is damaged: it should be a time, a path and the name of a class, with commas "
-        f"between them; correct or delete it"
-    )
+def _edit(row: Sequence[str]) -> Edit:
+    """Validate a line.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    time, path, label = row
+    label = unicodedata.normalize("NFC", label)
+    "".join(row).encode()  # fails on bytes that are not UTF-8
+    if not path.strip("/") or set(label) & {"/", "\0"} or label in (".", ".."):
+        raise ValueError
+    return Edit(time, path, label)
+
+
+def _write(path: Path, edits: Sequence[Edit]) -> None:
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(COLUMNS)
+        writer.writerows((edit.time, edit.path, edit.label) for edit in edits)
+        file.flush()
+        os.fsync(file.fileno())

@@ -28,7 +28,6 @@ from tlearn.data.archives import (
     RefusedError,
     archive_kind,
     check_room,
-    other_archive,
 )
 from tlearn.data.filenames import UniqueNames, leads_out, quote_name
 from tlearn.data.folders import visible
@@ -36,6 +35,7 @@ from tlearn.data.problems import Problem
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 
+STEP = 100_000  # bytes of an archive after which the progress is reported
 ENTRIES = 4  # per file that is allowed: systems add hidden files
 LATE = "takes more than {:,.0f} s or too much memory to unpack; split it into several"
 DAMAGED = "is damaged or cut off ({}); pack it anew as .zip or .tar.gz"
@@ -68,11 +68,11 @@ def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress
     """
     request = json.dumps([str(path), str(into), asdict(limits)])
     command = [sys.executable, "-m", "tlearn.data.unpacking", request]
-    answer: dict[str, Any] = {}
-    remaining = -(-path.stat().st_size // 1000)
+    total, done = -(-path.stat().st_size // 1000), 0
+    answer: dict[str, Any] = {"refused": LATE.format(limits.seconds)}
     try:
         with (
-            progress.task(f"unpacking {name}", remaining, "kB") as task,
+            progress.task(f"unpacking {name}", total, "kB") as task,
             subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -84,14 +84,13 @@ def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress
         ):
             assert process.stdout is not None
             for line in process.stdout:
-                if line.endswith("\n"):  # else it was killed
-                    answer = json.loads(line)
-                    step = min(remaining, answer.pop("advanced"))
-                    remaining -= step
-                    task.advance(step)
-            task.advance(remaining)
-        if "bytes" not in answer:
-            answer.setdefault("refused", LATE.format(limits.seconds))
+                if not line.endswith("\n"):  # it was killed
+                    break
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    answer, message = message, total
+                task.advance(min(message, total) - done)
+                done = min(message, total)
         if "refused" in answer:
             raise DataError(f"the archive {quote_name(name)} {answer['refused']}")
     except BaseException:
@@ -121,7 +120,7 @@ def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(CHUNK)
-        if kind := archive_kind(start) or other_archive(start):
+        if kind := archive_kind(start):
             return "not an image", (
                 f"a {kind} archive; zip and tar alone are unpacked, and not within another archive"
             )
@@ -146,18 +145,21 @@ class _Unpacker:
 
     def __init__(self, path: Path, into: Path, limits: Limits) -> None:
         self.archive, self.into, self.limits = Archive(path), into, limits
-        self.packed, self.unpacked, self.advanced = path.stat().st_size, 0, 0
+        self.packed, self.unpacked = path.stat().st_size, 0
         self.names, self.files, self.bytes = UniqueNames(), 0, 0
         self.left_out: list[tuple[str, str, str]] = []
 
     def run(self) -> dict[str, Any]:
         self.into.mkdir()
         check_room(self.into, self.packed)
+        position = 0
         for count, entry in enumerate(self.archive.entries()):
             if count >= ENTRIES * self.limits.files:
                 raise RefusedError(f"holds more than {count:,} entries; split it into several")
             self.unpack(entry)
-            self.advance(entry.position)
+            if entry.position > position + STEP:
+                position = entry.position
+                print(position // 1000, flush=True)
         (self.into / ".entry").unlink(missing_ok=True)
         return {
             "files": self.files,
@@ -166,12 +168,6 @@ class _Unpacker:
             "repaired": self.names.repaired,
             "left_out": self.left_out,
         }
-
-    def advance(self, position: int) -> None:
-        step = position // 1000 - self.advanced
-        if step > 100:
-            self.advanced += step
-            print(json.dumps({"advanced": step}), flush=True)
 
     def unpack(self, entry: Entry) -> None:
         self.check_amount(self.unpacked + entry.size)
@@ -255,5 +251,4 @@ def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
 if __name__ == "__main__":
     path, into, limits = json.loads(sys.argv[1])
     _limit_memory(limits["memory"])
-    answer = answer_to(Path(path), Path(into), Limits(**limits))
-    print(json.dumps({"advanced": 0, **answer}), flush=True)
+    print(json.dumps(answer_to(Path(path), Path(into), Limits(**limits))), flush=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tlearn.csv_files import csv_rows, csv_text
 from tlearn.data.archives import (
     HEAD,
+    UNPACKED,
     Limits,
     RefusedError,
     archive_kind,
@@ -138,7 +139,7 @@ class Upload:
     def _add(self, name: str, path: Path) -> None:
         """Add a received file to the images or the archives, or report it."""
         with path.open("rb") as file:
-            packed = archive_kind(file.read(HEAD))
+            packed = archive_kind(file.read(HEAD)) in UNPACKED
         problem = None if packed else image_problem(path, self.limits)
         if leads_out(name):
             problem = ("refused", "the name leads out of its folder")
