@@ -89,7 +89,7 @@ def test_archives_are_known_by_content(unpacked):
 def test_what_is_not_usable_is_left_out_by_name_and_names_are_repaired(unpacked):
     left_out = {
         "x/notes.txt": ("not an image", "not an image"),
-        "x/fake.jpg": ("not an image", "JPEG"),
+        "x/fake.jpg": ("unreadable", "JPEG"),
         "x/bomb.png": ("unreadable", "pixels"),
         "x/large.bmp": ("refused", "are allowed"),
         "x/inner.zip": ("not an image", "a zip archive"),

@@ -3,12 +3,11 @@
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-
-from pathvalidate import sanitize_filename
 
 from tlearn.data.folders import visible
 from tlearn.errors import DataError
@@ -19,10 +18,8 @@ MOST_BYTES = 255  # what file systems take for one name
 _INVISIBLE = frozenset("\u00ad\u200b\u2028\u2029\ufeff") | frozenset(
     map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2070)])
 )
-LONGEST = 230  # bytes of a name: a number may be added to it
-# Allowed except on Windows: replaced by private characters while pathvalidate checks a name.
-_WINDOWS = ':*?"<>|'
-_PRIVATE = "\ue0f0\ue0f1\ue0f2\ue0f3\ue0f4\ue0f5\ue0f6"
+LONGEST = 230  # bytes of a repaired name: a number may be added to it
+_DEVICES = re.compile(r"(con|prn|aux|nul|clock\$|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 MOST_CHARACTERS = 100  # of a class name
 
 
@@ -39,7 +36,7 @@ def unsafe_reason(name: str) -> str:
         return "refers to a folder itself or its parent"
     if len(name.encode()) > MOST_BYTES:
         return f"is longer than {MOST_BYTES} bytes in UTF-8"
-    return "" if visible(Path(name)) else "is reserved for systems and tools"
+    return "" if visible(name) else "is reserved for systems and tools"
 
 
 def validate_class_name(name: str) -> str:
@@ -107,16 +104,15 @@ def repair_part(part: str) -> str:
     allowed, and so are ``: * ? " < > |`` except on Windows.
     """
     part = unicodedata.normalize("NFC", "".join(filter(_is_safe, part)))
-    part = _shortened(part, "", LONGEST)
-    if os.name != "nt":
-        part = part.translate(str.maketrans(_WINDOWS, _PRIVATE))
-    part = sanitize_filename(part, replacement_text="_", max_len=MOST_BYTES)
-    if os.name != "nt":
-        part = part.translate(str.maketrans(_PRIVATE, _WINDOWS))
-    part = re.sub(r"[\s.]+$", "", part).lstrip()
-    if not visible(Path(part)):
+    part = _shortened(part, "", LONGEST).lstrip()
+    part = re.sub(r"[\s.]+$", "", part)
+    if match := _DEVICES.match(part):
+        part = f"{match[0]}_{part[match.end() :]}"
+    if os.name == "nt":
+        part = re.sub(r'[:*?"<>|]', "_", part)
+    if not visible(part):
         part = f"_{part}"
-    if not visible(Path(part)):
+    if not visible(part):
         part += "_"
     return "unnamed" if unsafe_reason(part) else part
 
@@ -136,7 +132,8 @@ class UniqueNames:
     def __init__(self) -> None:
         self.repaired: dict[str, str] = {}
         self._folders: dict[str, str] = {"": ""}  # old to new; both end with a slash
-        self._numbers: dict[str, int] = {}  # the highest number in use of each folded path
+        self._numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(2))  # of folded paths
+        self._folded: set[str] = set()  # paths in use
 
     def add(self, name: str) -> str:
         r"""Return the path for a file, whose parts may be separated by ``\`` as on Windows."""
@@ -159,14 +156,11 @@ class UniqueNames:
 
     def _unique(self, parent: str, part: str, old: str, folder: bool = False) -> str:
         name = repair_part(part)
-        first = _folded(parent + name)
-        number = self._numbers.get(first, 0) + 1
-        path = parent + name
-        while _folded(path) in self._numbers:
+        path = first = parent + name
+        while _folded(path) in self._folded:
+            number = next(self._numbers[_folded(first)])
             path = parent + _shortened(name, f"-{number}", MOST_BYTES, folder)
-            number += 1
-        self._numbers[first] = number - (number > 1)
-        self._numbers.setdefault(_folded(path), 1)
+        self._folded.add(_folded(path))
         if path.rpartition("/")[2] != unicodedata.normalize("NFC", part):
             self.repaired[old] = path
         return path

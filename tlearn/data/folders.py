@@ -18,9 +18,9 @@ def named_image(path: Path) -> bool:
     return path.suffix.lower() in images.EXTENSIONS
 
 
-def visible(path: Path) -> bool:
-    """Return whether an entry is the user's, not the system's or a tool's."""
-    name = path.name.lower()
+def visible(name: str) -> bool:
+    """Return whether an entry of this name is the user's, not the system's or a tool's."""
+    name = name.lower()
     return not (name.startswith(".") or name in SYSTEM_NAMES or name.endswith(SYSTEM_ENDINGS))
 
 
@@ -32,7 +32,7 @@ def list_folder(folder: Path) -> list[Path]:
     """
     what = f"the folder {str(folder)!r} cannot be listed"
     with os_errors_as(DataError, what, "make it readable or move it away"):
-        paths = [path for path in folder.iterdir() if visible(path)]
+        paths = [path for path in folder.iterdir() if visible(path.name)]
     return sorted(paths, key=lambda path: natural_key(path.name))
 
 

@@ -48,6 +48,7 @@ NOT_AN_IMAGE = "not an image in a supported format"
 EMPTY = "the file is empty"
 HEIC = "a HEIC photo; pip install 'tlearn[heic]' to read it, or convert it to JPEG"
 ZEROS = "the file holds only zeros"
+NO_IMAGE = frozenset({NOT_AN_IMAGE, EMPTY, ZEROS})  # reasons
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -99,6 +100,18 @@ def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
         return own, note or _depth_note(image, data)
 
 
+def check_header(file: BinaryIO) -> None:
+    """Read the header of an image file.
+
+    Raises:
+        DataError: If it is no image or a damaged one; the message is the reason alone.
+    """
+    start = file.read(1 << 18)
+    file.seek(0)
+    with _reasons(start):
+        _opened(file, 1)
+
+
 @contextlib.contextmanager
 def _reasons(data: bytes) -> Iterator[None]:
     """Raise a DataError with one line instead of the many errors of decoders."""
@@ -107,7 +120,7 @@ def _reasons(data: bytes) -> Iterator[None]:
     except TlearnError:
         raise
     except UnidentifiedImageError:
-        raise DataError(describe_unknown(data)) from None
+        raise DataError(_unknown(data)) from None
     # Pillow's decoders raise nearly anything on hostile files.
     except Exception as error:  # noqa: BLE001
         raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
@@ -129,14 +142,14 @@ def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
 
 
 def _load(data: bytes, size: int) -> Image.Image:
-    image = open_header(io.BytesIO(data), size)
+    image = _opened(io.BytesIO(data), size)
     image.load()
     if image.format == "PNG":  # whose checksums Pillow passes over as it decodes
         _open(io.BytesIO(data)).verify()
     return image
 
 
-def open_header(file: BinaryIO, size: int) -> Image.Image:
+def _opened(file: BinaryIO, size: int) -> Image.Image:
     """Read the header of an image, to be decoded for ``size``.
 
     Raises:
@@ -307,7 +320,7 @@ def _is_heic(head: bytes) -> bool:
     return any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx"))
 
 
-def describe_unknown(data: bytes) -> str:
+def _unknown(data: bytes) -> str:
     """Describe bytes that are no image."""
     if not data:
         return EMPTY

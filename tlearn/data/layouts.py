@@ -255,7 +255,7 @@ def _is_output(folder: Path) -> bool:
             outputs = [
                 entry.is_dir() and _has_output(Path(entry.path))
                 for entry in entries
-                if visible(Path(entry.name))
+                if visible(entry.name)
             ]
     except OSError:
         return False  # it is refused when it is read
@@ -302,9 +302,9 @@ def _contents(folder: Path) -> tuple[set[str], bool]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
-                    folders |= {entry.name} if visible(Path(entry.name)) else set()
+                    folders |= {entry.name} if visible(entry.name) else set()
                 elif not images:
-                    images = visible(Path(entry.name)) and named_image(Path(entry.name))
+                    images = visible(entry.name) and named_image(Path(entry.name))
     except OSError:
         return set(), False  # it is refused when it is read
     return folders, images

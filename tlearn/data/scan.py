@@ -22,7 +22,6 @@ from tlearn.progress import Progress, Silent
 from tlearn.text import encode_name, natural_key
 
 PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
-_NO_IMAGE = frozenset({images.NOT_AN_IMAGE, images.EMPTY, images.ZEROS})
 
 
 @dataclass(frozen=True)
@@ -255,7 +254,7 @@ def _check_file(path: Path) -> FileCheck:
     try:
         own, note = images.examine(data, PROBE_SIZE)
     except DataError as error:
-        foreign = str(error) in _NO_IMAGE and not named_image(path)
+        foreign = str(error) in images.NO_IMAGE and not named_image(path)
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
     return FileCheck(content=content_hash(data), reason=note, own=own)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from PIL import UnidentifiedImageError
 
 from tlearn.data import images
 from tlearn.data.archives import (
     CHUNK,
+    HEAD,
     RATIO_FROM,
     Archive,
     Entry,
@@ -119,8 +119,7 @@ def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
     """Return why a file cannot be a photo, by its header: the kind of problem and the reason."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(CHUNK)
-        if kind := archive_kind(start):
+        if kind := archive_kind(file.read(HEAD)):
             return "not an image", (
                 f"a {kind} archive; zip and tar alone are unpacked, and not within another archive"
             )
@@ -130,14 +129,10 @@ def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
             )
         file.seek(0)
         try:
-            images.open_header(file, 1)
-            return None
-        except UnidentifiedImageError:
-            return "not an image", images.describe_unknown(start)
+            images.check_header(file)
         except DataError as error:
-            return "unreadable", str(error)
-        except Exception as error:  # noqa: BLE001 - nearly anything is raised on hostile files
-            return "unreadable", f"damaged or unsupported image: {one_line(error)}"
+            return "not an image" if str(error) in images.NO_IMAGE else "unreadable", str(error)
+    return None
 
 
 class _Unpacker:
@@ -220,7 +215,7 @@ class _Unpacker:
 
 def is_visible(name: str) -> bool:
     """Return whether a path is the user's, not one that systems add."""
-    return all(visible(Path(part)) for part in name.replace("\\", "/").split("/"))
+    return all(visible(part) for part in name.replace("\\", "/").split("/"))
 
 
 def _limit_memory(more: int) -> None:

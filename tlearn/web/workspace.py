@@ -163,4 +163,4 @@ def _folders(folder: Path, entries: int | None = None) -> list[Path]:
             names = [entry.name for entry in first if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []  # not listed, as it could not be scanned either
-    return sorted(path for name in names if visible(path := folder / name))
+    return sorted(folder / name for name in names if visible(name))
