@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from tlearn.cli import main
 from tlearn.config import RunConfig
 from tlearn.data.corrected_copy import write_corrected
-from tlearn.data.dataset import load_dataset
 from tlearn.data.editing import AddedPhotos, add_photos, exclude, merge, move, rename
 from tlearn.data.edits import Edit, Edits, append_edits, edits_path, undo_edits
 from tlearn.data.scan import scan
-from tlearn.data.splits import draw_splits
+from tlearn.data.splits import draw_splits, load_dataset
 from tlearn.errors import DataError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda s: s.strip("/"))

@@ -8,9 +8,9 @@ from conftest import Heard
 from test_scan import found, problems, refusal, write
 
 from tlearn.config import RunConfig
-from tlearn.data.dataset import load_dataset
 from tlearn.data.layouts import read_layout, split_of
 from tlearn.data.scan import scan
+from tlearn.data.splits import load_dataset
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from tlearn.data.layouts import FolderLayout, read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
     PROBE_SIZE,
-    Entry,
+    ImageFile,
     check_folder,
     class_label,
     content_hash,
-    list_entries,
+    list_files,
 )
 from tlearn.errors import DataError, nearest
 
@@ -103,9 +103,9 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
         DataError: If no class can be called so, or its folder is a link that leads elsewhere.
     """
     layout = read_layout(data)
-    listed = list_entries(layout)
+    listed = list_files(layout)
     edits = Edits.of(data)
-    labels, _ = edits.apply({entry.name: entry.label for entry in listed})
+    labels, _ = edits.apply({file.name: file.label for file in listed})
     label = _label(label, labels.values())
     folder = _class_folder(layout, label)
     files = _FilesByContent(listed)
@@ -148,8 +148,8 @@ def edited_labels(data: Path) -> dict[str, str | None]:
         DataError: If it is no data folder.
     """
     check_folder(data)
-    listed = list_entries(read_layout(data))
-    return Edits.of(data).apply({entry.name: entry.label for entry in listed})[0]
+    listed = list_files(read_layout(data))
+    return Edits.of(data).apply({file.name: file.label for file in listed})[0]
 
 
 def _change(data: Path, labels: Mapping[str, str | None], names: Sequence[str], label: str) -> None:
@@ -185,18 +185,18 @@ def _class_path(label: str, known: Iterable[str | None]) -> str:
 class _FilesByContent:
     """Finds files by their content; reads those of the same size alone."""
 
-    def __init__(self, listed: Sequence[Entry]) -> None:
-        self._by_size: dict[int, list[Entry]] = defaultdict(list)
+    def __init__(self, listed: Sequence[ImageFile]) -> None:
+        self._by_size: dict[int, list[ImageFile]] = defaultdict(list)
         self._by_hash: dict[str, list[str]] = defaultdict(list)
-        for entry in listed:
-            if entry.path.is_file():
-                self._by_size[entry.path.stat().st_size].append(entry)
+        for file in listed:
+            if file.path.is_file():
+                self._by_size[file.path.stat().st_size].append(file)
 
     def names_of(self, content: bytes) -> list[str]:
         """Return the names of the files with this content; a new one may be appended."""
-        for entry in self._by_size.pop(len(content), ()):
+        for file in self._by_size.pop(len(content), ()):
             with suppress(DataError):  # one that cannot be read is no copy of one that can
-                self._by_hash[content_hash(images.read_bytes(entry.path))].append(entry.name)
+                self._by_hash[content_hash(images.read_bytes(file.path))].append(file.name)
         return self._by_hash[content_hash(content)]
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -97,11 +97,11 @@ def split_of(name: str) -> Split | None:
     return None if rest else split
 
 
-def similar_labels(labels: Sequence[str]) -> list[Problem]:
+def similar_labels(labels: Iterable[str]) -> list[Problem]:
     """Report classes whose names differ in capital letters or spaces alone."""
     first: dict[str, str] = {}
     problems: list[Problem] = []
-    for label in labels:
+    for label in sorted(labels, key=natural_key):
         other = first.setdefault("".join(label.casefold().split()), label)
         if other != label:
             reason = (

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,11 +26,12 @@ PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be de
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One readable image.
+    """One image, or in a listing a file that was not read yet.
 
     Attributes:
         name: Its path below the data folder, encoded by :func:`tlearn.text.encode_name`.
-        content: BLAKE2b hash of its bytes, 32 hexadecimal digits.
+        label: Its class; empty outside class folders.
+        content: BLAKE2b hash of its bytes, 32 hexadecimal digits; empty if it was not read.
         given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in.
         group: What the group pattern matched; files of one group are put into one split.
         below: Its path below its class folder.
@@ -40,7 +41,7 @@ class ImageFile:
     path: Path
     name: str
     label: str
-    content: str
+    content: str = ""
     given: Split | None = None
     group: str = ""
     below: str = ""
@@ -120,29 +121,28 @@ def scan(
     check_folder(root)
     edits, pattern = Edits.of(root), re.compile(group) if group else None
     progress = progress or Silent()
+    cache = ScanCache() if cache is None else cache
     layout = read_layout(root)
     progress.say(str(layout))
-    listed = list_entries(layout)
-    entries, problems = _apply_edits(edits, listed, unlabelled)
+    listed = list_files(layout)
+    labelled, problems = _apply_edits(edits, listed, unlabelled)
     say_edits(root, edits, problems, progress)
     problems += layout.problems
     files: list[ImageFile] = []
     own_ranges: dict[str, OwnRange] = {}
 
-    def check(entry: Entry) -> FileCheck:
-        if cache is None:
-            return _check_file(entry.path)
-        return cache.check(entry.path, _check_file)
+    def check(file: ImageFile) -> FileCheck:
+        return cache.check(file.path, _check_file)
 
-    with progress.task("reading images", len(entries), "files") as task:
-        for entry, result in zip(entries, prefetch_map(check, entries), strict=True):
+    with progress.task("reading images", len(labelled), "files") as task:
+        for file, result in zip(labelled, prefetch_map(check, labelled), strict=True):
             task.advance()
             if result.reason:
-                problems.append(Problem(entry.name, result.kind or "pixels", result.reason))
+                problems.append(Problem(file.name, result.kind or "pixels", result.reason))
             if not result.kind:
-                files.append(ImageFile(**vars(entry), content=result.content))
+                files.append(replace(file, content=result.content))
             if result.own:
-                own_ranges[entry.name] = result.own
+                own_ranges[file.name] = result.own
     if not files:
         raise DataError(_no_images(root, problems, edits))
     files, range_problems = _with_ranges(files, own_ranges)
@@ -150,9 +150,9 @@ def scan(
         files = _with_groups(files, pattern)
     problems += range_problems
     problems += _duplicates(files)
-    problems += _empty_classes(layout, files, _edited_labels(listed, entries))
-    manifest = Manifest(root, tuple(files), tuple(problems), edits)
-    return replace(manifest, problems=(*problems, *similar_labels(manifest.labels)))
+    problems += _empty_classes(layout, files, _edited_labels(listed, labelled))
+    problems += similar_labels({file.label for file in files})
+    return Manifest(root, tuple(files), tuple(problems), edits)
 
 
 def check_folder(root: Path) -> None:
@@ -183,26 +183,15 @@ def _with_groups(files: list[ImageFile], pattern: re.Pattern[str]) -> list[Image
     return grouped
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A file in a data folder, with the class of its folder, empty outside class folders."""
-
-    path: Path
-    name: str
-    label: str
-    given: Split | None
-    below: str
-
-
-def list_entries(layout: FolderLayout) -> list[Entry]:
+def list_files(layout: FolderLayout) -> list[ImageFile]:
     """List the files of a data folder, before edits: those outside any class folder first.
 
     Raises:
         DataError: If a folder cannot be listed.
     """
     root = layout.root
-    entries = [
-        Entry(path, relative_name(path, root), "", split, encode_name(path.name))
+    files = [
+        ImageFile(path, relative_name(path, root), "", given=split, below=encode_name(path.name))
         for path, split in layout.stray
     ]
     for folder, split in layout.classes:
@@ -211,33 +200,33 @@ def list_entries(layout: FolderLayout) -> list[Entry]:
         start = len(relative_name(folder, root)) + 1
         for path in walk(folder, parents):
             name = relative_name(path, root)
-            entries.append(Entry(path, name, label, split, name[start:]))
-    return entries
+            files.append(ImageFile(path, name, label, given=split, below=name[start:]))
+    return files
 
 
 def _apply_edits(
-    edits: Edits, listed: Sequence[Entry], unlabelled: bool
-) -> tuple[list[Entry], list[Problem]]:
-    """Return the entries after edits; report edits of missing files, and stray images."""
-    labels, missing = edits.apply({entry.name: entry.label for entry in listed})
+    edits: Edits, listed: Sequence[ImageFile], unlabelled: bool
+) -> tuple[list[ImageFile], list[Problem]]:
+    """Return the files after edits; report edits of missing files, and stray images."""
+    labels, missing = edits.apply({file.name: file.label for file in listed})
     problems = [
         Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
         for edit in missing
     ]
-    entries: list[Entry] = []
-    for entry in listed:
-        label = labels[entry.name]
+    labelled: list[ImageFile] = []
+    for file in listed:
+        label = labels[file.name]
         if label or (label == "" and unlabelled):
-            entries.append(replace(entry, label=label))
-        elif label == "" and named_image(entry.path):
-            problems.append(Problem(entry.name, "no class", "an image outside any class folder"))
-    return entries, problems
+            labelled.append(replace(file, label=label))
+        elif label == "" and named_image(file.path):
+            problems.append(Problem(file.name, "no class", "an image outside any class folder"))
+    return labelled, problems
 
 
-def _edited_labels(listed: Sequence[Entry], entries: Sequence[Entry]) -> set[str]:
+def _edited_labels(listed: Sequence[ImageFile], labelled: Sequence[ImageFile]) -> set[str]:
     """Return the classes that lost photos by edits."""
-    after = {entry.name: entry.label for entry in entries}
-    return {entry.label for entry in listed if after.get(entry.name) != entry.label}
+    after = {file.name: file.label for file in labelled}
+    return {file.label for file in listed if after.get(file.name) != file.label}
 
 
 def class_label(folder_name: str) -> str:
@@ -281,14 +270,13 @@ def _with_ranges(
 
 def _duplicates(files: list[ImageFile]) -> list[Problem]:
     """Report identical images, in one class or in two."""
-    by_content: dict[str, list[ImageFile]] = defaultdict(list)
-    for file in files:
-        by_content[file.content].append(file)
+    first: dict[str, ImageFile] = {}
     problems: list[Problem] = []
-    for first, *rest in by_content.values():
-        for file in rest:
-            where = "the same" if file.label == first.label else "another"
-            reason = f"the same image as {first.name}, in {where} class"
+    for file in files:
+        other = first.setdefault(file.content, file)
+        if other is not file:
+            where = "the same" if file.label == other.label else "another"
+            reason = f"the same image as {other.name}, in {where} class"
             problems.append(Problem(file.name, "duplicate", reason))
     return problems
 

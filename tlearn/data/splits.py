@@ -1,17 +1,20 @@
-"""Splitting images into training, validation and test."""
+"""From a data folder to the images for training, validation and test."""
 
 import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from tlearn.config import RunConfig
 from tlearn.csv_files import csv_text
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
-from tlearn.data.problems import Problem
-from tlearn.data.scan import ImageFile, Manifest
+from tlearn.data.problems import FOLDER_KINDS, Problem, summarize
+from tlearn.data.scan import ImageFile, Manifest, scan
 from tlearn.errors import DataError
+from tlearn.progress import Progress
 
 FEW = 30  # images of a split: below, every class gets one, whatever the fraction
 MOST = 1.5  # times the requested fraction, which a split may reach so that every class has one
@@ -42,6 +45,48 @@ class Splits:
         files = ((split, file) for split, files in self.items() for file in files)
         rows = ((f.name, f.label, split, f.content, f.group) for split, f in files)
         return csv_text(columns, rows)
+
+
+def load_dataset(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
+    """Scan a folder and split it as a training does; report what is left out.
+
+    Raises:
+        DataError: If the folder cannot be scanned or split, or ``config.strict`` and an image
+            cannot be read.
+    """
+    manifest = scan(data, config.group, progress)
+    if config.strict:
+        manifest.refuse_unreadable()
+    if n := len(manifest.unreadable):
+        progress.say(
+            f"{n} image{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} left "
+            f"out: {summarize(manifest.unreadable)}"
+        )
+    for problem in manifest.problems:
+        if problem.kind in FOLDER_KINDS:
+            progress.say(f"{problem.name}: {problem.reason}")
+    splits, problems = draw_splits(manifest, config.val, config.test, config.seed)
+    _say_given(config, {file.given for file in manifest.files}, progress)
+    progress.say(_counted(splits))
+    for problem in problems:
+        if problem.kind == "empty class":
+            progress.say(problem.reason)
+    return replace(manifest, problems=(*manifest.problems, *problems)), splits
+
+
+def _say_given(config: RunConfig, given: set[Split | None], progress: Progress) -> None:
+    """Report options without effect, because there is a folder for that split."""
+    for option, split in (("val", "validation"), ("test", "test")):
+        value = getattr(config, option)
+        if split in given and option in config.model_fields_set and value:
+            reason = f"the data has a folder for the {split} split"
+            progress.say(f"{option} {value} has no effect: {reason}")
+
+
+def _counted(splits: Splits) -> str:
+    sizes = {split: len(files) for split, files in splits.items() if files}
+    parts = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
+    return f"{len(splits.labels):,} classes, {sum(sizes.values()):,} images: {parts}"
 
 
 def draw_splits(

@@ -11,8 +11,8 @@ import numpy as np
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.dataset import load_dataset
 from tlearn.data.scan import check_folder
+from tlearn.data.splits import load_dataset
 from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache, default_root
 from tlearn.progress import Progress, Silent, console_progress

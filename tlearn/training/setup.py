@@ -11,9 +11,8 @@ import numpy as np
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.dataset import load_dataset
 from tlearn.data.scan import Manifest
-from tlearn.data.splits import Splits
+from tlearn.data.splits import Splits, load_dataset
 from tlearn.features.built_backbone import BuiltBackbone, load_backbone
 from tlearn.progress import Progress
 from tlearn.training.stages import Plan, plan
