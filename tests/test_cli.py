@@ -269,7 +269,7 @@ def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
     whole = tlearn("evaluate", made.run, made.photos, "--split", "all", "--json").out
     assert (json.loads(whole)["n"], json.loads(whole)["trained_on"]) == (36, 0)
     text = tlearn("evaluate", made.run, made.photos).out
-    assert f"accuracy {accuracy_text(expected)}" in text
+    assert f"accuracy {accuracy_text(expected['accuracy'], expected['n'])}" in text
     assert f"{trained} images were trained on and are not counted" in text
 
 
@@ -326,7 +326,9 @@ def test_progress_suits_the_stream(monkeypatch):
 
 @pytest.mark.parametrize(("every", "lines"), [(0.0, 3), (1e9, 1)])
 def test_plain_lines_come_now_and_then_and_at_the_end(capsys, every, lines):
-    with Lines(every).task("counting", 30, "sheep") as task:
+    lines_of_log = Lines()
+    lines_of_log.every = every
+    with lines_of_log.task("counting", 30, "sheep") as task:
         for _ in range(3):
             task.advance(10, "asleep")
     out, err = capsys.readouterr()
@@ -364,7 +366,7 @@ SLIPS = [
     ("finetune . --out .", "exists"),
     ("finetune . --backbone vgg19 --size 31", "32 pixels or more. Received: size 31"),
     ("finetune . --backbone toy --weights nothing", "offers no weights 'nothing'"),
-    ("finetune --resume nowhere", "the run 'nowhere' is not there"),
+    ("finetune --resume nowhere", "there is no run directory 'nowhere'"),
     ("finetune . --val 2", "val"),
     ("compare nowhere", "the data folder 'nowhere' is not there"),
     ("compare . --out .", "exists"),

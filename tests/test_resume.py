@@ -390,7 +390,7 @@ def refused(capsys):
 
 
 def test_runs_that_cannot_be_resumed(refused, whole, stopped, tmp_path):
-    assert "'nowhere' is not there; give one" in refused(Path("nowhere"))
+    assert "no run directory 'nowhere'; give one" in refused(Path("nowhere"))
     assert "is no run directory: it holds no run.yaml" in refused(whole[1])
     assert "is finished: there is nothing to resume; to train anew" in refused(whole[0].path)
     run = stopped(0, 0).path

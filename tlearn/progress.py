@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Task(Protocol):
@@ -46,81 +46,65 @@ class Silent:
 class _Count:
     """Counts, and shows itself every so many seconds."""
 
-    def __init__(
-        self, title: str, total: int, unit: str, every: float, show: "Callable[[_Count], None]"
-    ) -> None:
+    def __init__(self, title: str, total: int, unit: str, lines: "Lines") -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.note = 0, ""
         self.start = self.last = time.monotonic()
-        self._every, self._show = every, show
+        self._lines = lines
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
         self.note = note or self.note
-        if time.monotonic() - self.last >= self._every and self.done < self.total:
-            self.last = time.monotonic()
-            self._show(self)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
+        now = time.monotonic()
+        if now - self.last >= self._lines.every and self.done < self.total:
+            self.last = now
+            self._lines.show(self)
 
 
 class Lines:
-    """Plain lines for logs: one every ten seconds and one when a piece of work ends."""
+    """Lines that stay: plain ones for logs, or JSON objects for programs.
 
-    def __init__(self, every: float = 10.0) -> None:
-        self.every = every
-
-    @contextmanager
-    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        """Count, and print a line now and then."""
-        count = _Count(title, total, unit, self.every, self._show)
-        yield count
-        self._show(count)
-
-    def say(self, line: str) -> None:
-        """Print the line to standard error."""
-        _print(line)
-
-    def _show(self, count: _Count) -> None:
-        rate = count.done / max(count.seconds, 1e-9)
-        remaining = (count.total - count.done) / max(rate, 1e-9)
-        time_text = f", {remaining:.0f} s left" if remaining else f" in {count.seconds:.1f} s"
-        _print(
-            f"{count.title}: {count.done}/{count.total} {count.unit}, {rate:.1f}/s{time_text}"
-            f"  {count.note}".rstrip()
-        )
-
-
-class JsonLines:
-    """One JSON object per line, for programs: ``{"task", "done", ...}`` and ``{"say"}``.
+    Of a piece of work there is a plain line every ten seconds and one when it ends; an object
+    ``{"task", "done", ...}`` when it begins, twice a second, and when it ends. What is said is a
+    line, or an object ``{"say"}``.
 
     Args:
+        as_json: Whether to write JSON.
         write: Takes each line; printed to standard error if not given.
     """
 
-    EVERY = 0.5  # seconds
-
-    def __init__(self, write: Callable[[str], None] | None = None) -> None:
-        self._write = write or _print
+    def __init__(self, as_json: bool = False, write: Callable[[str], None] | None = None) -> None:
+        self._as_json, self._write = as_json, write or _print
+        self.every = 0.5 if as_json else 10.0  # seconds
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        """Count, and write a line when it begins, twice a second, and when it ends."""
-        count = _Count(title, total, unit, self.EVERY, self._show)
-        self._show(count)
+        """Count, and write a line now and then."""
+        count = _Count(title, total, unit, self)
+        if self._as_json:
+            self.show(count)
         yield count
-        self._show(count)
+        self.show(count)
 
     def say(self, line: str) -> None:
-        """Write the line as an object."""
-        self._write(json.dumps({"say": line}))
+        """Write the line."""
+        self._write(json.dumps({"say": line}) if self._as_json else line)
 
-    def _show(self, count: _Count) -> None:
-        values: dict[str, Any] = {"task": count.title, "total": count.total, "unit": count.unit}
-        values |= {"done": count.done, "seconds": round(count.seconds, 3), "note": count.note}
-        self._write(json.dumps(values))
+    def show(self, count: _Count) -> None:
+        """Write how far a piece of work is."""
+        seconds = time.monotonic() - count.start
+        if self._as_json:
+            values = {"task": count.title, "total": count.total, "unit": count.unit}
+            more = {"done": count.done, "seconds": round(seconds, 3), "note": count.note}
+            self._write(json.dumps(values | more))
+            return
+        rate = count.done / max(seconds, 1e-9)
+        remaining = (count.total - count.done) / max(rate, 1e-9)
+        time_text = f", {remaining:.0f} s left" if remaining else f" in {seconds:.1f} s"
+        self._write(
+            f"{count.title}: {count.done}/{count.total} {count.unit}, {rate:.1f}/s{time_text}"
+            f"  {count.note}".rstrip()
+        )
 
 
 def _print(line: str) -> None:
@@ -130,14 +114,12 @@ def _print(line: str) -> None:
 def console_progress(quiet: bool = False, form: str = "auto") -> Progress:
     """Return the progress for standard error: none if ``quiet``, bars on a terminal, else lines.
 
-    ``form`` may be ``json``.
+    ``form`` is ``auto``, or ``json`` for lines of JSON.
     """
     if quiet:
         return Silent()
-    if form == "json":
-        return JsonLines()
-    if not sys.stderr.isatty():
-        return Lines()
+    if form == "json" or not sys.stderr.isatty():
+        return Lines(as_json=form == "json")
     # Importing rich takes a tenth of a second.
     from tlearn.progress_bars import ProgressBars
 

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import io
+import itertools
 import os
 import signal
 import sys
@@ -160,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata of photos
     words = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--progress json" in " ".join(words).replace("--progress=", "--progress ")
+    as_json = "--progress=json" in words or ("--progress", "json") in itertools.pairwise(words)
     fails = functools.partial(fail, as_json=as_json)
     try:
         with folders_restored():

@@ -106,18 +106,10 @@ class RunDirectory:
         Raises:
             RunError: If it has none.
         """
-        if not path.is_dir():
-            raise RunError(
-                f"there is no run directory {str(path)!r}; give one that 'tlearn finetune' made"
-            )
         run = cls(path)
         if run.usable:
             return run
-        if not (path / "run.yaml").is_file():
-            raise RunError(
-                f"{str(path)!r} is no run directory: it holds no run.yaml; give one that 'tlearn "
-                f"finetune' made"
-            )
+        _check_is_run(path)
         state = state_of(path)
         if state == "finished":
             raise RunError(f"the run {str(path)!r} is damaged: it holds no model.keras; train anew")
@@ -252,17 +244,26 @@ def check_resumable(path: Path, locked: bool = False) -> None:
     Raises:
         RunError: If it is no run, or finished, or a living process trains it.
     """
-    if not (path / "run.yaml").is_file():
-        what = "is no run directory: it holds no run.yaml" if path.is_dir() else "is not there"
-        raise RunError(
-            f"the run {str(path)!r} {what}; give one that 'tlearn finetune' made, or train anew"
-        )
+    _check_is_run(path)
     if not locked and is_training(path):
         raise RunError(_in_training(path))
     if recorded_state(path) == "finished":
         raise RunError(
             f"the run {str(path)!r} is finished: there is nothing to resume; to train anew, "
             f"give 'tlearn finetune' the data and another --out"
+        )
+
+
+def _check_is_run(path: Path) -> None:
+    if not path.is_dir():
+        raise RunError(
+            f"there is no run directory {str(path)!r}; give one that 'tlearn finetune' made, or "
+            f"train anew"
+        )
+    if not (path / "run.yaml").is_file():
+        raise RunError(
+            f"{str(path)!r} is no run directory: it holds no run.yaml; give one that 'tlearn "
+            f"finetune' made, or train anew"
         )
 
 

@@ -1,8 +1,10 @@
 """How good a classifier is: figures with their intervals, and how they are written."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from tlearn.runs.classifier import Classifier
 LEVEL = 0.05  # of error at which a difference is called significant
 FEW = 30  # images below which the interval is shown first
 NARROW = 0.1  # half the width of an informative interval
-Z = 1.96  # of the normal distribution, for 95%
+Z = NormalDist().inv_cdf(1 - LEVEL / 2)
 Figures = Mapping[str, Any]
 
 
@@ -40,7 +42,7 @@ class Metric:
     def text(self, figures: Figures) -> str:
         """Return it as text; the accuracy comes with its interval."""
         if self.key == "accuracy":
-            return accuracy_text(figures)
+            return accuracy_text(figures["accuracy"], figures["n"])
         value = figures[self.key]
         return "not finite" if value is None else format(value, self.form)
 
@@ -157,41 +159,27 @@ def confused_pairs(figures: Figures) -> list[tuple[str, str, int]]:
 
 def interval(accuracy: float, n: int) -> list[float]:
     """Return the 95% interval of an accuracy over ``n`` images (Wilson, 1927)."""
-    from scipy.stats import binomtest
-
-    ci = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
-    return [float(ci.low), float(ci.high)]
-
-
-def with_interval(figures: Figures) -> str:
-    """Return the accuracy with its 95% interval."""
-    low, high = figures["accuracy_ci95"]
-    return f"{figures['accuracy']:.1%} (95% interval {low:.1%} to {high:.1%})"
+    middle = (accuracy + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + Z**2 / (4 * n**2))
+    return [max(0.0, middle - half), min(1.0, middle + half)]
 
 
-def accuracy_text(figures: Figures) -> str:
-    """Return the accuracy with its interval; for few images, how many more narrow it."""
-    n, accuracy = figures["n"], figures["accuracy"]
+def accuracy_text(accuracy: float, n: int) -> str:
+    """Return an accuracy with its interval; over few images, how many more narrow it."""
+    low, high = interval(accuracy, n)
     if n >= FEW:
-        return with_interval(figures)
-    low, high = figures["accuracy_ci95"]
+        return f"{accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
     text = f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low:.0%} to {high:.0%}"
-    more = photos_missing(figures)
+    more = photos_missing(accuracy, n)
     return f"{text} ({more} more would tell within {NARROW:.0%})" if more else text
 
 
-def photos_missing(figures: Figures) -> int:
+def photos_missing(accuracy: float, n: int) -> int:
     """Return how many more images narrow the 95% interval to :data:`NARROW` on either side."""
-    n, p = figures["n"], figures["accuracy"]
     more = 0
-    while _half_width(p, n + more) > NARROW:
+    while np.ptp(interval(accuracy, n + more)) > 2 * NARROW:
         more += 1
     return more
-
-
-def _half_width(p: float, n: int) -> float:
-    """Return half the width of Wilson's interval."""
-    return Z / (1 + Z**2 / n) * float(np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)))
 
 
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlearn.progress import JsonLines, Progress, Task
+from tlearn.progress import Lines, Progress, Task
 from tlearn.runs.run_state import EVENTS, STOP, TAIL, read_events
 
 PROGRESS = "progress.jsonl"
@@ -23,7 +23,7 @@ class RunProgress:
 
     def __init__(self, run: Path, shown: Progress) -> None:
         self._file, self._stop, self._shown = run / PROGRESS, run / STOP, shown
-        self._lines = JsonLines(self._write)
+        self._lines = Lines(as_json=True, write=self._write)
         self._obeys = True
         self._file.unlink(missing_ok=True)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlearn.runs.metrics import METRICS, Figures, confused_pairs, with_interval
+from tlearn.runs.metrics import METRICS, Figures, accuracy_text, confused_pairs
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 
@@ -21,8 +21,9 @@ def run_summary(run: Run) -> str:
     metrics, path = run.metrics, run.path
     lines = ["stopped: the model is the best so far"] if metrics["stopped"] else []
     probe, *stages = metrics["stages"]
-    lines.append(_stage_line(probe, "" if probe["improved"] else ", for comparison only"))
-    lines += [_stage_line(s, "" if s["improved"] else ", no better: rolled back") for s in stages]
+    n = metrics["validation"]["n"]
+    lines.append(_stage_line(probe, n, "for comparison only"))
+    lines += [_stage_line(stage, n, "no better: rolled back") for stage in stages]
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:
@@ -82,7 +83,9 @@ def class_lines(figures: Figures) -> list[str]:
     return [*(["least recognised:"] if lines else []), *lines]
 
 
-def _stage_line(stage: dict[str, Any], remark: str) -> str:
+def _stage_line(stage: dict[str, Any], n: int, otherwise: str) -> str:
+    """Return a line on a stage; ``otherwise`` says what became of one that did not improve."""
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
-    took = f"{epochs}{stage['seconds']:.0f} s"
-    return f"{stage['name']}: {took}, validation {with_interval(stage)}{remark}"
+    remark = "" if stage["improved"] else f", {otherwise}"
+    accuracy = accuracy_text(stage["accuracy"], n)
+    return f"{stage['name']}: {epochs}{stage['seconds']:.0f} s, validation {accuracy}{remark}"

@@ -119,7 +119,10 @@ def show_accuracy(t: Texts, split: str, figures: Mapping[str, Any], below: Any) 
         help=t("results.interval"),
     )
     if few:
-        text, more = t("results.few", low=f"{low:.0%}", high=f"{high:.0%}"), photos_missing(figures)
+        text, more = (
+            t("results.few", low=f"{low:.0%}", high=f"{high:.0%}"),
+            photos_missing(figures["accuracy"], n),
+        )
         below.markdown(f"{text} {t('results.few_more', count=more)}" if more else text)
 
 
