@@ -14,57 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import python
+from benchmarks.growth import growth
+from benchmarks.startup import startup
+from benchmarks.training import against_plain, inception
 
-PARTS = ("training", "inception", "extraction", "feed", "prediction", "growth", "startup")
 BACKBONES = ("mobilenet_v2", "inception_v3", "xception", "vgg19")
 
 
-def main() -> None:
-    """Run the parts asked for, print a table, and write all figures as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} [all]")
-    parser.add_argument("--sets", nargs="+", default=["flowers"], help="photo sets to train on")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
-    parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
-    arguments = parser.parse_args()
-    parts = arguments.parts or list(PARTS)
-    if set(parts) - set(PARTS):
-        parser.error(f"the parts are {', '.join(PARTS)}")
-    figures: dict[str, Any] = {"machine": machine()}
-    print(figures["machine"], flush=True)
-    for part in parts:
-        print(f"{part} ...", flush=True)
-        figures[part] = measure(part, arguments)
-        arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print("\n" + "\n".join(table(figures)))
-
-
-def measure(part: str, arguments: argparse.Namespace) -> Any:
-    """Run one part; those that load a network, in a process of their own."""
-    if part == "training":
-        from benchmarks.training import against_plain
-
-        return [against_plain(name, arguments.seeds) for name in arguments.sets]
-    if part == "inception":
-        from benchmarks.training import inception
-
-        return inception()
-    if part == "growth":
-        from benchmarks.growth import growth
-
-        return growth(arguments.images)
-    if part == "startup":
-        from benchmarks.startup import startup
-
-        return startup()
-    if part == "extraction":
-        return [apart(f"extraction({name!r})") for name in BACKBONES]
-    return apart({"feed": "feed_overhead()", "prediction": "prediction()"}[part])
-
-
 def apart(call: str) -> Any:
-    """Evaluate a function of ``benchmarks.rates`` in a process of its own."""
+    """Evaluate a function of ``benchmarks.rates``, which load a network, in its own process."""
     code = f"import json; from benchmarks import rates; print(json.dumps(rates.{call}))"
     return json.loads(python("-c", code).output.splitlines()[-1])
 
@@ -77,24 +35,6 @@ def machine() -> str:
         lines = cpu.read_text(encoding="utf-8").splitlines()
         model = next((x.split(":")[1].strip() for x in lines if "model name" in x), model)
     return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"
-
-
-def table(figures: dict[str, Any]) -> list[str]:
-    """Return the rows of a Markdown table."""
-    rows = ["| figure | tlearn | compared with | ratio |", "|---|---|---|---|"]
-    makers: dict[str, Callable[[Any], list[str]]] = {
-        "training": _training,
-        "inception": _inception,
-        "extraction": _extraction,
-        "feed": _feed,
-        "prediction": _prediction,
-        "growth": _growth,
-        "startup": _startup,
-    }
-    for part, maker in makers.items():
-        if part in figures:
-            rows += [f"| {row} |" for row in maker(figures[part])]
-    return rows
 
 
 def _training(results: list[dict[str, Any]]) -> list[str]:
@@ -157,6 +97,49 @@ def _startup(result: dict[str, Any]) -> list[str]:
         f"`tlearn --help` | {1000 * result['seconds']:.0f} ms | `python -c pass` "
         f"{1000 * result['bare_seconds']:.0f} ms | {result['ratio']:.1f} bare starts"
     ]
+
+
+# By part: what measures it, given the arguments, and the rows of the table that show it.
+PARTS: dict[str, tuple[Callable[[argparse.Namespace], Any], Callable[[Any], list[str]]]] = {
+    "training": (
+        lambda given: [against_plain(name, given.seeds) for name in given.sets],
+        _training,
+    ),
+    "inception": (lambda given: inception(), _inception),
+    "extraction": (
+        lambda given: [apart(f"extraction({name!r})") for name in BACKBONES],
+        _extraction,
+    ),
+    "feed": (lambda given: apart("feed_overhead()"), _feed),
+    "prediction": (lambda given: apart("prediction()"), _prediction),
+    "growth": (lambda given: growth(given.images), _growth),
+    "startup": (lambda given: startup(), _startup),
+}
+
+
+def main() -> None:
+    """Run the parts asked for, print a table, and write all figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} [all]")
+    parser.add_argument("--sets", nargs="+", default=["flowers"], help="photo sets to train on")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
+    parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
+    given = parser.parse_args()
+    if set(given.parts) - set(PARTS):
+        parser.error(f"the parts are {', '.join(PARTS)}")
+    if given.out.is_dir() or not given.out.parent.is_dir():
+        parser.error(f"--out takes a file in an existing folder, not {str(given.out)!r}")
+    figures: dict[str, Any] = {"machine": machine()}
+    print(figures["machine"], flush=True)
+    table = ["| figure | tlearn | compared with | ratio |", "|---|---|---|---|"]
+    for part in [name for name in PARTS if name in (given.parts or PARTS)]:
+        print(f"{part} ...", flush=True)
+        measure, rows = PARTS[part]
+        figures[part] = measure(given)
+        given.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        table += [f"| {row} |" for row in rows(figures[part])]
+    print("\n" + "\n".join(table))
 
 
 if __name__ == "__main__":

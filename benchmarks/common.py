@@ -77,6 +77,13 @@ def rate(work: Callable[[], int], seconds: float = 2.0, times: int = 3) -> float
     return statistics.median(rates)
 
 
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Return how long some work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def median(rows: Iterable[dict[str, Any]], key: str) -> float:
     """Return the median of one column."""
     return statistics.median(row[key] for row in rows)

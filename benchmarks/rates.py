@@ -2,7 +2,7 @@
 
 import statistics
 import tempfile
-import time
+from collections.abc import Iterable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.common import SHARED, WEIGHTS, rate
+from benchmarks.common import SHARED, WEIGHTS, rate, seconds_of
 from tlearn.backbones import load_registry
 from tlearn.config import Augmentation, Head, Stage
 from tlearn.data.scan import scan
@@ -54,13 +54,12 @@ def extraction(name: str) -> dict[str, Any]:
             result[label] = rate(lambda e=engine, p=pixels: bare(e, p))
         count = max(8, min(len(files), int(result["auto"] * 3 / VIEWS)))
         activations.keep([(f, 0) for f in files[-4:]])
-        ends = []
+        items = [(f, v) for f in files[:count] for v in range(VIEWS)]
+        seconds = []
         for _ in range(3):
-            items = [(f, v) for f in files[:count] for v in range(VIEWS)]
             cache.clear()
-            start = time.perf_counter()
-            ends.append(activations.keep(items) / (time.perf_counter() - start))
-    result["end_to_end"] = statistics.median(ends)
+            seconds.append(seconds_of(lambda: activations.keep(items)))
+    result["end_to_end"] = len(items) / statistics.median(seconds)
     every = frozenset(layer.name for layer in built.base.layers)
     result["gflop_per_image"] = 2 * multiply_adds(built, every) / 1e9
     bound = product_rate(choice.precision) / (2 * multiply_adds(built, every))
@@ -113,17 +112,16 @@ def feed_overhead() -> dict[str, Any]:
         first = [x.astype(np.float32) for x in first]
         y, weight = np.eye(5, dtype=np.float32)[rows % 5], np.ones(len(rows), np.float32)
         model.train_on_batch(first, y, weight)
+        steps = feed.steps(32)
+
+        def train(epoch: Iterable[Any]) -> None:
+            for inputs, _ in epoch:
+                model.train_on_batch(inputs, y, weight)
+
         alone, fed = [], []
         for epoch in range(8):
-            start = time.perf_counter()
-            for _ in range(feed.steps(32)):
-                model.train_on_batch(first, y, weight)
-            alone.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            for inputs, _ in feed.epoch(epoch, 32):
-                model.train_on_batch(inputs, y, weight)
-            fed.append(time.perf_counter() - start)
-    steps = feed.steps(32)
+            alone.append(seconds_of(lambda: train([(first, rows)] * steps)))
+            fed.append(seconds_of(lambda number=epoch: train(feed.epoch(number, 32))))
     return {
         "step_ms": 1000 * statistics.median(alone) / steps,
         "fed_step_ms": 1000 * statistics.median(fed) / steps,
@@ -159,13 +157,9 @@ def prediction(count: int = 1000) -> dict[str, Any]:
         network.whole.predict(loader.take(2), verbose=0)
         ours, theirs = [], []
         for _ in range(3):
-            start = time.perf_counter()
-            done = sum(1 for _ in classifier.predict(files))
-            ours.append(done / (time.perf_counter() - start))
-            start = time.perf_counter()
-            done = len(network.whole.predict(loader, verbose=0))
-            theirs.append(done / (time.perf_counter() - start))
-    mine, other = statistics.median(ours), statistics.median(theirs)
+            ours.append(seconds_of(lambda: list(classifier.predict(files))))
+            theirs.append(seconds_of(lambda: network.whole.predict(loader, verbose=0)))
+    mine, other = (len(files) / statistics.median(seconds) for seconds in (ours, theirs))
     return {
         "photos": len(paths),
         "images_per_second": mine,

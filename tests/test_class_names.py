@@ -3,8 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tlearn.data.filenames import unsafe_reason, validate_class_name
 from tlearn.errors import DataError

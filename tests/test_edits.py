@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Heard, draw_photos
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tlearn.cli import main
 from tlearn.config import RunConfig

@@ -4,8 +4,7 @@ import os
 
 import pytest
 from conftest import draw_photos
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tlearn.errors import DataError
 from tlearn.web import linked_folders as links

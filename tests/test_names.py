@@ -5,8 +5,7 @@ import io
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tlearn.csv_files import csv_rows, csv_text
 from tlearn.text import decode_name, encode_name, natural_key, printable

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 import yaml
@@ -53,7 +54,7 @@ def test_runs_are_listed_in_every_order_and_found_by_words(library):
     assert names(library.runs("stopped")) == ["dogs"]
     assert not library.runs("nothing of this")
     (cats,) = library.runs("cats")
-    assert (cats.split, cats.accuracy, cats.images) == ("test", 0.6, 20)
+    assert (cats.accuracy, cats.images) == (0.6, 20)  # on test
     assert cats.labels == ("猫", "dog") and cats.data == "/d/photos"
     assert not RunStore(library.root / "not-there").runs()
 
@@ -117,9 +118,14 @@ def test_what_is_deleted_can_be_taken_back(library):
     assert sorted(p.name for p in (library.root / "cats").iterdir()) == content
     with pytest.raises(RunError, match="'cats' is not among the deleted ones"):
         library.restore("cats")
-    library.delete("cats")
-    library.empty_trash()
-    assert not library.trash()
+
+
+def test_a_deleted_run_is_gone_for_good_after_a_month(library, monkeypatch):
+    now = time.time_ns()
+    for name, days in (("cats", 31), ("dogs", 29), ("Flowers", 0)):
+        monkeypatch.setattr("time.time_ns", lambda days=days: now - days * 86_400 * 10**9)
+        library.delete(name)
+    assert library.trash() == ["Flowers", "dogs"]
 
 
 def test_what_a_training_works_on_stays(library):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tlearn.data import scan as scanning
-from tlearn.data import scan_cache as remembering
+from tlearn.data import scan as scanning, scan_cache as remembering
 from tlearn.data.scan import scan
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError

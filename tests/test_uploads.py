@@ -14,8 +14,7 @@ import zlib
 import numpy as np
 import pytest
 from conftest import picture
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tlearn.data import archives
 from tlearn.data.filenames import UniqueNames, inside, leads_out, repair_part, unsafe_reason

@@ -12,105 +12,59 @@ Names are loaded when they are first used: importing tlearn imports neither Tens
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the names again, for type checkers and editors
     from tlearn.backbones import (
-        Backbone,
-        Blocks,
-        Boundary,
-        Exporter,
-        Preprocess,
-        Preset,
-        ReportSection,
-        Weights,
-        hookimpl,
+        Backbone as Backbone,
+        Blocks as Blocks,
+        Boundary as Boundary,
+        Exporter as Exporter,
+        Preprocess as Preprocess,
+        Preset as Preset,
+        ReportSection as ReportSection,
+        Weights as Weights,
+        hookimpl as hookimpl,
     )
-    from tlearn.config import RunConfig, Stage
-    from tlearn.data.images import load_image
+    from tlearn.config import RunConfig as RunConfig, Stage as Stage
+    from tlearn.data.images import load_image as load_image
     from tlearn.errors import (
-        BackboneError,
-        CacheError,
-        ConfigError,
-        DataError,
-        PluginError,
-        RunError,
-        TlearnError,
+        BackboneError as BackboneError,
+        CacheError as CacheError,
+        ConfigError as ConfigError,
+        DataError as DataError,
+        PluginError as PluginError,
+        RunError as RunError,
+        TlearnError as TlearnError,
     )
-    from tlearn.features.image_features import extract_features
-    from tlearn.runs.exports import export, report
-    from tlearn.runs.predictions import Prediction
-    from tlearn.runs.run import Evaluation, Run
-    from tlearn.training.backbone_comparison import compare
-    from tlearn.training.pipeline import demo, finetune, resume
-    from tlearn.training.ranking import Comparison
+    from tlearn.features.image_features import extract_features as extract_features
+    from tlearn.runs.exports import export as export, report as report
+    from tlearn.runs.predictions import Prediction as Prediction
+    from tlearn.runs.run import Evaluation as Evaluation, Run as Run
+    from tlearn.training.backbone_comparison import compare as compare
+    from tlearn.training.pipeline import demo as demo, finetune as finetune, resume as resume
+    from tlearn.training.ranking import Comparison as Comparison
 
 __version__ = "0.1.0"
 
+# What is public, by where it comes from.
 _HOMES = {
     "tlearn.backbones": (
-        "Backbone",
-        "Blocks",
-        "Boundary",
-        "Exporter",
-        "Preprocess",
-        "ReportSection",
-        "Preset",
-        "Weights",
-        "hookimpl",
+        "Backbone Blocks Boundary Exporter Preprocess Preset ReportSection Weights hookimpl"
     ),
-    "tlearn.config": ("RunConfig", "Stage"),
-    "tlearn.data.images": ("load_image",),
+    "tlearn.config": "RunConfig Stage",
+    "tlearn.data.images": "load_image",
     "tlearn.errors": (
-        "BackboneError",
-        "CacheError",
-        "ConfigError",
-        "DataError",
-        "PluginError",
-        "RunError",
-        "TlearnError",
+        "BackboneError CacheError ConfigError DataError PluginError RunError TlearnError"
     ),
-    "tlearn.features.image_features": ("extract_features",),
-    "tlearn.runs.exports": ("export", "report"),
-    "tlearn.training.backbone_comparison": ("compare",),
-    "tlearn.training.pipeline": ("demo", "finetune", "resume"),
-    "tlearn.training.ranking": ("Comparison",),
-    "tlearn.runs.predictions": ("Prediction",),
-    "tlearn.runs.run": ("Evaluation", "Run"),
+    "tlearn.features.image_features": "extract_features",
+    "tlearn.runs.exports": "export report",
+    "tlearn.runs.predictions": "Prediction",
+    "tlearn.runs.run": "Evaluation Run",
+    "tlearn.training.backbone_comparison": "compare",
+    "tlearn.training.pipeline": "demo finetune resume",
+    "tlearn.training.ranking": "Comparison",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-__all__ = [
-    "Backbone",
-    "BackboneError",
-    "Blocks",
-    "Boundary",
-    "CacheError",
-    "Comparison",
-    "ConfigError",
-    "DataError",
-    "Evaluation",
-    "Exporter",
-    "PluginError",
-    "Prediction",
-    "Preprocess",
-    "Preset",
-    "ReportSection",
-    "Run",
-    "RunConfig",
-    "RunError",
-    "Stage",
-    "TlearnError",
-    "Weights",
-    "__version__",
-    "compare",
-    "demo",
-    "export",
-    "extract_features",
-    "finetune",
-    "hookimpl",
-    "load_image",
-    "report",
-    "resume",
-]
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+__all__ = ["__version__", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
@@ -120,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -6,27 +6,12 @@ from typing import Any
 import click
 
 from tlearn.cli.console import INTERRUPTED
-from tlearn.cli.options import (
-    BACKBONES,
-    CONFIG,
-    DATA,
-    JSON,
-    QUIET,
-    SET,
-    config_options,
-    path_option,
-)
+from tlearn.cli.options import comparison_options, path_option
 
 
 @click.command()
-@DATA
 @path_option("--out", "FOLDER", "The folder to make [comparisons/NAME].")
-@BACKBONES
-@config_options(without=("backbone", "size"))
-@CONFIG
-@SET
-@QUIET
-@JSON
+@comparison_options
 def compare(
     data: Path,
     out: Path | None,

@@ -26,8 +26,7 @@ def layers(backbone: str, size: str | None, plot: Path | None, as_json: bool) ->
     chosen = load_registry().get(backbone)
     side = chosen.checked_size(make_config(options={"size": size}).size)
     from tlearn.features.built_backbone import load_backbone
-    from tlearn.features.extraction import draw
-    from tlearn.features.extraction import layers as layers_of
+    from tlearn.features.extraction import draw, layers as layers_of
 
     built = load_backbone(chosen, side, "none", 0)
     if plot is not None:

@@ -61,12 +61,6 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="Any configuration key, as in head.dropout=0.1.",
 )
-BACKBONES = click.option(
-    "--backbones",
-    metavar="NAME,...",
-    callback=_names,
-    help="Backbones to compare; all that are installed if not given.",
-)
 PROGRESS = click.option(
     "--progress",
     type=click.Choice(["auto", "json"]),
@@ -94,6 +88,20 @@ def config_options(*keys: str, without: Collection[str] = ()) -> Callable[[Comma
         return command
 
     return add
+
+
+def comparison_options(command: Command) -> Command:
+    """Add what both comparisons of backbones take: which, on what, and how each would train."""
+    backbones = click.option(
+        "--backbones",
+        metavar="NAME,...",
+        callback=_names,
+        help="Backbones to compare; all that are installed if not given.",
+    )
+    options = (DATA, backbones, config_options(without=("backbone", "size")), CONFIG, SET)
+    for add in reversed((*options, QUIET, JSON)):
+        command = add(command)
+    return command
 
 
 def _option(field: "ConfigField") -> Callable[[Command], Command]:

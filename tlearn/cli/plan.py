@@ -7,19 +7,13 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import BACKBONES, CONFIG, DATA, JSON, PROGRESS, QUIET, SET, config_options
+from tlearn.cli.options import PROGRESS, comparison_options
 from tlearn.progress import console_progress, format_bytes
 
 
 @click.command()
-@DATA
-@BACKBONES
-@config_options(without=("backbone", "size"))
-@CONFIG
-@SET
+@comparison_options
 @PROGRESS
-@QUIET
-@JSON
 def plan(
     data: Path,
     backbones: tuple[str, ...],

@@ -20,6 +20,7 @@ SHARE = "#12805c"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
 CELL = 40  # pixels
 PAIRS = 30  # pairs drawn
+PICK = alt.selection_point(name="cell", fields=["true", "predicted"], empty=False)
 WORDS = "epoch accuracy loss training validation probe true predicted photos share".split()
 ENGLISH = {word: word for word in WORDS}
 
@@ -130,25 +131,29 @@ def confusion(
         words: Texts for all of :data:`WORDS`.
         title: The title.
     """
-    draw = _matrix if len(figures["per_class"]) <= MATRIX else _pairs
-    return draw(figures, words).properties(**({"title": title} if title else {}))
-
-
-def _matrix(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
-    labels = list(figures["per_class"])
+    labels, found = list(figures["per_class"]), figures["confusion"]
+    whole = len(labels) <= MATRIX
+    if whole:
+        cells = [(true, other, found[true].get(other, 0)) for true in labels for other in labels]
+    else:
+        cells = confused_pairs(figures)[:PAIRS]
     rows = [
         {
+            "pair": f"{true} → {predicted}",
             "true": true,
             "predicted": predicted,
-            "count": (count := figures["confusion"][true].get(predicted, 0)),
+            "count": count,
             "share": count / max(1, figures["per_class"][true]["n"]),
         }
-        for true in labels
-        for predicted in labels
+        for true, predicted, count in cells
     ]
+    chart = _matrix(rows, labels, words) if whole else _pairs(rows, words)
+    return chart.properties(**({"title": title} if title else {}))
+
+
+def _matrix(rows: list[dict[str, Any]], labels: list[str], words: Mapping[str, str]) -> Chart:
     # All labels, each at its cell.
     axis: dict[str, Any] = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
-    pick = _pick()
     base = alt.Chart(_data(rows)).encode(
         x=alt.X(
             "predicted:N",
@@ -156,43 +161,22 @@ def _matrix(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
             sort=labels,
             axis=alt.Axis(labelAngle=-40, **axis),
         ),
-        y=alt.Y(
-            "true:N",
-            title=words["true"],
-            sort=labels,
-            axis=alt.Axis(**axis),
-        ),
+        y=alt.Y("true:N", title=words["true"], sort=labels, axis=alt.Axis(**axis)),
     )
     strength = alt.Scale(domain=[0, 1], range=[0.08, 1.0])  # of one colour: for light and dark
-    cells = (
-        base.mark_rect(cursor="pointer", color=SHARE, stroke="#8884")
-        .encode(
-            opacity=alt.Opacity("share:Q", legend=None, scale=strength),
-            strokeWidth=alt.condition(pick, alt.value(3), alt.value(1)),
-            tooltip=_tooltips(words),
-        )
-        .add_params(pick)
+    cells = base.mark_rect(cursor="pointer", color=SHARE, stroke="#8884").encode(
+        opacity=alt.Opacity("share:Q", legend=None, scale=strength),
+        strokeWidth=alt.condition(PICK, alt.value(3), alt.value(1)),
     )
     numbers = base.transform_filter("datum.count > 0").encode(text="count:Q")
     on_dark = numbers.transform_filter("datum.share > 0.5").mark_text(color="white", fontSize=13)
     on_light = numbers.transform_filter("datum.share <= 0.5").mark_text(fontSize=13)
     side = alt.Step(CELL)  # unlike a width, it leaves room for the labels on the page, too
-    return alt.layer(cells, on_dark, on_light).properties(width=side, height=side)
+    layers = alt.layer(_selectable(cells, words), on_dark, on_light)
+    return layers.properties(width=side, height=side)
 
 
-def _pairs(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
-    rows = [
-        {
-            "pair": f"{true} → {predicted}",
-            "true": true,
-            "predicted": predicted,
-            "count": count,
-            "share": count / figures["per_class"][true]["n"],
-        }
-        for true, predicted, count in confused_pairs(figures)[:PAIRS]
-    ]
-    pick = _pick()
-    order = [row["pair"] for row in rows]
+def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str]) -> Chart:
     ticks = min(6, max((row["count"] for row in rows), default=1))
     bars = (
         alt.Chart(_data(rows))
@@ -202,28 +186,25 @@ def _pairs(figures: Mapping[str, Any], words: Mapping[str, str]) -> Chart:
             y=alt.Y(
                 "pair:N",
                 title=f"{words['true']} → {words['predicted']}",
-                sort=order,
+                sort=None,
                 axis=alt.Axis(labelLimit=320),
             ),
-            opacity=alt.condition(pick, alt.value(1), alt.value(0.8)),
-            tooltip=_tooltips(words),
+            opacity=alt.condition(PICK, alt.value(1), alt.value(0.8)),
         )
-        .add_params(pick)
     )
-    return alt.layer(bars).properties(width=400, height=max(60, 20 * len(rows)))
+    height = max(60, 20 * len(rows))
+    return alt.layer(_selectable(bars, words)).properties(width=400, height=height)
 
 
-def _pick() -> alt.Parameter:
-    return alt.selection_point(name="cell", fields=["true", "predicted"], empty=False)
-
-
-def _tooltips(words: Mapping[str, str]) -> list[alt.Tooltip]:
-    return [
+def _selectable(chart: alt.Chart, words: Mapping[str, str]) -> alt.Chart:
+    """Show the facts of a cell where the pointer is, and select what is clicked."""
+    tooltips = [
         alt.Tooltip("true:N", title=words["true"]),
         alt.Tooltip("predicted:N", title=words["predicted"]),
         alt.Tooltip("count:Q", title=words["photos"]),
         alt.Tooltip("share:Q", title=words["share"], format=".0%"),
     ]
+    return chart.encode(tooltip=tooltips).add_params(PICK)
 
 
 def accuracy_against_cost(rows: Sequence[Row]) -> Chart:

@@ -25,6 +25,7 @@ from tlearn.runs.run_state import (
 from tlearn.text import natural_key
 
 TRASH = ".trash"
+TRASH_DAYS = 30  # after which a deleted run is gone for good
 NOTE = "note.txt"
 LONGEST_NOTE = 2000  # characters
 Order = Literal["newest", "accuracy", "name", "seconds"]
@@ -42,10 +43,9 @@ class RunSummary:
         stopping: Whether it was asked to stop and has not ended yet.
         usable: Whether it has a model: it is finished, or was stopped after a first model.
         problem: Why it failed, or which of its files is damaged, else empty.
-        split: Which split the accuracy is of: ``test`` where there is one, else ``validation``.
-        accuracy: By the saved model, or ``None`` before there is one.
-        interval: 95% interval of the accuracy.
-        images: How many images it is of.
+        accuracy: Of the saved model on test where there is one, else on validation; ``None`` before
+            there is a model.
+        images: How many images the accuracy is of.
     """
 
     path: Path
@@ -59,9 +59,7 @@ class RunSummary:
     preset: str = ""
     data: str = ""
     labels: tuple[str, ...] = ()
-    split: str = ""
     accuracy: float | None = None
-    interval: tuple[float, float] = (0.0, 1.0)
     images: int = 0
     seconds: float = 0.0
     note: str = ""
@@ -144,7 +142,7 @@ class RunStore:
             (path / NOTE).unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
-        """Move a run to the trash.
+        """Move a run to the trash, and drop what has been there for :data:`TRASH_DAYS`.
 
         Raises:
             RunError: If there is no such run, or it is being trained.
@@ -154,7 +152,11 @@ class RunStore:
             raise RunError(f"the run {name!r} is being trained; stop it first")
         trash = self.root / TRASH
         trash.mkdir(exist_ok=True)
-        path.rename(trash / f"{time.time_ns():020d}-{name}")
+        now = time.time_ns()
+        path.rename(trash / f"{now:020d}-{name}")
+        for old in self._deleted():
+            if old.name < f"{now - TRASH_DAYS * 24 * 3600 * 10**9:020d}":
+                shutil.rmtree(old, ignore_errors=True)
 
     def trash(self) -> list[str]:
         """Return the names of deleted runs, the last deleted first."""
@@ -170,10 +172,6 @@ class RunStore:
             if _name_of(path) == name:
                 return path.rename(free_name(name, self.root))
         raise RunError(f"the run {name!r} is not among the deleted ones; reload the list")
-
-    def empty_trash(self) -> None:
-        """Delete the content of the trash for good."""
-        shutil.rmtree(self.root / TRASH, ignore_errors=True)
 
     def _deleted(self) -> list[Path]:
         trash = self.root / TRASH
@@ -234,13 +232,10 @@ def _read(path: Path) -> RunSummary:
 
 def _figures(path: Path) -> dict[str, Any]:
     metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-    side = "test" if "test" in metrics else "validation"
-    low, high = metrics[side]["accuracy_ci95"]
+    figures = metrics["test"] if "test" in metrics else metrics["validation"]
     return {
-        "split": side,
-        "accuracy": float(metrics[side]["accuracy"]),
-        "interval": (float(low), float(high)),
-        "images": int(metrics[side]["n"]),
+        "accuracy": float(figures["accuracy"]),
+        "images": int(figures["n"]),
         "seconds": float(metrics["seconds"]["total"]),
     }
 
