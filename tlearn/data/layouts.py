@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tlearn.data.folders import list_folder, named_image, visible
 from tlearn.data.problems import Problem
@@ -30,13 +30,6 @@ _LEVELS = 4  # of folders in each other that are opened where they hold nothing 
 _SHOWN = 12  # classes named in a line
 
 
-class ClassFolder(NamedTuple):
-    """A folder whose images are of one class, and the split folder it is in, if any."""
-
-    path: Path
-    split: Split | None
-
-
 @dataclass(frozen=True)
 class FolderLayout:
     """The class and split folders of a data folder.
@@ -45,15 +38,15 @@ class FolderLayout:
         root: The data folder.
         place: The folder that holds the class or split folders: the root, or a folder in it.
         splits: The folders that hold the class folders of each split; empty without splits.
-        classes: The class folders.
-        stray: Files outside any class folder, with their split.
+        classes: The class folders, with the split whose folder each is in, if any.
+        stray: Files outside any class folder, likewise.
         problems: Ignored folders, and folders that may be meant otherwise.
     """
 
     root: Path
     place: Path
     splits: Mapping[Split, Path]
-    classes: tuple[ClassFolder, ...]
+    classes: tuple[tuple[Path, Split | None], ...]
     stray: tuple[tuple[Path, Split | None], ...]
     problems: tuple[Problem, ...] = ()
 
@@ -120,15 +113,14 @@ class _Reader:
     def read(self) -> FolderLayout:
         place, folders = self._place()
         splits = self._splits(place, folders)
+        classes: list[tuple[Path, Split | None]] = []
+        stray: list[tuple[Path, Split | None]] = [(path, None) for path in _files(place)]
         if not splits:
-            classes = [ClassFolder(path, None) for path in folders]
-            stray: list[tuple[Path, Split | None]] = [(path, None) for path in _files(place)]
+            classes += [(path, None) for path in folders]
             self._check_levels(folders)
-        else:
-            classes, stray = [], [(path, None) for path in _files(place)]
-            for split, folder in splits.items():
-                classes += [ClassFolder(path, split) for path in self._data_folders(folder)]
-                stray += [(path, split) for path in _files(folder)]
+        for split, folder in splits.items():
+            classes += [(path, split) for path in self._data_folders(folder)]
+            stray += [(path, split) for path in _files(folder)]
         if place != self.root:
             stray += [(path, None) for path in _files(self.root)]
         return FolderLayout(
@@ -140,13 +132,11 @@ class _Reader:
         place, folders = self.root, self._data_folders(self.root)
         deeper, inner_folders = place, folders
         for _ in range(_LEVELS):
-            if len(inner_folders) != 1 or any(map(named_image, _files(deeper))):
-                break
-            if split_of(inner_folders[0].name):
+            if _contents(deeper)[1] or len(inner_folders) != 1 or split_of(inner_folders[0].name):
                 break
             deeper = inner_folders[0]
             inner_folders = self._data_folders(deeper)
-        if len(inner_folders) > 1 and not any(map(named_image, _files(deeper))):
+        if len(inner_folders) > 1 and not _contents(deeper)[1]:
             place, folders = deeper, inner_folders
         names = {path.name for path in folders}
         for folder in list(folders):
@@ -270,7 +260,6 @@ def _split_and_rest(name: str) -> tuple[Split | None, tuple[str, ...]]:
     """Return the split that a name mentions, and its words of another meaning."""
     words = re.findall(r"[^\W\d_]+", name.casefold())
     splits = [match[1] for word in words if (match := _SPLIT_WORD.fullmatch(word))]
-
     if len(splits) != 1:
         return None, ()
     rest = [w for w in words if not (_SPLIT_WORD.fullmatch(w) or _FILLER.fullmatch(w))]
