@@ -38,22 +38,12 @@ def machine() -> str:
 
 
 def _training(results: list[dict[str, Any]]) -> list[str]:
-    names = {"quick": "`--preset quick`", "default": "defaults", "warm": "defaults, warm cache"}
     return [
-        f"{one['set']}, {names[kind]} | {one['seconds'][kind]:.1f} s, {one['split']} "
-        f"{one['accuracy'][kind if kind != 'warm' else 'default']:.3f} | plain Keras "
-        f"{one['seconds']['plain']:.0f} s, {one['accuracy']['plain']:.3f} | "
-        f"{one['ratio'][kind]:.1f}x"
+        f"{one['set']}, {mine['name']} | {mine['seconds']:.1f} s, {one['split']} "
+        f"{mine['accuracy']:.3f} | plain Keras {one['plain']['seconds']:.0f} s, "
+        f"{one['plain']['accuracy']:.3f} | {mine['ratio']:.1f}x"
         for one in results
-        for kind in names
-    ]
-
-
-def _inception(result: dict[str, Any]) -> list[str]:
-    return [
-        f"InceptionV3 299 from mixed8, {result['epochs']} + {result['epochs']} epochs | "
-        f"{result['seconds']:.0f} s | plain Keras {result['plain_seconds']:.0f} s | "
-        f"{result['ratio']:.1f}x"
+        for mine in one["trainings"]
     ]
 
 
@@ -105,7 +95,7 @@ PARTS: dict[str, tuple[Callable[[argparse.Namespace], Any], Callable[[Any], list
         lambda given: [against_plain(name, given.seeds) for name in given.sets],
         _training,
     ),
-    "inception": (lambda given: inception(), _inception),
+    "inception": (lambda given: [inception()], _training),
     "extraction": (
         lambda given: [apart(f"extraction({name!r})") for name in BACKBONES],
         _extraction,

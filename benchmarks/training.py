@@ -3,88 +3,72 @@
 import json
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import SHARED, WEIGHTS, finetune, median, plain_keras
 
+# Of trainings: the name of the activation cache that each fills or finds, and its options.
+PRESETS = {
+    "`--preset quick`": ("of quick", ("--weights", WEIGHTS, "--preset", "quick")),
+    "defaults": ("of defaults", ("--weights", WEIGHTS)),
+    "defaults, warm cache": ("of defaults", ("--weights", WEIGHTS)),
+}
+EPOCHS = 2  # of each phase of InceptionV3
 
-def against_plain(name: str, seeds: list[int]) -> dict[str, Any]:
-    """Train with defaults, again with a warm cache, with the quick preset, and plain Keras.
+
+def against_plain(
+    data: str,
+    seeds: list[int],
+    trainings: Mapping[str, tuple[str, tuple[object, ...]]] = PRESETS,
+    plain: tuple[object, ...] = ("--weights", WEIGHTS),
+) -> dict[str, Any]:
+    """Train in several ways and with plain Keras; return medians of seconds, means of accuracies.
 
     Accuracy is on the test split where a set has one, else on validation, where it is slightly
     optimistic for tlearn, because it was used for model selection.
     """
-    data = SHARED / "data" / name
-    rows = []
+    folder, rows = SHARED / "data" / data, []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
             row: dict[str, Any] = {"seed": seed}
-            for kind, preset, cache in (
-                ("quick", "quick", "of quick"),
-                ("default", "balanced", "of default"),
-                ("warm", "balanced", "of default"),
-            ):
-                options = ("--weights", WEIGHTS, "--seed", seed, "--preset", preset)
-                done = finetune(data, folder / kind, folder / cache, *options)
+            for name, (cache, options) in trainings.items():
+                run = Path(place) / name
+                done = finetune(folder, run, Path(place) / cache, *options, "--seed", seed)
                 metrics = json.loads(done.output)
                 split = "test" if "test" in metrics else "validation"
-                row[f"{kind}_seconds"] = done.seconds
-                row[f"{kind}_accuracy"] = metrics[split]["accuracy"]
-                row[f"{kind}_planned"] = metrics["plan"]["seconds"] / metrics["seconds"]["total"]
-            splits = folder / "default" / "splits.csv"
-            done = plain_keras(data, splits, "--weights", WEIGHTS, "--seed", seed)
-            row["plain_seconds"] = done.seconds
-            row["plain_accuracy"] = json.loads(done.output.splitlines()[-1])[split]
+                row[f"{name}: seconds"] = done.seconds
+                row[f"{name}: accuracy"] = metrics[split]["accuracy"]
+                row[f"{name}: planned"] = metrics["plan"]["seconds"] / metrics["seconds"]["total"]
+            done = plain_keras(folder, run / "splits.csv", *plain, "--seed", seed)
+            row["plain: seconds"] = done.seconds
+            row["plain: accuracy"] = json.loads(done.output.splitlines()[-1])[split]
+            for name in trainings:
+                row[f"{name}: ratio"] = done.seconds / row[f"{name}: seconds"]
         rows.append(row)
-        print(f"  {name} seed {seed}: {numbers(row)}", flush=True)
-    ratios = {
-        kind: statistics.median(row["plain_seconds"] / row[f"{kind}_seconds"] for row in rows)
-        for kind in ("quick", "default", "warm")
-    }
-    means = {
-        kind: statistics.mean(row[f"{kind}_accuracy"] for row in rows)
-        for kind in ("quick", "default", "plain")
-    }
-    seconds = {
-        kind: median(rows, f"{kind}_seconds") for kind in ("quick", "default", "warm", "plain")
-    }
-    return {
-        "set": name,
-        "split": split,
-        "ratio": ratios,
-        "accuracy": means,
-        "seconds": seconds,
-        "rows": rows,
-    }
+        numbers = (f"{key} {value:.4g}" for key, value in row.items() if key != "seed")
+        print(f"  {data} seed {seed}: {', '.join(numbers)}", flush=True)
+    every = [
+        {
+            "name": name,
+            "seconds": median(rows, f"{name}: seconds"),
+            "accuracy": statistics.mean(row[f"{name}: accuracy"] for row in rows),
+            "ratio": median(rows, f"{name}: ratio") if name in trainings else 1.0,
+        }
+        for name in (*trainings, "plain")
+    ]
+    return {"set": data, "split": split, "trainings": every[:-1], "plain": every[-1], "rows": rows}
 
 
-def inception(epochs: int = 2) -> dict[str, Any]:
+def inception() -> dict[str, Any]:
     """Train InceptionV3 at 299 pixels from mixed8 up, from random weights, the same way.
 
     Only the seconds are of use: trained weights are not needed for them.
     """
-    data = SHARED / "data/flowers"
-    with tempfile.TemporaryDirectory() as place:
-        run = Path(place) / "run"
-        none = ("--weights", "none")
-        stages = ("--stages", f"none:{epochs},mixed8:{epochs}", "--views", epochs)
-        cache = Path(place) / "cache"
-        done = finetune(data, run, cache, "--backbone", "inception_v3", *none, *stages)
-        network = ("--backbone", "InceptionV3", "--size", 299, "--from", "mixed8")
-        plain = plain_keras(data, run / "splits.csv", *network, *none, "--epochs", epochs)
-        accuracy = json.loads(done.output)["validation"]["accuracy"]
-    return {
-        "epochs": epochs,
-        "seconds": done.seconds,
-        "plain_seconds": plain.seconds,
-        "ratio": plain.seconds / done.seconds,
-        "accuracy": accuracy,
-        "plain_accuracy": json.loads(plain.output.splitlines()[-1])["validation"],
-    }
-
-
-def numbers(row: dict[str, Any]) -> str:
-    """Return a row's numbers as text."""
-    return ", ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "seed")
+    none = ("--weights", "none")
+    stages = ("--stages", f"none:{EPOCHS},mixed8:{EPOCHS}", "--views", EPOCHS)
+    name = f"InceptionV3 299 from mixed8, {EPOCHS} + {EPOCHS} epochs"
+    trainings = {name: ("cache", ("--backbone", "inception_v3", *none, *stages))}
+    network = ("--backbone", "InceptionV3", "--size", 299, "--from", "mixed8")
+    return against_plain("flowers", [0], trainings, (*network, *none, "--epochs", EPOCHS))

@@ -123,14 +123,11 @@ class Classifier:
                 return keras.models.load_model(self.path, compile=False, safe_mode=True)
 
     @cached_property
-    def _compiled(self) -> Path | None:
-        with contextlib.suppress(CacheError):  # the compiled model is only not cached
-            return compiled_path(default_root(), {"model": self.digest})
-        return None
-
-    @cached_property
     def _engine(self) -> Engine:
-        return self.choice.engine_for(lambda _: self.model, [OUTPUT], self.size, self._compiled)
+        compiled = None
+        with contextlib.suppress(CacheError):  # the compiled model is only not cached
+            compiled = compiled_path(default_root(), {"model": self.digest})
+        return self.choice.engine_for(lambda _: self.model, [OUTPUT], self.size, compiled)
 
     def make_ready(self) -> None:
         """Load and compile the model now; else the first prediction does."""

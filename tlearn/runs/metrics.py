@@ -73,6 +73,11 @@ METRICS = (
 )
 
 
+def metric_texts(figures: Figures) -> dict[str, str]:
+    """Return all metrics as people read them, by their names."""
+    return {metric.name: metric.text(figures) for metric in METRICS}
+
+
 def measure_files(
     classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -131,9 +130,14 @@ def read_predictions(text: str) -> list[HeldOutPrediction]:
         ValueError: If it is damaged.
         KeyError: If a column is missing.
     """
-    predictions = []
-    for row in csv_rows(text):
-        cells: dict[str, Any] = {name: row[name] for name in PREDICTION_COLUMNS}
-        probabilities = {k: float(v) for k, v in cells.items() if k.startswith("probability")}
-        predictions.append(HeldOutPrediction(**(cells | probabilities)))
-    return predictions
+    return [
+        HeldOutPrediction(
+            row["file"],
+            row["split"],
+            row["label"],
+            row["predicted"],
+            float(row["probability"]),
+            float(row["probability_of_label"]),
+        )
+        for row in csv_rows(text)
+    ]

@@ -21,7 +21,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import RunDirectory
-from tlearn.runs.metrics import METRICS, measure_files
+from tlearn.runs.metrics import measure_files, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
 
@@ -82,7 +82,7 @@ class Run:
 
     def metric_texts(self, split: str) -> dict[str, str]:
         """Return the metrics of ``validation`` or ``test`` as people read them, by their names."""
-        return {metric.name: metric.text(self.metrics[split]) for metric in METRICS}
+        return metric_texts(self.metrics[split])
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -117,8 +117,7 @@ class Run:
 
     def problems(self) -> list[dict[str, str]]:
         """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""
-        with self._reading("problems.csv") as file:
-            return [{name: row[name] for name in PROBLEM_COLUMNS} for row in csv_rows(file.read())]
+        return self._rows("problems.csv", *PROBLEM_COLUMNS)
 
     def held_out_predictions(self) -> list[HeldOutPrediction]:
         """Return the predictions of the saved model for the held-out images.
@@ -136,9 +135,8 @@ class Run:
             DataError: If one of them is no longer there.
         """
         root = Path(self.record["data"]["path"])
-        with self._reading("splits.csv") as file:
-            rows = [row for row in csv_rows(file.read()) if row["split"] == split]
-            images = [(root / decode_name(row["file"]), row["class"]) for row in rows]
+        rows = self._rows("splits.csv", "file", "class", "split")
+        images = [(root / decode_name(r["file"]), r["class"]) for r in rows if r["split"] == split]
         for path, _ in images:
             if not path.is_file():
                 raise DataError(
@@ -157,8 +155,16 @@ class Run:
 
     def contents(self) -> dict[str, str]:
         """Return the content hash of every image of the training, by its path below the data."""
-        with self._reading("splits.csv") as file:
-            return {row["file"]: row["content"] for row in csv_rows(file.read())}
+        return {row["file"]: row["content"] for row in self._rows("splits.csv", "file", "content")}
+
+    def _rows(self, name: str, *columns: str) -> list[dict[str, str]]:
+        """Return some columns of a table of the run.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        with self._reading(name) as file:
+            return [{c: row[c] for c in columns} for row in csv_rows(file.read())]
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[TextIO]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlearn.runs.metrics import METRICS, Figures, accuracy_text, confused_pairs
+from tlearn.runs.metrics import Figures, accuracy_text, confused_pairs, metric_texts
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 
@@ -12,7 +12,7 @@ SHOWN = 10  # problems named
 
 def metrics_line(figures: Figures) -> str:
     """Return one line with all metrics and the number of images."""
-    values = ", ".join(f"{metric.name} {metric.text(figures)}" for metric in METRICS)
+    values = ", ".join(f"{name} {text}" for name, text in metric_texts(figures).items())
     return f"{values}, {figures['n']} images"
 
 
