@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tlearn.errors import DataError
-from tlearn.runs.progress_log import epochs_of
+from tlearn.runs.progress_log import read_progress
 from tlearn.web import background
 from tlearn.web.thumbnails import thumbnail, thumbnail_row, thumbnail_url
 
@@ -116,4 +116,4 @@ def test_epochs_that_are_done_again_after_a_resume_count_once(tmp_path):
     events = [("epoch", 1), ("epoch", 2), ("resumed", 1), ("epoch", 2), ("epoch", 3)]
     lines = [json.dumps({"event": kind, "epoch": n, "epochs": n}) for kind, n in events]
     (tmp_path / "events.jsonl").write_text("\n".join(lines))
-    assert [event["epoch"] for event in epochs_of(tmp_path)] == [1, 2, 3]
+    assert [event["epoch"] for event in read_progress(tmp_path).epochs] == [1, 2, 3]

@@ -19,7 +19,7 @@ import contextlib
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +86,12 @@ class RunDirectory:
         """
         if not numbered:
             check_free(path)
+        places = _numbered(path) if numbered else [path]
         values = config.model_dump(mode="json", exclude_unset=True)
         parents = [folder for folder in path.parents if not folder.exists()]
         what = f"the run directory {str(path)!r} cannot be made"
         with os_errors_as(RunError, what, "choose another place with --out"):
-            run = cls(_make_folder(path, None if numbered else 1))
+            run = cls(_make_first(places))
             run._made = parents
             try:
                 run.write_record({"config": values, "data": {"path": str(data.resolve())}})
@@ -227,11 +228,14 @@ def check_free(path: Path) -> None:
     Raises:
         RunError: If the path exists.
     """
-    if path.exists():
-        raise RunError(
-            f"{str(path)!r} exists already; choose another --out or remove it"
-            + (f", or continue it with --resume {path}" if _is_resumable(path) else "")
-        )
+    if not path.exists():
+        return
+    try:
+        check_resumable(path)
+        more = f", or continue it with --resume {path}"
+    except RunError:
+        more = ""
+    raise RunError(f"{str(path)!r} exists already; choose another --out or remove it{more}")
 
 
 def check_resumable(path: Path, locked: bool = False) -> None:
@@ -267,10 +271,6 @@ def _check_is_run(path: Path) -> None:
         )
 
 
-def _is_resumable(path: Path) -> bool:
-    return (path / "run.yaml").is_file() and state_of(path) not in ("running", "finished")
-
-
 def free_name(name: str, parent: Path = RUNS) -> Path:
     """Return the first of ``name``, ``name-2``, ``name-3``, ... that is free in ``parent``."""
     return next(path for path in _numbered(parent / name) if not path.exists())
@@ -281,12 +281,12 @@ def _numbered(path: Path) -> Iterator[Path]:
     yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
 
 
-def _make_folder(path: Path, most: int | None) -> Path:
-    """Make the first of a numbered path, or of the first ``most``, that nobody else makes."""
-    for candidate in itertools.islice(_numbered(path), most):
+def _make_first(paths: Iterable[Path]) -> Path:
+    """Make the first folder of some that nobody else makes."""
+    for path in paths:
         with contextlib.suppress(FileExistsError):
-            candidate.mkdir(parents=True)
-            return candidate
+            path.mkdir(parents=True)
+            return path
     raise FileExistsError(None, "it exists already")
 
 

@@ -115,29 +115,7 @@ class TrainingProgress:
 
 
 def read_progress(run: Path) -> TrainingProgress:
-    """Return the progress of the training of a run."""
-    entries = list(read_events(run / PROGRESS, TAIL))
-    task: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
-    planned, probe, epochs = _epochs(run)
-    return TrainingProgress(
-        str(task.get("task", "")),
-        int(_number(task.get("done"))),
-        int(_number(task.get("total"))),
-        _number(planned.get("seconds")),
-        int(_number(planned.get("epochs"))),
-        probe,
-        epochs,
-        [str(entry["say"]) for entry in entries if "say" in entry],
-    )
-
-
-def epochs_of(run: Path) -> list[dict[str, Any]]:
-    """Return the epochs of a run; those trained again after a resumption count once."""
-    return _epochs(run)[2]
-
-
-def _epochs(run: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
-    """Return the last plan, the probe, and the epochs.
+    """Return the progress of the training of a run, or how it went.
 
     Epochs after the checkpoint that a training was resumed from do not count: they are trained
     again.
@@ -155,7 +133,18 @@ def _epochs(run: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict
             epochs.append(event)
         elif kind == "resumed":
             del epochs[int(_number(event.get("epochs"))) :]
-    return planned, probe, epochs
+    entries = list(read_events(run / PROGRESS, TAIL))
+    task: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
+    return TrainingProgress(
+        str(task.get("task", "")),
+        int(_number(task.get("done"))),
+        int(_number(task.get("total"))),
+        _number(planned.get("seconds")),
+        int(_number(planned.get("epochs"))),
+        probe,
+        epochs,
+        [str(entry["say"]) for entry in entries if "say" in entry],
+    )
 
 
 def _number(value: Any) -> float:

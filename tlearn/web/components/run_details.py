@@ -13,7 +13,7 @@ from tlearn.data.edits import Edits
 from tlearn.runs import charts
 from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
 from tlearn.runs.predictions import HeldOutPrediction
-from tlearn.runs.progress_log import epochs_of
+from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
 from tlearn.text import decode_name, natural_key
@@ -256,7 +256,7 @@ def _confusion(t: Texts, run: Run) -> None:
 
 
 def _curves(t: Texts, run: Run) -> None:
-    epochs = epochs_of(run.path)
+    epochs = read_progress(run.path).epochs
     if not epochs:
         st.info(t("results.no_curves"))
         return

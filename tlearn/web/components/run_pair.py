@@ -8,7 +8,7 @@ import streamlit as st
 from tlearn.config import Stage
 from tlearn.runs import charts
 from tlearn.runs.metrics import LEVEL
-from tlearn.runs.progress_log import epochs_of
+from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs
 from tlearn.text import decode_name
@@ -35,7 +35,7 @@ def side_by_side(t: Texts, *paths: Path) -> None:
             st.markdown(f"**{name}**")
             split = "test" if "test" in run.metrics else "validation"
             show_accuracy(t, split, run.metrics[split], st)
-            epochs = epochs_of(run.path)
+            epochs = read_progress(run.path).epochs
             if epochs:
                 curve = charts.learning_curve(
                     epochs, run.metrics["stages"][0], words=chart_words(t)
