@@ -5,22 +5,13 @@ import shutil
 import zipfile
 
 import pytest
-from conftest import make_run
 
 import tlearn
 from tlearn import errors
 from tlearn.cli import main
 from tlearn.errors import one_line
 
-TOY = {"--backbone": "toy", "--weights": "none", "--stages": "1:1"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A toy run and its pictures."""
-    options = [word for pair in TOY.items() for word in pair]
-    run, photos, _ = make_run(tmp_path_factory.mktemp("made"), *options)
-    return run, photos
+TOY = "--backbone toy --weights none --stages 1:1"
 
 
 @pytest.fixture
@@ -43,11 +34,10 @@ def refused(capsys, tmp_path, monkeypatch):
 
 @pytest.fixture
 def training_refused(refused):
-    """The same for a training, by its data and what differs from an ordinary one."""
+    """The same for a training, by its data and the options that differ from an ordinary one."""
 
-    def training_refused(data, options=None):
-        merged = {**TOY, "--out": "the run", **(options or {})}
-        return refused("finetune", data, *(w for pair in merged.items() for w in pair), "--quiet")
+    def training_refused(data, *options):
+        return refused("finetune", data, *TOY.split(), "--out", "the run", "--quiet", *options)
 
     return training_refused
 
@@ -61,20 +51,18 @@ def keep(photos, **counts):
             folder.rmdir()
 
 
-@pytest.mark.parametrize(
-    ("counts", "words"),
-    [
-        ({}, "^no images below '.*photos'; give a folder that holds one folder of images per"),
-        ({"red": 0, "blue": 0}, "^no images below"),
-        ({"red": 12}, "has only one class, 'red'; a classifier needs two or more"),
-        ({"red": 12, "blue": 0}, "has only one class, 'red'"),
+def test_folders_that_cannot_be_trained_on(training_refused, photos):
+    """Fewer and fewer images."""
+    one_class = "has only one class, 'red'; a classifier needs two or more"
+    for counts, words in (
         ({"red": 12, "blue": 1}, "class 'blue' has only one image; every class needs two"),
-    ],
-    ids=str,
-)
-def test_folders_that_cannot_be_trained_on(training_refused, photos, counts, words):
-    keep(photos, **counts)
-    assert re.search(words, training_refused(photos))
+        ({"red": 12, "blue": 0}, one_class),
+        ({"red": 12}, one_class),
+        ({"red": 0}, "^no images below"),
+        ({}, "^no images below '.*photos'; give a folder that holds one folder of images per"),
+    ):
+        keep(photos, **counts)
+        assert re.search(words, training_refused(photos)), counts
 
 
 def test_data_that_is_no_folder(training_refused, photos):
@@ -84,74 +72,60 @@ def test_data_that_is_no_folder(training_refused, photos):
     assert "images but no class folders" in training_refused(photos / "blue")
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (
-            {"--backbone": "mobilenet_v3"},
-            "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed"
-            ": inception_v3, mobilenet_v2, mobilenet_v2_035, ",
-        ),
-        ({"--backbone": "TOY"}, "(did you mean 'toy'?)"),
-        ({"--backbone": "qqqq"}, "no backbone is called 'qqqq'; installed: inception_v3"),
-        ({"--size": "15"}, "toy needs images of 16 pixels or more. Received: size 15"),
-        ({"--size": "-3"}, "size: must be at least 8. Received: '-3'"),
-        (
-            {"--size": "large"},
-            "size: must be a valid integer, unable to parse string as",
-        ),
-        (
-            {"--stages": "block3_cnv"},
-            "toy has no layer 'block3_cnv' (did you mean 'block3_conv'?);"
-            " its boundaries are block2_conv, block3_conv",
-        ),
-        ({"--stages": "4"}, "cannot unfreeze 4 blocks of toy: it has 3; give a number up to that"),
-        ({"--stages": "-1"}, "stages.0.unfreeze: must be 0 or more blocks"),
-        ({"--stages": "1:0"}, "stages.0.epochs: must be at least 1. Received: '0'"),
-        ({"--stages": "1:x"}, "stages: takes UNFREEZE[:EPOCHS][@RATE], separated by commas"),
-        (
-            {"--views": "0"},
-            "views: must be at least 1 or must be 'fresh'. Received: '0'",
-        ),
-        ({"--views": "abc"}, "or must be 'fresh'. Received: 'abc'"),
-        ({"--views": "²"}, "or must be 'fresh'. Received: '²'"),
-        ({"--val": "0.6", "--test": "0.4"}, "nothing to train on: 0.6 + 0.4; their sum must be"),
-        ({"--test": "0.8"}, "nothing to train on: 0.2 + 0.8"),
-        ({"--val": "0"}, "val: must be greater than 0. Received: '0'"),
-        ({"--seed": "x"}, "seed: must be a valid integer"),
-        ({"--resize": "crush"}, "'crush' is not one of 'crop', 'squash', 'pad'"),
-        ({"--group": "("}, "group: is no regular expression (missing )"),
-        ({"--set": "head.dropuot=1"}, "'head.dropuot' (did you mean 'dropout'?); known are"),
-        ({"--set": "backbon=toy"}, "'backbon' (did you mean 'backbone'?); known are augment"),
-        ({"--set": "head.dropout"}, "--set takes KEY=VALUE, as in head.dropout=0.1, not 'head.d"),
-        ({"--set": "=3"}, "--set takes KEY=VALUE, as in head.dropout=0.1, not '=3'"),
-        ({"--set": "head.dropout=["}, "broken YAML in --set head.dropout=[, line 1"),
-        ({"--set": "head.dropout=2"}, "head.dropout: must be less than 1. Received: 2"),
-        ({"--config": "nowhere.yaml"}, "'nowhere.yaml' cannot be read: No such file"),
-        ({"--config": "."}, "'.' cannot be read: Is a directory; give a YAML file"),
-        ({"--bakbone": "toy"}, "'--bakbone'. Did you mean '--backbone'?; see 'tlearn finetune"),
-    ],
-    ids=lambda value: " ".join(map("=".join, value.items())) if isinstance(value, dict) else "",
-)
-def test_options_that_cannot_be(training_refused, photos, options, words):
-    assert words in training_refused(photos, options)
+OPTIONS = {
+    "--backbone mobilenet_v3": "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed: inc",
+    "--backbone TOY": "(did you mean 'toy'?)",
+    "--backbone qqqq": "no backbone is called 'qqqq'; installed: inception_v3, mobilenet_v2, ",
+    "--size 15": "toy needs images of 16 pixels or more. Received: size 15",
+    "--size -3": "size: must be at least 8. Received: '-3'",
+    "--size large": "size: must be a valid integer, unable to parse string as",
+    "--stages block3_cnv": "toy has no layer 'block3_cnv' (did you mean 'block3_conv'?);"
+    " its boundaries are block2_conv, block3_conv",
+    "--stages 4": "cannot unfreeze 4 blocks of toy: it has 3; give a number up to that",
+    "--stages -1": "stages.0.unfreeze: must be 0 or more blocks",
+    "--stages 1:0": "stages.0.epochs: must be at least 1. Received: '0'",
+    "--stages 1:x": "stages: takes UNFREEZE[:EPOCHS][@RATE], separated by commas",
+    "--views 0": "views: must be at least 1 or must be 'fresh'. Received: '0'",
+    "--views abc": "or must be 'fresh'. Received: 'abc'",
+    "--views ²": "or must be 'fresh'. Received: '²'",
+    "--val 0.6 --test 0.4": "nothing to train on: 0.6 + 0.4; their sum must be",
+    "--test 0.8": "nothing to train on: 0.2 + 0.8",
+    "--val 0": "val: must be greater than 0. Received: '0'",
+    "--seed x": "seed: must be a valid integer",
+    "--resize crush": "'crush' is not one of 'crop', 'squash', 'pad'",
+    "--group (": "group: is no regular expression (missing )",
+    "--set head.dropuot=1": "'head.dropuot' (did you mean 'dropout'?); known are",
+    "--set backbon=toy": "'backbon' (did you mean 'backbone'?); known are augment",
+    "--set head.dropout": "--set takes KEY=VALUE, as in head.dropout=0.1, not 'head.d",
+    "--set =3": "--set takes KEY=VALUE, as in head.dropout=0.1, not '=3'",
+    "--set head.dropout=[": "broken YAML in --set head.dropout=[, line 1",
+    "--set head.dropout=2": "head.dropout: must be less than 1. Received: 2",
+    "--config nowhere.yaml": "'nowhere.yaml' cannot be read: No such file",
+    "--config .": "'.' cannot be read: Is a directory; give a YAML file",
+    "--bakbone toy": "'--bakbone'. Did you mean '--backbone'?; see 'tlearn finetune",
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("bakbone: toy", "unknown configuration key 'bakbone' (did you mean 'backbone'?)"),
-        ("head: {dropot: 0}", "unknown configuration key 'head.dropot' (did you mean 'dropout'?)"),
-        ("stages: [{unfreeze: 1, epoch: 1}]", "epoch' (did you mean 'epochs'?)"),
-        ("seed: 1\nhead: {dropout: 0.1\n", "broken YAML in c.yaml, line 3"),
-        ("just words", "c.yaml must hold keys and values such as 'backbone: vgg19'"),
-        ("head: {hidden: [8]}\nstages: []", "hidden layers starts at random and needs a stage"),
-    ],
-)
-def test_configuration_files_that_cannot_be(refused, photos, tmp_path, text, words):
-    (tmp_path / "c.yaml").write_text(text)
+def test_options_that_cannot_be(training_refused, photos):
+    for options, words in OPTIONS.items():
+        assert words in training_refused(photos, *options.split()), options
+
+
+FILES = {
+    "bakbone: toy": "unknown configuration key 'bakbone' (did you mean 'backbone'?)",
+    "head: {dropot: 0}": "unknown configuration key 'head.dropot' (did you mean 'dropout'?)",
+    "stages: [{unfreeze: 1, epoch: 1}]": "epoch' (did you mean 'epochs'?)",
+    "seed: 1\nhead: {dropout: 0.1\n": "broken YAML in c.yaml, line 3",
+    "just words": "c.yaml must hold keys and values such as 'backbone: vgg19'",
+    "head: {hidden: [8]}\nstages: []": "hidden layers starts at random and needs a stage",
+}
+
+
+def test_configuration_files_that_cannot_be(refused, photos, tmp_path):
     arguments = ["--backbone", "toy", "--weights", "none", "--config", "c.yaml", "--quiet"]
-    assert words in refused("finetune", photos, *arguments)
+    for text, words in FILES.items():
+        (tmp_path / "c.yaml").write_text(text)
+        assert words in refused("finetune", photos, *arguments)
 
 
 @pytest.mark.parametrize("weights", ["faraway", None])
@@ -172,27 +146,26 @@ def test_weights_files_that_cannot_be(training_refused, photos, tmp_path):
     (tmp_path / "text.txt").write_text("not weights")
     (tmp_path / "empty.weights.h5").touch()
     for name in ("other.weights.h5", "text.weights.h5", "text.txt", "empty.weights.h5"):
-        message = training_refused(photos, {"--weights": name})
+        message = training_refused(photos, "--weights", name)
         assert f"weights in '{name}' do not fit toy" in message, message
-    message = training_refused(photos, {"--weights": "farawy"})
+    message = training_refused(photos, "--weights", "farawy")
     assert "no weights 'farawy' (did you mean 'faraway'?) and there is no such file" in message
     assert "give faraway, none or a weights file" in message
 
 
-def test_places_that_cannot_be(training_refused, photos, made):
-    run, _ = made
+def test_places_that_cannot_be(training_refused, photos, toy_run):
+    run = toy_run.run
     before = {path: path.read_bytes() for path in run.iterdir()}
-    assert "exists already; choose another --out" in training_refused(photos, {"--out": run})
+    assert "exists already; choose another --out" in training_refused(photos, "--out", run)
     assert {path: path.read_bytes() for path in run.iterdir()} == before
     inside = photos / "red/red00.png/run"
-    assert "cannot be made: Not a directory" in training_refused(photos, {"--out": inside})
+    assert "cannot be made: Not a directory" in training_refused(photos, "--out", inside)
 
 
 def test_strict_refuses_what_cannot_be_read(refused, photos):
     for name in ("a", "b"):
         (photos / "red" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff cut off")
-    options = [word for pair in TOY.items() for word in pair]
-    message = refused("finetune", photos, *options, "--out", "run", "--strict", "--quiet")
+    message = refused("finetune", photos, *TOY.split(), "--out", "run", "--strict", "--quiet")
     assert "2 images cannot be read: red/a.jpg and 1 more (" in message
     assert "leave out --strict" in message
 
@@ -225,17 +198,16 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("words", DAMAGE)
-def test_runs_that_cannot_be_used(refused, made, tmp_path, words):
-    run, photos = made
-    copy = shutil.copytree(run, tmp_path / "copy")
+def test_runs_that_cannot_be_used(refused, toy_run, tmp_path, words):
+    copy = shutil.copytree(toy_run.run, tmp_path / "copy")
     DAMAGE[words](copy)
     for command in (["evaluate"], ["predict", "--format", "csv"], ["predict", "--out", "x"]):
-        message = refused(*command, copy, photos, "--quiet")
+        message = refused(*command, copy, toy_run.photos, "--quiet")
         assert words in message and "copy" in message
 
 
-def test_pictures_that_cannot_be_predicted(refused, made, tmp_path):
-    run, photos = made
+def test_pictures_that_cannot_be_predicted(refused, toy_run, tmp_path):
+    run, photos = toy_run.run, toy_run.photos
     (tmp_path / "empty").mkdir()
     message = refused("predict", run, photos / "red/red00.png", "nowhere.jpg", "--format", "csv")
     assert message == "there is no 'nowhere.jpg'; give image files or folders of them"
@@ -250,8 +222,8 @@ def test_pictures_that_cannot_be_predicted(refused, made, tmp_path):
     assert "'xml' is not one of 'table'" in refused("predict", run, red, "--format", "xml")
 
 
-def test_pictures_that_cannot_be_evaluated(refused, made, photos):
-    run, _ = made
+def test_pictures_that_cannot_be_evaluated(refused, toy_run, photos):
+    run = toy_run.run
     (photos / "red").rename(photos / "violet")
     assert (
         "has classes the model does not know: violet; it knows blue, green, red; leave out --strict"
@@ -262,23 +234,20 @@ def test_pictures_that_cannot_be_evaluated(refused, made, photos):
     assert "'nowhere' is not there" in refused("evaluate", run, "nowhere", "--quiet")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["fintune", "x"], "no command is called 'fintune' (did you mean 'finetune'?); there are "),
-        (
-            ["qqqq"],
-            "no command is called 'qqqq'; there are backbones, cache, compare, data, ",
-        ),
-        (["--quite"], "No such option '--quite'; see 'tlearn --help'"),
-        (["plugins", "check"], "Missing argument 'NAME'; see 'tlearn plugins check --help'"),
-        (["finetune"], "Missing argument 'DATA'; see 'tlearn finetune --help'"),
-        (["predict", "x"], "Missing argument 'PATHS...'; see 'tlearn predict --help'"),
-        (["evaluate", "x", "y", "z"], "Got unexpected extra argument (z); see 'tlearn evaluate"),
-    ],
-)
-def test_commands_that_are_none(refused, arguments, message):
-    assert refused(*arguments).startswith(message)
+COMMANDS = {
+    "fintune x": "no command is called 'fintune' (did you mean 'finetune'?); there are ",
+    "qqqq": "no command is called 'qqqq'; there are backbones, cache, compare, data, ",
+    "--quite": "No such option '--quite'; see 'tlearn --help'",
+    "plugins check": "Missing argument 'NAME'; see 'tlearn plugins check --help'",
+    "finetune": "Missing argument 'DATA'; see 'tlearn finetune --help'",
+    "predict x": "Missing argument 'PATHS...'; see 'tlearn predict --help'",
+    "evaluate x y z": "Got unexpected extra argument (z); see 'tlearn evaluate",
+}
+
+
+def test_commands_that_are_none(refused):
+    for command, message in COMMANDS.items():
+        assert refused(*command.split()).startswith(message)
 
 
 def test_what_a_full_disk_says_is_told_in_a_line(monkeypatch, capsys):
@@ -300,8 +269,7 @@ def test_of_what_keras_wraps_the_innermost_is_told():
 
 def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path):
     keep(photos, red=12)
-    options = [word for pair in TOY.items() for word in pair]
-    assert main(["finetune", str(photos), *options, "--out", str(tmp_path / "run")]) == 2
+    assert main(["finetune", str(photos), *TOY.split(), "--out", str(tmp_path / "run")]) == 2
     out, err = capsys.readouterr()
     layout, before, last = err.splitlines()
     assert not out and before.startswith("reading images: 12/12 files, ")
@@ -309,23 +277,21 @@ def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path)
     assert last.startswith("tlearn: error: ") and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "kind"),
-    [
+def test_python_gets_the_same_as_exceptions(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy = {"backbone": "toy", "weights": "none"}
+    for options, kind in (
         ({"backbone": "toyy"}, tlearn.BackboneError),
         ({"bakbone": "toy"}, tlearn.ConfigError),
-        ({"backbone": "toy", "weights": "none", "stages": "1:"}, tlearn.ConfigError),
-        ({"backbone": "toy", "weights": "faraway"}, tlearn.BackboneError),
-        ({"backbone": "toy", "weights": "none", "out": "."}, tlearn.RunError),
-        ({"backbone": "toy", "weights": "none", "group": "("}, tlearn.ConfigError),
-    ],
-)
-def test_python_gets_the_same_as_exceptions(photos, tmp_path, monkeypatch, options, kind):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(kind) as caught:
-        tlearn.finetune(photos, **{"out": "run", "quiet": True, **options})
-    assert isinstance(caught.value, tlearn.TlearnError) and type(caught.value) is kind
-    assert not (tmp_path / "run").exists()
+        (toy | {"stages": "1:"}, tlearn.ConfigError),
+        (toy | {"weights": "faraway"}, tlearn.BackboneError),
+        (toy | {"out": "."}, tlearn.RunError),
+        (toy | {"group": "("}, tlearn.ConfigError),
+    ):
+        with pytest.raises(kind) as caught:
+            tlearn.finetune(photos, **{"out": "run", "quiet": True, **options})
+        assert isinstance(caught.value, tlearn.TlearnError) and type(caught.value) is kind
+        assert not (tmp_path / "run").exists()
 
 
 def test_the_drawn_tree_names_every_error():
