@@ -45,17 +45,17 @@ def opened(built, cache, rendering=PLAIN, boundaries=(0, 2), choice=EXACT, **opt
 def keep(built, folder, cache, rendering=PLAIN, views=2, boundaries=(0, 2), choice=EXACT):
     """Keep activations of all images below a folder; return how many views were computed."""
     files = scan(folder).files
-    with opened(built, cache, rendering, boundaries, choice) as kept:
-        return kept.keep([(f, v) for f in files for v in range(views)])
+    with opened(built, cache, rendering, boundaries, choice) as activations:
+        return activations.cache_missing([(f, v) for f in files for v in range(views)])
 
 
 def test_kept_values_are_what_the_network_gives(built, photos, cache):
     files = scan(photos).files[:5]
     items = [(f, 0) for f in files]
     boundary = built.boundaries[2]
-    with opened(built, cache, boundaries=[2]) as kept:
-        kept.keep(items)
-        at_cut, features = kept.rows(items, boundary.name), kept.features(items)
+    with opened(built, cache, boundaries=[2]) as activations:
+        activations.cache_missing(items)
+        at_cut, features = activations.rows(items, boundary.name), activations.rows(items, FEATURES)
     pixels = np.stack([images.load_image(f.path, 32, "crop") for f in files]).astype("float32")
     x = preprocessed(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
     expected = np.asarray(keras.Model(built.base.input, boundary.tensor)(x))
@@ -68,9 +68,9 @@ def test_kept_values_are_what_the_network_gives(built, photos, cache):
 def test_pixels_are_kept_as_they_are(built, photos, cache):
     files = scan(photos).files[:3]
     items = [(f, v) for f in files for v in range(2)]
-    with opened(built, cache, boundaries=[0]) as kept:
-        kept.keep(items)
-        rows = kept.rows(items, "pixels")
+    with opened(built, cache, boundaries=[0]) as activations:
+        activations.cache_missing(items)
+        rows = activations.rows(items, "pixels")
     assert rows.dtype == np.uint8
     for row, (file, view) in zip(rows, items, strict=True):
         image = images.decode(file.path.read_bytes(), 32)
@@ -165,18 +165,18 @@ def test_a_file_that_changes_while_it_is_used_is_refused(built, photos, cache):
     files = scan(photos).files
     shutil.copy(photos / "blue" / "blue01.png", photos / "red" / "red00.png")
     with (
-        opened(built, cache, boundaries=[]) as kept,
+        opened(built, cache, boundaries=[]) as activations,
         pytest.raises(DataError, match=r"red00\.png' changed since it was scanned"),
     ):
-        kept.keep([(f, 0) for f in files])
+        activations.cache_missing([(f, 0) for f in files])
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_rows_do_not_depend_on_their_company(built, cache, engine):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
-    with opened(built, cache, choice=Choice(engine, "float32")) as kept:
-        together = kept.compute(pixels, [FEATURES])[FEATURES]
-        alone = np.concatenate([kept.compute([p], [FEATURES])[FEATURES] for p in pixels])
+    with opened(built, cache, choice=Choice(engine, "float32")) as activations:
+        together = activations.compute(pixels, [FEATURES])[FEATURES]
+        alone = np.concatenate([activations.compute([p], [FEATURES])[FEATURES] for p in pixels])
     np.testing.assert_allclose(together, alone, **TOLERANCE[engine])
 
 
@@ -184,33 +184,32 @@ def test_rows_do_not_depend_on_what_was_kept_before(built, photos, cache, tmp_pa
     items = [(f, v) for f in scan(photos).files[:9] for v in range(2)]
     found = []
     for place, first in ((cache, [FEATURES]), (tmp_path / "other", ["block3_conv"])):
-        with opened(built, place, boundaries=[2]) as kept:
-            kept.keep(items, first)
-            kept.keep(items)
-            found.append((kept.rows(items, "block3_conv"), kept.features(items)))
+        with opened(built, place, boundaries=[2]) as activations:
+            activations.cache_missing(items, first)
+            activations.cache_missing(items)
+            found.append([activations.rows(items, name) for name in ("block3_conv", FEATURES)])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_what_is_not_kept_is_computed_when_asked_for(built, photos, cache):
     items = [(f, 1) for f in scan(photos).files]
-    with opened(built, cache) as kept:
-        kept.keep(items[::2])
+    with opened(built, cache) as activations:
+        activations.cache_missing(items[::2])
         asked = ("block3_conv", "pixels")
-        found = [kept.rows(items, name, write=True) for name in asked]
-        assert not any(kept.missing(items, asked).values())  # and kept from then on
-        kept.cache.clear()
-        again = [kept.rows(items, name) for name in asked]
-        assert all(kept.missing(items, kept.outputs).values())
+        found = [activations.rows(items, name) for name in asked]
+        activations.cache.clear()
+        again = [activations.rows(items, name) for name in asked]
+        assert all(activations.missing(items, activations.outputs).values())
     for one, other in zip(found, again, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-3)
 
 
 def test_damaged_rows_are_noticed_computed_again_and_reported(built, photos, cache):
     items = [(f, 0) for f in scan(photos).files]
-    with opened(built, cache) as kept:
-        kept.keep(items)
-        expected = kept.features(items)
+    with opened(built, cache) as activations:
+        activations.cache_missing(items)
+        expected = activations.rows(items, FEATURES)
     damaged = 0
     for file in (cache / "segments").glob("*.rows"):
         data = bytearray(file.read_bytes())
@@ -219,35 +218,34 @@ def test_damaged_rows_are_noticed_computed_again_and_reported(built, photos, cac
         damaged += 1
     heard = Heard()
     with Cache(cache) as store:
-        kept = Activations(
+        activations = Activations(
             built, PLAIN, [built.boundaries[0], built.boundaries[2]], store, EXACT, heard
         )
-        np.testing.assert_array_equal(kept.features(items, write=True), expected)
-        kept.rows(items, "pixels", write=True)
-        kept.rows(items, "block3_conv", write=True)
+        again = [activations.rows(items, name) for name in (FEATURES, "pixels", "block3_conv")]
+        np.testing.assert_allclose(again[0], expected, rtol=1e-5, atol=1e-6)
+        assert activations.cache_missing(items) == 1
+        np.testing.assert_array_equal(activations.rows(items, FEATURES), expected)
     said = "1 cached activations were damaged on disk and recomputed"
     assert heard.lines == [said] * damaged
-    with opened(built, cache) as kept:
-        assert not any(kept.missing(items, kept.outputs).values())
 
 
 def test_a_full_disk_ends_the_keeping_and_not_the_work(built, photos, cache, monkeypatch):
     items = [(f, 0) for f in scan(photos).files]
-    with opened(built, cache) as kept:
-        expected = kept.features(items)
+    with opened(built, cache) as activations:
+        expected = activations.rows(items, FEATURES)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     heard = Heard()
     with Cache(cache) as store:
-        kept = Activations(built, PLAIN, [], store, EXACT, heard)
+        activations = Activations(built, PLAIN, [], store, EXACT, heard)
         monkeypatch.setattr(
             "tlearn.features.cache_table.FileIO", type("Full", (FileIO,), {"write": full})
         )
-        kept.keep(items)
-        assert kept.keep(items) == 0
-        np.testing.assert_array_equal(kept.features(items), expected)
+        activations.cache_missing(items)
+        assert activations.cache_missing(items) == 0
+        np.testing.assert_array_equal(activations.rows(items, FEATURES), expected)
     assert len(heard.lines) == 1
     assert "No space left on device" in heard.lines[0]
     assert "Continuing without the cache" in heard.lines[0]
@@ -259,18 +257,19 @@ def test_an_index_that_fails_meanwhile_ends_the_keeping_and_not_the_work(
 ):
     items = [(f, 0) for f in scan(photos).files]
     keep(built, photos, cache)
-    with opened(built, cache) as kept:
-        expected = kept.features(items)
+    with opened(built, cache) as activations:
+        expected = activations.rows(items, FEATURES)
 
     def fails(*_):
         raise CacheError("the index is locked")
 
     heard = Heard()
     with Cache(cache) as store:
-        kept = Activations(built, PLAIN, [], store, EXACT, heard)
+        activations = Activations(built, PLAIN, [], store, EXACT, heard)
         monkeypatch.setattr(f"tlearn.features.cache_table.CacheTable.{broken}", fails)
-        kept.keep(items)
-        np.testing.assert_allclose(kept.features(items), expected, rtol=1e-4, atol=1e-5)
+        activations.cache_missing(items)
+        found = activations.rows(items, FEATURES)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert len(heard.lines) == 1 and "the index is locked. Continuing" in heard.lines[0]
 
 
@@ -278,16 +277,16 @@ def test_what_a_trained_network_gives_is_not_kept(photos, cache):
     """Rows and the converted network may be lost while a stage trains what lies above its cut."""
     built = load_backbone(load_registry().get("toy"), None, "none", 0)
     items = [(f, 0) for f in scan(photos).files]
-    with opened(built, cache) as kept:
-        kept.keep(items)
-        expected = kept.rows(items, "block3_conv")
-        kept.cache.clear()
+    with opened(built, cache) as activations:
+        activations.cache_missing(items)
+        expected = activations.rows(items, "block3_conv")
+        activations.cache.clear()
         layer = built.base.get_layer("block3_conv")
         layer.kernel.assign(layer.kernel + 1.0)
-    with opened(built, cache) as kept:
-        np.testing.assert_allclose(kept.rows(items, "block3_conv"), expected, rtol=2e-3)
-        kept.features(items)
-        assert len(kept.missing(items, [FEATURES])[FEATURES]) == len(items)
+    with opened(built, cache) as activations:
+        np.testing.assert_allclose(activations.rows(items, "block3_conv"), expected, rtol=2e-3)
+        activations.rows(items, FEATURES)
+        assert len(activations.missing(items, [FEATURES])[FEATURES]) == len(items)
     assert not list((cache / "compiled").glob("*"))
 
 

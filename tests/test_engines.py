@@ -47,10 +47,10 @@ def computed(built, choice, pixels, cache):
         boundary for boundary in built.boundaries if boundary.name == built.backbone.finetune_from
     ]
     with Cache(cache) as store:
-        kept = Activations(
+        activations = Activations(
             built, Rendering(built.size, "squash", Augmentation()), boundaries, store, choice
         )
-        found = kept.compute(pixels, [boundaries[0].name, FEATURES])
+        found = activations.compute(pixels, [boundaries[0].name, FEATURES])
     return found[boundaries[0].name], found[FEATURES]
 
 
@@ -134,10 +134,10 @@ def test_an_engine_made_while_a_stage_computes_in_bfloat16_does_not(toy, cache, 
 def test_batches_come_back_in_order_and_whole(toy, cache, engine, n):
     pixels = list(np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8))
     with Cache(cache) as store:
-        kept = Activations(
+        activations = Activations(
             toy, Rendering(32, "crop", Augmentation()), [], store, Choice(engine, "float32")
         )
-        runner = kept.engine((FEATURES,))
+        runner = activations.engine((FEATURES,))
         some = ((i, pixels[i : i + 3]) for i in range(0, n, 3))
         found = list(runner.map(some))
         assert [tag for tag, _ in found] == list(range(0, n, 3))
@@ -169,10 +169,10 @@ def network(built, path=None):
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_two_may_compute_in_turns(toy, cache, engine):
     with Cache(cache) as store:
-        kept = Activations(
+        activations = Activations(
             toy, Rendering(32, "crop", Augmentation()), [], store, Choice(engine, "float32")
         )
-        made = kept.engine((FEATURES,))
+        made = activations.engine((FEATURES,))
         made.batch = 2
         pixels = list(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8))
         alone = [outputs_of(made, half)[0] for half in (pixels[:12], pixels[12:])]

@@ -14,7 +14,7 @@ from tlearn.data.views import Rendering
 from tlearn.errors import BackboneError, ConfigError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
-from tlearn.features.built_backbone import load_backbone
+from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice
 from tlearn.progress import Silent
 from tlearn.training import loop, regression
@@ -42,7 +42,7 @@ def kept(built, photos, cache):
     rendering, choice = Rendering(32, "crop", Augmentation()), Choice("openvino", "float32")
     with Cache(cache) as store:
         kept = Activations(built, rendering, built.boundaries, store, choice)
-        kept.keep([(f, v) for f in files for v in range(2)])
+        kept.cache_missing([(f, v) for f in files for v in range(2)])
         yield kept, files
 
 
@@ -98,7 +98,7 @@ def test_prefix_and_suffix_make_the_whole(built, kept, boundary, taps):
 def test_the_probe_becomes_the_head(built, kept):
     activations, files = kept
     y = targets_of(files).train
-    features = activations.features([(f, v) for f in files for v in range(2)])
+    features = activations.rows([(f, v) for f in files for v in range(2)], FEATURES)
     probe = fit_probe(
         features.reshape(len(files), 2, -1),
         y,
@@ -108,7 +108,7 @@ def test_the_probe_becomes_the_head(built, kept):
     )
     network = Network(built, built.taps, 3, Head(), 0)
     network.start_from(probe)
-    plain = activations.features([(f, 0) for f in files])
+    plain = activations.rows([(f, 0) for f in files], FEATURES)
     by_head = np.asarray(network.suffix(None)([plain], training=False))
     np.testing.assert_allclose(by_head, probe.logits(plain), rtol=1e-3, atol=1e-3)
     assert (probe.logits(plain).argmax(axis=1) == y).mean() > 0.9

@@ -1,9 +1,10 @@
-"""A parallel map that prefetches a limited number of results."""
+"""A parallel map that prefetches a limited number of results, and batches of items."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,3 +30,10 @@ def prefetch_map(work: Callable[[T], R], items: Iterable[T], depth: int = LOOKAH
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of ``size`` items each, the last one of those that remain."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

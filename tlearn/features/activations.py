@@ -1,7 +1,6 @@
 """The activations of images: read from the cache, or computed."""
 
 import hashlib
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from PIL import Image
 
 from tlearn.data import images
 from tlearn.data.pixel_values import ValueRanges
-from tlearn.data.prefetch import prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.data.scan import ImageFile, content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError
@@ -24,7 +23,7 @@ from tlearn.features.keras_build import digest_of
 from tlearn.progress import Progress, Silent
 
 WAITING = 2**25  # bytes of rendered views that may wait for the engine
-WRITTEN = 64  # rows written at a time
+BATCH = 64  # views at a time, where the engine has no say in it
 PREFETCHED_BATCHES = 4
 
 Item = tuple[ImageFile, int]  # an image and the number of a view
@@ -121,7 +120,7 @@ class Activations:
             lacking = {name: set(keys) for name in outputs}
         return {name: [rows[key] for key in keys if key in lacking[name]] for name in outputs}
 
-    def keep(
+    def cache_missing(
         self, items: Sequence[Item], outputs: Sequence[str] | None = None, shown: bool = True
     ) -> int:
         """Compute and cache what is missing; return how many views were computed.
@@ -146,25 +145,19 @@ class Activations:
         if not todo:
             return 0
         done = 0
-        keys: list[bytes] = []
-        parts: list[Arrays] = []
         with progress.task("computing activations", len(todo), "views") as task:
-            for batch, arrays in self.computed(todo, wanted):
-                keys += batch
-                parts.append(arrays)
-                done += len(batch)
-                task.advance(len(batch))
-                if len(keys) >= WRITTEN or done == len(todo):
-                    self._put(keys, parts)
-                    keys, parts = [], []
+            for keys, arrays in self.computed(todo, wanted):
+                self._put(keys, arrays)
+                done += len(keys)
+                task.advance(len(keys))
                 if not self._usable:
                     break
         return done
 
-    def _put(self, keys: Sequence[bytes], parts: Sequence[Arrays]) -> None:
+    def _put(self, keys: Sequence[bytes], arrays: Arrays) -> None:
         try:
-            for name in parts[0]:
-                self._tables[name].put(keys, [part[name] for part in parts])
+            for name, rows in arrays.items():
+                self._tables[name].put(keys, rows)
         except CacheError as error:
             self._lose(error)
 
@@ -176,42 +169,35 @@ class Activations:
         self._usable = False
 
     def batches(
-        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str], write: bool = False
+        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str]
     ) -> Iterator[Arrays]:
         """Yield the rows of each batch of views, ``(n, ...)`` per output.
 
-        Batches are read, and other views rendered, in threads ahead of the caller.
+        Batches are read, and views that are not cached rendered, in threads ahead of the caller.
 
         Args:
             batches: The views.
             outputs: Names of boundaries, and ``features``. Once the backbone is trained, only what
                 lies below its trained layers is right.
-            write: Whether to cache what is computed, as :meth:`keep` does.
 
         Raises:
             DataError: If an image can no longer be read.
         """
 
-        def fetch(
-            items: Sequence[Item],
-        ) -> tuple[Sequence[Item], Arrays, list[int], list[np.ndarray]]:
+        def fetch(items: Sequence[Item]) -> tuple[Arrays, list[int], list[np.ndarray]]:
             keys = [self._row(*item) for item in items]
             arrays, complete = {}, np.ones(len(items), bool)
             for name in outputs:
                 arrays[name], present = self._read(name, keys)
                 complete &= present
             lacking = np.flatnonzero(~complete).tolist()
-            pixels = [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
-            return items, arrays, lacking, pixels
+            return arrays, lacking, [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
 
         damaged = self._damaged()
-        for items, arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
+        for arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
             if lacking:
-                computed = self.compute(pixels, outputs, together=write)
-                for name, rows in computed.items():
+                for name, rows in self.compute(pixels, outputs).items():
                     arrays[name][lacking] = rows
-                if write and self._usable:
-                    self._put([self._row(*items[i]) for i in lacking], [computed])
             yield arrays
         damaged = self._damaged() - damaged
         if damaged:
@@ -228,42 +214,26 @@ class Activations:
     def _damaged(self) -> int:
         return sum(table.damaged for table in self._tables.values())
 
-    def rows(
-        self,
-        items: Sequence[Item],
-        output: str,
-        columns: np.ndarray | None = None,
-        write: bool = False,
-    ) -> np.ndarray:
-        """Return one output's rows of views, some columns of them where the output is a vector."""
-        parts = [items[i : i + WRITTEN] for i in range(0, len(items), WRITTEN)]
-        width = self._tables[output].shape if columns is None else (len(columns),)
-        out = np.empty((len(items), *width), self._tables[output].dtype)
-        for i, arrays in enumerate(self.batches(parts, [output], write)):
-            rows = arrays[output]
-            out[i * WRITTEN :][: len(rows)] = rows if columns is None else rows[:, columns]
-        return out
+    def rows(self, items: Sequence[Item], output: str) -> np.ndarray:
+        """Return the rows of views, at least one: ``(n, ...)``.
 
-    def features(self, items: Sequence[Item], write: bool = False) -> np.ndarray:
-        """Return the pooled taps, ``(n, width)`` float32, taps upwards, averages before maxima."""
-        return self.rows(items, FEATURES, write=write)
+        Those of ``features`` are the pooled taps, upwards, averages before maxima.
+        """
+        parts = [items[i : i + BATCH] for i in range(0, len(items), BATCH)]
+        return np.concatenate([arrays[output] for arrays in self.batches(parts, [output])])
 
-    def compute(
-        self, pixels: Sequence[np.ndarray], outputs: Sequence[str], together: bool = False
-    ) -> Arrays:
+    def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
         """Run the frozen part over images without the cache.
 
         Args:
             pixels: Images, each ``(size, size, 3)`` uint8; at least one.
             outputs: Names of boundaries, and ``features``.
-            together: Whether they are computed with all others, as what is cached must be; else
-                alone, which is quicker.
         """
-        names = self._together if together else tuple(n for n in outputs if n != PIXELS)
         results = {PIXELS: np.stack(pixels)} if PIXELS in outputs else {}
-        if set(outputs) - {PIXELS}:
+        names = tuple(name for name in outputs if name != PIXELS)
+        if names:
             results |= zip(names, outputs_of(self.engine(names), pixels), strict=True)
-        return {name: results[name] for name in outputs}
+        return results
 
     def computed(
         self, items: Sequence[Item], outputs: Sequence[str]
@@ -285,16 +255,15 @@ class Activations:
             for view, pixels in zip(views[file], renderings, strict=True)
         )
         if set(outputs) <= {PIXELS}:
-            yield from (([key], {PIXELS: pixels[None]}) for key, pixels in pairs)
+            for group in batched(pairs, BATCH):
+                yield [key for key, _ in group], {PIXELS: np.stack([x for _, x in group])}
             return
         engine = self.engine(self._together)
-        groups = iter(lambda: list(itertools.islice(pairs, engine.batch)), [])
-        batches = ((batch, [pixels for _, pixels in batch]) for batch in groups)
-        for batch, results in engine.map(batches):
+        batches = ((group, [x for _, x in group]) for group in batched(pairs, engine.batch))
+        for group, results in engine.map(batches):
             arrays = dict(zip(self._together, results, strict=True))
-            if PIXELS in outputs:
-                arrays[PIXELS] = np.stack([pixels for _, pixels in batch])
-            yield [key for key, _ in batch], {name: arrays[name] for name in outputs}
+            arrays[PIXELS] = np.stack([x for _, x in group])
+            yield [key for key, _ in group], {name: arrays[name] for name in outputs}
 
     def render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
         """Return views of an image, each ``(size, size, 3)`` uint8, made from one decoding.

@@ -1,18 +1,15 @@
-"""The index of the activation cache: which row of which table is where, and the files of rows."""
+"""The index of the activation cache: which row of which table is where."""
 
 import contextlib
 import sqlite3
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from tlearn.errors import CacheError, one_line
 
 FORMAT = 3  # raised whenever decoding, rendering or the layout of rows changes
-OPEN_FILES = 64
 
 # Numbers are never given twice: a process may still hold one that another has deleted.
 SCHEMA = (
@@ -46,14 +43,14 @@ def explained(root: Path) -> Iterator[None]:
 
 
 class CacheIndex:
-    """The index and the open files of one cache folder; threads may share it.
+    """The index of one cache folder; threads may share it.
 
     Args:
         root: The folder; made if need be.
         say: Called with a line where the index is damaged.
 
     Attributes:
-        lock: Held by whoever uses the index or a file.
+        lock: Held by whoever changes the index.
         segments: The folder with the files of rows.
 
     Raises:
@@ -61,38 +58,23 @@ class CacheIndex:
     """
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
-        self.root, self._say = root, say
+        self.root = root
         self.segments = root / "segments"
         self.lock = threading.RLock()
-        self._files: OrderedDict[str, FileIO] = OrderedDict()
         with explained(root):
             self.segments.mkdir(parents=True, exist_ok=True)
-            self._connection = self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        path = self.root / "index.sqlite"
-        for again in (True, False):
-            connection = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(connection, self.segments)
-                damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if damage == "ok":
-                    return connection
-                raise sqlite3.DatabaseError(damage)
+                self._connection = _opened(root)
             except sqlite3.OperationalError:  # locked, read-only: not damage
-                connection.close()
                 raise
             except sqlite3.DatabaseError as error:
-                connection.close()
-                if not again:
-                    raise
-                self._say(
-                    f"the index of the activation cache {str(self.root)!r} is damaged "
+                say(
+                    f"the index of the activation cache {str(root)!r} is damaged "
                     f"({one_line(error)}): activations are computed again"
                 )
-                for file in (*self.root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
+                for file in (*root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
                     file.unlink(missing_ok=True)
-        raise AssertionError
+                self._connection = _opened(root)
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows that a ``SELECT`` gives."""
@@ -112,29 +94,11 @@ class CacheIndex:
                 raise
             self._connection.execute("COMMIT")
 
-    def read(self, name: str, offset: int, row: memoryview) -> bool:
-        """Read bytes of a file of rows into ``row``; return whether all of it was there."""
-        with self.lock:
-            try:
-                file = self._files.get(name) or FileIO(self.segments / name)
-                self._files[name] = file
-                self._files.move_to_end(name)
-                file.seek(offset)
-                complete = file.readinto(row) == len(row)
-            except OSError:
-                return False
-            if len(self._files) > OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        return complete
-
     def drop(self, segment: int, file: str) -> None:
         """Forget a file of rows, and delete it."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM rows WHERE segment = ?", (segment,))
             connection.execute("DELETE FROM segments WHERE id = ?", (segment,))
-            opened = self._files.pop(file, None)
-            if opened:
-                opened.close()
         with contextlib.suppress(OSError):  # on Windows, while another process reads it
             (self.segments / file).unlink()
 
@@ -143,33 +107,45 @@ class CacheIndex:
         with self.transaction() as connection:
             for table in ("rows", "segments", "spaces"):
                 connection.execute(f"DELETE FROM {table}")
-            self._close_files()
         with self.lock, explained(self.root):
             self._connection.execute("VACUUM")
             for file in self.segments.glob("*.rows"):
                 file.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close all files."""
+        """Close it."""
         with self.lock:
             self._connection.close()
-            self._close_files()
 
-    def _close_files(self) -> None:
-        while self._files:
-            self._files.popitem()[1].close()
+
+def _opened(root: Path) -> sqlite3.Connection:
+    """Connect to an index, made if need be.
+
+    Raises:
+        sqlite3.DatabaseError: If it is damaged.
+    """
+    path = root / "index.sqlite"
+    connection = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, root / "segments")
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(damage)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _prepare(connection: sqlite3.Connection, segments: Path) -> None:
     """Make the tables; those of another format go, with their files."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT:
+    format_of = "PRAGMA user_version"
+    if connection.execute(format_of).fetchone()[0] == FORMAT:
         return
     connection.execute("BEGIN EXCLUSIVE")
-    if (
-        connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT
-    ):  # no other process was quicker
+    if connection.execute(format_of).fetchone()[0] != FORMAT:  # no other process was quicker
         for table in ("rows", "segments", "spaces"):
             connection.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in SCHEMA:

@@ -1,12 +1,14 @@
-"""A table of the activation cache: rows of one kind, found by key, read without a memory map.
+"""A table of the activation cache: rows of one kind, found by key.
 
-Rows are read into the caller's arrays. A memory map would count what was ever read as the process's
-memory, which then would grow with the number of images.
+Rows are read, not mapped: a memory map would count what was ever read as the process's memory,
+which then would grow with the number of images.
 """
 
+import contextlib
 import time
 import uuid
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from io import FileIO
 from typing import Any
@@ -58,41 +60,31 @@ class CacheTable:
         with self._index.transaction() as connection:
             connection.executemany("UPDATE segments SET used = ? WHERE id = ?", segments)
 
-    def put(self, keys: Sequence[bytes], parts: Sequence[np.ndarray]) -> None:
-        """Store rows: all of them or, if the process dies, none.
-
-        Args:
-            keys: Their keys.
-            parts: Arrays ``(n, *shape)``, as many rows in all as there are keys.
+    def put(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
+        """Store rows ``(len(keys), *shape)``: all of them or, if the process dies, none.
 
         Raises:
             CacheError: If they cannot be written.
         """
-        parts = [np.ascontiguousarray(part, self.dtype) for part in parts]
-        checksums = [zlib.crc32(row) for part in parts for row in part]
+        rows = np.ascontiguousarray(rows, self.dtype)
         with self._index.lock, explained(self._index.root):
             for _ in range(2):
-                try:
-                    return self._append(keys, parts, checksums)
-                except _EvictedError:  # by another process: into a new file, then
-                    continue
+                with contextlib.suppress(_EvictedError):  # by another process: into a new file
+                    return self._append(keys, rows)
 
-    def _append(
-        self, keys: Sequence[bytes], parts: Sequence[np.ndarray], checksums: Sequence[int]
-    ) -> None:
-        segment, file, rows = self._segment or self._begin()
+    def _append(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
+        segment, file, before = self._segment or self._begin()
         try:
-            for part in parts:
-                _write(file, part)
+            _write(file, rows)
             entries = [
-                (self._number, key, segment, rows + i, checksum)
-                for i, (key, checksum) in enumerate(zip(keys, checksums, strict=True))
+                (self._number, key, segment, before + i, zlib.crc32(row))
+                for i, (key, row) in enumerate(zip(keys, rows, strict=True))
             ]
-            rows += len(keys)
+            count = before + len(keys)
             with self._index.transaction() as connection:
                 changed = connection.execute(
                     "UPDATE segments SET bytes = ?, used = ? WHERE id = ?",
-                    (rows * self.row_bytes, time.time(), segment),
+                    (count * self.row_bytes, time.time(), segment),
                 )
                 if not changed.rowcount:
                     raise _EvictedError
@@ -103,8 +95,8 @@ class CacheTable:
             self._segment = None  # where the file ends is not known: another is begun
             file.close()
             raise
-        self._segment = (segment, file, rows)
-        if rows * self.row_bytes >= SEGMENT:
+        self._segment = (segment, file, count)
+        if count * self.row_bytes >= SEGMENT:
             self.finish()
 
     def finish(self) -> None:
@@ -119,21 +111,33 @@ class CacheTable:
         A row whose checksum is wrong is forgotten and counts as not there.
         """
         out = np.empty((len(keys), *self.shape), self.dtype)
-        there = np.zeros(len(keys), bool)
+        present = np.zeros(len(keys), bool)
         places = self._places(keys)
         if time.time() - self._marked > MARK_SECONDS:
             self._mark_used(places)
+        by_segment: dict[tuple[int, str], list[int]] = defaultdict(list)
         for i, key in enumerate(keys):
             if key in places:
-                segment, file, slot, checksum = places[key]
-                row: Any = out[i : i + 1].reshape(-1).view(np.uint8)
-                there[i] = (
-                    self._index.read(file, slot * self.row_bytes, row.data)
-                    and zlib.crc32(row) == checksum
-                )
-                if not there[i]:
-                    self._forget(key, segment, file)
-        return out, there
+                by_segment[places[key][:2]].append(i)
+        with explained(self._index.root):
+            for (segment, name), positions in by_segment.items():
+                try:
+                    with FileIO(self._index.segments / name) as file:
+                        for i in positions:
+                            present[i] = self._read(file, out[i : i + 1], *places[keys[i]][2:])
+                except FileNotFoundError:  # evicted by another process
+                    self._index.drop(segment, name)
+                else:
+                    self._forget(segment, [keys[i] for i in positions if not present[i]])
+        return out, present
+
+    def _read(self, file: FileIO, row: np.ndarray, slot: int, checksum: int) -> bool:
+        """Read a row; return whether it is what was written."""
+        content: Any = row.reshape(-1).view(np.uint8)
+        with contextlib.suppress(OSError):
+            file.seek(slot * self.row_bytes)
+            return file.readinto(content.data) == len(content) and zlib.crc32(content) == checksum
+        return False
 
     def _places(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str, int, int]]:
         """Return segment, file, slot and checksum of the keys that have a row."""
@@ -149,16 +153,13 @@ class CacheTable:
             places.update((row[0], row[1:]) for row in rows)
         return places
 
-    def _forget(self, key: bytes, segment: int, file: str) -> None:
-        if (self._index.segments / file).exists():
-            self.damaged += 1
+    def _forget(self, segment: int, keys: Sequence[bytes]) -> None:
+        """Count rows as damaged and forget them."""
+        self.damaged += len(keys)
+        query = "DELETE FROM rows WHERE space = ? AND key = ? AND segment = ?"
+        for key in keys:
             with self._index.transaction() as connection:
-                connection.execute(
-                    "DELETE FROM rows WHERE space = ? AND key = ? AND segment = ?",
-                    (self._number, key, segment),
-                )
-        else:
-            self._index.drop(segment, file)
+                connection.execute(query, (self._number, key, segment))
 
     def _begin(self) -> tuple[int, FileIO, int]:
         """Begin a file of rows that this process alone writes to."""

@@ -1,7 +1,6 @@
 """The features of any layer for every image of a folder, written to a file as they come."""
 
 import contextlib
-import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from tlearn.config import Resize
 from tlearn.data.images import to_square
-from tlearn.data.prefetch import prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.data.scan import ImageFile
 from tlearn.errors import BackboneError, ConfigError, nearest
 from tlearn.features.activations import read_checked
@@ -177,7 +176,7 @@ def _batches(
         return file, to_square(read_checked(file, size), size, resize)
 
     images = prefetch_map(rendered, files)
-    for batch in iter(lambda: list(itertools.islice(images, most)), []):
+    for batch in batched(images, most):
         yield [file for file, _ in batch], [pixels for _, pixels in batch]
 
 

@@ -7,7 +7,6 @@ has met the model before, predicting starts at once.
 import contextlib
 import hashlib
 import importlib
-import itertools
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from tlearn.backbones import load_registry
 from tlearn.config import Resize
 from tlearn.data import images
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
-from tlearn.data.prefetch import prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path, default_root
 from tlearn.features.engines import Choice, Engine, choose
@@ -169,5 +168,5 @@ def _batches(
     files: Iterator[tuple[Path, PixelsOrError]], size: int
 ) -> Iterator[tuple[list[tuple[Path, PixelsOrError]], list[np.ndarray]]]:
     """Yield batches of files, with unreadable ones among them, and the pixels of the others."""
-    while batch := list(itertools.islice(files, size)):
+    for batch in batched(files, size):
         yield batch, [image for _, image in batch if isinstance(image, np.ndarray)]

@@ -20,9 +20,7 @@ from tlearn.training.costs import (
     CostModel,
     Costs,
     OtherLoad,
-    Rates,
     Throughput,
-    arithmetic,
     cache_bytes,
     throughput,
 )
@@ -219,17 +217,16 @@ class Candidate:
             size = cache_bytes(activations, missing)
             if size <= cache.room():
                 cache.make_room(size)
-                activations.keep(items, outputs)
+                activations.cache_missing(items, outputs)
                 break
-        return activations.features(items)
+        return activations.rows(items, FEATURES)
 
     def costs(self, rate: float) -> Costs:
         """Estimate what fine-tuning costs from now, with the activations cached so far."""
         views = views_in_turn(self.config, self.plans)
         items = needed(self.setup.splits, views)
         missing = self.activations.missing(items, self.activations.outputs)
-        rates = Rates(rate, arithmetic())
-        model = CostModel(self.activations, self.setup.splits, missing, rates, self.built.seconds)
+        model = CostModel(self.activations, self.setup.splits, missing, rate, self.built.seconds)
         return model.costs(self.plans, views, streaming=not views)
 
 

@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import psutil
@@ -46,36 +47,19 @@ class Costs:
     bytes: int
 
 
-@dataclass(frozen=True)
-class Rates:
-    """How fast this machine is at this training.
-
-    Attributes:
-        views: Views per second through decoding and the frozen part.
-        flops: Floating-point operations per second in a large float32 product.
-    """
-
-    views: float
-    flops: float
-
-
 def measure(
-    activations: Activations, items: Sequence[Item], outputs: Sequence[str], keep: bool
-) -> tuple[Rates, int]:
-    """Measure the rates by computing the first missing views, into the cache if ``keep``.
+    activations: Activations, items: Sequence[Item], outputs: Sequence[str]
+) -> tuple[float, int]:
+    """Measure views per second by caching the first missing ones.
 
     Returns:
-        The rates, infinite for views if there are too few to measure, and how many views were
-        computed.
+        The rate, infinite if there are too few views to measure it, and how many were computed.
     """
     rate, done, size = np.inf, 0, TRIAL
     while done < len(items):
         part = items[done : done + size]
         start = time.monotonic()
-        if keep:
-            count = activations.keep(part, outputs, shown=False)
-        else:
-            count = len(activations.features(part))
+        count = activations.cache_missing(part, outputs, shown=False)
         seconds = time.monotonic() - start
         if done and count:  # the first time includes making the engine ready
             rate = count / seconds
@@ -84,7 +68,7 @@ def measure(
         if not count or long_enough:
             break
         size *= 4
-    return Rates(rate, arithmetic()), done
+    return rate, done
 
 
 class OtherLoad:
@@ -190,6 +174,7 @@ class CostModel:
 
     Attributes:
         missing: The views that are not cached yet, by output.
+        rate: Views per second through decoding and the frozen part.
         spent: Seconds that have passed already.
         probed: Whether the probe is fitted already.
     """
@@ -197,9 +182,14 @@ class CostModel:
     activations: Activations
     splits: Splits
     missing: dict[str, list[Item]]
-    rates: Rates
+    rate: float
     spent: float
     probed: bool = False
+
+    @cached_property
+    def flops(self) -> float:
+        """Floating-point operations per second in a large float32 product."""
+        return arithmetic()
 
     def costs(self, plans: Sequence[Plan], views: int, streaming: bool) -> Costs:
         """Estimate a training.
@@ -223,10 +213,10 @@ class CostModel:
         training = 0.0
         for plan in plans:
             again = streaming and plan.boundary is not None
-            epoch = self._epoch(plan) + (images / self.rates.views if again else 0.0)
+            epoch = self._epoch(plan) + (images / self.rate if again else 0.0)
             training += STAGE_START * built + plan.stage.epochs * epoch
         count += len(self.splits.validation) + len(self.splits.test)  # evaluated at the end
-        seconds = self.spent + count / self.rates.views + training + FIXED_OVERHEAD * built
+        seconds = self.spent + count / self.rate + training + FIXED_OVERHEAD * built
         seconds += 0.0 if self.probed else self._probe(views)
         return Costs(not streaming, seconds, size)
 
@@ -237,7 +227,7 @@ class CostModel:
         most, shown = sample_size(len(self.splits.train), views, width, classes)
         rows = min(most, len(self.splits.train)) * shown
         operations = sum(search_flops(rows, d, classes) for d in (width, taps[-1].width))
-        return PROBE_FACTOR * operations / self.rates.flops
+        return PROBE_FACTOR * operations / self.flops
 
     def _epoch(self, plan: Plan) -> float:
         """Estimate an epoch: two passes over the suffix, and a third over what is trained of it."""
@@ -245,7 +235,7 @@ class CostModel:
         head = sum(tap.width for tap in built.taps) * len(self.splits.labels)
         suffix = built.layers_above(plan.boundary) if plan.boundary else frozenset()
         both, trained = multiply_adds(built, suffix), multiply_adds(built, suffix & plan.trainable)
-        one = 2 / self.rates.flops * STEP_FACTOR[self.activations.choice.precision]
+        one = 2 / self.flops * STEP_FACTOR[self.activations.choice.precision]
         train, check = len(self.splits.train), len(self.splits.validation)
         both, trained = both + head, trained + head
         return one * (train * (2 * both + trained) + check * both)

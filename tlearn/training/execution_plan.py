@@ -34,7 +34,6 @@ class ExecutionPlan:
     activations: Activations
     stages: tuple[Plan, ...]
     views: int
-    keep: bool
     computed: int
     costs: Costs
 
@@ -76,11 +75,11 @@ def plan_activations(
     keep = size <= cache.room()
     if keep:
         cache.make_room(size)
-    rates, computed = measure(activations, list(items), outputs, keep)
-    if streaming and not np.isfinite(rates.views):  # all is cached, and yet computed in the epochs
-        rates = replace(rates, views=throughput(activations, needed(splits, 1)[:64]).rate)
+    rate, computed = measure(activations, list(items), outputs) if keep else (np.inf, 0)
+    if streaming and not np.isfinite(rate):
+        rate = throughput(activations, needed(splits, 1)[:64]).rate
     spent = time.monotonic() - setup.started
-    model = CostModel(activations, splits, missing, rates, spent, resumed is not None)
+    model = CostModel(activations, splits, missing, rate, spent, resumed is not None)
     if config.time_budget and resumed is None:
         stages, views = _fitted(config, model, stages, views, streaming, progress)
     remaining = stages if resumed is None else remaining_stages(stages, resumed)
@@ -93,8 +92,8 @@ def plan_activations(
     if keep:
         used = {FEATURES, *(p.boundary.name for p in stages if p.boundary is not None)}
         names = [name for name in outputs if name in used]
-        computed += activations.keep(needed(splits, min(views, most_views)), names)
-    return ExecutionPlan(activations, stages, views, keep and not streaming, computed, costs)
+        computed += activations.cache_missing(needed(splits, min(views, most_views)), names)
+    return ExecutionPlan(activations, stages, views, computed, costs)
 
 
 def remaining_stages(stages: Sequence[Plan], state: TrainingState) -> tuple[Plan, ...]:

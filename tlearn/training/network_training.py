@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import Stage
+from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.built_backbone import FEATURES, Tap
@@ -24,7 +25,7 @@ from tlearn.training.setup import Setup
 from tlearn.training.stages import REFINEMENT, plan
 from tlearn.training.state import Checkpoint, StageResult, TrainingPlan, TrainingState
 
-PART = 1024  # images whose features are in memory together
+BATCH = 64  # views whose features are read together
 
 
 def train_network(
@@ -155,11 +156,9 @@ def _head(setup: Setup, execution: ExecutionPlan) -> tuple[Network, ValidationSc
     taps, probe, count = _probe(setup, execution)
     network = Network(setup.built, taps, len(splits.labels), config.head, config.seed)
     checks = [(f, 0) for f in splits.validation]
-    logits = [  # a part at a time: features take a hundred times as much as logits
-        probe.logits(
-            activations.rows(checks[i : i + PART], FEATURES, network.columns, write=execution.keep)
-        )
-        for i in range(0, len(checks), PART)
+    logits = [  # a batch at a time: features take a hundred times as much as logits
+        probe.logits(arrays[FEATURES][:, network.columns])
+        for arrays in activations.batches(batched(checks, BATCH), [FEATURES])
     ]
     score = ValidationScore.of(setup.targets.validation, np.concatenate(logits))
     if config.head.hidden:
@@ -191,8 +190,7 @@ def _probe(setup: Setup, execution: ExecutionPlan) -> tuple[tuple[Tap, ...], Pro
     files = [splits.train[i] for i in positions.tolist()]
     y = targets.train[positions]
     items = [(f, view) for f in files for view in range(views)]
-    features = execution.activations.features(items, write=execution.keep)
-    features = features.reshape(len(files), views, -1)
+    features = execution.activations.rows(items, FEATURES).reshape(len(files), views, -1)
     groups = [f.group or f.content for f in files]
     weights = dict(enumerate(targets.class_weights.tolist()))
     choices = {"multi": [taps], "top": [taps[-1:]], "auto": [taps, taps[-1:]]}
