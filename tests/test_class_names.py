@@ -21,7 +21,7 @@ ALLOWED = (
     "etc.",
     "x" * 100,
 )
-UNSAFE = (
+UNSAFE = [
     "",
     " ",
     ".",
@@ -34,19 +34,9 @@ UNSAFE = (
     "a\0b",
     "a\x1bb",
     "a\u202eb",
-)
-UNSAFE += (
-    "a\u200bb",
-    "a\u2028b",
-    "\ud800",
-    "\u200d",
-    "Thumbs.DB",
-    "x.cache",
-    " x",
-    "x ",
-    "x" * 101,
-)
-UNSAFE += ("猫" * 90,)
+]
+UNSAFE += ["a\u200bb", "a\u2028b", "\ud800", "\u200d", "Thumbs.DB", "x.cache", " x", "x "]
+UNSAFE += ["x" * 101, "猫" * 90]
 
 
 def test_names_of_every_script_are_allowed():

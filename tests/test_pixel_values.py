@@ -87,37 +87,36 @@ def test_sample_values_that_are_wrong_or_say_nothing_do_not_count():
         assert np.array_equal(grey(tiff(array, 0, highest)), expected(array, 0, 65535))
 
 
-@pytest.mark.parametrize(
-    ("array", "form", "low", "high"),
-    [
-        (values(4000), np.uint16, 0, 4095),  # 12 bits in 16
-        (values(1000), np.uint16, 0, 1023),
-        (values(200), np.uint16, 0, 255),  # 8 bits in 16
-        (values(60000), np.uint16, 0, 65535),
-        (values(3000, -1000), np.int32, -1024, 4095),  # computed tomography
-        (values(255), np.int32, 0, 255),
-        (values(100000), np.int32, 0, 131071),
-        (values(1), np.float32, 0, 1),
-        (values(1.01), np.float32, 0, 1),
-        (values(1, -1), np.float32, -1, 1),
-        (values(250), np.float32, 0, 255),
-        (values(4000), np.float32, 0, 4095),
-        (values(3000, -1000), np.float32, -1024, 4095),
-    ],
-)
-def test_all_images_of_a_set_have_the_range_that_they_need_together(
-    tmp_path, array, form, low, high
-):
-    full = array.astype(form)
-    dark = np.where(full < full.max() / 8, full, np.array(low, form))
-    root = put(tmp_path, a_1=tiff(full), a_2=tiff(dark), b_1=tiff(full[::-1]), b_2=tiff(dark.T))
-    [needed] = set(ranges(root).values())
-    assert (needed.float_range if form == np.float32 else needed.integer_range) == (low, high)
-    pixels = {f.name: grey(f.path.read_bytes(), ranges=f.ranges) for f in scan(root).files}
-    assert np.abs(pixels["a/1"] - expected(full, low, high)).max() <= 1
-    assert np.abs(pixels["a/2"] - expected(dark, low, high)).max() <= 1  # never stretched alone
-    [problem] = [p for p in scan(root).problems if p.kind == "pixels"]
-    assert f"from {low:g} to {high:g}" in problem.reason and "3 more" in problem.reason
+RANGES = [  # values of a set, their type, and the values that become black and white
+    (values(4000), np.uint16, 0, 4095),  # 12 bits in 16
+    (values(1000), np.uint16, 0, 1023),
+    (values(200), np.uint16, 0, 255),  # 8 bits in 16
+    (values(60000), np.uint16, 0, 65535),
+    (values(3000, -1000), np.int32, -1024, 4095),  # computed tomography
+    (values(255), np.int32, 0, 255),
+    (values(100000), np.int32, 0, 131071),
+    (values(1), np.float32, 0, 1),
+    (values(1.01), np.float32, 0, 1),
+    (values(1, -1), np.float32, -1, 1),
+    (values(250), np.float32, 0, 255),
+    (values(4000), np.float32, 0, 4095),
+    (values(3000, -1000), np.float32, -1024, 4095),
+]
+
+
+def test_all_images_of_a_set_have_the_range_that_they_need_together(tmp_path):
+    for array, form, low, high in RANGES:
+        full = array.astype(form)
+        dark = np.where(full < full.max() / 8, full, np.array(low, form))
+        put(tmp_path, a_1=tiff(full), a_2=tiff(dark), b_1=tiff(full[::-1]), b_2=tiff(dark.T))
+        manifest = scan(tmp_path)
+        [needed] = {file.ranges for file in manifest.files}
+        assert (needed.float_range if form == np.float32 else needed.integer_range) == (low, high)
+        pixels = {f.name: grey(f.path.read_bytes(), ranges=f.ranges) for f in manifest.files}
+        assert np.abs(pixels["a/1"] - expected(full, low, high)).max() <= 1
+        assert np.abs(pixels["a/2"] - expected(dark, low, high)).max() <= 1  # never stretched alone
+        [problem] = [p for p in manifest.problems if p.kind == "pixels"]
+        assert f"from {low:g} to {high:g}" in problem.reason and "3 more" in problem.reason
 
 
 def test_integers_and_floats_of_a_set_have_ranges_of_their_own(tmp_path):
@@ -157,15 +156,8 @@ def test_what_a_model_predicts_is_read_as_what_it_was_trained_on(tmp_path):
         for i in range(12):
             array = rng.uniform(0, top, (24, 24))
             put(tmp_path / "data", **{f"{label}_{i}.png": png16(np.rint(array))})
-    run = tlearn.finetune(
-        tmp_path / "data",
-        tmp_path / "run",
-        backbone="toy",
-        weights="none",
-        size=32,
-        preset="quick",
-        quiet=True,
-    )
+    options = {"backbone": "toy", "weights": "none", "size": 32, "preset": "quick", "quiet": True}
+    run = tlearn.finetune(tmp_path / "data", tmp_path / "run", **options)
     assert run.classifier.ranges == ValueRanges((0, 4095), (0, 1))
     path = tmp_path / "data/light/0.png"
     pixels = tlearn.load_image(path, 32, "squash", integer_range=(0, 4095))
@@ -203,41 +195,27 @@ def test_a_jpeg_of_200_megapixels_is_decoded():
     assert image.size == (2500, 1250) and image.getpixel((9, 9)) == (90, 90, 90)
 
 
-def broken(kind, content, checksum=True):
-    part = chunk(kind, content)
-    return part if checksum else part[:-4] + b"\0\0\0\0"
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        broken(b"zTXt", b"Comment\0\x07" + b"whatever"),  # a method of compression that is unknown
-        broken(b"sPLT", b"palette\0\x08", checksum=False),
-        broken(b"cHRM", b"\0" * 7),  # cut off
-        broken(b"iCCP", b"profile"),
-        broken(b"gAMA", b""),
-        broken(b"eXIf", b"II*\0", checksum=False),
-        broken(b"tRNS", b"\0\0\0\0\0\0", checksum=False),
-    ],
-    ids=lambda part: part[4:8].decode(),
-)
-def test_a_png_needs_only_what_its_pixels_need(part):
-    data = encode(noise(8, 8), "PNG")
-    hurt = data[:33] + part + data[33:]
-    assert np.array_equal(np.asarray(decode(hurt, 8)), np.asarray(noise(8, 8)))
-    _, note = examine(hurt, 8)
-    assert not note or "damaged outside the pixels" in note
-    assert "Error" not in note  # says what is wrong, not a class of Python
-    pixels = data.index(b"IDAT") + 9
-    with pytest.raises(tlearn.DataError, match="damaged"):
-        decode(hurt[: 33 + len(part)] + data[33:pixels] + b"\0\0" + data[pixels + 2 :], 8)
-
-
-def test_a_broken_part_is_noted_by_the_scan(tmp_path):
-    data = encode(noise(8, 8), "PNG")
-    hurt = data[:33] + broken(b"cHRM", b"\0" * 7) + data[33:]
-    put(tmp_path, a_1=hurt, b_1=encode(noise(8, 8, seed=1), "PNG"))
-    manifest = scan(tmp_path)
+def test_a_png_needs_only_what_its_pixels_need(tmp_path):
+    data, plain = encode(noise(8, 8), "PNG"), np.asarray(noise(8, 8))
+    cut_off = chunk(b"cHRM", b"\0" * 7)
+    wrong = [b"sPLT" + b"palette\0\x08", b"eXIf" + b"II*\0", b"tRNS" + b"\0" * 6]  # checksums
+    for part in (
+        chunk(b"zTXt", b"Comment\0\x07whatever"),  # a method of compression that is unknown
+        cut_off,
+        chunk(b"iCCP", b"profile"),
+        chunk(b"gAMA", b""),
+        *(chunk(text[:4], text[4:])[:-4] + b"\0\0\0\0" for text in wrong),
+    ):
+        hurt = data[:33] + part + data[33:]
+        assert np.array_equal(np.asarray(decode(hurt, 8)), plain)
+        _, note = examine(hurt, 8)
+        assert not note or "damaged outside the pixels" in note
+        assert "Error" not in note  # says what is wrong, not a class of Python
+        pixels = data.index(b"IDAT") + 9
+        with pytest.raises(tlearn.DataError, match="damaged"):
+            decode(hurt[: 33 + len(part)] + data[33:pixels] + b"\0\0" + data[pixels + 2 :], 8)
+    hurt = data[:33] + cut_off + data[33:]
+    manifest = scan(put(tmp_path, a_1=hurt, b_1=encode(noise(8, 8, seed=1), "PNG")))
     assert len(manifest.files) == 2
     assert [(p.name, p.kind) for p in manifest.problems] == [("a/1", "pixels")]
 
