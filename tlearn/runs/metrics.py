@@ -187,16 +187,14 @@ def photos_missing(accuracy: float, n: int) -> int:
     return more
 
 
-def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+@cache
+def mcnemar(first: int, second: int) -> float:
     """Return how likely a difference as large is by chance: the exact test of McNemar (1947).
 
-    Both arrays say for each of the same images whether a classifier is right, ``(n,)``.
+    Args:
+        first: How many images one of two classifiers alone is right about.
+        second: How many the other alone is right about.
     """
-    return _sign_test(int((one & ~other).sum()), int((other & ~one).sum()))
-
-
-@cache
-def _sign_test(first: int, second: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0

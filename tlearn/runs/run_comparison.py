@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tlearn.runs.metrics import mcnemar
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
@@ -17,7 +15,7 @@ class RunComparison:
     Attributes:
         settings: By dotted key, the values of both, where they differ.
         common: How many images both were measured on without having been trained on them.
-        accuracies: Of both, on those images.
+        right: How many of those images each is right about.
         p_value: How likely so large a difference is by chance (McNemar's exact test), or ``None``
             where there are no common images.
         mistakes: For each run, its mistakes on those images that the other is right about.
@@ -25,7 +23,7 @@ class RunComparison:
 
     settings: dict[str, tuple[Any, Any]]
     common: int
-    accuracies: tuple[float, float]
+    right: tuple[int, int]
     p_value: float | None
     mistakes: tuple[list[HeldOutPrediction], list[HeldOutPrediction]]
 
@@ -38,25 +36,22 @@ def compare_runs(one: Run, other: Run) -> RunComparison:
     Raises:
         RunError: If a file of one of them is missing or damaged.
     """
-    flat = [_flat(run.record["config"]) for run in (one, other)]
-    keys = sorted({*flat[0], *flat[1]})
+    first, second = (_flat(run.record["config"]) for run in (one, other))
     settings = {
-        key: (flat[0].get(key), flat[1].get(key))
-        for key in keys
-        if flat[0].get(key) != flat[1].get(key)
+        key: (first.get(key), second.get(key))
+        for key in sorted({*first, *second})
+        if first.get(key) != second.get(key)
     }
     of_one, of_other = (_by_content(run) for run in (one, other))
     common = sorted(of_one.keys() & of_other.keys())
-    if not common:
-        return RunComparison(settings, 0, (0.0, 0.0), None, ([], []))
     pairs = [(of_one[content], of_other[content]) for content in common]
-    a, b = (np.array([p.correct for p in side]) for side in zip(*pairs, strict=True))
     mistakes = (
         [p for p, q in pairs if q.correct and not p.correct],
         [q for p, q in pairs if p.correct and not q.correct],
     )
-    accuracies = float(a.mean()), float(b.mean())
-    return RunComparison(settings, len(common), accuracies, mcnemar(a, b), mistakes)
+    right = sum(p.correct for p, _ in pairs), sum(q.correct for _, q in pairs)
+    p_value = mcnemar(*map(len, mistakes)) if pairs else None
+    return RunComparison(settings, len(pairs), right, p_value, mistakes)
 
 
 def _by_content(run: Run) -> dict[str, HeldOutPrediction]:

@@ -3,7 +3,8 @@
 import json
 import shutil
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,6 @@ TRASH_DAYS = 30  # after which a deleted run is gone for good
 NOTE = "note.txt"
 LONGEST_NOTE = 2000  # characters
 Order = Literal["newest", "accuracy", "name", "seconds"]
-Stamp = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ KEYS: dict[Order, Any] = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunStore:
     """The runs directly below a folder.
 
@@ -104,7 +104,6 @@ class RunStore:
     """
 
     root: Path
-    _known: dict[Path, tuple[Stamp, RunSummary]] = field(default_factory=dict, repr=False)
 
     def runs(self, words: str = "", order: Order = "newest") -> list[RunSummary]:
         """Return the runs that mention all words, in an order."""
@@ -178,22 +177,14 @@ class RunStore:
         return sorted(trash.iterdir(), reverse=True) if trash.is_dir() else []
 
     def _listed(self, path: Path) -> RunSummary | None:
-        """Read a run, if it is one; its files only where they have changed since."""
-        names = ("run.yaml", EVENTS, "metrics.json", NOTE)
-
-        def recorded(path: Path) -> State:
-            stamp = tuple(_stamp(path / name) for name in names)
-            if path not in self._known or self._known[path][0] != stamp:
-                self._known[path] = (stamp, _read(path))
-            return self._known[path][1].state
-
+        """Read a run, if it is one."""
         if not (path / "run.yaml").exists():
             return None
-        state = recorded(path)
-        if state != "finished":  # else no process works on it
-            state = present_state(path, recorded)
+        if _read(path).state == "finished":  # no process works on it
+            return _read(path)
+        state = present_state(path, lambda path: _read(path).state)
         stopping = state == "running" and (path / STOP).exists()
-        return replace(self._known[path][1], state=state, stopping=stopping)
+        return replace(_read(path), state=state, stopping=stopping)
 
 
 def _name_of(deleted: Path) -> str:
@@ -210,13 +201,19 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> RunSummary:
-    """Read a run's files, but not its lock nor a request to stop."""
+    """Read a run's files, where they have changed, but not its lock nor a request to stop."""
+    files = ("run.yaml", EVENTS, "metrics.json", NOTE)
+    return _read_once(path, tuple(_stamp(path / name) for name in files))
+
+
+@lru_cache(maxsize=1000)
+def _read_once(path: Path, stamps: tuple[tuple[int, int], ...]) -> RunSummary:
     change = last_change(path)
     state = recorded_state(path)
     summary = RunSummary(
         path,
         state,
-        _stamp(path / "run.yaml")[0] / 1e9,
+        stamps[0][0] / 1e9,
         float(change.get("time", 0.0)),
         problem=str(change.get("error", "")) if state == "failed" else "",
         usable=RunDirectory(path).usable,

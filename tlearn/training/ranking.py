@@ -171,4 +171,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _mcnemar(one: CandidateResult, other: CandidateResult) -> float:
     _, i, j = np.intersect1d(one.positions, other.positions, return_indices=True)
-    return mcnemar(one.right[i], other.right[j])
+    first, second = one.right[i], other.right[j]
+    return mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))

@@ -26,7 +26,6 @@ DEEPEST, MOST = 3, 500  # levels that are searched for data sets, and data sets 
 FEW = 100  # entries of a class that are checked for folders, as it may hold very many photos
 
 _queue = cache(JobQueue)
-_run_store = cache(RunStore)
 _planner = cache(Planner)
 
 
@@ -53,7 +52,7 @@ class Workspace:
     @property
     def run_store(self) -> RunStore:
         """The runs."""
-        return _run_store(self.runs)
+        return RunStore(self.runs)
 
     @property
     def planner(self) -> Planner:

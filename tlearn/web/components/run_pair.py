@@ -28,7 +28,7 @@ def side_by_side(t: Texts, *paths: Path) -> None:
         st.info(t("results.no_common"))
     else:
         key = "results.differ" if found.p_value < LEVEL else "results.noise"
-        a, b = (f"{round(accuracy * found.common):,}" for accuracy in found.accuracies)
+        a, b = (f"{count:,}" for count in found.right)
         st.info(t(key, count=f"{found.common:,}", one=names[0], a=a, other=names[1], b=b))
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
         with column, st.container(border=True):
