@@ -290,6 +290,14 @@ def test_what_stops_a_command_is_one_line(tlearn, monkeypatch, error, code, line
     assert done.err.strip("\n") == line  # click ends the line on which ^C stands
 
 
+def test_errors_are_json_where_progress_is(tlearn):
+    for words in (["--progress", "json"], ["--progress=json"]):
+        found = json.loads(tlearn("predict", "nowhere", "photo.jpg", *words).err)
+        assert found["error"].startswith("there is no run directory 'nowhere'")
+    path = "runs/a --progress json b"  # and not where a path has these words
+    assert tlearn("predict", path, "photo.jpg").err.startswith("tlearn: error: there is no run")
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a defect of ours"), OSError("without a file")])
 def test_a_defect_is_one_line_and_a_traceback_in_a_file(tlearn, monkeypatch, tmp_path, error):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

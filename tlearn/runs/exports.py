@@ -1,6 +1,5 @@
 """``export`` and ``report``: finished runs in other forms, by plugins."""
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -96,30 +95,8 @@ def report(
     """
     sections = [section for plugin in load_registry().plugins for section in plugin.reports]
     run = run if isinstance(run, Run) else Run(run)
-    page, failed = _page(run, sections)
-    for name, why in failed.items():
-        (progress or Silent()).say(f"the section {name} of the report could not be drawn: {why}")
+    parts = [_section(run, section, progress or Silent()) for section in sections]
     path = Path(out) if out else run.path / "report.html"
-    with atomic_file(path) as file:
-        file.write_text(page, encoding="utf-8")
-    return path
-
-
-def _page(run: Run, sections: Sequence[ReportSection]) -> tuple[str, dict[str, str]]:
-    """Return the page as HTML, and why sections failed, by name; the page says so too."""
-    failed: dict[str, str] = {}
-    parts = []
-    for section in sections:
-        try:
-            content = section.render(run)
-            if not isinstance(content, str):
-                raise TypeError(f"render must return HTML, it returned {content!r}")
-        # A plugin's section may raise anything; the rest of the page is still useful.
-        except Exception as error:  # noqa: BLE001
-            failed[section.name] = f"{type(error).__name__}: {one_line(error)}"
-            content = f'<p class="failed">Not drawn: {escape(failed[section.name])}</p>'
-        heading = f'<h2 id="{escape(section.name)}">{escape(section.title)}</h2>'
-        parts.append(f"{heading}\n<section>\n{content}\n</section>")
     data, config = run.record["data"], run.record["config"]
     images, classes = sum(data["images"].values()), len(run.metrics["validation"]["per_class"])
     page = PAGE.substitute(
@@ -131,4 +108,21 @@ def _page(run: Run, sections: Sequence[ReportSection]) -> tuple[str, dict[str, s
         sections="\n".join(parts),
         record=escape(yaml.safe_dump(run.record, sort_keys=False, allow_unicode=True)),
     )
-    return page, failed
+    with atomic_file(path) as file:
+        file.write_text(page, encoding="utf-8")
+    return path
+
+
+def _section(run: Run, section: ReportSection, progress: Progress) -> str:
+    """Return a section as HTML; of one that fails, why."""
+    try:
+        content = section.render(run)
+        if not isinstance(content, str):
+            raise TypeError(f"render must return HTML, it returned {content!r}")
+    # A plugin's section may raise anything; the rest of the page is still useful.
+    except Exception as error:  # noqa: BLE001
+        why = f"{type(error).__name__}: {one_line(error)}"
+        progress.say(f"the section {section.name} of the report could not be drawn: {why}")
+        content = f'<p class="failed">Not drawn: {escape(why)}</p>'
+    heading = f'<h2 id="{escape(section.name)}">{escape(section.title)}</h2>'
+    return f"{heading}\n<section>\n{content}\n</section>"

@@ -31,7 +31,7 @@ class Metric:
         key: Its key in ``metrics.json``.
         name: Its name for people.
         compute: Gives it from true class indices ``(n,)`` and probabilities ``(n, classes)``.
-        form: How it is written, for :func:`format`.
+        form: How it is written, for :func:`format`; the accuracy has words of its own.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Metric:
     form: str = ".3f"
 
     def text(self, figures: Figures) -> str:
-        """Return it as text; the accuracy comes with its interval."""
+        """Return it as text."""
         if self.key == "accuracy":
             return accuracy_text(figures["accuracy"], figures["n"])
         value = figures[self.key]
@@ -67,7 +67,7 @@ def _log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 METRICS = (
-    Metric("accuracy", "accuracy", _accuracy, ".1%"),
+    Metric("accuracy", "accuracy", _accuracy),
     Metric("macro_f1", "macro F1", _macro_f1),
     Metric("log_loss", "log loss", _log_loss),
 )
