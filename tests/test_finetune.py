@@ -8,7 +8,6 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 
@@ -20,10 +19,8 @@ import yaml
 from conftest import draw_photos
 
 import tlearn
-from tlearn.config import RunConfig
 from tlearn.data import images
 from tlearn.errors import RunError
-from tlearn.runs.directory import RunDirectory
 from tlearn.runs.run_state import state_of
 from tlearn.settings import make_config
 from tlearn.training.costs import Throughput
@@ -274,49 +271,6 @@ def test_what_fails_leaves_nothing_behind(photos, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_cut_off_after_saving_is_visibly_not_finished(photos, tmp_path, monkeypatch):
-    def broken(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tlearn.training.results.measure_files", broken)
-    with pytest.raises(KeyboardInterrupt):
-        tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
-    assert state_of(tmp_path / "run") == "stopped"
-    with pytest.raises(tlearn.RunError, match="not finished"):
-        tlearn.Run(tmp_path / "run")
-    with pytest.raises(tlearn.RunError, match=r"exists already; .*, or continue it with --resume"):
-        tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY)
-
-
-def test_a_stopped_training_is_a_whole_run(photos, tmp_path, monkeypatch):
-    def interrupted(self, kind, **fields):
-        original(self, kind, **fields)
-        if kind == "epoch":
-            raise KeyboardInterrupt
-
-    original = RunDirectory.event
-    monkeypatch.setattr(RunDirectory, "event", interrupted)
-    run = tlearn.finetune(photos, tmp_path / "run", stages="1:5,all:5", **TOY)
-    assert run.metrics["stopped"] and len(run.metrics["stages"]) == 2
-    assert run.metrics["validation"]["n"] > 0
-    assert run.predict(photos / "red")[0].label
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path):
-    run = RunDirectory(tmp_path)
-    run.write("a.txt", "first")
-    with pytest.raises(RuntimeError), run.replacing("a.txt") as path:
-        path.write_text("half")
-        raise RuntimeError
-    assert (run / "a.txt").read_text() == "first"
-    assert {p.name for p in run.path.iterdir()} == {"a.txt"}
-
-
-def test_a_log_that_cannot_be_written_is_no_reason_to_stop(tmp_path):
-    (tmp_path / "events.jsonl").symlink_to("/dev/full")
-    RunDirectory(tmp_path).event("epoch", loss=1.0)
-
-
 def test_a_model_whose_backbone_is_not_installed_says_what_to_install(made, tmp_path, monkeypatch):
     monkeypatch.setenv("TLEARN_DISABLE_PLUGINS", "toy")
     monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
@@ -348,22 +302,6 @@ def test_a_place_that_cannot_be_written_is_told_before_photos_are_read(
     for out in (tmp_path / "file" / "run", Path("/proc/nothing/run")):
         with pytest.raises(tlearn.RunError, match=r"cannot be made: .*; choose another place"):
             tlearn.finetune(photos, out, **TOY)
-
-
-def test_many_that_ask_at_once_get_a_place_each(tmp_path):
-    together, made = threading.Barrier(8), []
-
-    def make():
-        together.wait()
-        made.append(RunDirectory.create(tmp_path / "a" / "run", RunConfig(), tmp_path, True).path)
-
-    threads = [threading.Thread(target=make) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    names = {"run", *(f"run-{k}" for k in range(2, 9))}
-    assert {path.name for path in made} == names == {p.name for p in (tmp_path / "a").iterdir()}
 
 
 def test_the_default_place_is_named_after_the_data(photos, tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Heard
 from serving import until
 
 import tlearn
@@ -21,7 +20,7 @@ from tlearn.errors import RunError
 from tlearn.runs import job_queue
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.job_queue import JobQueue
-from tlearn.runs.progress_log import RunProgress, read_progress
+from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, state_of
 from tlearn.runs.run_store import RunStore
 
@@ -444,119 +443,3 @@ def test_what_cannot_be_written_is_told(asleep, photos):
         with pytest.raises(RunError, match="there is no run"):
             do("nothing")
     assert asleep.jobs() == []
-
-
-# ---- What state a run is in
-
-
-STATES = [  # events, whether the metrics say stopped (None: there are none), the state
-    ((), None, "interrupted"),
-    (("queued",), None, "queued"),
-    (("queued", "started"), None, "interrupted"),
-    (("queued", "started", "scanned", "epoch"), None, "interrupted"),
-    (("started", "failed"), None, "failed"),
-    (("started", "stopped"), None, "stopped"),
-    (("started", "stopped"), True, "stopped"),
-    (("started", "finished"), False, "finished"),
-    (("started", "finished"), None, "interrupted"),  # a file was lost
-    (("started",), False, "finished"),  # the disk was full, or it was killed thereafter
-    ((), True, "stopped"),
-    (("started", "stopped", "queued"), True, "queued"),
-    (("started", "stopped", "started"), True, "interrupted"),
-    (("started", "stopped", "started", "failed"), True, "failed"),
-]
-
-
-def test_the_state_follows_from_events_and_metrics(tmp_path):
-    for number, (events, stopped, state) in enumerate(STATES):
-        run = RunDirectory.create(tmp_path / str(number), RunConfig(), tmp_path)
-        for event in events:
-            run.event(event)
-        if stopped is not None:
-            run.write_json("metrics.json", {"stopped": stopped})
-        assert state_of(run.path) == state, (events, stopped)
-        (run / LOCK).touch()  # held by nobody
-        assert state_of(run.path) == state, (events, stopped)
-
-
-def test_who_holds_the_lock_trains_and_how_it_ended_is_noted(tmp_path):
-    run = RunDirectory.create(tmp_path / "run", RunConfig(), tmp_path)
-    for error, state in ((RunError("no more"), "failed"), (KeyboardInterrupt(), "stopped")):
-        error.add_note("put it back")
-        with pytest.raises(type(error)), run.training():
-            assert state_of(run.path) == "running"
-            raise error
-        assert state_of(run.path) == state
-    failed = [json.loads(line) for line in (run / EVENTS).read_text().splitlines()][1]
-    assert (failed["error"], failed["hint"]) == ("no more", "put it back")
-    (run / EVENTS).write_text('{"event": "fin\n[1]\n\x00\n')
-    assert state_of(run.path) == "interrupted"
-
-
-# ---- How far it is
-
-
-def test_progress_is_written_and_read_and_stops_once(tmp_path):
-    (tmp_path / "progress.jsonl").write_text('{"say": "of an earlier training"}\n')
-    progress = RunProgress(tmp_path, Heard())
-    progress.say("beginning \u2028 now")
-    with progress.task("training", 6, "steps") as task:
-        task.advance(3, "validation 0.5")
-    at = read_progress(tmp_path)
-    assert (at.task, at.done, at.total, at.step, at.fraction) == ("training", 3, 6, 3, 2.5 / 4)
-    assert at.lines == ["beginning \u2028 now"]
-    (tmp_path / STOP).touch()
-    with pytest.raises(KeyboardInterrupt), progress.task("training", 6, "steps") as task:
-        task.advance()
-    with progress.task("saving", 1, "files") as task:
-        task.advance()  # what is saved now is not broken off
-
-
-def test_the_steps_of_a_training_follow_each_other(tmp_path):
-    events = [
-        {"event": "planned", "seconds": 9, "epochs": 2},
-        {"event": "probe", "accuracy": 0.5},
-        {"event": "epoch", "val_accuracy": 0.75},
-        {"event": "epoch", "val_accuracy": 0.6},
-    ]
-    seen = []
-    for task, known in [
-        ("reading images", 0),
-        ("computing activations", 1),
-        ("fitting the probe", 1),
-        ("training top 3 blocks", 2),
-        ("computing activations", 3),
-        ("training all blocks", 4),
-        ("evaluating", 4),
-    ]:
-        (tmp_path / "progress.jsonl").write_text(json.dumps({"task": task, "done": 0, "total": 4}))
-        (tmp_path / EVENTS).write_text("\n".join(map(json.dumps, events[:known])))
-        at = read_progress(tmp_path)
-        seen.append((at.step, at.best, at.fraction))
-    assert [step for step, *_ in seen] == [1, 2, 3, 3, 3, 3, 4]
-    assert [best for _, best, _ in seen] == [None, None, None, 0.5, 0.75, 0.75, 0.75]
-    fractions = [fraction for *_, fraction in seen]
-    assert fractions == sorted(fractions) and fractions[-1] < 1
-
-
-def test_files_of_progress_may_hold_anything(tmp_path):
-    lines = ['{"task": 1, "done": null, "total": "x"}', "42", "plain", '{"task": "tr']
-    (tmp_path / "progress.jsonl").write_text("\n".join(lines))
-    events = [
-        {"event": "planned", "seconds": 9},
-        {"event": "probe", "accuracy": 0.5},
-        {"event": "epoch", "epoch": 1},
-        {"event": "planned", "seconds": None},
-        {"event": "epoch", "note": "a\u2028b"},
-        {"event": "epoch"},
-        {"event": "resumed", "epochs": 2},
-    ]
-    text = "\n".join(json.dumps(event, ensure_ascii=False) for event in events) + '\n[1]\n{"e": "ü'
-    (tmp_path / EVENTS).write_bytes(text.encode()[:-1])
-    at = read_progress(tmp_path)
-    assert (at.task, at.done, at.fraction, at.lines) == ("1", 0, 3 / 4, [])
-    assert len(at.epochs) == 2 and at.planned == 0.0  # what is done again counts once
-    assert at.probe == {"event": "probe", "accuracy": 0.5}
-    empty = read_progress(tmp_path / "nothing")
-    assert empty.probe is None
-    assert (empty.task, empty.fraction, empty.lines, empty.epochs) == ("", 0.0, [], [])
