@@ -59,7 +59,7 @@ def test_the_browser_chooses(locale, language):
 
 
 def test_values_are_filled_in():
-    assert texts_for("en")("common.page", page=2, pages=3) == "Page 2 of 3"
+    assert texts_for("en")("data.photos", count=3) == "Photos: 3"
 
 
 def test_every_option_has_a_name_in_every_language():

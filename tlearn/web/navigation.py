@@ -9,8 +9,8 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from tlearn.web.access import has_openid
-from tlearn.web.components.session import texts
 from tlearn.web.pages import data_page, plugins_page, predict_page, results_page, train_page
+from tlearn.web.words import t, texts
 
 PAGES = {
     "data": (data_page.show, ":material/photo_library:"),
@@ -64,11 +64,10 @@ window.tlearnObserver.observe(document.body, { childList: true, subtree: true })
 
 def run() -> None:
     """Show the page that is asked for."""
-    t = texts()
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
     dark = st.context.theme.type == "dark"
     st.html(f"<style>{_filled(STYLE, COLOURS['dark' if dark else 'light'])}</style>")
-    words = {"LANGUAGE": t.language, "CLOSED": t("common.closed")}
+    words = {"LANGUAGE": texts().language, "CLOSED": t("common.closed")}
     script = _filled(SCRIPT, {name: json.dumps(text) for name, text in words.items()})
     st.html(script, unsafe_allow_javascript=True)
     st.logo(icon())
@@ -101,7 +100,7 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 def show_failure(log: Path) -> None:
     """Say that something of ours broke, and where to read more."""
-    st.error(texts()("common.failure", log=log), icon=":material/error:")
+    st.error(t("common.failure", log=log), icon=":material/error:")
 
 
 @cache

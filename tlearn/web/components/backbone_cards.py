@@ -9,9 +9,8 @@ import streamlit as st
 from tlearn.backbones import Backbone, load_registry
 from tlearn.config import RunConfig
 from tlearn.progress import format_bytes
-from tlearn.web.components.job_list import duration
-from tlearn.web.components.session import plain, workspace
-from tlearn.web.i18n import Texts
+from tlearn.web.components.session import workspace
+from tlearn.web.words import duration, message, plain, t
 
 WIDTH = 262  # pixels of a card
 EVERY = 2.0  # seconds between two looks at what was measured
@@ -26,22 +25,21 @@ def chosen_backbone() -> str:
     return str(st.session_state[CHOSEN])
 
 
-def times_by_preset(t: Texts, digest: str, configs: Configs) -> dict[str, str]:
+def times_by_preset(digest: str, configs: Configs) -> dict[str, str]:
     """Say what a training with the chosen backbone takes, by preset, where it is known."""
     planner, backbone = workspace().planner, chosen_backbone()
     rows = {
         preset: planner.known(digest, config).get(backbone) for preset, config in configs.items()
     }
-    return {preset: _time(t, row) for preset, row in rows.items() if row and not row["problem"]}
+    return {preset: _time(row) for preset, row in rows.items() if row and not row["problem"]}
 
 
-def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: str) -> None:
+def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> None:
     """Show the chosen backbone, and the others as cards in a fold.
 
     The chosen one is measured, for every preset; the others when they are looked at.
 
     Args:
-        t: The texts.
         data: The data folder.
         digest: What stands for its content.
         configs: What would be trained, by preset.
@@ -74,31 +72,31 @@ def show_backbones(t: Texts, data: Path, digest: str, configs: Configs, preset: 
             st.rerun()  # the times beside the presets change, too
         known = planner.known(digest, config)
         with st.container(border=True, gap="small"):
-            facts = " · ".join(_facts(t, backbones[chosen], known.get(chosen, {})))
+            facts = " · ".join(_facts(backbones[chosen], known.get(chosen, {})))
             st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
             if before:
                 problem = planner.problem(digest, config)
-                later = plain(t.message(problem)) or t("train.measure_later")
+                later = plain(message(problem)) or t("train.measure_later")
                 st.caption(t("train.measuring") if planner.measuring else later)
         with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
             if fold.open:
                 with st.container(horizontal=True):
                     for name in others:
-                        _card(t, backbones[name], known.get(name, {}))
+                        _card(backbones[name], known.get(name, {}))
 
     shown()
 
 
-def _time(t: Texts, known: Mapping[str, Any]) -> str:
-    time = f"**{t('train.about', time=duration(t, known['seconds']))}**"
+def _time(known: Mapping[str, Any]) -> str:
+    time = f"**{t('train.about', time=duration(known['seconds']))}**"
     return time if known["sure"] else f"{time} ({t('train.unsure')})"
 
 
-def _card(t: Texts, backbone: Backbone, known: dict[str, Any]) -> None:
+def _card(backbone: Backbone, known: dict[str, Any]) -> None:
     with st.container(border=True, width=WIDTH, height="stretch"):
         st.markdown(f"**{plain(backbone.name)}**")
-        st.caption(plain(t.message(backbone.summary)))
-        st.markdown("  \n".join(_facts(t, backbone, known)))
+        st.caption(plain(message(backbone.summary)))
+        st.markdown("  \n".join(_facts(backbone, known)))
         if st.button(
             t("train.choose"), key=f"card.{backbone.name}", width="stretch", help=backbone.name
         ):
@@ -106,7 +104,7 @@ def _card(t: Texts, backbone: Backbone, known: dict[str, Any]) -> None:
             st.rerun()
 
 
-def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> list[str]:
+def _facts(backbone: Backbone, known: dict[str, Any]) -> list[str]:
     weights = backbone.weights[0] if backbone.weights else None
     facts = [f"{backbone.default_size} px"]
     if weights is None:
@@ -117,7 +115,7 @@ def _facts(t: Texts, backbone: Backbone, known: dict[str, Any]) -> list[str]:
         return [*facts, plain(known["problem"])] if known else facts
     parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")
     return [
-        _time(t, known),
+        _time(known),
         *facts,
         f"{parameters} · {t('train.disk', size=format_bytes(known['bytes']))}",
     ]

@@ -9,28 +9,28 @@ from tlearn.data.scan import ImageFile, Manifest
 from tlearn.text import natural_key
 from tlearn.web.components.gallery import Picture, strip
 from tlearn.web.components.photo_editor import edit, photo_editor
-from tlearn.web.components.session import pages_of, plain, workspace
+from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import add_to_class, camera
-from tlearn.web.i18n import Texts
+from tlearn.web.words import plain, t
 
 PER_PAGE = 12
 STRIP = 6
 LONGEST = 48  # characters of a class's name in the list
 
 
-def classes(t: Texts, data: str, manifest: Manifest) -> None:
+def classes(data: str, manifest: Manifest) -> None:
     """Show the classes with a few photos each, or the one that was opened."""
     by_label: dict[str, list[ImageFile]] = defaultdict(list)
     for file in manifest.files:
         by_label[file.label].append(file)
     opened = st.query_params.get("class")
     if opened in by_label:
-        _one(t, data, opened, by_label)
+        _one(data, opened, by_label)
         return
     labels = list(manifest.labels)
     words = st.text_input(t("data.find_class")) if len(labels) > PER_PAGE else ""
     labels = [label for label in labels if words.casefold() in label.casefold()]
-    for i in pages_of(t, "classes.page", len(labels), PER_PAGE):
+    for i in pages_of("classes.page", len(labels), PER_PAGE):
         label = labels[i]
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -43,7 +43,7 @@ def classes(t: Texts, data: str, manifest: Manifest) -> None:
                 st.rerun()
 
 
-def _one(t: Texts, data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
+def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
     """Show one class: its photos, and what can be done with them."""
     others = [other for other in sorted(by_label, key=natural_key) if other != label]
     root = workspace().data_set(data)
@@ -54,19 +54,19 @@ def _one(t: Texts, data: str, label: str, by_label: dict[str, list[ImageFile]]) 
         st.subheader(plain(label), anchor=False)
     with st.container(horizontal=True):
         with st.popover(t("data.add_photos"), icon=":material/add_a_photo:"):
-            add_to_class(t, data, label)
-        camera(t, data, label)
+            add_to_class(data, label)
+        camera(data, label)
         with st.popover(t("data.rename"), icon=":material/edit:"):
             new = st.text_input(t("data.new_name"), label, key=f"rename.{label}", max_chars=100)
             new = new.strip()
             if st.button(t("data.rename"), type="primary", disabled=new == label):
-                edit(t, data, lambda: editing.rename(root, label, new), opened=new)
+                edit(data, lambda: editing.rename(root, label, new), opened=new)
         with st.popover(t("data.merge"), icon=":material/merge:", disabled=not others):
             into = st.selectbox(t("data.merge_into"), others, key=f"merge.{label}")
             if st.button(t("data.merge"), type="primary") and into:
-                edit(t, data, lambda: editing.merge(root, [label], into), opened=into)
+                edit(data, lambda: editing.merge(root, [label], into), opened=into)
     pictures = [Picture(file.path, file.name) for file in by_label[label]]
-    photo_editor(t, data, pictures, others, f"gallery.{data}.{label}")
+    photo_editor(data, pictures, others, f"gallery.{data}.{label}")
 
 
 def shortened(name: str) -> str:

@@ -1,6 +1,5 @@
 """Every option of the configuration, as a form."""
 
-from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -8,12 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from tlearn.config_schema import ConfigField, fields_of
-from tlearn.web.i18n import Texts
+from tlearn.web.words import t, texts
 
 APART = ("backbone", "preset")  # chosen elsewhere on the page
 
 
-def options(t: Texts) -> tuple[dict[str, Any], dict[str, Any]]:
+def options() -> tuple[dict[str, Any], dict[str, Any]]:
     """Show the form; return what was entered, and a place for an error below, by dotted key."""
     values: dict[str, Any] = {}
     places: dict[str, Any] = {}
@@ -26,92 +25,48 @@ def options(t: Texts) -> tuple[dict[str, Any], dict[str, Any]]:
         with st.container(horizontal=True):
             for field in some:
                 with st.container(width=200):
-                    values[field.key], places[field.key] = _entry(t, field), st.empty()
+                    values[field.key], places[field.key] = _entry(field), st.empty()
     for field in tables:
-        name, help = t.option(field.key, field.help)
+        name, help = texts().option(field.key, field.help)
         st.markdown(f"**{name}**")
         st.caption(help)
-        values[field.key], places[field.key] = _table(t, field), st.empty()
+        values[field.key], places[field.key] = _table(field), st.empty()
     return values, places
-
-
-def persistent(
-    widget: Callable[..., Any], *arguments: Any, key: str, default: Any, **options: Any
-) -> Any:
-    """Show a widget whose value outlives the page; Streamlit forgets what is not shown."""
-    values = st.session_state.setdefault("train.values", {})
-    first = values.get(key, default)
-    # Not by the session's state: a page that is run again at once would show the first choice.
-    if widget is st.number_input:  # one that has a value of its own cannot be emptied
-        st.session_state.setdefault(f"option.{key}", first)
-        options["value"] = None
-    elif widget in (st.radio, st.selectbox):
-        options["index"] = list(arguments[-1]).index(first)
-    else:
-        options["value"] = first
-    values[key] = widget(*arguments, key=f"option.{key}", **options)
-    return values[key]
 
 
 def option_value(key: str) -> Any:
     """Return what an option has in the form, wherever it is asked for."""
     default = next(field.default for field in fields_of() if field.key == key)
-    value = st.session_state.get("train.values", {}).get(key)
+    value = st.session_state.get(f"option.{key}")
     return default if value is None else value
 
 
-def set_option(key: str, value: Any) -> None:
-    """Put a value into the form, from another page."""
-    st.session_state.setdefault("train.values", {})[key] = value
-    st.session_state.pop(f"option.{key}", None)
-
-
-def _entry(t: Texts, field: ConfigField) -> Any:
-    name, help = t.option(field.key, field.help)
-    label, key = f"{name} :gray[{field.key.rpartition('.')[2]}]", field.key
+def _entry(field: ConfigField) -> Any:
+    name, help = texts().option(field.key, field.help)
+    label = f"{name} :gray[{field.key.rpartition('.')[2]}]"
+    key = f"option.{field.key}"
+    common: Any = {"key": key, "help": help, "width": 200, "persist_state": "session"}
     if field.kind == "choice":
-        return persistent(
-            st.selectbox,
-            label,
-            field.choices,
-            default=field.default,
-            help=help,
-            key=key,
-            width=200,
-        )
+        index = field.choices.index(field.default)
+        return st.selectbox(label, field.choices, index, **common)
     if field.kind == "bool":
-        return persistent(st.checkbox, label, default=field.default, help=help, key=key, width=200)
+        return st.checkbox(label, field.default, **common)
     if field.kind in ("int", "float"):
+        if field.default is not None:  # a field with a value of its own could not be emptied
+            st.session_state.setdefault(key, float(field.default))
         # Without bounds, and floats, which have none of their own: the field would keep what is
         # beyond them to itself, and show it all the same; the configuration says what is allowed.
-        return persistent(
-            st.number_input,
-            label,
-            default=None if field.default is None else float(field.default),
-            help=help,
-            key=key,
-            width=200,
-            step=1.0 if field.kind == "int" else 0.05,
-            format="%g",
-        )
+        step = 1.0 if field.kind == "int" else 0.05
+        return st.number_input(label, value=None, step=step, format="%g", **common)
     shown = "" if field.default in (None, "", []) else str(field.default)
-    return persistent(
-        st.text_input,
-        label,
-        default="",
-        help=help,
-        key=key,
-        width=200,
-        placeholder=shown or "—",
-        max_chars=500,
-    )
+    return st.text_input(label, max_chars=500, placeholder=shown or "—", **common)
 
 
-def _table(t: Texts, field: ConfigField) -> list[dict[str, Any]]:
+def _table(field: ConfigField) -> list[dict[str, Any]]:
     """Show a table with a row per record; rows can be added and taken away."""
     configured: dict[str, Any] = {}
     for column in field.columns:
-        name, help = t.option(f"{field.key}.{column.key}", column.help)
+        name, help = texts().option(f"{field.key}.{column.key}", column.help)
         if column.kind == "choice":
             made = st.column_config.SelectboxColumn(name, options=column.choices, help=help)
         elif column.kind in ("int", "float"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.web.components.session import pages_of, plain
-from tlearn.web.i18n import Texts
+from tlearn.web.components.session import pages_of
 from tlearn.web.thumbnails import thumbnail, thumbnail_row
+from tlearn.web.words import plain, t
 
 PER_PAGE = 24
 PIXELS = 160
@@ -29,23 +29,20 @@ class Picture:
     caption: str = ""
 
 
-def gallery(
-    t: Texts, pictures: Sequence[Picture], key: str, selected: set[str] | None = None
-) -> None:
+def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:
     """Show pictures, a page at a time.
 
     Args:
-        t: The texts.
         pictures: All of them.
         key: What tells this gallery from others.
         selected: The names of those that are selected, kept up to date; without it, none can be.
     """
-    shown = pages_of(t, f"{key}.page", len(pictures), PER_PAGE)
+    shown = pages_of(f"{key}.page", len(pictures), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
         for i in shown:
             picture = pictures[i]
             with st.container(width=PIXELS, gap=None):
-                show(picture.path, t)
+                show(picture.path)
                 if picture.caption:
                     st.caption(plain(picture.caption))
                 if selected is not None:
@@ -59,7 +56,7 @@ def gallery(
                     )
 
 
-def show(path: Path, t: Texts, pixels: int = PIXELS) -> None:
+def show(path: Path, pixels: int = PIXELS) -> None:
     """Show one thumbnail, or say that the file cannot be read."""
     image = thumbnail(path, pixels)
     if image is None:

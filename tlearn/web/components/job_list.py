@@ -7,14 +7,14 @@ import streamlit as st
 from tlearn.runs import charts
 from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
-from tlearn.web.components.session import act, chart_words, open_page, plain, problems, workspace
-from tlearn.web.i18n import Texts
+from tlearn.web.components.session import act, open_page, problems, workspace
+from tlearn.web.words import chart_words, duration, message, plain, t
 
 LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
 EVERY = 1.0  # seconds
 
 
-def queue(t: Texts) -> None:
+def queue() -> None:
     """Show the trainings; look again every second."""
     if not (workspace().queue.jobs() or _ended()):
         return
@@ -35,17 +35,17 @@ def queue(t: Texts) -> None:
         with going:
             full = jobs.disk_full() if under_way else ""
             if full:
-                st.warning(plain(t.message(full)))
+                st.warning(plain(message(full)))
             for run in under_way:
-                _under_way(t, run)
+                _under_way(run)
         with over:
             for number, run in enumerate(_ended()):
-                _over(t, run, latest=not number)
+                _over(run, latest=not number)
 
     live()
 
 
-def state_words(t: Texts, run: RunSummary) -> str:
+def state_words(run: RunSummary) -> str:
     """Return the state of a run in words."""
     if run.stopping:
         return t("state.stopping")
@@ -61,10 +61,10 @@ def _ended() -> list[RunSummary]:
     return sorted(over, key=lambda run: -run.changed)[:LATEST]
 
 
-def _under_way(t: Texts, run: RunSummary) -> None:
+def _under_way(run: RunSummary) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{plain(run.name)}** · {state_words(t, run)}")
+            st.markdown(f"**{plain(run.name)}** · {state_words(run)}")
             act(
                 t("job.stop"),
                 workspace().queue.stop,
@@ -75,10 +75,10 @@ def _under_way(t: Texts, run: RunSummary) -> None:
                 disabled=run.stopping,
             )
         if run.state == "running":
-            _progress(t, run)
+            _progress(run)
 
 
-def _progress(t: Texts, run: RunSummary) -> None:
+def _progress(run: RunSummary) -> None:
     at = read_progress(run.path)
     kind = "finetune" if at.step == 3 and at.epoch_count and at.probe else at.step
     facts = [t("job.step", now=at.step, all=STEPS, what=t(f"job.step_{kind}"))]
@@ -86,25 +86,25 @@ def _progress(t: Texts, run: RunSummary) -> None:
         facts.append(t("job.right_so_far", part=f"{at.best:.0%}"))
     left = at.planned - (time.time() - run.changed)
     if left > 0:
-        facts.append(t("job.remaining", time=duration(t, left)))
+        facts.append(t("job.remaining", time=duration(left)))
     st.progress(at.fraction, "".join(facts))
     with st.expander(t("job.details")):
         if at.epochs:
             st.markdown(t("job.epoch", now=len(at.epochs), all=at.epoch_count))
-            curve = charts.learning_curve(at.epochs, at.probe, words=chart_words(t))
+            curve = charts.learning_curve(at.epochs, at.probe, words=chart_words())
             st.altair_chart(curve, width="stretch", key=f"curves.{run.name}")
         st.code("\n".join(at.lines[-40:]) or "…", language=None, wrap_lines=True)
 
 
-def _over(t: Texts, run: RunSummary, latest: bool) -> None:
+def _over(run: RunSummary, latest: bool) -> None:
     with st.container(border=latest, horizontal=True, vertical_alignment="center"):
         if run.accuracy is None:
-            problem = f": {plain(t.message(run.problem))}" if run.problem else ""
-            st.markdown(f"{plain(run.name)} · {state_words(t, run)}{problem}")
+            problem = f": {plain(message(run.problem))}" if run.problem else ""
+            st.markdown(f"{plain(run.name)} · {state_words(run)}{problem}")
         else:
             right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
             key = "job.ready" if run.state == "finished" else "job.ended"
-            state = state_words(t, run)
+            state = state_words(run)
             st.markdown(t(key, name=plain(run.name), state=state, right=right))
         if run.usable:
             if st.button(
@@ -124,10 +124,3 @@ def _over(t: Texts, run: RunSummary, latest: bool) -> None:
                 key=f"resume.{run.name}",
                 icon=":material/resume:",
             )
-
-
-def duration(t: Texts, seconds: float) -> str:
-    """Return a time in words, such as ``24 s`` or ``5 min``."""
-    if seconds < 100:
-        return t("job.seconds", n=max(1, round(seconds)))
-    return t("job.minutes", n=round(seconds / 60))

@@ -10,14 +10,13 @@ from tlearn.text import decode_name
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import problems, workspace
-from tlearn.web.i18n import Texts
+from tlearn.web.words import t
 
 SHOWN = 10  # photos of a change that are named
 
 
 @st.fragment  # a tick shows this part of the page again, and no more
 def photo_editor(
-    t: Texts,
     data: str,
     pictures: Sequence[Picture],
     labels: Sequence[str],
@@ -27,7 +26,6 @@ def photo_editor(
     """Show photos of a data set to be selected, on many pages, and what can be done with them.
 
     Args:
-        t: The texts.
         data: The data set, by its path below the data root.
         pictures: The photos, by their names in the manifest.
         labels: Classes to which they can be moved; others can be typed.
@@ -43,7 +41,7 @@ def photo_editor(
         selected.clear()
 
     bar = st.container(horizontal=True, vertical_alignment="bottom")
-    gallery(t, pictures, key, selected)
+    gallery(pictures, key, selected)
     count = len(selected)
     with bar:
         st.button(
@@ -70,7 +68,7 @@ def photo_editor(
             disabled=not (count and label),
             icon=":material/drive_file_move:",
         ):
-            edit(t, data, lambda: change(editing.move, str(label)))
+            edit(data, lambda: change(editing.move, str(label)))
         if not excluded and st.button(
             t("data.exclude", count=count) if count else t("data.exclude_none"),
             key=f"{key}.exclude",
@@ -78,10 +76,10 @@ def photo_editor(
             icon=":material/block:",
             help=t("data.exclude_hint"),
         ):
-            edit(t, data, lambda: change(editing.exclude))
+            edit(data, lambda: change(editing.exclude))
 
 
-def edit(t: Texts, data: str, do: Callable[[], object], opened: str | None = None) -> None:
+def edit(data: str, do: Callable[[], object], opened: str | None = None) -> None:
     """Change a data set, then look at it again; ``opened`` is the class to show then."""
     with problems():
         do()
@@ -92,7 +90,7 @@ def edit(t: Texts, data: str, do: Callable[[], object], opened: str | None = Non
         st.rerun()
 
 
-def description(t: Texts, action: Sequence[Edit]) -> str:
+def description(action: Sequence[Edit]) -> str:
     """Say what an action was, by the first of its lines."""
     first, count = action[0], len(action)
     if first.of_class:
@@ -103,7 +101,7 @@ def description(t: Texts, action: Sequence[Edit]) -> str:
     return t("data.did_exclude", count=count)
 
 
-def history(t: Texts, data: str, labels: Sequence[str]) -> None:
+def history(data: str, labels: Sequence[str]) -> None:
     """List the actions that were not undone, the newest first, and the excluded photos."""
     root = workspace().data_set(data)
     edits = Edits.of(root)
@@ -114,7 +112,7 @@ def history(t: Texts, data: str, labels: Sequence[str]) -> None:
     rows = [
         {
             t("data.when"): action[0].local_time,
-            t("data.change"): description(t, action),
+            t("data.change"): description(action),
             t("data.file"): ", ".join(edit.path for edit in action[:SHOWN] if not edit.of_class),
         }
         for action in reversed(actions)
@@ -124,4 +122,4 @@ def history(t: Texts, data: str, labels: Sequence[str]) -> None:
     pictures = [Picture(path, name) for name, path in photos.items() if path.is_file()]
     if pictures:
         st.markdown(t("data.excluded", count=len(pictures)))
-        photo_editor(t, data, pictures, labels, f"excluded.{data}", excluded=True)
+        photo_editor(data, pictures, labels, f"excluded.{data}", excluded=True)

@@ -9,11 +9,11 @@ from tlearn.data.editing import add_photos
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo
-from tlearn.web.components.session import link, pages_of, plain, problems, workspace
+from tlearn.web.components.session import link, pages_of, problems, workspace
 from tlearn.web.components.upload import show_left_out
-from tlearn.web.i18n import Texts
 from tlearn.web.prediction_process import write_csv
 from tlearn.web.thumbnails import thumbnail_url
+from tlearn.web.words import message, plain, t
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
@@ -26,9 +26,7 @@ ORDERS: dict[str, Callable[[Prediction], object]] = {
 }
 
 
-def show_predictions(
-    t: Texts, run: RunSummary, folder: Path, predictions: Sequence[Prediction]
-) -> None:
+def show_predictions(run: RunSummary, folder: Path, predictions: Sequence[Prediction]) -> None:
     """Show predictions, a CSV of them, and corrections."""
     labels, root = run.labels, Path(run.data)
     editable = workspace().name_of(root) is not None and root.is_dir()
@@ -37,15 +35,15 @@ def show_predictions(
         with st.container(horizontal=True):
             for answer in predictions:
                 with st.container(border=True, width=WIDTH):
-                    _card(t, answer)
+                    _card(answer)
                     if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
-                            _correct(t, root, labels, [answer], str(answer.path))
+                            _correct(root, labels, [answer], str(answer.path))
     else:
-        chosen = _table(t, folder, predictions)
+        chosen = _table(folder, predictions)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if editable and len(predictions) > FEW:
-            _correct(t, root, labels, chosen, str(folder))
+            _correct(root, labels, chosen, str(folder))
         out = folder.parent / f"{folder.name}.{run.name}.csv"
         table = link(str(out), lambda: write_csv(predictions, folder, out), f"{run.name}.csv")
         st.link_button(t("predict.csv"), table, icon=":material/download:")
@@ -53,17 +51,17 @@ def show_predictions(
         st.caption(t("predict.no_data", root=root))
 
 
-def _card(t: Texts, answer: Prediction) -> None:
+def _card(answer: Prediction) -> None:
     """Show one photo with a bar for each of the likeliest classes."""
-    show_photo(answer.path, t, WIDTH)
+    show_photo(answer.path, WIDTH)
     st.caption(plain(answer.path.name))
     if answer.problem:
-        st.warning(plain(t.message(answer.problem)))
+        st.warning(plain(message(answer.problem)))
     for label, probability in answer.top:
         st.progress(probability, f"{plain(label)} **{probability:.0%}**")
 
 
-def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
+def _table(folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Show many photos a page at a time; return those that are chosen."""
     order = st.selectbox(
         t("results.order"),
@@ -72,7 +70,7 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
         width=240,
     )
     ranked = sorted(predictions, key=ORDERS[order])  # type: ignore[arg-type]
-    shown = [ranked[i] for i in pages_of(t, "predictions.page", len(ranked), PER_PAGE)]
+    shown = [ranked[i] for i in pages_of("predictions.page", len(ranked), PER_PAGE)]
     rows = [
         {
             t("predict.photo"): thumbnail_url(answer.path),
@@ -80,7 +78,7 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
             t("data.class"): answer.label,
             t("predict.probability"): 100 * answer.probability,
             t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
-            t("data.reason"): t.message(answer.problem),
+            t("data.reason"): message(answer.problem),
         }
         for answer in shown
     ]
@@ -105,9 +103,7 @@ def _table(t: Texts, folder: Path, predictions: Sequence[Prediction]) -> list[Pr
     return [shown[i] for i in event.selection.rows]
 
 
-def _correct(
-    t: Texts, root: Path, labels: Sequence[str], chosen: Sequence[Prediction], key: str
-) -> None:
+def _correct(root: Path, labels: Sequence[str], chosen: Sequence[Prediction], key: str) -> None:
     """Let the user say what photos are; they are added to the data for the next training."""
     usable = [answer for answer in chosen if not answer.problem]
     right = st.selectbox(
@@ -129,4 +125,4 @@ def _correct(
                 st.success(t("predict.added", count=count, label=plain(right)))
             if right not in labels:
                 st.warning(t("predict.new_class", label=plain(right)))
-            show_left_out(t, added.left_out)
+            show_left_out(added.left_out)

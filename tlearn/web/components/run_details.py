@@ -20,18 +20,9 @@ from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.photo_editor import photo_editor
-from tlearn.web.components.session import (
-    act,
-    between,
-    chart_words,
-    link,
-    plain,
-    remember,
-    texts,
-    workspace,
-)
+from tlearn.web.components.session import act, link, remember, workspace
 from tlearn.web.components.upload import show_message
-from tlearn.web.i18n import Texts
+from tlearn.web.words import chart_words, message, plain, t, texts
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
@@ -39,19 +30,19 @@ VIEW = "results.view"  # in the session; in the address it is "view"
 VIEWS = ("mistakes", "confusion", "unsure", "curves", "settings")
 
 
-def one_run(t: Texts, listed: RunSummary) -> None:
+def one_run(listed: RunSummary) -> None:
     """Show a run."""
     st.subheader(plain(listed.name), anchor=False)
     if listed.problem:
-        st.warning(plain(t.message(listed.problem)))
+        st.warning(plain(message(listed.problem)))
     if not listed.usable:
-        st.info(t("results.no_model", state=state_words(t, listed)))
-        _actions(t, listed, None)
+        st.info(t("results.no_model", state=state_words(listed)))
+        _actions(listed, None)
         return
     run = Run(listed.path)
-    show_message(t)
-    _figures(t, run)
-    _actions(t, listed, run)
+    show_message()
+    _figures(run)
+    _actions(listed, run)
     state, asked = st.session_state, st.query_params.get("view")
     if asked in VIEWS:
         state[VIEW] = asked
@@ -66,15 +57,15 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         format_func=lambda name: t(f"results.{name}"),
     )
     if chosen == "confusion":
-        _confusion(t, run)
+        _confusion(run)
     elif chosen == "unsure":
         hits = sorted(
             (p for p in run.held_out_predictions() if p.correct), key=lambda p: p.probability
         )
         st.markdown(t("results.unsure_hint"))
-        _photos(t, run, hits, "unsure")
+        _photos(run, hits, "unsure")
     elif chosen == "curves":
-        _curves(t, run)
+        _curves(run)
     elif chosen == "settings":
         st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
     else:
@@ -84,10 +75,10 @@ def one_run(t: Texts, listed: RunSummary) -> None:
         )
         st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
         if wrong:
-            _photos(t, run, wrong, "mistakes")
+            _photos(run, wrong, "mistakes")
 
 
-def _figures(t: Texts, run: Run) -> None:
+def _figures(run: Run) -> None:
     """Show the figures of each split, with their intervals."""
     for split in ("test", "validation"):
         if split not in run.metrics:
@@ -95,15 +86,15 @@ def _figures(t: Texts, run: Run) -> None:
         found: Mapping[str, Any] = run.metrics[split]
         row, below = st.container(horizontal=True), st.container()
         with row:
-            show_accuracy(t, split, found, below)
+            show_accuracy(split, found, below)
             for metric in METRICS[1:]:
-                name = t.words.get(f"results.{metric.key}", metric.name)
+                name = texts().words.get(f"results.{metric.key}", metric.name)
                 st.metric(name, metric.text(found), border=True, height="stretch")
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 
 
-def show_accuracy(t: Texts, split: str, figures: Mapping[str, Any], below: Any) -> None:
+def show_accuracy(split: str, figures: Mapping[str, Any], below: Any) -> None:
     """Show the accuracy on a split with its interval; what few photos mean goes ``below``."""
     n, (low, high) = figures["n"], figures["accuracy_ci95"]
     right = t("results.right", right=round(figures["accuracy"] * n), all=f"{n:,}")
@@ -111,7 +102,7 @@ def show_accuracy(t: Texts, split: str, figures: Mapping[str, Any], below: Any) 
     st.metric(
         f"{t('results.accuracy')} ({t(f'data.{split}')})",
         right if few else f"{figures['accuracy']:.1%}",
-        None if few else f"{right} · {between(t, low, high)}",
+        None if few else f"{right} · {t('common.between', low=f'{low:.1%}', high=f'{high:.1%}')}",
         "off",
         delta_arrow="off",
         border=True,
@@ -126,7 +117,7 @@ def show_accuracy(t: Texts, split: str, figures: Mapping[str, Any], below: Any) 
         below.markdown(f"{text} {t('results.few_more', count=more)}" if more else text)
 
 
-def _actions(t: Texts, listed: RunSummary, run: Run | None) -> None:
+def _actions(listed: RunSummary, run: Run | None) -> None:
     """Offer notes, downloads, resuming and deleting."""
     here = workspace()
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -171,7 +162,7 @@ def _keep_note(name: str) -> None:
 
 def _resume(name: str) -> None:
     workspace().queue.resume(name)
-    st.toast(texts()("results.resumed"))
+    st.toast(t("results.resumed"))
 
 
 def _delete(name: str) -> None:
@@ -193,7 +184,7 @@ def zip_run(path: Path, scratch: Path) -> Path:
     return Path(name)
 
 
-def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:
+def _photos(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:
     """Show photos; those that are in the data root can be moved to other classes and excluded."""
     root = Path(run.record["data"]["path"])
     data = workspace().name_of(root) if root.is_dir() else None
@@ -201,19 +192,19 @@ def _photos(t: Texts, run: Run, predictions: Sequence[HeldOutPrediction], key: s
     labels = Edits.of(root).photo_labels() if data else {}
     pictures = []
     for one in shown:
-        caption, label = photo_caption(t, one), labels.get(one.file, one.label)
+        caption, label = photo_caption(one), labels.get(one.file, one.label)
         if label != one.label:
             changed = t("results.moved", label=label) if label else t("results.excluded")
             caption = f"{caption} · {changed}"
         pictures.append(Picture(root / decode_name(one.file), one.file, caption))
     if data is None:
-        gallery(t, pictures, key)
+        gallery(pictures, key)
     else:
         classes = sorted({p.label for p in run.held_out_predictions()}, key=natural_key)
-        photo_editor(t, data, pictures, classes, key)
+        photo_editor(data, pictures, classes, key)
 
 
-def photo_caption(t: Texts, prediction: HeldOutPrediction) -> str:
+def photo_caption(prediction: HeldOutPrediction) -> str:
     """Return the class of a photo, and for which it was taken."""
     if prediction.correct:
         return f"{prediction.label} {prediction.probability:.0%}"
@@ -225,7 +216,7 @@ def photo_caption(t: Texts, prediction: HeldOutPrediction) -> str:
     )
 
 
-def _confusion(t: Texts, run: Run) -> None:
+def _confusion(run: Run) -> None:
     """Show the most confused classes and the matrix; a click shows the photos of a cell."""
     side = "test" if "test" in run.metrics else "validation"
     pairs = confused_pairs(run.metrics[side])
@@ -238,7 +229,7 @@ def _confusion(t: Texts, run: Run) -> None:
         st.markdown(t("results.no_mistakes"))
         return
     st.caption(t("results.confusion_hint"))
-    chart = charts.confusion(run.metrics[side], chart_words(t))
+    chart = charts.confusion(run.metrics[side], chart_words())
     dark = st.context.theme.type == "dark"
     chart = chart.configure_text(color="#fafafa" if dark else "#31333f")
     event = st.altair_chart(
@@ -252,16 +243,16 @@ def _confusion(t: Texts, run: Run) -> None:
     found = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
     names = {"true": plain(true), "predicted": plain(predicted)}
     st.markdown(t("results.cell", **names, count=len(found)))
-    _photos(t, run, found, f"cell.{true}.{predicted}")
+    _photos(run, found, f"cell.{true}.{predicted}")
 
 
-def _curves(t: Texts, run: Run) -> None:
+def _curves(run: Run) -> None:
     epochs = read_progress(run.path).epochs
     if not epochs:
         st.info(t("results.no_curves"))
         return
     probe = run.metrics["stages"][0]
-    st.altair_chart(charts.learning_curve(epochs, probe, words=chart_words(t)), width="stretch")
+    st.altair_chart(charts.learning_curve(epochs, probe, words=chart_words()), width="stretch")
     st.dataframe(
         [
             {

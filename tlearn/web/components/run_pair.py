@@ -15,11 +15,10 @@ from tlearn.text import decode_name
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import photo_caption, show_accuracy
-from tlearn.web.components.session import chart_words, plain
-from tlearn.web.i18n import Texts
+from tlearn.web.words import chart_words, plain, t, texts
 
 
-def side_by_side(t: Texts, *paths: Path) -> None:
+def side_by_side(*paths: Path) -> None:
     """Show what two runs differ in, and whether the difference is more than chance."""
     runs = Run(paths[0]), Run(paths[1])
     names = [plain(run.path.name) for run in runs]
@@ -34,21 +33,19 @@ def side_by_side(t: Texts, *paths: Path) -> None:
         with column, st.container(border=True):
             st.markdown(f"**{name}**")
             split = "test" if "test" in run.metrics else "validation"
-            show_accuracy(t, split, run.metrics[split], st)
+            show_accuracy(split, run.metrics[split], st)
             epochs = read_progress(run.path).epochs
             if epochs:
-                curve = charts.learning_curve(
-                    epochs, run.metrics["stages"][0], words=chart_words(t)
-                )
+                curve = charts.learning_curve(epochs, run.metrics["stages"][0], words=chart_words())
                 st.altair_chart(curve, width="stretch", key=f"pair.{run.path.name}")
     if found.settings:
         st.markdown(f"**{t('results.different')}**")
         st.dataframe(
             [
                 {
-                    t("results.setting"): _name(t, key),
+                    t("results.setting"): _name(key),
                     **{
-                        run.path.name: _words(t, key, value)
+                        run.path.name: _words(key, value)
                         for run, value in zip(runs, values, strict=True)
                     },
                 }
@@ -63,17 +60,17 @@ def side_by_side(t: Texts, *paths: Path) -> None:
             st.markdown(f"**{t('results.only', name=name, count=len(mistakes))}**")
             root = Path(wrong.record["data"]["path"])
             pictures = [
-                Picture(root / decode_name(one.file), one.file, photo_caption(t, one))
+                Picture(root / decode_name(one.file), one.file, photo_caption(one))
                 for one in mistakes
             ]
-            gallery(t, pictures, f"only.{right.path.name}.{wrong.path.name}")
+            gallery(pictures, f"only.{right.path.name}.{wrong.path.name}")
 
 
-def _name(t: Texts, key: str) -> str:
-    return t(f"results.{key}") if key in APART else t.option(key, "")[0] or key
+def _name(key: str) -> str:
+    return t(f"results.{key}") if key in APART else texts().option(key, "")[0] or key
 
 
-def _words(t: Texts, key: str, value: Any) -> str:
+def _words(key: str, value: Any) -> str:
     """Return the value of a setting as people say it."""
     if key == "stages":
         stages = [Stage(**values) for values in value or ()]

@@ -13,8 +13,8 @@ from tlearn.data.scan import Manifest, scan
 from tlearn.data.scan_cache import ScanCache
 from tlearn.progress import Progress
 from tlearn.web import background
-from tlearn.web.components.session import plain, workspace
-from tlearn.web.i18n import Texts
+from tlearn.web.components.session import workspace
+from tlearn.web.words import message, plain, t
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
@@ -31,7 +31,7 @@ class _CachedManifest:
     started: int  # when the scan began
 
 
-def wait_for(t: Texts, task: background.BackgroundTask, label: str) -> bool:
+def wait_for(task: background.BackgroundTask, label: str) -> bool:
     """Tell whether a task is over; show a bar while it is not."""
     if task.over.wait(AT_ONCE):
         return True
@@ -47,7 +47,7 @@ def wait_for(t: Texts, task: background.BackgroundTask, label: str) -> bool:
     return False
 
 
-def manifest_of(t: Texts, name: str) -> Manifest | None:
+def manifest_of(name: str) -> Manifest | None:
     """Return what a scan finds in a data set; show how far it is, or why it finds nothing.
 
     On a visit it scans again if folders have changed; what has not is not read again. Meanwhile the
@@ -66,18 +66,18 @@ def manifest_of(t: Texts, name: str) -> Manifest | None:
     if root in _found and not task.over.wait(SOON):
         _refresh(task)
         return _found[root].manifest
-    if not wait_for(t, task, t("common.reading")):
+    if not wait_for(task, t("common.reading")):
         return None
     if task.replaced:  # another session has changed something meanwhile
         st.rerun()
     if task.problem:
-        st.warning(plain(t.message(task.problem)))
+        st.warning(plain(message(task.problem)))
         return None
     _found[root] = task.result
     return _found[root].manifest
 
 
-def show_counts(t: Texts, manifest: Manifest) -> None:
+def show_counts(manifest: Manifest) -> None:
     """Show how many photos and classes there are, and how many files need a look, if any do."""
     photos, problems = f"{len(manifest.files):,}", len(manifest.problems)
     words = [t("data.counts", photos=photos, classes=len(manifest.labels))]

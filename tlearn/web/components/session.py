@@ -8,14 +8,9 @@ from typing import Any
 import streamlit as st
 
 from tlearn.errors import TlearnError
-from tlearn.web.i18n import Texts, texts_for
 from tlearn.web.transfers import offer_file
+from tlearn.web.words import message, plain, t
 from tlearn.web.workspace import Workspace
-
-
-def texts() -> Texts:
-    """Return the texts in the browser's language."""
-    return texts_for(st.context.locale)
 
 
 def workspace() -> Workspace:
@@ -55,7 +50,7 @@ def attempt(do: Callable[..., object], *arguments: Any) -> None:
 
 def _sentence(error: TlearnError | OSError) -> str:
     if isinstance(error, TlearnError):
-        return texts().message(str(error))
+        return message(str(error))
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 
@@ -105,7 +100,7 @@ def choose(
     """Show a choice among names that outlives the page; ``first`` is chosen where none was."""
     asked = st.query_params.get(key)
     if asked and asked not in options and f"chosen.{key}" not in st.session_state:
-        st.warning(texts()("common.not_there", name=plain(asked)))
+        st.warning(t("common.not_there", name=plain(asked)))
     before = remembered(key, options) or first
     index = list(options).index(before) if before is not None else None
     chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
@@ -113,12 +108,12 @@ def choose(
     return chosen
 
 
-def choose_data(t: Texts) -> str | None:
+def choose_data() -> str | None:
     """Show the choice of a data set; return its name below the data root."""
     return choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
 
 
-def steps(t: Texts, current: str) -> None:
+def steps(current: str) -> None:
     """Say what the pages are for and which step this is, until the first run has a model."""
     if any(run.usable for run in workspace().run_store.runs()):
         return
@@ -129,37 +124,8 @@ def steps(t: Texts, current: str) -> None:
     st.markdown(f"{t('common.purpose')} {' '.join(badges)}")
 
 
-def pages_of(t: Texts, key: str, count: int, size: int) -> range:
+def pages_of(key: str, count: int, size: int) -> range:
     """Show a pager where there is more than a page holds; return the indices of this page."""
-    pages = max(1, -(-count // size))
-    if pages == 1:
-        return range(count)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        state = st.session_state
-        now = min(state.get(key, 1), pages)
-        for name, page in (("back", now - 1), ("forth", now + 1)):
-            st.button(
-                t(f"common.{name}"),
-                key=f"{key}.{name}",
-                disabled=not 1 <= page <= pages,
-                on_click=state.__setitem__,
-                args=(key, page),
-            )
-        st.markdown(t("common.page", page=now, pages=pages))
-    return range((now - 1) * size, min(count, now * size))
-
-
-def plain(text: str) -> str:
-    r"""Return text for Markdown as it stands: names may hold anything."""
-    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
-
-
-def chart_words(t: Texts) -> dict[str, str]:
-    """Return the words of charts."""
-    words = [key.removeprefix("chart.") for key in t.words if key.startswith("chart.")]
-    return {word: t(f"chart.{word}") for word in words}
-
-
-def between(t: Texts, low: float, high: float) -> str:
-    """Return an interval of parts as per cents."""
-    return t("common.between", low=f"{low:.1%}", high=f"{high:.1%}")
+    pages = -(-count // size)
+    page = st.pagination(pages, key=key, persist_state="session") if pages > 1 else 1
+    return range((page - 1) * size, min(count, page * size))

@@ -5,12 +5,11 @@ import streamlit as st
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
-from tlearn.web.components.config_options import option_value, set_option
-from tlearn.web.components.session import plain
-from tlearn.web.i18n import Texts
+from tlearn.web.components.config_options import option_value
+from tlearn.web.words import message, plain, t
 
 
-def show_split(t: Texts, manifest: Manifest) -> None:
+def show_split(manifest: Manifest) -> None:
     """Show which part of each class would be trained on, would choose, and would be held back."""
     st.markdown(t("data.split_hint"))
     with st.container(horizontal=True):
@@ -19,7 +18,7 @@ def show_split(t: Texts, manifest: Manifest) -> None:
     try:
         splits, problems = draw_splits(manifest, val, test, option_value("seed"))
     except DataError as error:
-        st.warning(plain(t.message(str(error))))
+        st.warning(plain(message(str(error))))
         return
     rows = {label: {t("data.class"): label} for label in splits.labels}
     for side, files in splits.items():
@@ -35,8 +34,8 @@ def show_split(t: Texts, manifest: Manifest) -> None:
 
 def _fraction(label: str, key: str, least: int) -> float:
     """Show a slider for an option of the training; return the fraction."""
-    slider = f"split.{key}"
-    st.session_state.setdefault(slider, min(90, max(least, round(100 * option_value(key)))))
+    state, slider = st.session_state, f"split.{key}"
+    state.setdefault(slider, min(90, max(least, round(100 * option_value(key)))))
     st.slider(
         label,
         least,
@@ -44,6 +43,6 @@ def _fraction(label: str, key: str, least: int) -> float:
         key=slider,
         format="%d%%",
         width=280,
-        on_change=lambda: set_option(key, st.session_state[slider] / 100),
+        on_change=lambda: state.update({f"option.{key}": state[slider] / 100}),
     )
     return float(option_value(key))

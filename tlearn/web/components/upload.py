@@ -18,34 +18,34 @@ from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.web import background
 from tlearn.web.components.scans import look_again, wait_for
-from tlearn.web.components.session import attempt, plain, problems, remember, workspace
+from tlearn.web.components.session import attempt, problems, remember, workspace
 from tlearn.web.components.uploader import uploader
-from tlearn.web.i18n import Texts
 from tlearn.web.linked_folders import link_folder, linked_folders, may_link, unlink_folder
+from tlearn.web.words import message, plain, t, texts
 
 PLACING = "adding.placing"  # where a session keeps the task that it waits for
 
 
-def new_data_set(t: Texts) -> None:
+def new_data_set() -> None:
     """Show the ways to a new data set."""
     if PLACING in st.session_state:
-        _wait(t)
+        _wait()
         return
     here = workspace()
     name = st.text_input(t("data.name"), placeholder=t("data.name_hint"), max_chars=80)
-    upload = uploader(t, here.data, "new")
+    upload = uploader(here.data, "new")
     if upload is not None:
-        _place(t, upload, name)
+        _place(upload, name)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(t("data.or_sample"))
         if st.button(t("data.sample"), icon=":material/draw:"):
             target = here.new_data_set("sample")
             _begin(str(target), lambda progress: (_sample(target), "", []))
     if may_link():
-        _link(t)
+        _link()
 
 
-def _link(t: Texts) -> None:
+def _link() -> None:
     """Show the field for a folder of this machine, and those that are linked."""
     here = workspace()
     with st.form("link", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
@@ -75,7 +75,7 @@ def _sample(target: Path) -> Path:
     return target
 
 
-def _place(t: Texts, upload: Upload, name: str) -> None:
+def _place(upload: Upload, name: str) -> None:
     """Begin to unpack what came, and to put it into the data root."""
     names: list[str] = st.session_state.get("new.field", {}).get("done", {}).get("names", [])
     sent = _name_of(names[0]) if names else ""
@@ -84,8 +84,10 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
         target = workspace().new_data_set(given)
     except DataError as error:
         upload.cancel()
-        st.error(plain(t.message(str(error))))
+        st.error(plain(message(str(error))))
         return
+
+    words = texts()  # the task has no browser whose language could be asked for
 
     def place(progress: Progress) -> tuple[Path, str, list[Problem]]:
         try:
@@ -96,10 +98,10 @@ def _place(t: Texts, upload: Upload, name: str) -> None:
             upload.cancel()
         if not any(entry.is_dir() for entry in path.iterdir()):
             shutil.rmtree(path)
-            raise DataError(t("data.loose"))
-        text = t("data.received", photos=upload.files, classes=classes)
+            raise DataError(words("data.loose"))
+        text = words("data.received", photos=upload.files, classes=classes)
         if path.name != given:
-            text = f"{text} {t('data.name_taken', name=given)}"
+            text = f"{text} {words('data.name_taken', name=given)}"
         return path, text, upload.report
 
     _begin(str(target), place)
@@ -117,13 +119,13 @@ def _begin(key: str, do: Callable[[Progress], tuple[Path, str, list[Problem]]]) 
     st.rerun()
 
 
-def _wait(t: Texts) -> None:
+def _wait() -> None:
     done = st.session_state[PLACING]
-    if not wait_for(t, done, t("data.placing")):
+    if not wait_for(done, t("data.placing")):
         return
     del st.session_state[PLACING]
     if done.problem:
-        st.session_state["data.message"] = ("error", t.message(done.problem), [])
+        st.session_state["data.message"] = ("error", message(done.problem), [])
     else:
         path, text, left_out = done.result
         remember("data", workspace().name_of(path))
@@ -133,7 +135,7 @@ def _wait(t: Texts) -> None:
     st.rerun()
 
 
-def show_message(t: Texts) -> None:
+def show_message() -> None:
     """Show what came of the last thing that was done: what went well in passing, the rest stays."""
     state = st.session_state
     kind, text, left_out = state.get("data.message", ("", "", []))
@@ -145,7 +147,7 @@ def show_message(t: Texts) -> None:
     if not left_out:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        first = plain(f"{left_out[0].name}: {t.message(left_out[0].reason)}")
+        first = plain(f"{left_out[0].name}: {message(left_out[0].reason)}")
         st.markdown(
             f":material/warning: {t('data.left_out', count=len(left_out))} · {first}",
             width="content",
@@ -168,33 +170,33 @@ def left_out_of(data: str) -> list[Problem]:
     return found
 
 
-def show_left_out(t: Texts, left_out: Sequence[Problem]) -> None:
+def show_left_out(left_out: Sequence[Problem]) -> None:
     """Show which files were left out, if any."""
     if not left_out:
         return
     with st.expander(t("data.left_out", count=len(left_out)), icon=":material/warning:"):
         st.dataframe(
-            [{t("data.reason"): t.message(p.reason), t("data.file"): p.name} for p in left_out],
+            [{t("data.reason"): message(p.reason), t("data.file"): p.name} for p in left_out],
             hide_index=True,
             height=min(300, 38 + 35 * len(left_out)),
         )
 
 
-def add_to_class(t: Texts, data: str, label: str) -> None:
+def add_to_class(data: str, label: str) -> None:
     """Show the field for more photos of a class."""
-    upload = uploader(t, workspace().data, f"class.{data}.{label}", kind="flat")
+    upload = uploader(workspace().data, f"class.{data}.{label}", kind="flat")
     if upload is not None:
         try:
             upload.unpack()
-            add(t, data, label, [(path.name, path) for path in upload.images()], upload.report)
+            add(data, label, [(path.name, path) for path in upload.images()], upload.report)
         except DataError as error:
-            st.session_state["data.message"] = ("error", t.message(str(error)), upload.report)
+            st.session_state["data.message"] = ("error", message(str(error)), upload.report)
         finally:
             upload.cancel()
         st.rerun()
 
 
-def camera(t: Texts, data: str, label: str) -> None:
+def camera(data: str, label: str) -> None:
     """Show a button that opens the camera: every photo that is taken is added to the class."""
     state = st.session_state
     if st.button(t("data.camera"), icon=":material/photo_camera:"):
@@ -204,7 +206,7 @@ def camera(t: Texts, data: str, label: str) -> None:
         if state[key] is None:  # cleared, after an error
             return
         name = time.strftime("camera-%Y%m%d-%H%M%S.jpg")  # the client's may be any path
-        add(t, data, label, [(name, state[key].getvalue())])
+        add(data, label, [(name, state[key].getvalue())])
         state["camera"] = (label, state["camera"][1] + 1)
 
     def show() -> None:
@@ -220,7 +222,6 @@ def camera(t: Texts, data: str, label: str) -> None:
 
 
 def add(
-    t: Texts,
     data: str,
     label: str,
     photos: Sequence[tuple[str, Path | bytes]],

@@ -8,8 +8,8 @@ import streamlit as st
 
 from tlearn.data.archives import Limits
 from tlearn.data.uploads import Upload
-from tlearn.web.i18n import Texts
 from tlearn.web.transfers import UPLOAD, find_upload, new_upload
+from tlearn.web.words import t
 
 LIMITS = Limits()
 FOLDER = Path(__file__).parent
@@ -19,13 +19,10 @@ WORDS = (
 ).split()
 
 
-def uploader(
-    t: Texts, root: Path, key: str, kind: Literal["set", "any", "flat"] = "set"
-) -> Upload | None:
+def uploader(root: Path, key: str, kind: Literal["set", "any", "flat"] = "set") -> Upload | None:
     """Show the field; return an upload once all of its files have come.
 
     Args:
-        t: The texts.
         root: The folder that files go below.
         key: Which of several fields.
         kind: What is meant to come: a data set of class folders, photos in any way, or photos

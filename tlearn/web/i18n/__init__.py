@@ -81,6 +81,7 @@ def _errors() -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
+@cache
 def texts_for(locale: str | None) -> Texts:
     """Return the texts for a browser's language, such as ``zh-CN``; English for those we lack."""
     language = (locale or "").lower().replace("_", "-").split("-")[0]

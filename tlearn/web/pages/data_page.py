@@ -10,28 +10,19 @@ from tlearn.data.uploads import upload_report
 from tlearn.web.components.class_editor import classes, shortened
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
-from tlearn.web.components.session import (
-    choose_data,
-    open_page,
-    plain,
-    problems,
-    steps,
-    texts,
-    workspace,
-)
+from tlearn.web.components.session import choose_data, open_page, problems, steps, workspace
 from tlearn.web.components.split_table import show_split
 from tlearn.web.components.upload import left_out_of, new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
-from tlearn.web.i18n import Texts
+from tlearn.web.words import message, plain, t
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
 
 
 def show() -> None:
     """Show the page."""
-    t = texts()
     st.title(t("data.title"), anchor=False)
-    steps(t, "data")
+    steps("data")
     names = workspace().data_sets()
     if not names:
         st.markdown(t("data.empty"))
@@ -42,34 +33,34 @@ def show() -> None:
         icon=":material/upload:",
         key=f"new.{placed}",
     ):
-        new_data_set(t)
-    show_message(t)
-    data = choose_data(t) if names else None
+        new_data_set()
+    show_message()
+    data = choose_data() if names else None
     if data is None:
         if names:
             st.info(t("data.choose"))
         return
     with problems():
-        manifest = manifest_of(t, data)
-        _header(t, data, manifest)
+        manifest = manifest_of(data)
+        _header(data, manifest)
         if manifest is not None:
-            _tabs(t, data, manifest)
+            _tabs(data, manifest)
 
 
-def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
+def _header(data: str, manifest: Manifest | None) -> None:
     """Show the counts, the undo, what is too little to learn from, and the way on."""
     root = workspace().data_set(data)
     actions = list(Edits.of(root).actions())
-    warnings = _too_little(t, manifest) if manifest is not None else []
+    warnings = _too_little(manifest) if manifest is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
         if manifest is not None:
-            show_counts(t, manifest)
+            show_counts(manifest)
         if actions and st.button(
-            t("data.undo", what=plain(shortened(description(t, actions[-1])))),
+            t("data.undo", what=plain(shortened(description(actions[-1])))),
             icon=":material/undo:",
             help=t("data.undo_hint"),
         ):
-            edit(t, data, lambda: undo_edits(root, time=actions[-1][0].time))
+            edit(data, lambda: undo_edits(root, time=actions[-1][0].time))
         if st.button(t("data.look_again"), icon=":material/refresh:"):
             look_again(data)
             st.rerun()
@@ -83,7 +74,7 @@ def _header(t: Texts, data: str, manifest: Manifest | None) -> None:
         st.warning(warning)
 
 
-def _too_little(t: Texts, manifest: Manifest) -> list[str]:
+def _too_little(manifest: Manifest) -> list[str]:
     """Say why nothing, or nothing reliable, can be learned from a data set."""
     if len(manifest.labels) < 2:
         return [t("data.one_class")]
@@ -95,7 +86,7 @@ def _too_little(t: Texts, manifest: Manifest) -> list[str]:
     return [t("data.small_classes", count=len(small), few=FEW, names=names)]
 
 
-def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
+def _tabs(data: str, manifest: Manifest) -> None:
     names = ("tab_classes", "tab_problems", "tab_split", "tab_history")
     chosen = st.segmented_control(
         t("data.view"),
@@ -107,16 +98,16 @@ def _tabs(t: Texts, data: str, manifest: Manifest) -> None:
         format_func=lambda name: t(f"data.{name}"),
     )
     if chosen == "tab_problems":
-        _problems(t, data, manifest)
+        _problems(data, manifest)
     elif chosen == "tab_split":
-        show_split(t, manifest)
+        show_split(manifest)
     elif chosen == "tab_history":
-        history(t, data, manifest.labels)
+        history(data, manifest.labels)
     else:
-        classes(t, data, manifest)
+        classes(data, manifest)
 
 
-def _problems(t: Texts, data: str, manifest: Manifest) -> None:
+def _problems(data: str, manifest: Manifest) -> None:
     """Show what is wrong with which file, and exclude what is chosen."""
     root = workspace().data_set(data)
     problems = [*manifest.problems, *upload_report(root), *left_out_of(data)]
@@ -127,7 +118,7 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
         {
             t("data.file"): p.name,
             t("data.kind"): t(f"problem.{p.kind.replace(' ', '_')}"),
-            t("data.reason"): t.message(p.reason),
+            t("data.reason"): message(p.reason),
         }
         for p in problems
     ]
@@ -145,8 +136,8 @@ def _problems(t: Texts, data: str, manifest: Manifest) -> None:
             icon=":material/block:",
             help=t("data.exclude_hint"),
         ):
-            edit(t, data, lambda: editing.exclude(root, names))
+            edit(data, lambda: editing.exclude(root, names))
         if unreadable and st.button(
             t("data.exclude_all", count=len(unreadable)), help=t("data.exclude_hint")
         ):
-            edit(t, data, lambda: editing.exclude(root, unreadable))
+            edit(data, lambda: editing.exclude(root, unreadable))

@@ -3,15 +3,13 @@
 import streamlit as st
 
 from tlearn.backbones import Plugin, load_registry
-from tlearn.web.components.session import plain, texts
-from tlearn.web.i18n import Texts
+from tlearn.web.words import message, plain, t
 
 KINDS = ("backbones", "presets", "exporters", "reports")
 
 
 def show() -> None:
     """Show the page."""
-    t = texts()
     st.title(t("plugins.title"), anchor=False)
     st.markdown(t("plugins.hint"))
     registry = load_registry()
@@ -20,12 +18,12 @@ def show() -> None:
             f"**{plain(plugin.name)}** ({plain(str(plugin))}): {plain(plugin.problem)}",
             icon=":material/extension_off:",
         )
-    rows = [_row(t, plugin) for plugin in registry.plugins]
+    rows = [_row(plugin) for plugin in registry.plugins]
     st.dataframe(rows, hide_index=True, height=min(800, 40 + 35 * len(rows)))
     st.subheader(t("plugins.backbones"), anchor=False)
     for name, backbone in sorted(registry.backbones.items()):
         with st.expander(name):
-            st.markdown(plain(t.message(backbone.summary)))
+            st.markdown(plain(message(backbone.summary)))
             st.caption(plain(backbone.reference))
             st.markdown(t("plugins.size", default=backbone.default_size, least=backbone.min_size))
             for weights in backbone.weights:
@@ -34,7 +32,7 @@ def show() -> None:
                 st.markdown(t("plugins.weights", **{k: plain(v) for k, v in facts.items()}))
 
 
-def _row(t: Texts, plugin: Plugin) -> dict[str, str]:
+def _row(plugin: Plugin) -> dict[str, str]:
     offers = [
         f"{t(f'plugins.{kind}')}: {', '.join(offer.name for offer in getattr(plugin, kind))}"
         for kind in KINDS

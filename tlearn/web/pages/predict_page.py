@@ -16,21 +16,12 @@ from tlearn.runs.run_store import RunSummary
 from tlearn.web import background
 from tlearn.web.components.prediction_list import show_predictions
 from tlearn.web.components.scans import wait_for
-from tlearn.web.components.session import (
-    choose,
-    open_page,
-    plain,
-    problems,
-    remember,
-    steps,
-    texts,
-    workspace,
-)
+from tlearn.web.components.session import choose, open_page, problems, remember, steps, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
-from tlearn.web.i18n import Texts
 from tlearn.web.prediction_process import predict
 from tlearn.web.transfers import LIFETIME
+from tlearn.web.words import message, plain, t
 
 
 @dataclass(frozen=True)
@@ -55,9 +46,8 @@ QUESTIONS: dict[str, Question] = {}  # by the folder's name, which the address h
 
 def show() -> None:
     """Show the page."""
-    t = texts()
     st.title(t("predict.title"), anchor=False)
-    steps(t, "predict")
+    steps("predict")
     store = workspace().run_store
     usable = {run.name: run for run in store.runs() if run.usable}
     if not usable:
@@ -70,11 +60,11 @@ def show() -> None:
     if name is None:
         return
     with problems():
-        _photos(t, store.path_of(name))
-        _predictions(t, usable[name])
+        _photos(store.path_of(name))
+        _predictions(usable[name])
 
 
-def _photos(t: Texts, run: Path) -> None:
+def _photos(run: Path) -> None:
     """Show the ways that photos come in."""
     scratch = workspace().scratch
     way = st.segmented_control(
@@ -95,7 +85,7 @@ def _photos(t: Texts, run: Path) -> None:
             (folder / "camera.jpg").write_bytes(taken.getvalue())
             _begin(run, folder, None)
         return
-    upload = uploader(t, scratch, "predict", "any")
+    upload = uploader(scratch, "predict", "any")
     if upload is not None:
         _begin(run, scratch / upload.token, upload)
 
@@ -134,7 +124,7 @@ def _asked() -> Question | None:
     return QUESTIONS[name]
 
 
-def _predictions(t: Texts, run: RunSummary) -> None:
+def _predictions(run: RunSummary) -> None:
     """Show what the model says; ask again where another run was chosen."""
     asked = _asked()
     if asked is None:
@@ -142,11 +132,11 @@ def _predictions(t: Texts, run: RunSummary) -> None:
     folder, done = asked.folder, asked.task
     if asked.run != run.path and folder.is_dir():
         _begin(run.path, folder, None)
-    if not wait_for(t, done, t("predict.predicting")):
+    if not wait_for(done, t("predict.predicting")):
         return
     if done.problem:
-        st.error(plain(t.message(done.problem)))
+        st.error(plain(message(done.problem)))
         return
     predictions, left_out = done.result
-    show_left_out(t, left_out)
-    show_predictions(t, run, folder, predictions)
+    show_left_out(left_out)
+    show_predictions(run, folder, predictions)

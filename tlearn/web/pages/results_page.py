@@ -8,21 +8,19 @@ import streamlit as st
 
 from tlearn.runs.metrics import FEW
 from tlearn.runs.run_store import Order, RunSummary
-from tlearn.web.components.job_list import duration, state_words
+from tlearn.web.components.job_list import state_words
 from tlearn.web.components.run_details import one_run
 from tlearn.web.components.run_pair import side_by_side
 from tlearn.web.components.session import (
     act,
     open_page,
     pages_of,
-    plain,
     problems,
     remember,
     remembered,
-    texts,
     workspace,
 )
-from tlearn.web.i18n import Texts
+from tlearn.web.words import duration, plain, t
 
 ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
 PER_PAGE = 10
@@ -31,7 +29,6 @@ COMPARED = "compare"  # in the address: the runs that are ticked, two at most
 
 def show() -> None:
     """Show the page."""
-    t = texts()
     st.title(t("results.title"), anchor=False)
     store = workspace().run_store
     names = [run.name for run in store.runs()]
@@ -39,14 +36,14 @@ def show() -> None:
         st.info(t("results.empty"))
         if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
             open_page("train")
-        _undo(t)
+        _undo()
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(t("results.filter"), placeholder=t("results.filter_hint"), width=320)
         order = st.selectbox(
             t("results.order"), ORDERS, format_func=lambda name: t(f"results.by_{name}"), width=220
         )
-        _undo(t)
+        _undo()
     runs = store.runs(words, order)
     if not runs:
         st.info(t("results.no_match"))
@@ -55,12 +52,12 @@ def show() -> None:
     if asked is not None and asked not in names:
         st.warning(t("common.not_there", name=plain(asked)))
     chosen, ticked = _chosen(runs), _ticked(runs)
-    _table(t, runs, chosen, ticked)
+    _table(runs, chosen, ticked)
     with problems():
         if len(ticked) == 2:
-            side_by_side(t, *map(store.path_of, ticked))
+            side_by_side(*map(store.path_of, ticked))
         else:
-            one_run(t, chosen)
+            one_run(chosen)
 
 
 def _chosen(runs: Sequence[RunSummary]) -> RunSummary:
@@ -87,11 +84,11 @@ def _tick(name: str, ticked: Sequence[str]) -> None:
     st.query_params[COMPARED] = kept if name in ticked else [*kept[-1:], name]
 
 
-def _table(t: Texts, runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]) -> None:
+def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]) -> None:
     """Show the runs, a line each: its name chooses it, a tick compares it."""
     if sum(run.usable for run in runs) > 1:
         st.caption(t("results.tick_hint"))
-    for k in pages_of(t, "results.page", len(runs), PER_PAGE):
+    for k in pages_of("results.page", len(runs), PER_PAGE):
         run = runs[k]
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             tick = f"tick.{run.name}"
@@ -113,17 +110,17 @@ def _table(t: Texts, runs: Sequence[RunSummary], chosen: RunSummary, ticked: Seq
                 type="primary" if run == chosen and len(ticked) < 2 else "secondary",
                 width=180,
             )
-            for text, width in _cells(t, run):
+            for text, width in _cells(run):
                 st.markdown(text, width=width)
 
 
-def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
+def _cells(run: RunSummary) -> list[tuple[str, int]]:
     """Return what stands in the line of a run, and the widths in pixels."""
-    accuracy = state_words(t, run)
+    accuracy = state_words(run)
     if run.accuracy is not None:
         right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
         accuracy = right if run.images < FEW else f"{run.accuracy:.1%}"
-    asked = [run.backbone, run.preset, *([duration(t, run.seconds)] if run.seconds else [])]
+    asked = [run.backbone, run.preset, *([duration(run.seconds)] if run.seconds else [])]
     asked.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     facts = plain(" · ".join(asked))
     return [
@@ -134,7 +131,7 @@ def _cells(t: Texts, run: RunSummary) -> list[tuple[str, int]]:
     ]
 
 
-def _undo(t: Texts) -> None:
+def _undo() -> None:
     deleted = workspace().run_store.trash()
     if deleted:
         label = t("results.undo", name=plain(deleted[0]))

@@ -16,53 +16,44 @@ from tlearn.web.components.backbone_cards import (
     show_backbones,
     times_by_preset,
 )
-from tlearn.web.components.config_options import options, persistent
+from tlearn.web.components.config_options import options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
-from tlearn.web.components.session import (
-    choose_data,
-    open_page,
-    plain,
-    problems,
-    steps,
-    texts,
-    workspace,
-)
+from tlearn.web.components.session import choose_data, open_page, problems, steps, workspace
 from tlearn.web.config_form import config_from
-from tlearn.web.i18n import Texts
+from tlearn.web.words import message, plain, t
 
 FIRST = "quick balanced best".split()  # presets in this order, then what plugins offer
 
 
 def show() -> None:
     """Show the page."""
-    t = texts()
     st.title(t("train.title"), anchor=False)
-    steps(t, "train")
-    queue(t)
+    steps("train")
+    queue()
     names = workspace().data_sets()
     if not names:
         st.info(t("train.empty"))
         if st.button(t("train.go_data"), type="primary", icon=":material/photo_library:"):
             open_page("data")
         return
-    data = choose_data(t)
+    data = choose_data()
     if data is None:
         st.info(t("data.choose"))
         return
     with problems():
-        manifest = manifest_of(t, data)
+        manifest = manifest_of(data)
         if manifest is not None:
-            _ask(t, data, manifest)
+            _ask(data, manifest)
 
 
-def _ask(t: Texts, data: str, manifest: Manifest) -> None:
+def _ask(data: str, manifest: Manifest) -> None:
     """Show what can be chosen, and the button that starts it."""
-    show_counts(t, manifest)
+    show_counts(manifest)
     presets, start, network = st.container(), st.container(), st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
-        entered, places = options(t)
+        entered, places = options()
     folder, problem = workspace().data_set(data), None
     names = load_registry().offered("presets")
     try:
@@ -72,9 +63,9 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
     except TlearnError as error:
         problem, configs = error, {name: config_from({"preset": name}) for name in names}
     with presets:
-        preset = _preset(t, times_by_preset(t, manifest.digest, configs))
+        preset = _preset(times_by_preset(manifest.digest, configs))
     with network:
-        show_backbones(t, folder, manifest.digest, configs, preset)
+        show_backbones(folder, manifest.digest, configs, preset)
     config = configs[preset]
     if problem is None:
         config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
@@ -86,11 +77,11 @@ def _ask(t: Texts, data: str, manifest: Manifest) -> None:
         if problem is not None:  # at the field that it is about, or here
             keys = [key for key in places if f"{problem.key}.".startswith(f"{key}.")]
             place = places[keys[0]] if keys else st
-            place.error(plain(t.message(str(problem))))
-        _start(t, data, config, ready=problem is None)
+            place.error(plain(message(str(problem))))
+        _start(data, config, ready=problem is None)
 
 
-def _preset(t: Texts, times: Mapping[str, str]) -> str:
+def _preset(times: Mapping[str, str]) -> str:
     """Show the presets with what each takes; return the one chosen."""
     presets = load_registry().offered("presets")
     names = sorted(presets, key=lambda name: FIRST.index(name) if name in FIRST else 99)
@@ -99,12 +90,12 @@ def _preset(t: Texts, times: Mapping[str, str]) -> str:
         summary = t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
         return f"{times[name]} · {summary}" if name in times else summary
 
-    chosen = persistent(
-        st.radio,
+    chosen = st.radio(
         t("train.preset"),
         names,
-        key="preset",
-        default="balanced" if "balanced" in names else names[0],
+        names.index("balanced") if "balanced" in names else 0,
+        key="option.preset",
+        persist_state="session",
         format_func=lambda name: t(f"train.name_{name}") if name in FIRST else name,
         captions=[words(name) for name in names],
         horizontal=True,
@@ -112,7 +103,7 @@ def _preset(t: Texts, times: Mapping[str, str]) -> str:
     return str(chosen)
 
 
-def _start(t: Texts, data: str, config: RunConfig, ready: bool) -> None:
+def _start(data: str, config: RunConfig, ready: bool) -> None:
     """Show the name of the run, the button, and the same as a command."""
     here = workspace()
     default = free_name(data.replace("/", "-"), here.runs).name

@@ -1,0 +1,40 @@
+"""Texts in the browser's language, and values in words."""
+
+from typing import Any
+
+import streamlit as st
+
+from tlearn.web.i18n import Texts, texts_for
+
+
+def texts() -> Texts:
+    """Return the texts in the browser's language."""
+    return texts_for(st.context.locale)
+
+
+def t(key: str, **values: Any) -> str:
+    """Return a text in the browser's language, such as ``t("data.photos", count=3)``."""
+    return texts()(key, **values)
+
+
+def message(text: str) -> str:
+    """Return an error or a reason in the browser's language."""
+    return texts().message(text)
+
+
+def plain(text: str) -> str:
+    r"""Return text for Markdown as it stands: names may hold anything."""
+    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
+
+
+def chart_words() -> dict[str, str]:
+    """Return the words of charts."""
+    words = [key.removeprefix("chart.") for key in texts().words if key.startswith("chart.")]
+    return {word: t(f"chart.{word}") for word in words}
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``24 s`` or ``5 min``."""
+    if seconds < 100:
+        return t("job.seconds", n=max(1, round(seconds)))
+    return t("job.minutes", n=round(seconds / 60))
