@@ -54,7 +54,7 @@ PATHS = (
     "/static/js/index.js",
     "/component/x",
     "/tlearn/upload/abc",
-    "/tlearn/file/abc",
+    "/tlearn/run/abc.zip",
 )
 
 
@@ -174,9 +174,11 @@ def test_with_openid_connect_nothing_can_be_sent_before_the_login(page):
         headers = {"cookie": f"_streamlit_user={value}"}
         for method in ("PUT", "POST", "DELETE"):
             assert ask(app, "/_stcore/upload_file/a/b", method, headers).status == 401
+        assert ask(app, "/tlearn/run/a.zip", headers=headers).status == 401
     signed = create_signed_value(get_cookie_secret(), "_streamlit_user", "{}")
     headers = {"cookie": f"_streamlit_user={signed.decode()}"}
     assert ask(app, "/_stcore/upload_file/a/b", "PUT", headers).status == 200
+    assert ask(app, "/tlearn/run/a.zip", headers=headers).status == 200
 
 
 def test_openid_connect_takes_the_place_of_the_token_and_is_read_once(monkeypatch):

@@ -9,7 +9,7 @@ import json
 import socket
 import time
 import zipfile
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import psutil
@@ -20,10 +20,12 @@ from starlette.applications import Starlette
 
 from tlearn.data.process_folder import process_folder
 from tlearn.data.uploads import STAGING, Upload
-from tlearn.errors import RunError
-from tlearn.web import transfers
-from tlearn.web.components.run_details import zip_run
-from tlearn.web.transfers import FORM_BYTES, ROUTES, UPLOAD, find_upload, new_upload, offer_file
+from tlearn.web import downloads, transfers
+from tlearn.web.downloads import run_url, zip_run
+from tlearn.web.i18n import texts_for
+from tlearn.web.server import ROUTES
+from tlearn.web.transfers import FORM_BYTES, UPLOAD, find_upload, new_upload
+from tlearn.web.workspace import RUNS
 
 APP = Starlette(routes=ROUTES)
 
@@ -56,7 +58,6 @@ def pieces(data, size):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(transfers, "_uploads", {})
-    monkeypatch.setattr(transfers, "_files", {})
     return tmp_path / "photos"
 
 
@@ -278,71 +279,68 @@ def test_uploads_that_nobody_asks_for_are_removed(root, monkeypatch):
 # Downloads
 
 
-def test_a_file_is_given_under_its_link_alone(root, tmp_path):
-    file = tmp_path / "a.csv"
-    file.write_bytes(b"name,label\n")
-    link = offer_file(lambda: file, 'ä "x".csv')
-    answer = ask(APP, link)
-    assert (answer.status, answer.body) == (200, b"name,label\n")
+@pytest.fixture
+def run(root, tmp_path, monkeypatch):
+    """A run with a name that needs to be quoted."""
+    monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
+    run = tmp_path / "runs" / 'ä "x"'
+    run.mkdir(parents=True)
+    (run / "model.keras").write_bytes(b"model")
+    return run
+
+
+def test_a_model_is_given(run):
+    link = run_url(f"{run.name}.keras")
+    answer = ask(APP, unquote(link))
+    assert (answer.status, answer.body) == (200, b"model")
     assert answer.headers["content-disposition"].startswith("attachment; filename*=utf-8''")
     assert answer.headers["cache-control"] == "no-store"
-    assert ask(APP, link, "HEAD").status == 200
-    assert ask(APP, link, "DELETE").status == 405
-    for other in ("x", link.rpartition("/")[2][:-1], "..%2f..%2fetc%2fpasswd", ""):
-        assert ask(APP, f"/tlearn/file/{other}").status == 404
+    assert ask(APP, unquote(link), "HEAD").status == 200
+    assert ask(APP, unquote(link), "DELETE").status == 405
 
 
-def test_a_file_that_has_gone_is_told(root, tmp_path):
-    def damaged():
-        raise RunError("the run has gone; load the page again")
+def test_a_file_that_has_gone_is_told(run, monkeypatch):
+    (run / "model.keras").unlink()
+    (run.parent / ".hidden").mkdir()
+    for file, said in (
+        (f"{run.name}.keras", "any more"),
+        (f"{run.name}.yaml", "any more"),
+        (run.name, "there is no run ''"),
+        ("gone.zip", "there is no run 'gone'"),
+        (".hidden.zip", "there is no run"),
+        ("...zip", "there is no run"),
+    ):
+        answer = ask(APP, f"/tlearn/run/{file}")
+        assert answer.status == 404 and said in answer.body.decode()
+        assert "html" not in answer.headers["content-type"]
+    for file in ("", "../x.zip", "..%2f..%2fetc%2fpasswd"):
+        assert ask(APP, f"/tlearn/run/{file}").status == 404
 
-    def unreadable():
+    def unreadable(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    for make, said in (
-        (lambda: tmp_path / "gone.csv", "there is no file 'gone.csv' any more"),
-        (lambda: tmp_path, "there is no file"),
-        (damaged, "the run has gone"),
-        (unreadable, "Permission denied"),
-    ):
-        answer = ask(APP, offer_file(make, "x.csv"))
-        assert answer.status == 404
-        assert said in answer.body.decode()
-        assert "html" not in answer.headers["content-type"]
+    monkeypatch.setattr(downloads, "zip_run", unreadable)
+    answer = ask(APP, f"/tlearn/run/{run.name}.zip", headers={"accept-language": "zh-CN"})
+    said = "the file cannot be read: Permission denied"
+    assert (answer.status, answer.body.decode()) == (404, texts_for("zh").message(said))
 
 
-def test_links_end_and_are_kept_in_bounds(root, tmp_path, monkeypatch):
-    (tmp_path / "x").write_text("x")
-    first = offer_file(lambda: tmp_path / "x", "x")
-    monkeypatch.setattr(transfers, "MOST_LINKS", 5)
-    links = [offer_file(lambda: tmp_path / "x", "x") for _ in range(8)]
-    assert len(set(links)) == 8
-    assert [ask(APP, link).status for link in [first, *links]] == [404] * 4 + [200] * 5
-    now = time.monotonic()
-    monkeypatch.setattr(transfers.time, "monotonic", lambda: now + transfers.LIFETIME + 60)
-    offer_file(lambda: tmp_path / "x", "x")
-    assert ask(APP, links[-1]).status == 404
+def test_a_whole_run_is_packed_for_each_request_and_removed(run, monkeypatch):
+    made = []
 
-
-def test_a_temporary_file_is_made_for_each_request_and_removed(root, tmp_path):
-    run = tmp_path / "runs" / "one"
-    run.mkdir(parents=True)
-    (run / "labels.txt").write_text("red\n")
-    scratch, made = tmp_path / "scratch", []
-    scratch.mkdir()
-
-    def make():
-        made.append(zip_run(run, scratch))
+    def recorded(*arguments):
+        made.append(zip_run(*arguments))
         assert made[-1].stat().st_mode & 0o077 == 0
         return made[-1]
 
-    link = offer_file(make, "one.zip", temporary=True)
+    monkeypatch.setattr(downloads, "zip_run", recorded)
+    link = f"/tlearn/run/{run.name}.zip"
     for _ in range(2):
         with zipfile.ZipFile(io.BytesIO(ask(APP, link).body)) as archive:
-            assert archive.namelist() == ["one/labels.txt"]
+            assert archive.namelist() == [f"{run.name}/model.keras"]
     with contextlib.suppress(OSError, ExceptionGroup):
         asyncio.run(APP(scope(link), asyncio.Event().wait, broken_off))
-    assert len(set(made)) == 3 and list(scratch.iterdir()) == []
+    assert len(set(made)) == 3 and not any(path.exists() for path in made)
 
 
 async def broken_off(message):

@@ -36,8 +36,8 @@ class AccessMiddleware:
 
     Every request has to bring the token, on this machine too, where other users and other sites
     could reach the page. ``?token=...`` in the address of any page is exchanged for a cookie. With
-    OpenID Connect, for which ``token`` is empty, the pages ask for the login, and only requests
-    that read are allowed before it.
+    OpenID Connect, for which ``token`` is empty, the pages ask for the login, and only reading
+    pages is allowed before it.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -61,7 +61,8 @@ class AccessMiddleware:
         if _is_cross_site(request):
             return PlainTextResponse(CROSS_SITE, 403)
         if not self.token:
-            reads = request.scope.get("method", "GET") in ("GET", "HEAD")
+            is_page = not request.scope["path"].startswith("/tlearn/")
+            reads = is_page and request.scope.get("method", "GET") in ("GET", "HEAD")
             return None if reads or _is_logged_in(request) else PlainTextResponse(LOG_IN, 401)
         # Cookies are shared by all ports of a host.
         cookie = f"tlearn_{(request.scope.get('server') or ('', ''))[1]}"

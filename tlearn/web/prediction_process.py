@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlearn.atomic import atomic_file
 from tlearn.csv_files import csv_text
 from tlearn.errors import RunError
 from tlearn.progress import Progress
@@ -50,9 +49,7 @@ def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Pre
     return predictions
 
 
-def write_csv(predictions: Sequence[Prediction], folder: Path, out: Path) -> Path:
-    """Write predictions as CSV, with the names of the photos below ``folder``; return ``out``."""
+def predictions_csv(predictions: Sequence[Prediction], folder: Path) -> bytes:
+    """Return predictions as CSV, with the names of the photos below ``folder``."""
     rows = [p.cells(TOP, p.path.relative_to(folder).as_posix()) for p in predictions]
-    with atomic_file(out) as file:  # one that is being sent stays as it is
-        file.write_text(csv_text(prediction_columns(TOP), rows), encoding="utf-8-sig", newline="")
-    return out
+    return csv_text(prediction_columns(TOP), rows).encode("utf-8-sig")

@@ -16,16 +16,22 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from streamlit.logger import set_log_level
 
 from tlearn.data.process_folder import process_folder
 from tlearn.data.uploads import STAGING
 from tlearn.web.access import AccessMiddleware, has_openid
+from tlearn.web.downloads import DOWNLOAD, send_run
 from tlearn.web.navigation import show_failure
-from tlearn.web.transfers import ROUTES
+from tlearn.web.transfers import UPLOAD, receive
 from tlearn.web.workspace import Workspace
 
 SCRIPT = Path(__file__).parent / "pages" / "script.py"
+ROUTES = [
+    Route(UPLOAD, receive, methods=["POST", "DELETE"]),
+    Route(DOWNLOAD, send_run, methods=["GET"]),
+]
 LOG = logging.getLogger("tlearn.web")
 SWITCH = 0.0005  # seconds after which a background thread yields to a page
 GRACE = 1.0  # seconds that open connections have to close
@@ -105,7 +111,7 @@ def arguments(browser: bool | None = None) -> dict[str, Any]:
     token = "" if has_openid() else secrets.token_urlsafe(24)
     browser = _has_browser() if browser is None else browser
     return {
-        "routes": list(ROUTES),
+        "routes": ROUTES,
         "middleware": [Middleware(AccessMiddleware, token=token)],
         "lifespan": functools.partial(lifespan, token=token, browser=browser),
         "on_script_error": on_error,

@@ -1,4 +1,4 @@
-"""Uploads and downloads, streamed to and from disk.
+"""Uploads, streamed to disk.
 
 A large file is the body of a request, with its path as ``?name=``. Many small ones are a form: a
 field ``names``, a JSON list of their paths, and as many fields ``file``. Requests need the token of
@@ -8,10 +8,8 @@ an upload that a page began.
 import contextlib
 import json
 import logging
-import secrets
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -20,25 +18,20 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tlearn.data.uploads import ENDED, Upload
-from tlearn.errors import DataError, TlearnError
+from tlearn.errors import DataError
 from tlearn.web.i18n import texts_for
 
 UPLOAD = "/tlearn/upload/{token}"
-FILE = "/tlearn/file/{token}"
 FORM_FILES, FORM_BYTES = 500, 64 << 20  # of one form
 CHUNK = 1 << 20
-LIFETIME = 24 * 3600.0  # seconds that a link to a file or an idle upload is valid
-MOST_LINKS = 10_000
+LIFETIME = 24 * 3600.0  # seconds that an idle upload is valid
 LOG = logging.getLogger("tlearn.web")
 
 _lock = threading.Lock()
 _uploads: dict[str, tuple[float, Upload]] = {}  # with the time of the last request
-_files: dict[str, tuple[float, Callable[[], Path], str, type[FileResponse]]] = {}
 
 
 def new_upload(root: Path) -> Upload:
@@ -132,58 +125,3 @@ def _receive_all(upload: Upload, files: list[tuple[str, BinaryIO]]) -> None:
         with upload.receiving(name) as file:
             for chunk in iter(partial(sent.read, CHUNK), b""):
                 upload.write(file, chunk)
-
-
-class _TemporaryFileResponse(FileResponse):
-    """Sends a file and removes it, even if the browser disconnects."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            Path(self.path).unlink(missing_ok=True)
-
-
-def offer_file(make: Callable[[], Path], name: str, temporary: bool = False) -> str:
-    """Return the address of a download.
-
-    Args:
-        make: Returns the file when it is requested.
-        name: The file name for the browser.
-        temporary: Whether the file is removed after it was sent.
-    """
-    token = secrets.token_urlsafe(16)
-    now = time.monotonic()
-    with _lock:
-        while _files:
-            oldest = next(iter(_files))
-            if len(_files) < MOST_LINKS and now - _files[oldest][0] <= LIFETIME:
-                break
-            del _files[oldest]
-        response = _TemporaryFileResponse if temporary else FileResponse
-        _files[token] = (now, make, name, response)
-    return FILE.format(token=token)
-
-
-async def send_file(request: Request) -> Response:
-    """Send the file of a link."""
-    with _lock:
-        offered = _files.get(request.path_params["token"])
-    if offered is None:
-        return PlainTextResponse("This link is no longer valid; load the page again.", 404)
-    _, make, name, response = offered
-    try:
-        path = await run_sync(make)
-        if not path.is_file():
-            raise DataError(f"there is no file {path.name!r} any more; load the page again")
-    except TlearnError as error:
-        return PlainTextResponse(str(error), 404)
-    except OSError as error:
-        return PlainTextResponse(f"The file cannot be read: {error.strerror}", 404)
-    return response(path, filename=name, headers={"Cache-Control": "no-store"})
-
-
-ROUTES = [
-    Route(UPLOAD, receive, methods=["POST", "DELETE"]),
-    Route(FILE, send_file, methods=["GET"]),
-]

@@ -9,9 +9,9 @@ from tlearn.data.editing import add_photos
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo
-from tlearn.web.components.session import link, pages_of, problems, workspace
+from tlearn.web.components.session import pages_of, problems, workspace
 from tlearn.web.components.upload import show_left_out
-from tlearn.web.prediction_process import write_csv
+from tlearn.web.prediction_process import predictions_csv
 from tlearn.web.thumbnails import thumbnail_url
 from tlearn.web.words import message, plain, t
 
@@ -44,9 +44,14 @@ def show_predictions(run: RunSummary, folder: Path, predictions: Sequence[Predic
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if editable and len(predictions) > FEW:
             _correct(root, labels, chosen, str(folder))
-        out = folder.parent / f"{folder.name}.{run.name}.csv"
-        table = link(str(out), lambda: write_csv(predictions, folder, out), f"{run.name}.csv")
-        st.link_button(t("predict.csv"), table, icon=":material/download:")
+        st.download_button(
+            t("predict.csv"),
+            lambda: predictions_csv(predictions, folder),
+            f"{run.name}.csv",
+            "text/csv",
+            on_click="ignore",
+            icon=":material/download:",
+        )
     if not editable:
         st.caption(t("predict.no_data", root=root))
 

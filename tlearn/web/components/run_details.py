@@ -1,8 +1,5 @@
 """One run: how good it is, where it errs, and what can be done with it."""
 
-import os
-import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,9 @@ from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.photo_editor import photo_editor
-from tlearn.web.components.session import act, link, remember, workspace
+from tlearn.web.components.session import act, remember, workspace
 from tlearn.web.components.upload import show_message
+from tlearn.web.downloads import run_url
 from tlearn.web.words import chart_words, message, plain, t, texts
 
 MOST = 200  # photos in a gallery of mistakes
@@ -119,16 +117,11 @@ def show_accuracy(split: str, figures: Mapping[str, Any], below: Any) -> None:
 
 def _actions(listed: RunSummary, run: Run | None) -> None:
     """Offer notes, downloads, resuming and deleting."""
-    here = workspace()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if run is not None:
-            path, name = run.path, listed.name
-            model = link(f"model {name}", lambda: path / "model.keras", f"{name}.keras")
-            whole = link(
-                f"run {name}", lambda: zip_run(path, here.scratch), f"{name}.zip", temporary=True
-            )
-            st.link_button(t("results.model"), model, icon=":material/download:")
-            st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
+            name = listed.name
+            st.link_button(t("results.model"), run_url(f"{name}.keras"), icon=":material/download:")
+            st.link_button(t("results.whole"), run_url(f"{name}.zip"), icon=":material/folder_zip:")
         with st.popover(t("results.note"), icon=":material/edit_note:"):
             st.text_area(
                 t("results.note"), listed.note, max_chars=LONGEST_NOTE, key=f"note.{listed.name}"
@@ -168,20 +161,6 @@ def _resume(name: str) -> None:
 def _delete(name: str) -> None:
     workspace().run_store.delete(name)
     remember("run", None)
-
-
-def zip_run(path: Path, scratch: Path) -> Path:
-    """Pack a run into a file of its own in ``scratch``, which others on the machine cannot read."""
-    handle, name = tempfile.mkstemp(".zip", dir=scratch)
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(name, "w") as archive:
-            for found in sorted(path.rglob("*")):
-                archive.write(found, found.relative_to(path.parent))
-    except BaseException:
-        Path(name).unlink()
-        raise
-    return Path(name)
 
 
 def _photos(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:

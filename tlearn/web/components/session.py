@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from tlearn.errors import TlearnError
-from tlearn.web.transfers import offer_file
 from tlearn.web.words import message, plain, t
 from tlearn.web.workspace import Workspace
 
@@ -70,21 +68,6 @@ def remember(key: str, value: str | None) -> None:
         st.query_params.pop(key, None)
     elif st.query_params.get(key) != value:
         st.query_params[key] = value
-
-
-def link(key: str, make: Callable[[], Path], name: str, temporary: bool = False) -> str:
-    """Return the address under which a file can be fetched; made once per session and key.
-
-    Args:
-        key: What the file is.
-        make: Gives the file when it is fetched.
-        name: What the browser calls it.
-        temporary: Whether the file is removed once it was sent.
-    """
-    kept: dict[str, str] = st.session_state.setdefault("links", {})
-    if key not in kept:
-        kept[key] = offer_file(make, name, temporary)
-    return kept[key]
 
 
 def open_page(page: str, **choices: str) -> None:
