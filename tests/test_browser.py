@@ -5,6 +5,7 @@ import io
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 from browser import ARGUMENTS, Tab, chromium
@@ -206,8 +207,9 @@ def data_sets(server):
 
 def staged(server):
     """Return the files of uploads that were neither placed nor removed."""
-    files = (server.data / ".uploads").rglob("*")
-    return [path for path in files if path.is_file() and path.name != ".lock"]
+    walk = os.walk(server.data / ".uploads")  # passes over folders that vanish meanwhile
+    paths = [Path(folder, name) for folder, _, names in walk for name in names]
+    return [path for path in paths if path.name != ".lock"]
 
 
 def loose_photos_are_refused(tab, server, folder):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tlearn.data import scan as scanning
-from tlearn.data.folders import folder_times, unchanged, walk
+from tlearn.data.folders import walk
 from tlearn.data.scan import content_hash, scan
 from tlearn.errors import DataError
 
@@ -266,29 +266,3 @@ def test_a_class_folder_without_images_is_reported(root):
     (root / "d" / "broken.jpg").write_bytes(b"none")
     kinds = {p.name: p.kind for p in scan(root).problems}
     assert kinds == {"c": "empty class", "d": "empty class", "d/broken.jpg": "unreadable"}
-
-
-def test_folders_tell_when_files_come_and_go(photos):
-    (photos / "empty").mkdir()
-    (photos / "red" / "more").mkdir()
-    (photos / "red" / "red00.png").rename(photos / "red" / "more" / "red00.png")
-
-    def times():
-        return folder_times(photos, (file.path for file in scan(photos).files))
-
-    before = times()
-    folders = {path.relative_to(photos).as_posix() for path in before}
-    assert folders == {".", "blue", "green", "red", "red/more", "empty"}
-    changes = [
-        lambda: (photos / "empty" / "a.png").write_bytes(b"new"),
-        lambda: (photos / "red" / "more" / "red00.png").unlink(),
-        lambda: (photos / "blue").rename(photos / "azul"),
-        lambda: (photos / "green" / "deep").mkdir(),
-    ]
-    for change in changes:
-        for path in times():  # else two changes may come within one tick of the disk's clock
-            os.utime(path, ns=(0, 0))
-        before = times()
-        assert unchanged(before)
-        change()
-        assert not unchanged(before)

@@ -1,8 +1,6 @@
 """The files and folders in a data folder, without those of systems and tools."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 from tlearn.data import images
@@ -52,32 +50,3 @@ def walk(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]
             yield from walk(path, parents | {real})
         elif path.is_file() or not path.exists():  # a pipe or device would be waited for
             yield path
-
-
-def folder_times(root: Path, files: Iterable[Path]) -> dict[Path, int]:
-    """Return the modification times of all folders of a data folder, in nanoseconds since 1970.
-
-    They change when files or folders are added, removed or renamed, but not when a file is
-    overwritten. Reading them is much faster than reading those of all files.
-    """
-    folders = {root}
-    for folder in {file.parent for file in files}:
-        while folder not in folders and folder != folder.parent:
-            folders.add(folder)
-            folder = folder.parent
-    for folder in {root, *(folder.parent for folder in folders - {root})}:
-        with suppress(OSError), os.scandir(folder) as entries:  # classes without a photo too
-            folders |= {folder / entry.name for entry in entries if entry.is_dir()}
-    return {folder: _modified(folder) for folder in folders}
-
-
-def unchanged(times: Mapping[Path, int]) -> bool:
-    """Return whether no folder has changed since :func:`folder_times` was called."""
-    return all(_modified(folder) == time for folder, time in times.items())
-
-
-def _modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -22,7 +22,6 @@ class BackgroundTask:
     """A task with its progress.
 
     Attributes:
-        title: The current step.
         done: Units done of the step.
         total: Units of the step, 0 if not known.
         result: The value that the task returned.
@@ -31,7 +30,6 @@ class BackgroundTask:
         replaced: Whether a new task of its name has begun; then it ends at its next unit.
     """
 
-    title: str = ""
     done: int = 0
     total: int = 0
     result: Any = None
@@ -57,7 +55,7 @@ class BackgroundTask:
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         """Begin a step."""
-        self.title, self.done, self.total = title, 0, total
+        self.done, self.total = 0, total
         yield self
 
     def say(self, line: str) -> None:

@@ -1,9 +1,9 @@
 """The frame of all pages: navigation, language, login, and what is shown when a page fails."""
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from string import Template
 
 import streamlit as st
 from PIL import Image, ImageDraw
@@ -20,16 +20,16 @@ PAGES = {
     "plugins": (plugins_page.show, ":material/extension:"),
 }
 COLOURS = {
-    "light": {"BACKGROUND": "#ffffff", "ACCENT": "#0b6e4f"},
-    "dark": {"BACKGROUND": "#171713", "ACCENT": "#5fd0a5"},
+    "light": {"background": "#ffffff", "accent": "#0b6e4f"},
+    "dark": {"background": "#171713", "accent": "#5fd0a5"},
 }
 # Streamlit leaves a hand's breadth free at the top of a page.
 # Its captions are too pale to read in the dark: less than 4.5 to 1.
-STYLE = """
+STYLE = Template("""
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
-.stButtonGroup button[aria-checked="true"] p, [data-testid="stSliderThumbValue"] { color: ACCENT; }
+.stButtonGroup button[aria-checked="true"] p, [data-testid="stSliderThumbValue"] { color: $accent; }
 [data-testid="stVegaLiteChart"] { max-width: 100%; overflow-x: auto; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
@@ -38,18 +38,18 @@ STYLE = """
   .st-key-bottom_bar {
     display: flex; position: fixed; bottom: 0; left: 0; width: 100%; z-index: 100; gap: 0;
     padding: 0.25rem 0 max(0.25rem, env(safe-area-inset-bottom)); flex-wrap: nowrap;
-    background: BACKGROUND; border-top: 1px solid #8884;
+    background: $background; border-top: 1px solid #8884;
   }
   .st-key-bottom_bar > div { flex: 1 1 0; min-width: 0; }
   .st-key-bottom_bar a { flex-direction: column; gap: 0; padding: 0.25rem 0; width: 100%; }
   .st-key-bottom_bar a p { font-size: 0.75rem; }
 }
-"""
+""")
 
 # Streamlit would have a visitor start its server with a command of its own.
-SCRIPT = """<script>
-document.documentElement.lang = LANGUAGE;
-window.tlearnClosed = CLOSED;
+SCRIPT = Template("""<script>
+document.documentElement.lang = $language;
+window.tlearnClosed = $closed;
 window.tlearnObserver ??= new MutationObserver(() => {
   for (const title of document.querySelectorAll("[role=dialog] h2")) {
     if (title.textContent !== "Connection error") continue;
@@ -59,16 +59,16 @@ window.tlearnObserver ??= new MutationObserver(() => {
   }
 });
 window.tlearnObserver.observe(document.body, { childList: true, subtree: true });
-</script>"""
+</script>""")
 
 
 def run() -> None:
     """Show the page that is asked for."""
     st.set_page_config("tlearn", icon(), layout="wide", initial_sidebar_state="auto")
     dark = st.context.theme.type == "dark"
-    st.html(f"<style>{_filled(STYLE, COLOURS['dark' if dark else 'light'])}</style>")
-    words = {"LANGUAGE": texts().language, "CLOSED": t("common.closed")}
-    script = _filled(SCRIPT, {name: json.dumps(text) for name, text in words.items()})
+    st.html(f"<style>{STYLE.substitute(COLOURS['dark' if dark else 'light'])}</style>")
+    language, closed = json.dumps(texts().language), json.dumps(t("common.closed"))
+    script = SCRIPT.substitute(language=language, closed=closed)
     st.html(script, unsafe_allow_javascript=True)
     st.logo(icon())
     if has_openid() and not st.user.is_logged_in:
@@ -90,12 +90,6 @@ def run() -> None:
     with st.container(horizontal=True, key="bottom_bar"):
         for one in pages:
             st.page_link(one)
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        text = text.replace(name, value)
-    return text
 
 
 def show_failure(log: Path) -> None:

@@ -29,7 +29,7 @@ class Planner:
         self._process: subprocess.Popen[bytes] | None = None
         self._measured: Path | None = None
         self._tried: set[tuple[Path, frozenset[str]]] = set()
-        self._start_errors: dict[Path, str] = {}
+        self._start_error = ""
         self._lock = threading.RLock()
 
     def known(self, digest: str, config: RunConfig) -> dict[str, dict[str, Any]]:
@@ -66,14 +66,11 @@ class Planner:
                 return
             self._tried.add(attempt)
             self._kill()
+            self._measured, self._start_error = file, ""
             try:
                 self._process = self._start(data, config, missing, file)
             except OSError as error:
-                reason = f"{error.filename or self.folder}: {error.strerror or error}"
-                self._start_errors[file] = reason
-                return
-            self._start_errors.pop(file, None)
-            self._measured = file
+                self._start_error = f"{error.filename or self.folder}: {error.strerror or error}"
 
     def _start(
         self, data: Path, config: RunConfig, names: Sequence[str], file: Path
@@ -111,9 +108,11 @@ class Planner:
     def problem(self, digest: str, config: RunConfig) -> str:
         """Return why measuring failed, in a line, or an empty text."""
         file = self._file(digest, config)
+        if file != self._measured:
+            return ""
         code = self._process.poll() if self._process is not None else None
-        if file != self._measured or not code:
-            return self._start_errors.get(file, "")
+        if not code:
+            return self._start_error
         log = file.with_suffix(".log")
         return error_in(log.read_bytes()) or f"measuring ended with code {code}; see {log}"
 

@@ -133,9 +133,7 @@ def serve(host: str, port: int, browser: bool | None = None) -> None:
         browser: Whether to open a browser; by default on a terminal of a machine with a display.
     """
     settings = {**SETTINGS, "server.address": host, "server.port": port}
-    # Streamlit passes the arguments of the program on to the script.
-
-    sys.argv = [os.fspath(SCRIPT)]
+    sys.argv = [os.fspath(SCRIPT)]  # Streamlit passes the rest on to the script
     app = st.App(SCRIPT, **arguments(browser))
     set_log_level("error")  # else it remarks that these settings differ from those it has read
     app.run(config=settings)

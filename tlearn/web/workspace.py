@@ -1,7 +1,6 @@
 """The data sets and runs that the pages show."""
 
 import os
-import shutil
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,10 +72,6 @@ class Workspace:
     def scratch(self) -> Path:
         """The folder of this server for photos that are predicted, removed after it ends."""
         return process_folder(self.predictions.resolve())
-
-    def remove_scratch(self, folder: Path) -> None:
-        """Remove predicted photos."""
-        shutil.rmtree(folder, ignore_errors=True)
 
     def data_sets(self) -> list[str]:
         """Return the names of linked folders, and of folders in the data root that hold folders."""

@@ -7,10 +7,11 @@ import streamlit as st
 from tlearn.data import editing
 from tlearn.data.scan import ImageFile, Manifest
 from tlearn.text import natural_key
-from tlearn.web.components.gallery import Picture, strip
+from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import add_to_class, camera
+from tlearn.web.thumbnails import thumbnail_row
 from tlearn.web.words import plain, t
 
 PER_PAGE = 12
@@ -37,7 +38,8 @@ def classes(data: str, manifest: Manifest) -> None:
             with st.container(width=160, gap=None):
                 st.markdown(f"**{plain(shortened(label))}**")
                 st.caption(t("data.photos", count=len(files)))
-            strip([file.path for file in files[:STRIP]])
+            # As one picture, which shrinks where there is no room.
+            st.image(thumbnail_row([file.path for file in files[:STRIP]]), width="content")
             if st.button(t("data.open"), key=f"open.{label}", help=label):
                 st.query_params["class"] = label
                 st.rerun()

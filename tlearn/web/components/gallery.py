@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.web.components.session import pages_of
-from tlearn.web.thumbnails import thumbnail, thumbnail_row
+from tlearn.web.thumbnails import thumbnail
 from tlearn.web.words import plain, t
 
 PER_PAGE = 24
@@ -63,8 +63,3 @@ def show(path: Path, pixels: int = PIXELS) -> None:
         st.caption(t("common.unreadable"))
     else:
         st.image(image, width="stretch")
-
-
-def strip(paths: Sequence[Path]) -> None:
-    """Show a few small pictures in a row, as one picture that shrinks where there is no room."""
-    st.image(thumbnail_row(tuple(paths)), width="content")

@@ -1,6 +1,7 @@
 """Predict: photos in, classes out; and what was wrong goes back to the data."""
 
 import secrets
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +109,7 @@ def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
     for old in list(QUESTIONS.values()):
         if old.folder != folder and (old is before or now - old.asked > LIFETIME):
             QUESTIONS.pop(old.folder.name, None)
-            workspace().remove_scratch(old.folder)
+            shutil.rmtree(old.folder, ignore_errors=True)
     task = background.start(f"predict {folder.name} {run.name}", do)
     QUESTIONS[folder.name] = Question(folder, run, task)
     remember("photos", folder.name)
