@@ -21,8 +21,7 @@ from tlearn.runs.predictions import Prediction
 from tlearn.web import background
 from tlearn.web.components import scans
 from tlearn.web.i18n import texts_for
-from tlearn.web.pages.predict_page import QUESTIONS, Question
-from tlearn.web.transfers import LIFETIME
+from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
 from tlearn.web.workspace import DATA, RUNS, Workspace
 
 t = texts_for("en")
@@ -499,14 +498,14 @@ def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
 
 
 def test_photos_that_were_predicted_are_removed_after_a_day(page, here, run_here, monkeypatch):
-    monkeypatch.setattr("tlearn.web.pages.predict_page.predict", lambda *given: [])
+    monkeypatch.setattr("tlearn.web.prediction_process.predict", lambda *given: [])
     task, ages = background.BackgroundTask(), {"old": LIFETIME + 1, "recent": 9, "asked": 0}
     for name, age in ages.items():
         folder = draw_photos(here.scratch / name, 1)
-        question = Question(folder, here.runs / "other", task, time.monotonic() - age)
-        monkeypatch.setitem(QUESTIONS, name, question)
+        prediction = PredictionTask(folder, here.runs / "other", task, time.monotonic() - age)
+        monkeypatch.setitem(TASKS, name, prediction)
     page("predict", **{"chosen.run": "one", "chosen.photos": "asked"})
-    assert QUESTIONS.keys() == {"recent", "asked"}
+    assert TASKS.keys() == {"recent", "asked"}
     assert {path.name for path in here.scratch.iterdir()} >= {"recent", "asked"}
     assert not (here.scratch / "old").exists()
 
@@ -516,7 +515,7 @@ def test_corrections_are_added_once(page, here, run_here, monkeypatch):
     photo = folder / "red/red00.png"
     answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))
     task = background.start("asked", lambda progress: ([answer], []))
-    monkeypatch.setitem(QUESTIONS, folder.name, Question(folder, run_here, task))
+    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, run_here, task))
     app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
     right = next(s for s in app.selectbox if s.label == t("predict.wrong"))
     right.set_value("green").run()

@@ -1,19 +1,75 @@
 """Predictions by ``tlearn predict`` in a separate process, as a hostile photo may crash it."""
 
 import contextlib
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tlearn.csv_files import csv_text
+from tlearn.data.folders import walk
+from tlearn.data.problems import Problem
+from tlearn.data.uploads import Upload
 from tlearn.errors import RunError
 from tlearn.progress import Progress
 from tlearn.runs.predictions import Prediction, prediction_columns
+from tlearn.web import background
 from tlearn.web.child import error_in, start_child
 
 TOP = 5  # classes per photo
+LIFETIME = 24 * 3600.0  # seconds after which predictions and their photos are removed
 UNREADABLE = 2  # the exit code where no photo at all can be read, and for other bad input
+
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """The prediction of photos by a run.
+
+    Attributes:
+        folder: The photos.
+        run: The run directory.
+        task: Gives the predictions, and which files were left out.
+        started: When, by :func:`time.monotonic`.
+    """
+
+    folder: Path
+    run: Path
+    task: background.BackgroundTask
+    started: float = field(default_factory=time.monotonic)
+
+
+TASKS: dict[str, PredictionTask] = {}  # by the name of the folder
+
+
+def start_prediction(
+    run: Path, folder: Path, upload: Upload | None, before: PredictionTask | None
+) -> None:
+    """Start to predict the photos in a folder, which an upload may have to fill first.
+
+    Removed are the photos of ``before``, unless they are the same, and all that are a day old.
+    """
+
+    def do(progress: Progress) -> tuple[list[Prediction], list[Problem]]:
+        left_out: list[Problem] = []
+        if upload is not None:
+            try:
+                upload.unpack(progress)
+                upload.place(folder)
+                left_out = upload.report
+            finally:
+                upload.cancel()
+        return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
+
+    now = time.monotonic()
+    for old in list(TASKS.values()):
+        if old.folder != folder and (old is before or now - old.started > LIFETIME):
+            TASKS.pop(old.folder.name, None)
+            shutil.rmtree(old.folder, ignore_errors=True)
+    task = background.start(f"predict {folder.name} {run.name}", do)
+    TASKS[folder.name] = PredictionTask(folder, run, task)
 
 
 def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Prediction]:

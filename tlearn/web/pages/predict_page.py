@@ -1,48 +1,19 @@
 """Predict: photos in, classes out; and what was wrong goes back to the data."""
 
 import secrets
-import shutil
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.folders import walk
-from tlearn.data.problems import Problem
 from tlearn.data.uploads import Upload
-from tlearn.progress import Progress
-from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
-from tlearn.web import background
 from tlearn.web.components.prediction_list import show_predictions
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import choose, open_page, problems, remember, steps, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
-from tlearn.web.prediction_process import predict
-from tlearn.web.transfers import LIFETIME
+from tlearn.web.prediction_process import TASKS, PredictionTask, start_prediction
 from tlearn.web.words import message, plain, t
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a run was asked.
-
-    Attributes:
-        folder: The photos.
-        run: The run directory.
-        task: Gives the predictions, and what was left out.
-        asked: When, by :func:`time.monotonic`; after a day it and its photos are removed.
-    """
-
-    folder: Path
-    run: Path
-    task: background.BackgroundTask
-    asked: float = field(default_factory=time.monotonic)
-
-
-QUESTIONS: dict[str, Question] = {}  # by the folder's name, which the address holds
 
 
 def show() -> None:
@@ -92,52 +63,34 @@ def _photos(run: Path) -> None:
 
 
 def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
-    """Begin to predict what came."""
-
-    def do(progress: Progress) -> tuple[list[Prediction], list[Problem]]:
-        left_out: list[Problem] = []
-        if upload is not None:
-            try:
-                upload.unpack(progress)
-                upload.place(folder)
-                left_out = upload.report
-            finally:
-                upload.cancel()
-        return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
-
-    before, now = _asked(), time.monotonic()
-    for old in list(QUESTIONS.values()):
-        if old.folder != folder and (old is before or now - old.asked > LIFETIME):
-            QUESTIONS.pop(old.folder.name, None)
-            shutil.rmtree(old.folder, ignore_errors=True)
-    task = background.start(f"predict {folder.name} {run.name}", do)
-    QUESTIONS[folder.name] = Question(folder, run, task)
+    """Begin to predict what came, in place of what this session had predicted before."""
+    start_prediction(run, folder, upload, _current())
     remember("photos", folder.name)
     st.rerun()
 
 
-def _asked() -> Question | None:
-    """Return what was asked last, also where the page was loaded again since."""
+def _current() -> PredictionTask | None:
+    """Return the prediction begun last, also where the page was loaded again since."""
     name = st.session_state.get("chosen.photos") or st.query_params.get("photos", "")
-    if name not in QUESTIONS:
+    if name not in TASKS:
         return None
     remember("photos", name)
-    return QUESTIONS[name]
+    return TASKS[name]
 
 
 def _predictions(run: RunSummary) -> None:
-    """Show what the model says; ask again where another run was chosen."""
-    asked = _asked()
-    if asked is None:
+    """Show what the model says; predict again where another run was chosen."""
+    current = _current()
+    if current is None:
         return
-    folder, done = asked.folder, asked.task
-    if asked.run != run.path and folder.is_dir():
+    folder, task = current.folder, current.task
+    if current.run != run.path and folder.is_dir():
         _begin(run.path, folder, None)
-    if not wait_for(done, t("predict.predicting")):
+    if not wait_for(task, t("predict.predicting")):
         return
-    if done.problem:
-        st.error(plain(message(done.problem)))
+    if task.problem:
+        st.error(plain(message(task.problem)))
         return
-    predictions, left_out = done.result
+    predictions, left_out = task.result
     show_left_out(left_out)
     show_predictions(run, folder, predictions)
