@@ -97,6 +97,17 @@ def test_correct_ones_pass(backbone, check):
     check(backbone)
 
 
+def test_checks_leave_the_networks_that_they_share_as_they_were():
+    from tlearn.features.keras_build import digest_of
+    from tlearn.testing import checks
+
+    assert {outcome.state for outcome in run_checks(GOOD)} == {"passed"}
+    built, network = checks._built(GOOD, GOOD.min_size), checks._network(GOOD)
+    assert digest_of(built.base) == built.digest
+    for weight, other in zip(built.base.weights, network.built.base.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
 def rebuilt(change):
     """Return a build that changes the plain one: ``change(x, keras)`` is put on its top."""
 
@@ -274,6 +285,17 @@ def reluctant(input_shape, weights):
     return plain(input_shape, weights, functools.partial(Reluctant, 3, 1))
 
 
+def untraceable(input_shape, weights):
+    """Build a network with a layer that decides in Python what it does in training."""
+    import keras
+
+    class Deciding(keras.layers.Layer):
+        def call(self, x, training=None):
+            return x * 1.0 if training and keras.ops.max(x) > 0 else x
+
+    return plain(input_shape, weights, Deciding)
+
+
 def of_any_size(input_shape, weights):
     return plain((None, None, 3), weights)
 
@@ -349,7 +371,7 @@ BROKEN = {
         of(build=rebuilt(small_numbers)),
         dict.fromkeys(SIZES, "is not finite")
         | {
-            "check_one_tensor_crosses": "another output than the whole",
+            "check_one_tensor_crosses": "alone gives another output than in the network",
             "check_saving": "something else when loaded",
             "check_engines_agree": "differ",
         },
@@ -423,6 +445,10 @@ BROKEN = {
             "check_saving": "the layer 'first' is of test_kit",
         },
     ),
+    "training that cannot be traced": (
+        of(build=untraceable),
+        {"check_training_step": "a symbolic `tf.Tensor` as a Python `bool` is not allowed"},
+    ),
     "a layer of its own": (
         of(build=strange_layer),
         {"check_saving": "the layer 'first' is of test_kit, which is not Keras's own"},
@@ -442,7 +468,7 @@ BROKEN = {
     "an output that is never the same": (
         of(build=random_output),
         {
-            "check_one_tensor_crosses": "another output than the whole",
+            "check_one_tensor_crosses": "alone gives another output than in the network",
             "check_saving": "the layer 'first' is of test_kit",
             "check_engines_agree": "StatelessRandomNormal",
         },

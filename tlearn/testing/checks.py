@@ -99,7 +99,7 @@ def _check_built(backbone: Backbone, size: int) -> None:
 def check_second_build(backbone: Backbone) -> None:
     """A second build in one process has the same boundaries, and the same weights by the seed."""
     first = _built(backbone, backbone.min_size)
-    second = _built.__wrapped__(backbone, backbone.min_size)
+    second = _network(backbone).built
     for one, other in zip(first.boundaries, second.boundaries, strict=True):
         assert one.tensor.shape == other.tensor.shape, (
             f"on a second build the boundary {one.name!r} has another shape: "
@@ -128,20 +128,20 @@ def check_one_tensor_crosses(backbone: Backbone) -> None:
     from tlearn.keras_import import keras
 
     built = _built(backbone, backbone.min_size)
-    x = _preprocessed(backbone, _pixels(built.size))
-    whole = np.asarray(built.base(x, training=False))
-    for boundary in built.boundaries[1:]:
-        below = np.asarray(keras.Model(built.base.input, boundary.tensor)(x, training=False))
+    tensors = [boundary.tensor for boundary in built.boundaries] + [built.base.output]
+    whole = keras.Model(built.base.input, tensors)
+    values = whole(_preprocessed(backbone, _pixels(built.size)), training=False)
+    for index, boundary in enumerate(built.boundaries):
         try:
-            above = keras.Model(boundary.tensor, built.base.output)
+            block = keras.Model(boundary.tensor, tensors[index + 1])
         except ValueError:
             raise AssertionError(
-                f"more than one tensor crosses the boundary {boundary.position} {boundary.name!r}: "
-                f"what is above it cannot be computed from it alone"
+                f"more than one tensor crosses the boundary {boundary.position} {boundary.name!r}, "
+                f"or it is not in order: the block above cannot be computed from it alone"
             ) from None
-        output = np.asarray(above(below, training=False))
-        assert np.allclose(output, whole, CLOSE, CLOSE), (
-            f"below and above {boundary.name!r} together give another output than the whole"
+        alone = np.asarray(block(values[index], training=False))
+        assert np.allclose(alone, np.asarray(values[index + 1]), CLOSE, CLOSE), (
+            f"the block above {boundary.name!r} alone gives another output than in the network"
         )
 
 
@@ -164,43 +164,56 @@ def check_freezing(backbone: Backbone) -> None:
 
 def check_training_step(backbone: Backbone) -> None:
     """Training changes what is unfrozen and nothing else, statistics included."""
-    from tlearn.keras_import import keras
+    network = _network(backbone)
+    weights = network.built.base.get_weights()
+    try:
+        for blocks in sorted({1, len(network.built.boundaries)}):
+            _check_training(network, blocks)
+    finally:
+        network.built.base.set_weights(weights)
+
+
+def _check_training(network: Any, blocks: int) -> None:
+    """Train the top blocks of a network, which changes it."""
+    from tlearn.keras_import import keras, tensorflow as tf
     from tlearn.training.loop import compile_for, train_on_batch
 
-    network = _network(backbone)
-    built, pixels = network.built, _pixels(backbone.min_size)
-    for blocks in sorted({1, len(built.boundaries)}):
-        boundary = built.boundary_for_blocks(blocks)
-        trainable = built.layers_above(boundary)
-        network.freeze(trainable)
-        model = network.suffix(boundary)
-        below = len(network.columns_below(boundary))
-        inputs = [pixels]
-        if boundary.index:
-            activation = keras.Model(built.base.input, boundary.tensor)
-            inputs = [np.asarray(activation(_preprocessed(backbone, pixels), training=False))]
-        inputs += [np.ones((len(pixels), below), np.float32)] if below else []
-        before = _weights(built)
-        compile_for(model, Stage(unfreeze=blocks, schedule="constant"), STEPS)
-        model.optimizer.epsilon = TINY  # random weights may give gradients as small as anything
-        layers = {layer for layer in built.base.layers if layer.trainable_weights}
-        for _ in range(STEPS):  # several, because some networks leave out a block at random
-            train_on_batch(model, inputs, np.eye(2, dtype=np.float32)[: len(pixels)])
-            after = _weights(built)
-            moved = {key for key, old in before.items() if not np.array_equal(old, after[key])}
-            still = [x.name for x in layers if not moved & {id(w) for w in x.trainable_weights}]
-            if not still:
-                break
-        for layer in built.base.layers:
-            frozen = {id(w) for w in layer.weights} - {id(w) for w in layer.trainable_weights}
-            assert not moved & frozen, (
-                f"training the top {blocks} blocks changes the layer {layer.name!r}, or statistics "
-                f"in it, that must stay"
-            )
-        assert not still, (
-            f"training the top {blocks} blocks does not change {', '.join(sorted(still))}, which "
-            f"is in them"
+    built = network.built
+    pixels = _pixels(built.size)
+    boundary = built.boundary_for_blocks(blocks)
+    network.freeze(built.layers_above(boundary))
+    model = network.suffix(boundary)
+    below = len(network.columns_below(boundary))
+    inputs = [pixels]
+    if boundary.index:
+        activation = keras.Model(built.base.input, boundary.tensor)
+        inputs = [np.asarray(activation(_preprocessed(built.backbone, pixels), training=False))]
+    inputs += [np.ones((len(pixels), below), np.float32)] if below else []
+    before = _weights(built)
+    compile_for(model, Stage(unfreeze=blocks, schedule="constant"), STEPS)
+    model.optimizer.epsilon = TINY  # random weights may give gradients as small as anything
+    # A stage traces its steps; here that would take longer than to compute them. What a layer does
+    # in training must be traceable all the same.
+    model.run_eagerly = True
+    tf.function(model, autograph=False).get_concrete_function(inputs, training=True)
+    layers = {layer for layer in built.base.layers if layer.trainable_weights}
+    for _ in range(STEPS):  # several, because some networks leave out a block at random
+        train_on_batch(model, inputs, np.eye(2, dtype=np.float32)[: len(pixels)])
+        after = _weights(built)
+        moved = {key for key, old in before.items() if not np.array_equal(old, after[key])}
+        still = [x.name for x in layers if not moved & {id(w) for w in x.trainable_weights}]
+        if not still:
+            break
+    for layer in built.base.layers:
+        frozen = {id(w) for w in layer.weights} - {id(w) for w in layer.trainable_weights}
+        assert not moved & frozen, (
+            f"training the top {blocks} blocks changes the layer {layer.name!r}, or statistics "
+            f"in it, that must stay"
         )
+    assert not still, (
+        f"training the top {blocks} blocks does not change {', '.join(sorted(still))}, which "
+        f"is in them"
+    )
 
 
 def check_saving(backbone: Backbone) -> None:
@@ -271,14 +284,14 @@ def check_engines_agree(backbone: Backbone) -> None:
     from tlearn.features.built_backbone import FEATURES
     from tlearn.features.engines import outputs_of
     from tlearn.features.engines.openvino import OpenVINOEngine, converted
-    from tlearn.features.engines.tensorflow import TensorFlowEngine
 
     built = _built(backbone, backbone.min_size)
-    names, pixels = (FEATURES,), list(_pixels(built.size).astype(np.uint8))
-    network = converted(lambda: built.prefix(names), names, built.size, None)
-    (actual,) = outputs_of(OpenVINOEngine(network, names, "float32"), pixels)
-    plain = TensorFlowEngine(built.prefix(names), names, built.size, "float32")
-    (expected,) = outputs_of(plain, pixels)
+    names, pixels = (FEATURES,), _pixels(built.size)
+    prefix = built.prefix(names)
+    network = converted(lambda: prefix, names, built.size, None)
+    engine = OpenVINOEngine(network, names, "float32")
+    (actual,) = outputs_of(engine, list(pixels.astype(np.uint8)))
+    expected = np.asarray(prefix(pixels, training=False))
     difference = float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
     assert difference < 1e-3, f"OpenVINO's features differ from TensorFlow's by {difference:.2%}"
 
@@ -302,14 +315,18 @@ CHECKS: tuple[Check, ...] = (
 
 @functools.lru_cache(maxsize=2)
 def _built(backbone: Backbone, size: int) -> Any:
-    """Build a backbone; its weights are not to be changed."""
+    """Return the built backbone that checks share; nothing in it may be changed."""
     from tlearn.features.built_backbone import load_backbone
 
     return load_backbone(backbone, size, "none", SEED)
 
 
+@functools.lru_cache(maxsize=1)
 def _network(backbone: Backbone) -> Any:
-    """Return a new backbone at the smallest size with a head for two classes."""
+    """Return a second build at the smallest size, with a head for two classes.
+
+    Checks may freeze layers of it, and leave its weights as they were.
+    """
     from tlearn.config import Head
     from tlearn.training.network import Network
 
