@@ -16,6 +16,7 @@ from tlearn.runs.metrics import (
     interval,
     measure,
     photos_missing,
+    with_interval,
 )
 from tlearn.runs.summary import class_lines, metrics_line
 
@@ -70,7 +71,8 @@ def test_of_few_photos_the_interval_comes_first():
     low, high = interval(13 / 14, 14 + more)
     assert high - low < 0.21
     assert accuracy_text(1.0, 17) == "17 of 17 right; too few photos to be sure: 82% to 100%"
-    assert accuracy_text(0.9, 30) == "90.0% (95% interval 74.4% to 96.5%)"
+    assert with_interval(1.0, 17) == "17 of 17 right (95% interval 82% to 100%)"
+    assert accuracy_text(0.9, 30) == with_interval(0.9, 30) == "90.0% (95% interval 74.4% to 96.5%)"
 
 
 def test_the_interval_is_what_scipy_says():

@@ -169,11 +169,19 @@ def interval(accuracy: float, n: int) -> list[float]:
     return [max(0.0, middle - half), min(1.0, middle + half)]
 
 
+def with_interval(accuracy: float, n: int) -> str:
+    """Return an accuracy over ``n`` images with its interval."""
+    low, high = interval(accuracy, n)
+    if n < FEW:
+        return f"{round(accuracy * n)} of {n} right (95% interval {low:.0%} to {high:.0%})"
+    return f"{accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
+
+
 def accuracy_text(accuracy: float, n: int) -> str:
     """Return an accuracy with its interval; over few images, how many more narrow it."""
-    low, high = interval(accuracy, n)
     if n >= FEW:
-        return f"{accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
+        return with_interval(accuracy, n)
+    low, high = interval(accuracy, n)
     text = f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low:.0%} to {high:.0%}"
     more = photos_missing(accuracy, n)
     return f"{text} ({more} more would tell within {NARROW:.0%})" if more else text

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlearn.runs.metrics import Figures, accuracy_text, confused_pairs, metric_texts
+from tlearn.runs.metrics import Figures, confused_pairs, metric_texts, with_interval
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 
@@ -87,5 +87,5 @@ def _stage_line(stage: dict[str, Any], n: int, otherwise: str) -> str:
     """Return a line on a stage; ``otherwise`` says what became of one that did not improve."""
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
     remark = "" if stage["improved"] else f", {otherwise}"
-    accuracy = accuracy_text(stage["accuracy"], n)
+    accuracy = with_interval(stage["accuracy"], n)
     return f"{stage['name']}: {epochs}{stage['seconds']:.0f} s, validation {accuracy}{remark}"

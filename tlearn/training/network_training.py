@@ -14,7 +14,7 @@ from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.built_backbone import FEATURES, Tap
-from tlearn.runs.metrics import accuracy_text
+from tlearn.runs.metrics import with_interval
 from tlearn.training.execution_plan import ExecutionPlan, plan_activations
 from tlearn.training.feed import Feed
 from tlearn.training.loop import Training, check_state, run_stages
@@ -126,7 +126,7 @@ def _start_from_probe(
     config, progress = setup.config, setup.progress
     with setup.clock.part("probe"):
         network, score, complete = _head(setup, execution)
-    accuracy = accuracy_text(score.accuracy, len(setup.splits.validation))
+    accuracy = with_interval(score.accuracy, len(setup.splits.validation))
     progress.say(f"probe: validation accuracy {accuracy}")
     if not (complete or execution.stages):  # nothing else would ever see the other images
         execution = replace(execution, stages=plan((REFINEMENT,), setup.built))

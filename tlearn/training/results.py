@@ -14,7 +14,7 @@ from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import Request, RunDirectory
-from tlearn.runs.metrics import accuracy_text, interval, measure_files
+from tlearn.runs.metrics import interval, measure_files, with_interval
 from tlearn.runs.predictions import HeldOutPrediction, held_out_predictions, predictions_csv
 from tlearn.runs.run import PROBLEM_COLUMNS
 from tlearn.training.loop import METRICS
@@ -156,7 +156,7 @@ def _draw(run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, An
 
     split = "test" if "test" in metrics else "validation"
     probe = metrics["stages"][0]
-    accuracy = accuracy_text(metrics[split]["accuracy"], metrics[split]["n"])
+    accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
     drawn = {
         "curves": charts.learning_curves(history, probe | {"loss": probe["log_loss"]}),
         "confusion": charts.confusion(metrics[split], title=f"{split}: {accuracy}"),
