@@ -100,25 +100,6 @@ class RunDirectory:
                 raise
         return run
 
-    @classmethod
-    def open(cls, path: Path) -> "RunDirectory":
-        """Open a run that has a model, which one has once it is finished or was stopped.
-
-        Raises:
-            RunError: If it has none.
-        """
-        run = cls(path)
-        if run.usable:
-            return run
-        _check_is_run(path)
-        state = state_of(path)
-        if state == "finished":
-            raise RunError(f"the run {str(path)!r} is damaged: it holds no model.keras; train anew")
-        raise RunError(
-            f"the run {str(path)!r} is not finished ({state}): it has no model yet; wait for it, "
-            f"or continue it with 'tlearn finetune --resume {path}'"
-        )
-
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
         """Lock the run for a training by this process; log that it begins and how it ends.
@@ -236,6 +217,24 @@ def check_free(path: Path) -> None:
     except RunError:
         more = ""
     raise RunError(f"{str(path)!r} exists already; choose another --out or remove it{more}")
+
+
+def check_usable(path: Path) -> None:
+    """Refuse a run without a model, which one has once it is finished or was stopped.
+
+    Raises:
+        RunError: If it has none.
+    """
+    if RunDirectory(path).usable:
+        return
+    _check_is_run(path)
+    state = state_of(path)
+    if state == "finished":
+        raise RunError(f"the run {str(path)!r} is damaged: it holds no model.keras; train anew")
+    raise RunError(
+        f"the run {str(path)!r} is not finished ({state}): it has no model yet; wait for it, or "
+        f"continue it with 'tlearn finetune --resume {path}'"
+    )
 
 
 def check_resumable(path: Path, locked: bool = False) -> None:

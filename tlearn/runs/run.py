@@ -20,7 +20,7 @@ from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
-from tlearn.runs.directory import RunDirectory
+from tlearn.runs.directory import check_usable
 from tlearn.runs.metrics import measure_files, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
@@ -55,6 +55,7 @@ class Run:
     """A finished training.
 
     Args:
+        path: The run directory.
         engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
         precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
 
@@ -63,16 +64,12 @@ class Run:
     """
 
     def __init__(self, path: PathLike, engine: str = "auto", precision: str = "auto") -> None:
-        self._directory = RunDirectory.open(Path(path))
+        self.path = Path(path)
+        check_usable(self.path)
         self._engine = engine, precision
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-        return self._directory.path
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
