@@ -86,24 +86,13 @@ def learning_curve(
         alt.Chart(_data([row for row in rows if row["value"] is not None]))
         .mark_line(point=True)
         .encode(
-            x=alt.X(
-                "epoch:Q",
-                title=words["epoch"],
-                axis=alt.Axis(tickMinStep=1, format="d", grid=False),
-                scale=alt.Scale(domain=[-0.2, max(2, len(epochs)) + 0.5], nice=False),
-            ),
-            y=alt.Y(
-                "value:Q",
-                title=words[quantity],
-                axis=alt.Axis(format=form),
-                scale=alt.Scale(zero=False),
-            ),
-            color=alt.Color(
-                "split:N",
-                title=None,
-                legend=alt.Legend(orient="bottom"),
-                scale=alt.Scale(domain=splits, range=[TRAINING, VALIDATION]),
-            ),
+            x=alt.X("epoch:Q", title=words["epoch"])
+            .axis(tickMinStep=1, format="d", grid=False)
+            .scale(domain=[-0.2, max(2, len(epochs)) + 0.5], nice=False),
+            y=alt.Y("value:Q", title=words[quantity]).axis(format=form).scale(zero=False),
+            color=alt.Color("split:N", title=None)
+            .legend(orient="bottom")
+            .scale(domain=splits, range=[TRAINING, VALIDATION]),
             tooltip=["epoch:Q", "split:N", alt.Tooltip("value:Q", title=words[quantity])],
         )
     )
@@ -155,13 +144,8 @@ def _matrix(rows: list[dict[str, Any]], labels: list[str], words: Mapping[str, s
     # All labels, each at its cell.
     axis: dict[str, Any] = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
     base = alt.Chart(_data(rows)).encode(
-        x=alt.X(
-            "predicted:N",
-            title=words["predicted"],
-            sort=labels,
-            axis=alt.Axis(labelAngle=-40, **axis),
-        ),
-        y=alt.Y("true:N", title=words["true"], sort=labels, axis=alt.Axis(**axis)),
+        x=alt.X("predicted:N", title=words["predicted"], sort=labels).axis(labelAngle=-40, **axis),
+        y=alt.Y("true:N", title=words["true"], sort=labels).axis(**axis),
     )
     strength = alt.Scale(domain=[0, 1], range=[0.08, 1.0])  # of one colour: for light and dark
     cells = base.mark_rect(cursor="pointer", color=SHARE, stroke="#8884").encode(
@@ -182,12 +166,9 @@ def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str]) -> Chart:
         alt.Chart(_data(rows))
         .mark_bar(cursor="pointer", color=VALIDATION)
         .encode(
-            x=alt.X("count:Q", title=words["photos"], axis=alt.Axis(format="d", tickCount=ticks)),
-            y=alt.Y(
-                "pair:N",
-                title=f"{words['true']} → {words['predicted']}",
-                sort=None,
-                axis=alt.Axis(labelLimit=320),
+            x=alt.X("count:Q", title=words["photos"]).axis(format="d", tickCount=ticks),
+            y=alt.Y("pair:N", title=f"{words['true']} → {words['predicted']}", sort=None).axis(
+                labelLimit=320
             ),
             opacity=alt.condition(PICK, alt.value(1), alt.value(0.8)),
         )
@@ -226,25 +207,25 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
         for number, row in enumerate(sorted(rows, key=lambda row: -row["images_per_second"]))
     ]
     costs = [point["cost"] for point in points]
+    bounds = [min(point["low"] for point in points), max(point["high"] for point in points)]
     base = alt.Chart(_data(points)).encode(
-        x=alt.X(
-            "cost:Q",
-            title="milliseconds per image on this machine",
-            scale=alt.Scale(type="log", domain=[min(costs) / 1.5, max(costs) * 2], nice=False),
-            axis=alt.Axis(format="~g", grid=False),
-        ),
-        y=alt.Y(
-            "accuracy:Q",
-            title="accuracy of the probe, cross-validated, 95% interval",
-            scale=alt.Scale(domain=[min(p["low"] for p in points), max(p["high"] for p in points)]),
-            axis=alt.Axis(format=".0%"),
-        ),
+        x=alt.X("cost:Q", title="milliseconds per image on this machine")
+        .axis(format="~g", grid=False)
+        .scale(type="log", domain=[min(costs) / 1.5, max(costs) * 2], nice=False),
+        y=alt.Y("accuracy:Q", title="accuracy of the probe, cross-validated, 95% interval")
+        .axis(format=".0%")
+        .scale(domain=bounds),
+    )
+    colour = (
+        alt.Color("frontier:N", title="no other is both quicker and more accurate")
+        .legend(orient="bottom", titleLimit=400, labelExpr="datum.value ? 'yes' : 'no'")
+        .scale(domain=[True, False], range=[VALIDATION, TRAINING])
     )
     frontier = base.transform_filter("datum.frontier").mark_line(
         interpolate="step-after", color=VALIDATION, opacity=0.6
     )
-    bars = base.mark_rule().encode(y="low:Q", y2="high:Q", color=_on_frontier())
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(color=_on_frontier())
+    bars = base.mark_rule().encode(y="low:Q", y2="high:Q", color=colour)
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(color=colour)
     names = [
         base.transform_filter(f"datum.above == {above}")
         .mark_text(align="left", dx=7, dy=shift)
@@ -252,12 +233,3 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
         for above, shift in (("true", -7), ("false", 11))
     ]
     return alt.layer(frontier, bars, dots, *names).properties(width=520, height=320)
-
-
-def _on_frontier() -> alt.Color:
-    return alt.Color(
-        "frontier:N",
-        title="no other is both quicker and more accurate",
-        legend=alt.Legend(orient="bottom", titleLimit=400, labelExpr="datum.value ? 'yes' : 'no'"),
-        scale=alt.Scale(domain=[True, False], range=[VALIDATION, TRAINING]),
-    )

@@ -1,6 +1,7 @@
 """How good a classifier is: figures with their intervals, and how they are written."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -145,8 +146,8 @@ def _confusion(
     y: np.ndarray, guess: np.ndarray, labels: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {label: {} for label in labels}
-    cells, numbers = np.unique(np.stack([y, guess]), axis=1, return_counts=True)
-    for (true, predicted), count in zip(cells.T.tolist(), numbers.tolist(), strict=True):
+    cells = Counter(zip(y.tolist(), guess.tolist(), strict=True))
+    for (true, predicted), count in sorted(cells.items()):
         counts[labels[true]][labels[predicted]] = count
     return counts
 
