@@ -110,9 +110,9 @@ def hold(tmp_path, monkeypatch):
 
 @pytest.fixture
 def held(queue, photos, hold):
-    """Give a run whose training is held in its second epoch."""
+    """Return a run whose training is held in its second epoch."""
 
-    def held(name="a"):
+    def held(name):
         hold.begin(name)
         run = queue.submit(photos, CONFIG, name)
         hold.wait(name)
@@ -133,73 +133,35 @@ def over(queue, run):
     return summary if summary.over else None
 
 
-def training_of(queue):
-    """Return the process that trains for a queue's runner."""
-    return until(lambda: next(iter(psutil.Process(queue._runner.pid).children()), None))
-
-
 def queued(queue, photos, name):
     return queue.submit(photos, CONFIG, name)
 
 
-# ---- From a request to a run
+# ---- Real trainings
 
 
-def test_trainings_run_one_by_one_in_the_order_of_asking(queue, photos):
-    runs = [queue.submit(photos, CONFIG, name) for name in ("b", "a", "a")]
-    deep = RunConfig(backbone="toy", weights="none", stages=[{"unfreeze": 9}])
-    runs.append(queue.submit(photos, deep, "c"))
-    assert [run.name for run in runs] == ["b", "a", "a-2", "c"]
-    seen = set()
-
-    def done():
-        queue.wake()
-        jobs = queue.jobs()
-        assert [job.path for job in jobs] == runs[len(runs) - len(jobs) :]  # strictly in turn
-        assert all(job.state == "queued" for job in jobs[1:])
-        seen.update(job.state for job in jobs)
-        return not jobs
-
-    until(done)
-    assert seen == {"queued", "running"}
-    assert states(queue) == dict.fromkeys(("b", "a", "a-2"), "finished") | {"c": "failed"}
-    failed = next(run for run in RunStore(queue.runs).runs() if run.name == "c")
-    assert "blocks" in failed.problem and failed.problem.isprintable() and not failed.usable
-    assert tlearn.Run(runs[0]).metrics["stopped"] is False
+def test_trainings_run_one_by_one(queue, photos, held, hold, tmp_path):
+    runs = [held("b"), queued(queue, tmp_path / "gone", "c"), queued(queue, photos, "a")]
+    JobQueue(queue.runs).stop("a")  # by another program
+    assert states(queue) == {"b": "running", "c": "queued", "a": "stopped"}
+    assert [job.path for job in queue.jobs()] == runs[:2]
+    hold.end("b")
+    until(lambda: not queue.jobs())
     assert queue._runner.wait(60) == 0  # it ends when none waits
+    assert states(queue) == {"b": "finished", "c": "failed", "a": "stopped"}
+    assert not (runs[2] / "metrics.json").exists()
+    failed = over(queue, runs[1])
+    assert "no longer in" in failed.problem and failed.problem.isprintable() and not failed.usable
+    assert tlearn.Run(runs[0]).metrics["stopped"] is False
     names = {path.name for path in runs[0].iterdir()}
     assert "run.yaml" in names and not names & {LOCK, "progress.jsonl", "checkpoint.npz"}
-
-
-def test_a_training_tells_how_far_it_is_and_is_not_deleted(queue, held, hold):
-    run = held()
-    at = read_progress(run)
-    assert at.task and at.total and at.fraction < 1 and len(at.epochs) == 1 and at.planned > 0
-    assert any(line.startswith("probe: validation accuracy") for line in at.lines)
-    process = training_of(queue)
-    assert process.nice() > psutil.Process().nice() or os.name != "posix"
-    with pytest.raises(RunError, match="stop it first"):
-        RunStore(queue.runs).delete("a")
-    with pytest.raises(RunError, match="is being trained"):
-        queue.resume("a")
-    queue.stop("a")
-    queue.stop("a")
-    (job,) = queue.jobs()
-    assert job.state == "running" and job.stopping
-    hold.end("a")
-    stopped = until(lambda: over(queue, run))
-    assert stopped.state == "stopped" and stopped.usable and stopped.resumable
-    assert tlearn.Run(run).metrics["stopped"] is True and not (run / STOP).exists()
-    queue.stop("a")  # harmless
-    assert not (run / STOP).exists()
-    queue.resume("a")
-    assert until(lambda: over(queue, run)).state == "finished"
-    assert [epoch["epoch"] for epoch in read_progress(run).epochs] == [1, 2]
     with pytest.raises(RunError, match="nothing to resume"):
-        queue.resume("a")
+        queue.resume("b")
 
 
-def test_a_training_of_a_terminal_is_shown_waited_for_and_stopped(queue, photos, hold):
+@POSIX
+def test_what_is_queued_waits_for_a_terminal_and_its_program_may_die(queue, photos, hold):
+    """The program that asked is killed with everything in its session."""
     hold.begin("a")
     options = ["--backbone", "toy", "--weights", "none", "--stages", "1:2", "--quiet"]
     options += ["--out", str(queue.runs / "a")]
@@ -208,97 +170,54 @@ def test_a_training_of_a_terminal_is_shown_waited_for_and_stopped(queue, photos,
         stdout=subprocess.DEVNULL,
     )
     hold.wait("a")
-    run = queue.submit(photos, CONFIG, "b")
-    assert [(job.name, job.state) for job in queue.jobs()] == [("a", "running"), ("b", "queued")]
-    assert read_progress(queue.runs / "a").lines
-    with pytest.raises(RunError, match="stop it first"):
-        RunStore(queue.runs).delete("a")
-    queue.stop("a")
-    hold.end("a")
-    assert terminal.wait(60) == 130 and state_of(queue.runs / "a") == "stopped"
-    assert until(lambda: over(queue, run)).state == "finished"
-
-
-def test_what_waits_can_be_stopped_and_resumed(queue, photos, held, hold):
-    held("a")
-    run = queue.submit(photos, CONFIG, "b")
-    with pytest.raises(RunError, match="is queued already"):
-        queue.resume("b")
-    JobQueue(queue.runs).stop("b")  # by another program
-    assert states(queue) == {"a": "running", "b": "stopped"}
-    hold.end("a")
-    until(lambda: not queue.jobs())
-    assert queue._runner.wait(60) == 0
-    assert not (run / "metrics.json").exists()
-    queue.resume("b")
-    assert until(lambda: over(queue, run)).state == "finished"
-
-
-def test_a_stop_while_the_process_starts_is_obeyed(asleep, photos):
-    run = queued(asleep, photos, "a")
-    process = job_queue.start_process(asleep.runs, "tlearn", "finetune", "--resume", str(run))
-    (run / STOP).touch()
-    assert process.wait(120) == 130
-    assert state_of(run) == "stopped" and not (run / STOP).exists()
-    last = json.loads((run / EVENTS).read_text().splitlines()[-1])
-    assert last["event"] == "stopped" and not (run / "model.keras").exists()
-
-
-def test_a_stop_that_is_older_than_the_process_does_not_count(asleep, photos):
-    run = queued(asleep, photos, "a")
-    (run / STOP).touch()
-    os.utime(run / STOP, (1e9, 1e9))
-    assert state_of(run) == "stopped"
-    assert tlearn.resume(run, quiet=True).metrics["stopped"] is False
-
-
-# ---- Programs that die at the worst moment
-
-
-@POSIX
-def test_whoever_asked_may_die(queue, photos, hold):
-    """The program that asked is killed with everything in its session."""
-    hold.begin("a")
     code = (
         "import sys, time; from pathlib import Path; from tlearn.runs.job_queue import JobQueue\n"
         "from tlearn.config import RunConfig\n"
-        "config = RunConfig.model_validate_json(sys.argv[3])\n"
-        "JobQueue(Path(sys.argv[1])).submit(Path(sys.argv[2]), config, 'a')\n"
-        "time.sleep(600)"
+        "JobQueue(Path(sys.argv[1])).submit(Path(sys.argv[2]), RunConfig(), 'b')\n"
+        "print(flush=True); time.sleep(600)"
     )
-    text = CONFIG.model_dump_json(exclude_unset=True)
     page = subprocess.Popen(
-        [sys.executable, "-c", code, str(queue.runs), str(photos), text], start_new_session=True
+        [sys.executable, "-c", code, str(queue.runs), "/gone"],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
     )
-    hold.wait("a")
+    page.stdout.read(1)
     os.killpg(page.pid, signal.SIGKILL)
-    page.wait()
-    assert states(queue) == {"a": "running"}
+    page.communicate()
+    jobs = queue.jobs()
+    assert [(job.name, job.state) for job in jobs] == [("a", "running"), ("b", "queued")]
+    with pytest.raises(RunError, match="is queued already"):
+        queue.resume("b")
+    queue.stop("a")
+    queue.stop("a")
+    assert queue.jobs()[0].state == "running" and queue.jobs()[0].stopping
     hold.end("a")
-    assert until(lambda: over(queue, queue.runs / "a")).state == "finished"
+    assert terminal.wait(60) == 130
+    stopped = over(queue, queue.runs / "a")
+    assert stopped.state == "stopped" and stopped.usable and stopped.resumable
+    assert tlearn.Run(stopped.path).metrics["stopped"] is True
+    queue.stop("a")  # harmless
+    assert not (stopped.path / STOP).exists()
+    assert until(lambda: over(queue, queue.runs / "b")).state == "failed"
     assert queue._runner is None  # the other was still there
 
 
 @POSIX
-def test_when_the_runner_dies_its_training_goes_on_and_the_next_waits_for_it(
-    queue, photos, held, hold
-):
-    first = held("a")
-    second = queue.submit(photos, CONFIG, "b")
+def test_a_training_outlives_its_runner_and_is_resumed_after_it_was_killed(queue, held, hold):
+    run = held("a")
+    training = until(lambda: next(iter(psutil.Process(queue._runner.pid).children()), None))
+    assert training.nice() > psutil.Process().nice()
     queue._runner.kill()
     queue._runner.wait()
-    assert states(queue) == {"a": "running", "b": "queued"}
-    queue.wake()
-    assert queue._runner.poll() is None
-    hold.end("a")
-    assert until(lambda: over(queue, second)).state == "finished"
-    assert state_of(first) == "finished"
-
-
-@POSIX
-def test_a_training_that_is_killed_is_interrupted_and_can_be_resumed(queue, held, hold):
-    run = held()
-    training_of(queue).kill()
+    at = read_progress(run)
+    assert at.task and at.total and at.fraction < 1 and len(at.epochs) == 1 and at.planned > 0
+    assert any(line.startswith("probe: validation accuracy") for line in at.lines)
+    with pytest.raises(RunError, match="stop it first"):
+        RunStore(queue.runs).delete("a")
+    with pytest.raises(RunError, match="is being trained"):
+        queue.resume("a")
+    assert states(queue) == {"a": "running"}
+    training.kill()
     killed = until(lambda: over(queue, run))
     assert (killed.state, killed.resumable, killed.usable) == ("interrupted", True, False)
     assert (run / "checkpoint.npz").exists()
@@ -306,6 +225,21 @@ def test_a_training_that_is_killed_is_interrupted_and_can_be_resumed(queue, held
     queue.resume("a")
     assert until(lambda: over(queue, run)).state == "finished"
     assert [epoch["epoch"] for epoch in read_progress(run).epochs] == [1, 2]
+
+
+def test_a_stop_counts_if_it_is_not_older_than_the_process(asleep, photos):
+    run = queued(asleep, photos, "a")
+    (run / STOP).touch()
+    with pytest.raises(KeyboardInterrupt):
+        tlearn.resume(run, quiet=True)
+    assert state_of(run) == "stopped" and not (run / STOP).exists()
+    last = json.loads((run / EVENTS).read_text().splitlines()[-1])
+    assert last["event"] == "stopped" and not (run / "model.keras").exists()
+    asleep.resume("a")
+    (run / STOP).touch()
+    os.utime(run / STOP, (1e9, 1e9))
+    assert state_of(run) == "stopped"
+    assert tlearn.resume(run, quiet=True).metrics["stopped"] is False
 
 
 # ---- The runner, without trainings
@@ -326,6 +260,18 @@ def trained(monkeypatch):
     monkeypatch.setattr(job_queue, "start_process", start)
     monkeypatch.setattr(job_queue, "lower_priority", lambda: None)
     return order
+
+
+def test_trainings_begin_in_the_order_of_asking(asleep, photos, trained):
+    runs = [queued(asleep, photos, name) for name in ("b", "a", "a", "c")]
+    assert [run.name for run in runs] == ["b", "a", "a-2", "c"]
+    assert [job.path for job in asleep.jobs()] == runs
+    asleep.stop("c")
+    job_queue.run_queued(asleep.runs)
+    assert trained == ["b", "a", "a-2"] and states(asleep)["c"] == "stopped"
+    asleep.resume("c")
+    job_queue.run_queued(asleep.runs)
+    assert trained[3:] == ["c"] and set(states(asleep).values()) == {"finished"}
 
 
 def test_what_is_queued_while_the_runner_ends_is_not_forgotten(
