@@ -20,14 +20,8 @@ def write_corrected(
 ) -> Manifest:
     """Write the readable images of a data set into class folders, whole or not at all.
 
-    Args:
-        data: The data folder, with its edits.
-        out: The new folder; it has split folders where ``data`` has them.
-        link: Whether to make hard links instead of copies.
-        progress: Reports progress.
-
-    Returns:
-        The manifest of ``data``, whose files were written.
+    The new folder ``out`` has split folders where ``data`` has them. With ``link`` it holds hard
+    links instead of copies. The manifest of ``data`` is returned.
 
     Raises:
         DataError: If ``out`` exists or is inside ``data``, or cannot be written.

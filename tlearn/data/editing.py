@@ -94,10 +94,7 @@ def merge(data: Path, labels: Sequence[str], into: str) -> None:
 def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]]) -> AddedPhotos:
     """Add photos to a class, existing or new; to the training split where there are split folders.
 
-    Args:
-        data: The data folder.
-        label: The class.
-        photos: File names, of which only the last part is used, with paths or contents.
+    Photos have file names, of which only the last part is used, and paths or contents.
 
     Raises:
         DataError: If no class can be called so, or its folder is a link that leads elsewhere.

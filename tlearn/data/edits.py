@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -77,11 +77,11 @@ class Edits:
         """Apply all edits in order, each to the result of those before.
 
         Args:
-            labels: Class by name of the photo, empty for one outside any class.
+            labels: The class of each photo, by its name; empty outside class folders.
 
         Returns:
-            Class by name, ``None`` for an excluded photo; and the edits of missing photos or
-            classes.
+            The same after the edits, ``None`` for an excluded photo; and the edits of photos or
+            classes that are missing.
         """
         after: dict[str, str | None] = dict(labels)
         missing: list[Edit] = []
@@ -146,19 +146,16 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
     """
     with _locked(data) as path:
         edits = _read(path)
-        now = datetime.now(UTC)
-        if edits and edits[-1].time == _text(now):  # of another action
-            now += timedelta(microseconds=1)
-        _write(path, (*edits, *(Edit(_text(now), name, label) for name, label in changes)))
+        time = _now()
+        while edits and edits[-1].time == time:  # of another action
+            time = _now()
+        _write(path, (*edits, *(Edit(time, name, label) for name, label in changes)))
 
 
 def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Edit, ...]:
     """Remove the lines of the last action, or all; return them, oldest first.
 
-    Args:
-        data: The data folder.
-        everything: Whether to remove all.
-        time: The time of the action to undo, which has to be the last.
+    With a ``time``, the last action has to be the one of that time.
 
     Raises:
         DataError: If the file cannot be read or written, or the last action is another one.
@@ -194,8 +191,8 @@ def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: P
         )
 
 
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="microseconds")
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @contextmanager

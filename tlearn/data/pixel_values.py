@@ -13,7 +13,7 @@ model predicts, so that brightness can be compared:
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -60,22 +60,19 @@ def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
     return OwnRange(kind, declared or _measured(kind, values), declared is not None)
 
 
-def ranges_of(own: Iterable[OwnRange]) -> ValueRanges:
+def ranges_of(own: Collection[OwnRange]) -> ValueRanges:
     """Return the ranges for all images of a data set, from those of each."""
-    by_kind: dict[Kind, list[Range]] = {"integer": [], "float": []}
-    for kind, values, _ in own:
-        by_kind[kind].append(values)
-    integers, floats = DEFAULT_RANGES
-    return ValueRanges(_union(by_kind["integer"], integers), _union(by_kind["float"], floats))
+    integers = [values for kind, values, _ in own if kind == "integer"]
+    floats = [values for kind, values, _ in own if kind == "float"]
+    return ValueRanges(
+        _union(integers, DEFAULT_RANGES.integer_range), _union(floats, DEFAULT_RANGES.float_range)
+    )
 
 
 def range_for(image: Image.Image, data: bytes, ranges: ValueRanges | None) -> Range | None:
     """Return the values that become black and white in an image, ``None`` for one of 8 bits.
 
-    Args:
-        image: The loaded image.
-        data: The file.
-        ranges: Those of its data set; ``None`` for the image's own, as to display it.
+    Where its data set has no ``ranges``, as to display one image, its own are returned.
     """
     own = own_range(image, data)
     if own is None or ranges is None or own.declared:
@@ -115,7 +112,6 @@ def _declared(image: Image.Image, data: bytes, values: np.ndarray) -> Range | No
             return None
         # By the standard, values are shifted up to 16 bits and the lowest bits are meaningless;
         # microscopes do not shift them.
-
         integers = values.astype(np.int64)
         shifted = integers.max(initial=0) >= 2**bits or not (integers % 2 ** (16 - bits)).any()
         return (0.0, 65535.0 if shifted else float(2**bits - 1))

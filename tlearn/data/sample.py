@@ -51,12 +51,10 @@ def _points(outline: Callable[[float], float], rng: np.random.Generator) -> list
     x, y = rng.uniform(radius, SIZE - radius, 2)
     rotation, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.0)
     cos, sin = math.cos(rotation), math.sin(rotation)
-    points = []
-    for angle in np.linspace(0, 2 * math.pi, 240, endpoint=False):
-        r = radius * outline(angle)
-        a, b = r * math.cos(angle), r * math.sin(angle) * squeeze
-        points.append((x + a * cos - b * sin, y + a * sin + b * cos))
-    return points
+    angles = np.linspace(0, 2 * math.pi, 240, endpoint=False)
+    distances = radius * np.array([outline(angle) for angle in angles])
+    a, b = distances * np.cos(angles), distances * np.sin(angles) * squeeze
+    return [*zip(x + a * cos - b * sin, y + a * sin + b * cos, strict=True)]
 
 
 def _stroke(draw: ImageDraw.ImageDraw, rng: np.random.Generator, colour: Colour) -> None:

@@ -84,13 +84,10 @@ class Upload:
 
     @contextlib.contextmanager
     def receiving(self, name: str) -> Iterator[FileIO]:
-        """Give a file for :meth:`write`; it is added when the with statement ends.
+        """Give a file for :meth:`write`, of this path at the sender, added when the block ends.
 
         Files that are neither images nor archives are left out and reported; files of a system,
         such as ``.DS_Store``, are ignored. Names are repaired and reported where necessary.
-
-        Args:
-            name: The path of the file at the sender.
 
         Raises:
             DataError: If the upload has ended, or has too many files.
@@ -221,16 +218,10 @@ class Upload:
             return sorted(path for path in self._images.rglob("*") if path.is_file())
 
     def place(self, target: Path) -> Path:
-        """Move the images to a new data set, and end the upload.
+        """Move the images to a new data set, and end the upload; return ``target``, resolved.
 
         A single top folder that holds folders is removed, so that ``target`` holds class folders.
         The report is written there for :func:`upload_report`.
-
-        Args:
-            target: A path inside the root that does not exist.
-
-        Returns:
-            ``target``, resolved.
 
         Raises:
             DataError: If no image was received, or ``target`` exists or is not inside the root.

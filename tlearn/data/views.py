@@ -56,7 +56,6 @@ class Rendering:
         if self.resize == "crop":
             side = min(width, height) * math.sqrt(area)
             # A side that does not fit into the image is cut, and the other lengthened.
-
             w = min(side * math.sqrt(stretch), width)
             h = min(side * side / w, height)
             w = side * side / h
