@@ -86,4 +86,4 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 def median(rows: Iterable[dict[str, Any]], key: str) -> float:
     """Return the median of one column."""
-    return statistics.median(row[key] for row in rows)
+    return float(statistics.median(row[key] for row in rows))

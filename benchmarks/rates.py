@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,14 @@ def extraction(name: str) -> dict[str, Any]:
             activations = Activations(built, rendering, [boundary], cache, choice)
             engine = activations.engine((boundary.name, FEATURES))
             pixels = [view for f in files[:8] for view in activations.render(f, range(VIEWS))]
-            result[label] = rate(lambda e=engine, p=pixels: bare(e, p))
+            result[label] = rate(partial(bare, engine, pixels))
         count = max(8, min(len(files), int(result["auto"] * 3 / VIEWS)))
-        activations.keep([(f, 0) for f in files[-4:]])
+        activations.cache_missing([(f, 0) for f in files[-4:]])
         items = [(f, v) for f in files[:count] for v in range(VIEWS)]
         seconds = []
         for _ in range(3):
             cache.clear()
-            seconds.append(seconds_of(lambda: activations.keep(items)))
+            seconds.append(seconds_of(lambda: activations.cache_missing(items)))
     result["end_to_end"] = len(items) / statistics.median(seconds)
     every = frozenset(layer.name for layer in built.base.layers)
     result["gflop_per_image"] = 2 * multiply_adds(built, every) / 1e9
@@ -105,7 +106,7 @@ def feed_overhead() -> dict[str, Any]:
         computing_in(choice.precision, model),
     ):
         activations = Activations(built, rendering, [boundary], cache, choice)
-        activations.keep([(f, v) for f in files for v in range(2)])
+        activations.cache_missing([(f, v) for f in files for v in range(2)])
         feed = Feed(activations, boundary, network.columns_below(boundary), files, 2, 0)
         compile_for(model, Stage(unfreeze=boundary.name), 100)
         (first, rows), *_ = feed.epoch(0, 32)
@@ -120,8 +121,8 @@ def feed_overhead() -> dict[str, Any]:
 
         alone, fed = [], []
         for epoch in range(8):
-            alone.append(seconds_of(lambda: train([(first, rows)] * steps)))
-            fed.append(seconds_of(lambda number=epoch: train(feed.epoch(number, 32))))
+            alone.append(seconds_of(partial(train, [(first, rows)] * steps)))
+            fed.append(seconds_of(partial(train, feed.epoch(epoch, 32))))
     return {
         "step_ms": 1000 * statistics.median(alone) / steps,
         "fed_step_ms": 1000 * statistics.median(fed) / steps,
