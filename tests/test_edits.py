@@ -3,7 +3,7 @@
 import csv
 import os
 import shutil
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,7 @@ from tlearn.data.splits import draw_splits, load_dataset
 from tlearn.errors import DataError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda s: s.strip("/"))
-LABELS = st.sampled_from(
-    ["", "roses", "tulips", "bellis", "红色 é", 'a"b', "a,b", "a\rb", "a\r\nb\n"]
-)
+LABELS = st.sampled_from(["", "roses", "tulips", "红色 é", 'a"b', "a,b", "a\rb", "a\r\nb\n"])
 
 
 @pytest.fixture
@@ -50,6 +48,10 @@ def refusal(do, *arguments):
         do(*arguments)
     assert "\n" not in str(refused.value)
     return str(refused.value)
+
+
+def no_room(*arguments):
+    raise OSError(28, "No space left on device")
 
 
 # ---- The file
@@ -95,11 +97,8 @@ def test_a_damaged_line_is_named(photos):
 
 def test_many_at_once_lose_nothing(photos, before):
     names = sorted(labels(photos))
-    threads = [threading.Thread(target=exclude, args=(photos, [name])) for name in names[:12]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda name: exclude(photos, [name]), names[:12]))
     assert sorted(edit.path for edit in Edits.of(photos).lines) == names[:12]
     assert len({edit.time for edit in Edits.of(photos).lines}) == 12
 
@@ -118,10 +117,7 @@ def test_a_full_disk_leaves_the_edits_as_they_were(photos, monkeypatch):
     exclude(photos, ["red/red00.png"])
     content = edits_path(photos).read_bytes()
 
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", no_room)
     assert "No space left" in refusal(exclude, photos, ["red/red01.png"])
     assert edits_path(photos).read_bytes() == content
 
@@ -174,7 +170,7 @@ def test_a_stray_image_gets_a_class_and_a_broken_file_is_excluded(photos):
     assert not manifest.problems and manifest.counts["red"] == 12
 
 
-def test_edits_of_what_is_gone_are_reported(photos):
+def test_edits_and_those_of_what_is_gone_are_reported(photos):
     exclude(photos, ["red/red00.png"])
     rename(photos, "blue", "azul")
     (photos / "red/red00.png").unlink()
@@ -182,11 +178,6 @@ def test_edits_of_what_is_gone_are_reported(photos):
     problems = [problem for problem in scan(photos).problems if problem.kind == "edit"]
     assert [problem.name for problem in problems] == ["red/red00.png", "blue/"]
     assert "no longer exists" in problems[0].reason
-
-
-def test_a_training_says_what_edits_it_applied_and_which_it_could_not(photos):
-    exclude(photos, ["red/red00.png", "red/red01.png"])
-    (photos / "red/red00.png").unlink()
     heard = Heard()
     load_dataset(photos, RunConfig(), heard)
     assert f"2 edits applied; 'tlearn data show {photos}' lists them" in heard.lines
@@ -223,9 +214,6 @@ def test_what_cannot_be_edited_is_refused_and_changes_nothing(photos):
     ):
         assert words in refusal(do)
     assert not edits_path(photos).exists()
-
-
-def test_everything_excluded_says_how_to_take_it_back(photos):
     exclude(photos, list(labels(photos)))
     assert "tlearn data undo" in refusal(scan, photos)
 
@@ -268,9 +256,7 @@ def test_names_of_clients_lead_nowhere(photos, tmp_path):
         (new,) = add_photos(photos, "red", [(name, photo(20 + i, tmp_path))]).new
         assert (photos / new).parent == photos / "red"
     assert scan(photos).counts["red"] == 12 + len(names)
-    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith("more")} == {
-        "photos"
-    }
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(("more", "photos"))]
 
 
 def test_the_same_photo_is_not_added_twice_but_may_change_its_class(photos, tmp_path, before):
@@ -306,12 +292,9 @@ def test_what_cannot_be_added_is_said_and_leaves_nothing(photos, tmp_path, monke
     assert added.new == ("red/x.png",)
     assert [problem.name for problem in added.left_out] == ["bad.jpg", "gone.jpg"]
 
-    def full(path, data):
-        raise OSError(28, "No space left on device")
-
     there = {path.name for path in (photos / "red").iterdir()}
     other = photo(8, tmp_path)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", no_room)
     for label in ("red", "violet"):
         (problem,) = add_photos(photos, label, [("y.png", other)]).left_out
         assert "No space left" in problem.reason
@@ -365,10 +348,7 @@ def test_a_corrected_copy_is_whole_or_not_there(photos, tmp_path, monkeypatch):
     assert "rename these classes" in refusal(write_corrected, photos, out)
     undo_edits(photos, everything=True)
 
-    def full(source, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copy2", full)
+    monkeypatch.setattr(shutil, "copy2", no_room)
     assert "No space left" in refusal(write_corrected, photos, out)
     assert {path.name for path in tmp_path.iterdir()} == {"photos", ".photos.edits.csv.lock"}
 

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -165,14 +165,8 @@ def test_what_was_not_asked_for_longest_is_forgotten(old):
 
 
 def test_scans_in_threads_share_what_is_known(old, reads):
-    without, cache, found = scan(old), ScanCache(most=30), []
-    threads = [
-        threading.Thread(target=lambda: found.extend(scan(old, cache=cache) for _ in range(5)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 20 and all(manifest == without for manifest in found)
+    without, cache = scan(old), ScanCache(most=30)
+    with ThreadPoolExecutor(4) as pool:
+        for manifest in pool.map(lambda _: scan(old, cache=cache), range(20)):
+            assert manifest == without
     assert len(cache) == 30
