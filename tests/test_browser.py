@@ -162,6 +162,7 @@ def edit_classes(tab):
     renamed = tab.text("data.undo", what=tab.text("data.did_rename", label="red", to="红色 é"))
     moved = tab.text("data.undo", what=tab.text("data.did_move", count=1, to="blue"))
     tab.view("data.tab_classes")
+    tab.keyed("open.red").wait_for()
     tab.shot("data")
     tab.press("data.open", then="data.all_classes")  # the last: red
     tab.button("data.rename").click()

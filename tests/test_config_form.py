@@ -10,7 +10,7 @@ from tlearn.config import RunConfig
 from tlearn.config_schema import fields_of
 from tlearn.errors import ConfigError
 from tlearn.settings import make_config, to_command, to_yaml
-from tlearn.web.config_form import config_from
+from tlearn.web.components.config_options import config_from
 
 OTHERS = {
     "choice": lambda field: next(c for c in field.choices if c != field.default),

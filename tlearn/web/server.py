@@ -125,13 +125,7 @@ def _has_browser() -> bool:
 
 
 def serve(host: str, port: int, browser: bool | None = None) -> None:
-    """Serve the page until it is stopped.
-
-    Args:
-        host: The address to listen on.
-        port: The port.
-        browser: Whether to open a browser; by default on a terminal of a machine with a display.
-    """
+    """Serve the page until it is stopped; open a ``browser``, by default where there is one."""
     settings = {**SETTINGS, "server.address": host, "server.port": port}
     sys.argv = [os.fspath(SCRIPT)]  # Streamlit passes the rest on to the script
     app = st.App(SCRIPT, **arguments(browser))

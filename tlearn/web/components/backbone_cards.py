@@ -37,13 +37,8 @@ def times_by_preset(digest: str, configs: Configs) -> dict[str, str]:
 def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> None:
     """Show the chosen backbone, and the others as cards in a fold.
 
-    The chosen one is measured, for every preset; the others when they are looked at.
-
-    Args:
-        data: The data folder.
-        digest: What stands for its content.
-        configs: What would be trained, by preset.
-        preset: The one chosen.
+    The chosen one is measured, for every preset; the others when they are looked at. ``digest`` is
+    that of the data, ``preset`` the one chosen.
     """
     backbones, chosen = load_registry().backbones, chosen_backbone()
     others = sorted(backbones.keys() - {chosen})

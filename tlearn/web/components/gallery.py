@@ -32,15 +32,12 @@ class Picture:
 def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:
     """Show pictures, a page at a time.
 
-    Args:
-        pictures: All of them.
-        key: What tells this gallery from others.
-        selected: The names of those that are selected, kept up to date; without it, none can be.
+    ``selected`` has the names of those that are selected and is kept up to date; without it, none
+    can be.
     """
     shown = pages_of(f"{key}.page", len(pictures), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
-        for i in shown:
-            picture = pictures[i]
+        for picture in (pictures[i] for i in shown):
             with st.container(width=PIXELS, gap=None):
                 show(picture.path)
                 if picture.caption:

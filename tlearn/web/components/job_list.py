@@ -7,7 +7,7 @@ import streamlit as st
 from tlearn.runs import charts
 from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
-from tlearn.web.components.session import act, open_page, problems, workspace
+from tlearn.web.components.session import attempt, open_page, problems, workspace
 from tlearn.web.words import chart_words, duration, message, plain, t
 
 LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
@@ -65,11 +65,11 @@ def _under_way(run: RunSummary) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{plain(run.name)}** · {state_words(run)}")
-            act(
+            st.button(
                 t("job.stop"),
-                workspace().queue.stop,
-                run.name,
-                key=f"stop.{run.name}",
+                f"stop.{run.name}",
+                on_click=attempt,
+                args=(workspace().queue.stop, run.name),
                 icon=":material/stop:",
                 help=t("job.stop_hint"),
                 disabled=run.stopping,
@@ -117,10 +117,10 @@ def _over(run: RunSummary, latest: bool) -> None:
             if st.button(t("job.mistakes"), key=f"see.{run.name}"):
                 open_page("results", run=run.name, view="mistakes")
         if run.resumable:
-            act(
+            st.button(
                 t("job.resume"),
-                workspace().queue.resume,
-                run.name,
-                key=f"resume.{run.name}",
+                f"resume.{run.name}",
+                on_click=attempt,
+                args=(workspace().queue.resume, run.name),
                 icon=":material/resume:",
             )

@@ -17,16 +17,12 @@ SHOWN = 10  # photos of a change that are named
 
 @st.fragment  # a tick shows this part of the page again, and no more
 def photo_editor(
-    data: str,
-    pictures: Sequence[Picture],
-    labels: Sequence[str],
-    key: str,
-    excluded: bool = False,
+    data: str, pictures: Sequence[Picture], labels: Sequence[str], key: str, excluded: bool = False
 ) -> None:
     """Show photos of a data set to be selected, on many pages, and what can be done with them.
 
     Args:
-        data: The data set, by its path below the data root.
+        data: The data set.
         pictures: The photos, by their names in the manifest.
         labels: Classes to which they can be moved; others can be typed.
         key: What tells this from others on the page.

@@ -17,7 +17,7 @@ from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.photo_editor import photo_editor
-from tlearn.web.components.session import act, remember, workspace
+from tlearn.web.components.session import attempt, remember, workspace
 from tlearn.web.components.upload import show_message
 from tlearn.web.downloads import run_url
 from tlearn.web.words import chart_words, message, plain, t, texts
@@ -25,7 +25,6 @@ from tlearn.web.words import chart_words, message, plain, t, texts
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
 VIEW = "results.view"  # in the session; in the address it is "view"
-VIEWS = ("mistakes", "confusion", "unsure", "curves", "settings")
 
 
 def one_run(listed: RunSummary) -> None:
@@ -46,34 +45,28 @@ def one_run(listed: RunSummary) -> None:
         state[VIEW] = asked
     chosen = st.segmented_control(
         t("results.view"),
-        VIEWS,
-        default=None if VIEW in state else VIEWS[0],
+        list(VIEWS),
+        default=None if VIEW in state else "mistakes",
         key=VIEW,
         on_change=lambda: st.query_params.update(view=state[VIEW]),
         required=True,
         label_visibility="collapsed",
         format_func=lambda name: t(f"results.{name}"),
     )
-    if chosen == "confusion":
-        _confusion(run)
-    elif chosen == "unsure":
-        hits = sorted(
-            (p for p in run.held_out_predictions() if p.correct), key=lambda p: p.probability
-        )
-        st.markdown(t("results.unsure_hint"))
-        _photos(run, hits, "unsure")
-    elif chosen == "curves":
-        _curves(run)
-    elif chosen == "settings":
-        st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
-    else:
-        wrong = sorted(
-            (p for p in run.held_out_predictions() if not p.correct),
-            key=lambda p: -p.probability,
-        )
-        st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
-        if wrong:
-            _photos(run, wrong, "mistakes")
+    VIEWS[chosen or "mistakes"](run)
+
+
+def _mistakes(run: Run) -> None:
+    wrong = [p for p in run.held_out_predictions() if not p.correct]
+    st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
+    if wrong:
+        _photos(run, sorted(wrong, key=lambda p: -p.probability), "mistakes")
+
+
+def _unsure(run: Run) -> None:
+    right = [p for p in run.held_out_predictions() if p.correct]
+    st.markdown(t("results.unsure_hint"))
+    _photos(run, sorted(right, key=lambda p: p.probability), "unsure")
 
 
 def _figures(run: Run) -> None:
@@ -126,21 +119,26 @@ def _actions(listed: RunSummary, run: Run | None) -> None:
             st.text_area(
                 t("results.note"), listed.note, max_chars=LONGEST_NOTE, key=f"note.{listed.name}"
             )
-            keep = f"keep_note.{listed.name}"
-            act(t("results.keep_note"), _keep_note, listed.name, key=keep, type="primary")
+            st.button(
+                t("results.keep_note"),
+                f"keep_note.{listed.name}",
+                on_click=attempt,
+                args=(_keep_note, listed.name),
+                type="primary",
+            )
         if listed.resumable:
-            act(
+            st.button(
                 t("job.resume"),
-                _resume,
-                listed.name,
-                key=f"resume.{listed.name}",
+                f"resume.{listed.name}",
+                on_click=attempt,
+                args=(_resume, listed.name),
                 icon=":material/resume:",
             )
-        act(
+        st.button(
             t("results.delete"),
-            _delete,
-            listed.name,
-            key=f"delete.{listed.name}",
+            f"delete.{listed.name}",
+            on_click=attempt,
+            args=(_delete, listed.name),
             icon=":material/delete:",
             help=t("results.delete_hint"),
             disabled=listed.state == "running",
@@ -245,3 +243,16 @@ def _curves(run: Run) -> None:
         ],
         hide_index=True,
     )
+
+
+def _settings(run: Run) -> None:
+    st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
+
+
+VIEWS = {
+    "mistakes": _mistakes,
+    "confusion": _confusion,
+    "unsure": _unsure,
+    "curves": _curves,
+    "settings": _settings,
+}

@@ -25,21 +25,11 @@ def problems() -> Iterator[None]:
         st.error(plain(_sentence(error)))
 
 
-def act(label: str, do: Callable[..., object], *arguments: str, key: str, **options: Any) -> None:
-    """Show a button that does something to what has a name, whatever the page shows by then.
-
-    Args:
-        label: What stands on it.
-        do: Is called with the arguments; the error it raises is shown.
-        *arguments: Names, as they were when the button was shown.
-        key: What tells the button from all others, the names in it.
-        **options: Further ones of ``st.button``.
-    """
-    st.button(label, key=key, on_click=attempt, args=(do, *arguments), **options)
-
-
 def attempt(do: Callable[..., object], *arguments: Any) -> None:
-    """Do something before the page is shown; an error passes by above it."""
+    """Do something before the page is shown, as the callback of a button; an error is a toast.
+
+    Its arguments are those of the button that was pressed, whatever the page shows by then.
+    """
     try:
         do(*arguments)
     except (TlearnError, OSError) as error:

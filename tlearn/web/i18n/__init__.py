@@ -27,12 +27,7 @@ class Texts:
         return self.words[key].format(**values) if values else self.words[key]
 
     def option(self, key: str, help: str) -> tuple[str, str]:
-        """Return the name and the help of an option of the configuration.
-
-        Args:
-            key: Its dotted key, such as ``head.dropout`` or ``stages.epochs``.
-            help: Its help in English.
-        """
+        """Return the name and the help of an option, such as ``head.dropout``; English is given."""
         english, chinese, chinese_help = _options()[key]
         return (chinese, chinese_help) if self.language == "zh" else (english, help)
 

@@ -87,24 +87,23 @@ def _too_little(manifest: Manifest) -> list[str]:
 
 
 def _tabs(data: str, manifest: Manifest) -> None:
-    names = ("tab_classes", "tab_problems", "tab_split", "tab_history")
+    views = {
+        "tab_classes": lambda: classes(data, manifest),
+        "tab_problems": lambda: _problems(data, manifest),
+        "tab_split": lambda: show_split(manifest),
+        "tab_history": lambda: history(data, manifest.labels),
+    }
     chosen = st.segmented_control(
         t("data.view"),
-        names,
-        default=names[0],
+        list(views),
+        default="tab_classes",
         key="tab",
         bind="query-params",
+        required=True,
         label_visibility="collapsed",
         format_func=lambda name: t(f"data.{name}"),
     )
-    if chosen == "tab_problems":
-        _problems(data, manifest)
-    elif chosen == "tab_split":
-        show_split(manifest)
-    elif chosen == "tab_history":
-        history(data, manifest.labels)
-    else:
-        classes(data, manifest)
+    views[chosen]()
 
 
 def _problems(data: str, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from tlearn.web.components.job_list import state_words
 from tlearn.web.components.run_details import one_run
 from tlearn.web.components.run_pair import side_by_side
 from tlearn.web.components.session import (
-    act,
+    attempt,
     open_page,
     pages_of,
     problems,
@@ -102,11 +102,11 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]
                 args=(run.name, ticked),
                 width=24,
             )
-            act(
+            st.button(
                 plain(run.name),
-                _choose,
-                run.name,
-                key=f"run.{run.name}",
+                f"run.{run.name}",
+                on_click=_choose,
+                args=(run.name,),
                 type="primary" if run == chosen and len(ticked) < 2 else "secondary",
                 width=180,
             )
@@ -134,8 +134,13 @@ def _cells(run: RunSummary) -> list[tuple[str, int]]:
 def _undo() -> None:
     deleted = workspace().run_store.trash()
     if deleted:
-        label = t("results.undo", name=plain(deleted[0]))
-        act(label, _restore, deleted[0], key=f"restore.{deleted[0]}", icon=":material/undo:")
+        st.button(
+            t("results.undo", name=plain(deleted[0])),
+            f"restore.{deleted[0]}",
+            on_click=attempt,
+            args=(_restore, deleted[0]),
+            icon=":material/undo:",
+        )
 
 
 def _restore(name: str) -> None:

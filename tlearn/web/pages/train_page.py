@@ -11,16 +11,11 @@ from tlearn.data.splits import draw_splits
 from tlearn.errors import TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
-from tlearn.web.components.backbone_cards import (
-    chosen_backbone,
-    show_backbones,
-    times_by_preset,
-)
-from tlearn.web.components.config_options import options
+from tlearn.web.components.backbone_cards import chosen_backbone, show_backbones, times_by_preset
+from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
 from tlearn.web.components.session import choose_data, open_page, problems, steps, workspace
-from tlearn.web.config_form import config_from
 from tlearn.web.words import message, plain, t
 
 FIRST = "quick balanced best".split()  # presets in this order, then what plugins offer
@@ -110,11 +105,7 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
     asked = st.session_state.setdefault("train.asked", 0)  # a field of its own for each training
     with st.container(horizontal=True, vertical_alignment="bottom"):
         typed = st.text_input(
-            t("train.name"),
-            placeholder=default,
-            max_chars=80,
-            width=280,
-            key=f"train.name.{asked}",
+            t("train.name"), placeholder=default, max_chars=80, width=280, key=f"train.name.{asked}"
         ).strip()
         pressed = st.button(
             t("train.start"), type="primary", icon=":material/play_arrow:", disabled=not ready
