@@ -21,12 +21,14 @@ ODD = [
     b"=2.png",
     b"\xff.png",
 ]
+GREEN = r"$\foo$ 50 % 赤 & <b>"
 
 
 @pytest.fixture
 def odd_photos(photos, monkeypatch):
     """Give photos and a class odd names, and make their folder the working one."""
     (photos / "blue").rename(photos / "a\nblue\x1b one")
+    (photos / "green").rename(photos / GREEN)
     reds = sorted((photos / "red").iterdir())
     try:
         for path, name in zip(reds, ODD, strict=False):
@@ -42,7 +44,7 @@ def test_names_of_every_kind_get_through_and_runs_are_never_data(odd_photos, cap
         name = f"runs/{odd_photos.name}{number}"
         assert main(["finetune", ".", *TOY, "--test", "0.2", "--out", name]) == 0
         run = tlearn.Run(name)
-        assert run.labels == ("a\nblue\x1b one", "green", "red")
+        assert run.labels == (GREEN, "a\nblue\x1b one", "red")
         splits = ("train", "validation", "test")
         files = [path for split in splits for path, _ in run.images(split)]
         assert len(files) == len(set(files)) == 36
@@ -55,6 +57,10 @@ def test_names_of_every_kind_get_through_and_runs_are_never_data(odd_photos, cap
     assert not {"\x1b", "\r"} & set("".join(capsys.readouterr()))
     for picture in run.path.glob("*.svg"):
         ElementTree.parse(picture)
+    escaped = GREEN.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert escaped in (run.path / "confusion.svg").read_text(encoding="utf-8")
+    page = tlearn.report(run).read_text(encoding="utf-8")
+    assert "<b>" not in page and escaped in page
     said = {}
     for form in ("table", "csv", "json"):
         assert main(["predict", str(run.path), "red", "--format", form]) == 0

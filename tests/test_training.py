@@ -114,12 +114,15 @@ def test_the_probe_becomes_the_head(built, kept):
     assert (probe.logits(plain).argmax(axis=1) == y).mean() > 0.9
 
 
-def test_two_classes_give_a_probe_with_two_columns():
+def test_two_classes_give_a_probe_with_two_columns_that_heeds_their_weights():
     rng = np.random.default_rng(0)
     y = np.arange(30) % 2
     features = rng.normal(y[:, None, None], 0.5, (30, 1, 4)).astype(np.float32)
-    probe = fit_probe(features, y, [str(i) for i in range(30)], {0: 1.0, 1: 1.0}, 0)
+    groups = [str(i) for i in range(30)]
+    probe, other = (fit_probe(features, y, groups, {0: 1.0, 1: w}, 0) for w in (1.0, 9.0))
     assert probe.kernel.shape == (4, 2)
+    second = [(found.logits(features[:, 0]) @ [-1, 1]).mean() for found in (probe, other)]
+    assert second[1] > second[0] + 1
     assert (probe.logits(features[:, 0]).argmax(axis=1) == y).mean() > 0.9
     assert probe.accuracy > 0.8
 
