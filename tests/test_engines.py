@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlearn.backbones import load_registry
 from tlearn.config import Augmentation
 from tlearn.data import images
-from tlearn.data.views import Rendering
+from tlearn.data.views import Rendering, to_square
 from tlearn.errors import ConfigError
 from tlearn.features import engines
 from tlearn.features.activation_cache import Cache, compiled_path
@@ -58,7 +59,7 @@ def smooth_pixels(n, size):
     """Return pictures with more of low frequencies, as photos have."""
     rng = np.random.default_rng(0)
     coarse = [rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for _ in range(n)]
-    return [images.to_square(images.Image.fromarray(c), size, "squash") for c in coarse]
+    return [to_square(Image.fromarray(c), size, "squash") for c in coarse]
 
 
 BACKBONES = ["inception_v3", "mobilenet_v2", "vgg19", "xception"]

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from tlearn.data import images
-from tlearn.data.images import decode, load_image, to_square
+from tlearn.data.images import decode, load_image
+from tlearn.data.views import PAD_COLOUR, to_square
 from tlearn.errors import DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -199,7 +200,7 @@ def test_resize_rules_show_the_right_region():
         ("squash", [RED, RED, GREEN, BLUE, BLUE]),
         ("pad", [RED, RED, GREEN, BLUE, BLUE]),
     ):
-        fill = [*(images.PAD_COLOUR if resize == "pad" else GREEN)]
+        fill = [*(PAD_COLOUR if resize == "pad" else GREEN)]
         upright = to_square(bands(30, 90), 30, resize).transpose(1, 0, 2)
         for pixels in (to_square(bands(90, 30), 30, resize), upright):
             assert pixels[15][[1, 7, 15, 22, 28]].tolist() == [[*colour] for colour in expected]

@@ -11,9 +11,8 @@ from PIL import Image
 from test_images import noise
 
 from tlearn.config import Augmentation
-from tlearn.data.images import PAD_COLOUR, to_square
 from tlearn.data.prefetch import prefetch_map
-from tlearn.data.views import Rendering
+from tlearn.data.views import PAD_COLOUR, Rendering, to_square
 
 NONE = Augmentation(flip=False, crop=1, colour=0, rotate=0)
 RULES = ["crop", "squash", "pad"]

@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlearn.data import images
 from tlearn.errors import DataError, os_errors_as
 from tlearn.text import natural_key
 
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .ppm "
+    ".pgm .pbm .pnm .ico .qoi .pcx .sgi .dds .heic .heif .tga .psd".split()
+)
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir"})
 SYSTEM_ENDINGS = (".cache",)
 
 
 def named_image(path: Path) -> bool:
     """Return whether a file's name ends as that of an image."""
-    return path.suffix.lower() in images.EXTENSIONS
+    return path.suffix.lower() in EXTENSIONS
 
 
 def visible(name: str) -> bool:

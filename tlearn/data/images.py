@@ -22,9 +22,8 @@ from tlearn.data.pixel_values import (
     to_8_bits,
 )
 from tlearn.data.png_chunks import SIGNATURE, essential_png
+from tlearn.data.views import to_square
 from tlearn.errors import ConfigError, DataError, TlearnError, one_line
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 # Pillow would load its decoders at first need, which is not safe in several threads at once.
 Image.init()
@@ -37,12 +36,6 @@ FORMATS = [
     if name in Image.OPEN
 ]
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .ppm "
-    ".pgm .pbm .pnm .ico .qoi .pcx .sgi .dds .heic .heif .tga .psd".split()
-)
-
-PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every backbone
 WHITE = (255, 255, 255)
 NOT_AN_IMAGE = "not an image in a supported format"
 EMPTY = "the file is empty"
@@ -51,7 +44,7 @@ ZEROS = "the file holds only zeros"
 NO_IMAGE = frozenset({NOT_AN_IMAGE, EMPTY, ZEROS})  # reasons
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
+    SIGNATURE: "PNG",
     b"GIF8": "GIF",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
@@ -245,39 +238,6 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"cannot be read: {error.strerror or error}") from None
 
 
-def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
-    """Bring an RGB image to ``(size, size, 3)`` uint8 by the resize rule, antialiased.
-
-    ``crop`` takes the central square, ``squash`` changes the aspect, ``pad`` keeps all of the
-    image and fills the rest with ImageNet's mean colour.
-    """
-    width, height = image.size
-    if resize == "pad":
-        return np.asarray(padded(image, size, (0, 0, width, height)))
-    box: Box = (0, 0, width, height)
-    if resize == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-    return np.asarray(resample(image, (size, size), box))
-
-
-def padded(image: Image.Image, size: int, box: Box) -> Image.Image:
-    """Bring the ``box`` of an image to ``size`` by ``size`` pixels by the ``pad`` rule."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    scale = size / max(width, height)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = Image.new("RGB", (size, size), PAD_COLOUR)
-    small = resample(image, inner, box)
-    canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return canvas
-
-
-def resample(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
-    """Resize the ``box`` of an image to ``size`` with an antialiasing filter."""
-    return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-
-
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF data counts as none."""
     with contextlib.suppress(Exception):
@@ -306,9 +266,7 @@ def _depth_note(image: Image.Image, data: bytes) -> str:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("La", "RGBa"):
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    rgba = image.convert("RGBA")
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     ground = Image.new("RGB", image.size, WHITE)
     ground.paste(rgba, mask=rgba.getchannel("A"))
     return ground

@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from tlearn.config import Augmentation, Resize
-from tlearn.data.images import padded, resample, to_square
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+PAD_COLOUR = (124, 116, 104)  # the mean colour of ImageNet: near zero for every backbone
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -67,6 +69,39 @@ class Rendering:
         if self.resize == "pad":
             return padded(image, self.size, box)
         return resample(image, (self.size, self.size), box)
+
+
+def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
+    """Bring an RGB image to ``(size, size, 3)`` uint8 by the resize rule, antialiased.
+
+    ``crop`` takes the central square, ``squash`` changes the aspect, ``pad`` keeps all of the
+    image and fills the rest with ImageNet's mean colour.
+    """
+    width, height = image.size
+    if resize == "pad":
+        return np.asarray(padded(image, size, (0, 0, width, height)))
+    box: Box = (0, 0, width, height)
+    if resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    return np.asarray(resample(image, (size, size), box))
+
+
+def padded(image: Image.Image, size: int, box: Box) -> Image.Image:
+    """Bring the ``box`` of an image to ``size`` by ``size`` pixels by the ``pad`` rule."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = Image.new("RGB", (size, size), PAD_COLOUR)
+    small = resample(image, inner, box)
+    canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return canvas
+
+
+def resample(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+    """Resize the ``box`` of an image to ``size`` with an antialiasing filter."""
+    return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
 
 
 def _rotated(image: Image.Image, angle: float) -> Image.Image:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import Resize
-from tlearn.data.images import to_square
 from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.data.scan import ImageFile
+from tlearn.data.views import to_square
 from tlearn.errors import BackboneError, ConfigError, nearest
 from tlearn.features.activations import read_checked
 from tlearn.features.built_backbone import BuiltBackbone, preprocessed, tensors_at

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tlearn.data.images import decode, read_bytes, to_square
+from tlearn.data.images import decode, read_bytes
+from tlearn.data.views import to_square
 from tlearn.errors import DataError
 
 MOST = 2000  # thumbnails held in memory, 5 to 10 kB each
