@@ -33,6 +33,7 @@ _SIGNATURES = {
     b"Rar!\x1a\x07": "rar",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+_UTF8, _ENCRYPTED = 0x800, 0x2041  # flags of a zip: encrypted, strongly so, or its directory is
 # The encodings that archivers use in various languages on Windows and DOS.
 _CODECS = "gb18030 cp932 big5 cp949 cp866 cp1251 cp1252 cp850 cp437".split()
 # The bytes of the common characters of East Asian encodings: kana and the first level of each
@@ -139,13 +140,14 @@ class Archive:
 
     def _zip_entries(self) -> Iterator[Entry]:
         with zipfile.ZipFile(self.path) as archive:
-            raw = [_raw_name(info) for info in archive.infolist()]
-            self._detect(name for name in raw if isinstance(name, bytes))
-            for info, name in zip(archive.infolist(), raw, strict=True):
-                if isinstance(name, bytes):
-                    name = name.decode(self.encoding or "utf-8", "replace")
+            names = [info.orig_filename.partition("\0")[0] for info in archive.infolist()]
+            infos = [*zip(archive.infolist(), names, strict=True)]
+            self._detect(name.encode("cp437") for info, name in infos if not info.flag_bits & _UTF8)
+            for info, name in infos:
+                if not info.flag_bits & _UTF8:
+                    name = name.encode("cp437").decode(self.encoding or "utf-8", "replace")
                 kind = stat.S_IFMT(info.external_attr >> 16)
-                if info.flag_bits & 0x2041:  # encrypted, strongly so, or its directory is
+                if info.flag_bits & _ENCRYPTED:
                     raise RefusedError(
                         f"holds {quote_name(name)}, which is encrypted; pack it anew without a "
                         f"password"
@@ -214,12 +216,6 @@ def _link(name: str) -> RefusedError:
     return RefusedError(
         f"holds {quote_name(name)}, which is a link or a device; pack the files themselves"
     )
-
-
-def _raw_name(info: zipfile.ZipInfo) -> str | bytes:
-    """Return a name, as bytes where the zip does not declare it as UTF-8."""
-    name = info.orig_filename.partition("\0")[0]
-    return name if info.flag_bits & 0x800 else name.encode("cp437")
 
 
 def detect_encoding(names: Iterable[bytes]) -> str:

@@ -25,6 +25,7 @@ from tlearn.data.problems import Problem, summarize
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress
 
+ENDING = ".edits.csv"
 COLUMNS = ["time", "path", "label"]
 RUNS_ROOT = "TLEARN_RUNS_ROOT"  # environment variable
 LOCK_SECONDS = 60.0
@@ -117,10 +118,10 @@ def edits_path(data: Path) -> Path:
     folder = data.resolve()
     if not folder.name:
         raise DataError(f"{str(data)!r} is a whole disk; give a folder on it")
-    beside = folder.with_name(f"{folder.name}.edits.csv")
+    beside = folder.with_name(f"{folder.name}{ENDING}")
     key = hashlib.blake2b(os.fsencode(folder), digest_size=6).hexdigest()
     runs = Path(os.environ.get(RUNS_ROOT) or "runs").absolute()
-    aside = runs / ".edits" / f"{folder.name}-{key}.edits.csv"
+    aside = runs / ".edits" / f"{folder.name}-{key}{ENDING}"
     if beside.exists() and aside.exists():
         raise DataError(
             f"both {str(beside)!r} and {str(aside)!r} hold edits of {str(data)!r}; delete one"
@@ -128,14 +129,6 @@ def edits_path(data: Path) -> Path:
     if aside.exists():
         return aside
     return beside if beside.exists() or os.access(beside.parent, os.W_OK) else aside
-
-
-def orphaned_edits(data: Path) -> list[Path]:
-    """Return the files of edits beside a data folder whose own folder is gone, perhaps renamed."""
-    if edits_path(data).exists():
-        return []
-    files = sorted(data.resolve().parent.glob("*.edits.csv"))
-    return [path for path in files if not path.with_name(path.name[: -len(".edits.csv")]).exists()]
 
 
 def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
@@ -177,18 +170,20 @@ def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Ed
 
 
 def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: Progress) -> None:
-    """Report how many edits were applied, and which had no effect."""
+    """Report how many edits were applied, which had no effect, and which lost their folder."""
     if n := len(edits.lines):
         show = f"'tlearn data show {root}' lists them"
         progress.say(f"{n} edit{'s' if n > 1 else ''} applied; {show}")
     without_effect = [problem for problem in problems if problem.kind == "edit"]
     if without_effect:
         progress.say(f"edits without effect: {summarize(without_effect)}")
-    for path in orphaned_edits(root):
-        progress.say(
-            f"{str(path)!r} holds edits of a folder that does not exist; rename it to "
-            f"{edits_path(root).name!r} if the folder was renamed"
-        )
+    own = edits_path(root)
+    for path in [] if own.exists() else sorted(root.resolve().parent.glob(f"*{ENDING}")):
+        if not path.with_name(path.name.removesuffix(ENDING)).exists():
+            progress.say(
+                f"{str(path)!r} holds edits of a folder that does not exist; rename it to "
+                f"{own.name!r} if the folder was renamed"
+            )
 
 
 def _now() -> str:

@@ -42,6 +42,7 @@ EMPTY = "the file is empty"
 HEIC = "a HEIC photo; pip install 'tlearn[heic]' to read it, or convert it to JPEG"
 ZEROS = "the file holds only zeros"
 NO_IMAGE = frozenset({NOT_AN_IMAGE, EMPTY, ZEROS})  # reasons
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     SIGNATURE: "PNG",
@@ -167,7 +168,7 @@ def _opened(file: BinaryIO, size: int) -> Image.Image:
 def _open(file: BinaryIO) -> Image.Image:
     """Open an image as ``Image.open`` does, but for its limit of pixels, which is global."""
     head = file.read(64)
-    if _is_heic(head):
+    if head[4:8] == b"ftyp" and any(brand in head[8:] for brand in _HEIC_BRANDS):
         try:
             from pillow_heif import HeifImageFile
         except ImportError:
@@ -270,12 +271,6 @@ def _on_white(image: Image.Image) -> Image.Image:
     ground = Image.new("RGB", image.size, WHITE)
     ground.paste(rgba, mask=rgba.getchannel("A"))
     return ground
-
-
-def _is_heic(head: bytes) -> bool:
-    """Return whether the first bytes of a file are those of a photo in HEIC."""
-    brands = head[8:64] if head[4:8] == b"ftyp" else b""
-    return any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx"))
 
 
 def _unknown(data: bytes) -> str:

@@ -1,5 +1,6 @@
 """Folders for the lifetime of a process."""
 
+import contextlib
 import secrets
 import shutil
 import threading
@@ -28,18 +29,13 @@ def process_folder(parent: Path) -> Path:
 
 def _new_folder(parent: Path) -> tuple[Path, FileLock]:
     for old in parent.iterdir():
-        if old.is_dir() and not old.is_symlink() and not _in_use(old):
-            shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir() and not old.is_symlink():
+            with contextlib.suppress(Timeout):  # it is in use
+                with FileLock(old / ".lock", timeout=0, thread_local=False):
+                    pass
+                shutil.rmtree(old, ignore_errors=True)
     folder = parent / secrets.token_hex(8)
     folder.mkdir(mode=0o700)
     lock = FileLock(folder / ".lock", thread_local=False)
     lock.acquire()
     return folder, lock
-
-
-def _in_use(folder: Path) -> bool:
-    try:
-        with FileLock(folder / ".lock", timeout=0, thread_local=False):
-            return False
-    except Timeout:
-        return True

@@ -121,21 +121,24 @@ def scan(
     check_folder(root)
     edits, pattern = Edits.of(root), re.compile(group) if group else None
     progress = progress or Silent()
-    cache = ScanCache() if cache is None else cache
+    checked = ScanCache() if cache is None else cache
     layout = read_layout(root)
     progress.say(str(layout))
     listed = list_files(layout)
-    labelled, problems = _apply_edits(edits, listed, unlabelled)
+    labels, missing = edits.apply({file.name: file.label for file in listed})
+    problems = [
+        Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
+        for edit in missing
+    ]
+    labelled, stray = _with_labels(listed, labels, unlabelled)
     say_edits(root, edits, problems, progress)
-    problems += layout.problems
+    problems += [*stray, *layout.problems]
     files: list[ImageFile] = []
     own_ranges: dict[str, OwnRange] = {}
 
-    def check(file: ImageFile) -> FileCheck:
-        return cache.check(file.path, _check_file)
-
+    results = prefetch_map(lambda file: checked.check(file.path, _check_file), labelled)
     with progress.task("reading images", len(labelled), "files") as task:
-        for file, result in zip(labelled, prefetch_map(check, labelled), strict=True):
+        for file, result in zip(labelled, results, strict=True):
             task.advance()
             if result.reason:
                 problems.append(Problem(file.name, result.kind or "pixels", result.reason))
@@ -150,7 +153,8 @@ def scan(
         files = _with_groups(files, pattern)
     problems += range_problems
     problems += _duplicates(files)
-    problems += _empty_classes(layout, files, _edited_labels(listed, labelled))
+    edited = {file.label for file in listed if labels[file.name] != file.label}
+    problems += _empty_classes(layout, files, edited)
     problems += similar_labels({file.label for file in files})
     return Manifest(root, tuple(files), tuple(problems), edits)
 
@@ -167,14 +171,12 @@ def check_folder(root: Path) -> None:
 
 def _with_groups(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile]:
     """Set the group of every file that the pattern matches; it has to match one at least."""
-
-    def group_of(file: ImageFile) -> str:
-        match = pattern.search(file.below)
-        if match is None:
-            return ""
-        return (match.group(1) or "") if match.re.groups else match.group(0)
-
-    grouped = [replace(file, group=group_of(file)) for file in files]
+    which = min(1, pattern.groups)  # the first group, or else all that matches
+    matches = [pattern.search(file.below) for file in files]
+    grouped = [
+        replace(file, group=match[which] or "") if match else file
+        for file, match in zip(files, matches, strict=True)
+    ]
     if not any(file.group for file in grouped):
         raise DataError(
             f"the group pattern {pattern.pattern!r} matches none of the {len(files)} images; the "
@@ -204,16 +206,12 @@ def list_files(layout: FolderLayout) -> list[ImageFile]:
     return files
 
 
-def _apply_edits(
-    edits: Edits, listed: Sequence[ImageFile], unlabelled: bool
+def _with_labels(
+    listed: Sequence[ImageFile], labels: Mapping[str, str | None], unlabelled: bool
 ) -> tuple[list[ImageFile], list[Problem]]:
-    """Return the files after edits; report edits of missing files, and stray images."""
-    labels, missing = edits.apply({file.name: file.label for file in listed})
-    problems = [
-        Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
-        for edit in missing
-    ]
+    """Return the files after edits, without those excluded; report stray images."""
     labelled: list[ImageFile] = []
+    problems: list[Problem] = []
     for file in listed:
         label = labels[file.name]
         if label or (label == "" and unlabelled):
@@ -221,12 +219,6 @@ def _apply_edits(
         elif label == "" and named_image(file.path):
             problems.append(Problem(file.name, "no class", "an image outside any class folder"))
     return labelled, problems
-
-
-def _edited_labels(listed: Sequence[ImageFile], labelled: Sequence[ImageFile]) -> set[str]:
-    """Return the classes that lost photos by edits."""
-    after = {file.name: file.label for file in labelled}
-    return {file.label for file in listed if after.get(file.name) != file.label}
 
 
 def class_label(folder_name: str) -> str:
