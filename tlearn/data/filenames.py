@@ -136,14 +136,9 @@ class UniqueNames:
         self._folded: set[str] = set()  # paths in use
 
     def add(self, name: str) -> str:
-        r"""Return the path for a file, whose parts may be separated by ``\`` as on Windows."""
+        r"""Return the path for a file, or a new folder; ``\`` separates its parts as ``/`` does."""
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         return self._unique(self._folder(parts[:-1]), parts[-1] if parts else "", name)
-
-    def add_folder(self, parent: str, part: str) -> str:
-        """Return the path for a folder in the folder ``parent``, a new one at every call."""
-        parts = [part for part in parent.split("/") if part]
-        return self._unique(self._folder(parts), part, f"{parent}/{part}".strip("/"), folder=True)
 
     def _folder(self, parts: list[str]) -> str:
         old = new = ""

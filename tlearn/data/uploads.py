@@ -189,7 +189,7 @@ class Upload:
         source, title = (entries[0], entries[0].name) if single else (into, archive_stem(filename))
         with self._lock:
             if unpacked.files:
-                target = self._images / self._names.add_folder(parent, title)
+                target = self._images / self._names.add(f"{parent}/{title}".strip("/"))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source.rename(target)
             else:
