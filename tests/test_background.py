@@ -26,28 +26,12 @@ def test_work_counts_and_gives_what_it_found():
             task.advance(3)
         return 42
 
-    found = done(background.start("a", do))
+    found = done(background.start(do))
     assert (found.result, found.problem, found.done, found.total) == (42, "", 3, 4)
     assert found.fraction == 0.75
-    assert background.running() == []  # what it gave is held by the page alone
 
 
-def test_one_of_a_name_goes_on_unless_it_is_begun_anew():
-    gate, second = threading.Event(), threading.Event()
-    first = background.start("a", lambda progress: gate.wait(30))
-    assert background.start("a", lambda progress: 2) is first
-    anew = background.start("a", lambda progress: second.wait(30) and 3, anew=True)
-    assert anew is not first
-    gate.set()
-    done(first)
-    assert background.running() == [anew]
-    second.set()
-    assert done(anew).result == 3 and background.running() == []
-    again = background.start("a", lambda progress: 4)
-    assert again is not anew and done(again).result == 4
-
-
-def test_what_is_begun_anew_ends_what_went_on():
+def test_a_task_that_is_replaced_ends_at_its_next_unit():
     begun, replaced, steps = threading.Event(), threading.Event(), []
 
     def do(progress):
@@ -58,12 +42,11 @@ def test_what_is_begun_anew_ends_what_went_on():
             task.advance()
             steps.append("goes on")
 
-    first = background.start("a", do)
+    first = background.start(do)
     begun.wait(30)
-    anew = background.start("a", lambda progress: 2, anew=True)
+    first.replaced = True
     replaced.set()
-    assert (done(first).replaced, first.problem, first.result, steps) == (True, "", None, [])
-    assert done(anew).result == 2 and not anew.replaced
+    assert (done(first).problem, first.result, steps) == ("", None, [])
 
 
 @pytest.mark.parametrize(
@@ -74,11 +57,11 @@ def test_what_a_user_can_mend_is_told(error, said):
     def do(progress):
         raise error
 
-    assert said in done(background.start("b", do)).problem
+    assert said in done(background.start(do)).problem
 
 
 def test_a_defect_is_told_as_one_and_logged(caplog):
-    found = done(background.start("b", lambda progress: 1 / 0))
+    found = done(background.start(lambda progress: 1 / 0))
     assert found.problem.startswith("ZeroDivisionError") and "background" in caplog.text
 
 

@@ -20,6 +20,7 @@ from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background
 from tlearn.web.components import scans
+from tlearn.web.components.upload import PLACING
 from tlearn.web.i18n import texts_for
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
 from tlearn.web.workspace import DATA, RUNS, Workspace
@@ -43,8 +44,7 @@ def here(tmp_path, monkeypatch):
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()
     sys.modules["__main__"] = main
-    for task in background.running():
-        task.over.wait(60)
+    wait_for_tasks()
 
 
 @pytest.fixture
@@ -66,11 +66,19 @@ def show_page(name):
     PAGES[name][0]()
 
 
+def wait_for_tasks(app=None):
+    """Wait for the background tasks of the server, and for the one that a page waits for."""
+    tasks = [*scans._scans.values(), *(prediction.task for prediction in TASKS.values())]
+    if app is not None and PLACING in app.session_state:
+        tasks.append(app.session_state[PLACING])
+    for task in tasks:
+        task.over.wait(60)
+
+
 def settled(app):
     """Wait for the work in the background, and look again: one piece may begin another."""
     for _ in range(2):
-        for task in background.running():
-            task.over.wait(60)
+        wait_for_tasks(app)
         app = app.run()
     assert not app.exception, app.exception[0].message
     return app
@@ -500,6 +508,7 @@ def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
 def test_photos_that_were_predicted_are_removed_after_a_day(page, here, run_here, monkeypatch):
     monkeypatch.setattr("tlearn.web.prediction_process.predict", lambda *given: [])
     task, ages = background.BackgroundTask(), {"old": LIFETIME + 1, "recent": 9, "asked": 0}
+    task.over.set()
     for name, age in ages.items():
         folder = draw_photos(here.scratch / name, 1)
         prediction = PredictionTask(folder, here.runs / "other", task, time.monotonic() - age)
@@ -514,7 +523,7 @@ def test_corrections_are_added_once(page, here, run_here, monkeypatch):
     folder = draw_photos(here.scratch / "asked", 1, ("red",), seed=9)
     photo = folder / "red/red00.png"
     answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))
-    task = background.start("asked", lambda progress: ([answer], []))
+    task = background.start(lambda progress: ([answer], []))
     monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, run_here, task))
     app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
     right = next(s for s in app.selectbox if s.label == t("predict.wrong"))
@@ -579,14 +588,15 @@ def test_a_plugin_that_failed_says_why(page, plugin_file):
     assert "nothing\\_of\\_this\\_name" in page("plugins").error[0].value
 
 
-def test_a_defect_is_told_as_one_and_logged(here, tmp_path):
-    def broken(log):
-        from tlearn.web.navigation import show_failure
+def test_a_defect_is_told_as_one_and_logged(here, caplog):
+    def broken():
+        from tlearn.web.server import on_error
 
-        show_failure(log)
+        on_error(ValueError("a defect"))
 
-    app = AppTest.from_function(broken, args=(str(tmp_path / "log"),)).run()
-    assert str(tmp_path / "log") in app.error[0].value and not app.exception
+    app = AppTest.from_function(broken).run()
+    assert str(here.log) in app.error[0].value and not app.exception
+    assert "ValueError: a defect" in caplog.text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of other systems")

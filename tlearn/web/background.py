@@ -1,4 +1,4 @@
-"""Background tasks of the page's server, such as scans: one of each name at a time."""
+"""Background tasks of the page's server, such as scans."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ class BackgroundTask:
         result: The value that the task returned.
         problem: Why it failed, else empty.
         over: Set when the task has ended.
-        replaced: Whether a new task of its name has begun; then it ends at its next unit.
+        replaced: Whether another task took its place; then it ends at its next unit.
     """
 
     done: int = 0
@@ -62,30 +62,14 @@ class BackgroundTask:
         """Ignore a line; a page does not show it."""
 
 
-_lock = threading.Lock()
-_running: dict[str, BackgroundTask] = {}
-
-
-def start(key: str, do: Callable[[Progress], Any], anew: bool = False) -> BackgroundTask:
-    """Start a task, or return the running one of this name; if ``anew``, replace that."""
-    with _lock:
-        running = _running.get(key)
-        if running is not None:
-            if not anew:
-                return running
-            running.replaced = True
-        task = _running[key] = BackgroundTask()
-    threading.Thread(target=_do, args=(key, task, do), name=f"tlearn {key}", daemon=True).start()
+def start(do: Callable[[Progress], Any]) -> BackgroundTask:
+    """Start a task."""
+    task = BackgroundTask()
+    threading.Thread(target=_run, args=(task, do), name="tlearn task", daemon=True).start()
     return task
 
 
-def running() -> list[BackgroundTask]:
-    """Return the running tasks, except those replaced by a new one."""
-    with _lock:
-        return list(_running.values())
-
-
-def _do(key: str, task: BackgroundTask, do: Callable[[Progress], Any]) -> None:
+def _run(task: BackgroundTask, do: Callable[[Progress], Any]) -> None:
     try:
         task.result = do(task)
     except ReplacedError:
@@ -94,10 +78,6 @@ def _do(key: str, task: BackgroundTask, do: Callable[[Progress], Any]) -> None:
         task.problem = str(error)
     except Exception as error:  # a defect of tlearn, which must not end the page
         LOG.error("a background task failed", exc_info=error)
-
         task.problem = f"{type(error).__name__}; the log has more"
     finally:
-        with _lock:
-            if _running.get(key) is task:
-                del _running[key]
         task.over.set()

@@ -2,7 +2,6 @@
 
 import json
 from functools import cache
-from pathlib import Path
 from string import Template
 
 import streamlit as st
@@ -90,11 +89,6 @@ def run() -> None:
     with st.container(horizontal=True, key="bottom_bar"):
         for one in pages:
             st.page_link(one)
-
-
-def show_failure(log: Path) -> None:
-    """Say that something of ours broke, and where to read more."""
-    st.error(t("common.failure", log=log), icon=":material/error:")
 
 
 @cache

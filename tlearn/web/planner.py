@@ -1,5 +1,6 @@
 """Estimates of ``tlearn plan``, computed by a separate process and cached."""
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -45,12 +46,10 @@ class Planner:
             return {}
         estimates = {}
         for line in lines:
-            try:
+            with contextlib.suppress(ValueError, AttributeError):  # half written
                 row = json.loads(line)
-            except ValueError:  # half written
-                continue
-            if isinstance(row, dict) and row.keys() >= FIELDS:
-                estimates[str(row["backbone"])] = row
+                if row.keys() >= FIELDS:
+                    estimates[str(row["backbone"])] = row
         return estimates
 
     def ask(self, data: Path, digest: str, config: RunConfig, names: Collection[str]) -> None:

@@ -68,7 +68,7 @@ def start_prediction(
         if old.folder != folder and (old is before or now - old.started > LIFETIME):
             TASKS.pop(old.folder.name, None)
             shutil.rmtree(old.folder, ignore_errors=True)
-    task = background.start(f"predict {folder.name} {run.name}", do)
+    task = background.start(do)
     TASKS[folder.name] = PredictionTask(folder, run, task)
 
 

@@ -23,8 +23,8 @@ from tlearn.data.process_folder import process_folder
 from tlearn.data.uploads import STAGING
 from tlearn.web.access import AccessMiddleware, has_openid
 from tlearn.web.downloads import DOWNLOAD, send_run
-from tlearn.web.navigation import show_failure
 from tlearn.web.transfers import UPLOAD, receive
+from tlearn.web.words import t
 from tlearn.web.workspace import Workspace
 
 SCRIPT = Path(__file__).parent / "pages" / "script.py"
@@ -94,7 +94,8 @@ def _limit_shutdown() -> None:
 def on_error(error: Exception) -> bool:
     """Log the traceback of an error, and show a sentence instead."""
     LOG.error("a page failed", exc_info=error)
-    show_failure(Workspace.from_environment().log)
+    failure = t("common.failure", log=Workspace.from_environment().log)
+    st.error(failure, icon=":material/error:")
     return True
 
 

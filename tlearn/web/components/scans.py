@@ -88,5 +88,7 @@ def _begin(root: Path) -> background.BackgroundTask:
     def look(progress: Progress) -> Manifest:
         return scan(root, progress=progress, cache=KNOWN)
 
-    _scans[root] = background.start(f"scan {root}", look, anew=True)
+    if root in _scans:
+        _scans[root].replaced = True
+    _scans[root] = background.start(look)
     return _scans[root]

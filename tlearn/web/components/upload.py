@@ -40,7 +40,7 @@ def new_data_set() -> None:
         st.markdown(t("data.or_sample"))
         if st.button(t("data.sample"), icon=":material/draw:"):
             target = here.new_data_set("sample")
-            _begin(str(target), lambda progress: (_sample(target), "", []))
+            _begin(lambda progress: (_sample(target), "", []))
     if may_link():
         _link()
 
@@ -104,7 +104,7 @@ def _place(upload: Upload, name: str) -> None:
             text = f"{text} {words('data.name_taken', name=given)}"
         return path, text, upload.report
 
-    _begin(str(target), place)
+    _begin(place)
 
 
 def _name_of(first: str) -> str:
@@ -114,8 +114,8 @@ def _name_of(first: str) -> str:
     return path.parts[0] if len(path.parts) > 1 else stem if stem != path.name else ""
 
 
-def _begin(key: str, do: Callable[[Progress], tuple[Path, str, list[Problem]]]) -> None:
-    st.session_state[PLACING] = background.start(f"place {key}", do)
+def _begin(do: Callable[[Progress], tuple[Path, str, list[Problem]]]) -> None:
+    st.session_state[PLACING] = background.start(do)
     st.rerun()
 
 
