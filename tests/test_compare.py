@@ -17,7 +17,7 @@ from tlearn.training import candidates, costs
 from tlearn.training.backbone_comparison import compare
 from tlearn.training.candidates import CandidateResult
 from tlearn.training.costs import Throughput
-from tlearn.training.probe import cross_validate, fit_probe
+from tlearn.training.probe import fit_probe
 from tlearn.training.ranking import Comparison, holm
 
 BLIND = """
@@ -256,41 +256,32 @@ def test_the_frontier_is_what_no_other_beats():
 
 def test_in_little_time_the_slowest_are_left_out(monkeypatch):
     rates = {"quick": 1000.0, "middle": 100.0, "slow": 2.0}
-    monkeypatch.setattr(
-        candidates,
-        "Candidate",
-        lambda _, b: SimpleNamespace(speed=lambda: Throughput(rates[b.name], True)),
-    )
+    monkeypatch.setattr(candidates, "speed_of", lambda name: Throughput(rates[name], True))
     monkeypatch.setattr(candidates.time, "monotonic", lambda: 0.0)
-    setup = SimpleNamespace(remaining_seconds=10.0, splits=SimpleNamespace(labels=("a", "b")))
+    setup = SimpleNamespace(
+        of=lambda b: b.name, remaining_seconds=10.0, splits=SimpleNamespace(labels=("a", "b"))
+    )
     backbones = [SimpleNamespace(name=name) for name in rates]
     kept, many, lost = candidates._affordable(setup, backbones, 5000)
     assert set(kept) == {"quick", "middle"} and set(lost) == {"slow"}
     each = 1 / 1000 + 1 / 100 + 2 * candidates.PROBING / 1000
     assert many == pytest.approx(10 / each, abs=1)
-    kept, many, lost = candidates._affordable(replace_left(setup, 1e6), backbones, 5000)
+    setup.remaining_seconds = 1e6
+    kept, many, lost = candidates._affordable(setup, backbones, 5000)
     assert set(kept) == set(rates) and many == 5000 and not lost
-
-
-def replace_left(setup, left):
-    return SimpleNamespace(remaining_seconds=left, splits=setup.splits)
 
 
 def test_cross_validation_never_sees_what_it_judges():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], 100)
     noise = rng.normal(size=(200, 400)).astype("float32")  # enough to learn every image by heart
-    weights = {0: 1.0, 1: 1.0}
     groups = [str(i) for i in range(200)]
-    found = cross_validate(noise, y, groups, weights, 0)
+    found = fit_probe(noise[:, None], y, groups, [1.0, 1.0], 0).cross_validated
     assert 0.35 < found.accuracy < 0.65
     assert found.accuracy == (found.guesses == y[found.positions]).mean()
     twins = np.concatenate([noise, noise])  # copies on both sides of a fold would give them away
-    found = cross_validate(twins, np.concatenate([y, y]), groups * 2, weights, 0)
-    assert 0.35 < found.accuracy < 0.65
-    probe = fit_probe(noise[:, None], y, groups, weights, 0)
-    alone = cross_validate(noise, y, groups, weights, 0)
-    assert (probe.accuracy, probe.strength) == (alone.accuracy, alone.strength)
+    probe = fit_probe(twins[:, None], np.concatenate([y, y]), groups * 2, [1.0, 1.0], 0)
+    assert 0.35 < probe.cross_validated.accuracy < 0.65
 
 
 def test_the_interval_of_a_judgement_is_of_the_images_counted():

@@ -21,12 +21,13 @@ from conftest import draw_photos
 import tlearn
 from tlearn.data import images
 from tlearn.errors import RunError
+from tlearn.features.activation_cache import Cache
 from tlearn.progress import Silent
 from tlearn.runs.run_state import state_of
 from tlearn.settings import make_config
 from tlearn.training.costs import Throughput
 from tlearn.training.failures import explain_failure
-from tlearn.training.setup import Stopwatch, read_setup
+from tlearn.training.setup import read_setup
 
 TOY = {"backbone": "toy", "weights": "none", "quiet": True}
 TWO_STAGES = "1:3@1e-3,all:2@1e-4"
@@ -217,6 +218,13 @@ def test_a_training_that_diverges_leaves_the_probe(photos, tmp_path):
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
+def test_a_random_head_that_diverges_is_an_error(photos, tmp_path):
+    options = {"head": {"hidden": [4]}, "stages": "none:2", "callbacks": [Spoil()], **TOY}
+    with pytest.raises(tlearn.ConfigError, match="'head'; give its stages a lower"):
+        tlearn.finetune(photos, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_own_splits_are_used_as_they_are(photos, tmp_path):
     data = tmp_path / "data"
     for side, numbers in {"train": range(8), "val": range(8, 10), "test": range(10, 12)}.items():
@@ -233,12 +241,13 @@ def test_own_splits_are_used_as_they_are(photos, tmp_path):
     assert sum(side == "train" for side in run.splits().values()) == 24
 
 
-def test_imbalance_is_weighted_by_default(photos):
+def test_imbalance_is_weighted_by_default(photos, cache):
     for i in range(4, 12):
         (photos / "red" / f"red{i:02d}.png").unlink()
     for mode in ("auto", "none"):
         config = make_config(options={"backbone": "toy", "weights": "none", "class_weights": mode})
-        targets = read_setup(config, photos, Silent(), Stopwatch()).targets
+        with Cache(cache) as store:
+            targets = read_setup(config, photos, store, Silent()).targets
         counts = np.bincount(targets.train)
         wanted = counts.mean() / counts if mode == "auto" else [1, 1, 1]
         np.testing.assert_allclose(targets.class_weights, wanted, rtol=1e-6)

@@ -246,7 +246,7 @@ def test_an_error_before_the_stages_leaves_nothing(whole, cached, tmp_path, monk
     def broken(*arguments):
         raise tlearn.DataError("a photo went away")
 
-    monkeypatch.setattr("tlearn.training.network_training._head", broken)
+    monkeypatch.setattr("tlearn.training.network_training._fit_probe", broken)
     with pytest.raises(tlearn.DataError, match=r"^a photo went away$"):
         tlearn.finetune(whole.photos, tmp_path / "run", stages=STAGES, **TOY)
     assert not (tmp_path / "run").exists()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tlearn.backbones import load_registry
-from tlearn.config import Augmentation, Head, Stage
+from tlearn.config import Augmentation, Head, RunConfig, Stage
 from tlearn.data.scan import scan
+from tlearn.data.splits import Splits
 from tlearn.data.views import Rendering
-from tlearn.errors import BackboneError, ConfigError
+from tlearn.errors import BackboneError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone
@@ -21,10 +22,10 @@ from tlearn.training import loop, regression
 from tlearn.training.feed import Feed
 from tlearn.training.loop import Training, run_stages
 from tlearn.training.network import Network, copies
-from tlearn.training.probe import fit_probe, fits
+from tlearn.training.probe import FITS, fit_probe
 from tlearn.training.regression import MANY_CLASSES, log_loss, probabilities
 from tlearn.training.rules import WORST, ValidationScore
-from tlearn.training.setup import Targets
+from tlearn.training.setup import Setup
 from tlearn.training.stages import plan
 from tlearn.training.state import StageResult, TrainingPlan, TrainingState
 
@@ -50,33 +51,28 @@ def random_pixels(n=6):
     return np.random.default_rng(1).uniform(0, 255, (n, 32, 32, 3)).astype("float32")
 
 
-def training_of(kept, network, stages, **options):
+def training_of(
+    kept, network, stages, record=lambda state: None, callbacks=lambda stage: (), **config
+):
     """What stages work with that train and validate on the same files."""
     activations, files = kept
-    stages = plan(stages, network.built)
-
-    def feeds(number):
-        boundary = stages[number].boundary
-        source = (activations, boundary, network.columns_below(boundary), files)
-        return Feed(*source, 2, 0), Feed(*source, 1, 0)
-
-    return Training(network, stages, feeds, targets_of(files), Silent(), **options)
+    plans, built = plan(stages, network.built), network.built
+    splits = Splits(("blue", "green", "red"), tuple(files), tuple(files))
+    config = RunConfig(**config)
+    setup = Setup(config, built, plans, 2, activations, None, splits, Silent())
+    return Training(setup, network, callbacks, record)
 
 
-def run(training, best=None, record=lambda state: None):
+def run(training, best=None):
     """Train all stages from the network as it is."""
-    network = training.network
-    decided = TrainingPlan(
-        tuple(p.stage for p in training.stages), 2, (), StageResult("probe", "head"), {}, None
-    )
+    network, stages = training.network, tuple(p.stage for p in training.setup.stages)
+    decided = TrainingPlan(stages, 2, (), StageResult("probe", "head"), {}, None)
     arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
-    return run_stages(training, TrainingState(decided, best=best, arrays=arrays), record)
+    return run_stages(training, TrainingState(decided, best=best, arrays=arrays))
 
 
-def targets_of(files):
-    labels = sorted({f.label for f in files})
-    y = np.array([labels.index(f.label) for f in files])
-    return Targets(y, y, np.ones(len(labels), np.float32))
+def classes_of(files):
+    return np.array([("blue", "green", "red").index(f.label) for f in files])
 
 
 @pytest.mark.parametrize("boundary", [None, 0, 1, 2], ids=["head", "pixels", "first", "second"])
@@ -97,13 +93,13 @@ def test_prefix_and_suffix_make_the_whole(built, kept, boundary, taps):
 
 def test_the_probe_becomes_the_head(built, kept):
     activations, files = kept
-    y = targets_of(files).train
+    y = classes_of(files)
     features = activations.rows([(f, v) for f in files for v in range(2)], FEATURES)
     probe = fit_probe(
         features.reshape(len(files), 2, -1),
         y,
         [f.content for f in files],
-        dict.fromkeys(range(3), 1.0),
+        [1.0] * 3,
         0,
     )
     network = Network(built, built.taps, 3, Head(), 0)
@@ -119,12 +115,12 @@ def test_two_classes_give_a_probe_with_two_columns_that_heeds_their_weights():
     y = np.arange(30) % 2
     features = rng.normal(y[:, None, None], 0.5, (30, 1, 4)).astype(np.float32)
     groups = [str(i) for i in range(30)]
-    probe, other = (fit_probe(features, y, groups, {0: 1.0, 1: w}, 0) for w in (1.0, 9.0))
+    probe, other = (fit_probe(features, y, groups, [1.0, w], 0) for w in (1.0, 9.0))
     assert probe.kernel.shape == (4, 2)
     second = [(found.logits(features[:, 0]) @ [-1, 1]).mean() for found in (probe, other)]
     assert second[1] > second[0] + 1
     assert (probe.logits(features[:, 0]).argmax(axis=1) == y).mean() > 0.9
-    assert probe.accuracy > 0.8
+    assert probe.cross_validated.accuracy > 0.8
 
 
 @pytest.mark.parametrize(
@@ -197,7 +193,7 @@ def test_statistics_of_random_weights_begin_with_those_of_a_batch(built, kept):
         found.append(copies([norm.moving_mean, norm.moving_variance]))
 
     stage = Stage(unfreeze=1, epochs=1, learning_rate=1e-30)
-    run(training_of(kept, network, (stage,)), record=record)
+    run(training_of(kept, network, (stage,), record))
     activations, files = kept
     below = activations.rows([(f, 1) for f in files], "block3_conv").astype("float32")
     maps = np.asarray(built.base.get_layer("block3_conv")(below))
@@ -233,7 +229,7 @@ def score_of(network, kept):
     feed = Feed(activations, None, network.columns_below(None), files, 1, 0)
     (inputs, _), *_ = feed.plain(len(files))
     logits = np.asarray(network.suffix(None)(inputs, training=False))
-    return ValidationScore.of(targets_of(files).validation, logits)
+    return ValidationScore.of(classes_of(files), logits)
 
 
 @pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
@@ -261,7 +257,7 @@ def test_ctrl_c_ends_a_stage_and_keeps_the_best(built, kept):
             raise KeyboardInterrupt
 
     stages = (Stage(unfreeze="none", epochs=9), Stage(unfreeze=1))
-    state = run(training_of(kept, network, stages), record=interrupt)
+    state = run(training_of(kept, network, stages, interrupt))
     assert state.stopped and len(state.results) == 1 and state.results[0].improved
     assert [s.stopped for s in seen] == [False] * 3 + [True]
     assert score_of(network, kept) == state.best
@@ -295,8 +291,8 @@ def test_ctrl_c_while_a_state_is_saved_leaves_the_best(built, kept, number):
             raise KeyboardInterrupt
 
     stages = (Stage(unfreeze="none", epochs=2), Stage(unfreeze=1, epochs=2))
-    training = training_of(kept, network, stages)
-    state = run(training, ValidationScore(0.0, 99.0), interrupt)
+    training = training_of(kept, network, stages, interrupt)
+    state = run(training, ValidationScore(0.0, 99.0))
     assert state.stopped
     variables = training.changing(len(state.results))
     for one, other in zip(variables, state.arrays["best"], strict=True):
@@ -307,9 +303,9 @@ def test_a_stage_that_ends_early_offers_what_it_reached(built, kept, monkeypatch
     parts = []
     real = loop.between
     monkeypatch.setattr(loop, "between", lambda *a: parts.append(a[2]) or real(*a))
-    for deadline, wanted in ((0.0, [1.0, *loop.AVERAGES]), (np.inf, list(loop.AVERAGES))):
+    for budget, wanted in ((1e-9, [1.0, *loop.AVERAGES]), (None, list(loop.AVERAGES))):
         network = Network(built, built.taps, 3, Head(), 0)
-        run(training_of(kept, network, (Stage(unfreeze="none", epochs=4),), deadline=deadline))
+        run(training_of(kept, network, (Stage(unfreeze="none", epochs=4),), time_budget=budget))
         assert parts == wanted
         parts.clear()
 
@@ -319,7 +315,7 @@ def test_numbers_that_are_none_are_refused():
     features[2, 0, 1] = np.nan
     y = np.array([0, 1] * 3)
     with pytest.raises(BackboneError, match="gives numbers that are not finite"):
-        fit_probe(features, y, list("abcdef"), {0: 1.0, 1: 1.0}, 0)
+        fit_probe(features, y, list("abcdef"), [1.0, 1.0], 0)
 
 
 def test_logits_that_are_not_finite_have_the_worst_score():
@@ -371,10 +367,10 @@ def test_fresh_views_differ_every_epoch_and_come_again(built, kept):
 
 
 def test_the_loop_fits_one_screen():
-    source = inspect.getsource(loop.train)
+    source = inspect.getsource(loop.run_stages)
     body = source[source.index('"""', source.index('"""') + 3) :]
     assert len(body.splitlines()) <= 25
-    for word in (".freeze(", "compile_for(", "fit.run(", "yield state"):
+    for word in (".freeze(", "compile_for(", "fit.run(", ".record(state)"):
         assert word in body
 
 
@@ -415,7 +411,7 @@ def test_keras_callbacks_work_in_every_stage(built, kept):
 def test_a_training_ends_when_the_time_is_over(built, kept):
     network = Network(built, built.taps, 3, Head(), 0)
     stages = (Stage(unfreeze="none", epochs=9), Stage(unfreeze=1, epochs=9))
-    state = run(training_of(kept, network, stages, deadline=0.0))
+    state = run(training_of(kept, network, stages, time_budget=1e-9))
     assert [result.epochs for result in state.results] == [1] and not state.stopped
 
 
@@ -428,8 +424,9 @@ def test_products_in_bfloat16_leave_the_saved_model_as_it_is(built, kept, tmp_pa
         def on_train_begin(self, logs=None):
             seen.append(built.base.get_layer("block3_conv").compute_dtype)
 
-    options = {"callbacks": lambda stage: [Policies()], "precision": "bfloat16"}
-    run(training_of(kept, network, (Stage(unfreeze=1, epochs=2),), **options))
+    kept[0].choice = Choice("openvino", "bfloat16")
+    stages, callbacks = (Stage(unfreeze=1, epochs=2),), lambda stage: [Policies()]
+    run(training_of(kept, network, stages, callbacks=callbacks))
     assert seen == ["bfloat16"]
     assert {layer.compute_dtype for layer in built.base.layers} == {"float32"}
     assert all(weight.dtype == "float32" for weight in before.weights)
@@ -438,14 +435,6 @@ def test_products_in_bfloat16_leave_the_saved_model_as_it_is(built, kept, tmp_pa
     x = random_pixels()
     np.testing.assert_array_equal(np.asarray(again(x)), np.asarray(network.whole(x)))
     assert again.output.dtype == "float32"
-
-
-def test_a_random_head_that_diverges_is_an_error(built, kept):
-    network = Network(built, built.taps, 3, Head(hidden=(4,)), 0)
-    stage = Stage(unfreeze="none", epochs=2, optimizer="sgd")
-    stage = stage.model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(ConfigError, match="lower learning_rate"):
-        run(training_of(kept, network, (stage,)))
 
 
 def test_a_plateau_lowers_the_rate(built, kept):
@@ -486,7 +475,7 @@ def test_a_probe_of_very_few_images(y, groups):
     rng = np.random.default_rng(0)
     y = np.array(y)
     features = rng.normal(y[:, None, None], 0.1, (len(y), 1, 5)).astype(np.float32)
-    probe = fit_probe(features, y, list(groups), {0: 1.0, 1: 1.0}, 0)
+    probe = fit_probe(features, y, list(groups), [1.0, 1.0], 0)
     assert (probe.logits(features[:, 0]).argmax(axis=1) == y).all()
 
 
@@ -513,21 +502,21 @@ def test_many_classes_are_told_apart_in_closed_form():
     features, others = (
         (centres[y] + rng.normal(0, 2.5, (len(y), 300))).astype(np.float32) for _ in range(2)
     )
-    groups, weights = [str(i) for i in range(len(y))], dict.fromkeys(range(y.max() + 1), 1.0)
+    groups, weights = [str(i) for i in range(len(y))], [1.0] * (y.max() + 1)
     done = []
     probe = fit_probe(features[:, None], y, groups, weights, 0, done.append)
     found = probe.logits(others)
     accuracy = (found.argmax(axis=1) == y).mean()
-    assert accuracy > 0.8 and abs(accuracy - probe.accuracy) < 0.1
+    assert accuracy > 0.8 and abs(accuracy - probe.cross_validated.accuracy) < 0.1
     # Its logits are calibrated: no other scale of them has a much smaller loss.
     losses = [log_loss(y, probabilities(scale * found)) for scale in (0.5, 1.0, 2.0)]
     assert losses[1] < min(losses[0], losses[2]) and losses[1] < 0.5 * np.log(len(centres))
-    assert fits(1) <= sum(done) <= 31  # of five folds for each strength looked at, and the last
+    assert FITS <= sum(done) <= 31  # of five folds for each strength looked at, and the last
 
 
 def test_a_ridge_regression_of_few_images_has_every_class(monkeypatch):
     monkeypatch.setattr("tlearn.training.regression.MANY_CLASSES", 2)
     x = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2]] + 0.01
-    kernel, bias = regression.fit(x, np.array([0, 0, 1, 1, 2]), 1.0, dict.fromkeys(range(4), 1.0))
+    kernel, bias = regression.fit(x, np.array([0, 0, 1, 1, 2]), 1.0, [1.0] * 4)
     scores = x @ kernel + bias
     assert scores.shape == (5, 4) and scores.argmax(axis=1).tolist() == [0, 0, 1, 1, 2]

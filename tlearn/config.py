@@ -74,6 +74,7 @@ def parse_stages(value: Any) -> Any:
     ]
 
 
+Taps = Literal["auto", "multi", "top"]
 Monitor = Literal["val_accuracy", "val_loss"]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
@@ -180,7 +181,7 @@ class Stage(_Section):
 class Head(_Section):
     """The layers on top of the backbone."""
 
-    taps: Literal["auto", "multi", "top"] = "auto"
+    taps: Taps = "auto"
     """`multi` pools features at several depths, `top` the last one alone, `auto` takes what
     cross-validation of the probe prefers."""
     dropout: float = Field(0.2, ge=0, lt=1)

@@ -77,10 +77,10 @@ def compare(
     from tlearn.training.ranking import Comparison
 
     with atomic_directory(path) as folder:
-        _, splits = load_dataset(data, settings, progress)
+        manifest, splits = load_dataset(data, settings, progress)
         deadline = start + settings.time_budget if settings.time_budget else np.inf
         with Cache(default_root(), settings.disk_budget, progress.say) as cache:
-            setup = ComparisonSetup(settings, preset, splits, cache, progress, deadline)
+            setup = ComparisonSetup(settings, preset, manifest, splits, cache, progress, deadline)
             results, skipped, stopped = evaluate_candidates(setup, chosen)
         comparison = Comparison(data, results, skipped, stopped, path)
         files = {"json": comparison.to_json().encode()}
@@ -134,20 +134,20 @@ def estimates(
     data, progress = Path(data), progress or Silent()
     check_folder(data)
     # Not before all is checked: Keras takes seconds.
-    from tlearn.training.candidates import Candidate, ComparisonSetup
+    from tlearn.training.candidates import ComparisonSetup, costs_of, speed_of
 
-    _, splits = load_dataset(data, settings, progress)
+    manifest, splits = load_dataset(data, settings, progress)
     with Cache(default_root(), settings.disk_budget, progress.say) as cache:
-        setup = ComparisonSetup(settings, preset, splits, cache, progress)
+        comparison = ComparisonSetup(settings, preset, manifest, splits, cache, progress)
         for backbone in chosen:
             try:
-                candidate = Candidate(setup, backbone)
-                speed = candidate.speed()
-                costs = candidate.costs(speed.rate)
+                setup = comparison.of(backbone)
+                speed = speed_of(setup)
+                costs = costs_of(setup, speed.rate)
             except TlearnError as error:
                 yield Estimate(backbone.name, problem=str(error))
                 continue
-            parameters = int(candidate.built.base.count_params())
+            parameters = int(setup.built.base.count_params())
             yield Estimate(
                 backbone.name, speed.rate, speed.sure, parameters, costs.seconds, costs.bytes
             )

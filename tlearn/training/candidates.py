@@ -1,7 +1,7 @@
 """How well and how fast backbones do on the same photos, by their probes."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,24 +9,24 @@ import numpy as np
 
 from tlearn.backbones import Backbone, Preset
 from tlearn.config import RunConfig
+from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError, TlearnError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Item
-from tlearn.features.built_backbone import FEATURES, BuiltBackbone, load_backbone
-from tlearn.progress import Progress
+from tlearn.features.built_backbone import FEATURES
+from tlearn.progress import Progress, Silent
 from tlearn.training.costs import (
     BENCHMARK_SECONDS,
     CostModel,
     Costs,
-    OtherLoad,
     Throughput,
     cache_bytes,
     throughput,
 )
-from tlearn.training.execution_plan import activations_for, needed, views_in_turn
-from tlearn.training.probe import CrossValidated, cross_validate, sample
-from tlearn.training.stages import Plan, plan, with_preset
+from tlearn.training.probe import fit_on_taps, sample
+from tlearn.training.setup import Setup, read_setup
+from tlearn.training.stages import with_preset
 
 MOST = 2000  # training images compared on, at most: an interval of one to two points
 LEAST = 20  # images per class below which a comparison says little
@@ -70,12 +70,14 @@ class ComparisonSetup:
     Attributes:
         config: The configuration; its backbone is each in turn.
         preset: The stages that the estimate is for.
+        manifest: The photos as they were scanned.
         splits: The images; only training images are used.
         deadline: When the time is over, by :func:`time.monotonic`.
     """
 
     config: RunConfig
     preset: Preset
+    manifest: Manifest
     splits: Splits
     cache: Cache
     progress: Progress
@@ -90,6 +92,16 @@ class ComparisonSetup:
     def y(self) -> np.ndarray:
         """Class indices of the training images."""
         return np.array([self.splits.labels.index(f.label) for f in self.splits.train])
+
+    def of(self, backbone: Backbone) -> Setup:
+        """Return what training one backbone would work with.
+
+        Raises:
+            BackboneError: If it cannot be built, or its weights cannot be had.
+        """
+        named = self.config.model_copy(update={"backbone": backbone.name})
+        config = with_preset(named, backbone, self.preset)
+        return read_setup(config, (self.manifest, self.splits), self.cache, self.progress)
 
 
 def evaluate_candidates(
@@ -163,7 +175,7 @@ def _affordable(
             )
             continue
         try:
-            rates[backbone.name] = Candidate(setup, backbone).speed()
+            rates[backbone.name] = speed_of(setup.of(backbone))
         except TlearnError as error:
             skipped[backbone.name] = str(error)
             continue
@@ -185,90 +197,64 @@ def _affordable(
     return rates, max(least, min(most, fitting)), skipped
 
 
-class Candidate:
-    """One backbone, built, with its activations.
+def speed_of(setup: Setup) -> Throughput:
+    """Measure images per second."""
+    return throughput(setup.activations, setup.items(1)[:64])
 
-    Raises:
-        BackboneError: If it cannot be built, or its weights cannot be had.
-    """
 
-    def __init__(self, setup: ComparisonSetup, backbone: Backbone) -> None:
-        self.setup, self._load = setup, OtherLoad()
-        named = setup.config.model_copy(update={"backbone": backbone.name})
-        self.config = config = with_preset(named, backbone, setup.preset)
-        self.built: BuiltBackbone = load_backbone(
-            backbone, config.size, config.weights or "none", config.seed
-        )
-        self.plans: Sequence[Plan] = plan(config.stages or (), self.built)
-        self.activations = activations_for(
-            config, self.built, self.plans, setup.cache, setup.progress
-        )
-
-    def speed(self) -> Throughput:
-        """Measure images per second."""
-        items = [(f, 0) for f in self.setup.splits.train[:64]]
-        return throughput(self.activations, items, self._load)
-
-    def features(self, items: Sequence[Item]) -> np.ndarray:
-        """Return the features of views; cache them, and what fine-tuning needs, where they fit."""
-        activations, cache = self.activations, self.setup.cache
-        for outputs in (activations.outputs, (FEATURES,)):
-            missing = activations.missing(items, outputs)
-            size = cache_bytes(activations, missing)
-            if size <= cache.room():
-                cache.make_room(size)
-                activations.cache_missing(items, outputs)
-                break
-        return activations.rows(items, FEATURES)
-
-    def costs(self, rate: float) -> Costs:
-        """Estimate what fine-tuning costs from now, with the activations cached so far."""
-        views = views_in_turn(self.config, self.plans)
-        items = needed(self.setup.splits, views)
-        missing = self.activations.missing(items, self.activations.outputs)
-        model = CostModel(self.activations, self.setup.splits, missing, rate, self.built.seconds)
-        return model.costs(self.plans, views, streaming=not views)
+def costs_of(setup: Setup, rate: float) -> Costs:
+    """Estimate what fine-tuning costs from now, with the activations cached so far."""
+    activations = setup.activations
+    missing = activations.missing(setup.items(setup.views), activations.outputs)
+    model = CostModel(setup, missing, rate, setup.built.seconds)
+    return model.costs(setup.stages, setup.views, streaming=not setup.views)
 
 
 def _evaluate(
-    setup: ComparisonSetup, backbone: Backbone, positions: np.ndarray, speed: Throughput | None
+    comparison: ComparisonSetup,
+    backbone: Backbone,
+    positions: np.ndarray,
+    speed: Throughput | None,
 ) -> CandidateResult:
     start = time.monotonic()
-    candidate = Candidate(setup, backbone)
-    speed = speed or candidate.speed()
-    files = [setup.splits.train[i] for i in positions.tolist()]
-    features = candidate.features([(f, 0) for f in files])
-    y = setup.y[positions]
-    taps, best = _probed(features, y, [f.group or f.content for f in files], candidate)
-    if not len(best.positions):
+    setup = comparison.of(backbone)
+    speed = speed or speed_of(setup)
+    files = [comparison.splits.train[i] for i in positions.tolist()]
+    y, taps = comparison.y[positions], setup.built.taps
+    chosen, probe = fit_on_taps(
+        _features(setup, [(f, 0) for f in files])[:, None],
+        taps,
+        setup.config.head.taps,
+        y,
+        [f.group or f.content for f in files],
+        [1.0] * len(comparison.splits.labels),
+        setup.config.seed,
+        Silent(),
+    )
+    estimate = probe.cross_validated
+    if not len(estimate.positions):
         raise DataError("too few images, or too few groups of them, for cross-validation; add some")
     return CandidateResult(
         backbone=backbone.name,
-        positions=positions[best.positions],
-        right=best.guesses == y[best.positions],
-        log_loss=best.log_loss,
-        taps=taps,
+        positions=positions[estimate.positions],
+        right=estimate.guesses == y[estimate.positions],
+        log_loss=estimate.log_loss,
+        taps="multi" if len(chosen) > 1 else "top",
         images_per_second=speed.rate,
         speed_is_sure=speed.sure,
-        parameters=int(candidate.built.base.count_params()),
-        finetune_seconds=candidate.costs(speed.rate).seconds,
+        parameters=int(setup.built.base.count_params()),
+        finetune_seconds=costs_of(setup, speed.rate).seconds,
         seconds=time.monotonic() - start,
     )
 
 
-def _probed(
-    features: np.ndarray, y: np.ndarray, groups: Sequence[str], candidate: Candidate
-) -> tuple[str, CrossValidated]:
-    """Cross-validate a probe on several depths and on the top, as a training does."""
-    taps = candidate.built.taps
-    widths = {"multi": sum(tap.width for tap in taps), "top": taps[-1].width}
-    wanted = candidate.config.head.taps
-    kinds: Iterable[str] = widths if wanted == "auto" else [wanted]
-    weights: Mapping[int, float] = dict.fromkeys(range(len(candidate.setup.splits.labels)), 1.0)
-    results = {
-        kind: cross_validate(
-            features[:, -widths[kind] :], y, groups, weights, candidate.config.seed
-        )
-        for kind in kinds
-    }
-    return min(results.items(), key=lambda pair: pair[1].log_loss)
+def _features(setup: Setup, items: Sequence[Item]) -> np.ndarray:
+    """Return the features of views; cache them, and what fine-tuning needs, where they fit."""
+    activations, cache = setup.activations, setup.activations.cache
+    for outputs in (activations.outputs, (FEATURES,)):
+        size = cache_bytes(activations, activations.missing(items, outputs))
+        if size <= cache.room():
+            cache.make_room(size)
+            activations.cache_missing(items, outputs)
+            break
+    return activations.rows(items, FEATURES)

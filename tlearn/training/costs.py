@@ -3,16 +3,16 @@
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import psutil
 
-from tlearn.data.splits import Splits
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
 from tlearn.training.probe import PROBE_VIEWS, sample_size, search_flops
+from tlearn.training.setup import Setup
 from tlearn.training.stages import Plan
 
 TRIAL = 8  # views a rate is measured on, at first
@@ -100,9 +100,7 @@ class Throughput:
     sure: bool
 
 
-def throughput(
-    activations: Activations, items: Sequence[Item], load: OtherLoad | None = None
-) -> Throughput:
+def throughput(activations: Activations, items: Sequence[Item]) -> Throughput:
     """Measure views per second through decoding and the frozen part, whatever is in the cache.
 
     Trials that disagree are repeated; the fastest is what the machine can do.
@@ -110,9 +108,8 @@ def throughput(
     Args:
         activations: The activations.
         items: Views to measure it on, again and again where they are few.
-        load: The load of others since an earlier time; since now if not given.
     """
-    load = load or OtherLoad()
+    load = OtherLoad()
     for _ in activations.computed(items[:WARM_UP], (FEATURES,)):
         pass
     rates = [_trial(activations, items) for _ in range(TRIALS)]
@@ -173,14 +170,14 @@ class CostModel:
     """What there is to do, and how fast it goes.
 
     Attributes:
+        setup: What the training works with; its stages and views are not looked at.
         missing: The views that are not cached yet, by output.
         rate: Views per second through decoding and the frozen part.
         spent: Seconds that have passed already.
         probed: Whether the probe is fitted already.
     """
 
-    activations: Activations
-    splits: Splits
+    setup: Setup
     missing: dict[str, list[Item]]
     rate: float
     spent: float
@@ -207,36 +204,36 @@ class CostModel:
             if name in {FEATURES, *boundaries}
         }
         count = len({(f.content, v) for items in missing.values() for f, v in items})
-        size = cache_bytes(self.activations, missing)
-        images = len(self.splits.train) + len(self.splits.validation)
-        built = self.activations.built.seconds
+        size, splits = cache_bytes(self.setup.activations, missing), self.setup.splits
+        images = len(splits.train) + len(splits.validation)
+        built = self.setup.built.seconds
         training = 0.0
         for plan in plans:
             again = streaming and plan.boundary is not None
             epoch = self._epoch(plan) + (images / self.rate if again else 0.0)
             training += STAGE_START * built + plan.stage.epochs * epoch
-        count += len(self.splits.validation) + len(self.splits.test)  # evaluated at the end
+        count += len(splits.validation) + len(splits.test)  # evaluated at the end
         seconds = self.spent + count / self.rate + training + FIXED_OVERHEAD * built
         seconds += 0.0 if self.probed else self._probe(views)
         return Costs(not streaming, seconds, size)
 
     def _probe(self, views: int) -> float:
         """Estimate the choice among two probes, on several depths and on the top."""
-        taps, classes = self.activations.built.taps, len(self.splits.labels)
-        width = sum(tap.width for tap in taps)
-        most, shown = sample_size(len(self.splits.train), views, width, classes)
-        rows = min(most, len(self.splits.train)) * shown
+        taps, splits = self.setup.built.taps, self.setup.splits
+        width, classes = sum(tap.width for tap in taps), len(splits.labels)
+        most, shown = sample_size(len(splits.train), views, width, classes)
+        rows = min(most, len(splits.train)) * shown
         operations = sum(search_flops(rows, d, classes) for d in (width, taps[-1].width))
         return PROBE_FACTOR * operations / self.flops
 
     def _epoch(self, plan: Plan) -> float:
         """Estimate an epoch: two passes over the suffix, and a third over what is trained of it."""
-        built = self.activations.built
-        head = sum(tap.width for tap in built.taps) * len(self.splits.labels)
+        built, splits = self.setup.built, self.setup.splits
+        head = sum(tap.width for tap in built.taps) * len(splits.labels)
         suffix = built.layers_above(plan.boundary) if plan.boundary else frozenset()
         both, trained = multiply_adds(built, suffix), multiply_adds(built, suffix & plan.trainable)
-        one = 2 / self.flops * STEP_FACTOR[self.activations.choice.precision]
-        train, check = len(self.splits.train), len(self.splits.validation)
+        one = 2 / self.flops * STEP_FACTOR[self.setup.activations.choice.precision]
+        train, check = len(splits.train), len(splits.validation)
         both, trained = both + head, trained + head
         return one * (train * (2 * both + trained) + check * both)
 
@@ -247,7 +244,7 @@ def fit(
     views: int,
     cost: Callable[[Sequence[Plan], int], float],
     least: int = 0,
-) -> tuple[list[Plan], int]:
+) -> tuple[tuple[Plan, ...], int]:
     """Shorten a training until it fits into a time.
 
     Views and epochs shrink together; where that is not enough, the last stage is left out, and the
@@ -265,13 +262,12 @@ def fit(
     """
     for stages in range(len(plans), least - 1, -1):
         for part in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3):
-            shorter = [_shortened(plan, part) for plan in plans[:stages]]
+            shorter = tuple(_shortened(plan, part) for plan in plans[:stages])
             fewer = max(1, round(views * part)) if views else 0
             if cost(shorter, fewer) <= budget:
                 return shorter, fewer
-    return [_shortened(plan, 0.0) for plan in plans[:least]], min(1, views)
+    return tuple(_shortened(plan, 0.0) for plan in plans[:least]), min(1, views)
 
 
 def _shortened(plan: Plan, part: float) -> Plan:
-    epochs = max(1, int(plan.stage.epochs * part))
-    return replace(plan, stage=plan.stage.model_copy(update={"epochs": epochs}))
+    return plan.with_epochs(max(1, int(plan.stage.epochs * part)))

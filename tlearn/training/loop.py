@@ -4,21 +4,18 @@ import contextlib
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tlearn.config import Stage
-from tlearn.errors import ConfigError
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
-from tlearn.progress import Progress
-from tlearn.training.feed import Feed
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.rules import ValidationScore, after_epoch, is_better, rules_for, settled
-from tlearn.training.setup import Targets
+from tlearn.training.setup import Setup
 from tlearn.training.stages import Plan
 from tlearn.training.state import StageResult, TrainingState
 
@@ -32,90 +29,53 @@ class Training:
     """What the stages of a training work with.
 
     Attributes:
-        feeds: Gives the training and the validation feed of a stage, by its position.
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
-        precision: What the backbone's products are computed in.
-        deadline: When to stop, by :func:`time.monotonic`.
+        record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
     """
 
+    setup: Setup
     network: Network
-    stages: Sequence[Plan]
-    feeds: Callable[[int], tuple[Feed, Feed]]
-    targets: Targets
-    progress: Progress
-    callbacks: Callable[[Stage], Sequence[Any]] = lambda stage: ()
-    precision: str = "float32"
-    deadline: float = np.inf
+    callbacks: Callable[[Stage], Sequence[Any]]
+    record: Callable[[TrainingState], None]
 
     def changing(self, stages: int) -> list[Any]:
         """Return the variables that the first so many stages change."""
-        return self.network.changing(plan.trainable for plan in self.stages[:stages])
+        return self.network.changing(plan.trainable for plan in self.setup.stages[:stages])
 
 
-def run_stages(
-    training: Training, state: TrainingState, record: Callable[[TrainingState], None]
-) -> TrainingState:
-    """Train until all stages are over, the time is, or the user stops it.
-
-    Args:
-        training: What it works with.
-        state: The present state.
-        record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
-
-    Returns:
-        The last state; the network has its best weights.
-
-    Raises:
-        ConfigError: If a head that started at random never had a finite loss.
-    """
-    steps = train(training, state)
-    try:
-        for state in steps:
-            record(state)
-    except KeyboardInterrupt:  # between the epochs: within one the loop notices by itself
-        try:
-            state = steps.throw(KeyboardInterrupt())
-            record(state)
-        except KeyboardInterrupt:
-            restore(training, state)
-            state = replace(state, stopped=True)
-    if state.best is None and not state.stopped:
-        raise ConfigError(
-            f"the training of the head diverged in stage {state.results[-1].name!r}; give its "
-            f"stages a lower learning_rate"
-        )
-    return state
-
-
-def train(training: Training, state: TrainingState) -> Generator[TrainingState, None, None]:
-    """Yield the next state after each epoch and each stage.
+def run_stages(training: Training, state: TrainingState) -> TrainingState:
+    """Train until all stages are over, the time is, or the user stops it; return the last state.
 
     When a stage ends, the averages of the weights before and after it compete with its last epochs
     (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022: they cost nothing and are
     often better). What is best on validation stays. A stage in which nothing beats what was before
     is rolled back, so a longer training is never worse than a shorter one there.
 
-    A training resumed from any of the states ends with the very same weights. After a
+    A training resumed from any of the states recorded ends with the very same weights. After a
     ``KeyboardInterrupt`` the last state is marked as stopped; it holds the best weights, and is not
     to be continued: the one before it is.
     """
+    stages, over = training.setup.stages, False
     restore(training, state)
     if state.ends == "training":
         state = replace(state, ends="stage")  # of a training that goes on: it has time again
-    while state.stage < len(training.stages):
-        plan = training.stages[state.stage]
-        training.network.freeze(plan.trainable, plan.batch_norm)
-        fit = _StageFit(training, state.stage)
-        with computing_in(training.precision, fit.model):
-            compile_for(fit.model, plan.stage, fit.steps)
-            state = yield from fit.run(fit.enter(state))
-            state = fit.average(state)
-        assign(fit.variables, state.arrays["best"])
-        ended = state.stopped or state.ends == "training"
-        state = state if state.stopped else fit.leave(state)
-        yield state
-        if ended:
-            return
+    try:
+        while state.stage < len(stages) and not over:
+            plan = stages[state.stage]
+            training.network.freeze(plan.trainable, plan.batch_norm)
+            fit = _StageFit(training, state.stage)
+            with computing_in(fit.precision, fit.model):
+                compile_for(fit.model, plan.stage, fit.steps)
+                state = fit.run(fit.enter(state))
+                state = fit.average(state)
+            assign(fit.variables, state.arrays["best"])
+            over = state.stopped or state.ends == "training"
+            state = state if state.stopped else fit.leave(state)
+            training.record(state)
+    except KeyboardInterrupt:  # between the epochs: within one the stage notices by itself
+        restore(training, state)
+        state = replace(state, stopped=True)
+    return state
 
 
 def restore(training: Training, state: TrainingState) -> None:
@@ -145,14 +105,16 @@ class _StageFit:
     """One stage: its model, its feeds, its rules."""
 
     def __init__(self, training: Training, number: int) -> None:
+        setup, network = training.setup, training.network
         self.training, self.number = training, number
-        self.plan = training.stages[number]
+        self.plan = setup.stages[number]
         self.stage = self.plan.stage
-        self.model = training.network.suffix(self.plan.boundary)
-        self.feed, self.check = training.feeds(number)
+        self.precision = setup.activations.choice.precision
+        self.model = network.suffix(self.plan.boundary)
+        self.feed, self.check = setup.feeds(network, number)
         self.steps = self.feed.steps(self.stage.batch_size)
         self.variables = training.changing(number + 1)
-        self.rules = rules_for(self.stage, training.deadline)
+        self.rules = rules_for(self.stage, setup.deadline)
 
     def enter(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the stage, or put model and optimizer into it."""
@@ -189,8 +151,8 @@ class _StageFit:
             for layer, momentum in zip(norms, momenta, strict=True):
                 layer.momentum = momentum
 
-    def run(self, state: TrainingState) -> Generator[TrainingState, None, TrainingState]:
-        """Train the remaining epochs; yield the state after each, and return the last."""
+    def run(self, state: TrainingState) -> TrainingState:
+        """Train the remaining epochs; record the state after each, and return the last."""
         stage, model = self.stage, self.model
         model.stop_training = False
         callbacks = keras.callbacks.CallbackList(
@@ -202,7 +164,7 @@ class _StageFit:
         )
         logs: dict[str, float] = {}
         total = (stage.epochs - state.epoch) * self.steps
-        with self.training.progress.task(f"training {stage.title}", total, "steps") as task:
+        with self.training.setup.progress.task(f"training {stage.title}", total, "steps") as task:
             try:
                 callbacks.on_train_begin()
                 while state.epoch < stage.epochs and not state.ends:
@@ -216,7 +178,7 @@ class _StageFit:
                     callbacks.on_epoch_end(state.epoch, logs)
                     state = self._after_epoch(state, logs, score)
                     task.advance(0, f"validation {score.accuracy:.3f}")
-                    yield state
+                    self.training.record(state)
             except KeyboardInterrupt:
                 state = replace(state, stopped=True)
         callbacks.on_train_end(logs)
@@ -254,7 +216,7 @@ class _StageFit:
         if decision.factor != 1.0:
             optimizer.learning_rate = row["learning_rate"] * decision.factor
         if decision.ends and decision.reason:
-            self.training.progress.say(f"{decision.reason}: stopping here")
+            self.training.setup.progress.say(f"{decision.reason}: stopping here")
         ends = decision.ends or ("stage" if self.model.stop_training else "")
         state = replace(state, epoch=state.epoch + 1, ends=ends, rule_state=decision.state)
         state = state.with_result(
@@ -286,7 +248,7 @@ class _StageFit:
         self, number: int, callbacks: Any, advance: Callable[[int], None]
     ) -> dict[str, float]:
         """Train for one epoch; return the mean loss and accuracy."""
-        targets = self.training.targets
+        targets = self.training.setup.targets
         one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
         sums: dict[str, float] = defaultdict(float)
         seen = 0
@@ -309,7 +271,7 @@ class _StageFit:
             padding = size - len(rows)  # another shape would be traced again
             full = [np.concatenate([x, x[:1].repeat(padding, axis=0)]) for x in inputs]
             logits.append(self.model.predict_on_batch(full)[: len(rows)])
-        return ValidationScore.of(self.training.targets.validation, np.concatenate(logits))
+        return ValidationScore.of(self.training.setup.targets.validation, np.concatenate(logits))
 
 
 def between(

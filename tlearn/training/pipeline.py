@@ -6,8 +6,7 @@ Keras is imported by the functions that need it, after everything that can be ch
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,10 +60,8 @@ def finetune(
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
     """
-    settings, registry = make_config(config, options=options), load_registry()
-    settings = with_preset(settings, *registry.check(settings))
-    for stage in settings.stages or ():
-        check_callbacks(callbacks, stage)
+    settings = make_config(config, options=options)
+    load_registry().check(settings)
     data, progress = Path(data), progress or console_progress(quiet)
     check_folder(data)
     path = Path(out) if out else RUNS / data.resolve().name
@@ -181,6 +178,11 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
         from tlearn.training.setup import Stopwatch, read_setup
         from tlearn.training.state import Checkpoint
 
+        def stage_callbacks(stage: Stage) -> Sequence[Any]:
+            every = [*callbacks, *load_registry().callbacks(stage, run.path)]
+            check_callbacks(every, stage)
+            return every
+
         checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
         config, state = request.config, None
         if request.began:
@@ -188,20 +190,17 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             if state is None:
                 run.event("resumed", stage="probe", epoch=0, epochs=0)
         else:
-            registry = load_registry()
-            backbone = registry.get(config.backbone)
-            config = with_preset(config, backbone, registry.preset(config.preset))
+            config = with_preset(config, *load_registry().check(config))
+            for stage in config.stages or ():
+                check_callbacks(callbacks, stage)
         clock = Stopwatch(state.seconds if state else None)
-        with clock.part("total"):
-            setup = replace(read_setup(config, request.data, progress, clock), log=run.event)
+        with clock.part("total"), Cache(default_root(), config.disk_budget, progress.say) as cache:
+            setup = read_setup(config, request.data, cache, progress, clock, run.event)
             if request.began:
                 check_unchanged(run, request, setup)
             with _explained(run, config, checkpoint, progress):
                 write_record(run, setup, request)
-                with Cache(default_root(), config.disk_budget, progress.say) as cache:
-                    network, state = train_network(
-                        setup, cache, _callbacks(run, callbacks), checkpoint, state
-                    )
+                network, state = train_network(setup, stage_callbacks, checkpoint, state)
                 progress.ignore_stop()
                 write_results(run, setup, network, state)
         seconds = round(clock.seconds()["total"], 3)
@@ -229,14 +228,3 @@ def _explained(
         if explained is error:
             raise
         raise explained from error
-
-
-def _callbacks(run: RunDirectory, given: Sequence[Any]) -> Callable[[Stage], Sequence[Any]]:
-    registry = load_registry()
-
-    def callbacks(stage: Stage) -> Sequence[Any]:
-        all_callbacks = [*given, *registry.callbacks(stage, run.path)]
-        check_callbacks(all_callbacks, stage)
-        return all_callbacks
-
-    return callbacks

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
+from tlearn.config import Taps
 from tlearn.errors import BackboneError
+from tlearn.features.built_backbone import Tap
+from tlearn.progress import Progress
 from tlearn.training import regression
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
@@ -18,6 +21,7 @@ FIRST = 2  # where the search begins: right for most photo sets
 FOLDS = 5
 SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
 STEPS = 4  # strengths that a search looks at, typically
+FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 SMALL = 10_000_000  # numbers in a matrix below which one thread is fastest
 
 
@@ -27,34 +31,10 @@ PER_CLASS, MANY = 10, 2000  # images of each class that it sees all the same, up
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A fitted probe: ``logits = (x - mean) / scale @ kernel + bias``.
-
-    Attributes:
-        mean: Feature means, ``(d,)``.
-        scale: Feature standard deviations, ``(d,)``.
-        kernel: ``(d, classes)``.
-        bias: ``(classes,)``.
-        accuracy: Cross-validated on the training images.
-        log_loss: Likewise.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    kernel: np.ndarray
-    bias: np.ndarray
-    strength: float
-    accuracy: float
-    log_loss: float
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return the logits ``(n, classes)`` of features ``(n, d)``."""
-        return np.asarray((features - self.mean) / self.scale @ self.kernel + self.bias)
-
-
-@dataclass(frozen=True)
 class CrossValidated:
     """Predictions of regressions for images that they were not fitted on.
+
+    Of six strengths, the best by log loss flatters the accuracy by less than its noise.
 
     Attributes:
         strength: The inverse regularisation with the least log loss.
@@ -71,6 +51,29 @@ class CrossValidated:
     positions: np.ndarray
     guesses: np.ndarray
     scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe: ``logits = (x - mean) / scale @ kernel + bias``.
+
+    Attributes:
+        mean: Feature means, ``(d,)``.
+        scale: Feature standard deviations, ``(d,)``.
+        kernel: ``(d, classes)``.
+        bias: ``(classes,)``.
+        cross_validated: How well such probes do on training images they were not fitted on.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    cross_validated: CrossValidated
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return the logits ``(n, classes)`` of features ``(n, d)``."""
+        return np.asarray((features - self.mean) / self.scale @ self.kernel + self.bias)
 
 
 def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -108,11 +111,47 @@ def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int,
     return max(PROBE_NUMBERS // width, min(PER_CLASS * classes, MANY)), 1
 
 
+def fit_on_taps(
+    features: np.ndarray,
+    taps: tuple[Tap, ...],
+    wanted: Taps,
+    y: np.ndarray,
+    groups: Sequence[str],
+    class_weights: Sequence[float],
+    seed: int,
+    progress: Progress,
+) -> tuple[tuple[Tap, ...], Probe]:
+    """Fit a probe on several depths, on the top, or on what cross-validation prefers.
+
+    Args:
+        features: ``(n, views, d)``, of all taps, upwards.
+        taps: The taps.
+        wanted: Which of them the probe sees.
+        y: As are the next three, for :func:`fit_probe`.
+        groups: What must stay in one fold.
+        class_weights: Weight of each class.
+        seed: Decides the folds.
+        progress: Where to show progress.
+
+    Returns:
+        The taps that the probe sees, and the probe.
+    """
+    every, top = taps, taps[-1:]
+    choices = {"multi": [every], "top": [top], "auto": [every, top]}[wanted]
+    fitted = []
+    with progress.task("fitting the probe", len(choices) * FITS, "fits") as task:
+        for chosen in choices:
+            width = sum(tap.width for tap in chosen)  # the top's features are the last
+            seen = features[..., -width:]
+            fitted.append((chosen, fit_probe(seen, y, groups, class_weights, seed, task.advance)))
+    return min(fitted, key=lambda pair: pair[1].cross_validated.log_loss)
+
+
 def fit_probe(
     features: np.ndarray,
     y: np.ndarray,
     groups: Sequence[str],
-    class_weights: Mapping[int, float],
+    class_weights: Sequence[float],
     seed: int,
     advance: Callable[[int], object] = lambda n: None,
 ) -> Probe:
@@ -127,7 +166,7 @@ def fit_probe(
         groups: For each image, what must stay in one fold: its content or group.
         class_weights: Weight of each class.
         seed: Decides the folds.
-        advance: Called with how many of :func:`fits` are done.
+        advance: Called with how many of ``FITS`` are done.
     """
     n, views, d = features.shape
     mean, scale, flat = _standardised(features.reshape(n * views, d))
@@ -137,43 +176,13 @@ def fit_probe(
         chosen = _choose(plain, y, groups, class_weights, seed, advance)
         kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
         advance(1)
-    return Probe(
-        mean,
-        scale,
-        lifted(kernel * chosen.scale),
-        bias * chosen.scale,
-        chosen.strength,
-        chosen.accuracy,
-        chosen.log_loss,
-    )
+    return Probe(mean, scale, lifted(kernel * chosen.scale), bias * chosen.scale, chosen)
 
 
 def search_flops(n: int, d: int, classes: int) -> float:
     """Return about how many floating-point operations :func:`fit_probe` takes."""
     inside = min(n, SAMPLE) * (FOLDS - 1) // FOLDS
     return STEPS * FOLDS * regression.flops(inside, d, classes) + regression.flops(n, d, classes)
-
-
-def fits(choices: int) -> int:
-    """Return about how many regressions are fitted to choose between so many sets of taps."""
-    return choices * (STEPS * FOLDS + 1)
-
-
-def cross_validate(
-    features: np.ndarray,
-    y: np.ndarray,
-    groups: Sequence[str],
-    class_weights: Mapping[int, float],
-    seed: int,
-) -> CrossValidated:
-    """Score a probe on features ``(n, d)`` of images that it was not fitted on.
-
-    The strength is chosen on the same folds. Of six strengths, by log loss, that flatters the
-    accuracy by less than its noise.
-    """
-    z = _span(_standardised(features)[2])[0]
-    with _quick_and_quiet(z, len(class_weights)):
-        return _choose(z, y, groups, class_weights, seed)
 
 
 def _standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -223,9 +232,9 @@ def _choose(
     z: np.ndarray,
     y: np.ndarray,
     groups: Sequence[str],
-    class_weights: Mapping[int, float],
+    class_weights: Sequence[float],
     seed: int,
-    advance: Callable[[int], object] = lambda n: None,
+    advance: Callable[[int], object],
 ) -> CrossValidated:
     """Choose the strength with the least log loss.
 
@@ -283,7 +292,7 @@ def _held_out(
     y: np.ndarray,
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     strength: float,
-    class_weights: Mapping[int, float],
+    class_weights: Sequence[float],
     advance: Callable[[int], object],
 ) -> np.ndarray:
     """Return scores ``(n, classes)``, each row from a regression that did not see it."""

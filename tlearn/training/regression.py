@@ -1,6 +1,6 @@
 """The two regressions a probe can be: logistic for few classes, ridge for many."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import solve
@@ -16,9 +16,7 @@ EPSILON = float(np.finfo(np.float64).eps)  # the smallest probability that is co
 Weights = tuple[np.ndarray, np.ndarray]  # kernel (r, classes) and bias (classes,)
 
 
-def fit(
-    z: np.ndarray, y: np.ndarray, strength: float, class_weights: Mapping[int, float]
-) -> Weights:
+def fit(z: np.ndarray, y: np.ndarray, strength: float, class_weights: Sequence[float]) -> Weights:
     """Fit scores ``z @ kernel + bias`` of all classes, in closed form where they are many.
 
     Scores of a logistic regression are logits, minus infinity for classes without images. Those of
@@ -29,7 +27,7 @@ def fit(
         z: ``(n, r)``.
         y: Class indices.
         strength: The inverse regularisation, as scikit-learn's ``C``.
-        class_weights: Weight of each class; as many as there are classes.
+        class_weights: Weight of each class.
     """
     solver = _ridge if len(class_weights) > MANY_CLASSES else _logistic
     return solver(z, y, strength, class_weights)
@@ -67,7 +65,7 @@ def flops(n: int, d: int, classes: int) -> float:
 
 
 def _logistic(
-    z: np.ndarray, y: np.ndarray, strength: float, class_weights: Mapping[int, float]
+    z: np.ndarray, y: np.ndarray, strength: float, class_weights: Sequence[float]
 ) -> Weights:
     present = np.unique(y).tolist()
     weights = {c: class_weights[c] for c in present}
@@ -86,10 +84,9 @@ def _logistic(
 
 
 def _ridge(
-    z: np.ndarray, y: np.ndarray, strength: float, class_weights: Mapping[int, float]
+    z: np.ndarray, y: np.ndarray, strength: float, class_weights: Sequence[float]
 ) -> Weights:
-    each = np.array([class_weights[c] for c in range(len(class_weights))])
-    weights, targets = each[y], np.eye(len(each))[y]
+    weights, targets = np.asarray(class_weights)[y], np.eye(len(class_weights))[y]
     centre = np.average(z, axis=0, weights=weights).astype(np.float64)
     bias = np.average(targets, axis=0, weights=weights)
     roots = np.sqrt(weights)[:, None]

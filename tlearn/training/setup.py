@@ -13,8 +13,15 @@ from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, load_dataset
+from tlearn.data.views import Rendering
+from tlearn.features.activation_cache import Cache
+from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import BuiltBackbone, load_backbone
+from tlearn.features.engines import choose
 from tlearn.progress import Progress
+from tlearn.training.feed import Feed
+from tlearn.training.network import Network
+from tlearn.training.probe import PROBE_VIEWS
 from tlearn.training.stages import Plan, plan
 
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
@@ -64,6 +71,8 @@ class Setup:
     Attributes:
         config: The configuration, with everything filled in.
         built: The backbone with the weights it was loaded with.
+        views: Views per training image that take turns, or 0 for a fresh one in every epoch.
+        activations: Those at the boundaries of the stages.
         splits: The images; those of the test split are not used.
         log: Is given every event.
         started: When the time budget began, by :func:`time.monotonic`.
@@ -72,6 +81,8 @@ class Setup:
     config: RunConfig
     built: BuiltBackbone
     stages: tuple[Plan, ...]
+    views: int
+    activations: Activations
     manifest: Manifest
     splits: Splits
     progress: Progress
@@ -97,19 +108,48 @@ class Setup:
         weights = counts.mean() / counts if balanced else np.ones(len(counts))
         return Targets(y[0], y[1], weights.astype(np.float32))
 
+    def items(self, views: int) -> list[Item]:
+        """Return the first views of the training images, and the plain ones for validation."""
+        checks = [(f, 0) for f in self.splits.validation]
+        return [(f, v) for f in self.splits.train for v in range(max(1, views))] + checks
 
-def read_setup(config: RunConfig, data: Path, progress: Progress, clock: Stopwatch) -> Setup:
+    def feeds(self, network: Network, number: int) -> tuple[Feed, Feed]:
+        """Return the training and the validation feed of a stage, by its position."""
+        boundary, seed = self.stages[number].boundary, self.config.seed
+        source = (self.activations, boundary, network.columns_below(boundary))
+        past = sum(p.stage.epochs for p in self.stages[:number])
+        return (
+            Feed(*source, self.splits.train, self.views, seed, past),
+            Feed(*source, self.splits.validation, 1, seed),
+        )
+
+
+def read_setup(
+    config: RunConfig,
+    data: Path | tuple[Manifest, Splits],
+    cache: Cache,
+    progress: Progress,
+    clock: Stopwatch | None = None,
+    log: Log = lambda kind, **fields: None,
+) -> Setup:
     """Build the backbone, find the boundaries of the stages, and read the data.
 
     Raises:
         BackboneError: If the backbone cannot be built as asked for.
         DataError: If the data cannot be used.
     """
-    started = time.monotonic()
+    started, clock = time.monotonic(), clock or Stopwatch()
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
         built = load_backbone(backbone, config.size, config.weights or "none", config.seed)
         stages = plan(config.stages or (), built)
     with clock.part("scan"):
-        manifest, splits = load_dataset(data, config, progress)
-    return Setup(config, built, stages, manifest, splits, progress, clock=clock, started=started)
+        dataset = load_dataset(data, config, progress) if isinstance(data, Path) else data
+    views = 0
+    if isinstance(config.views, int):  # no more than there are epochs to show them
+        views = min(config.views, max(PROBE_VIEWS, sum(p.stage.epochs for p in stages)))
+    rendering = Rendering(built.size, config.resize, config.augment)
+    boundaries = [p.boundary for p in stages if p.boundary is not None]
+    choice = choose(config.engine, config.precision)
+    activations = Activations(built, rendering, boundaries, cache, choice, progress)
+    return Setup(config, built, stages, views, activations, *dataset, progress, log, clock, started)

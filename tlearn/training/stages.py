@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tlearn.backbones import Backbone, Preset
@@ -31,6 +31,10 @@ class Plan:
     trainable: frozenset[str]
     boundary: BuiltBoundary | None
     batch_norm: bool = False
+
+    def with_epochs(self, epochs: int) -> Plan:
+        """Return it with another number of epochs."""
+        return replace(self, stage=self.stage.model_copy(update={"epochs": epochs}))
 
 
 def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunConfig:
