@@ -31,7 +31,6 @@ from tlearn.data.archives import (
 )
 from tlearn.data.filenames import UniqueNames, leads_out, quote_name
 from tlearn.data.folders import visible
-from tlearn.data.problems import Problem
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 
@@ -50,14 +49,14 @@ class Unpacked:
         bytes: Their size.
         encoding: The encoding of the names, if it had to be guessed.
         repaired: Names that were changed, old to new.
-        left_out: Files that were not unpacked.
+        left_out: Files that were not unpacked: name, kind of problem, reason.
     """
 
     files: int = 0
     bytes: int = 0
     encoding: str = ""
     repaired: dict[str, str] = field(default_factory=dict)
-    left_out: list[Problem] = field(default_factory=list)
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress) -> Unpacked:
@@ -96,8 +95,7 @@ def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise
-    left_out = [Problem(f"{name}/{file}", *why) for file, *why in answer.pop("left_out")]
-    return Unpacked(**answer, left_out=left_out)
+    return Unpacked(**answer)
 
 
 @contextlib.contextmanager
@@ -141,10 +139,10 @@ class _Unpacker:
     def __init__(self, path: Path, into: Path, limits: Limits) -> None:
         self.archive, self.into, self.limits = Archive(path), into, limits
         self.packed, self.unpacked = path.stat().st_size, 0
-        self.names, self.files, self.bytes = UniqueNames(), 0, 0
-        self.left_out: list[tuple[str, str, str]] = []
+        self.names = UniqueNames()
+        self.result = Unpacked(repaired=self.names.repaired)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Unpacked:
         self.into.mkdir()
         check_room(self.into, self.packed)
         position = 0
@@ -156,13 +154,8 @@ class _Unpacker:
                 position = entry.position
                 print(position // 1000, flush=True)
         (self.into / ".entry").unlink(missing_ok=True)
-        return {
-            "files": self.files,
-            "bytes": self.bytes,
-            "encoding": self.archive.encoding,
-            "repaired": self.names.repaired,
-            "left_out": self.left_out,
-        }
+        self.result.encoding = self.archive.encoding
+        return self.result
 
     def unpack(self, entry: Entry) -> None:
         self.check_amount(self.unpacked + entry.size)
@@ -171,7 +164,7 @@ class _Unpacker:
         if not is_visible(entry.name):
             self.unpacked += entry.size
             return
-        if self.files + len(self.left_out) >= self.limits.files:
+        if self.result.files + len(self.result.left_out) >= self.limits.files:
             raise RefusedError(
                 f"holds more files than the {self.limits.files:,} that are still allowed; split it "
                 f"into several"
@@ -179,13 +172,13 @@ class _Unpacker:
         path = self.into / ".entry"
         self.write(entry, path)
         if problem := image_problem(path, self.limits):
-            self.left_out.append((entry.name, *problem))
+            self.result.left_out.append((entry.name, *problem))
             return
         target = self.into / self.names.add(entry.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-        self.files += 1
-        self.bytes += entry.size
+        self.result.files += 1
+        self.result.bytes += entry.size
 
     def write(self, entry: Entry, path: Path) -> None:
         check_room(self.into, entry.size)
@@ -229,7 +222,7 @@ def _limit_memory(more: int) -> None:
 def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
     """Unpack an archive in this process; return the fields of ``Unpacked``, or ``refused``."""
     try:
-        return _Unpacker(path, into, limits).run()
+        return asdict(_Unpacker(path, into, limits).run())
     except RefusedError as error:
         return {"refused": str(error)}
     except MemoryError:

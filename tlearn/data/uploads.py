@@ -197,7 +197,7 @@ class Upload:
                 self.left_out.append(Problem(name, "not an image", reason))
             self.files += unpacked.files
             self.bytes += unpacked.bytes
-            self.left_out += unpacked.left_out
+            self.left_out += [Problem(f"{name}/{file}", *why) for file, *why in unpacked.left_out]
             if unpacked.encoding:
                 reason = f"its names are not marked as UTF-8; they were read as {unpacked.encoding}"
                 self._notes.append(Problem(name, "renamed", reason))
