@@ -240,7 +240,7 @@ def _edit(row: Sequence[str]) -> Edit:
 
 def _write(path: Path, edits: Sequence[Edit]) -> None:
     with (
-        atomic_file(path) as temporary,
+        atomic_file(path.resolve()) as temporary,  # a link to it stays one
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
