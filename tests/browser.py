@@ -1,11 +1,9 @@
 """What tests with a real browser share: Chromium, and a tab that speaks in the page's texts."""
 
 import contextlib
-import os
 import re
 import shutil
 import time
-from pathlib import Path
 
 from serving import until
 
@@ -19,6 +17,7 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync --use-fake-ui-for-media-stream "
     "--use-fake-device-for-media-stream"
 ).split()
+LOCALE = "en-GB"
 WIDTHS = (390, 820, 1280)
 # What is asked for and not there, without harm: Streamlit looks for its server at every level of
 # the address, and forgets the pictures of a view that was left before they were fetched.
@@ -43,13 +42,13 @@ class Tab:
         faults: What went wrong unseen: errors of scripts, failed requests, requests elsewhere.
     """
 
-    def __init__(self, server, browser, locale="en-GB", **options):
+    def __init__(self, server, context, locale=LOCALE):
         self.server, self.t = server, texts_for(locale)
         self.faults = []
-        options = {"viewport": {"width": 1280, "height": 860}, **options}
-        self.context = browser.new_context(locale=locale, permissions=["camera"], **options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page = context.new_page()
+        # An act that a page being run does not let through is repeated: see ``repeat``.
+        self.page.set_default_timeout(5000)
+        self.page.set_default_navigation_timeout(60_000)
         self.page.on("console", self._listen)
         self.page.on("response", self._answered)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
@@ -59,7 +58,7 @@ class Tab:
         return self
 
     def __exit__(self, kind, *_):
-        self.context.close()
+        self.page.close()
         assert kind or not self.faults, self.faults
 
     def _listen(self, message):
@@ -88,54 +87,61 @@ class Tab:
 
     def settle(self):
         """Wait until the page has been run to its end."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        settled = "[data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+        self.page.wait_for_selector(f"[data-testid=stApp]{settled}", timeout=60_000)
+
+    def shown(self, key, **values):
+        """Return the element of a text, seen or not yet."""
+        return self.page.get_by_text(self.text(key, **values)).filter(visible=True).first
 
     def see(self, key, seconds=60, **values):
-        """Wait until a text is seen; return the element."""
-        seen = self.page.get_by_text(self.text(key, **values)).filter(visible=True).first
+        """Wait until a text is seen."""
         try:
-            seen.wait_for(timeout=1000 * seconds)
+            self.shown(key, **values).wait_for(timeout=1000 * seconds)
         except TimeoutError:
             text = self.page.inner_text("body")
             raise AssertionError(f"{self.text(key, **values)!r} is not seen in: {text}") from None
-        return seen
 
     def button(self, key, **values):
         return self.page.get_by_role("button", name=self.text(key, **values)).last
 
-    def repeat(self, act, outcome, seconds=60):
-        """Act until it has an outcome: a page that is being run at that moment hears no click."""
-        limit = time.monotonic() + seconds
+    def repeat(self, act, outcome):
+        """Act until it has an outcome: a page that is shown anew at that moment hears nothing."""
+        limit = time.monotonic() + 60
         while time.monotonic() < limit:
             self.settle()
-            with contextlib.suppress(TimeoutError):
-                act()
-            with contextlib.suppress(AssertionError):
-                return until(outcome, 5)
-        raise AssertionError(f"not within {seconds} seconds: {self.page.inner_text('body')}")
+            with contextlib.suppress(TimeoutError, AssertionError):
+                if not outcome():
+                    act()
+                until(outcome, 5)
+                return
+        raise AssertionError(f"not within a minute: {self.page.inner_text('body')}")
 
-    def press(self, key, then=None, values=None, **given):
+    def press(self, key, then, values=None, **given):
         """Press a button, again until the text ``then`` is seen, or ``then()`` is true."""
-        button = self.button(key, **(values or {}))
-        button.wait_for()
-        if then is None:
-            self.settle()
-            button.click()
-            self.settle()
-            return
-        text = None if callable(then) else self.page.get_by_text(self.text(then, **given)).first
-        self.repeat(lambda: button.click(timeout=3000), then if text is None else text.is_visible)
+        outcome = then if callable(then) else self.shown(then, **given).is_visible
+        self.repeat(self.button(key, **(values or {})).click, outcome)
+
+    def unfold(self, title, content):
+        """Open a fold or a popover, until its content is seen."""
+        self.repeat(title.click, content.filter(visible=True).count)
+
+    def fold(self, key):
+        """Return what opens a fold."""
+        return self.page.locator("summary").filter(has_text=self.text(key)).first
 
     def keyed(self, key):
         """Return the part of the page that was given this key."""
         escaped = re.sub(r"\W", "-", key)
         return self.page.locator(f"[class~='st-key-{key}'], [class~='st-key-{escaped}']").first
 
-    def fill(self, key, value, field=None):
-        """Type into a field, again until it keeps the value: one that is shown anew forgets it."""
+    def field(self, key):
         exact = {"name": self.text(key), "exact": True}
         box = self.page.get_by_role("textbox", **exact)
-        field = field or box.or_(self.page.get_by_role("combobox", **exact)).last
+        return box.or_(self.page.get_by_role("combobox", **exact)).last
+
+    def fill(self, field, value):
+        """Type into a field, again until it keeps the value: one that is shown anew forgets it."""
 
         def type_in():
             field.fill(value)
@@ -144,54 +150,59 @@ class Tab:
 
         self.repeat(type_in, lambda: field.input_value() == value)
 
-    def unfold(self, key, content):
-        """Open a fold, again until its content is seen: one that is shown anew may be closed."""
-        title = self.page.locator("summary").filter(has_text=self.text(key)).first
-        seen = content.filter(visible=True).count
-        self.repeat(lambda: seen() or title.click(), seen)
+    def enter(self, opener, key, value, button, outcome):
+        """Open a popover, type into its field, press its button: all again until the outcome."""
 
-    def choose(self, key, option):
-        """Choose an option in a select box."""
-        self.page.get_by_role("combobox", name=self.text(key)).last.click()
-        self.page.get_by_role("option", name=option, exact=True).click()
-        self.settle()
+        def all_of_it():
+            field = self.field(key)
+            if not field.is_visible():
+                self.button(opener).click()
+            field.fill(value)
+            field.press("Enter")
+            self.settle()
+            self.button(button, count=1).click()
+
+        self.repeat(all_of_it, outcome)
 
     def view(self, key):
         """Choose one of several views, or a preset."""
-        name = self.text(key)
-        self.page.get_by_role("radio", name=name).or_(
-            self.page.locator("button").filter(has_text=re.compile(rf"^\W*{re.escape(name)}$"))
-        ).first.click(force=True)
+        radio = self.page.get_by_role("radio", name=self.text(key)).first
+        self.repeat(lambda: radio.click(force=True), radio.is_checked)
         self.settle()
+
+    def follow(self, page):
+        """Go to another page by its link."""
+        title = self.text(f"{page}.title")
+        link = self.page.get_by_role("link", name=title).filter(visible=True).first
+        seen = self.page.locator("h1").filter(has_text=title)
+        self.repeat(link.click, lambda: seen.is_visible() and title in self.page.title())
+
+    def take_photo(self, then):
+        """Take a photo, as soon as the camera has a picture."""
+
+        def take():
+            self.page.wait_for_function("document.querySelector('video')?.readyState > 1")
+            self.button("Take Photo").click()
+
+        self.repeat(take, then)
 
     def upload(self, files, folder=False):
         """Give files to the field for them; a folder as its path."""
-        self.settle()
         button = self.page.locator(f".uploader button.{'folder' if folder else 'files'}")
         # It has its label as soon as it listens.
-        button.filter(has_text=re.compile(r"\w")).first.wait_for()
+        button = button.filter(has_text=re.compile(r"\w"), visible=True).first
         choosers = []
         self.page.once("filechooser", lambda chooser: choosers.append(chooser))
-        self.repeat(button.first.click, lambda: choosers or self.page.wait_for_timeout(100))
+        self.repeat(button.click, lambda: choosers or self.page.wait_for_timeout(100))
         choosers[0].set_files(files)
 
     def download(self, key):
         """Click what gives a file; return where it was put."""
         name = self.text(key)
         link = self.page.get_by_role("link", name=name).or_(self.button(key))
-        with self.page.expect_download() as download:
+        with self.page.expect_download(timeout=60_000) as download:
             link.click()
         return download.value.path()
-
-    def shot(self, name):
-        """Keep a picture for the README, if asked to."""
-        folder = os.environ.get("TLEARN_PICTURES")
-        if folder:
-            size = self.page.viewport_size
-            self.page.set_viewport_size({"width": 1280, "height": 1000})
-            self.page.wait_for_timeout(1500)  # pictures and charts come after the text
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
-            self.page.set_viewport_size(size)
 
     def overflow(self):
         """Return by how many pixels the page is wider than the window."""
@@ -201,10 +212,10 @@ class Tab:
             " document.documentElement.scrollWidth - window.innerWidth) }"
         )
 
-    def fits(self):
+    def fits(self, *widths):
         """Wait until the page is no wider than the window, at each of several widths."""
         size = self.page.viewport_size
-        for width in WIDTHS:
+        for width in widths or WIDTHS:
             self.page.set_viewport_size({"width": width, "height": 900})
             until(lambda: self.overflow() <= 1, 20)
         self.page.set_viewport_size(size)
