@@ -179,14 +179,16 @@ def look_at_the_splits(tab):
 def photos_come_from_the_camera(tab, server):
     tab.go("?data=colours&class=green")
     tab.press("data.camera", then="Take Photo")
-    for count in (1, 2):  # one press for each
+    green = server.data / "colours" / "green"
 
-        def taken(count=count):
-            return len(list(server.data.glob("colours/green/camera-*.jpg"))) >= count
+    def taken():
+        return len(list(green.glob("camera-*.jpg")))
 
-        tab.take_photo(taken)
-    tab.see("data.camera_taken", count=2)
-    tab.press("Close", then=lambda: not tab.shown("data.camera_taken", count=2).is_visible())
+    for count in (1, 2):
+        tab.take_photo(lambda count=count: taken() >= count)
+    until(lambda: tab.shown("data.camera_taken", count=taken()).is_visible())
+    dialog = tab.page.get_by_role("dialog")
+    tab.press("Close", then=lambda: not dialog.is_visible())
 
 
 def new_data_set(tab):
