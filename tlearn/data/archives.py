@@ -1,5 +1,6 @@
 """Reading zip and tar archives entry by entry, in the process of unpacking.py."""
 
+import contextlib
 import re
 import shutil
 import stat
@@ -8,7 +9,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -142,7 +143,9 @@ class Archive:
         with zipfile.ZipFile(self.path) as archive:
             names = [info.orig_filename.partition("\0")[0] for info in archive.infolist()]
             infos = [*zip(archive.infolist(), names, strict=True)]
-            self._detect(name.encode("cp437") for info, name in infos if not info.flag_bits & _UTF8)
+            self.encoding = detect_encoding(
+                name.encode("cp437") for info, name in infos if not info.flag_bits & _UTF8
+            )
             for info, name in infos:
                 if not info.flag_bits & _UTF8:
                     name = name.encode("cp437").decode(self.encoding or "utf-8", "replace")
@@ -179,21 +182,17 @@ class Archive:
                     return
             raise EOFError("much data after its end")
 
-    def _detect(self, names: Iterable[bytes]) -> None:
-        encoding = detect_encoding(names)
-        self.encoding = "" if encoding in ("ascii", "utf-8") else encoding
-
     def _decoded(self, name: str) -> str:
         """Return the name of a file in a tar, which does not declare its encoding."""
         raw = name.encode("utf-8", "surrogateescape")
-        if not self.encoding and not name.isprintable():
-            with tarfile.open(self.path, encoding="utf-8", errors="surrogateescape") as archive:
-                names = (member.name.encode("utf-8", "surrogateescape") for member in archive)
-                self._detect(islice(names, MOST_NAMES))
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
-            return raw.decode(self.encoding or "cp437", "replace")
+            if not self.encoding:
+                with tarfile.open(self.path, encoding="utf-8", errors="surrogateescape") as archive:
+                    names = (member.name.encode("utf-8", "surrogateescape") for member in archive)
+                    self.encoding = detect_encoding(chain([raw], islice(names, MOST_NAMES)))
+            return raw.decode(self.encoding, "replace")
 
 
 class _Member(tarfile.TarInfo):
@@ -219,21 +218,16 @@ def _link(name: str) -> RefusedError:
 
 
 def detect_encoding(names: Iterable[bytes]) -> str:
-    """Return the common encoding of names; ``cp437``, the default of zip, if none fits.
+    """Return the common encoding of names, empty for UTF-8, ``cp437`` (that of zip) if none fits.
 
-    UTF-8 is always recognized. Else ``charset_normalizer`` lists the plausible ones; names are too
-    short for it to distinguish those of East Asia, of which the one with the most common characters
-    is chosen.
+    ``charset_normalizer`` lists the plausible ones; names are too short for it to distinguish those
+    of East Asia, of which the one with the most common characters is chosen.
     """
     distinct = dict.fromkeys(name for name in names if not name.isascii())
     text = b"\n".join(islice(distinct, _MOST_DETECTED))
-    if not text:
-        return "ascii"
-    try:
+    with contextlib.suppress(UnicodeDecodeError):
         text.decode("utf-8")
-        return "utf-8"
-    except UnicodeDecodeError:
-        pass
+        return ""
     plausible = [match.encoding for match in from_bytes(text, cp_isolation=_CODECS)]
     shares = {codec: _common_share(text, codec) for codec in _COMMON if codec in plausible}
     if shares.get("cp949") == 1 and len(re.findall(_COMMON["cp949"], text)) >= _ENOUGH:
