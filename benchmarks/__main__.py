@@ -89,21 +89,21 @@ def _startup(result: dict[str, Any]) -> list[str]:
     ]
 
 
-# By part: what measures it, given the arguments, and the rows of the table that show it.
+# By part: what measures it, by the arguments, and the rows of the table that show it.
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], Any], Callable[[Any], list[str]]]] = {
     "training": (
-        lambda given: [against_plain(name, given.seeds) for name in given.sets],
+        lambda arguments: [against_plain(name, arguments.seeds) for name in arguments.sets],
         _training,
     ),
-    "inception": (lambda given: [inception()], _training),
+    "inception": (lambda arguments: [inception()], _training),
     "extraction": (
-        lambda given: [apart(f"extraction({name!r})") for name in BACKBONES],
+        lambda arguments: [apart(f"extraction({name!r})") for name in BACKBONES],
         _extraction,
     ),
-    "feed": (lambda given: apart("feed_overhead()"), _feed),
-    "prediction": (lambda given: apart("prediction()"), _prediction),
-    "growth": (lambda given: growth(given.images), _growth),
-    "startup": (lambda given: startup(), _startup),
+    "feed": (lambda arguments: apart("feed_overhead()"), _feed),
+    "prediction": (lambda arguments: apart("prediction()"), _prediction),
+    "growth": (lambda arguments: growth(arguments.images), _growth),
+    "startup": (lambda arguments: startup(), _startup),
 }
 
 
@@ -115,19 +115,19 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
-    given = parser.parse_args()
-    if set(given.parts) - set(PARTS):
+    arguments = parser.parse_args()
+    if set(arguments.parts) - set(PARTS):
         parser.error(f"the parts are {', '.join(PARTS)}")
-    if given.out.is_dir() or not given.out.parent.is_dir():
-        parser.error(f"--out takes a file in an existing folder, not {str(given.out)!r}")
+    if arguments.out.is_dir() or not arguments.out.parent.is_dir():
+        parser.error(f"--out takes a file in an existing folder, not {str(arguments.out)!r}")
     figures: dict[str, Any] = {"machine": machine()}
     print(figures["machine"], flush=True)
     table = ["| figure | tlearn | compared with | ratio |", "|---|---|---|---|"]
-    for part in [name for name in PARTS if name in (given.parts or PARTS)]:
+    for part in [name for name in PARTS if name in (arguments.parts or PARTS)]:
         print(f"{part} ...", flush=True)
         measure, rows = PARTS[part]
-        figures[part] = measure(given)
-        given.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        figures[part] = measure(arguments)
+        arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         table += [f"| {row} |" for row in rows(figures[part])]
     print("\n" + "\n".join(table))
 

@@ -26,8 +26,8 @@ def compare(
     from tlearn.settings import make_config
     from tlearn.training.backbone_comparison import compare as compare_all
 
-    wanted = make_config(config, settings, options)
-    comparison = compare_all(data, out, backbones=backbones, config=wanted, quiet=quiet)
+    full = make_config(config, settings, options)
+    comparison = compare_all(data, out, backbones=backbones, config=full, quiet=quiet)
     if as_json:
         print(comparison.to_json(), end="")
     else:

@@ -42,8 +42,8 @@ def evaluate(
     from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
 
-    opened = Run(run, engine or "auto", precision or "auto")
-    evaluation = opened.evaluate(data, split, console_progress(quiet), strict)
+    model = Run(run, engine or "auto", precision or "auto")
+    evaluation = model.evaluate(data, split, console_progress(quiet), strict)
     if as_json:
         more = ("trained_on", "selected_on", "unknown", "unreadable")
         record = evaluation.metrics | {name: getattr(evaluation, name) for name in more}

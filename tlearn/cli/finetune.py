@@ -50,10 +50,10 @@ def finetune(
         raise click.UsageError("Missing argument 'DATA'", ctx)
     from tlearn.settings import make_config
 
-    checked = make_config(config, settings, options)
+    full = make_config(config, settings, options)
     from tlearn.training.pipeline import finetune as train
 
-    return report_run(train(data, out, config=checked, progress=shown), as_json)
+    return report_run(train(data, out, config=full, progress=shown), as_json)
 
 
 def _refuse_more_than_resume(ctx: click.Context) -> None:

@@ -28,9 +28,9 @@ def plan(
     from tlearn.settings import make_config
     from tlearn.training.backbone_comparison import estimates
 
-    settled = make_config(config, settings, options)
+    full = make_config(config, settings, options)
     shown = console_progress(quiet, progress)
-    for estimate in estimates(data, backbones=backbones, config=settled, progress=shown):
+    for estimate in estimates(data, backbones=backbones, config=full, progress=shown):
         if as_json:
             print(json.dumps(asdict(estimate)), flush=True)
         elif estimate.problem:

@@ -52,9 +52,9 @@ def predict(
     check_out(out)
     from tlearn.runs.run import Run
 
-    opened = Run(run, engine or "auto", precision or "auto")
+    model = Run(run, engine or "auto", precision or "auto")
     shown = console_progress(quiet or (out is None and progress == "auto"), progress)
-    predictions = opened.iter_predictions(paths, top, shown)
+    predictions = model.iter_predictions(paths, top, shown)
     readable: list[bool] = []
     lines = _lines(predictions, form, top, readable)
     if out is None:

@@ -120,10 +120,10 @@ def confusion(
         words: Texts for all of :data:`WORDS`.
         title: The title.
     """
-    labels, found = list(figures["per_class"]), figures["confusion"]
+    labels, counts = list(figures["per_class"]), figures["confusion"]
     whole = len(labels) <= MATRIX
     if whole:
-        cells = [(true, other, found[true].get(other, 0)) for true in labels for other in labels]
+        cells = [(true, other, counts[true].get(other, 0)) for true in labels for other in labels]
     else:
         cells = confused_pairs(figures)[:PAIRS]
     rows = [
