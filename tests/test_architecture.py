@@ -112,7 +112,7 @@ def test_help_and_listing_load_nothing_heavy():
             [sys.executable, "-c", code, argument], capture_output=True, text=True, check=True
         )
         loaded = set(ast.literal_eval(done.stderr.splitlines()[-1]))
-        assert not loaded & {*HEAVY, "sklearn", "altair", "pandas", "scipy", "streamlit"}
+        assert not loaded & {*HEAVY, "sklearn", "pandas", "scipy", "streamlit"}
         assert not loaded & {"numpy", "PIL", "pydantic", "yaml", "rich"}, argument
 
 

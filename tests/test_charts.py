@@ -55,9 +55,9 @@ def test_the_same_chart_gives_the_same_bytes():
 
 def test_curves_begin_at_the_probe_and_have_a_border_where_a_stage_begins():
     rows = epochs(("top", 0.4), ("top", None), ("all", 0.6))
-    spec = charts.learning_curve(rows, {"accuracy": 0.3}).to_dict()
-    rule, *_, line = (layer["data"]["values"] for layer in spec["layer"])
-    assert [(row["stage"], row["epoch"]) for row in rule] == [
+    spec = charts.learning_curve(rows, {"accuracy": 0.3})
+    borders, line = (layer["data"]["values"] for layer in spec["layer"])
+    assert [(row["stage"], row["epoch"]) for row in borders] == [
         ("probe", 0),
         ("top", 0.5),
         ("all", 2.5),
@@ -71,9 +71,8 @@ def test_a_confusion_matrix_is_sized_by_its_classes_up_to_a_limit():
     sizes = []
     for count in (3, charts.MATRIX):
         labels = [f"猫 {k}" for k in range(count)]
-        spec = charts.confusion(figures(labels)).to_dict()
-        cells = spec["layer"][0]
-        assert cells["encoding"]["x"]["sort"] == cells["encoding"]["y"]["sort"] == labels
+        spec = charts.confusion(figures(labels))
+        assert spec["encoding"]["x"]["sort"] == spec["encoding"]["y"]["sort"] == labels
         assert len(spec["data"]["values"]) == count**2
         sizes.append(count * spec["width"]["step"])
     assert sizes[0] < sizes[1]
@@ -84,7 +83,7 @@ def test_of_more_classes_the_most_confused_pairs_come_first():
     y = np.array([0] * 9 + [1] * 5 + [2] * 3 + [3])
     guess = np.array([0] * 7 + [4] * 2 + [6] * 5 + [2] * 2 + [0] + [3])
     found = measure(y, np.eye(len(labels))[guess] + 1e-9, labels)
-    spec = charts.confusion(found).to_dict()
+    spec = charts.confusion(found)
     rows = spec["data"]["values"]
     assert [(r["true"], r["predicted"], r["count"]) for r in rows] == [
         ("c1", "c6", 5),
@@ -103,7 +102,7 @@ def test_without_errors_there_is_still_a_chart():
 def test_the_page_has_a_text_for_every_word():
     for language in ("en", "zh"):
         words = {word: Texts(language)(f"chart.{word}") for word in charts.WORDS}
-        spec = charts.learning_curve(epochs(("a", 0.1)), None, words=words).to_dict()
+        spec = charts.learning_curve(epochs(("a", 0.1)), None, words=words)
         assert words["epoch"] in str(spec)
 
 

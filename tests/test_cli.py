@@ -363,7 +363,7 @@ def test_bars_show_words_as_they_are(capsys):
 
 LOADED = (
     "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
-    "print(sorted({'tensorflow', 'keras', 'sklearn', 'altair'} & sys.modules.keys())); "
+    "print(sorted({'tensorflow', 'keras', 'sklearn'} & sys.modules.keys())); "
     "sys.exit(code)"
 )
 

@@ -29,7 +29,7 @@ OURS = {
     "xception": {"xception"},
     "mobilenet_v2": {"mobilenet_v2", *(f"mobilenet_v2_{w}" for w in "035 050 075 130 140".split())},
 }
-HEAVY = {"keras", "tensorflow", "altair", "sklearn", "scipy", "lmdb", "numpy"}
+HEAVY = {"keras", "tensorflow", "sklearn", "scipy", "lmdb", "numpy"}
 HEAD = """
 from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl
 

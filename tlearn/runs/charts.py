@@ -1,26 +1,21 @@
-"""The charts of a run and of a comparison: the page shows them, files hold them as SVG and PNG.
-
-Importing this takes Altair along, so it is imported where something is drawn.
-"""
+"""The charts of a run and of a comparison, as Vega-Lite: the page shows them, files hold them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import altair as alt
 
 from tlearn.runs.metrics import confused_pairs
 from tlearn.text import printable
 
 Row = Mapping[str, Any]
-Chart = alt.LayerChart | alt.FacetChart | alt.HConcatChart  # what Altair says that it gives
+Chart = dict[str, Any]  # https://vega.github.io/vega-lite/docs/spec.html
 
 # Legible on white and on the dark theme's background.
 TRAINING, VALIDATION = "#3b82c4", "#d9730d"
 SHARE = "#12805c"
+BORDER = "#888"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
 CELL = 40  # pixels
 PAIRS = 30  # pairs drawn
-PICK = alt.selection_point(name="cell", fields=["true", "predicted"], empty=False)
 WORDS = "epoch accuracy loss training validation probe true predicted photos share".split()
 ENGLISH = {word: word for word in WORDS}
 
@@ -32,12 +27,12 @@ def rendered(chart: Chart) -> dict[str, bytes]:
     """
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(_printable(chart.to_dict()))
+    svg = vl_convert.vegalite_to_svg(_printable(chart))
     return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
 
 
 def _printable(value: Any) -> Any:
-    """Escape what XML forbids in all strings of a specification."""
+    """Escape what XML forbids in all strings of a chart."""
     if isinstance(value, dict):
         return {key: _printable(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -45,14 +40,25 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _data(rows: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
+def _number(field: str, **more: Any) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative", **more}
+
+
+def _name(field: str, **more: Any) -> dict[str, Any]:
+    return {"field": field, "type": "nominal", **more}
+
+
+def _text(field: str, when: str, **mark: Any) -> Chart:
+    """Return a layer with a field's values as texts, of the rows for which a condition holds."""
+    transform = [{"filter": when}]
+    encoding = {"text": _name(field)}
+    return {"transform": transform, "mark": {"type": "text", **mark}, "encoding": encoding}
 
 
 def learning_curves(epochs: Sequence[Row], probe: Row) -> Chart:
     """Return accuracy and loss over all epochs, side by side; see :func:`learning_curve`."""
     curves = [learning_curve(epochs, probe, name) for name in ("accuracy", "loss")]
-    return alt.hconcat(*(curve.properties(width=360) for curve in curves))
+    return {"hconcat": [curve | {"width": 360} for curve in curves]}
 
 
 def learning_curve(
@@ -81,30 +87,39 @@ def learning_curve(
             value = row.get(prefix + quantity)
             rows.append({"epoch": number, "split": words[split], "value": value})
     form = ".0%" if quantity == "accuracy" else ".3~g"
-    splits = [words["training"], words["validation"]]
-    line = (
-        alt.Chart(_data([row for row in rows if row["value"] is not None]))
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("epoch:Q", title=words["epoch"])
-            .axis(tickMinStep=1, format="d", grid=False)
-            .scale(domain=[-0.2, max(2, len(epochs)) + 0.5], nice=False),
-            y=alt.Y("value:Q", title=words[quantity]).axis(format=form).scale(zero=False),
-            color=alt.Color("split:N", title=None)
-            .legend(orient="bottom")
-            .scale(domain=splits, range=[TRAINING, VALIDATION]),
-            tooltip=["epoch:Q", "split:N", alt.Tooltip("value:Q", title=words[quantity])],
-        )
-    )
-    border = alt.Chart(_data(starts)).encode(x="epoch:Q")
-    names = [  # in two rows: the probe and the first stage are close
-        border.transform_filter(f"datum.epoch {when} 0")
-        .mark_text(align="left", dx=4, dy=shift, color="#888")
-        .encode(text="stage:N", y=alt.value(0))
-        for when, shift in (("==", -20), (">", -8))
-    ]
-    rule = border.mark_rule(strokeDash=[4, 4], color="#888")
-    return alt.layer(rule, *names, line).properties(height=280)
+    beside = {"align": "left", "dx": 4, "color": BORDER}
+    borders = {
+        "data": {"values": starts},
+        "encoding": {"x": _number("epoch")},
+        "layer": [  # names in two rows: the probe and the first stage are close
+            {"mark": {"type": "rule", "strokeDash": [4, 4], "color": BORDER}},
+            _text("stage", "datum.epoch == 0", y=0, dy=-20, **beside),
+            _text("stage", "datum.epoch > 0", y=0, dy=-8, **beside),
+        ],
+    }
+    ends, splits = [-0.2, max(2, len(epochs)) + 0.5], [words["training"], words["validation"]]
+    value = _number("value", title=words[quantity])
+    line = {
+        "data": {"values": [row for row in rows if row["value"] is not None]},
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": _number(
+                "epoch",
+                title=words["epoch"],
+                axis={"tickMinStep": 1, "format": "d", "grid": False},
+                scale={"domain": ends, "nice": False},
+            ),
+            "y": value | {"axis": {"format": form}, "scale": {"zero": False}},
+            "color": _name(
+                "split",
+                title=None,
+                legend={"orient": "bottom"},
+                scale={"domain": splits, "range": [TRAINING, VALIDATION]},
+            ),
+            "tooltip": [_number("epoch"), _name("split"), value],
+        },
+    }
+    return {"height": 280, "layer": [borders, line]}
 
 
 def confusion(
@@ -136,56 +151,71 @@ def confusion(
         }
         for true, predicted, count in cells
     ]
-    chart = _matrix(rows, labels, words) if whole else _pairs(rows, words)
-    return chart.properties(**({"title": title} if title else {}))
-
-
-def _matrix(rows: list[dict[str, Any]], labels: list[str], words: Mapping[str, str]) -> Chart:
-    # All labels, each at its cell.
-    axis: dict[str, Any] = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
-    base = alt.Chart(_data(rows)).encode(
-        x=alt.X("predicted:N", title=words["predicted"], sort=labels).axis(labelAngle=-40, **axis),
-        y=alt.Y("true:N", title=words["true"], sort=labels).axis(**axis),
-    )
-    strength = alt.Scale(domain=[0, 1], range=[0.08, 1.0])  # of one colour: for light and dark
-    cells = base.mark_rect(cursor="pointer", color=SHARE, stroke="#8884").encode(
-        opacity=alt.Opacity("share:Q", legend=None, scale=strength),
-        strokeWidth=alt.condition(PICK, alt.value(3), alt.value(1)),
-    )
-    numbers = base.transform_filter("datum.count > 0").encode(text="count:Q")
-    on_dark = numbers.transform_filter("datum.share > 0.5").mark_text(color="white", fontSize=13)
-    on_light = numbers.transform_filter("datum.share <= 0.5").mark_text(fontSize=13)
-    side = alt.Step(CELL)  # unlike a width, it leaves room for the labels on the page, too
-    layers = alt.layer(_selectable(cells, words), on_dark, on_light)
-    return layers.properties(width=side, height=side)
-
-
-def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str]) -> Chart:
-    ticks = min(6, max((row["count"] for row in rows), default=1))
-    bars = (
-        alt.Chart(_data(rows))
-        .mark_bar(cursor="pointer", color=VALIDATION)
-        .encode(
-            x=alt.X("count:Q", title=words["photos"]).axis(format="d", tickCount=ticks),
-            y=alt.Y("pair:N", title=f"{words['true']} → {words['predicted']}", sort=None).axis(
-                labelLimit=320
-            ),
-            opacity=alt.condition(PICK, alt.value(1), alt.value(0.8)),
-        )
-    )
-    height = max(60, 20 * len(rows))
-    return alt.layer(_selectable(bars, words)).properties(width=400, height=height)
-
-
-def _selectable(chart: alt.Chart, words: Mapping[str, str]) -> alt.Chart:
-    """Show the facts of a cell where the pointer is, and select what is clicked."""
-    tooltips = [
-        alt.Tooltip("true:N", title=words["true"]),
-        alt.Tooltip("predicted:N", title=words["predicted"]),
-        alt.Tooltip("count:Q", title=words["photos"]),
-        alt.Tooltip("share:Q", title=words["share"], format=".0%"),
+    tooltip = [
+        _name("true", title=words["true"]),
+        _name("predicted", title=words["predicted"]),
+        _number("count", title=words["photos"]),
+        _number("share", title=words["share"], format=".0%"),
     ]
-    return chart.encode(tooltip=tooltips).add_params(PICK)
+    select = {"type": "point", "fields": ["true", "predicted"]}
+    return {
+        **({"title": title} if title else {}),
+        "data": {"values": rows},
+        "params": [{"name": "cell", "select": select, "views": ["cells"]}],
+        **(_matrix(labels, words, tooltip) if whole else _pairs(rows, words, tooltip)),
+    }
+
+
+def _selected(value: float, otherwise: float) -> dict[str, Any]:
+    """Return a value for the cell that is selected, and another for the others."""
+    condition = {"param": "cell", "empty": False, "value": value}
+    return {"condition": condition, "value": otherwise}
+
+
+def _matrix(labels: list[str], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
+    # All labels, each at its cell.
+    axis = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
+    across = axis | {"labelAngle": -40}
+    strength = {"domain": [0, 1], "range": [0.08, 1.0]}  # of one colour: for light and dark
+    cells = {
+        "name": "cells",
+        "mark": {"type": "rect", "cursor": "pointer", "color": SHARE, "stroke": "#8884"},
+        "encoding": {
+            "opacity": _number("share", legend=None, scale=strength),
+            "strokeWidth": _selected(3, 1),
+            "tooltip": tooltip,
+        },
+    }
+    numbers = [
+        _text("count", "datum.count > 0 && datum.share > 0.5", fontSize=13, color="white"),
+        _text("count", "datum.count > 0 && datum.share <= 0.5", fontSize=13),
+    ]
+    return {
+        "encoding": {
+            "x": _name("predicted", title=words["predicted"], sort=labels, axis=across),
+            "y": _name("true", title=words["true"], sort=labels, axis=axis),
+        },
+        "layer": [cells, *numbers],
+        # Unlike a width, it leaves room for the labels on the page, too.
+        "width": {"step": CELL},
+        "height": {"step": CELL},
+    }
+
+
+def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
+    ticks = min(6, max((row["count"] for row in rows), default=1))
+    title = f"{words['true']} → {words['predicted']}"
+    bars = {
+        "name": "cells",
+        "mark": {"type": "bar", "cursor": "pointer", "color": VALIDATION},
+        "encoding": {
+            "x": _number("count", title=words["photos"], axis={"format": "d", "tickCount": ticks}),
+            "y": _name("pair", title=title, sort=None, axis={"labelLimit": 320}),
+            "opacity": _selected(1, 0.8),
+            "tooltip": tooltip,
+        },
+    }
+    return {"layer": [bars], "width": 400, "height": max(60, 20 * len(rows))}
 
 
 def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
@@ -207,29 +237,40 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
         for number, row in enumerate(sorted(rows, key=lambda row: -row["images_per_second"]))
     ]
     costs = [point["cost"] for point in points]
+    domain = [min(costs) / 1.5, max(costs) * 2]
+    cost = _number(
+        "cost",
+        title="milliseconds per image on this machine",
+        axis={"format": "~g", "grid": False},
+        scale={"type": "log", "domain": domain, "nice": False},
+    )
     bounds = [min(point["low"] for point in points), max(point["high"] for point in points)]
-    base = alt.Chart(_data(points)).encode(
-        x=alt.X("cost:Q", title="milliseconds per image on this machine")
-        .axis(format="~g", grid=False)
-        .scale(type="log", domain=[min(costs) / 1.5, max(costs) * 2], nice=False),
-        y=alt.Y("accuracy:Q", title="accuracy of the probe, cross-validated, 95% interval")
-        .axis(format=".0%")
-        .scale(domain=bounds),
+    accuracy = _number(
+        "accuracy",
+        title="accuracy of the probe, cross-validated, 95% interval",
+        axis={"format": ".0%"},
+        scale={"domain": bounds, "nice": True},
     )
-    colour = (
-        alt.Color("frontier:N", title="no other is both quicker and more accurate")
-        .legend(orient="bottom", titleLimit=400, labelExpr="datum.value ? 'yes' : 'no'")
-        .scale(domain=[True, False], range=[VALIDATION, TRAINING])
+    legend = {"orient": "bottom", "titleLimit": 400, "labelExpr": "datum.value ? 'yes' : 'no'"}
+    colour = _name(
+        "frontier",
+        title="no other is both quicker and more accurate",
+        legend=legend,
+        scale={"domain": [True, False], "range": [VALIDATION, TRAINING]},
     )
-    frontier = base.transform_filter("datum.frontier").mark_line(
-        interpolate="step-after", color=VALIDATION, opacity=0.6
-    )
-    bars = base.mark_rule().encode(y="low:Q", y2="high:Q", color=colour)
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(color=colour)
-    names = [
-        base.transform_filter(f"datum.above == {above}")
-        .mark_text(align="left", dx=7, dy=shift)
-        .encode(text="backbone:N")
-        for above, shift in (("true", -7), ("false", 11))
-    ]
-    return alt.layer(frontier, bars, dots, *names).properties(width=520, height=320)
+    step = {"type": "line", "interpolate": "step-after", "color": VALIDATION, "opacity": 0.6}
+    dot = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+    spread = {"y": _number("low"), "y2": {"field": "high"}, "color": colour}
+    return {
+        "data": {"values": points},
+        "encoding": {"x": cost, "y": accuracy},
+        "layer": [
+            {"transform": [{"filter": "datum.frontier"}], "mark": step},
+            {"mark": "rule", "encoding": spread},
+            {"mark": dot, "encoding": {"color": colour}},
+            _text("backbone", "datum.above", align="left", dx=7, dy=-7),
+            _text("backbone", "!datum.above", align="left", dx=7, dy=11),
+        ],
+        "width": 520,
+        "height": 320,
+    }

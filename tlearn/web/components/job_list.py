@@ -92,7 +92,7 @@ def _progress(run: RunSummary) -> None:
         if at.epochs:
             st.markdown(t("job.epoch", now=len(at.epochs), all=at.epoch_count))
             curve = charts.learning_curve(at.epochs, at.probe, words=chart_words())
-            st.altair_chart(curve, width="stretch", key=f"curves.{run.name}")
+            st.vega_lite_chart(spec=curve, width="stretch", key=f"curves.{run.name}")
         st.code("\n".join(at.lines[-40:]) or "…", language=None, wrap_lines=True)
 
 

@@ -208,9 +208,9 @@ def _confusion(run: Run) -> None:
     st.caption(t("results.confusion_hint"))
     chart = charts.confusion(run.metrics[side], chart_words())
     dark = st.context.theme.type == "dark"
-    chart = chart.configure_text(color="#fafafa" if dark else "#31333f")
-    event = st.altair_chart(
-        chart, on_select="rerun", key=f"confusion.{run.path.name}", width="content"
+    chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
+    event = st.vega_lite_chart(
+        spec=chart, on_select="rerun", key=f"confusion.{run.path.name}", width="content"
     )
     cells = event.selection.get("cell", [])
     if not cells:
@@ -229,7 +229,8 @@ def _curves(run: Run) -> None:
         st.info(t("results.no_curves"))
         return
     probe = run.metrics["stages"][0]
-    st.altair_chart(charts.learning_curve(epochs, probe, words=chart_words()), width="stretch")
+    curve = charts.learning_curve(epochs, probe, words=chart_words())
+    st.vega_lite_chart(spec=curve, width="stretch")
     st.dataframe(
         [
             {

@@ -37,7 +37,7 @@ def side_by_side(*paths: Path) -> None:
             epochs = read_progress(run.path).epochs
             if epochs:
                 curve = charts.learning_curve(epochs, run.metrics["stages"][0], words=chart_words())
-                st.altair_chart(curve, width="stretch", key=f"pair.{run.path.name}")
+                st.vega_lite_chart(spec=curve, width="stretch", key=f"pair.{run.path.name}")
     if found.settings:
         st.markdown(f"**{t('results.different')}**")
         st.dataframe(
