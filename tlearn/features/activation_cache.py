@@ -35,11 +35,7 @@ def default_root() -> Path:
 
 
 def compiled_path(root: Path, key: Mapping[str, object]) -> Path:
-    """Return where a compiled network belongs, without its suffix.
-
-    Args:
-        root: The cache folder.
-        key: All that it depends on.
+    """Return where a network that depends on ``key`` alone belongs, without its suffix.
 
     Raises:
         CacheError: If the folder cannot be used.
@@ -55,14 +51,7 @@ def _digest(text: str) -> str:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """What a table holds.
-
-    Attributes:
-        described: What the rows are, as given when the table was made.
-        rows: How many there are.
-        bytes: What they take on disk.
-        used: When they were last used, in seconds since 1970.
-    """
+    """What a table holds: what its rows are, their bytes, and when they were used (since 1970)."""
 
     described: dict[str, Any]
     rows: int
@@ -106,12 +95,9 @@ class Cache:
         self.index.close()
 
     def table(self, key: Mapping[str, object], shape: Sequence[int], dtype: str) -> CacheTable:
-        """Return the table for arrays of one shape and type that are computed in one way.
+        """Return the table for rows of one shape and type that are computed in one way.
 
-        Args:
-            key: All that the values depend on, beside the row key; it can be written as JSON.
-            shape: Shape of a row.
-            dtype: Type of its numbers.
+        ``key`` is all that their numbers depend on beside the row key, as JSON can hold it.
         """
         described = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
         text = json.dumps(described, sort_keys=True)

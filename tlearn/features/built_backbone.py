@@ -18,12 +18,10 @@ HALF = 65504.0  # the largest number of float16
 
 @dataclass(frozen=True)
 class BuiltBoundary:
-    """A boundary of a built backbone.
+    """A boundary of a built backbone: ``before`` or ``after`` the layer it is named after.
 
     Attributes:
-        index: 0 for the pixels, then 1 and up towards the top.
-        name: ``pixels`` or the name of the layer the boundary is declared at.
-        position: ``before`` or ``after`` that layer.
+        index: 0 for the boundary ``pixels``, then 1 and up towards the top.
         tensor: The one tensor that crosses it: the preprocessed pixels at index 0.
     """
 
@@ -35,12 +33,9 @@ class BuiltBoundary:
 
 @dataclass(frozen=True)
 class Tap:
-    """A depth at which features are pooled for the head.
+    """A depth at which features are pooled for the head: a boundary's tensor, or the ``top``.
 
-    Attributes:
-        index: Index of the boundary whose tensor is pooled; the top is one above the last boundary.
-        name: Name of the boundary, or ``top``.
-        tensor: What is pooled.
+    The index is that of the boundary; the top's is one above the last boundary.
     """
 
     index: int
@@ -202,8 +197,8 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
     Args:
         backbone: The facts.
         size: Side of the input in pixels, or ``None`` for the backbone's default.
-        weights: A name the backbone offers, ``none``, or a path to a weights file.
-        seed: Decides random weights.
+        weights: A name the backbone offers, ``none`` for random ones by the seed, or a file.
+        seed: Where random numbers begin.
 
     Raises:
         BackboneError: If the size is too small, the weights cannot be loaded or do not fit.

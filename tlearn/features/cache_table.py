@@ -32,9 +32,7 @@ class CacheTable:
     Made by :meth:`tlearn.features.activation_cache.Cache.table`.
 
     Attributes:
-        shape: Shape of a row.
-        dtype: Type of its numbers.
-        row_bytes: Size of a row.
+        shape: Of a row, as are ``dtype`` and ``row_bytes``.
         damaged: Rows met so far that were not what was written, and count as missing.
     """
 

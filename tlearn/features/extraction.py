@@ -35,11 +35,8 @@ class Layer:
 
     Attributes:
         index: Its place in the network, from 0.
-        name: Its name.
         kind: Its class.
         shape: Of its output, without the batch; ``None`` where it is not one tensor.
-        parameters: Its weights.
-        block: The block it is in, 0 next to the pixels.
         boundary: ``before`` or ``after`` if a boundary is there, else empty.
     """
 
@@ -56,20 +53,14 @@ def layers(built: BuiltBackbone) -> list[Layer]:
     """Return all layers of a backbone, from the pixels upwards."""
     boundaries = built.boundaries[1:]
     positions = {boundary.name: boundary.position for boundary in boundaries}
-
-    def described(index: int, layer: Any) -> Layer:
-        tensors = tensors_at(built.base, layer.name, "after")
-        return Layer(
-            index,
-            layer.name,
-            type(layer).__name__,
-            shape=tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None,
-            parameters=int(layer.count_params()),
-            block=sum(layer.name in built.layers_above(boundary) for boundary in boundaries),
-            boundary=positions.get(layer.name, ""),
-        )
-
-    return [described(index, layer) for index, layer in enumerate(built.base.layers)]
+    described = []
+    for index, layer in enumerate(built.base.layers):
+        name, tensors = layer.name, tensors_at(built.base, layer.name, "after")
+        shape = tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None
+        block = sum(name in built.layers_above(boundary) for boundary in boundaries)
+        kind, weights = type(layer).__name__, int(layer.count_params())
+        described.append(Layer(index, name, kind, shape, weights, block, positions.get(name, "")))
+    return described
 
 
 def draw(built: BuiltBackbone, path: Path) -> None:
@@ -133,19 +124,10 @@ def extract(
     facts: dict[str, Any],
     progress: Progress,
 ) -> tuple[int, ...]:
-    """Write what a model gives for every image, in constant memory.
+    """Write what a model gives for every image into an ``.npz`` or ``.parquet`` file.
 
-    Args:
-        model: From pixels to one tensor.
-        files: The images.
-        resize: How they are brought to its size.
-        choice: What computes it.
-        path: An ``.npz`` or ``.parquet`` file, which is written from the beginning.
-        facts: What it is, for the file.
-        progress: Where to show progress.
-
-    Returns:
-        The shape of what was written.
+    The model is one from pixels to one tensor; the facts say what it is, in the file. Memory does
+    not grow with the number of images. Returns the shape of what was written.
 
     Raises:
         DataError: If an image can no longer be read.

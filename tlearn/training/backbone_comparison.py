@@ -66,10 +66,7 @@ def compare(
     data, progress = Path(data), progress or console_progress(quiet)
     path = Path(out) if out else free_name(data.resolve().name, COMPARISONS)
     check_free(path)
-    registry = load_registry()
-    names = list(dict.fromkeys(backbones)) or list(registry.backbones)
-    chosen = [registry.get(name) for name in names]
-    preset = registry.preset(settings.preset)
+    names = _checked(settings, backbones)
     check_folder(data)
     # Not before all is checked: Keras takes seconds.
     from tlearn.runs import charts
@@ -80,8 +77,8 @@ def compare(
         manifest, splits = load_dataset(data, settings, progress)
         deadline = start + settings.time_budget if settings.time_budget else np.inf
         with Cache(default_root(), settings.disk_budget, progress.say) as cache:
-            setup = ComparisonSetup(settings, preset, manifest, splits, cache, progress, deadline)
-            results, skipped, stopped = evaluate_candidates(setup, chosen)
+            setup = ComparisonSetup(settings, manifest, splits, cache, progress, deadline)
+            results, skipped, stopped = evaluate_candidates(setup, names)
         comparison = Comparison(data, results, skipped, stopped, path)
         files = {"json": comparison.to_json().encode()}
         files |= charts.rendered(charts.accuracy_against_cost(comparison.rows()))
@@ -128,9 +125,7 @@ def estimates(
         TlearnError: If an argument cannot be used.
     """
     settings = make_config(config, options={**options, "weights": "none"})
-    registry = load_registry()
-    chosen = [registry.get(name) for name in backbones] or list(registry.backbones.values())
-    preset = registry.preset(settings.preset)
+    names = _checked(settings, backbones)
     data, progress = Path(data), progress or Silent()
     check_folder(data)
     # Not before all is checked: Keras takes seconds.
@@ -138,16 +133,25 @@ def estimates(
 
     manifest, splits = load_dataset(data, settings, progress)
     with Cache(default_root(), settings.disk_budget, progress.say) as cache:
-        comparison = ComparisonSetup(settings, preset, manifest, splits, cache, progress)
-        for backbone in chosen:
+        comparison = ComparisonSetup(settings, manifest, splits, cache, progress)
+        for backbone in names:
             try:
                 setup = comparison.of(backbone)
                 speed = speed_of(setup)
                 costs = costs_of(setup, speed.rate)
             except TlearnError as error:
-                yield Estimate(backbone.name, problem=str(error))
+                yield Estimate(backbone, problem=str(error))
                 continue
             parameters = int(setup.built.base.count_params())
-            yield Estimate(
-                backbone.name, speed.rate, speed.sure, parameters, costs.seconds, costs.bytes
-            )
+            yield Estimate(backbone, speed.rate, speed.sure, parameters, costs.seconds, costs.bytes)
+
+
+def _checked(config: RunConfig, backbones: Sequence[str]) -> list[str]:
+    """Return the names of backbones, once each; all that are installed where none are given.
+
+    Raises:
+        TlearnError: If there is no such backbone, or no such preset.
+    """
+    registry = load_registry()
+    registry.preset(config.preset)
+    return [registry.get(name).name for name in dict.fromkeys(backbones or registry.backbones)]

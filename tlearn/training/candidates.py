@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tlearn.backbones import Backbone, Preset
+from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
@@ -69,14 +69,12 @@ class ComparisonSetup:
 
     Attributes:
         config: The configuration; its backbone is each in turn.
-        preset: The stages that the estimate is for.
         manifest: The photos as they were scanned.
         splits: The images; only training images are used.
         deadline: When the time is over, by :func:`time.monotonic`.
     """
 
     config: RunConfig
-    preset: Preset
     manifest: Manifest
     splits: Splits
     cache: Cache
@@ -93,19 +91,19 @@ class ComparisonSetup:
         """Class indices of the training images."""
         return np.array([self.splits.labels.index(f.label) for f in self.splits.train])
 
-    def of(self, backbone: Backbone) -> Setup:
+    def of(self, backbone: str) -> Setup:
         """Return what training one backbone would work with.
 
         Raises:
             BackboneError: If it cannot be built, or its weights cannot be had.
         """
-        named = self.config.model_copy(update={"backbone": backbone.name})
-        config = with_preset(named, backbone, self.preset)
+        named = self.config.model_copy(update={"backbone": backbone})
+        config = with_preset(named, *load_registry().check(named))
         return read_setup(config, (self.manifest, self.splits), self.cache, self.progress)
 
 
 def evaluate_candidates(
-    setup: ComparisonSetup, backbones: Sequence[Backbone]
+    setup: ComparisonSetup, backbones: Sequence[str]
 ) -> tuple[list[CandidateResult], dict[str, str], bool]:
     """Evaluate backbones one after another, on the same images.
 
@@ -129,25 +127,23 @@ def evaluate_candidates(
         if np.isfinite(setup.deadline):
             speeds, most, skipped = _affordable(setup, backbones, most)
         positions = sample(setup.y, most, setup.config.seed)
-        for backbone in (b for b in backbones if b.name not in skipped):
+        for backbone in (name for name in backbones if name not in skipped):
             if setup.remaining_seconds <= 0:
-                skipped[backbone.name] = "time budget exhausted"
+                skipped[backbone] = "time budget exhausted"
                 continue
             try:
-                result = _evaluate(setup, backbone, positions, speeds.get(backbone.name))
+                result = _evaluate(setup, backbone, positions, speeds.get(backbone))
             except TlearnError as error:
-                skipped[backbone.name] = str(error)
+                skipped[backbone] = str(error)
             else:
                 results.append(result)
-                setup.progress.say(
-                    f"{result.backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s"
-                )
+                setup.progress.say(f"{backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s")
     except KeyboardInterrupt:
         if not results:
             raise
         stopped = True
         done = {result.backbone for result in results} | skipped.keys()
-        skipped |= {b.name: "stopped before" for b in backbones if b.name not in done}
+        skipped |= {name: "stopped before" for name in backbones if name not in done}
     if not results:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise BackboneError(f"no backbone could be compared: {reasons}")
@@ -155,7 +151,7 @@ def evaluate_candidates(
 
 
 def _affordable(
-    setup: ComparisonSetup, backbones: Sequence[Backbone], most: int
+    setup: ComparisonSetup, backbones: Sequence[str], most: int
 ) -> tuple[dict[str, Throughput], int, dict[str, str]]:
     """Fit a comparison into the remaining time.
 
@@ -167,19 +163,17 @@ def _affordable(
     rates: dict[str, Throughput] = {}
     overhead: dict[str, float] = {}  # seconds to build it, whatever the number of images
     half = setup.remaining_seconds / 2
-    for backbone in backbones:
+    for name in backbones:
         start = time.monotonic()
         if setup.remaining_seconds < half:
-            skipped[backbone.name] = (
-                "half of the time budget was spent before its speed could be measured"
-            )
+            skipped[name] = "half of the time budget was spent before its speed could be measured"
             continue
         try:
-            rates[backbone.name] = speed_of(setup.of(backbone))
+            rates[name] = speed_of(setup.of(name))
         except TlearnError as error:
-            skipped[backbone.name] = str(error)
+            skipped[name] = str(error)
             continue
-        overhead[backbone.name] = max(0.0, time.monotonic() - start - BENCHMARK_SECONDS)
+        overhead[name] = max(0.0, time.monotonic() - start - BENCHMARK_SECONDS)
     least = min(most, LEAST * len(setup.splits.labels))
 
     def seconds(name: str, images: int) -> float:
@@ -187,9 +181,8 @@ def _affordable(
 
     while len(rates) > 1 and sum(seconds(name, least) for name in rates) > setup.remaining_seconds:
         slowest = min(rates, key=lambda name: rates[name].rate)
-        skipped[slowest] = (
-            f"time budget too small: it needs another {seconds(slowest, least):.0f} s"
-        )
+        needed = seconds(slowest, least)
+        skipped[slowest] = f"time budget too small: it needs another {needed:.0f} s"
         del rates[slowest]
     each = sum(seconds(name, 1) - seconds(name, 0) for name in rates)
     spare = setup.remaining_seconds - sum(seconds(name, 0) for name in rates)
@@ -211,19 +204,16 @@ def costs_of(setup: Setup, rate: float) -> Costs:
 
 
 def _evaluate(
-    comparison: ComparisonSetup,
-    backbone: Backbone,
-    positions: np.ndarray,
-    speed: Throughput | None,
+    comparison: ComparisonSetup, backbone: str, positions: np.ndarray, speed: Throughput | None
 ) -> CandidateResult:
     start = time.monotonic()
     setup = comparison.of(backbone)
     speed = speed or speed_of(setup)
     files = [comparison.splits.train[i] for i in positions.tolist()]
-    y, taps = comparison.y[positions], setup.built.taps
+    y = comparison.y[positions]
     chosen, probe = fit_on_taps(
         _features(setup, [(f, 0) for f in files])[:, None],
-        taps,
+        setup.built.taps,
         setup.config.head.taps,
         y,
         [f.group or f.content for f in files],
@@ -235,7 +225,7 @@ def _evaluate(
     if not len(estimate.positions):
         raise DataError("too few images, or too few groups of them, for cross-validation; add some")
     return CandidateResult(
-        backbone=backbone.name,
+        backbone=backbone,
         positions=positions[estimate.positions],
         right=estimate.guesses == y[estimate.positions],
         log_loss=estimate.log_loss,

@@ -3,7 +3,6 @@
 import contextlib
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -247,21 +246,18 @@ class _StageFit:
     def _epoch(
         self, number: int, callbacks: Any, advance: Callable[[int], None]
     ) -> dict[str, float]:
-        """Train for one epoch; return the mean loss and accuracy."""
+        """Train for one epoch; return the mean loss and accuracy of its batches, all of a size."""
         targets = self.training.setup.targets
         one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
-        sums: dict[str, float] = defaultdict(float)
-        seen = 0
+        every = []
         for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
             callbacks.on_train_batch_begin(step)
             y = targets.train[rows]
             logs = train_on_batch(self.model, inputs, one_hot[y], targets.class_weights[y])
-            for name, value in logs.items():
-                sums[name] += float(value) * len(rows)
-            seen += len(rows)
+            every.append(logs)
             callbacks.on_train_batch_end(step, logs)
             advance(1)
-        return {name: value / seen for name, value in sums.items()}
+        return {name: float(np.mean([batch[name] for batch in every])) for name in every[0]}
 
     def _score(self) -> ValidationScore:
         """Score the network as it is on validation."""

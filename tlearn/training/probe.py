@@ -23,8 +23,6 @@ SAMPLE = 4000  # images the strength is chosen on, at most: more would not chang
 STEPS = 4  # strengths that a search looks at, typically
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 SMALL = 10_000_000  # numbers in a matrix below which one thread is fastest
-
-
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
 PER_CLASS, MANY = 10, 2000  # images of each class that it sees all the same, up to so many in all
@@ -79,12 +77,8 @@ class Probe:
 def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Return positions of at most ``most`` images, sorted, each class in its proportion.
 
-    No class is missing: the first image of each comes before the second of any.
-
-    Args:
-        y: Class indices.
-        most: How many, unless there are more classes.
-        seed: Decides which.
+    No class is missing, so there are more where there are more classes: the first image of each
+    comes before the second of any.
     """
     rng = np.random.default_rng(seed)
     turns = np.zeros(len(y))
@@ -97,11 +91,7 @@ def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
 def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int, int]:
     """Return how many images a probe is fitted on at most, and how many views of each.
 
-    Args:
-        images: Training images.
-        views: Views that take turns, or 0 for fresh ones.
-        width: Features of a view.
-        classes: Classes.
+    ``width`` is the number of features of a view; ``views`` is 0 for fresh ones.
     """
     views = max(1, min(PROBE_VIEWS, views))
     most = PROBE_NUMBERS // (views * width)
@@ -123,21 +113,10 @@ def fit_on_taps(
 ) -> tuple[tuple[Tap, ...], Probe]:
     """Fit a probe on several depths, on the top, or on what cross-validation prefers.
 
-    Args:
-        features: ``(n, views, d)``, of all taps, upwards.
-        taps: The taps.
-        wanted: Which of them the probe sees.
-        y: As are the next three, for :func:`fit_probe`.
-        groups: What must stay in one fold.
-        class_weights: Weight of each class.
-        seed: Decides the folds.
-        progress: Where to show progress.
-
-    Returns:
-        The taps that the probe sees, and the probe.
+    Takes the features ``(n, views, d)`` of all taps, upwards, and all else as :func:`fit_probe`
+    does. Returns the taps that the probe sees, and the probe.
     """
-    every, top = taps, taps[-1:]
-    choices = {"multi": [every], "top": [top], "auto": [every, top]}[wanted]
+    choices = {"multi": [taps], "top": [taps[-1:]], "auto": [taps, taps[-1:]]}[wanted]
     fitted = []
     with progress.task("fitting the probe", len(choices) * FITS, "fits") as task:
         for chosen in choices:
@@ -212,11 +191,8 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]
     """Return the rows of x in the space that they span, and what lifts weights from there.
 
     A regression with a quadratic penalty has its weights in that space, which for few images is
-    much smaller than the features'.
-
-    Returns:
-        ``z``, ``(n, r)``, with the inner products of x, and a function from weights ``(r, c)`` on z
-        to weights ``(d, c)`` on x.
+    much smaller than the features'. Its rows ``(n, r)`` have the inner products of x; the function
+    takes weights ``(r, c)`` on them to weights ``(d, c)`` on x.
     """
     n, d = x.shape
     if n >= d or not x.any():  # or features that are the same for every image

@@ -70,12 +70,12 @@ class Choice:
         path: Path | None = None,
         outputs: Sequence[str] = (),
     ) -> Engine:
-        """Compile a Keras model.
+        """Compile a Keras model for pixels of ``size``.
 
         Args:
             model: Gives the model with the outputs of these names; called only if it is needed.
             names: All outputs that it may have; the compiled file has them all.
-            size: Side of its input in pixels.
+            size: Side of its input.
             path: The compiled file, without a suffix; ``None`` for no file.
             outputs: Those that are wanted; all if not given.
         """
@@ -151,9 +151,7 @@ def _gpus() -> list[int]:
 def batch_for(largest: int, limit: int) -> int:
     """Return how many images to compute at a time: a power of two from 1 to 32.
 
-    Args:
-        largest: Bytes of the largest activation of one image.
-        limit: Bytes that the largest activation of a batch may take.
+    ``largest`` is the bytes of the largest activation of one image, ``limit`` of a batch.
     """
     fitting = max(1, min(32, limit // max(1, largest)))
     return int(2 ** (fitting.bit_length() - 1))

@@ -107,11 +107,8 @@ def _core() -> Any:
 def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None) -> Any:
     """Return a Keras model as an OpenVINO network, read from a file or converted and saved there.
 
-    Args:
-        model: A function that returns the Keras model, called only if there is no file yet.
-        names: What its outputs are called.
-        size: Side of its input in pixels.
-        path: The file, without a suffix; ``None`` for no file.
+    The model, with outputs of these names, is asked for only if there is no file yet. The path is
+    without a suffix; ``None`` for no file.
     """
     if path and path.with_suffix(".xml").exists():
         with contextlib.suppress(RuntimeError):  # damaged: converted again
