@@ -27,7 +27,8 @@ def draw_sample(folder: Path) -> Path:
 
 
 def _picture(outline: Callable[[float], float], rng: np.random.Generator) -> Image.Image:
-    image = _ground(rng)
+    corners = rng.integers(30, 226, (2, 2, 3)).astype(np.uint8)  # of a smooth gradient
+    image = Image.fromarray(corners).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(4, 9)):
         _stroke(draw, rng, _colour(rng))
@@ -37,12 +38,6 @@ def _picture(outline: Callable[[float], float], rng: np.random.Generator) -> Ima
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
     noise = rng.normal(0, rng.uniform(5, 18), (SIZE, SIZE, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
-
-
-def _ground(rng: np.random.Generator) -> Image.Image:
-    """A smooth random gradient between four colours."""
-    corners = rng.integers(30, 226, (2, 2, 3)).astype(np.uint8)
-    return Image.fromarray(corners).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
 
 def _points(outline: Callable[[float], float], rng: np.random.Generator) -> list[Point]:

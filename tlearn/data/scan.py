@@ -215,7 +215,7 @@ def _with_labels(
     for file in listed:
         label = labels[file.name]
         if label or (label == "" and unlabelled):
-            labelled.append(replace(file, label=label))
+            labelled.append(replace(file, label=label) if label != file.label else file)
         elif label == "" and named_image(file.path):
             problems.append(Problem(file.name, "no class", "an image outside any class folder"))
     return labelled, problems

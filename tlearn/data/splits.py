@@ -202,9 +202,6 @@ def _without_copies(
     return remaining, tuple(left_out)
 
 
-Unit = tuple[float, list[ImageFile]]  # a draw from 0 to 1, and files that belong together
-
-
 def _draw(
     pool: Sequence[ImageFile], fractions: Mapping[Split, float], seed: int
 ) -> dict[Split, list[ImageFile]]:
@@ -217,11 +214,11 @@ def _draw(
         if split == "test":
             units.reverse()
         targets = _targets(totals, fractions[split], f"{seed}:{split}")
-        later = 1 + len(wanted[wanted.index(split) + 1 :])  # training, and perhaps test
-        chosen = _choose([Counter(f.label for f in files) for _, files in units], targets, later)
-        drawn[split] = [f for i in sorted(chosen) for f in units[i][1]]
-        units = [unit for i, unit in enumerate(units) if i not in chosen]
-    drawn["train"] = [f for _, files in units for f in files]
+        later = len(wanted) - wanted.index(split)  # splits: training, and perhaps test
+        chosen = _choose([Counter(f.label for f in files) for files in units], targets, later)
+        drawn[split] = [f for i in sorted(chosen) for f in units[i]]
+        units = [files for i, files in enumerate(units) if i not in chosen]
+    drawn["train"] = [f for files in units for f in files]
     return drawn
 
 
@@ -281,28 +278,31 @@ def _choose(units: Sequence[Counter[str]], targets: Counter[str], later: int) ->
     return chosen
 
 
-def _units(pool: Sequence[ImageFile], seed: int) -> list[Unit]:
-    """Join files of one content or one group, and draw a number for each unit."""
+def _units(pool: Sequence[ImageFile], seed: int) -> list[list[ImageFile]]:
+    """Join files of one content or one group; return these units in the order of their draws."""
     parent: dict[str, str] = {}
 
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
 
     for f in pool:
         if f.group:
-            a, b = sorted((root(f"content {f.content}"), root(f"group {f.group}")))
+            a, b = sorted((root(f"content {f.content}"), root(_unit_name(f))))
             parent[b] = a
-    members: dict[str, list[ImageFile]] = defaultdict(list)
+    units: dict[str, list[ImageFile]] = defaultdict(list)
     for f in pool:
-        members[root(f"group {f.group}" if f.group else f"content {f.content}")].append(f)
+        units[root(_unit_name(f))].append(f)
 
     def draw(files: list[ImageFile]) -> float:
-        names = {f"group {f.group}" if f.group else f"content {f.content}" for f in files}
-        return min(_number(f"{seed}:{name}") for name in names)
+        return min(_number(f"{seed}:{name}") for name in {_unit_name(f) for f in files})
 
-    return sorted(((draw(files), files) for files in members.values()), key=lambda unit: unit[0])
+    return sorted(units.values(), key=draw)
+
+
+def _unit_name(file: ImageFile) -> str:
+    return f"group {file.group}" if file.group else f"content {file.content}"
 
 
 def _number(text: str) -> float:
