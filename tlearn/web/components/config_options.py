@@ -1,12 +1,12 @@
 """Every option of the configuration, as a form, and the configuration that was entered."""
 
+import json
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 import streamlit as st
-import yaml
 
 from tlearn.config import RunConfig
 from tlearn.config_schema import ConfigField, fields_of
@@ -102,29 +102,19 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: If a value is not allowed.
     """
-    settings, options = {}, {}
+    settings = {}
     for field in fields_of():
-        if field.key not in values or values[field.key] in (field.default, "", None):
-            continue
-        value = values[field.key]
-        if field.kind == "text":
-            settings[field.key] = str(value)
-        elif field.kind == "table":
-            records = [record for row in value if (record := _record(field, row))]
-            if records:
-                options[field.key] = records
-        else:
-            settings[field.key] = yaml.safe_dump(_number(value)).partition("\n")[0]
-    return make_config(None, settings, options)
+        value = values.get(field.key)
+        if field.kind == "table":
+            value = [record for row in value or () if (record := _record(row))]
+        if value not in (field.default, "", None, []):
+            settings[field.key] = value if field.kind == "text" else json.dumps(_number(value))
+    return make_config(None, settings)
 
 
-def _record(field: ConfigField, row: Mapping[str, Any]) -> dict[str, Any]:
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of a table as a record, without empty cells."""
-    kinds = {column.key: column.kind for column in field.columns}
-    filled = {k: v for k, v in row.items() if v is not None and v != ""}
-    return {
-        k: yaml.safe_load(str(v)) if kinds[k] == "text" else _number(v) for k, v in filled.items()
-    }
+    return {key: _number(value) for key, value in row.items() if value not in (None, "")}
 
 
 def _number(value: Any) -> Any:
