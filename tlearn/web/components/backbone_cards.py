@@ -44,32 +44,34 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
     others = sorted(backbones.keys() - {chosen})
     planner, config = workspace().planner, configs[preset]
 
-    def lacking() -> int:
-        """Have measured what is not known; return how much that is."""
+    def measure() -> int:
+        """Have the planner measure what is not known; return how many estimates that is."""
         wanted: list[tuple[RunConfig, Sequence[str]]] = [
             (configs[name], [chosen]) for name in sorted(configs, key=lambda name: name != preset)
         ]
         if st.session_state.get(OPEN):
             wanted.append((config, others))
-        if workspace().queue.jobs():  # it would measure a machine that is busy, and slow it down
+        busy, count = bool(workspace().queue.jobs()), 0
+        if busy:  # it would measure a machine that is busy, and slow it down
             planner.stop()
-        else:
-            for asked, names in wanted:
-                planner.ask(data, digest, asked, names)
-        return sum(len(set(names) - planner.known(digest, asked).keys()) for asked, names in wanted)
+        for wanted_config, names in wanted:
+            count += len(set(names) - planner.known(digest, wanted_config).keys())
+            if not busy:
+                planner.ask(data, digest, wanted_config, names)
+        return count
 
-    before = lacking()
-    waits = before and not workspace().queue.jobs()  # after a training the page is shown anew
+    missing = measure()
+    waits = missing and not workspace().queue.jobs()  # after a training the page is shown anew
 
     @st.fragment(run_every=EVERY if waits else None)
-    def shown() -> None:
-        if lacking() != before:
+    def show() -> None:
+        if measure() != missing:
             st.rerun()  # the times beside the presets change, too
         known = planner.known(digest, config)
         with st.container(border=True, gap="small"):
             facts = " · ".join(_facts(backbones[chosen], known.get(chosen, {})))
             st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
-            if before:
+            if missing:
                 problem = planner.problem(digest, config)
                 later = plain(message(problem)) or t("train.measure_later")
                 st.caption(t("train.measuring") if planner.measuring else later)
@@ -79,7 +81,7 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
                     for name in others:
                         _card(backbones[name], known.get(name, {}))
 
-    shown()
+    show()
 
 
 def _time(known: Mapping[str, Any]) -> str:
@@ -107,7 +109,7 @@ def _facts(backbone: Backbone, known: dict[str, Any]) -> list[str]:
     elif weights.on_this_machine is False:
         facts.append(f":orange[{t('train.weights_elsewhere')}]")
     if not known or known["problem"]:
-        return [*facts, plain(known["problem"])] if known else facts
+        return [*facts, plain(message(known["problem"]))] if known else facts
     parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")
     return [
         _time(known),

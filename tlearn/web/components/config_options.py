@@ -90,8 +90,8 @@ def _table(field: ConfigField) -> list[dict[str, Any]]:
         key=key,
         hide_index=True,
     )
-    found = edited.astype(object).where(edited.notna(), None)
-    rows = [{str(k): value for k, value in row.items()} for row in found.to_dict("records")]
+    cells = edited.astype(object).where(edited.notna(), None)
+    rows = [{str(k): value for k, value in row.items()} for row in cells.to_dict("records")]
     state[f"{key}.rows"] = rows
     return rows
 

@@ -74,13 +74,13 @@ def _figures(run: Run) -> None:
     for split in ("test", "validation"):
         if split not in run.metrics:
             continue
-        found: Mapping[str, Any] = run.metrics[split]
+        figures: Mapping[str, Any] = run.metrics[split]
         row, below = st.container(horizontal=True), st.container()
         with row:
-            show_accuracy(split, found, below)
+            show_accuracy(split, figures, below)
             for metric in METRICS[1:]:
                 name = texts().words.get(f"results.{metric.key}", metric.name)
-                st.metric(name, metric.text(found), border=True, height="stretch")
+                st.metric(name, metric.text(figures), border=True, height="stretch")
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 
@@ -217,10 +217,10 @@ def _confusion(run: Run) -> None:
         return
     true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
     cell = (side, true, predicted)
-    found = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
+    predictions = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
     names = {"true": plain(true), "predicted": plain(predicted)}
-    st.markdown(t("results.cell", **names, count=len(found)))
-    _photos(run, found, f"cell.{true}.{predicted}")
+    st.markdown(t("results.cell", **names, count=len(predictions)))
+    _photos(run, predictions, f"cell.{true}.{predicted}")
 
 
 def _curves(run: Run) -> None:

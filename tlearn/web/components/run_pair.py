@@ -22,13 +22,13 @@ def side_by_side(*paths: Path) -> None:
     """Show what two runs differ in, and whether the difference is more than chance."""
     runs = Run(paths[0]), Run(paths[1])
     names = [plain(run.path.name) for run in runs]
-    found = compare_runs(*runs)
-    if found.p_value is None:
+    comparison = compare_runs(*runs)
+    if comparison.p_value is None:
         st.info(t("results.no_common"))
     else:
-        key = "results.differ" if found.p_value < LEVEL else "results.noise"
-        a, b = (f"{count:,}" for count in found.right)
-        st.info(t(key, count=f"{found.common:,}", one=names[0], a=a, other=names[1], b=b))
+        key = "results.differ" if comparison.p_value < LEVEL else "results.noise"
+        a, b = (f"{count:,}" for count in comparison.right)
+        st.info(t(key, count=f"{comparison.common:,}", one=names[0], a=a, other=names[1], b=b))
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
         with column, st.container(border=True):
             st.markdown(f"**{name}**")
@@ -38,7 +38,7 @@ def side_by_side(*paths: Path) -> None:
             if epochs:
                 curve = charts.learning_curve(epochs, run.metrics["stages"][0], words=chart_words())
                 st.vega_lite_chart(spec=curve, width="stretch", key=f"pair.{run.path.name}")
-    if found.settings:
+    if comparison.settings:
         st.markdown(f"**{t('results.different')}**")
         st.dataframe(
             [
@@ -49,12 +49,12 @@ def side_by_side(*paths: Path) -> None:
                         for run, value in zip(runs, values, strict=True)
                     },
                 }
-                for key, values in found.settings.items()
+                for key, values in comparison.settings.items()
             ],
             hide_index=True,
         )
     for right, wrong, name, mistakes in zip(
-        runs, runs[::-1], names, found.mistakes[::-1], strict=True
+        runs, runs[::-1], names, comparison.mistakes[::-1], strict=True
     ):
         if mistakes:
             st.markdown(f"**{t('results.only', name=name, count=len(mistakes))}**")
@@ -74,11 +74,11 @@ def _words(key: str, value: Any) -> str:
     """Return the value of a setting as people say it."""
     if key == "stages":
         stages = [Stage(**values) for values in value or ()]
-        said = [
+        titles = [
             t("results.stage_words", stage=s.title, epochs=s.epochs, rate=f"{s.learning_rate:g}")
             for s in stages
         ]
-        return "; ".join(said) or t("results.no_stages")
+        return "; ".join(titles) or t("results.no_stages")
     if isinstance(value, bool):
         return "✓" if value else "—"
     if isinstance(value, list | tuple):

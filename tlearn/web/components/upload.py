@@ -120,14 +120,14 @@ def _begin(do: Callable[[Progress], tuple[Path, str, list[Problem]]]) -> None:
 
 
 def _wait() -> None:
-    done = st.session_state[PLACING]
-    if not wait_for(done, t("data.placing")):
+    task = st.session_state[PLACING]
+    if not wait_for(task, t("data.placing")):
         return
     del st.session_state[PLACING]
-    if done.problem:
-        st.session_state["data.message"] = ("error", message(done.problem), [])
+    if task.problem:
+        st.session_state["data.message"] = ("error", message(task.problem), [])
     else:
-        path, text, left_out = done.result
+        path, text, left_out = task.result
         remember("data", workspace().name_of(path))
         st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
         text = f"{t('data.placed', name=path.name)} {text}"

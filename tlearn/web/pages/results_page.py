@@ -120,13 +120,12 @@ def _cells(run: RunSummary) -> list[tuple[str, int]]:
     if run.accuracy is not None:
         right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
         accuracy = right if run.images < FEW else f"{run.accuracy:.1%}"
-    asked = [run.backbone, run.preset, *([duration(run.seconds)] if run.seconds else [])]
-    asked.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
-    facts = plain(" · ".join(asked))
+    facts = [run.backbone, run.preset, *([duration(run.seconds)] if run.seconds else [])]
+    facts.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     return [
         (f"**{accuracy}**", 115),
         (plain(Path(run.data).name), 100),
-        (f":gray[:small[{facts}]]", 290),
+        (f":gray[:small[{plain(' · '.join(facts))}]]", 290),
         *([(plain(run.note), 200)] if run.note else []),
     ]
 

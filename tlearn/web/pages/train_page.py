@@ -102,10 +102,14 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
     """Show the name of the run, the button, and the same as a command."""
     here = workspace()
     default = free_name(data.replace("/", "-"), here.runs).name
-    asked = st.session_state.setdefault("train.asked", 0)  # a field of its own for each training
+    number = st.session_state.setdefault("train.number", 0)  # each training has its own field
     with st.container(horizontal=True, vertical_alignment="bottom"):
         typed = st.text_input(
-            t("train.name"), placeholder=default, max_chars=80, width=280, key=f"train.name.{asked}"
+            t("train.name"),
+            placeholder=default,
+            max_chars=80,
+            width=280,
+            key=f"train.name.{number}",
         ).strip()
         pressed = st.button(
             t("train.start"), type="primary", icon=":material/play_arrow:", disabled=not ready
@@ -117,7 +121,7 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
             base = typed or data.replace("/", "-")
             here.queue.submit(here.data_set(data), config, base, numbered=not typed)
             here.planner.stop()
-            st.session_state["train.asked"] += 1
+            st.session_state["train.number"] += 1
             st.rerun()
     with st.expander(t("train.command"), icon=":material/terminal:"):
         st.code(
