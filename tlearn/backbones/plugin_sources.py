@@ -70,7 +70,7 @@ def _folders() -> list[Path]:
 def sources() -> list[Source]:
     """Return all sources: those of tlearn first, then by name, then files."""
     entries = set(importlib.metadata.entry_points(group=GROUP))
-    described = [(entry, *_distribution(entry)) for entry in entries]
+    described = [(entry, *_distribution(entry.dist)) for entry in entries]
     described.sort(key=lambda e: (e[1] != OURS, e[0].name, e[0].value, e[1:]))
     installed = [Source(e.name, name, version, e.load) for e, name, version in described]
     files = [file for folder in _folders() for file in _files(folder)]
@@ -86,8 +86,13 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
-def _distribution(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "0")
+@functools.lru_cache(maxsize=32)  # entries of one distribution share it
+def _distribution(distribution: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    """Return name and version, whose file takes long to parse."""
+    if distribution is None:
+        return "unknown", "0"
+    facts = distribution.metadata
+    return facts["Name"], facts["Version"]
 
 
 def _module(file: Path) -> ModuleType:
