@@ -9,17 +9,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 import tensorflow as tf
-from conftest import make_run
 
 import tlearn
 from tlearn.cli import main
 from tlearn.data.images import load_image
 from tlearn.errors import ConfigError, PluginError, RunError
+from tlearn.features.engines.openvino import ov  # it reports nothing to its makers
 
-TOY = ["--backbone", "toy", "--weights", "none", "--stages", "1:1"]
 STRANGER = """
 from tlearn.backbones import Exporter, ReportSection, hookimpl
 
@@ -45,9 +43,9 @@ def tlearn_reports():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    run, photos, _ = make_run(tmp_path_factory.mktemp("made"), *TOY)
-    return tlearn.Run(run), photos
+def made(toy_run, tmp_path_factory):
+    run = shutil.copytree(toy_run.run, tmp_path_factory.mktemp("made") / "run")
+    return tlearn.Run(run), toy_run.photos
 
 
 @pytest.fixture
