@@ -170,7 +170,11 @@ def edit_classes(tab):
 
 
 def look_at_the_splits(tab):
+    """The browser's Back returns to them."""
     tab.view("data.tab_split")
+    tab.see("data.split_hint")
+    tab.follow("train")
+    tab.page.go_back()
     tab.see("data.split_hint")
     tab.view("data.tab_history")
     tab.see("data.did_exclude", count=1)
@@ -484,6 +488,7 @@ def many_photos_come_as_an_archive(tab, photos):
     some = {f"new/{path.name}": path.read_bytes() for path in photo_files(photos / "green")}
     tab.upload([archive("many.zip", some | {"new/bad.jpg": b"no"})])
     tab.see("predict.choose_rows")
+    assert not tab.shown("upload.received").is_visible()
     with tab.download("predict.csv").open(encoding="utf-8-sig", newline="") as file:
         _, *rows = csv.reader(file)
     assert {row[0] for row in rows} == set(some)

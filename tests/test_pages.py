@@ -497,7 +497,7 @@ def test_photos_of_results_are_excluded_from_the_data(page, here, run_here):
     app = settled(app)
     assert any(caption.value.endswith(t("results.excluded")) for caption in app.caption)
     assert len(scan(here.data / "photos").files) == 35
-    app = page("data", tab="tab_history")
+    app = page("data", **{"data.view": "tab_history"})
     app.checkbox[0].check().run()
     next(s for s in app.selectbox if s.label == t("data.move_to")).set_value("red").run()
     button(app, t("data.move", count=1)).click().run()

@@ -17,14 +17,13 @@ from tlearn.text import decode_name, natural_key
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.photo_editor import photo_editor
-from tlearn.web.components.session import attempt, remember, workspace
+from tlearn.web.components.session import attempt, choose_view, remember, workspace
 from tlearn.web.components.upload import show_message
 from tlearn.web.downloads import run_url
 from tlearn.web.words import chart_words, message, plain, t, texts
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
-VIEW = "results.view"  # in the session; in the address it is "view"
 
 
 def one_run(listed: RunSummary) -> None:
@@ -40,20 +39,7 @@ def one_run(listed: RunSummary) -> None:
     show_message()
     _figures(run)
     _actions(listed, run)
-    state, asked = st.session_state, st.query_params.get("view")
-    if asked in VIEWS:
-        state[VIEW] = asked
-    chosen = st.segmented_control(
-        t("results.view"),
-        list(VIEWS),
-        default=None if VIEW in state else "mistakes",
-        key=VIEW,
-        on_change=lambda: st.query_params.update(view=state[VIEW]),
-        required=True,
-        label_visibility="collapsed",
-        format_func=lambda name: t(f"results.{name}"),
-    )
-    VIEWS[chosen or "mistakes"](run)
+    VIEWS[choose_view("results", list(VIEWS))](run)
 
 
 def _mistakes(run: Run) -> None:

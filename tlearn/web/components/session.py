@@ -77,13 +77,33 @@ def choose(
     before = remembered(key, options) or first
     index = list(options).index(before) if before is not None else None
     chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
-    remember(key, chosen)
+    st.session_state[f"chosen.{key}"] = chosen
+    if len(options) > 1:  # a change of the address is one more step for the browser's Back
+        remember(key, chosen)
     return chosen
 
 
 def choose_data() -> str | None:
     """Show the choice of a data set; return its name below the data root."""
     return choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
+
+
+def choose_view(page: str, names: Sequence[str]) -> str:
+    """Show a choice among views of a page, which the address holds; the first is the default."""
+    state, key, asked = st.session_state, f"{page}.view", st.query_params.get("view")
+    if asked in names:
+        state[key] = asked
+    chosen = st.segmented_control(
+        t(key),
+        names,
+        default=None if key in state else names[0],
+        key=key,
+        on_change=lambda: st.query_params.update(view=state[key]),
+        required=True,
+        label_visibility="collapsed",
+        format_func=lambda name: t(f"{page}.{name}"),
+    )
+    return chosen or names[0]
 
 
 def steps(current: str) -> None:

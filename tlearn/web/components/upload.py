@@ -152,7 +152,9 @@ def show_message() -> None:
             f":material/warning: {t('data.left_out', count=len(left_out))} · {first}",
             width="content",
         )
-        st.button(t("data.see_left_out"), on_click=state.update, kwargs={"tab": "tab_problems"})
+        st.button(
+            t("data.see_left_out"), on_click=st.query_params.update, kwargs={"view": "tab_problems"}
+        )
         st.button(
             "",
             key="data.dismiss",

@@ -7,8 +7,9 @@ const uploads = (window.tlearnUploads ??= new Map()); // by address
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector(".uploader");
-  const line = root.querySelector(".said"); // what became of the upload before
-  const upload = uploads.get(data.url) ?? { text: line.textContent, problem: line.classList.contains("problem") };
+  const line = root.querySelector(".said"); // why the upload before came to nothing
+  const before = line.textContent === data.words.received ? "" : line.textContent;
+  const upload = uploads.get(data.url) ?? { text: before, problem: line.classList.contains("problem") };
   uploads.set(data.url, upload);
   upload.draw = () => draw(root, data, upload);
   upload.report = () => {

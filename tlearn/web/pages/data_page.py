@@ -10,7 +10,14 @@ from tlearn.data.uploads import upload_report
 from tlearn.web.components.class_editor import classes, shortened
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
-from tlearn.web.components.session import choose_data, open_page, problems, steps, workspace
+from tlearn.web.components.session import (
+    choose_data,
+    choose_view,
+    open_page,
+    problems,
+    steps,
+    workspace,
+)
 from tlearn.web.components.split_table import show_split
 from tlearn.web.components.upload import left_out_of, new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
@@ -93,17 +100,7 @@ def _tabs(data: str, manifest: Manifest) -> None:
         "tab_split": lambda: show_split(manifest),
         "tab_history": lambda: history(data, manifest.labels),
     }
-    chosen = st.segmented_control(
-        t("data.view"),
-        list(views),
-        default="tab_classes",
-        key="tab",
-        bind="query-params",
-        required=True,
-        label_visibility="collapsed",
-        format_func=lambda name: t(f"data.{name}"),
-    )
-    views[chosen]()
+    views[choose_view("data", list(views))]()
 
 
 def _problems(data: str, manifest: Manifest) -> None:
