@@ -140,11 +140,17 @@ def test_nothing_usable_is_told_with_the_reasons(root, upload):
     assert tree(root) == []
 
 
-def test_interrupted_files_leave_nothing(root, upload):
+def test_interrupted_files_and_a_full_disk_leave_nothing(root, upload, monkeypatch):
     with pytest.raises(ConnectionError), upload.receiving("a.png") as file:
         upload.write(file, PHOTO[:100])
         raise ConnectionError
     assert tree(root) == [] and (upload.files, upload.bytes) == (0, 0)
+    little = shutil.disk_usage(root)._replace(free=archives.SPARE + 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: little)
+        with pytest.raises(DataError, match=r"needs .* of disk, where 100 bytes are free"):
+            send(upload, "a.png", PHOTO)
+    assert tree(root) == []
     send(upload, "a.png", PHOTO)
     assert upload.bytes == len(PHOTO)
 
@@ -162,15 +168,6 @@ def test_limits_on_what_is_received(root):
     with pytest.raises(DataError, match="exceeds the 3 files"):
         send(upload, "c.png", PHOTO)
     assert [p.name for p in upload.images()] == ["a.png"]
-
-
-def test_a_full_disk_is_told_and_leaves_nothing(root, upload, monkeypatch):
-    usage = shutil.disk_usage(root)
-    little = usage._replace(free=archives.SPARE + 100)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: little)
-    with pytest.raises(DataError, match=r"needs .* of disk, where 100 bytes are free"):
-        send(upload, "a.png", PHOTO)
-    assert tree(root) == []
 
 
 @contextlib.contextmanager
@@ -242,6 +239,19 @@ def test_cancel_removes_all_and_never_raises(root, upload):
 # Archives that are right: see test_archives.py for what is refused
 
 
+class Counted:
+    total = done = 0
+
+    @contextlib.contextmanager
+    def task(self, title, total, unit):
+        self.total += total
+        yield self
+
+    def advance(self, n=1, note=""):
+        assert n >= 0
+        self.done += n
+
+
 def test_archives_become_folders(root, upload):
     send(upload, "cats.zip", zipped([("1.png", PHOTO), ("x/2.png", PHOTO)]))
     send(upload, "sub/one.zip", zipped([("dogs/1.png", PHOTO), ("dogs/x/2.png", PHOTO)]))
@@ -249,7 +259,9 @@ def test_archives_become_folders(root, upload):
     send(upload, "empty.zip", zipped([]))
     with pytest.raises(DataError, match=r"'cats\.zip' is not unpacked yet"):
         upload.place(root / "set")
-    upload.unpack()
+    counted = Counted()
+    upload.unpack(counted)
+    assert counted.done == counted.total > 0
     expected = ["cats/1.png", "cats/x/2.png"]
     expected += ["sub/dogs/1.png", "sub/dogs/x/2.png", "sub/Dogs-2/1.png"]
     assert (upload.files, upload.bytes) == (len(expected), len(expected) * len(PHOTO))
@@ -272,31 +284,12 @@ def test_an_archive_that_is_refused_leaves_nothing_and_those_after_it_wait(root,
     assert tree(upload.place(root / "set")) == ["b/b.png"]
 
 
-def test_unpacking_is_ended_after_its_time_and_counts_to_its_end(root):
-    class Counted:
-        total = done = 0
-
-        @contextlib.contextmanager
-        def task(self, title, total, unit):
-            self.total += total
-            yield self
-
-        def advance(self, n=1, note=""):
-            assert n >= 0
-            self.done += n
-
-    upload, counted = Upload(root, Limits(seconds=0.01)), Counted()
+def test_unpacking_is_ended_after_its_time_and_its_memory_is_bounded(root):
+    upload = Upload(root, Limits(seconds=0.01))
     send(upload, "a.zip", zipped([("b.png", PHOTO)]))
     with pytest.raises(DataError, match=r"'a\.zip' takes more than"):
         upload.unpack()
     assert tree(root) == []
-    upload = Upload(root)
-    send(upload, "a.zip", zipped([(f"{k}.png", photo(k)) for k in range(9)]))
-    upload.unpack(counted)
-    assert counted.done == counted.total > 0
-
-
-def test_memory_of_unpacking_is_bounded(root):
     pytest.importorskip("resource")
     upload = Upload(root, Limits(memory=50 * 10**6))
     data = bytearray(zipped([("a.png", PHOTO)], zipfile.ZIP_LZMA))
