@@ -78,18 +78,22 @@ def _choose(name: str) -> None:
     remember("run", name)
 
 
-def _tick(name: str, ticked: Sequence[str]) -> None:
-    """Tick a run, in place of the first of two, or take its tick away."""
-    kept = [other for other in ticked if other != name]
-    st.query_params[COMPARED] = kept if name in ticked else [*kept[-1:], name]
+def _tick(name: str, ticked: Sequence[str], shown: Sequence[str]) -> None:
+    """Tick a run, in place of the first of two, or take its tick away.
+
+    Of the runs shown, one may have been ticked after the page was: its tick counts, too.
+    """
+    late = [other for other in shown if st.session_state[f"tick.{other}"] and other not in ticked]
+    others = [other for other in (*ticked, *late) if other != name]
+    st.query_params[COMPARED] = others if name in ticked else [*others[-1:], name]
 
 
 def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]) -> None:
     """Show the runs, a line each: its name chooses it, a tick compares it."""
     if sum(run.usable for run in runs) > 1:
         st.caption(t("results.tick_hint"))
-    for k in pages_of("results.page", len(runs), PER_PAGE):
-        run = runs[k]
+    shown = [runs[k] for k in pages_of("results.page", len(runs), PER_PAGE)]
+    for run in shown:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             tick = f"tick.{run.name}"
             st.session_state[tick] = run.name in ticked
@@ -99,7 +103,7 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]
                 label_visibility="collapsed",
                 disabled=not run.usable,
                 on_change=_tick,
-                args=(run.name, ticked),
+                args=(run.name, ticked, [other.name for other in shown]),
                 width=24,
             )
             st.button(
