@@ -61,8 +61,8 @@ class _Group(click.Group):
         return [*COMMANDS, *sorted(self._from_plugins(ctx))]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        added = sorted(self._from_plugins(ctx).items())
-        rows = [(name, command.get_short_help_str(100)) for name, command in added]
+        more = sorted(self._from_plugins(ctx).items())
+        rows = [(name, command.get_short_help_str(100)) for name, command in more]
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items(), *rows])
 

@@ -52,9 +52,11 @@ def apply(data: Path, out: Path, link: bool) -> None:
     from tlearn.data.corrected_copy import write_corrected
     from tlearn.text import printable
 
-    written = write_corrected(data, out, link, console_progress(quiet=False))
-    print(f"{len(written.files)} images of {len(written.labels)} classes in {out}")
-    left_out = [p for p in written.problems if p.kind in ("unreadable", "not an image", "no class")]
+    manifest = write_corrected(data, out, link, console_progress(quiet=False))
+    print(f"{len(manifest.files)} images of {len(manifest.labels)} classes in {out}")
+    left_out = [
+        p for p in manifest.problems if p.kind in ("unreadable", "not an image", "no class")
+    ]
     for problem in left_out:
         print(f"  left out: {printable(f'{problem.name} ({problem.reason})')}")
 

@@ -62,7 +62,7 @@ def _refuse_more_than_resume(ctx: click.Context) -> None:
     Raises:
         UsageError: If there are any.
     """
-    given = [
+    others = [
         parameter.human_readable_name
         if isinstance(parameter, click.Argument)
         else max(parameter.opts)
@@ -70,9 +70,9 @@ def _refuse_more_than_resume(ctx: click.Context) -> None:
         if parameter.name not in WITH_RESUME
         and ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
     ]
-    if given:
+    if others:
         raise click.UsageError(
-            f"--resume RUN continues with the configuration of the run and takes no {given[0]}; "
+            f"--resume RUN continues with the configuration of the run and takes no {others[0]}; "
             f"leave it out, or start a new training without --resume",
             ctx,
         )

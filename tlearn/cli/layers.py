@@ -33,21 +33,21 @@ def layers(backbone: str, size: str | None, plot: Path | None, as_json: bool) ->
         draw(built, plot)
         print(f"drawn in {plot}")
         return
-    listed = layers_of(built)
+    rows = layers_of(built)
     if as_json:
-        print(json.dumps([vars(layer) for layer in listed], indent=2))
+        print(json.dumps([vars(layer) for layer in rows], indent=2))
     else:
-        _print(built, listed)
+        _print(built, rows)
 
 
-def _print(built: "BuiltBackbone", listed: "list[Layer]") -> None:
+def _print(built: "BuiltBackbone", rows: "list[Layer]") -> None:
     blocks = len(built.boundaries)
-    wide = max(len(layer.name) for layer in listed)
+    wide = max(len(layer.name) for layer in rows)
     print(
         f"{'':>5} {'layer':<{wide}} {'kind':<22} {'output':<16} {'parameters':>10} "
         f"{'block':>5}  boundary"
     )
-    for layer in listed:
+    for layer in rows:
         shape = " x ".join(map(str, layer.shape)) if layer.shape is not None else "several"
         above = blocks - layer.block - (layer.boundary == "after")
         boundary = f"{layer.boundary:<6}  --stages {above}" if layer.boundary else ""
@@ -56,9 +56,9 @@ def _print(built: "BuiltBackbone", listed: "list[Layer]") -> None:
             f"{layer.parameters:>10,} {layer.block:>5}  {boundary}".rstrip()
         )
     backbone = built.backbone
-    total = sum(layer.parameters for layer in listed)
+    total = sum(layer.parameters for layer in rows)
     print(
-        f"{len(listed)} layers, {total:,} parameters at {built.size} pixels; {blocks} blocks, "
+        f"{len(rows)} layers, {total:,} parameters at {built.size} pixels; {blocks} blocks, "
         f"of which --stages N unfreezes the top N"
     )
     if backbone.finetune_from:

@@ -112,11 +112,12 @@ class Classifier:
         from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 
-        known = load_registry().backbones.get(self.backbone)
-        named = known or not self.backbone
-        advice = ADVICE if named else f"install a package with the backbone {self.backbone!r}"
+        backbone = load_registry().backbones.get(self.backbone)
+        advice = ADVICE
+        if self.backbone and backbone is None:
+            advice = f"install a package with the backbone {self.backbone!r}"
         with _explained(self.path, advice):
-            for module in known.modules if known else ():
+            for module in backbone.modules if backbone else ():
                 importlib.import_module(module)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
                 return keras.models.load_model(self.path, compile=False, safe_mode=True)

@@ -70,7 +70,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._made: list[Path] = []  # folders that were made for it, the outermost last
+        self._new_parents: list[Path] = []  # made for it, the outermost last
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -92,7 +92,7 @@ class RunDirectory:
         what = f"the run directory {str(path)!r} cannot be made"
         with os_errors_as(RunError, what, "choose another place with --out"):
             run = cls(_make_first(places))
-            run._made = parents
+            run._new_parents = parents
             try:
                 run.write_record({"config": values, "data": {"path": str(data.resolve())}})
             except BaseException:
@@ -199,7 +199,7 @@ class RunDirectory:
             return
         shutil.rmtree(self.path)
         with contextlib.suppress(OSError):  # they hold something else by now
-            for folder in self._made:
+            for folder in self._new_parents:
                 folder.rmdir()
 
 

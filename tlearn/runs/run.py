@@ -264,8 +264,8 @@ def image_paths(paths: Iterable[PathLike]) -> list[Path]:
         DataError: If a path does not exist or no file is found.
     """
     files: list[Path] = []
-    given = [Path(path) for path in paths]
-    for path in given:
+    places = [Path(path) for path in paths]
+    for path in places:
         if path.is_dir():
             files += walk(path)
         elif path.exists():
@@ -273,7 +273,7 @@ def image_paths(paths: Iterable[PathLike]) -> list[Path]:
         else:
             raise DataError(f"there is no {str(path)!r}; give image files or folders of them")
     if not files:
-        where = ", ".join(repr(str(path)) for path in given[:3]) or "no path"
+        where = ", ".join(repr(str(path)) for path in places[:3]) or "no path"
         raise DataError(f"no files in {where}; give image files or folders of them")
     return files
 

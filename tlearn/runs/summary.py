@@ -74,10 +74,10 @@ def class_lines(figures: Figures) -> list[str]:
         for label, values in figures["per_class"].items()
         if values["n"] and values["recall"] < 1
     ]
-    taken = {true: (other, count) for true, other, count in reversed(confused_pairs(figures))}
+    mistakes = {true: (other, count) for true, other, count in reversed(confused_pairs(figures))}
     lines = [
-        f"  {label}: {recall:.0%} of {n} recognised, most often taken for {taken[label][0]} "
-        f"({taken[label][1]})"
+        f"  {label}: {recall:.0%} of {n} recognised, most often taken for {mistakes[label][0]} "
+        f"({mistakes[label][1]})"
         for recall, label, n in sorted(rows)[:WORST]
     ]
     return [*(["least recognised:"] if lines else []), *lines]
