@@ -20,7 +20,7 @@ from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
-from tlearn.runs.directory import check_usable
+from tlearn.runs.directory import DAMAGED, check_usable
 from tlearn.runs.metrics import measure_files, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
@@ -173,7 +173,7 @@ class Run:
         try:
             with (self.path / name).open(encoding="utf-8", newline="") as file:
                 yield file
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        except DAMAGED as error:
             raise RunError(
                 f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "
                 f"put it back or train again"

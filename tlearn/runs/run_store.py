@@ -12,7 +12,7 @@ import yaml
 
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
-from tlearn.runs.directory import RunDirectory, free_name
+from tlearn.runs.directory import DAMAGED, RunDirectory, free_name
 from tlearn.runs.run_state import (
     EVENTS,
     RESUMABLE,
@@ -221,7 +221,7 @@ def _read_once(path: Path, stamps: tuple[tuple[int, int], ...]) -> RunSummary:
     for name, read in (("run.yaml", _facts), ("metrics.json", _figures), (NOTE, _note)):
         try:
             summary = replace(summary, **(read(path) if (path / name).exists() else {}))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        except DAMAGED:
             problem = f"{name} of the run {path.name!r} is damaged; train again"
             summary = replace(summary, problem=problem, usable=False)
     return summary
