@@ -145,16 +145,16 @@ class UniqueNames:
         for part in parts:
             old += f"{part}/"
             if old not in self._folders:
-                self._folders[old] = self._unique(new, part, old[:-1], folder=True) + "/"
+                self._folders[old] = self._unique(new, part, old[:-1]) + "/"
             new = self._folders[old]
         return new
 
-    def _unique(self, parent: str, part: str, old: str, folder: bool = False) -> str:
+    def _unique(self, parent: str, part: str, old: str) -> str:
         name = repair_part(part)
         path = first = parent + name
         while _folded(path) in self._folded:
             number = next(self._numbers[_folded(first)])
-            path = parent + _shortened(name, f"-{number}", MOST_BYTES, folder)
+            path = parent + _shortened(name, f"-{number}", MOST_BYTES)
         self._folded.add(_folded(path))
         if path.rpartition("/")[2] != unicodedata.normalize("NFC", part):
             self.repaired[old] = path
@@ -166,9 +166,9 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def _shortened(name: str, tail: str, most: int, folder: bool = False) -> str:
+def _shortened(name: str, tail: str, most: int) -> str:
     """Return a name with ``tail`` after its stem, which is cut to ``most`` bytes in all."""
     path = Path(name)
-    stem, suffix = (name, "") if folder or len(path.suffix) > 16 else (path.stem, path.suffix)
+    stem, suffix = (name, "") if len(path.suffix) > 16 else (path.stem, path.suffix)
     room = most - len((tail + suffix).encode())
     return stem.encode()[:room].decode(errors="ignore") + tail + suffix
