@@ -158,6 +158,9 @@ def test_a_data_set_inside_a_folder_of_its_own_name(tmp_path):
 def test_a_folder_that_holds_nothing_but_the_data_set_is_opened(tmp_path):
     write(tmp_path / "Plants", "Plants/color/rust/1.png", "Plants/color/scab/1.png")
     (tmp_path / "Plants/README.md").write_text("words")
+    write(tmp_path / "Plants", "Plants/photo", "photo")  # known as images by content alone
+    unlabelled = scan(tmp_path / "Plants", unlabelled=True).counts
+    assert unlabelled == {"": 2, "rust": 1, "scab": 1}
     assert said(tmp_path / "Plants") == "class folders in Plants/color/: rust, scab"
     files = scan(tmp_path / "Plants", group=r"^(\d)").files
     assert [(f.name, f.label, f.below, f.group) for f in files] == [

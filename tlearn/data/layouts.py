@@ -121,8 +121,10 @@ class _Reader:
         for split, folder in splits.items():
             classes += [(path, split) for path in self._data_folders(folder)]
             stray += [(path, split) for path in _files(folder)]
-        if place != self.root:
-            stray += [(path, None) for path in _files(self.root)]
+        folder = place
+        while folder != self.root:
+            folder = folder.parent
+            stray += [(path, None) for path in _files(folder)]
         return FolderLayout(
             self.root, place, splits, tuple(classes), tuple(stray), tuple(self.problems)
         )
