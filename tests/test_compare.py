@@ -17,7 +17,6 @@ from tlearn.training import candidates, costs
 from tlearn.training.backbone_comparison import compare
 from tlearn.training.candidates import CandidateResult
 from tlearn.training.costs import Throughput
-from tlearn.training.probe import fit_probe
 from tlearn.training.ranking import Comparison, holm
 
 BLIND = """
@@ -268,19 +267,6 @@ def test_in_little_time_the_slowest_are_left_out(monkeypatch):
     setup.remaining_seconds = 1e6
     kept, many, lost = candidates._affordable(setup, list(rates), 5000)
     assert set(kept) == set(rates) and many == 5000 and not lost
-
-
-def test_cross_validation_never_sees_what_it_judges():
-    rng = np.random.default_rng(0)
-    y = np.repeat([0, 1], 100)
-    noise = rng.normal(size=(200, 400)).astype("float32")  # enough to learn every image by heart
-    groups = [str(i) for i in range(200)]
-    found = fit_probe(noise[:, None], y, groups, [1.0, 1.0], 0).cross_validated
-    assert 0.35 < found.accuracy < 0.65
-    assert found.accuracy == (found.guesses == y[found.positions]).mean()
-    twins = np.concatenate([noise, noise])  # copies on both sides of a fold would give them away
-    probe = fit_probe(twins[:, None], np.concatenate([y, y]), groups * 2, [1.0, 1.0], 0)
-    assert 0.35 < probe.cross_validated.accuracy < 0.65
 
 
 def test_the_interval_of_a_judgement_is_of_the_images_counted():

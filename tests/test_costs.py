@@ -43,36 +43,9 @@ def test_the_products_of_layers_are_their_weights_at_every_place(built):
     assert multiply_adds(built, frozenset()) == 0
 
 
-def test_the_plan_is_said_in_one_line_and_recorded(photos, tmp_path):
-    run, lines = train(photos, tmp_path / "run")
+def plan_of(lines):
     (line,) = (line for line in lines if line.startswith("plan: "))
-    assert line.startswith("plan: keeping activations, about ")
-    assert "streaming would take" in line
-    assert run.metrics["plan"]["keeping"]
-    assert run.metrics["plan"]["seconds"] > 0 and run.metrics["plan"]["bytes"] > 0
-    assert run.metrics["engine"] == {"engine": "openvino", "precision": "float32"}
-    again, lines = train(photos, tmp_path / "again")
-    assert again.metrics["plan"]["bytes"] == 0
-
-
-def test_what_is_written_is_what_was_planned(photos, tmp_path, cache):
-    run, _ = train(photos, tmp_path / "run")
-    segments = sum(file.stat().st_size for file in (cache / "segments").iterdir())
-    assert segments == run.metrics["plan"]["bytes"]
-
-
-def test_a_small_disk_budget_streams_the_very_same_views(photos, tmp_path, cache):
-    kept, _ = train(photos, tmp_path / "kept")
-    with Cache(cache) as store:
-        store.clear()
-    streamed, lines = train(photos, tmp_path / "streamed", disk_budget="10K")
-    (line,) = (line for line in lines if line.startswith("plan: "))
-    assert line.startswith("plan: streaming, about ")
-    assert "and the disk budget leaves 10 kB" in line
-    assert not streamed.metrics["plan"]["keeping"]
-    assert sum(file.stat().st_size for file in (cache / "segments").iterdir()) <= 10_000
-    for one, other in zip(losses(kept), losses(streamed), strict=True):
-        assert one == pytest.approx(other, rel=0.02)  # but for the rounding to float16
+    return line
 
 
 def losses(run):
@@ -80,19 +53,42 @@ def losses(run):
     return [row["loss"] for row in map(json.loads, events) if row.get("event") == "epoch"]
 
 
-def test_old_activations_make_room_for_new_ones(photos, tmp_path):
-    first, _ = train(photos, tmp_path / "first", size=40)
+def test_activations_are_kept_or_streamed_as_planned(photos, tmp_path, cache):
+    def written():
+        return sum(file.stat().st_size for file in (cache / "segments").iterdir())
+
+    kept, lines = train(photos, tmp_path / "kept")
+    assert plan_of(lines).startswith("plan: keeping activations, about ")
+    assert "streaming would take" in plan_of(lines)
+    planned = kept.metrics["plan"]
+    assert planned["keeping"] and planned["seconds"] > 0 and planned["bytes"] == written() > 0
+    assert kept.metrics["engine"] == {"engine": "openvino", "precision": "float32"}
+
+    # A time budget that is enough changes nothing, and what is known is not written again.
+    again, lines = train(photos, tmp_path / "again", time_budget="1h")
+    assert again.metrics["plan"]["bytes"] == 0 and again.metrics["stages"][1]["epochs"] == 4
+    assert not any("to fit into" in line for line in lines)
+
+    with Cache(cache) as store:
+        store.clear()
+    streamed, lines = train(photos, tmp_path / "streamed", disk_budget="10K")
+    assert plan_of(lines).startswith("plan: streaming, about ")
+    assert "and the disk budget leaves 10 kB" in plan_of(lines)
+    assert not streamed.metrics["plan"]["keeping"] and written() <= 10_000
+    for one, other in zip(losses(kept), losses(streamed), strict=True):  # of the very same views
+        assert one == pytest.approx(other, rel=0.02)  # but for the rounding to float16
+
+
+def test_no_more_views_are_kept_than_epochs_and_old_ones_make_room(photos, tmp_path):
+    stages = [{"unfreeze": 1, "epochs": 3}]
+    first, _ = train(photos, tmp_path / "first", size=40, views=8, stages=stages)
+    events = map(json.loads, (first.path / "events.jsonl").read_text().splitlines())
+    (computed,) = (e["computed"] for e in events if e.get("event") == "activations")
+    assert computed == 28 * 3 + 8
     budget = first.metrics["plan"]["bytes"] + 1000
     _, lines = train(photos, tmp_path / "second", size=32, disk_budget=budget)
     assert any(line.startswith("evicted ") for line in lines)
-    assert any(line.startswith("plan: keeping") for line in lines)
-
-
-def test_no_more_views_are_kept_than_there_are_epochs(photos, tmp_path):
-    train(photos, tmp_path / "run", views=8, stages=[{"unfreeze": 1, "epochs": 3}])
-    events = map(json.loads, (tmp_path / "run/events.jsonl").read_text().splitlines())
-    (computed,) = (e["computed"] for e in events if e.get("event") == "activations")
-    assert computed == 28 * 3 + 8
+    assert plan_of(lines).startswith("plan: keeping")
 
 
 @pytest.fixture
@@ -134,12 +130,6 @@ def test_a_head_that_starts_at_random_is_trained_however_little_time_there_is(ph
     stages = [{"unfreeze": "none", "epochs": 9}, {"unfreeze": 1, "epochs": 9}]
     run, _ = train(photos, tmp_path / "run", time_budget=0.01, head=head, stages=stages)
     assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 1]
-
-
-def test_a_time_budget_that_is_enough_changes_nothing(photos, tmp_path):
-    run, lines = train(photos, tmp_path / "run", time_budget="1h")
-    assert run.metrics["stages"][1]["epochs"] == 4
-    assert not any("to fit into" in line for line in lines)
 
 
 @pytest.mark.parametrize(
