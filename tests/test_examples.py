@@ -1,4 +1,4 @@
-"""The example packages as their users have them: from wheels, in a process of their own."""
+"""The example packages, and a new one, as users have them: from wheels, in another process."""
 
 import ast
 import importlib
@@ -9,30 +9,34 @@ import pytest
 from conftest import ROOT
 from packages import build_wheels, install, run_tests, tlearn
 
+from tlearn.backbones.scaffold import new_plugin
+
 EXAMPLES = ROOT / "examples"
-PACKAGES = {
+OFFERED = {
     "tlearn-modern": {"efficientnet_v2", "convnext", "resnet_v2", "densenet"},
     "tlearn-kerashub": {"kerashub"},
     "tlearn-extras": {"gradual", "tflite", "calibration", "epochs", "sorting"},
+    "tlearn-my-net2": {"my_net2"},
 }
 
 
 @pytest.mark.packaging
 @pytest.mark.timeout(1800)
 def test_they_install_and_pass_their_own_tests(tmp_path):
-    wheels = build_wheels(tmp_path, *(EXAMPLES / name for name in PACKAGES))
-    assert len(wheels) == len(PACKAGES)
-    for wheel in wheels:
-        module = wheel.name.split("-")[0]
+    new = new_plugin("my_net2", tmp_path / "tlearn-my-net2")
+    sources = [*sorted(EXAMPLES.glob("tlearn-*")), new]
+    wheels = build_wheels(tmp_path / "wheels", *sources)
+    for wheel, source in zip(wheels, sources, strict=True):
+        module = source.name.replace("-", "_")
         tops = {file.split("/")[0] for file in zipfile.ZipFile(wheel).namelist()}
         assert tops <= {module, f"{module}.py", f"{module}-0.1.0.dist-info"}
     env = install(tmp_path / "site", *wheels)
     plugins = json.loads(tlearn(env, "plugins", "--json"))
     assert [p["problem"] for p in plugins if p["problem"]] == []
-    for name, offered in PACKAGES.items():
-        versions = {p["name"]: p["version"] for p in plugins if p["distribution"] == name}
-        assert versions == dict.fromkeys(offered, "0.1.0")
-    report = run_tests(env, tmp_path, *(EXAMPLES / name / "tests" for name in PACKAGES))
+    for source in sources:
+        versions = {p["name"]: p["version"] for p in plugins if p["distribution"] == source.name}
+        assert versions == dict.fromkeys(OFFERED[source.name], "0.1.0")
+    report = run_tests(env, tmp_path, *(source / "tests" for source in sources))
     assert " passed" in report and " xfailed" not in report
 
 
@@ -40,7 +44,8 @@ def test_they_use_public_names_alone():
     allowed = {"tlearn", "tlearn.backbones", "tlearn.testing", "tlearn.config"}
     for path in sorted(EXAMPLES.rglob("*.py")):
         text = path.read_text("utf-8")
-        assert "Backbone(" not in text or len(text.splitlines()) < 60, path
+        tests = "tests" in path.parts
+        assert tests or "Backbone(" not in text or len(text.splitlines()) < 60, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tlearn":
                 module = importlib.import_module(node.module)
@@ -48,5 +53,4 @@ def test_they_use_public_names_alone():
                     n for n in vars(module) if n[0] != "_"
                 ]
                 assert {alias.name for alias in node.names} <= set(public), path
-                inner = {"tlearn.cli"} if "tests" in path.parts else set()
-                assert node.module in allowed | inner, path
+                assert node.module in allowed | ({"tlearn.cli"} if tests else set()), path

@@ -183,9 +183,9 @@ def test_check_proves_a_backbone_or_all_of_a_plugin(tlearn, folder):
     assert code == 1 and "wrong failed" in err
     assert "FAILED  check_smallest_size: the output has 24 channels, and channels=7" in out
     assert "FAILED  check_default_size: as check_smallest_size\n" in out
-    code, out, _ = tlearn("plugins", "check", "toy", "--json")
+    code, out, _ = tlearn("plugins", "check", "pair", "--plugins-dir", place, "--json")
     states = {r["check"]: r["state"] for r in map(json.loads, out.splitlines())}
-    assert code == 0 and states["check_facts"] == "passed"
+    assert code == 1 and states["check_facts"] == "passed" and states["check_blocks"] == "failed"
     code, _, err = tlearn("plugins", "check", "toi")
     assert code == 2 and "did you mean 'toy'" in err
 

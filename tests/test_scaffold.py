@@ -1,20 +1,17 @@
-"""``tlearn plugins new``: a package that is complete and correct as it stands."""
+"""``tlearn plugins new``: a complete package; ``test_examples.py`` installs and tests one."""
 
-import json
 import subprocess
 import sys
 import tomllib
 
 import pytest
 from conftest import ROOT
-from packages import build_wheels, install, run_tests, tlearn
 
 from tlearn import __version__
 from tlearn.cli import main
 
 
-@pytest.mark.packaging
-def test_the_package_builds_installs_passes_its_test_and_trains(tmp_path, photos, capsys):
+def test_the_package_is_complete(tmp_path, capsys):
     source = tmp_path / "source"
     assert main(["plugins", "new", "my_net2", "--out", str(source)]) == 0
     out = capsys.readouterr().out
@@ -39,19 +36,6 @@ def test_the_package_builds_installs_passes_its_test_and_trains(tmp_path, photos
     for tool in (["check", "--no-cache"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *tool, "--config", ROOT / "pyproject.toml", "."]
         subprocess.run(command, check=True, cwd=source)
-
-    (wheel,) = build_wheels(tmp_path / "wheels", source)
-    env = install(tmp_path / "site", wheel)
-    assert {p.name for p in (tmp_path / "site").glob("*.py")} == {"tlearn_my_net2.py"}
-    assert not (tmp_path / "site" / "tests").exists()
-    (plugin,) = [p for p in json.loads(tlearn(env, "plugins", "--json")) if p["name"] == "my_net2"]
-    assert plugin["distribution"] == "tlearn-my-net2" and plugin["backbones"] == ["my_net2"]
-    report = run_tests(env, tmp_path, source / "tests")
-    assert " passed" in report and "skipped" not in report
-    options = ("--backbone", "my_net2", "--weights", "none", "--stages", "1:1", "--quiet")
-    out = tlearn(env, "finetune", photos, *options, "--out", tmp_path / "run", "--json")
-    assert len(json.loads(out)["stages"]) == 2
-    assert "distribution: tlearn-my-net2" in (tmp_path / "run" / "run.yaml").read_text()
 
 
 def test_without_out_the_folder_is_named_after_the_backbone(tmp_path, capsys, monkeypatch):

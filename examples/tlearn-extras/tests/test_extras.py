@@ -9,7 +9,28 @@ from PIL import Image
 from tlearn_extras import calibration, gradual
 
 import tlearn
-from tlearn.backbones import load_registry
+from tlearn.backbones import load_registry, use_folder
+
+# A single-file plugin: a network so small that training it takes a moment.
+TINY = """
+from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl
+
+def build(input_shape, weights):
+    import keras
+
+    x = inputs = keras.Input(input_shape)
+    for k in range(4):
+        x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name=f"conv{k}")(x)
+    return keras.Model(inputs, x)
+
+@hookimpl
+def tlearn_backbones():
+    blocks = Blocks.before("conv1", "conv2", "conv3")
+    return Backbone(
+        "tiny", "four convolutions", "none", build, 32, 32, 8, Preprocess.TF, blocks,
+        finetune_from="conv1",
+    )
+"""
 
 
 @pytest.fixture(scope="module")
@@ -17,25 +38,23 @@ def run(tmp_path_factory):
     place, rng = tmp_path_factory.mktemp("extras"), random.Random(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLEARN_CACHE", str(place / "cache"))
+        patch.setenv("TLEARN_PLUGINS_DIR", "")
+        (place / "plugins").mkdir()
+        (place / "plugins/tiny.py").write_text(TINY)
+        use_folder(place / "plugins")
         for colour in ("blue", "red"):
             (place / "photos" / colour).mkdir(parents=True)
             for i in range(12):
                 picture = Image.new("RGB", (48, 48), colour)
                 picture.putpixel((rng.randrange(48), rng.randrange(48)), (0, 255, 0))
                 picture.save(place / "photos" / colour / f"{i}.png")
-        return tlearn.finetune(
-            place / "photos",
-            place / "run",
-            backbone="mobilenet_v2_035",
-            weights="none",
-            size=32,
-            preset="gradual",
-            quiet=True,
+        yield tlearn.finetune(
+            place / "photos", place / "run", backbone="tiny", preset="gradual", quiet=True
         )
 
 
 def test_stages_go_down_and_slow_down(run):
-    backbone = load_registry().get("mobilenet_v2_035")
+    backbone = load_registry().get("tiny")
     _, stages = gradual.stages_for(backbone)
     assert stages[-1].unfreeze == backbone.finetune_from
     assert [s["boundary"] for s in run.metrics["stages"][1:]] == [s.unfreeze for s in stages]
