@@ -50,9 +50,10 @@ def test_what_cannot_be_linked_is_told_in_one_line(here, tmp_path):
             link_folder(here.data, text, set())
         assert "\n" not in str(error.value)
     assert linked_folders(here.data) == {}
-    (here.data / links.LINKS).write_bytes(b"\xff")
-    with pytest.raises(DataError, match="is damaged"):
-        here.data_sets()
+    for damage in (b"\xff", b"[]", b'{"a": 1}'):
+        (here.data / links.LINKS).write_bytes(damage)
+        with pytest.raises(DataError, match="is damaged"):
+            here.data_sets()
 
 
 def test_only_the_machine_s_own_user_may_link(monkeypatch):

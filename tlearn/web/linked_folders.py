@@ -1,21 +1,19 @@
 """Data sets elsewhere on this machine, used without copying."""
 
 import ipaddress
+import json
 import os
 from pathlib import Path
 
 import streamlit as st
 
 from tlearn.atomic import atomic_file
-from tlearn.csv_files import csv_rows, csv_text
 from tlearn.data.filenames import inside, numbered, repair_part
 from tlearn.data.folders import list_folder
 from tlearn.errors import DataError
-from tlearn.text import decode_name, encode_name
 
 ALLOWED = "TLEARN_LINK_FOLDERS"  # environment variable: users of other machines may link folders
-LINKS = ".linked.csv"  # in the data root
-COLUMNS = ("name", "folder")
+LINKS = ".linked.json"  # in the data root
 
 
 def may_link() -> bool:
@@ -37,11 +35,11 @@ def linked_folders(root: Path) -> dict[str, Path]:
     """
     file = root / LINKS
     try:
-        rows = csv_rows(file.read_text("utf-8"))
-        return {row["name"]: Path(decode_name(row["folder"])) for row in rows}
+        links = json.loads(file.read_text("utf-8"))
+        return {name: Path(folder) for name, folder in links.items()}
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError):
+    except (ValueError, AttributeError, TypeError):
         raise DataError(f"{str(file)!r} is damaged; delete it and link the folders anew") from None
 
 
@@ -83,6 +81,6 @@ def unlink_folder(root: Path, name: str) -> None:
 
 def _write(root: Path, links: dict[str, Path]) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    rows = [(name, encode_name(str(folder))) for name, folder in links.items()]
+    text = json.dumps({name: str(folder) for name, folder in links.items()}, indent=2)
     with atomic_file(inside(root, LINKS)) as file:
-        file.write_text(csv_text(COLUMNS, rows), "utf-8", newline="")
+        file.write_text(text + "\n", "utf-8")
