@@ -19,7 +19,7 @@ from tlearn.web.components.session import (
     workspace,
 )
 from tlearn.web.components.split_table import show_split
-from tlearn.web.components.upload import left_out_of, new_data_set, show_message
+from tlearn.web.components.upload import PLACING, left_out_of, new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.words import message, plain, t
 
@@ -36,7 +36,7 @@ def show() -> None:
     placed = st.session_state.get("adding.placed", 0)  # an expander of its own for each: closed
     with st.expander(
         t("data.new"),
-        expanded=not names or "adding.placing" in st.session_state or is_uploading("new"),
+        expanded=not names or PLACING in st.session_state or is_uploading("new"),
         icon=":material/upload:",
         key=f"new.{placed}",
     ):
