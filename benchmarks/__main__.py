@@ -9,13 +9,13 @@ import argparse
 import json
 import os
 import platform
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import python
 from benchmarks.growth import growth
-from benchmarks.startup import startup
 from benchmarks.training import against_plain, inception
 
 BACKBONES = ("mobilenet_v2", "inception_v3", "xception", "vgg19")
@@ -25,6 +25,16 @@ def apart(call: str) -> Any:
     """Evaluate a function of ``benchmarks.rates``, which load a network, in its own process."""
     code = f"import json; from benchmarks import rates; print(json.dumps(rates.{call}))"
     return json.loads(python("-c", code).output.splitlines()[-1])
+
+
+def startup(times: int = 15) -> dict[str, float]:
+    """Run ``python -c pass`` and ``tlearn --help`` in turn; return medians and their ratio."""
+    bare, shown = [], []
+    for _ in range(times):
+        bare.append(python("-c", "pass").seconds)
+        shown.append(python("-m", "tlearn", "--help").seconds)
+    seconds, base = statistics.median(shown), statistics.median(bare)
+    return {"seconds": seconds, "bare_seconds": base, "ratio": seconds / base}
 
 
 def machine() -> str:
