@@ -22,6 +22,7 @@ FOLDS = 5
 SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
 STEPS = 4  # strengths that a search looks at, typically
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
+EIGENVECTORS = 25.0  # operations for n cubed that those of an (n, n) matrix take
 SMALL = 10_000_000  # numbers in a matrix below which one thread is fastest
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
@@ -151,7 +152,8 @@ def fit_probe(
     mean, scale, flat = _standardised(features.reshape(n * views, d))
     z, lifted = _span(flat)
     with _quick_and_quiet(z, len(class_weights)):
-        plain = _span(flat[::views])[0]  # half as many dimensions for two views, a quarter the time
+        # Half as many dimensions for two views, a quarter the time.
+        plain = _span(flat[::views])[0] if views > 1 else z
         chosen = _choose(plain, y, groups, class_weights, seed, advance)
         kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
         advance(1)
@@ -161,7 +163,9 @@ def fit_probe(
 def search_flops(n: int, d: int, classes: int) -> float:
     """Return about how many floating-point operations :func:`fit_probe` takes."""
     inside = min(n, SAMPLE) * (FOLDS - 1) // FOLDS
-    return STEPS * FOLDS * regression.flops(inside, d, classes) + regression.flops(n, d, classes)
+    span = EIGENVECTORS * n**3 if n < d else 0.0
+    fits = STEPS * FOLDS * regression.flops(inside, d, classes) + regression.flops(n, d, classes)
+    return span + fits
 
 
 def _standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import solve
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -60,7 +60,7 @@ def flops(n: int, d: int, classes: int) -> float:
     """Return about how many floating-point operations a fit to ``(n, d)`` takes."""
     r = min(n, d)
     if classes > MANY_CLASSES:
-        return 2.0 * n * r * r + r**3 / 3 + 2.0 * r * r * classes
+        return 2.0 * n * r * r + r**3 / 3 + 2.0 * (n + r) * r * classes
     return ITERATIONS * 4.0 * n * r * classes
 
 
@@ -95,5 +95,5 @@ def _ridge(
     # The mean square of a row is the number of features, whatever coordinates it is in.
     penalty = RIDGE / strength * np.trace(gram) / len(z)
     gram[np.diag_indices_from(gram)] += max(penalty, EPSILON)
-    kernel = solve(gram, a.T @ b, assume_a="pos", overwrite_a=True)
+    kernel = cho_solve(cho_factor(gram, overwrite_a=True), a.T @ b)
     return kernel.astype(z.dtype), (bias - centre @ kernel).astype(z.dtype)
