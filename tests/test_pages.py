@@ -175,6 +175,22 @@ def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(page, here)
     assert scan(here.data / "colours").counts == {"green": 30, "red": 32}
 
 
+def test_a_pager_shows_the_last_page_where_its_own_has_gone():
+    def listing():
+        import streamlit
+
+        from tlearn.web.components.session import pages_of
+
+        indices = pages_of("pager", streamlit.session_state.get("count", 50), 10)
+        streamlit.text(f"{indices[0]} to {indices[-1]}")
+
+    app = AppTest.from_function(listing).run()
+    app.pagination[0].set_value(5).run()
+    assert app.text[0].value == "40 to 49"
+    app.session_state["count"] = 25
+    assert app.run().text[0].value == "20 to 24"
+
+
 def test_edits_made_elsewhere_are_seen_on_the_next_visit(page, here):
     data = draw_photos(here.data / "colours")
     assert "Photos: **36**" in words(page("data", visit=1))

@@ -386,8 +386,8 @@ serve("127.0.0.1", int(sys.argv[2]))
 """
 
 
-def test_300_mb_go_to_disk_and_not_to_memory(tmp_path):
-    size, port, root = 300 * 10**6, free_port(), tmp_path / "data"
+def test_150_mb_go_to_disk_and_not_to_memory(tmp_path):
+    size, port, root = 150 * 10**6, free_port(), tmp_path / "data"
     with Server(tmp_path, "-c", CODE, str(root), str(port), port=port) as running:
         first, second, third = (line.strip() for line in running.lines[:3])
         cookie = running.cookie()
@@ -406,8 +406,8 @@ def test_300_mb_go_to_disk_and_not_to_memory(tmp_path):
         with file.open("rb") as stored:
             assert hashlib.file_digest(stored, "sha256").hexdigest() == digest
         watch()
-        assert max(most) - before < 100 * 10**6
+        assert max(most) - before < 50 * 10**6
 
-        sent(port, third, 50 * 10**6, cookie, broken_off=True)
+        sent(port, third, 20 * 10**6, cookie, broken_off=True)
         until(lambda: staged(root, third) == [])
         assert len(running.lines) == 4  # it said nothing

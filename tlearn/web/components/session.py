@@ -84,8 +84,11 @@ def choose(
 
 
 def choose_data() -> str | None:
-    """Show the choice of a data set; return its name below the data root."""
-    return choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
+    """Show the choice of a data set; return its name, or ask for one."""
+    data = choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
+    if data is None:
+        st.info(t("data.choose"))
+    return data
 
 
 def choose_view(page: str, names: Sequence[str]) -> str:
@@ -120,5 +123,7 @@ def steps(current: str) -> None:
 def pages_of(key: str, count: int, size: int) -> range:
     """Show a pager where there is more than a page holds; return the indices of this page."""
     pages = -(-count // size)
+    if st.session_state.get(key, 1) > pages:  # what was on the last page has gone
+        st.session_state[key] = max(1, pages)
     page = st.pagination(pages, key=key, persist_state="session") if pages > 1 else 1
     return range((page - 1) * size, min(count, page * size))

@@ -44,8 +44,6 @@ def show() -> None:
     show_message()
     data = choose_data() if names else None
     if data is None:
-        if names:
-            st.info(t("data.choose"))
         return
     with problems():
         manifest = manifest_of(data)

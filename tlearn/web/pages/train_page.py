@@ -34,7 +34,6 @@ def show() -> None:
         return
     data = choose_data()
     if data is None:
-        st.info(t("data.choose"))
         return
     with problems():
         manifest = manifest_of(data)
