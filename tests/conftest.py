@@ -193,6 +193,26 @@ def toy_run_copy(toy_run, tmp_path):
     return ToyRun(run, Path(shutil.copytree(toy_run.photos, photos)), toy_run.cache)
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The roots of a test of the pages; a page waits for what it shows, and starts no process."""
+    # Here, as other tests need no Streamlit.
+    from tlearn.runs.job_queue import JobQueue
+    from tlearn.web.components import scans
+    from tlearn.web.planner import Planner
+    from tlearn.web.workspace import DATA, RUNS, Workspace
+
+    monkeypatch.setenv(DATA, str(tmp_path / "photos"))
+    monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
+    monkeypatch.setattr(scans, "AT_ONCE", 60)
+    monkeypatch.setattr(scans, "SOON", 60)
+    monkeypatch.setattr(JobQueue, "wake", lambda self: None)
+    monkeypatch.setattr(Planner, "ask", lambda *arguments: None)
+    main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
+    yield Workspace.from_environment()
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def tlearn_wheel(tmp_path_factory):
     """The wheel of tlearn itself, built once in a session."""

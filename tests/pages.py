@@ -1,0 +1,56 @@
+"""What tests of the pages without a browser share: a page is shown, pressed, read."""
+
+from streamlit.testing.v1 import AppTest
+
+from tlearn.web.i18n import texts_for
+
+t = texts_for("en")
+
+
+def page(name, address=(), **state):
+    """Show a page as a browser would that was sent to it; needs the fixture ``here``."""
+    app = AppTest.from_function(show_page, default_timeout=60)
+    app.query_params.update(address)
+    return follow(app, name, **state)
+
+
+def show_page():
+    import streamlit
+
+    from tlearn.web.navigation import PAGES
+
+    PAGES[streamlit.session_state["test.page"]][0]()
+
+
+def follow(app, name, **state):
+    """Show another page of the same session."""
+    for key, value in {"test.page": name, **state}.items():
+        app.session_state[key] = value
+    return run(app)
+
+
+def run(what):
+    """Run a page, or that of an element that was changed."""
+    app = what.run()
+    assert not app.exception, app.exception[0].message
+    return app
+
+
+def words(app):
+    """Return all text that is shown."""
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "success")
+    return "\n".join(element.value for kind in kinds for element in getattr(app, kind))
+
+
+def labelled(elements, label):
+    """Return the last element whose label begins so."""
+    return [element for element in elements if element.label.startswith(label)][-1]
+
+
+def press(app, key, **values):
+    """Press a button by the key of its text."""
+    return run(labelled(app.button, t(key, **values)).click())
+
+
+def view(app, name):
+    return run(app.button_group[0].set_value(name))

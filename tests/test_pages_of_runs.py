@@ -1,0 +1,166 @@
+"""The pages of results and of predictions without a browser."""
+
+import csv
+import re
+import shutil
+import time
+
+import pytest
+import yaml
+from conftest import draw_photos
+from filelock import FileLock
+from pages import labelled, page, press, run, t, view, words
+
+from tlearn.data.scan import scan
+from tlearn.runs.predictions import Prediction
+from tlearn.web import background
+from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
+
+
+def runs_of(here):
+    return sorted(path.name for path in here.runs.iterdir() if path.name[0] != ".")
+
+
+@pytest.fixture
+def one_and_two(here, toy_run):
+    """Two runs that are alike, with photos in the data root; return their directories."""
+    photos = shutil.copytree(toy_run.photos, here.data / "photos")
+    runs = [here.runs / name for name in ("one", "two")]
+    for path in runs:
+        shutil.copytree(toy_run.run, path)
+        record = (path / "run.yaml").read_text()
+        (path / "run.yaml").write_text(record.replace(str(toy_run.photos), str(photos)))
+    return runs
+
+
+def test_results_of_a_run(here, one_and_two):
+    app = page("results", **{"chosen.run": "one"})
+    assert {metric.label for metric in app.metric} >= {
+        f"{t('results.accuracy')} ({t('data.validation')})",
+        t("results.macro_f1"),
+    }
+    app.text_area[0].set_value("a note")
+    press(app, "results.keep_note")
+    assert (here.runs / "one" / "note.txt").read_text() == "a note\n"
+    app.checkbox(key="tick.one").check()
+    run(app.checkbox(key="tick.two").check())  # before the page has shown the first tick
+    assert "could be chance" in words(app)
+    run(app.button(key="run.two").click())  # a click chooses, and ends the comparison
+    assert app.subheader[0].value == "two" and "could be chance" not in words(app)
+    assert app.query_params["run"] == "two" and not app.checkbox(key="tick.one").value
+    press(app, "results.delete")
+    assert runs_of(here) == ["one"]
+    press(app, "results.undo", name="two")
+    assert runs_of(here) == ["one", "two"]
+    run(app.text_input[0].set_value("nothing like it"))
+    assert t("results.no_match") in words(app)
+
+
+def test_a_comparison_shows_what_only_one_run_is_right_about(one_and_two):
+    two = one_and_two[1]
+    with (two / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = next(row for row in rows if row["label"] == row["predicted"])
+    right["predicted"] = "red" if right["label"] == "blue" else "blue"
+    with (two / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    record = yaml.safe_load((two / "run.yaml").read_text())
+    record["config"]["stages"] = []
+    (two / "run.yaml").write_text(yaml.safe_dump(record))
+    app = page("results", {"compare": ["one", "two"]})
+    assert t("results.only", name="one", count=1) in words(app)
+    assert t("results.only", name="two", count=1) not in words(app)
+    (table,) = app.dataframe
+    assert list(table.value[t("results.setting")]) == [t.option("stages", "")[0]]
+    said = t("results.stage_words", stage="top 1 block", epochs=1, rate="0.0005")
+    assert list(table.value.iloc[0])[1:] == [said, t("results.no_stages")]
+
+
+def test_the_address_holds_run_and_view(here, one_and_two):
+    events = here.runs / "one" / "events.jsonl"
+    lines = [line for line in events.read_text().splitlines() if '"epoch"' not in line]
+    events.write_text("\n".join(lines))
+    app = page("results", {"run": "one", "view": "settings"})
+    assert app.subheader[0].value == "one" and "preset: balanced" in app.code[0].value
+    view(app, "curves")
+    assert app.query_params["view"] == "curves" and t("results.no_curves") in words(app)
+    view(app, "confusion")
+    (chart,) = app.get("vega_lite_chart")
+    assert {"blue", "green", "red"} <= set(re.findall(r"\w+", chart.proto.spec))
+    start = t("results.few", low="", high="").split(":")[0]
+    assert start in words(app)  # seven photos
+
+
+def test_photos_of_results_are_excluded_from_the_data(here, one_and_two):
+    app = page("results", {"run": "one", "view": "unsure"})
+    run(next(c for c in app.checkbox if not c.key.startswith("tick.")).check())
+    press(app, "data.exclude", count=1)
+    assert any(caption.value.endswith(t("results.excluded")) for caption in app.caption)
+    assert len(scan(here.data / "photos").files) == 35
+    app = page("data", {"view": "tab_history"})
+    run(app.checkbox[0].check())
+    run(labelled(app.selectbox, t("data.move_to")).set_value("red"))
+    press(app, "data.move", count=1)
+    assert len(scan(here.data / "photos").files) == 36 and not app.checkbox
+
+
+def test_a_button_means_the_run_that_it_was_shown_for(here, one_and_two):
+    tabs = [page("results", **{"chosen.run": "one"}) for _ in range(2)]
+    for tab in tabs:  # the same button in both
+        run(tab.button(key="delete.one").click())
+    assert runs_of(here) == ["two"]
+    assert "there is no run 'one'" in tabs[1].toast[0].value.replace("\\", "")
+    run(tabs[1])
+    for tab in tabs:
+        press(tab, "results.undo", name="one")
+    assert runs_of(here) == ["one", "two"]
+    assert "not among the deleted" in tabs[1].toast[0].value
+    with FileLock(here.runs / "one" / ".lock"):
+        (here.runs / "one" / "metrics.json").unlink()
+        run(tabs[0])
+        assert tabs[0].button(key="delete.one").disabled
+
+
+def test_damaged_runs_are_listed_and_can_be_deleted(here, one_and_two):
+    one, two = one_and_two
+    (one / "metrics.json").write_text("{")
+    (two / "predictions.csv").unlink()
+    app = page("results", **{"chosen.run": "two"})
+    assert r"predictions\.csv" in app.error[0].value
+    run(app.button(key="run.one").click())
+    assert r"metrics\.json of the run" in words(app)
+    assert t("results.no_model", state=t("state.interrupted")) in words(app)
+    press(app, "results.delete")
+    assert runs_of(here) == ["two"]
+
+
+def test_photos_that_were_predicted_are_removed_after_a_day(here, one_and_two, monkeypatch):
+    monkeypatch.setattr("tlearn.web.prediction_process.predict", lambda *given: [])
+    task, ages = background.BackgroundTask(), {"old": LIFETIME + 1, "recent": 9, "asked": 0}
+    task.over.set()
+    for name, age in ages.items():
+        folder = draw_photos(here.scratch / name, 1)
+        prediction = PredictionTask(folder, here.runs / "other", task, time.monotonic() - age)
+        monkeypatch.setitem(TASKS, name, prediction)
+    page("predict", **{"chosen.run": "one", "chosen.photos": "asked"})
+    assert TASKS.keys() == {"recent", "asked"}
+    assert {path.name for path in here.scratch.iterdir()} >= {"recent", "asked"}
+    assert not (here.scratch / "old").exists()
+
+
+def test_corrections_are_added_once(here, one_and_two, monkeypatch):
+    folder = draw_photos(here.scratch / "asked", 1, ("red",), seed=9)
+    photo = folder / "red/red00.png"
+    answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))
+    task = background.start(lambda progress: ([answer], []))
+    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
+    run(labelled(app.selectbox, t("predict.wrong")).set_value("green"))
+    press(app, "predict.add", count=1)
+    assert t("predict.added", count=1, label="green") in words(app)
+    assert (here.data / "photos/green/red00.png").read_bytes() == photo.read_bytes()
+    press(app, "predict.add", count=1)
+    assert "already, as green/red00.png" in app.dataframe[0].value[t("data.reason")][0]
+    assert scan(here.data / "photos").counts["green"] == 13
