@@ -67,11 +67,8 @@ def test_the_better_is_first_and_what_is_computed_is_kept(photos, tmp_path, blin
     assert [j.backbone for j in found.ranking] == ["toy", "blind"]
     assert found.ranking[0].accuracy > 0.9 and found.ranking[1].accuracy < 0.6
     assert found.best == found.recommended == "toy" and found.tied == ["toy"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "comparison.json",
-        "comparison.png",
-        "comparison.svg",
-    ]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"comparison.json", "comparison.png", "comparison.svg"}
     record = json.loads((tmp_path / "out/comparison.json").read_text())
     assert record["backbones"] == found.rows() and record["recommended"] == "toy"
     assert record["backbones"][0]["images"] == 28  # of 36: those of the training split
@@ -81,16 +78,14 @@ def test_the_better_is_first_and_what_is_computed_is_kept(photos, tmp_path, blin
     svg = (tmp_path / "out/comparison.svg").read_text()
     assert ">toy<" in svg and ">blind<" in svg
 
-    run = tlearn.finetune(photos, tmp_path / "run", backbone="toy", views=2, **QUICK)
+    again = compare(photos, tmp_path / "again", backbones=["toy"], **QUICK).ranking[0]
+    assert again.log_loss == found.ranking[0].log_loss
+    np.testing.assert_array_equal(again.right, found.ranking[0].right)
+    options = {"backbone": "toy", "views": 2, "stages": "none:2"}
+    run = tlearn.finetune(photos, tmp_path / "run", **options, **QUICK)
     events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
     (computed,) = [e["computed"] for e in events if e["event"] == "activations"]
     assert computed == 28 + 8  # the second views, and those of validation
-
-
-def test_the_same_comparison_gives_the_same_answers(photos, tmp_path, quick):
-    one, two = (compare(photos, tmp_path / out, backbones=["toy"], seed=3, **QUICK) for out in "ab")
-    assert one.ranking[0].log_loss == two.ranking[0].log_loss
-    np.testing.assert_array_equal(one.ranking[0].right, two.ranking[0].right)
 
 
 def test_one_that_fails_is_named_and_costs_the_others_nothing(photos, tmp_path, blind, quick):
@@ -182,7 +177,7 @@ def test_noise_is_told_from_difference():
     assert "is significant (p >= 0.05, adjusted); of these b is the quickest" in close.table()
 
 
-@pytest.mark.parametrize("count", [2, 4, 9, 15])
+@pytest.mark.parametrize("count", [2, 4, 15])
 def test_of_equal_backbones_any_is_called_worse_in_at_most_one_of_twenty_comparisons(count):
     """Answers are correlated: some images are hard for all.
 
