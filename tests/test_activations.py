@@ -77,22 +77,14 @@ def test_pixels_are_kept_as_they_are(built, photos, cache):
         np.testing.assert_array_equal(row, PLAIN.render(image, file.content, view))
 
 
-def test_a_second_time_nothing_is_computed(built, photos, cache):
+def test_images_are_known_again_by_their_content(built, photos, cache):
     assert keep(built, photos, cache) == 72
     assert keep(built, photos, cache) == 0
-
-
-def test_renamed_and_moved_files_are_found_again(built, photos, cache):
-    keep(built, photos, cache)
     moved = photos.parent / "elsewhere"
     shutil.copytree(photos / "red", moved / "rouge")
     for i, path in enumerate(sorted((moved / "rouge").iterdir())):
         path.rename(path.with_name(f"x{i}.jpg"))
     assert keep(built, moved, cache) == 0
-
-
-def test_a_changed_file_is_computed_again(built, photos, cache):
-    keep(built, photos, cache)
     shutil.copy(photos / "blue" / "blue01.png", photos / "red" / "red00.png")
     assert keep(built, photos, cache) == 0  # now a copy of a known one
     draw_photos(photos.parent / "other", per_class=1, seed=9)
@@ -100,30 +92,27 @@ def test_a_changed_file_is_computed_again(built, photos, cache):
     assert keep(built, photos, cache) == 2
 
 
-@pytest.mark.parametrize(
-    ("rendering", "computed"),
-    [
-        (Rendering(32, "pad", Augmentation()), 72),
-        (Rendering(32, "crop", Augmentation(colour=0.3)), 36),  # the plain views stay good
-    ],
-    ids=["resize", "augmentation"],
-)
-def test_another_rendering_gets_its_own_rows(built, photos, cache, rendering, computed):
-    keep(built, photos, cache)
-    assert keep(built, photos, cache, rendering) == computed
+def test_what_changes_the_values_gets_rows_of_its_own(built, photos, cache):
+    def computed(built, *rendering, boundaries=(2,), choice=EXACT):
+        return keep(built, photos, cache, *rendering, boundaries=boundaries, choice=choice)
 
-
-def test_another_size_gets_its_own_rows(built, photos, cache):
-    keep(built, photos, cache)
-    larger = load_backbone(load_registry().get("toy"), 48, "none", 0)
-    assert keep(larger, photos, cache, Rendering(48, "crop", Augmentation())) == 72
-
-
-def test_other_weights_get_their_own_rows(built, photos, cache):
-    keep(built, photos, cache)
-    other = load_backbone(load_registry().get("toy"), None, "none", 1)
-    assert other.digest != built.digest
-    assert keep(other, photos, cache) == 72
+    assert computed(built, boundaries=(0, 2)) == 72
+    assert computed(built, Rendering(32, "pad", Augmentation())) == 72
+    # The plain views stay good.
+    assert computed(built, Rendering(32, "crop", Augmentation(colour=0.3))) == 36
+    toy = load_registry().get("toy")
+    larger, other = load_backbone(toy, 48, "none", 0), load_backbone(toy, None, "none", 1)
+    assert computed(larger, Rendering(48, "crop", Augmentation())) == 72
+    assert computed(other) == 72 and other.digest != built.digest
+    backbone = built.backbone
+    twin = replace(backbone, name="twin")
+    assert computed(replace(built, backbone=twin)) == 72
+    unprocessed = replace(backbone, preprocess=type(backbone.preprocess)())
+    assert computed(replace(built, backbone=unprocessed)) == 72
+    assert computed(built, choice=Choice("tensorflow", "float32")) == 72
+    after = replace(built.boundaries[2], position="after")
+    assert computed(replace(built, boundaries=(*built.boundaries[:2], after))) == 72
+    assert computed(built, boundaries=(0, 2)) == 0
 
 
 def test_another_weights_file_at_the_same_path_is_noticed(photos, cache, tmp_path):
@@ -135,24 +124,6 @@ def test_another_weights_file_at_the_same_path_is_noticed(photos, cache, tmp_pat
         digests.append(from_file.digest)
         assert keep(from_file, photos, cache) == 72
     assert digests[0] != digests[1]
-
-
-def test_another_backbone_with_the_same_weights_gets_its_own_rows(built, photos, cache):
-    keep(built, photos, cache, boundaries=(2,))
-    twin = replace(built, backbone=replace(built.backbone, name="twin"))
-    assert keep(twin, photos, cache, boundaries=(2,)) == 72
-
-
-def test_another_engine_gets_its_own_rows(built, photos, cache):
-    keep(built, photos, cache)
-    assert keep(built, photos, cache, choice=Choice("tensorflow", "float32")) == 72
-
-
-def test_another_preprocessing_gets_its_own_rows(built, photos, cache):
-    keep(built, photos, cache, boundaries=(2,))
-    backbone = built.backbone
-    changed = replace(built, backbone=replace(backbone, preprocess=type(backbone.preprocess)()))
-    assert keep(changed, photos, cache, boundaries=(2,)) == 72
 
 
 def test_only_what_is_missing_is_computed(built, photos, cache):
@@ -290,27 +261,18 @@ def test_what_a_trained_network_gives_is_not_kept(photos, cache):
     assert not list((cache / "compiled").glob("*"))
 
 
-@pytest.mark.parametrize("damage", ["garbage", "boundary short"])
-def test_a_damaged_index_is_reported_and_begun_anew(built, photos, cache, damage):
-    keep(built, photos, cache)
+def test_a_damaged_index_is_reported_and_begun_anew(built, photos, cache):
     index = cache / "index.sqlite"
-    whole = index.read_bytes()
-    index.write_bytes(b"x" * 9999 if damage == "garbage" else whole[: len(whole) // 2])
-    said = []
-    with Cache(cache, say=said.append) as store:
-        assert store.tables() == []
-    assert "computed again" in said[0]
-    assert keep(built, photos, cache) == 72
+    for damage in (lambda whole: b"x" * 9999, lambda whole: whole[: len(whole) // 2]):
+        assert keep(built, photos, cache) == 72
+        index.write_bytes(damage(index.read_bytes()))
+        said = []
+        with Cache(cache, say=said.append) as store:
+            assert store.tables() == []
+        assert "computed again" in said[0]
 
 
 def test_a_cache_that_cannot_be_used_says_what_to_do(built, photos, cache):
     cache.write_text("not a folder")
     with pytest.raises(CacheError, match=r"cannot be cached in .*tlearn cache clear.*TLEARN_CACHE"):
         keep(built, photos, cache)
-
-
-def test_the_side_of_a_boundary_counts(built, photos, cache):
-    keep(built, photos, cache, boundaries=(2,))
-    other = replace(built.boundaries[2], position="after")
-    turned = replace(built, boundaries=(*built.boundaries[:2], other))
-    assert keep(turned, photos, cache, boundaries=(2,)) == 72
