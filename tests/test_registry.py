@@ -21,7 +21,7 @@ from tlearn.backbones.plugin_sources import folders_restored
 from tlearn.backbones.registry import KINDS
 from tlearn.cli import main
 from tlearn.config import RunConfig
-from tlearn.errors import BackboneError, TlearnError
+from tlearn.errors import BackboneError, ConfigError, TlearnError
 
 OURS = {
     "vgg19": {"vgg19"},
@@ -96,7 +96,9 @@ def test_ours_and_the_toy_come_through_one_door():
         ("def broken(:", "SyntaxError: "),
         (hook("return a('x')", name="tlearn_backbone"), "unknown hook 'tlearn_backbone'"),
         (hook("return a('x')", mark=""), "its tlearn_backbones is not marked @hookimpl"),
+        ("x = 1", "it implements no hook; there are tlearn_backbones, "),
         (hook("return a('x')").replace("()", "(size)", 1), "size"),
+        ("@hookimpl\ndef tlearn_callbacks(stage, runs): ...", "runs"),
         (hook("return None"), "it offers nothing: tlearn_backbones returned none"),
         (hook("return []"), "it offers nothing: tlearn_backbones returned none"),
         (hook("return 7"), "must return Backbone objects, it returned 7"),
@@ -197,6 +199,8 @@ def test_an_unknown_name_lists_the_known_names_the_nearest_and_the_broken(instal
     assert message.startswith("no backbone is called 'Xeption' (did you mean 'xception'?); ")
     assert f"installed: {', '.join(load_registry().backbones)}; " in message
     assert "plugin zz-stranger 1.0 (zz-stranger) is unusable: OSError: no disk" in message
+    with pytest.raises(ConfigError, match=r"no preset is called 'bets' \(did you mean 'best'"):
+        load_registry().preset("bets")
 
 
 def test_plugins_that_need_one_another_do_not_share_hooks(install):

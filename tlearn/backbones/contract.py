@@ -89,7 +89,6 @@ class Weights:
         source: Where they come from, for people.
         licence: Their licence, for people.
         trained_on: The data they were trained on.
-        digest: SHA-256 of the file where its publisher states one, else empty.
         file: Name of the file in which Keras keeps them, wildcards allowed; empty if another
             library keeps them.
     """
@@ -98,7 +97,6 @@ class Weights:
     source: str
     licence: str
     trained_on: str
-    digest: str = ""
     file: str = ""
 
     @property

@@ -189,7 +189,7 @@ def _check_training(network: Any, blocks: int) -> None:
         activation = keras.Model(built.base.input, boundary.tensor)
         inputs = [np.asarray(activation(_preprocessed(built.backbone, pixels), training=False))]
     inputs += [np.ones((len(pixels), below), np.float32)] if below else []
-    before = _weights(built)
+    before = built.base.get_weights()
     compile_for(model, Stage(unfreeze=blocks, schedule="constant"), STEPS)
     model.optimizer.epsilon = TINY  # random weights may give gradients as small as anything
     # A stage traces its steps; here that would take longer than to compute them. What a layer does
@@ -199,8 +199,8 @@ def _check_training(network: Any, blocks: int) -> None:
     layers = {layer for layer in built.base.layers if layer.trainable_weights}
     for _ in range(STEPS):  # several, because some networks leave out a block at random
         train_on_batch(model, inputs, np.eye(2, dtype=np.float32)[: len(pixels)])
-        after = _weights(built)
-        moved = {key for key, old in before.items() if not np.array_equal(old, after[key])}
+        changes = zip(built.base.weights, before, built.base.get_weights(), strict=True)
+        moved = {id(weight) for weight, old, new in changes if not np.array_equal(old, new)}
         still = [x.name for x in layers if not moved & {id(w) for w in x.trainable_weights}]
         if not still:
             break
@@ -345,7 +345,3 @@ def _preprocessed(backbone: Backbone, pixels: np.ndarray) -> Any:
     from tlearn.keras_import import keras
 
     return preprocessed(keras.ops.convert_to_tensor(pixels), backbone.preprocess)
-
-
-def _weights(built: Any) -> dict[int, np.ndarray]:
-    return {id(weight): weight.numpy().copy() for weight in built.base.weights}
