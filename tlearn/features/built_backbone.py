@@ -72,38 +72,38 @@ class BuiltBackbone:
     seconds: float = 0.0
     weights: str = "none"
 
-    def boundary_for_blocks(self, blocks: int) -> BuiltBoundary:
-        """Return the boundary below the top ``blocks`` blocks.
-
-        Raises:
-            BackboneError: If the backbone has fewer blocks.
-        """
-        if not 0 < blocks <= len(self.boundaries):
-            raise BackboneError(
-                f"cannot unfreeze {blocks} blocks of {self.backbone.name}: it has "
-                f"{len(self.boundaries)}; give a number up to that, 'all', 'none' or a layer name"
-            )
-        return self.boundaries[len(self.boundaries) - blocks]
-
-    def layers_from(self, name: str) -> frozenset[str]:
-        """Return the names of the layers from the one called ``name`` upwards.
+    def layers_to_train(self, unfreeze: int | str) -> frozenset[str]:
+        """Return the names of the layers of the top blocks, or from one of a name upwards.
 
         A boundary's name stands for the layers above that boundary.
 
+        Args:
+            unfreeze: As of :class:`tlearn.config.Stage`.
+
         Raises:
-            BackboneError: If there is no such layer.
+            BackboneError: If the backbone has fewer blocks, or no such layer.
         """
-        for boundary in self.boundaries:
-            if boundary.name == name:
-                return self.layers_above(boundary)
+        boundaries = {boundary.name: boundary for boundary in self.boundaries}
         names = [layer.name for layer in self.base.layers]
-        if name not in names:
-            boundaries = ", ".join(boundary.name for boundary in self.boundaries[1:])
+        if unfreeze in (0, "none"):
+            return frozenset()
+        if unfreeze == "all":
+            return self.layers_above(self.boundaries[0])
+        if isinstance(unfreeze, int):
+            if unfreeze > len(boundaries):
+                raise BackboneError(
+                    f"cannot unfreeze {unfreeze} blocks of {self.backbone.name}: it has "
+                    f"{len(boundaries)}; give a number up to that, 'all', 'none' or a layer name"
+                )
+            return self.layers_above(self.boundaries[-unfreeze])
+        if unfreeze in boundaries:
+            return self.layers_above(boundaries[unfreeze])
+        if unfreeze not in names:
             raise BackboneError(
-                f"{self.backbone.name} has no layer {name!r}{nearest(name, names)}; its "
-                f"boundaries are {boundaries}"
+                f"{self.backbone.name} has no layer {unfreeze!r}{nearest(unfreeze, names)}; its "
+                f"boundaries are {', '.join(boundary.name for boundary in self.boundaries[1:])}"
             )
-        return frozenset(names[names.index(name) :])
+        return frozenset(names[names.index(unfreeze) :])
 
     def prefix(self, names: Sequence[str]) -> Any:
         """Return the frozen part: a Keras model from RGB pixels, 0 to 255, to some outputs.

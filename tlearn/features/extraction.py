@@ -93,7 +93,7 @@ def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
         pool: ``avg`` for global average pooling, ``none`` for the full feature map.
 
     Raises:
-        BackboneError: If there is no such layer, or it its output is not one tensor.
+        BackboneError: If there is no such layer, or its output is not one tensor.
     """
     names = [known.name for known in built.base.layers]
     if layer and layer not in names:
@@ -135,12 +135,18 @@ def extract(
     size, shape = int(model.input.shape[1]), tuple(model.output.shape[1:])
     engine = choice.engine_for(lambda _: model, [OUTPUT], size)
     write = _npz if path.suffix.lower() == ".npz" else _parquet
+
+    def rendered(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
+        return file, to_square(read_checked(file, size), size, resize)
+
+    images = batched(prefetch_map(rendered, files), engine.batch)
+    batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)
     with (
         write(path, files, shape, facts) as append,
         progress.task("computing features", len(files), "images") as task,
     ):
         parts: list[tuple[list[ImageFile], np.ndarray]] = []
-        for batch, (rows,) in engine.map(_batches(files, size, resize, engine.batch)):
+        for batch, (rows,) in engine.map(batches):
             parts.append((batch, np.ascontiguousarray(rows, np.float32)))
             task.advance(len(batch))
             if sum(part.nbytes for _, part in parts) >= GROUP:
@@ -149,17 +155,6 @@ def extract(
         if parts:
             append(parts)
     return (len(files), *shape)
-
-
-def _batches(
-    files: Sequence[ImageFile], size: int, resize: Resize, most: int
-) -> Iterator[tuple[list[ImageFile], list[np.ndarray]]]:
-    def rendered(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
-        return file, to_square(read_checked(file, size), size, resize)
-
-    images = prefetch_map(rendered, files)
-    for batch in batched(images, most):
-        yield [file for file, _ in batch], [pixels for _, pixels in batch]
 
 
 @contextlib.contextmanager

@@ -150,7 +150,7 @@ def check_freezing(backbone: Backbone) -> None:
     network = _network(backbone)
     counts = []
     for blocks in range(1, len(network.built.boundaries) + 1):
-        trainable = network.built.layers_above(network.built.boundary_for_blocks(blocks))
+        trainable = network.built.layers_to_train(blocks)
         trained = []
         for _ in range(2):
             network.freeze(trainable)
@@ -180,7 +180,7 @@ def _check_training(network: Any, blocks: int) -> None:
 
     built = network.built
     pixels = _pixels(built.size)
-    boundary = built.boundary_for_blocks(blocks)
+    boundary = built.boundaries[-blocks]
     network.freeze(built.layers_above(boundary))
     model = network.suffix(boundary)
     below = len(network.columns_below(boundary))

@@ -41,6 +41,7 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
     """Return the configuration with the defaults of backbone and preset filled in.
 
     Raises:
+        BackboneError: If the backbone has no such size or weights.
         ConfigError: If the head has hidden layers and no stage would train them.
         PluginError: If the preset fails.
     """
@@ -53,8 +54,8 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
             )
         stages = (HEAD_STAGE, *stages)
     filled = {
-        "weights": config.weights or (backbone.weights[0].name if backbone.weights else "none"),
-        "size": config.size or backbone.default_size,
+        "weights": backbone.checked_weights(config.weights),
+        "size": backbone.checked_size(config.size),
         "views": config.views or views,
         "stages": stages if config.stages is None else config.stages,
     }
@@ -88,26 +89,14 @@ def plan(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[Plan, ...]:
     plans: list[Plan] = []
     lowest: BuiltBoundary | None = None
     for stage in stages:
-        trainable, boundary = _reach(stage.unfreeze, built)
-        if boundary is not None and (lowest is None or boundary.index < lowest.index):
-            lowest = boundary
+        trainable = built.layers_to_train(stage.unfreeze)
+        if trainable:
+            boundary = built.highest_boundary_below(trainable)
+            if lowest is None or boundary.index < lowest.index:
+                lowest = boundary
         random = built.weights == "none"
         batch_norm = stage.batch_norm == "train" or (stage.batch_norm == "auto" and random)
         plans.append(Plan(stage, trainable, lowest, batch_norm))
     for boundary in {p.boundary for p in plans if p.boundary is not None}:
         built.check_crossing(boundary)
     return tuple(plans)
-
-
-def _reach(
-    unfreeze: int | str, built: BuiltBackbone
-) -> tuple[frozenset[str], BuiltBoundary | None]:
-    if unfreeze in (0, "none"):
-        return frozenset(), None
-    if unfreeze == "all":
-        trainable = built.layers_above(built.boundaries[0])
-    elif isinstance(unfreeze, int):
-        trainable = built.layers_above(built.boundary_for_blocks(unfreeze))
-    else:
-        trainable = built.layers_from(unfreeze)
-    return trainable, built.highest_boundary_below(trainable)
