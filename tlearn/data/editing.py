@@ -15,7 +15,7 @@ from tlearn.data.filenames import inside, numbered, repair_part, validate_class_
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
-    PROBE_SIZE,
+    CHECK_SIZE,
     ImageFile,
     check_folder,
     class_label,
@@ -112,7 +112,7 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     for name, photo in photos:
         try:
             content = photo if isinstance(photo, bytes) else images.read_bytes(photo)
-            images.decode(content, PROBE_SIZE)
+            images.decode(content, CHECK_SIZE)
             same = files.names_of(content)
             duplicates = [other for other in same if labels[other] == label]
             if duplicates:

@@ -21,7 +21,7 @@ from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.text import encode_name, natural_key
 
-PROBE_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
+CHECK_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _check_file(path: Path) -> FileCheck:
     except DataError as error:  # the disk's failure, perhaps over soon: not the file's
         return FileCheck(kind="unreadable", reason=str(error), lasting=False)
     try:
-        own, note = images.examine(data, PROBE_SIZE)
+        own, note = images.examine(data, CHECK_SIZE)
     except DataError as error:
         foreign = str(error) in images.NO_IMAGE and not named_image(path)
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))

@@ -6,8 +6,8 @@ from tlearn.runs.metrics import Figures, confused_pairs, metric_texts, with_inte
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 
-WORST = 3  # classes named
-SHOWN = 10  # problems named
+SHOWN_CLASSES = 3  # classes named
+SHOWN_PROBLEMS = 10  # problems named
 
 
 def metrics_line(figures: Figures) -> str:
@@ -35,8 +35,9 @@ def run_summary(run: Run) -> str:
     problems = run.problems()
     if problems:
         lines.append(f"problems ({len(problems)}), all in {path / 'problems.csv'}:")
-        lines += [f"  {p['file']}: {p['reason']}" for p in problems[:SHOWN]]
-        lines += [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        lines += [f"  {p['file']}: {p['reason']}" for p in problems[:SHOWN_PROBLEMS]]
+        more = len(problems) - SHOWN_PROBLEMS
+        lines += [f"  and {more} more"] if more > 0 else []
     lines += [
         f"took {metrics['seconds']['total']:.0f} s; the run is in {path}",
         f"  model {path / 'model.keras'}, curves {path / 'curves.svg'}, "
@@ -78,7 +79,7 @@ def class_lines(figures: Figures) -> list[str]:
     lines = [
         f"  {label}: {recall:.0%} of {n} recognised, most often taken for {mistakes[label][0]} "
         f"({mistakes[label][1]})"
-        for recall, label, n in sorted(rows)[:WORST]
+        for recall, label, n in sorted(rows)[:SHOWN_CLASSES]
     ]
     return [*(["least recognised:"] if lines else []), *lines]
 

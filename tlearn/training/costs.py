@@ -37,12 +37,12 @@ class Costs:
     """What training costs with cached or with streamed activations.
 
     Attributes:
-        keeping: Whether activations are cached; else the pixels are streamed in every epoch.
+        caching: Whether activations are cached; else the pixels are streamed in every epoch.
         seconds: From the start of the training to its end.
         bytes: What will be written to the cache.
     """
 
-    keeping: bool
+    caching: bool
     seconds: float
     bytes: int
 

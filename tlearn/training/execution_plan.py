@@ -71,7 +71,7 @@ def plan_activations(
     progress.say(_line(model, remaining, setup.views, costs, cache.room()))
     epochs = sum(p.stage.epochs for p in remaining)
     setup.log(
-        "planned", seconds=costs.seconds, bytes=costs.bytes, keeping=costs.keeping, epochs=epochs
+        "planned", seconds=costs.seconds, bytes=costs.bytes, caching=costs.caching, epochs=epochs
     )
     if caching:
         used = {FEATURES, *(p.boundary.name for p in setup.stages if p.boundary is not None)}
@@ -123,13 +123,13 @@ def _line(model: CostModel, plans: Sequence[Plan], views: int, costs: Costs, roo
     line = f"about {costs.seconds:.0f} s and {format_bytes(costs.bytes)} of disk"
     if not plans:
         return f"plan: the head alone, {line}"
-    other = model.costs(plans, views, costs.keeping)
-    if costs.keeping:
+    other = model.costs(plans, views, costs.caching)
+    if costs.caching:
         instead = f"; streaming would take {other.seconds:.0f} s" if costs.bytes else ""
-        return f"plan: keeping activations, {line}{instead}"
+        return f"plan: caching activations, {line}{instead}"
     if not views:
         return f"plan: streaming as asked, {line}"
     return (
-        f"plan: streaming, {line}; keeping activations would take {other.seconds:.0f} s and "
+        f"plan: streaming, {line}; caching activations would take {other.seconds:.0f} s and "
         f"{format_bytes(other.bytes)}, and the disk budget leaves {format_bytes(room)}"
     )

@@ -55,7 +55,7 @@ def train_network(
     with setup.clock.part("activations"):
         setup, costs, computed = plan_activations(setup, resumed)
     rate = computed / (time.monotonic() - start)
-    setup.log("activations", computed=computed, keeping=costs.keeping)
+    setup.log("activations", computed=computed, caching=costs.caching)
     if network is None or resumed is None:
         rates = {"activation_views": rate} if computed else {}
         network, resumed = _start_from_probe(setup, costs, rates)

@@ -107,7 +107,7 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     metrics["stages"] = [_stage_entry(r, n) for r in (plan.probe, *state.results)]
     metrics["stopped"] = state.stopped
     metrics["plan"] = {
-        "keeping": plan.costs.keeping,
+        "caching": plan.costs.caching,
         "seconds": round(plan.costs.seconds, 1),
         "bytes": plan.costs.bytes,
     }

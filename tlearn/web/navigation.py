@@ -46,7 +46,7 @@ STYLE = Template("""
 """)
 
 # Streamlit would have a visitor start its server with a command of its own.
-SCRIPT = Template("""<script>
+PAGE_SCRIPT = Template("""<script>
 document.documentElement.lang = $language;
 window.tlearnClosed = $closed;
 window.tlearnObserver ??= new MutationObserver(() => {
@@ -67,7 +67,7 @@ def run() -> None:
     dark = st.context.theme.type == "dark"
     st.html(f"<style>{STYLE.substitute(COLOURS['dark' if dark else 'light'])}</style>")
     language, closed = json.dumps(texts().language), json.dumps(t("common.closed"))
-    script = SCRIPT.substitute(language=language, closed=closed)
+    script = PAGE_SCRIPT.substitute(language=language, closed=closed)
     st.html(script, unsafe_allow_javascript=True)
     st.logo(icon())
     if has_openid() and not st.user.is_logged_in:
