@@ -9,7 +9,15 @@ from tlearn.data.uploads import Upload
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.prediction_list import show_predictions
 from tlearn.web.components.scans import wait_for
-from tlearn.web.components.session import choose, open_page, problems, remember, steps, workspace
+from tlearn.web.components.session import (
+    choose,
+    choose_view,
+    open_page,
+    problems,
+    remember,
+    steps,
+    workspace,
+)
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
 from tlearn.web.prediction_process import TASKS, PredictionTask, start_prediction
@@ -39,16 +47,7 @@ def show() -> None:
 def _photos(run: Path) -> None:
     """Show the ways that photos come in."""
     scratch = workspace().scratch
-    way = st.segmented_control(
-        t("predict.source"),
-        ("files", "camera"),
-        default="files",
-        key="from",
-        bind="query-params",
-        label_visibility="collapsed",
-        format_func=lambda name: t(f"predict.{name}"),
-    )
-    if way == "camera":
+    if choose_view("predict", ("files", "camera")) == "camera":
         taken = st.camera_input(t("predict.camera_hint"))
         if taken is not None and st.session_state.get("predict.taken") != taken.file_id:
             st.session_state["predict.taken"] = taken.file_id
