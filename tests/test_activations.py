@@ -19,7 +19,7 @@ from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
-from tlearn.features.built_backbone import FEATURES, load_backbone, preprocessed
+from tlearn.features.built_backbone import FEATURES, load_backbone, preprocess_pixels
 from tlearn.features.engines import Choice
 
 PLAIN = Rendering(32, "crop", Augmentation())
@@ -57,7 +57,7 @@ def test_kept_values_are_what_the_network_gives(built, photos, cache):
         activations.cache_missing(items)
         at_cut, features = activations.rows(items, boundary.name), activations.rows(items, FEATURES)
     pixels = np.stack([images.load_image(f.path, 32, "crop") for f in files]).astype("float32")
-    x = preprocessed(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
+    x = preprocess_pixels(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
     expected = np.asarray(keras.Model(built.base.input, boundary.tensor)(x))
     np.testing.assert_allclose(at_cut.astype("float32"), expected, rtol=2e-3, atol=1e-4)
     top = np.asarray(built.base(x))

@@ -226,7 +226,7 @@ def test_a_speed_is_measured_again_where_trials_disagree(monkeypatch, rates, loa
     trials = iter(rates)
     monkeypatch.setattr(costs, "_trial", lambda activations, items: next(trials))
     monkeypatch.setattr(costs.OtherLoad, "share", lambda self: load)
-    kept = SimpleNamespace(computed=lambda items, outputs: [])
+    kept = SimpleNamespace(compute_views=lambda items, outputs: [])
     assert costs.throughput(kept, []) == expected
     assert not list(trials)
 

@@ -17,9 +17,9 @@ from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.engines import choose
 from tlearn.settings import make_config
-from tlearn.training.costs import TRIAL, OtherLoad, fit, measure, multiply_adds
+from tlearn.training.costs import TRIAL, OtherLoad, measure_rate, multiply_adds, shorten_to_budget
 from tlearn.training.probe import search_flops
-from tlearn.training.stages import plan
+from tlearn.training.stages import plan_stages
 
 TOY = {"backbone": "toy", "weights": "none", "precision": "float32"}
 
@@ -96,7 +96,7 @@ def test_no_more_views_are_kept_than_epochs_and_old_ones_make_room(photos, tmp_p
 @pytest.fixture
 def plans(built):
     stages = (Stage(unfreeze=1, epochs=10), Stage(unfreeze=2, epochs=20))
-    return plan(stages, built)
+    return plan_stages(stages, built)
 
 
 def test_views_and_epochs_shrink_until_they_fit(plans):
@@ -112,7 +112,7 @@ def test_views_and_epochs_shrink_until_they_fit(plans):
         (2, [], 2),
         (0.5, [], 1),
     ]:
-        shorter, fewer = fit(budget, plans, 8, cost)
+        shorter, fewer = shorten_to_budget(budget, plans, 8, cost)
         assert [p.stage.epochs for p in shorter] == epochs, budget
         assert fewer == views, budget
         assert cost(shorter, fewer) <= budget or (not epochs and views == 1)
@@ -157,7 +157,7 @@ def test_every_view_that_a_rate_is_measured_on_counts(photos, cache, built, monk
     with Cache(cache) as store:
         rendering, choice = Rendering(32, "squash", Augmentation()), choose("auto", "float32")
         activations = Activations(built, rendering, [], store, choice)
-        rate, computed = measure(activations, items, activations.outputs)
+        rate, computed = measure_rate(activations, items, activations.outputs)
         missing = len(activations.missing(items, activations.outputs)["features"])
     assert computed == TRIAL + 4 * TRIAL and np.isfinite(rate)
     assert missing == len(items) - computed

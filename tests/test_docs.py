@@ -25,7 +25,7 @@ from tlearn.config import RunConfig
 from tlearn.features.built_backbone import load_backbone
 from tlearn.settings import make_config
 from tlearn.testing import CHECKS
-from tlearn.training.stages import plan
+from tlearn.training.stages import plan_stages
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def test_the_recipe_is_a_configuration():
     assert [stage.unfreeze for stage in config.stages] == ["none", "mixed8"]
     assert config.head.hidden == (1024,)
     built = load_backbone(load_registry().get(config.backbone), 75, "none", 0)
-    assert [p.boundary.name if p.boundary else None for p in plan(config.stages, built)] == [
+    assert [p.boundary.name if p.boundary else None for p in plan_stages(config.stages, built)] == [
         None,
         "mixed8",
     ]

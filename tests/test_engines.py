@@ -19,7 +19,7 @@ from tlearn.features.activation_cache import Cache, compiled_path
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice, batch_for, choose, outputs_of
-from tlearn.features.engines.openvino import OpenVINOEngine, converted
+from tlearn.features.engines.openvino import OpenVINOEngine, convert
 from tlearn.features.engines.tensorflow import TensorFlowEngine
 from tlearn.features.precision import computing_in
 
@@ -156,7 +156,7 @@ def test_what_stops_halfway_leaves_the_engine_usable(toy):
 
 def network(built, path=None):
     names = [boundary.name for boundary in built.boundaries[1:]] + [FEATURES]
-    return converted(lambda: built.prefix(names), names, built.size, path)
+    return convert(lambda: built.prefix(names), names, built.size, path)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
@@ -191,14 +191,14 @@ def test_a_compiled_network_is_kept_and_mended(toy, cache):
         raise AssertionError
 
     pixels = smooth_pixels(2, 32)
-    again = converted(never, [FEATURES], 32, path)
+    again = convert(never, [FEATURES], 32, path)
     expected = outputs_of(OpenVINOEngine(network(toy), [FEATURES], "float32"), pixels)[0]
     found = outputs_of(OpenVINOEngine(again, [FEATURES], "float32"), pixels)[0]
     np.testing.assert_array_equal(found, expected)
     path.with_suffix(".xml").write_text("<net damaged")
     mended = OpenVINOEngine(network(toy, path), [FEATURES], "float32")
     np.testing.assert_array_equal(outputs_of(mended, pixels)[0], expected)
-    assert converted(never, [FEATURES], 32, path)
+    assert convert(never, [FEATURES], 32, path)
 
 
 @pytest.mark.parametrize(

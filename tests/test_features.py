@@ -14,7 +14,7 @@ from tlearn.cli import main
 from tlearn.data.images import load_image
 from tlearn.errors import BackboneError, ConfigError, DataError
 from tlearn.features import extraction
-from tlearn.features.built_backbone import load_backbone, preprocessed
+from tlearn.features.built_backbone import load_backbone, preprocess_pixels
 from tlearn.features.image_features import extract_features
 
 TOY = {"backbone": "toy", "weights": "none", "quiet": True}
@@ -29,7 +29,7 @@ def by_hand(built, paths, layer):
     """Return what a layer gives for photos, computed with Keras alone."""
     pixels = np.stack([load_image(path, built.size, "squash") for path in paths]).astype("float32")
     model = keras.Model(built.base.input, built.base.get_layer(layer).output)
-    x = preprocessed(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
+    x = preprocess_pixels(keras.ops.convert_to_tensor(pixels), built.backbone.preprocess)
     return np.asarray(model(x, training=False))
 
 

@@ -368,13 +368,13 @@ def test_a_side_that_does_not_fit_is_refused():
 def test_tokens_are_pooled_as_class_token_and_patches():
     import keras
 
-    from tlearn.features.built_backbone import FEATURES, load_backbone, pooled
+    from tlearn.features.built_backbone import FEATURES, load_backbone, pool_taps
 
     values = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
-    first, patches = (np.asarray(p) for p in pooled([keras.ops.convert_to_tensor(values)], 1))
+    first, patches = (np.asarray(p) for p in pool_taps([keras.ops.convert_to_tensor(values)], 1))
     np.testing.assert_allclose(first, values[:, 0], rtol=1e-6)
     np.testing.assert_allclose(patches, values[:, 1:].mean(axis=1), rtol=1e-5)
-    mean, most = (np.asarray(p) for p in pooled([keras.ops.convert_to_tensor(values)], 0))
+    mean, most = (np.asarray(p) for p in pool_taps([keras.ops.convert_to_tensor(values)], 0))
     np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(most, values.max(axis=1), rtol=1e-6)
     built = load_backbone(TOKENS, 24, "none", 0)

@@ -199,7 +199,7 @@ def test_a_checkpoint_holds_no_weights_that_cannot_have_changed(stopped):
     with np.load(run / "checkpoint.npz") as file:
         assert {name.partition(".")[0] for name in file} == {"content", "best", "seeds"}
     state = load(run / "checkpoint.npz")
-    assert (state.stage, state.epoch) == (1, 0)
+    assert (state.stage_index, state.epoch) == (1, 0)
     model = tlearn.Run(run).model
     layers = [model.get_layer(name) for name in ("standardise", "logits")]
     trained = model.get_layer("toy").layers

@@ -11,11 +11,11 @@ from tlearn.errors import PluginError
 from tlearn.training.rules import (
     WORST,
     ValidationScore,
-    after_epoch,
+    decide,
     earliest_end,
     is_better,
+    is_settled,
     rules_for,
-    settled,
 )
 
 
@@ -31,7 +31,7 @@ def decisions(stage, history):
     """Return factor and end after each epoch; states go through JSON, as in a checkpoint."""
     states, decided = {}, []
     for row in history:
-        decision = after_epoch(rules_for(stage), json.loads(json.dumps(states)), row)
+        decision = decide(rules_for(stage), json.loads(json.dumps(states)), row)
         states = decision.state
         decided.append((decision.factor, decision.ends))
     return decided
@@ -77,7 +77,7 @@ def test_of_equal_accuracies_the_smaller_loss_is_better_and_nothing_beats_by_not
 )
 def test_a_stage_ends_early_in_its_second_half_at_a_low_rate(options, first):
     stage = Stage(unfreeze=1, **options)
-    assert earliest_end(stage) == first and settled(stage, first)
+    assert earliest_end(stage) == first and is_settled(stage, first)
 
 
 def test_a_plateau_lowers_the_rate_again_and_again_and_early_stopping_still_counts():
@@ -90,14 +90,14 @@ def test_a_plateau_lowers_the_rate_again_and_again_and_early_stopping_still_coun
 
 def test_a_loss_that_is_not_finite_ends_the_stage():
     (row,), rules = rows([0.5]), rules_for(Stage(unfreeze=1))
-    assert after_epoch(rules, {}, row).ends == ""
+    assert decide(rules, {}, row).ends == ""
     for loss in (np.nan, np.inf):
-        assert after_epoch(rules, {}, row | {"loss": loss}).ends == "stage"
+        assert decide(rules, {}, row | {"loss": loss}).ends == "stage"
 
 
 def test_a_time_budget_ends_the_training():
     (row,), rules = rows([0.5]), rules_for(Stage(unfreeze=1), deadline=0.0)
-    decision = after_epoch(rules, {}, row | {"loss": np.nan})
+    decision = decide(rules, {}, row | {"loss": np.nan})
     assert (decision.ends, decision.reason) == ("training", "time budget used up")
 
 
@@ -120,8 +120,8 @@ def tlearn_rules(stage):
     assert decisions(stage, history) == [(0.5, ""), (0.5, "stage")]
     assert [row["epoch"] for row in history] == [1, 2]  # a rule cannot change a row
     rules = rules_for(stage)
-    first = after_epoch(rules, {"of a plugin that is gone": 1}, history[0])
-    assert after_epoch(rules, first.state, history[1]).reason == "so"
+    first = decide(rules, {"of a plugin that is gone": 1}, history[0])
+    assert decide(rules, first.state, history[1]).reason == "so"
     with pytest.raises(PluginError, match="and so does the schedule 'cosine' of the stage"):
         decisions(Stage(unfreeze=1), history)
 

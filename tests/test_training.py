@@ -25,7 +25,7 @@ from tlearn.training.network import Network, copies
 from tlearn.training.probe import fit_probe
 from tlearn.training.rules import WORST, ValidationScore
 from tlearn.training.setup import Setup
-from tlearn.training.stages import plan
+from tlearn.training.stages import plan_stages
 from tlearn.training.state import StageResult, TrainingPlan, TrainingState
 
 
@@ -65,7 +65,7 @@ def training_of(
 ):
     """What stages work with that train and validate on the same files."""
     activations, files = kept
-    plans, built = plan(stages, network.built), network.built
+    plans, built = plan_stages(stages, network.built), network.built
     splits = Splits(("blue", "green", "red"), tuple(files), tuple(files))
     config = RunConfig(**config)
     setup = Setup(config, built, plans, 2, activations, None, splits, Silent())
@@ -125,7 +125,7 @@ FREEZING = [  # unfreeze, the first trained layer, the boundary that feeds the s
 
 def test_a_stage_freezes_what_lies_below(built, network):
     for unfreeze, first_trained, boundary in FREEZING:
-        (found,) = plan((Stage(unfreeze=unfreeze),), built)
+        (found,) = plan_stages((Stage(unfreeze=unfreeze),), built)
         for _ in range(2):  # doing it twice changes nothing
             network.freeze(found.trainable)
             trained = [layer.name for layer in built.base.layers if layer.trainable_weights]
@@ -134,11 +134,11 @@ def test_a_stage_freezes_what_lies_below(built, network):
         assert (found.boundary.name if found.boundary else None) == boundary, unfreeze
     for unfreeze in (4, "block9"):
         with pytest.raises(BackboneError, match=r"toy"):
-            plan((Stage(unfreeze=unfreeze),), built)
+            plan_stages((Stage(unfreeze=unfreeze),), built)
 
 
 def test_a_later_stage_is_never_fed_above_trained_layers(built):
-    plans = plan(tuple(Stage(unfreeze=u) for u in (2, 1, "all", "none")), built)
+    plans = plan_stages(tuple(Stage(unfreeze=u) for u in (2, 1, "all", "none")), built)
     names = [p.boundary.name for p in plans]
     assert names == ["block2_conv", "block2_conv", "pixels", "pixels"]
     assert not plans[-1].trainable

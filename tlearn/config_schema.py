@@ -55,7 +55,7 @@ def fields_of(model: type[BaseModel] = RunConfig) -> tuple[ConfigField, ...]:
 
 def _fields(schema: Schema, defs: Schema, prefix: str) -> Iterator[ConfigField]:
     for name, entry in schema["properties"].items():
-        section = _resolved(entry, defs)
+        section = _resolve(entry, defs)
         if "properties" in section:
             yield from _fields(section, defs, f"{prefix}{name}.")
         else:
@@ -68,7 +68,7 @@ def _field(key: str, entry: Schema, defs: Schema) -> ConfigField:
         return ConfigField(key, "choice", default, words, choices=tuple(entry["enum"]))
     branches = [b for b in entry.get("anyOf", [entry]) if b.get("type") != "null"]
     for branch in branches:
-        record = _resolved(branch.get("items", {}), defs)
+        record = _resolve(branch.get("items", {}), defs)
         if "properties" in record:
             columns = tuple(_fields(record, defs, ""))
             return ConfigField(key, "table", default, words, columns=columns)
@@ -79,7 +79,7 @@ def _field(key: str, entry: Schema, defs: Schema) -> ConfigField:
     return ConfigField(key, kind, default, words, ", ".join(bounds))
 
 
-def _resolved(entry: Schema, defs: Schema) -> Schema:
+def _resolve(entry: Schema, defs: Schema) -> Schema:
     """Return the schema that a reference names; any other entry unchanged."""
     name = str(entry.get("$ref", "")).rpartition("/")[2]
     record: Schema = defs[name] if name else entry

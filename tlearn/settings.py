@@ -47,7 +47,7 @@ def make_config(
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise _explained(error) from None
+        raise _config_error(error) from None
 
 
 def to_yaml(config: RunConfig) -> str:
@@ -153,7 +153,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
-def _explained(error: ValidationError) -> ConfigError:
+def _config_error(error: ValidationError) -> ConfigError:
     """Return the first error in one line, and how many more there are."""
     unknown = ("extra_forbidden", "invalid_key")
     # A misspelt key first: where one is missing, that is why.

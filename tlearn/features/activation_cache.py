@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from tlearn.features.cache_index import FORMAT, CacheIndex, explained
+from tlearn.features.cache_index import FORMAT, CacheIndex, explain_errors
 from tlearn.features.cache_table import CacheTable
 
 DEFAULT_PART = 5  # the default budget is one part in so many of the free space
@@ -40,7 +40,7 @@ def compiled_path(root: Path, key: Mapping[str, object]) -> Path:
     Raises:
         CacheError: If the folder cannot be used.
     """
-    with explained(root):
+    with explain_errors(root):
         (root / "compiled").mkdir(parents=True, exist_ok=True)
     return root / "compiled" / _digest(json.dumps({"format": FORMAT, **key}, sort_keys=True))
 
@@ -78,7 +78,7 @@ class Cache:
         self.index = CacheIndex(root, say or (lambda text: None))
         self._opened = time.time()
         self._tables: list[CacheTable] = []
-        with explained(root):
+        with explain_errors(root):
             self._prune()
         self.budget = self._capacity() // DEFAULT_PART if budget is None else int(budget)
 
@@ -117,7 +117,7 @@ class Cache:
 
     def _capacity(self) -> int:
         """Return what rows could take on this disk, without anything else having to go."""
-        with explained(self.root):
+        with explain_errors(self.root):
             return shutil.disk_usage(self.root).free + self.used_bytes()
 
     def room(self) -> int:
@@ -159,12 +159,12 @@ class Cache:
         Every training leaves one, of the model that it saved.
         """
         total = 0
-        for _, size, file in sorted(self._compiled(), reverse=True):
+        for _, size, file in sorted(self._compiled_files(), reverse=True):
             total += size
             if total > COMPILED:
                 file.unlink(missing_ok=True)
 
-    def _compiled(self) -> list[tuple[float, int, Path]]:
+    def _compiled_files(self) -> list[tuple[float, int, Path]]:
         """Return time of use, size and path of the compiled networks.
 
         Another process may write one, under a temporary name, or delete one meanwhile.
@@ -178,7 +178,7 @@ class Cache:
 
     def compiled_bytes(self) -> int:
         """Return what compiled networks take on disk."""
-        return sum(size for _, size, _ in self._compiled())
+        return sum(size for _, size, _ in self._compiled_files())
 
     def clear(self) -> int:
         """Delete everything; return the bytes freed.
@@ -187,7 +187,7 @@ class Cache:
         """
         freed = self.used_bytes() + self.compiled_bytes()
         self.index.clear()
-        with explained(self.root):
-            for _, _, file in self._compiled():
+        with explain_errors(self.root):
+            for _, _, file in self._compiled_files():
                 file.unlink(missing_ok=True)
         return freed

@@ -146,7 +146,7 @@ class Activations:
             return 0
         done = 0
         with progress.task("computing activations", len(todo), "views") as task:
-            for keys, arrays in self.computed(todo, wanted):
+            for keys, arrays in self.compute_views(todo, wanted):
                 self._put(keys, arrays)
                 done += len(keys)
                 task.advance(len(keys))
@@ -235,7 +235,7 @@ class Activations:
             results |= zip(names, outputs_of(self.engine(names), pixels), strict=True)
         return results
 
-    def computed(
+    def compute_views(
         self, items: Sequence[Item], outputs: Sequence[str]
     ) -> Iterator[tuple[list[bytes], Arrays]]:
         """Decode each image once, render its views, and yield batches of keys and rows.
@@ -271,7 +271,7 @@ class Activations:
         Raises:
             DataError: If it is no longer what was scanned.
         """
-        image = read_checked(file, self.built.size)
+        image = read_scanned(file, self.built.size)
         return [self.rendering.render(image, file.content, view) for view in views]
 
     def _row(self, file: ImageFile, view: int) -> bytes:
@@ -298,7 +298,7 @@ class Activations:
         return self._engines[outputs]
 
 
-def read_checked(file: ImageFile, size: int) -> Image.Image:
+def read_scanned(file: ImageFile, size: int) -> Image.Image:
     """Decode an image of a manifest, as :func:`tlearn.data.images.decode` does.
 
     Raises:

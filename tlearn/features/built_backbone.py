@@ -116,11 +116,11 @@ class BuiltBackbone:
         """
         tensors = {boundary.name: boundary.tensor for boundary in self.boundaries}
         if FEATURES in names:
-            pools = pooled([tap.tensor for tap in self.taps], self.backbone.leading_tokens)
+            pools = pool_taps([tap.tensor for tap in self.taps], self.backbone.leading_tokens)
             tensors[FEATURES] = keras.layers.Concatenate()(pools)
         part = keras.Model(self.base.input, [tensors[name] for name in names])
         pixels = keras.Input((self.size, self.size, 3))
-        results = part(preprocessed(pixels, self.backbone.preprocess))
+        results = part(preprocess_pixels(pixels, self.backbone.preprocess))
         outputs = [
             out if name == FEATURES else keras.ops.cast(keras.ops.clip(out, -HALF, HALF), "float16")
             for name, out in zip(names, results, strict=True)
@@ -164,7 +164,7 @@ class BuiltBackbone:
         return self.boundaries[0]
 
 
-def preprocessed(pixels: Any, preprocess: Preprocess) -> Any:
+def preprocess_pixels(pixels: Any, preprocess: Preprocess) -> Any:
     """Apply the preprocessing to a tensor of RGB pixels from 0 to 255, with built-in layers."""
     if preprocess.channel_order == "bgr":
         pixels = keras.ops.flip(pixels, axis=-1)
@@ -172,7 +172,7 @@ def preprocessed(pixels: Any, preprocess: Preprocess) -> Any:
     return keras.layers.Rescaling(factor, summand, name="preprocess")(pixels)
 
 
-def pooled(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
+def pool_taps(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
     """Return two vectors for each tap, in order, each as wide as it has channels.
 
     Of a map they are the global average and maximum. Of tokens they are the class token

@@ -27,7 +27,7 @@ SCHEMA = (
 
 
 @contextlib.contextmanager
-def explained(root: Path) -> Iterator[None]:
+def explain_errors(root: Path) -> Iterator[None]:
     """Raise errors of the disk or of SQLite as one that says what to do.
 
     Raises:
@@ -61,10 +61,10 @@ class CacheIndex:
         self.root = root
         self.segments = root / "segments"
         self.lock = threading.RLock()
-        with explained(root):
+        with explain_errors(root):
             self.segments.mkdir(parents=True, exist_ok=True)
             try:
-                self._connection = _opened(root)
+                self._connection = _open(root)
             except sqlite3.OperationalError:  # locked, read-only: not damage
                 raise
             except sqlite3.DatabaseError as error:
@@ -74,17 +74,17 @@ class CacheIndex:
                 )
                 for file in (*root.glob("index.sqlite*"), *self.segments.glob("*.rows")):
                     file.unlink(missing_ok=True)
-                self._connection = _opened(root)
+                self._connection = _open(root)
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows that a ``SELECT`` gives."""
-        with self.lock, explained(self.root):
+        with self.lock, explain_errors(self.root):
             return self._connection.execute(sql, values).fetchall()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Change the index whole or not at all."""
-        with self.lock, explained(self.root):
+        with self.lock, explain_errors(self.root):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -107,7 +107,7 @@ class CacheIndex:
         with self.transaction() as connection:
             for table in ("rows", "segments", "spaces"):
                 connection.execute(f"DELETE FROM {table}")
-        with self.lock, explained(self.root):
+        with self.lock, explain_errors(self.root):
             self._connection.execute("VACUUM")
             for file in self.segments.glob("*.rows"):
                 file.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class CacheIndex:
             self._connection.close()
 
 
-def _opened(root: Path) -> sqlite3.Connection:
+def _open(root: Path) -> sqlite3.Connection:
     """Connect to an index, made if need be.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.features.cache_index import CacheIndex, explained
+from tlearn.features.cache_index import CacheIndex, explain_errors
 
 SEGMENT = 2**26  # bytes after which a new file is begun; files are evicted whole
 KEYS_PER_QUERY = 500
@@ -65,7 +65,7 @@ class CacheTable:
             CacheError: If they cannot be written.
         """
         rows = np.ascontiguousarray(rows, self.dtype)
-        with self._index.lock, explained(self._index.root):
+        with self._index.lock, explain_errors(self._index.root):
             for _ in range(2):
                 with contextlib.suppress(_EvictedError):  # by another process: into a new file
                     return self._append(keys, rows)
@@ -117,7 +117,7 @@ class CacheTable:
         for i, key in enumerate(keys):
             if key in places:
                 by_segment[places[key][:2]].append(i)
-        with explained(self._index.root):
+        with explain_errors(self._index.root):
             for (segment, name), positions in by_segment.items():
                 try:
                     with FileIO(self._index.segments / name) as file:

@@ -15,8 +15,8 @@ from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.data.scan import ImageFile
 from tlearn.data.views import to_square
 from tlearn.errors import BackboneError, ConfigError, nearest
-from tlearn.features.activations import read_checked
-from tlearn.features.built_backbone import BuiltBackbone, preprocessed, tensors_at
+from tlearn.features.activations import read_scanned
+from tlearn.features.built_backbone import BuiltBackbone, preprocess_pixels, tensors_at
 from tlearn.features.engines import Choice
 from tlearn.keras_import import keras
 from tlearn.progress import Progress
@@ -109,7 +109,7 @@ def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
         )
     pixels = keras.Input((built.size, built.size, 3))
     network = keras.Model(built.base.input, tensors[0])
-    output = network(preprocessed(pixels, built.backbone.preprocess))
+    output = network(preprocess_pixels(pixels, built.backbone.preprocess))
     if pool == "avg" and len(output.shape) > 2:
         output = keras.ops.mean(output, axis=tuple(range(1, len(output.shape) - 1)))
     return keras.Model(pixels, output)
@@ -137,7 +137,7 @@ def extract(
     write = _npz if path.suffix.lower() == ".npz" else _parquet
 
     def rendered(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
-        return file, to_square(read_checked(file, size), size, resize)
+        return file, to_square(read_scanned(file, size), size, resize)
 
     images = batched(prefetch_map(rendered, files), engine.batch)
     batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)

@@ -67,7 +67,7 @@ def extract_features(
         ... # doctest: +SKIP
     """
     config = make_config(RunConfig(precision="float32"), options=options)
-    path = _checked_out(out)
+    path = _check_out(out)
     data, progress = Path(data), progress or console_progress(quiet)
     check_folder(data)
     backbone = load_registry().get(config.backbone)
@@ -99,7 +99,7 @@ def extract_features(
     return Extracted(path, shape, tuple((p.name, p.reason) for p in manifest.unreadable))
 
 
-def _checked_out(out: str | Path) -> Path:
+def _check_out(out: str | Path) -> Path:
     path = Path(out)
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(

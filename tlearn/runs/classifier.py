@@ -29,7 +29,7 @@ from tlearn.features.engines import Choice, Engine, choose
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 OUTPUT = "probabilities"
 ADVICE = "train again, or put the whole run back"
-PixelsOrError = np.ndarray | DataError  # pixels or probabilities, or why there are none
+ArrayOrError = np.ndarray | DataError  # pixels or probabilities, or why there are none
 
 
 def save(
@@ -87,7 +87,7 @@ class Classifier:
         Raises:
             RunError: If the file is damaged or was not written by :func:`save`.
         """
-        with _explained(path):
+        with _explain_errors(path):
             digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()  # Keras reads the weights without their checksum
@@ -116,7 +116,7 @@ class Classifier:
         advice = ADVICE
         if self.backbone and backbone is None:
             advice = f"install a package with the backbone {self.backbone!r}"
-        with _explained(self.path, advice):
+        with _explain_errors(self.path, advice):
             for module in backbone.modules if backbone else ():
                 importlib.import_module(module)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
@@ -133,7 +133,7 @@ class Classifier:
         """Load and compile the model now; else the first prediction does."""
         _ = self._engine
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, PixelsOrError]]:
+    def predict(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:
         """Yield each path with its probabilities ``(classes,)``, or with why it has none, in order.
 
         Images are decoded in threads while the model computes; memory does not grow with their
@@ -146,7 +146,7 @@ class Classifier:
             for path, pixels in batch:
                 yield path, (pixels if isinstance(pixels, DataError) else next(probabilities))
 
-    def _read(self, path: Path) -> tuple[Path, PixelsOrError]:
+    def _read(self, path: Path) -> tuple[Path, ArrayOrError]:
         try:
             return path, images.load_image(path, self.size, self.resize, *self.ranges)
         except DataError as error:
@@ -154,7 +154,7 @@ class Classifier:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, advice: str = ADVICE) -> Iterator[None]:
+def _explain_errors(path: Path, advice: str = ADVICE) -> Iterator[None]:
     """Say what to do about a file that is no saved model."""
     try:
         yield
@@ -166,8 +166,8 @@ def _explained(path: Path, advice: str = ADVICE) -> Iterator[None]:
 
 
 def _batches(
-    files: Iterator[tuple[Path, PixelsOrError]], size: int
-) -> Iterator[tuple[list[tuple[Path, PixelsOrError]], list[np.ndarray]]]:
+    files: Iterator[tuple[Path, ArrayOrError]], size: int
+) -> Iterator[tuple[list[tuple[Path, ArrayOrError]], list[np.ndarray]]]:
     """Yield batches of files, with unreadable ones among them, and the pixels of the others."""
     for batch in batched(files, size):
         yield batch, [image for _, image in batch if isinstance(image, np.ndarray)]

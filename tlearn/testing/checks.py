@@ -283,12 +283,12 @@ def check_engines_agree(backbone: Backbone) -> None:
         raise SkipTest("OpenVINO is not installed here")
     from tlearn.features.built_backbone import FEATURES
     from tlearn.features.engines import outputs_of
-    from tlearn.features.engines.openvino import OpenVINOEngine, converted
+    from tlearn.features.engines.openvino import OpenVINOEngine, convert
 
     built = _built(backbone, backbone.min_size)
     names, pixels = (FEATURES,), _pixels(built.size)
     prefix = built.prefix(names)
-    network = converted(lambda: prefix, names, built.size, None)
+    network = convert(lambda: prefix, names, built.size, None)
     engine = OpenVINOEngine(network, names, "float32")
     (actual,) = outputs_of(engine, list(pixels.astype(np.uint8)))
     expected = np.asarray(prefix(pixels, training=False))
@@ -341,7 +341,7 @@ def _pixels(size: int) -> np.ndarray:
 
 
 def _preprocessed(backbone: Backbone, pixels: np.ndarray) -> Any:
-    from tlearn.features.built_backbone import preprocessed
+    from tlearn.features.built_backbone import preprocess_pixels
     from tlearn.keras_import import keras
 
-    return preprocessed(keras.ops.convert_to_tensor(pixels), backbone.preprocess)
+    return preprocess_pixels(keras.ops.convert_to_tensor(pixels), backbone.preprocess)

@@ -66,7 +66,7 @@ def compare(
     data, progress = Path(data), progress or console_progress(quiet)
     path = Path(out) if out else free_name(data.resolve().name, COMPARISONS)
     check_free(path)
-    names = _checked(settings, backbones)
+    names = _backbone_names(settings, backbones)
     check_folder(data)
     # Not before all is checked: Keras takes seconds.
     from tlearn.runs import charts
@@ -125,7 +125,7 @@ def estimates(
         TlearnError: If an argument cannot be used.
     """
     settings = make_config(config, options={**options, "weights": "none"})
-    names = _checked(settings, backbones)
+    names = _backbone_names(settings, backbones)
     data, progress = Path(data), progress or Silent()
     check_folder(data)
     # Not before all is checked: Keras takes seconds.
@@ -146,7 +146,7 @@ def estimates(
             yield Estimate(backbone, speed.rate, speed.sure, parameters, costs.seconds, costs.bytes)
 
 
-def _checked(config: RunConfig, backbones: Sequence[str]) -> list[str]:
+def _backbone_names(config: RunConfig, backbones: Sequence[str]) -> list[str]:
     """Return the names of backbones, once each; all that are installed where none are given.
 
     Raises:

@@ -13,7 +13,7 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
 from tlearn.training.probe import PROBE_VIEWS, sample_size, search_flops
 from tlearn.training.setup import Setup
-from tlearn.training.stages import Plan
+from tlearn.training.stages import StagePlan
 
 TRIAL = 8  # views a rate is measured on, at first
 LONG_ENOUGH = 0.2  # seconds a trial must take to be believed
@@ -47,7 +47,7 @@ class Costs:
     bytes: int
 
 
-def measure(
+def measure_rate(
     activations: Activations, items: Sequence[Item], outputs: Sequence[str]
 ) -> tuple[float, int]:
     """Measure views per second by caching the first missing ones.
@@ -110,7 +110,7 @@ def throughput(activations: Activations, items: Sequence[Item]) -> Throughput:
         items: Views to measure it on, again and again where they are few.
     """
     load = OtherLoad()
-    for _ in activations.computed(items[:WARM_UP], (FEATURES,)):
+    for _ in activations.compute_views(items[:WARM_UP], (FEATURES,)):
         pass
     rates = [_trial(activations, items) for _ in range(TRIALS)]
     if not _agree(rates):
@@ -125,7 +125,7 @@ def _agree(rates: Sequence[float]) -> bool:
 def _trial(activations: Activations, items: Sequence[Item]) -> float:
     count, start = 0, time.monotonic()
     batches = itertools.chain.from_iterable(
-        activations.computed(items, (FEATURES,)) for _ in itertools.count()
+        activations.compute_views(items, (FEATURES,)) for _ in itertools.count()
     )
     for keys, _ in batches:
         count += len(keys)
@@ -188,7 +188,7 @@ class CostModel:
         """Floating-point operations per second in a large float32 product."""
         return arithmetic()
 
-    def costs(self, plans: Sequence[Plan], views: int, streaming: bool) -> Costs:
+    def costs(self, plans: Sequence[StagePlan], views: int, streaming: bool) -> Costs:
         """Estimate a training.
 
         Args:
@@ -226,7 +226,7 @@ class CostModel:
         operations = sum(search_flops(rows, d, classes) for d in (width, taps[-1].width))
         return PROBE_FACTOR * operations / self.flops
 
-    def _epoch(self, plan: Plan) -> float:
+    def _epoch(self, plan: StagePlan) -> float:
         """Estimate an epoch: two passes over the suffix, and a third over what is trained of it."""
         built, splits = self.setup.built, self.setup.splits
         head = sum(tap.width for tap in built.taps) * len(splits.labels)
@@ -238,13 +238,13 @@ class CostModel:
         return one * (train * (2 * both + trained) + check * both)
 
 
-def fit(
+def shorten_to_budget(
     budget: float,
-    plans: Sequence[Plan],
+    plans: Sequence[StagePlan],
     views: int,
-    cost: Callable[[Sequence[Plan], int], float],
+    cost: Callable[[Sequence[StagePlan], int], float],
     least: int = 0,
-) -> tuple[tuple[Plan, ...], int]:
+) -> tuple[tuple[StagePlan, ...], int]:
     """Shorten a training until it fits into a time.
 
     Views and epochs shrink together; where that is not enough, the last stage is left out, and the
@@ -262,12 +262,12 @@ def fit(
     """
     for stages in range(len(plans), least - 1, -1):
         for part in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3):
-            shorter = tuple(_shortened(plan, part) for plan in plans[:stages])
+            shorter = tuple(_shorten(plan, part) for plan in plans[:stages])
             fewer = max(1, round(views * part)) if views else 0
             if cost(shorter, fewer) <= budget:
                 return shorter, fewer
-    return tuple(_shortened(plan, 0.0) for plan in plans[:least]), min(1, views)
+    return tuple(_shorten(plan, 0.0) for plan in plans[:least]), min(1, views)
 
 
-def _shortened(plan: Plan, part: float) -> Plan:
+def _shorten(plan: StagePlan, part: float) -> StagePlan:
     return plan.with_epochs(max(1, int(plan.stage.epochs * part)))

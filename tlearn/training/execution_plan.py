@@ -8,14 +8,21 @@ import numpy as np
 
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import format_bytes
-from tlearn.training.costs import CostModel, Costs, cache_bytes, fit, measure, throughput
+from tlearn.training.costs import (
+    CostModel,
+    Costs,
+    cache_bytes,
+    measure_rate,
+    shorten_to_budget,
+    throughput,
+)
 from tlearn.training.probe import PROBE_VIEWS, sample_size
 from tlearn.training.setup import Setup
-from tlearn.training.stages import REFINEMENT, Plan, plan
+from tlearn.training.stages import REFINEMENT, StagePlan, plan_stages
 from tlearn.training.state import TrainingState
 
 
-def plan_activations(
+def prepare_activations(
     setup: Setup, resumed: TrainingState | None = None
 ) -> tuple[Setup, Costs, int]:
     """Cache activations, or stream those that the disk budget does not hold; estimate the costs.
@@ -37,7 +44,7 @@ def plan_activations(
     """
     activations, progress, cache = setup.activations, setup.progress, setup.activations.cache
     if resumed is not None:
-        stages = plan(resumed.plan.stages, setup.built)
+        stages = plan_stages(resumed.plan.stages, setup.built)
         setup = replace(setup, stages=stages, views=resumed.plan.views)
     missing = activations.missing(setup.items(setup.views), activations.outputs)
     size = cache_bytes(activations, missing)
@@ -55,15 +62,15 @@ def plan_activations(
     rate, computed = np.inf, 0
     if caching:
         cache.make_room(size)
-        rate, computed = measure(activations, list(items), outputs)
+        rate, computed = measure_rate(activations, list(items), outputs)
     if streaming and not np.isfinite(rate):  # computed in every epoch, whatever is cached
         rate = throughput(activations, setup.items(1)[:64]).rate
     spent = time.monotonic() - setup.started
     model = CostModel(setup, missing, rate, spent, resumed is not None)
     if resumed is None:
-        setup = _fitted(setup, model, streaming)
+        setup = _fit_to_budget(setup, model, streaming)
         if not setup.stages and _probe_sees_a_sample(setup):
-            setup = replace(setup, stages=plan((REFINEMENT,), setup.built))
+            setup = replace(setup, stages=plan_stages((REFINEMENT,), setup.built))
         remaining = setup.stages
     else:
         remaining = remaining_stages(setup.stages, resumed)
@@ -80,26 +87,26 @@ def plan_activations(
     return setup, costs, computed
 
 
-def remaining_stages(stages: Sequence[Plan], state: TrainingState) -> tuple[Plan, ...]:
+def remaining_stages(stages: Sequence[StagePlan], state: TrainingState) -> tuple[StagePlan, ...]:
     """Return the stages and epochs that are not trained yet."""
-    remaining = list(stages[state.stage :])
+    remaining = list(stages[state.stage_index :])
     if remaining and state.epoch:
         epochs = 0 if state.ends else remaining[0].stage.epochs - state.epoch
         remaining[0] = remaining[0].with_epochs(epochs)
     return tuple(remaining)
 
 
-def _fitted(setup: Setup, model: CostModel, streaming: bool) -> Setup:
+def _fit_to_budget(setup: Setup, model: CostModel, streaming: bool) -> Setup:
     """Shorten the training until it fits into the time budget, if there is one."""
     budget = setup.config.time_budget
     if not budget:
         return setup
 
-    def seconds(stages: Sequence[Plan], views: int) -> float:
+    def seconds(stages: Sequence[StagePlan], views: int) -> float:
         return model.costs(stages, views, streaming).seconds
 
     least = 1 if setup.config.head.hidden else 0  # a head that starts at random must be trained
-    stages, views = fit(budget, setup.stages, setup.views, seconds, least)
+    stages, views = shorten_to_budget(budget, setup.stages, setup.views, seconds, least)
     if seconds(stages, views) > budget:
         setup.progress.say(
             f"time budget too small: the shortest training takes about "
@@ -118,7 +125,7 @@ def _probe_sees_a_sample(setup: Setup) -> bool:
     return sample_size(images, setup.views, width, len(setup.splits.labels))[0] < images
 
 
-def _line(model: CostModel, plans: Sequence[Plan], views: int, costs: Costs, room: int) -> str:
+def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs, room: int) -> str:
     """Return a line with the choice, its costs, and those of the alternative."""
     line = f"about {costs.seconds:.0f} s and {format_bytes(costs.bytes)} of disk"
     if not plans:

@@ -13,14 +13,14 @@ from tlearn.config import Stage
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
 from tlearn.training.network import Network, assign, copies
-from tlearn.training.rules import ValidationScore, after_epoch, is_better, rules_for, settled
+from tlearn.training.rules import ValidationScore, decide, is_better, is_settled, rules_for
 from tlearn.training.setup import Setup
-from tlearn.training.stages import Plan
+from tlearn.training.stages import StagePlan
 from tlearn.training.state import StageResult, TrainingState
 
 AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
-METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
+EPOCH_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def run_stages(training: Training, state: TrainingState) -> TrainingState:
     if state.ends == "training":
         state = replace(state, ends="stage")  # of a training that goes on: it has time again
     try:
-        while state.stage < len(stages) and not over:
-            plan = stages[state.stage]
+        while state.stage_index < len(stages) and not over:
+            plan = stages[state.stage_index]
             training.network.freeze(plan.trainable, plan.batch_norm)
-            fit = _StageFit(training, state.stage)
+            fit = _StageFit(training, state.stage_index)
             with computing_in(fit.precision, fit.model):
                 compile_for(fit.model, plan.stage, fit.steps)
                 state = fit.run(fit.enter(state))
@@ -84,7 +84,7 @@ def restore(training: Training, state: TrainingState) -> None:
         training.network.seeds = state.arrays["seeds"]
 
 
-def check_state(network: Network, stages: Sequence[Plan], state: TrainingState) -> None:
+def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingState) -> None:
     """Refuse a state that is not of this network and these stages.
 
     Raises:
@@ -186,7 +186,7 @@ class _StageFit:
     def average(self, state: TrainingState) -> TrainingState:
         """Let averages of the weights before and after the stage compete with its epochs."""
         before, after = state.arrays["before"], copies(self.variables)
-        complete = not state.stopped and settled(self.stage, state.epoch)
+        complete = not state.stopped and is_settled(self.stage, state.epoch)
         try:
             for part in AVERAGES if complete else (1.0, *AVERAGES):
                 assign(self.variables, between(before, after, part))
@@ -198,7 +198,9 @@ class _StageFit:
     def leave(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the next stage."""
         arrays = {"best": state.arrays["best"], "seeds": self.training.network.seeds}
-        return replace(state, stage=self.number + 1, epoch=0, ends="", rule_state={}, arrays=arrays)
+        return replace(
+            state, stage_index=self.number + 1, epoch=0, ends="", rule_state={}, arrays=arrays
+        )
 
     def _after_epoch(
         self, state: TrainingState, logs: dict[str, float], score: ValidationScore
@@ -209,9 +211,9 @@ class _StageFit:
             "stage": self.stage.title,
             "epoch": state.epoch + 1,
             "learning_rate": float(optimizer.learning_rate),
-            **{name: float(logs[name]) for name in METRICS},
+            **{name: float(logs[name]) for name in EPOCH_COLUMNS},
         }
-        decision = after_epoch(self.rules, state.rule_state, row)
+        decision = decide(self.rules, state.rule_state, row)
         if decision.factor != 1.0:
             optimizer.learning_rate = row["learning_rate"] * decision.factor
         if decision.ends and decision.reason:
@@ -223,7 +225,7 @@ class _StageFit:
             seconds=time.monotonic() - self._start,
             history=(*result.history, row),
         )
-        if settled(self.stage, state.epoch):
+        if is_settled(self.stage, state.epoch):
             state = self._offer(state, score)
         arrays = {
             **state.arrays,

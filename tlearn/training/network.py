@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import Head
-from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, Tap, pooled, preprocessed
+from tlearn.features.built_backbone import (
+    BuiltBackbone,
+    BuiltBoundary,
+    Tap,
+    pool_taps,
+    preprocess_pixels,
+)
 from tlearn.keras_import import keras
 from tlearn.training.probe import Probe
 
@@ -84,9 +90,9 @@ class Network:
             inputs.append(activation)
             start = activation
             if boundary.index == 0:
-                start = preprocessed(activation, self.built.backbone.preprocess)
+                start = preprocess_pixels(activation, self.built.backbone.preprocess)
             high = [tap for tap in self.taps if tap.index > boundary.index or boundary.index == 0]
-            parts = self._tapped(boundary.tensor, high, start)
+            parts = self._apply_to_taps(boundary.tensor, high, start)
         if low:
             features = keras.Input((low,), name="features")
             inputs.append(features)
@@ -153,17 +159,17 @@ class Network:
         """Return the model users get: pixels from 0 to 255 in, probabilities out."""
         size = self.built.size
         pixels = keras.Input((size, size, 3), name="pixels")
-        start = preprocessed(pixels, self.built.backbone.preprocess)
-        parts = self._tapped(self.built.base.input, list(self.taps), start)
+        start = preprocess_pixels(pixels, self.built.backbone.preprocess)
+        parts = self._apply_to_taps(self.built.base.input, list(self.taps), start)
         probabilities = keras.layers.Softmax(name="probabilities")(self._apply_head(parts))
         return keras.Model(pixels, probabilities, name="classifier")
 
-    def _tapped(self, source: Any, taps: list[Tap], start: Any) -> list[Any]:
+    def _apply_to_taps(self, source: Any, taps: list[Tap], start: Any) -> list[Any]:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
         out = part(start)
         outputs = list(out) if isinstance(out, list | tuple) else [out]
-        return pooled(outputs, self.built.backbone.leading_tokens)
+        return pool_taps(outputs, self.built.backbone.leading_tokens)
 
     def _apply_head(self, parts: list[Any]) -> Any:
         x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

@@ -14,13 +14,13 @@ from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.runs.metrics import with_interval
 from tlearn.training.costs import Costs
-from tlearn.training.execution_plan import plan_activations
+from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.loop import Training, check_state, run_stages
 from tlearn.training.network import Network, copies
 from tlearn.training.probe import Probe, fit_on_taps, sample, sample_size
 from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
-from tlearn.training.stages import plan
+from tlearn.training.stages import plan_stages
 from tlearn.training.state import Checkpoint, StageResult, TrainingPlan, TrainingState
 
 BATCH = 64  # views whose features are read together
@@ -53,7 +53,7 @@ def train_network(
             resumed = None
     start = time.monotonic()
     with setup.clock.part("activations"):
-        setup, costs, computed = plan_activations(setup, resumed)
+        setup, costs, computed = prepare_activations(setup, resumed)
     rate = computed / (time.monotonic() - start)
     setup.log("activations", computed=computed, caching=costs.caching)
     if network is None or resumed is None:
@@ -94,8 +94,8 @@ def _network_of(setup: Setup, state: TrainingState) -> Network:
     built, stages = setup.built, state.plan.stages
     taps = [tap for tap in built.taps if tap.name in state.plan.taps]
     network = Network(built, taps, len(setup.splits.labels), setup.config.head, setup.config.seed)
-    check_state(network, plan(stages, built), state)
-    stage = stages[state.stage].title if state.stage < len(stages) else ""
+    check_state(network, plan_stages(stages, built), state)
+    stage = stages[state.stage_index].title if state.stage_index < len(stages) else ""
     setup.log("resumed", stage=stage, epoch=state.epoch, epochs=len(state.history))
     where = f"in stage {stage!r} after {state.epoch} epochs of it" if stage else "at the end"
     setup.progress.say(f"continuing {where}")

@@ -198,7 +198,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             setup = read_setup(config, request.data, cache, progress, clock, run.event)
             if request.began:
                 check_unchanged(run, request, setup)
-            with _explained(run, config, checkpoint, progress):
+            with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
                 network, state = train_network(setup, stage_callbacks, checkpoint, state)
                 progress.ignore_stop()
@@ -211,7 +211,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
 
 
 @contextlib.contextmanager
-def _explained(
+def _explain_errors(
     run: RunDirectory, config: RunConfig, checkpoint: Checkpoint, progress: Progress
 ) -> Iterator[None]:
     """Save the checkpoint if a training ends early; say why it did and how to continue it."""

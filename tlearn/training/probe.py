@@ -149,7 +149,7 @@ def fit_probe(
         advance: Called with how many of ``FITS`` are done.
     """
     n, views, d = features.shape
-    mean, scale, flat = _standardised(features.reshape(n * views, d))
+    mean, scale, flat = _standardise(features.reshape(n * views, d))
     z, lifted = _span(flat)
     with _quick_and_quiet(z, len(class_weights)):
         # Half as many dimensions for two views, a quarter the time.
@@ -168,7 +168,7 @@ def search_flops(n: int, d: int, classes: int) -> float:
     return span + fits
 
 
-def _standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the columns' means and deviations, and the rows standardised by them."""
     mean = x.mean(axis=0)
     scale = x.std(axis=0)

@@ -17,13 +17,13 @@ from tlearn.runs.directory import Request, RunDirectory
 from tlearn.runs.metrics import interval, measure_files, with_interval
 from tlearn.runs.predictions import HeldOutPrediction, held_out_predictions, predictions_csv
 from tlearn.runs.run import PROBLEM_COLUMNS
-from tlearn.training.loop import METRICS
+from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
 from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
 
-HISTORY_COLUMNS = ("stage", "epoch", *METRICS, "learning_rate")
+HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS, "learning_rate")
 
 
 PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "scikit-learn", "pillow")
@@ -126,7 +126,7 @@ def _has_better(run: RunDirectory, state: TrainingState) -> bool:
         return False
     before = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
     score = ValidationScore(before["accuracy"], before["log_loss"])
-    monitor = state.plan.stages[min(state.stage, len(state.plan.stages) - 1)].monitor
+    monitor = state.plan.stages[min(state.stage_index, len(state.plan.stages) - 1)].monitor
     return state.best is None or score.rank(monitor) > state.best.rank(monitor)
 
 

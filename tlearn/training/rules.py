@@ -74,7 +74,7 @@ def rules_for(stage: Stage, deadline: float = math.inf) -> list[Rule]:
     return rules + load_registry().rules(stage)
 
 
-def after_epoch(rules: Sequence[Rule], states: Mapping[str, Any], row: Row) -> Decision:
+def decide(rules: Sequence[Rule], states: Mapping[str, Any], row: Row) -> Decision:
     """Return what all rules decide together, with their states by name.
 
     Args:
@@ -132,11 +132,11 @@ def earliest_end(stage: Stage) -> int:
 
     Not in its first half, where validation falls before it rises, nor before it is settled.
     """
-    settling = (n for n in range(1, stage.epochs + 1) if settled(stage, n))
+    settling = (n for n in range(1, stage.epochs + 1) if is_settled(stage, n))
     return max(stage.epochs // 2 + 1, next(settling))
 
 
-def settled(stage: Stage, epochs: int) -> bool:
+def is_settled(stage: Stage, epochs: int) -> bool:
     """Return whether the learning rate is so low that the score after ``epochs`` can be trusted.
 
     At a high rate the weights leap about, and the best of many such epochs on a small validation

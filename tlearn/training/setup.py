@@ -22,7 +22,7 @@ from tlearn.progress import Progress
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
 from tlearn.training.probe import PROBE_VIEWS
-from tlearn.training.stages import Plan, plan
+from tlearn.training.stages import StagePlan, plan_stages
 
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
 
@@ -80,7 +80,7 @@ class Setup:
 
     config: RunConfig
     built: BuiltBackbone
-    stages: tuple[Plan, ...]
+    stages: tuple[StagePlan, ...]
     views: int
     activations: Activations
     manifest: Manifest
@@ -142,7 +142,7 @@ def read_setup(
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
         built = load_backbone(backbone, config.size, config.weights or "none", config.seed)
-        stages = plan(config.stages or (), built)
+        stages = plan_stages(config.stages or (), built)
     with clock.part("scan"):
         dataset = load_dataset(data, config, progress) if isinstance(data, Path) else data
     views = 0

@@ -18,7 +18,7 @@ REFINEMENT = Stage(unfreeze="none", epochs=5, learning_rate=5e-4)
 
 
 @dataclass(frozen=True)
-class Plan:
+class StagePlan:
     """A stage and what it means for a backbone.
 
     Attributes:
@@ -32,7 +32,7 @@ class Plan:
     boundary: BuiltBoundary | None
     batch_norm: bool = False
 
-    def with_epochs(self, epochs: int) -> Plan:
+    def with_epochs(self, epochs: int) -> StagePlan:
         """Return it with another number of epochs."""
         return replace(self, stage=self.stage.model_copy(update={"epochs": epochs}))
 
@@ -76,7 +76,7 @@ def _stages_of(preset: Preset, backbone: Backbone) -> tuple[int, tuple[Stage, ..
         ) from error
 
 
-def plan(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[Plan, ...]:
+def plan_stages(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[StagePlan, ...]:
     """Find the layers and the boundary of every stage.
 
     Activations come from the backbone as it was loaded. A stage that unfreezes less than one before
@@ -86,7 +86,7 @@ def plan(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[Plan, ...]:
         BackboneError: If a stage names a layer or a number of blocks the backbone does not have, or
             more than one tensor crosses its boundary.
     """
-    plans: list[Plan] = []
+    plans: list[StagePlan] = []
     lowest: BuiltBoundary | None = None
     for stage in stages:
         trainable = built.layers_to_train(stage.unfreeze)
@@ -96,7 +96,7 @@ def plan(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[Plan, ...]:
                 lowest = boundary
         random = built.weights == "none"
         batch_norm = stage.batch_norm == "train" or (stage.batch_norm == "auto" and random)
-        plans.append(Plan(stage, trainable, lowest, batch_norm))
+        plans.append(StagePlan(stage, trainable, lowest, batch_norm))
     for boundary in {p.boundary for p in plans if p.boundary is not None}:
         built.check_crossing(boundary)
     return tuple(plans)

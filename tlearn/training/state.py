@@ -63,7 +63,7 @@ class TrainingState:
     """The state of a training: at the beginning of a stage, or after some of its epochs.
 
     Attributes:
-        stage: The stage by its position; the number of stages where all are over.
+        stage_index: The stage by its position; the number of stages where all are over.
         epoch: Epochs of it that are over.
         ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
@@ -76,7 +76,7 @@ class TrainingState:
     """
 
     plan: TrainingPlan
-    stage: int = 0
+    stage_index: int = 0
     epoch: int = 0
     ends: Ends = ""
     results: tuple[StageResult, ...] = ()

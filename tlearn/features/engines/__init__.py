@@ -81,9 +81,9 @@ class Choice:
         """
         outputs = outputs or names
         if self.engine == "openvino":
-            from tlearn.features.engines.openvino import OpenVINOEngine, converted
+            from tlearn.features.engines.openvino import OpenVINOEngine, convert
 
-            network = converted(lambda: model(names), names, size, path)
+            network = convert(lambda: model(names), names, size, path)
             return OpenVINOEngine(network, outputs, self.precision)
         from tlearn.features.engines.tensorflow import TensorFlowEngine
 

@@ -31,7 +31,7 @@ class OpenVINOEngine:
     """A network compiled for this CPU, with one request in flight for every stream of it.
 
     Args:
-        network: As :func:`converted` gives it.
+        network: As :func:`convert` gives it.
         names: Which of its outputs are wanted; the rest is not computed.
         precision: What it computes in.
     """
@@ -62,7 +62,7 @@ class OpenVINOEngine:
         """Yield the outputs of each batch; see :class:`tlearn.features.engines.Engine`."""
         running: deque[tuple[Any, T, int]] = deque()
 
-        def collected() -> tuple[T, list[np.ndarray]]:
+        def collect() -> tuple[T, list[np.ndarray]]:
             request, tag, n = running.popleft()
             request.wait()
             outputs = [np.array(tensor.data[:n]) for tensor in request.output_tensors]
@@ -72,7 +72,7 @@ class OpenVINOEngine:
         try:
             for tag, images in batches:
                 while (request := self._idle_request(needed=not running)) is None:
-                    yield collected()
+                    yield collect()
                 pixels = request.input_tensors[0].data
                 pixels[len(images) :] = 0
                 for row, image in zip(pixels, images, strict=False):
@@ -80,7 +80,7 @@ class OpenVINOEngine:
                 request.start_async()
                 running.append((request, tag, len(images)))
             while running:
-                yield collected()
+                yield collect()
         finally:
             for request, _, _ in running:
                 request.wait()
@@ -104,7 +104,7 @@ def _core() -> Any:
     return ov.Core()
 
 
-def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None) -> Any:
+def convert(model: Callable[[], Any], names: Sequence[str], size: int, path: Path | None) -> Any:
     """Return a Keras model as an OpenVINO network, read from a file or converted and saved there.
 
     The model, with outputs of these names, is asked for only if there is no file yet. The path is
@@ -117,10 +117,10 @@ def converted(model: Callable[[], Any], names: Sequence[str], size: int, path: P
                 for suffix in SUFFIXES:
                     os.utime(path.with_suffix(suffix))  # the cache deletes the least recently used
             return network
-    from tlearn.features.engines.tensorflow import traced
+    from tlearn.features.engines.tensorflow import trace
 
     # OpenVINO reads a variable ten times over as it converts, a constant once.
-    network = ov.convert_model(traced(model(), names, size, constant=True))
+    network = ov.convert_model(trace(model(), names, size, constant=True))
     if path:
         with contextlib.suppress(OSError):  # it is converted again the next time
             _write(network, path)

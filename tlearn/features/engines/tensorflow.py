@@ -14,7 +14,7 @@ from tlearn.keras_import import tensorflow as tf
 LIMIT = 2**27  # bytes that the largest activation of a batch may take
 
 
-def traced(
+def trace(
     model: Any,
     names: Sequence[str],
     size: int,
@@ -57,7 +57,7 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, names: Sequence[str], size: int, precision: Precision) -> None:
         self._names, self._size = list(names), size
-        self._run = traced(model, names, size, precision)
+        self._run = trace(model, names, size, precision)
         self.batch = batch_for(4 * max(_sizes(self._run.graph), default=1), LIMIT)
 
     def map(
