@@ -33,12 +33,12 @@ def one_run(listed: RunSummary) -> None:
         st.warning(plain(message(listed.problem)))
     if not listed.usable:
         st.info(t("results.no_model", state=state_words(listed)))
-        _actions(listed, None)
+        _actions(listed)
         return
     run = Run(listed.path)
     show_message()
     _figures(run)
-    _actions(listed, run)
+    _actions(listed)
     VIEWS[choose_view("results", list(VIEWS))](run)
 
 
@@ -87,50 +87,48 @@ def show_accuracy(split: str, figures: Mapping[str, Any], below: Any) -> None:
         help=t("results.interval"),
     )
     if few:
-        text, more = (
-            t("results.few", low=f"{low:.0%}", high=f"{high:.0%}"),
-            photos_missing(figures["accuracy"], n),
-        )
+        text = t("results.few", low=f"{low:.0%}", high=f"{high:.0%}")
+        more = photos_missing(figures["accuracy"], n)
         below.markdown(f"{text} {t('results.few_more', count=more)}" if more else text)
 
 
-def _actions(listed: RunSummary, run: Run | None) -> None:
+def _actions(run: RunSummary) -> None:
     """Offer notes, downloads, resuming and deleting."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if run is not None:
-            name = listed.name
-            st.link_button(t("results.model"), run_url(f"{name}.keras"), icon=":material/download:")
-            st.link_button(t("results.whole"), run_url(f"{name}.zip"), icon=":material/folder_zip:")
+        if run.usable:
+            model, whole = run_url(f"{run.name}.keras"), run_url(f"{run.name}.zip")
+            st.link_button(t("results.model"), model, icon=":material/download:")
+            st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
         with st.popover(t("results.note"), icon=":material/edit_note:"):
             st.text_area(
-                t("results.note"), listed.note, max_chars=LONGEST_NOTE, key=f"note.{listed.name}"
+                t("results.note"), run.note, max_chars=LONGEST_NOTE, key=f"note.{run.name}"
             )
             st.button(
                 t("results.keep_note"),
-                f"keep_note.{listed.name}",
+                f"keep_note.{run.name}",
                 on_click=attempt,
-                args=(_keep_note, listed.name),
+                args=(_keep_note, run.name),
                 type="primary",
             )
-        if listed.resumable:
+        if run.resumable:
             st.button(
                 t("job.resume"),
-                f"resume.{listed.name}",
+                f"resume.{run.name}",
                 on_click=attempt,
-                args=(_resume, listed.name),
+                args=(_resume, run.name),
                 icon=":material/resume:",
             )
         st.button(
             t("results.delete"),
-            f"delete.{listed.name}",
+            f"delete.{run.name}",
             on_click=attempt,
-            args=(_delete, listed.name),
+            args=(_delete, run.name),
             icon=":material/delete:",
             help=t("results.delete_hint"),
-            disabled=listed.state == "running",
+            disabled=run.state == "running",
         )
-    if listed.note:
-        st.markdown(plain(listed.note))
+    if run.note:
+        st.markdown(plain(run.note))
 
 
 def _keep_note(name: str) -> None:
