@@ -34,8 +34,9 @@ class Activations:
     """The activations of views of images, at the taps and some boundaries of a backbone.
 
     Rows are found by the image's content and by what renders the view; tables by the backbone, the
-    digest of its weights, the boundary, the size, the engine and the precision. They do not depend
-    on paths, dates or runs, so every later run on the same photos finds them.
+    digest of its weights, the boundary, the size, the engine, the precision, and the boundaries
+    computed together with it. They do not depend on paths, dates or runs, so every later run with
+    the same boundaries finds them for the same photos.
 
     Args:
         built: The backbone with the weights it was loaded with.
