@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 Resize = Literal["crop", "squash", "pad"]
+DEFAULT_RESIZE: Resize = "squash"
 EngineName = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -214,7 +215,7 @@ class RunConfig(_Section):
     if not given."""
     size: Pixels | None = None
     """Side of the square input in pixels; the backbone's default if not given."""
-    resize: Resize = "squash"
+    resize: Resize = DEFAULT_RESIZE
     """How images become square: `squash` shows all and changes the aspect, `crop` takes the central
     square, `pad` shows all within bars."""
     views: Views | Literal["fresh"] | None = None

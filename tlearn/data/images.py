@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from tlearn.config import Resize
+from tlearn.config import DEFAULT_RESIZE, Resize
 from tlearn.data.pixel_values import (
     DEFAULT_RANGES,
     OwnRange,
@@ -199,7 +199,7 @@ def _megapixels() -> float:
 def load_image(
     path: str | Path,
     size: int,
-    resize: Resize = "squash",
+    resize: Resize = DEFAULT_RESIZE,
     integer_range: Range = DEFAULT_RANGES.integer_range,
     float_range: Range = DEFAULT_RANGES.float_range,
 ) -> np.ndarray:

@@ -79,6 +79,7 @@ def _preset(times: Mapping[str, str]) -> str:
     """Show the presets with what each takes; return the one chosen."""
     presets = load_registry().offered("presets")
     names = sorted(presets, key=lambda name: FIRST.index(name) if name in FIRST else 99)
+    default = RunConfig().preset
 
     def words(name: str) -> str:
         summary = t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
@@ -87,7 +88,7 @@ def _preset(times: Mapping[str, str]) -> str:
     chosen = st.radio(
         t("train.preset"),
         names,
-        names.index("balanced") if "balanced" in names else 0,
+        names.index(default) if default in names else 0,
         key="option.preset",
         persist_state="session",
         format_func=lambda name: t(f"train.name_{name}") if name in FIRST else name,
