@@ -17,6 +17,7 @@ from serving import until
 import tlearn
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
+from tlearn.progress import Silent
 from tlearn.runs import job_queue
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.job_queue import JobQueue
@@ -227,6 +228,18 @@ def test_a_training_outlives_its_runner_and_is_resumed_after_it_was_killed(queue
     assert [epoch["epoch"] for epoch in read_progress(run).epochs] == [1, 2]
 
 
+class StopsAtTask(Silent):
+    """Asks a training to stop when a task begins."""
+
+    def __init__(self, title, stop):
+        self.title, self.stop_file = title, stop
+
+    def task(self, title, total, unit):
+        if title == self.title:
+            self.stop_file.touch()
+        return super().task(title, total, unit)
+
+
 def test_a_stop_counts_if_it_is_not_older_than_the_process(asleep, photos):
     run = queued(asleep, photos, "a")
     (run / STOP).touch()
@@ -239,7 +252,9 @@ def test_a_stop_counts_if_it_is_not_older_than_the_process(asleep, photos):
     (run / STOP).touch()
     os.utime(run / STOP, (1e9, 1e9))
     assert state_of(run) == "stopped"
-    assert tlearn.resume(run, quiet=True).metrics["stopped"] is False
+    measuring = StopsAtTask("evaluating", run / STOP)  # which is too late to stop anything
+    assert tlearn.resume(run, progress=measuring).metrics["stopped"] is False
+    assert state_of(run) == "finished" and not (run / STOP).exists()
 
 
 # ---- The runner, without trainings

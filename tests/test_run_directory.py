@@ -10,7 +10,7 @@ from conftest import Heard
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.runs.directory import RunDirectory
-from tlearn.runs.progress_log import RunProgress, read_progress
+from tlearn.runs.progress_log import LoggedProgress, StoppableProgress, read_progress
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, state_of
 
 
@@ -117,9 +117,10 @@ def test_who_holds_the_lock_trains_and_how_it_ended_is_noted(tmp_path):
 # ---- How far a training is
 
 
-def test_progress_is_written_and_read_and_stops_once(tmp_path):
+def test_progress_is_written_and_read_and_stops_on_request(tmp_path):
     (tmp_path / "progress.jsonl").write_text('{"say": "of an earlier training"}\n')
-    progress = RunProgress(tmp_path, Heard())
+    logged = LoggedProgress(tmp_path, Heard())
+    progress = StoppableProgress(logged, tmp_path / STOP)
     progress.say("beginning \u2028 now")
     with progress.task("training", 6, "steps") as task:
         task.advance(3, "validation 0.5")
@@ -127,10 +128,12 @@ def test_progress_is_written_and_read_and_stops_once(tmp_path):
     assert (at.task, at.done, at.total, at.step, at.fraction) == ("training", 3, 6, 3, 2.5 / 4)
     assert at.lines == ["beginning \u2028 now"]
     (tmp_path / STOP).touch()
-    with pytest.raises(KeyboardInterrupt), progress.task("training", 6, "steps") as task:
+    with pytest.raises(KeyboardInterrupt), progress.task("training", 6, "steps"):
+        pass
+    with pytest.raises(KeyboardInterrupt):
         task.advance()
-    with progress.task("saving", 1, "files") as task:
-        task.advance()  # what is saved now is not broken off
+    with logged.task("saving", 1, "files") as task:
+        task.advance()  # what is saved is not broken off
 
 
 def test_the_steps_of_a_training_follow_each_other(tmp_path):

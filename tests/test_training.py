@@ -165,15 +165,24 @@ def test_batch_normalisation_is_trained_with_random_weights_or_if_asked_for(buil
     assert changed_by(replace(built, weights="a file"), kept, unfreeze=1, batch_norm="train") == top
 
 
-def test_statistics_of_random_weights_begin_with_those_of_a_batch(built, network, kept):
+def test_statistics_of_random_weights_begin_with_those_of_a_batch(
+    built, network, kept, monkeypatch
+):
     found = []
     norm = built.base.get_layer("block3_bn")
 
     def record(state):  # after the only epoch, and after the stage
         found.append(copies([norm.moving_mean, norm.moving_variance]))
 
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
     stage = Stage(unfreeze=1, epochs=1, learning_rate=1e-30)
-    run(training_of(kept, network, (stage,), record))
+    training = training_of(kept, network, (stage,), record)
+    with monkeypatch.context() as patch:  # Ctrl-C in the middle of it
+        patch.setattr(Feed, "epoch", interrupt)
+        assert run(training).stopped and norm.momentum == 0.99
+    run(training)
     activations, files = kept
     below = activations.rows([(f, 1) for f in files], "block3_conv").astype("float32")
     maps = np.asarray(built.base.get_layer("block3_conv")(below))

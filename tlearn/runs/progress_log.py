@@ -9,62 +9,85 @@ from pathlib import Path
 from typing import Any
 
 from tlearn.progress import Lines, Progress, Task
-from tlearn.runs.run_state import EVENTS, STOP, TAIL, read_events
+from tlearn.runs.run_state import EVENTS, TAIL, read_events
 
 PROGRESS = "progress.jsonl"
 STEPS = 4  # of a training: reading, computing features, training, measuring
 
 
-class RunProgress:
-    """Shows progress, writes it to the run directory, and raises on a request to stop.
-
-    A request to stop raises ``KeyboardInterrupt``, as Ctrl-C does.
-    """
+class LoggedProgress:
+    """Shows progress, and writes it to the run directory."""
 
     def __init__(self, run: Path, shown: Progress) -> None:
-        self._file, self._stop, self._shown = run / PROGRESS, run / STOP, shown
+        self._file, self._shown = run / PROGRESS, shown
         self._lines = Lines(as_json=True, write=self._write)
-        self._obeys = True
         self._file.unlink(missing_ok=True)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         """Open a counted piece of work."""
-        self._obey()
         with (
             self._shown.task(title, total, unit) as shown,
             self._lines.task(title, total, unit) as written,
         ):
-            yield _Task((shown, written), self._obey)
+            yield _LoggedTask((shown, written))
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
         self._shown.say(line)
         self._lines.say(line)
 
-    def ignore_stop(self) -> None:
-        """Ignore requests to stop from now on: the model is being saved."""
-        self._obeys = False
-
     def _write(self, line: str) -> None:
         with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def _obey(self) -> None:
-        if self._obeys and self._stop.exists():
-            self.ignore_stop()
-            raise KeyboardInterrupt
-
 
 @dataclass(frozen=True)
-class _Task:
+class _LoggedTask:
     tasks: tuple[Task, ...]
-    obey: Callable[[], None]
 
     def advance(self, n: int = 1, note: str = "") -> None:
         for task in self.tasks:
             task.advance(n, note)
-        self.obey()
+
+
+@dataclass(frozen=True)
+class StoppableProgress:
+    """Shows progress, and raises ``KeyboardInterrupt``, as Ctrl-C does, once a stop is asked for.
+
+    Attributes:
+        shown: What shows it.
+        stop: The file that asks for it.
+    """
+
+    shown: Progress
+    stop: Path
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        """Open a counted piece of work."""
+        self.check_stop()
+        with self.shown.task(title, total, unit) as task:
+            yield _StoppableTask(task, self.check_stop)
+
+    def say(self, line: str) -> None:
+        """Print one line that stays."""
+        self.shown.say(line)
+
+    def check_stop(self) -> None:
+        """Raise ``KeyboardInterrupt`` if a stop is asked for."""
+        if self.stop.exists():
+            raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _StoppableTask:
+    task: Task
+    check_stop: Callable[[], None]
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.task.advance(n, note)
+        self.check_stop()
 
 
 @dataclass(frozen=True)

@@ -145,10 +145,12 @@ class _StageFit:
             momenta = [layer.momentum for layer in norms]
             for layer in norms:
                 layer.momentum = 0.0
-            with contextlib.closing(self.feed.epoch(0, self.stage.batch_size)) as batches:
-                self.model(next(batches)[0], training=True)
-            for layer, momentum in zip(norms, momenta, strict=True):
-                layer.momentum = momentum
+            try:
+                with contextlib.closing(self.feed.epoch(0, self.stage.batch_size)) as batches:
+                    self.model(next(batches)[0], training=True)
+            finally:  # of the layers themselves, which are saved with the model
+                for layer, momentum in zip(norms, momenta, strict=True):
+                    layer.momentum = momentum
 
     def run(self, state: TrainingState) -> TrainingState:
         """Train the remaining epochs; record the state after each, and return the last."""

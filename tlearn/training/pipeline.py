@@ -6,6 +6,7 @@ Keras is imported by the functions that need it, after everything that can be ch
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +19,9 @@ from tlearn.data.scan import check_folder
 from tlearn.errors import BackboneError, ConfigError, DataError
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, free_name
-from tlearn.runs.progress_log import RunProgress
+from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.run import Run
+from tlearn.runs.run_state import STOP
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
 from tlearn.training.stages import with_preset
@@ -166,7 +168,8 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
         TlearnError: As :func:`resume`.
     """
     with run.training():
-        request, progress = run.request(), RunProgress(run.path, shown)
+        request, logged = run.request(), LoggedProgress(run.path, shown)
+        progress = StoppableProgress(logged, run / STOP)
         if not request.data.is_dir():
             raise DataError(
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
@@ -201,8 +204,9 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
                 network, state = train_network(setup, stage_callbacks, checkpoint, state)
-                progress.ignore_stop()
-                write_results(run, setup, network, state)
+                # What is saved now is not broken off by a request to stop.
+                saving = dataclasses.replace(setup, progress=logged)
+                write_results(run, saving, network, state)
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
