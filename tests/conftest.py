@@ -10,7 +10,6 @@ import hypothesis
 import numpy as np
 import pytest
 from filelock import FileLock
-from packages import build_wheels
 from PIL import Image
 
 from tlearn.backbones.plugin_sources import FOLDERS, use_folder
@@ -211,20 +210,3 @@ def here(tmp_path, monkeypatch):
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()
     sys.modules["__main__"] = main
-
-
-@pytest.fixture(scope="session")
-def tlearn_wheel(tmp_path_factory):
-    """The wheel of tlearn itself, built once in a session."""
-
-    def make(folder):
-        source = folder / "checkout"
-        source.mkdir()
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / name, source)
-        for name in ("tlearn", "plugins"):
-            shutil.copytree(ROOT / name, source / name)
-        build_wheels(folder, source)
-
-    (wheel,) = once(tmp_path_factory, "tlearn_wheel", make).glob("*.whl")
-    return wheel

@@ -1,13 +1,28 @@
 """What is installed is whole: the page too."""
 
 import os
+import shutil
 import zipfile
 
 import pytest
 from conftest import ROOT
+from packages import build_wheels
 from serving import Server, http
 
 pytestmark = pytest.mark.packaging
+
+
+@pytest.fixture(scope="module")
+def tlearn_wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "checkout"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("tlearn", "plugins"):
+        shutil.copytree(ROOT / name, source / name)
+    (wheel,) = build_wheels(folder, source)
+    return wheel
 
 
 def test_the_wheel_holds_every_file_of_the_packages(tlearn_wheel):

@@ -9,14 +9,7 @@ from pathlib import Path
 import pytest
 
 import tlearn
-from tlearn.backbones import (
-    Backbone,
-    Blocks,
-    Preprocess,
-    keras_application,
-    load_registry,
-    use_folder,
-)
+from tlearn.backbones import Backbone, load_registry, use_folder
 from tlearn.backbones.plugin_sources import folders_restored
 from tlearn.backbones.registry import KINDS
 from tlearn.cli import main
@@ -85,6 +78,9 @@ def test_ours_and_the_toy_come_through_one_door():
         assert isinstance(backbone, Backbone) and registry.get(name) is backbone
         plugin = registry.plugin_of(name)
         assert plugin.distribution == ("tlearn-toy" if name == "toy" else "tlearn")
+        if name != "toy":  # from keras.applications
+            assert backbone.preprocess_reference.endswith(":preprocess_input")
+            assert [weights.name for weights in backbone.weights] == ["imagenet"]
 
 
 @pytest.mark.parametrize(
@@ -121,12 +117,12 @@ def test_a_broken_plugin_keeps_its_reason_and_breaks_nothing(install, body, reas
     assert "x" not in load_registry().backbones
 
 
-@pytest.mark.parametrize("answer", ["return a('x')", "return [a('x')]", "yield a('x')"])
-def test_a_hook_may_return_one_or_several_or_yield(install, answer):
-    install("stranger", hook(answer))
+def test_a_hook_may_return_one_or_several_or_yield(install):
+    for k, answer in enumerate(["return a('x0')", "return [a('x1')]", "yield a('x2')"]):
+        install(f"stranger{k}", hook(answer))
     registry = load_registry()
     assert not registry.problems
-    assert registry.plugin_of("x").distribution == "stranger"
+    assert all(registry.plugin_of(f"x{k}").distribution == f"stranger{k}" for k in range(3))
 
 
 def test_of_two_with_one_name_the_second_is_refused_naming_both(install, capsys):
@@ -203,13 +199,6 @@ def test_an_unknown_name_lists_the_known_names_the_nearest_and_the_broken(instal
         load_registry().preset("bets")
 
 
-def test_plugins_that_need_one_another_do_not_share_hooks(install):
-    install("one", hook("return a('one')"))
-    install("two", hook("return a('two')"))
-    found = {p.name: [b.name for b in p.backbones] for p in load_registry().plugins}
-    assert (found["one"], found["two"]) == (["one"], ["two"])
-
-
 def test_the_list_of_backbones_says_where_they_come_from(install, capsys):
     install("stranger", hook("return a('bare')"))
     install("zz-stranger", "import nothing_of_this_name")
@@ -247,23 +236,6 @@ def test_the_list_takes_wildcards_and_says_which_weights_are_here(tmp_path, monk
     assert "no backbone is called 'vgg18*' (did you mean 'vgg19'?)" in capsys.readouterr().err
 
 
-def test_networks_of_keras_are_described_in_a_few_lines():
-    backbone = keras_application(
-        "densenet:DenseNet121",
-        name="densenet121",
-        summary="s",
-        reference="r",
-        default_size=224,
-        min_size=32,
-        channels=1024,
-        preprocess=Preprocess.TORCH,
-        blocks=Blocks.after("pool2_pool", "pool3_pool"),
-        finetune_from="pool3_pool",
-    )
-    assert backbone.preprocess_reference == "keras.applications.densenet:preprocess_input"
-    assert backbone.weights[0].name == "imagenet" and backbone.finetune_from == "pool3_pool"
-
-
 def test_a_configuration_is_checked_against_what_is_installed():
     registry = load_registry()
     backbone, preset = registry.check(RunConfig(backbone="toy", size=64, weights="none"))
@@ -286,16 +258,6 @@ def test_processes_that_are_started_know_the_folders(tmp_path):
         command = [sys.executable, "-m", "tlearn", "backbones", "mine"]
         assert b"mine" in subprocess.check_output(command)
     assert "mine" not in load_registry().backbones
-
-
-@pytest.mark.parametrize("preprocess", ["NONE", "TF", "CAFFE", "TORCH"])
-def test_preprocessing_as_factors_is_what_the_facts_say(preprocess):
-    facts = getattr(Preprocess, preprocess)
-    factors, summands = facts.factors()
-    for pixel in (0, 17, 255):
-        for c in range(3):
-            plain = (pixel * facts.scale + facts.offset - facts.mean[c]) / facts.std[c]
-            assert pixel * factors[c] + summands[c] == pytest.approx(plain, abs=1e-9)
 
 
 def test_public_names_are_those_of_their_homes_and_of_the_type_checkers():

@@ -1,6 +1,5 @@
 """Backbones that Keras itself offers, described in a few lines."""
 
-import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -30,21 +29,16 @@ def keras_application(
     """
     module, _, family = function.partition(":")
     home = f"keras.applications.{module}"
+
+    def build(input_shape: tuple[int, int, int], weights: str | None) -> Any:
+        network = getattr(importlib.import_module(home), family)
+        options = arguments or {}
+        return network(include_top=False, input_shape=input_shape, weights=weights, **options)
+
     return Backbone(
         name=name or module,
-        build=functools.partial(_build, home, family, arguments or {}),
+        build=build,
         preprocess_reference=f"{home}:preprocess_input",
         weights=(Weights("imagenet", "keras.applications", licence, "ImageNet-1k", file=file),),
         **facts,
     )
-
-
-def _build(
-    module: str,
-    family: str,
-    arguments: Mapping[str, Any],
-    input_shape: tuple[int, int, int],
-    weights: str | None,
-) -> Any:
-    function = getattr(importlib.import_module(module), family)
-    return function(include_top=False, input_shape=input_shape, weights=weights, **arguments)
