@@ -32,7 +32,7 @@ def _accuracy(stage: dict[str, Any]) -> str:
 
 
 def _classes(run: Any) -> str:
-    split = "test" if "test" in run.metrics else "validation"
+    split = run.measured_split
     rows = [
         [label, str(c["n"]), *(f"{c[name]:.2f}" for name in ("precision", "recall", "f1"))]
         if c["n"]

@@ -59,6 +59,12 @@ def test_a_metric_is_one_entry(monkeypatch):
     assert metrics_line(figures).endswith("luck 25%, 6 images")
 
 
+def test_a_metric_that_an_older_run_lacks_is_left_out():
+    figures = found([0, 0, 0, 1, 1, 2])
+    del figures["macro_f1"]
+    assert metrics_line(figures).startswith("accuracy ") and "F1" not in metrics_line(figures)
+
+
 def test_a_figure_that_is_not_finite_is_said_to_be_so():
     assert METRICS[2].text({"log_loss": None}) == "not finite"
 

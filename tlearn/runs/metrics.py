@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -74,9 +74,19 @@ METRICS = (
 )
 
 
+def metrics_in(figures: Figures) -> list[Metric]:
+    """Return the metrics that figures hold: older runs may lack some."""
+    return [metric for metric in METRICS if metric.key in figures]
+
+
 def metric_texts(figures: Figures) -> dict[str, str]:
     """Return all metrics as people read them, by their names."""
-    return {metric.name: metric.text(figures) for metric in METRICS}
+    return {metric.name: metric.text(figures) for metric in metrics_in(figures)}
+
+
+def measured_split(metrics: Mapping[str, Any]) -> Literal["validation", "test"]:
+    """Return the split whose figures in ``metrics.json`` stand for a run: test, if it has one."""
+    return "test" if "test" in metrics else "validation"
 
 
 def measure_files(

@@ -76,6 +76,8 @@ def prediction_columns(top: int) -> list[str]:
 class HeldOutPrediction:
     """The prediction for a held-out image: a row of ``predictions.csv``.
 
+    A field that is added needs a default: the tables of older runs lack its column.
+
     Attributes:
         file: Path below the data folder.
         split: ``validation`` or ``test``.
@@ -97,7 +99,7 @@ class HeldOutPrediction:
         return self.label == self.predicted
 
 
-PREDICTION_COLUMNS = tuple(field.name for field in fields(HeldOutPrediction))
+HELD_OUT_COLUMNS = tuple(field.name for field in fields(HeldOutPrediction))
 
 
 def held_out_predictions(
@@ -107,20 +109,20 @@ def held_out_predictions(
     numbers = {label: number for number, label in enumerate(labels)}
     return [
         HeldOutPrediction(
-            file.name,
-            split,
-            file.label,
-            labels[int(p.argmax())],
-            round(float(p.max()), 6),
-            round(float(p[numbers[file.label]]), 6),
+            file=file.name,
+            split=split,
+            label=file.label,
+            predicted=labels[int(p.argmax())],
+            probability=round(float(p.max()), 6),
+            probability_of_label=round(float(p[numbers[file.label]]), 6),
         )
         for file, p in zip(files, probabilities, strict=True)
     ]
 
 
-def predictions_csv(predictions: Iterable[HeldOutPrediction]) -> str:
+def held_out_csv(predictions: Iterable[HeldOutPrediction]) -> str:
     """Return ``predictions.csv``."""
-    return csv_text(PREDICTION_COLUMNS, map(astuple, predictions))
+    return csv_text(HELD_OUT_COLUMNS, map(astuple, predictions))
 
 
 def read_predictions(text: str) -> list[HeldOutPrediction]:
@@ -132,12 +134,12 @@ def read_predictions(text: str) -> list[HeldOutPrediction]:
     """
     return [
         HeldOutPrediction(
-            row["file"],
-            row["split"],
-            row["label"],
-            row["predicted"],
-            float(row["probability"]),
-            float(row["probability_of_label"]),
+            file=row["file"],
+            split=row["split"],
+            label=row["label"],
+            predicted=row["predicted"],
+            probability=float(row["probability"]),
+            probability_of_label=float(row["probability_of_label"]),
         )
         for row in csv_rows(text)
     ]

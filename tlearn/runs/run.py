@@ -21,7 +21,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import DAMAGED, check_usable
-from tlearn.runs.metrics import measure_files, metric_texts
+from tlearn.runs.metrics import measure_files, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
 
@@ -76,6 +76,11 @@ class Run:
         """The content of ``metrics.json``."""
         with self._reading("metrics.json") as file:
             return dict(json.load(file))
+
+    @property
+    def measured_split(self) -> Literal["validation", "test"]:
+        """The split whose figures stand for the run: test where there is one, else validation."""
+        return measured_split(self.metrics)
 
     def metric_texts(self, split: str) -> dict[str, str]:
         """Return the metrics of ``validation`` or ``test`` as people read them, by their names."""

@@ -13,6 +13,7 @@ import yaml
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.runs.directory import DAMAGED, RunDirectory, free_name
+from tlearn.runs.metrics import measured_split
 from tlearn.runs.run_state import (
     EVENTS,
     RESUMABLE,
@@ -229,7 +230,7 @@ def _read_once(path: Path, stamps: tuple[tuple[int, int], ...]) -> RunSummary:
 
 def _figures(path: Path) -> dict[str, Any]:
     metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-    figures = metrics["test"] if "test" in metrics else metrics["validation"]
+    figures = metrics[measured_split(metrics)]
     return {
         "accuracy": float(figures["accuracy"]),
         "images": int(figures["n"]),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlearn.runs.metrics import Figures, confused_pairs, metric_texts, with_interval
+from tlearn.runs.metrics import Figures, confused_pairs, measured_split, metric_texts, with_interval
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 
@@ -31,7 +31,7 @@ def run_summary(run: Run) -> str:
             "  validation accuracy is slightly optimistic: it was used for model selection"
             + ("" if "test" in metrics else "; --test 0.2 gives an unbiased estimate")
         )
-    lines += class_lines(metrics.get("test", metrics["validation"]))
+    lines += class_lines(metrics[measured_split(metrics)])
     problems = run.problems()
     if problems:
         lines.append(f"problems ({len(problems)}), all in {path / 'problems.csv'}:")

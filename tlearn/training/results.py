@@ -14,8 +14,8 @@ from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import Request, RunDirectory
-from tlearn.runs.metrics import interval, measure_files, with_interval
-from tlearn.runs.predictions import HeldOutPrediction, held_out_predictions, predictions_csv
+from tlearn.runs.metrics import interval, measure_files, measured_split, with_interval
+from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_predictions
 from tlearn.runs.run import PROBLEM_COLUMNS
 from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
@@ -146,7 +146,7 @@ def _evaluate(run: RunDirectory, setup: Setup) -> tuple[dict[str, Any], Classifi
                 metrics[split], p = measure_files(classifier, files, setup.progress)
                 predictions += held_out_predictions(files, split, p, setup.splits.labels)
     seconds = setup.clock.seconds()["evaluation"] - before
-    run.write("predictions.csv", predictions_csv(predictions))
+    run.write("predictions.csv", held_out_csv(predictions))
     return metrics, classifier, len(predictions) / seconds
 
 
@@ -154,7 +154,7 @@ def _draw(run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, An
     """Write the learning curves and the confusions of the split that is held back longest."""
     from tlearn.runs import charts
 
-    split = "test" if "test" in metrics else "validation"
+    split = measured_split(metrics)
     probe = metrics["stages"][0]
     accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
     drawn = {

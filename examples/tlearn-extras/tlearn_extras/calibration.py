@@ -33,7 +33,7 @@ def _dot(probability: float, right: float, n: int, total: int) -> str:
 
 def render(run: Any) -> str:
     """Predict the test images, or those of validation, and compare probability and accuracy."""
-    split = "test" if "test" in run.metrics else "validation"
+    split = run.measured_split
     images = run.images(split)
     predictions = run.predict([path for path, _ in images])
     pairs = zip(predictions, images, strict=True)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from tlearn.data.edits import Edits
 from tlearn.runs import charts
-from tlearn.runs.metrics import FEW, METRICS, confused_pairs, photos_missing
+from tlearn.runs.metrics import FEW, confused_pairs, metrics_in, photos_missing
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
@@ -64,7 +64,9 @@ def _figures(run: Run) -> None:
         row, below = st.container(horizontal=True), st.container()
         with row:
             show_accuracy(split, figures, below)
-            for metric in METRICS[1:]:
+            for metric in metrics_in(figures):
+                if metric.key == "accuracy":
+                    continue
                 name = texts().words.get(f"results.{metric.key}", metric.name)
                 st.metric(name, metric.text(figures), border=True, height="stretch")
     if "test" not in run.metrics:
@@ -179,18 +181,19 @@ def photo_caption(prediction: HeldOutPrediction) -> str:
 
 def _confusion(run: Run) -> None:
     """Show the most confused classes and the matrix; a click shows the photos of a cell."""
-    side = "test" if "test" in run.metrics else "validation"
-    pairs = confused_pairs(run.metrics[side])
+    split = run.measured_split
+    figures = run.metrics[split]
+    pairs = confused_pairs(figures)
     if pairs:
         st.markdown(f"**{t('results.most_confused')}**")
     for true, predicted, count in pairs[:MOST_CONFUSED]:
         names = {"true": plain(true), "predicted": plain(predicted)}
         st.markdown(f"- {t('results.cell', **names, count=count)}")
-    if not pairs and len(run.metrics[side]["per_class"]) > charts.MATRIX:
+    if not pairs and len(figures["per_class"]) > charts.MATRIX:
         st.markdown(t("results.no_mistakes"))
         return
     st.caption(t("results.confusion_hint"))
-    chart = charts.confusion(run.metrics[side], chart_words())
+    chart = charts.confusion(figures, chart_words())
     dark = st.context.theme.type == "dark"
     chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
     event = st.vega_lite_chart(
@@ -200,7 +203,7 @@ def _confusion(run: Run) -> None:
     if not cells:
         return
     true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
-    cell = (side, true, predicted)
+    cell = (split, true, predicted)
     predictions = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
     names = {"true": plain(true), "predicted": plain(predicted)}
     st.markdown(t("results.cell", **names, count=len(predictions)))

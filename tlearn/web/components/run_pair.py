@@ -32,8 +32,7 @@ def side_by_side(*paths: Path) -> None:
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
         with column, st.container(border=True):
             st.markdown(f"**{name}**")
-            split = "test" if "test" in run.metrics else "validation"
-            show_accuracy(split, run.metrics[split], st)
+            show_accuracy(run.measured_split, run.metrics[run.measured_split], st)
             epochs = read_progress(run.path).epochs
             if epochs:
                 curve = charts.learning_curve(epochs, run.metrics["stages"][0], words=chart_words())
