@@ -141,23 +141,45 @@ def queued(queue, photos, name):
 # ---- Real trainings
 
 
-def test_trainings_run_one_by_one(queue, photos, held, hold, tmp_path):
-    runs = [held("b"), queued(queue, tmp_path / "gone", "c"), queued(queue, photos, "a")]
-    JobQueue(queue.runs).stop("a")  # by another program
-    assert states(queue) == {"b": "running", "c": "queued", "a": "stopped"}
-    assert [job.path for job in queue.jobs()] == runs[:2]
-    hold.end("b")
+@POSIX
+def test_trainings_run_one_by_one_even_if_the_runner_and_a_training_die(
+    queue, photos, held, hold, tmp_path
+):
+    run = held("a")
+    failing, waiting = queued(queue, tmp_path / "gone", "c"), queued(queue, photos, "b")
+    training = until(lambda: next(iter(psutil.Process(queue._runner.pid).children()), None))
+    assert training.nice() > psutil.Process().nice()
+    JobQueue(queue.runs).stop("b")  # by another program
+    queue._runner.kill()
+    queue._runner.wait()
+    assert states(queue) == {"a": "running", "c": "queued", "b": "stopped"}
+    assert [job.path for job in queue.jobs()] == [run, failing]
+    at = read_progress(run)
+    assert at.task and at.total and at.fraction < 1 and len(at.epochs) == 1 and at.planned > 0
+    assert any(line.startswith("probe: validation accuracy") for line in at.lines)
+    with pytest.raises(RunError, match="stop it first"):
+        RunStore(queue.runs).delete("a")
+    with pytest.raises(RunError, match="is being trained"):
+        queue.resume("a")
+
+    training.kill()
+    killed = until(lambda: over(queue, run))
+    assert (killed.state, killed.resumable, killed.usable) == ("interrupted", True, False)
+    assert (run / "checkpoint.npz").exists()
+    hold.end("a")
+    queue.resume("a")
     until(lambda: not queue.jobs())
     assert queue._runner.wait(60) == 0  # it ends when none waits
-    assert states(queue) == {"b": "finished", "c": "failed", "a": "stopped"}
-    assert not (runs[2] / "metrics.json").exists()
-    failed = over(queue, runs[1])
-    assert "no longer in" in failed.problem and failed.problem.isprintable() and not failed.usable
-    assert tlearn.Run(runs[0]).metrics["stopped"] is False
-    names = {path.name for path in runs[0].iterdir()}
+    assert states(queue) == {"a": "finished", "c": "failed", "b": "stopped"}
+    assert [epoch["epoch"] for epoch in read_progress(run).epochs] == [1, 2]
+    assert tlearn.Run(run).metrics["stopped"] is False
+    names = {path.name for path in run.iterdir()}
     assert "run.yaml" in names and not names & {LOCK, "progress.jsonl", "checkpoint.npz"}
     with pytest.raises(RunError, match="nothing to resume"):
-        queue.resume("b")
+        queue.resume("a")
+    failed = over(queue, failing)
+    assert "no longer in" in failed.problem and failed.problem.isprintable() and not failed.usable
+    assert not (waiting / "metrics.json").exists()
 
 
 @POSIX
@@ -201,31 +223,6 @@ def test_what_is_queued_waits_for_a_terminal_and_its_program_may_die(queue, phot
     assert not (stopped.path / STOP).exists()
     assert until(lambda: over(queue, queue.runs / "b")).state == "failed"
     assert queue._runner is None  # the other was still there
-
-
-@POSIX
-def test_a_training_outlives_its_runner_and_is_resumed_after_it_was_killed(queue, held, hold):
-    run = held("a")
-    training = until(lambda: next(iter(psutil.Process(queue._runner.pid).children()), None))
-    assert training.nice() > psutil.Process().nice()
-    queue._runner.kill()
-    queue._runner.wait()
-    at = read_progress(run)
-    assert at.task and at.total and at.fraction < 1 and len(at.epochs) == 1 and at.planned > 0
-    assert any(line.startswith("probe: validation accuracy") for line in at.lines)
-    with pytest.raises(RunError, match="stop it first"):
-        RunStore(queue.runs).delete("a")
-    with pytest.raises(RunError, match="is being trained"):
-        queue.resume("a")
-    assert states(queue) == {"a": "running"}
-    training.kill()
-    killed = until(lambda: over(queue, run))
-    assert (killed.state, killed.resumable, killed.usable) == ("interrupted", True, False)
-    assert (run / "checkpoint.npz").exists()
-    hold.end("a")
-    queue.resume("a")
-    assert until(lambda: over(queue, run)).state == "finished"
-    assert [epoch["epoch"] for epoch in read_progress(run).epochs] == [1, 2]
 
 
 class StopsAtTask(Silent):

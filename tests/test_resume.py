@@ -1,7 +1,6 @@
 """A training that was stopped, killed or that failed goes on as if nothing had happened."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import Heard, ToyRun, make_run
+from serving import until
 
 import tlearn
 from tlearn.cli import main
@@ -27,23 +27,6 @@ STAGES = "1:3@1e-3,all:3@1e-3"
 AS_OPTIONS = f"--backbone toy --weights none --test 0.2 --seed 3 --stages {STAGES}".split()
 # Where a training is stopped, resumed, and stopped again: stage, epoch, step.
 PLACES = [(0, None), (0, 0, 0), (0, 1), (1, None), (1, 1), (1, 2, 0)]
-# A plugin that tells where a training is, and holds it there.
-HOLDING = """
-import os, time
-from pathlib import Path
-from tlearn.backbones import hookimpl
-
-@hookimpl
-def tlearn_callbacks(stage, run):
-    from keras.callbacks import LambdaCallback
-
-    def hold(epoch, logs):
-        if os.environ.get("HOLD") == f"{stage.title} {epoch + 1}":
-            (Path(os.environ["HELD"])).touch()
-            time.sleep(600)
-
-    return LambdaCallback(on_epoch_begin=hold)
-"""
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -378,57 +361,65 @@ def test_photos_and_weights_that_changed_are_refused(refused, stopped, whole, tm
     assert "train anew with 'tlearn finetune' and another --out" in refused(run)
 
 
-# ---- Processes
+# ---- Processes that end
 
 
-@pytest.fixture
-def held(whole, cached, tmp_path):
-    """Start a training as a process of its own that waits at an epoch."""
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "holding.py").write_text(HOLDING)
-    plugins = ["--plugins-dir", str(tmp_path / "plugins")]
-    started = []
+def test_what_a_killed_process_leaves_is_continued(whole, cached, tmp_path, refused, capsys):
+    run, left = tmp_path / "run", tmp_path / "left"
 
-    def held(where, *arguments):
-        there = tmp_path / f"held {len(started)}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tlearn", "finetune", *arguments, "--quiet", *plugins],
-            env={**os.environ, "HOLD": where, "HELD": str(there)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        while not there.exists():
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.02)
-        return process
+    def leave(epoch, logs):
+        if epoch == 2:
+            assert "is being trained" in refused(run)
+            shutil.copytree(run, left)
+            raise RuntimeError("enough")
 
-    yield held
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def test_a_killed_process_is_continued_by_another(held, whole, tmp_path, refused, capsys):
-    run = tmp_path / "run"
-    process = held("top 1 block 3", whole.photos, *AS_OPTIONS, "--out", run)
-    assert "is being trained" in refused(run)
-    process.kill()
-    process.wait()
-    assert state_of(run) == "interrupted" and (run / "checkpoint.npz").exists()
-    assert main(["finetune", "--resume", str(run), "--json"]) == 0
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=leave)]
+    with pytest.raises(RuntimeError):
+        tlearn.finetune(whole.photos, run, callbacks=callbacks, stages=STAGES, **TOY)
+    assert state_of(left) == "interrupted" and (left / "checkpoint.npz").exists()
+    assert main(["finetune", "--resume", str(left), "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["stopped"] is False and "continuing in stage" in err
-    assert_same(run, whole.run)
+    assert_same(left, whole.run)
+
+
+# A plugin that waits before the second epoch of a stage.
+HOLDING = """
+import os, time
+from pathlib import Path
+from tlearn.backbones import hookimpl
+
+@hookimpl
+def tlearn_callbacks(stage, run):
+    from keras.callbacks import LambdaCallback
+
+    def hold(epoch, logs):
+        if (stage.title, epoch) == ("all blocks", 1):
+            (Path(run) / "held").touch()
+            time.sleep(600)
+
+    return LambdaCallback(on_epoch_begin=hold)
+"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that asks to end")
-def test_a_process_that_is_asked_to_end_keeps_its_best(held, whole, stopped):
-    run = stopped(0, 1)
-    process = held("all blocks 2", "--resume", run)
-    process.terminate()
-    out, err = process.communicate()
+def test_a_process_that_is_asked_to_end_keeps_its_best(whole, stopped, tmp_path):
+    run, plugins = stopped(0, 1), tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "holding.py").write_text(HOLDING)
+    command = [sys.executable, "-m", "tlearn", "finetune", "--resume", run, "--quiet"]
+    with subprocess.Popen(
+        [*command, "--plugins-dir", plugins],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            until(lambda: (run / "held").exists() or process.poll() is not None)
+            process.terminate()
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130 and out.startswith("stopped: the model"), err
     found = tlearn.Run(run)
     assert found.metrics["stopped"] and found.metrics["stages"][2]["epochs"] == 1
