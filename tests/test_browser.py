@@ -454,11 +454,10 @@ def compare(tab):
 # ---- Predicting
 
 
-def test_journey_of_predictions(tab, server, browser, toy_run):
-    photos = server.data / "colours"
-    shutil.copytree(toy_run.photos, photos)
-    run = shutil.copytree(toy_run.run, server.runs / "colours")
-    record = run / "run.yaml"
+def test_journey_of_predictions(tab, server, browser, toy_run, cache):
+    shutil.copytree(toy_run.cache, cache)
+    photos = shutil.copytree(toy_run.photos, server.data / "colours")
+    record = shutil.copytree(toy_run.run, server.runs / "colours") / "run.yaml"
     record.write_text(record.read_text().replace(str(toy_run.photos), str(photos)))
     the_camera_is_asked(tab)
     a_correction_goes_back_to_the_data(tab, photos)
