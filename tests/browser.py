@@ -150,8 +150,8 @@ class Tab:
 
         self.repeat(type_in, lambda: field.input_value() == value)
 
-    def enter(self, opener, key, value, button, outcome):
-        """Open a popover, type into its field, press its button: all again until the outcome."""
+    def enter(self, opener, key, value, button, then):
+        """Open a popover, type into its field, press its button: all again until a text is seen."""
 
         def all_of_it():
             field = self.field(key)
@@ -162,7 +162,7 @@ class Tab:
             self.settle()
             self.button(button, count=1).click()
 
-        self.repeat(all_of_it, outcome)
+        self.repeat(all_of_it, self.shown(then).is_visible)
 
     def view(self, key):
         """Choose one of several views, or a preset."""
