@@ -65,8 +65,8 @@ def to_command(config: RunConfig, data: str | Path, out: str | Path | None = Non
                 words += ["--set", f"{key}.{name}={_flow(inner)}"]
         elif isinstance(value, list):
             words += ["--set", f"{key}={_flow(value)}"]
-        elif key == "strict":
-            words += ["--strict"] if value else []
+        elif isinstance(value, bool):
+            words += [f"--{key}"] if value else []
         elif value is not None:
             words += [f"--{key.replace('_', '-')}", str(value)]
     return shlex.join([*words, *(["--out", str(out)] if out else [])])

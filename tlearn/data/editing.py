@@ -119,18 +119,19 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
                 reason = f"the same photo is in class {label!r} already, as {duplicates[0]}"
                 left_out.append(Problem(name, "duplicate", reason))
                 continue
-            if not same:
-                same.append(relative_name(_write_photo(folder, name, content), data))
-                new += same
-            else:
+            if same:
                 moved += same
+            else:
+                same = [relative_name(_write_photo(folder, name, content), data)]
+                files.add(content, *same)
+                new += same
             labels |= dict.fromkeys(same, label)
         except DataError as error:
             left_out.append(Problem(name, "unreadable", str(error)))
         except OSError as error:
             reason = f"it cannot be written: {error.strerror or error}"
             left_out.append(Problem(name, "unreadable", reason))
-    # A class may be called as a folder was that edits gave another name.
+    # If edits renamed the class a to b, a new class a would be renamed, too.
     after, _ = edits.apply(dict.fromkeys(new, label))
     changes = [(name, label) for name in (*new, *moved) if after.get(name) != label]
     if changes:
@@ -190,11 +191,15 @@ class _FilesByContent:
                 self._by_size[file.path.stat().st_size].append(file)
 
     def names_of(self, content: bytes) -> list[str]:
-        """Return the names of the files with this content; a new one may be appended."""
+        """Return the names of the files with this content."""
         for file in self._by_size.pop(len(content), ()):
             with suppress(DataError):  # one that cannot be read is no copy of one that can
                 self._by_hash[content_hash(images.read_bytes(file.path))].append(file.name)
-        return self._by_hash[content_hash(content)]
+        return list(self._by_hash[content_hash(content)])
+
+    def add(self, content: bytes, name: str) -> None:
+        """Add a new file, so that its copies are found."""
+        self._by_hash[content_hash(content)].append(name)
 
 
 def _class_folder(layout: FolderLayout, label: str) -> Path:

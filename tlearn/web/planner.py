@@ -16,7 +16,7 @@ from tlearn.settings import to_yaml
 from tlearn.web.child import error_in, start_child
 
 FOLDER = ".plans"
-FIELDS = {"backbone", "images_per_second", "parameters", "seconds", "bytes", "problem"}
+FIELDS = {"backbone", "images_per_second", "parameters", "seconds", "bytes", "sure", "problem"}
 
 
 class Planner:
