@@ -6,16 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from tlearn.features.activations import Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import format_bytes
-from tlearn.training.costs import (
-    CostModel,
-    Costs,
-    cache_bytes,
-    measure_rate,
-    shorten_to_budget,
-    throughput,
-)
+from tlearn.training.costs import CostModel, Costs, measure_rate, shorten_to_budget, throughput
 from tlearn.training.probe import PROBE_VIEWS, sample_size
 from tlearn.training.setup import Setup
 from tlearn.training.stages import REFINEMENT, StagePlan, plan_stages
@@ -47,22 +41,26 @@ def prepare_activations(
         stages = plan_stages(resumed.plan.stages, setup.built)
         setup = replace(setup, stages=stages, views=resumed.plan.views)
     missing = activations.missing(setup.items(setup.views), activations.outputs)
-    size = cache_bytes(activations, missing)
-    streaming = not setup.views or size > cache.room()
-    if not streaming:
+
+    def to_cache(outputs: Sequence[str], views: int) -> tuple[list[Item], int]:
+        """Return the views that lack an output, and the bytes that caching them adds."""
+        lacking = (item for name in outputs for item in missing[name] if item[1] < max(1, views))
+        items = list(dict.fromkeys(lacking))
+        row = sum(activations.row_bytes(name) for name in outputs if missing[name])
+        return items, len(items) * row
+
+    outputs, views = activations.outputs, setup.views
+    items, size = to_cache(outputs, views)
+    streaming = not views or size > cache.room()
+    if streaming:  # only features for the probe may be cached
+        outputs, views = (FEATURES,), min(views, PROBE_VIEWS)
+        items, size = to_cache(outputs, views)
+    caching, rate, computed = size <= cache.room(), np.inf, 0
+    if caching:
         evicted = cache.make_room(size)
         if evicted:
             progress.say(f"evicted {format_bytes(evicted)} of the least recently used activations")
-    # Where activations are streamed, only features for the probe may be cached.
-    outputs = (FEATURES,) if streaming else activations.outputs
-    most_views = max(1, min(setup.views, PROBE_VIEWS) if streaming else setup.views)
-    items = dict.fromkeys(i for name in outputs for i in missing[name] if i[1] < most_views)
-    size = len(items) * sum(activations.row_bytes(name) for name in outputs)
-    caching = size <= cache.room()
-    rate, computed = np.inf, 0
-    if caching:
-        cache.make_room(size)
-        rate, computed = measure_rate(activations, list(items), outputs)
+        rate, computed = measure_rate(activations, items, outputs)
     if streaming and not np.isfinite(rate):  # computed in every epoch, whatever is cached
         rate = throughput(activations, setup.items(1)[:64]).rate
     spent = time.monotonic() - setup.started
@@ -83,7 +81,7 @@ def prepare_activations(
     if caching:
         used = {FEATURES, *(p.boundary.name for p in setup.stages if p.boundary is not None)}
         names = [name for name in outputs if name in used]
-        computed += activations.cache_missing(setup.items(min(setup.views, most_views)), names)
+        computed += activations.cache_missing(setup.items(min(setup.views, views)), names)
     return setup, costs, computed
 
 
