@@ -134,6 +134,15 @@ def over(queue, run):
     return summary if summary.over else None
 
 
+def runner_works(queue):
+    """Return whether a runner holds the lock of the folder."""
+    try:
+        with job_queue.FileLock(queue.runs / job_queue.RUNNER_LOCK).acquire(timeout=0):
+            return False
+    except job_queue.Timeout:
+        return True
+
+
 def queued(queue, photos, name):
     return queue.submit(photos, CONFIG, name)
 
@@ -207,6 +216,7 @@ def test_what_is_queued_waits_for_a_terminal_and_its_program_may_die(queue, phot
     page.stdout.read(1)
     os.killpg(page.pid, signal.SIGKILL)
     page.communicate()
+    until(lambda: runner_works(queue))
     jobs = queue.jobs()
     assert [(job.name, job.state) for job in jobs] == [("a", "running"), ("b", "queued")]
     with pytest.raises(RunError, match="is queued already"):
