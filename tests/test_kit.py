@@ -21,7 +21,6 @@ from checked_backbones import (
     in_halves,
     learning_statistics,
     leaving,
-    module,
     nested_normalisation,
     noisy,
     not_so_small,
@@ -238,17 +237,39 @@ def test_a_fault_is_found_by_its_checks(name):
         assert words in failed[check], failed[check]
 
 
+PLUGIN = """
+HEAD
+import functools
+from tlearn.backbones import Blocks, Preprocess, keras_application
+
+def plain(*arguments): ...
+
+partial = functools.partial(plain)
+application = keras_application(
+    "vgg19:VGG19", summary="s", reference="r", default_size=32, min_size=32, channels=512,
+    preprocess=Preprocess.NONE, blocks=Blocks.after("block1_pool"),
+).build
+"""
+
+
 def test_imports_that_cannot_stand_alone_or_are_heavy_are_found(tmp_path, monkeypatch):
     (tmp_path / "keras_hub.py").write_text("")  # the real one takes seconds to import
     monkeypatch.syspath_prepend(tmp_path)
-    for head, words in (
-        ("import keras_hub", "importing the plugin loads keras_hub"),
-        ("import sys\nassert 'pytest' in sys.modules, 'lonely'", "own_plugin.py alone failed"),
+    for name, head, words in (
+        ("heavy", "import keras_hub", "importing the plugin loads keras_hub"),
+        ("lonely", "import sys\nassert 'pytest' in sys.modules", "lonely.py alone failed"),
     ):
-        backbone = module(tmp_path, head)
+        file = tmp_path / "folder" / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(PLUGIN.replace("HEAD", head))
+        spec = importlib.util.spec_from_file_location(name, file)
+        plugin = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, plugin)
+        spec.loader.exec_module(plugin)
         monkeypatch.delitem(sys.modules, "keras_hub", raising=False)
-        seen = outcome(backbone, "check_import_is_light")
-        assert seen.state == "failed" and words in seen.reason, seen
+        for build in (plugin.plain, plugin.partial, plugin.application):
+            seen = outcome(replace(GOOD, build=build), "check_import_is_light")
+            assert seen.state == "failed" and words in seen.reason, seen
 
 
 def test_wrong_facts_are_named():
