@@ -52,9 +52,8 @@ class OpenVINOEngine:
             },
         )
         self._compiled = compiled
-        count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        # Shared by all callers of map, who put requests back when they are done.
-        self._idle = deque(compiled.create_infer_request() for _ in range(count + SPARE))
+        self._most = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE
+        self._idle = deque[Any]()  # requests of all callers of map that are done
 
     def map(
         self, batches: Iterable[tuple[T, Sequence[np.ndarray]]]
@@ -71,8 +70,9 @@ class OpenVINOEngine:
 
         try:
             for tag, images in batches:
-                while (request := self._idle_request(needed=not running)) is None:
+                if len(running) == self._most:
                     yield collect()
+                request = self._idle_request()
                 pixels = request.input_tensors[0].data
                 pixels[len(images) :] = 0
                 for row, image in zip(pixels, images, strict=False):
@@ -86,12 +86,12 @@ class OpenVINOEngine:
                 request.wait()
                 self._idle.append(request)
 
-    def _idle_request(self, needed: bool) -> Any:
-        """Return an idle request; where there is none, a new one if it is needed, else ``None``."""
+    def _idle_request(self) -> Any:
+        """Return an idle request, or a new one where there is none."""
         try:
             return self._idle.popleft()
         except IndexError:
-            return self._compiled.create_infer_request() if needed else None
+            return self._compiled.create_infer_request()
 
 
 @functools.cache
