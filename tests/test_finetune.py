@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from conftest import draw_photos
+from conftest import draw_photos, once
 
 import tlearn
 from tlearn.data import images
@@ -36,14 +36,17 @@ TWO_STAGES = "1:3@1e-3,all:2@1e-4"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A run on pictures with some dirt, and where the pictures are."""
-    place = tmp_path_factory.mktemp("made")
-    photos = draw_photos(place / "photos", per_class=14)
-    (photos / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
-    (photos / "red" / "notes.txt").write_text("not a picture")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TLEARN_CACHE", str(place / "cache"))
-        run = tlearn.finetune(photos, place / "run", stages=TWO_STAGES, test=0.2, **TOY)
-    return run, photos
+
+    def make(place):
+        photos = draw_photos(place / "photos", per_class=14)
+        (photos / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+        (photos / "red" / "notes.txt").write_text("not a picture")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TLEARN_CACHE", str(place / "cache"))
+            tlearn.finetune(photos, place / "run", stages=TWO_STAGES, test=0.2, **TOY)
+
+    place = once(tmp_path_factory, "run with dirt", make)
+    return tlearn.Run(place / "run"), place / "photos"
 
 
 def read_csv(path):

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from conftest import Heard, ToyRun, make_run
+from conftest import Heard, ToyRun, make_run, once
 from serving import until
 
 import tlearn
@@ -58,26 +58,30 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that was never interrupted."""
-    return ToyRun(*make_run(tmp_path_factory.mktemp("whole"), *AS_OPTIONS))
+    place = once(tmp_path_factory, "whole run", lambda folder: make_run(folder, *AS_OPTIONS))
+    return ToyRun(place / "run", place / "photos", place / "cache")
 
 
 @pytest.fixture(scope="module")
 def stops(whole, tmp_path_factory):
     """Stop one training at all places in turn; return its run directory at each of them."""
-    place = tmp_path_factory.mktemp("stops")
-    path, stops, begun = place / "run", {}, 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TLEARN_CACHE", str(whole.cache))
-        for stage, *where in PLACES:
+
+    def make(folder):
+        path, begun = folder / "run", 0
+        for number, (stage, *where) in enumerate(PLACES):
             callbacks = [Interrupt(stage - begun, *where)]
-            if stops:
+            if number:
                 run = tlearn.resume(path, quiet=True, callbacks=callbacks)
             else:
                 run = tlearn.finetune(whole.photos, path, callbacks=callbacks, stages=STAGES, **TOY)
             assert run.metrics["stopped"] and (path / "checkpoint.npz").exists()
-            stops[stage, *where] = shutil.copytree(path, place / str(len(stops)))
+            shutil.copytree(path, folder / str(number))
             begun = stage
-    return stops
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(whole.cache))
+        folder = once(tmp_path_factory, "stopped runs", make)
+    return {place: folder / str(number) for number, place in enumerate(PLACES)}
 
 
 @pytest.fixture
@@ -279,7 +283,7 @@ def test_with_a_checkpoint_of_another_network_it_begins_again(stopped):
     (line,) = [line for line in heard.lines if "checkpoint" in line]
     assert "is damaged (" in line and line.endswith("): restarting from the probe")
     begun = load(path / "checkpoint.npz")
-    assert (begun.stage, begun.epoch) == (0, 0)
+    assert (begun.stage_index, begun.epoch) == (0, 0)
     assert begun.plan.probe.score == expected.plan.probe.score
 
 
