@@ -119,13 +119,15 @@ def test_who_holds_the_lock_trains_and_how_it_ended_is_noted(tmp_path):
 
 def test_progress_is_written_and_read_and_stops_on_request(tmp_path):
     (tmp_path / "progress.jsonl").write_text('{"say": "of an earlier training"}\n')
+    RunDirectory(tmp_path).event("step", step="training")
     logged = LoggedProgress(tmp_path, Heard())
     progress = StoppableProgress(logged, tmp_path / STOP)
     progress.say("beginning \u2028 now")
     with progress.task("training", 6, "steps") as task:
         task.advance(3, "validation 0.5")
     at = read_progress(tmp_path)
-    assert (at.task, at.done, at.total, at.step, at.fraction) == ("training", 3, 6, 3, 2.5 / 4)
+    assert (at.task, at.done, at.total, at.step) == ("training", 3, 6, "training")
+    assert at.fraction == 2.5 / 4
     assert at.lines == ["beginning \u2028 now"]
     (tmp_path / STOP).touch()
     with pytest.raises(KeyboardInterrupt), progress.task("training", 6, "steps"):
@@ -137,30 +139,36 @@ def test_progress_is_written_and_read_and_stops_on_request(tmp_path):
 
 
 def test_the_steps_of_a_training_follow_each_other(tmp_path):
-    events = [
+    moments = [
+        {"event": "started", "time": 1},
+        {"task": "reading images", "start": 1, "done": 4, "total": 4},
+        {"event": "step", "step": "computing", "time": 2},
+        {"task": "computing activations", "start": 2, "done": 2, "total": 4},
         {"event": "planned", "seconds": 9, "epochs": 2},
+        {"event": "step", "step": "training", "time": 3},
         {"event": "probe", "accuracy": 0.5},
         {"event": "epoch", "val_accuracy": 0.75},
+        {"task": "computing activations", "start": 4, "done": 0, "total": 4},  # streamed
         {"event": "epoch", "val_accuracy": 0.6},
+        {"event": "step", "step": "measuring", "time": 5},
+        {"task": "evaluating", "start": 6, "done": 2, "total": 4},
     ]
     seen = []
-    for task, known in [
-        ("reading images", 0),
-        ("computing activations", 1),
-        ("fitting the probe", 1),
-        ("training top 3 blocks", 2),
-        ("computing activations", 3),
-        ("training all blocks", 4),
-        ("evaluating", 4),
-    ]:
-        (tmp_path / "progress.jsonl").write_text(json.dumps({"task": task, "done": 0, "total": 4}))
-        (tmp_path / EVENTS).write_text("\n".join(map(json.dumps, events[:known])))
-        at = read_progress(tmp_path)
-        seen.append((at.step, at.best, at.fraction))
-    assert [step for step, *_ in seen] == [1, 2, 3, 3, 3, 3, 4]
-    assert [best for _, best, _ in seen] == [None, None, None, 0.5, 0.75, 0.75, 0.75]
-    fractions = [fraction for *_, fraction in seen]
-    assert fractions == sorted(fractions) and fractions[-1] < 1
+    for moment in moments:
+        with (tmp_path / (EVENTS if "event" in moment else "progress.jsonl")).open("a") as file:
+            file.write(json.dumps(moment) + "\n")
+        seen.append(read_progress(tmp_path))
+    steps = {at.step: at.step_number for at in seen}
+    assert steps == {"reading": 1, "computing": 2, "training": 3, "measuring": 4}
+    assert [at.step for at in seen[3:10]] == ["computing"] * 2 + ["training"] * 5
+    assert [at.best for at in seen[5:10]] == [None, 0.5, 0.75, 0.75, 0.75]
+    fractions = [4 * at.fraction for at in seen]
+    assert fractions == [0, 1, 1, 1.5, 1.5, 2, 2, 2.5, 2.5, 3, 3, 3.5]
+    with (tmp_path / EVENTS).open("a") as file:  # resumed, it computes before it trains
+        file.write('{"event": "started", "time": 8}\n{"event": "resumed", "epochs": 1}\n')
+        file.write('{"event": "step", "step": "computing", "time": 9}\n')
+    at = read_progress(tmp_path)
+    assert (at.step, at.task, len(at.epochs)) == ("computing", "", 1)
 
 
 def test_files_of_progress_may_hold_anything(tmp_path):
@@ -171,6 +179,8 @@ def test_files_of_progress_may_hold_anything(tmp_path):
         {"event": "probe", "accuracy": 0.5},
         {"event": "epoch", "epoch": 1},
         {"event": "planned", "seconds": None},
+        {"event": "step", "step": ["no"]},
+        {"event": "step", "step": "training"},
         {"event": "epoch", "note": "a\u2028b"},
         {"event": "epoch"},
         {"event": "resumed", "epochs": 2},

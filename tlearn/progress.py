@@ -49,6 +49,7 @@ class _Count:
     def __init__(self, title: str, total: int, unit: str, lines: "Lines") -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.note = 0, ""
+        self.start_time = round(time.time(), 6)
         self.start = self.last = time.monotonic()
         self._lines = lines
 
@@ -65,8 +66,8 @@ class Lines:
     """Lines that stay: plain ones for logs, or JSON objects for programs.
 
     Of a piece of work there is a plain line every ten seconds and one when it ends; an object
-    ``{"task", "done", ...}`` when it begins, twice a second, and when it ends. What is said is a
-    line, or an object ``{"say"}``.
+    ``{"task", "start", "done", ...}`` when it begins, twice a second, and when it ends; its start
+    is in seconds since 1970. What is said is a line, or an object ``{"say"}``.
 
     Args:
         as_json: Whether to write JSON.
@@ -95,7 +96,8 @@ class Lines:
         seconds = time.monotonic() - count.start
         if self._as_json:
             values = {"task": count.title, "total": count.total, "unit": count.unit}
-            more = {"done": count.done, "seconds": round(seconds, 3), "note": count.note}
+            values |= {"start": count.start_time, "seconds": round(seconds, 3)}
+            more = {"done": count.done, "note": count.note}
             self._write(json.dumps(values | more))
             return
         rate = count.done / max(seconds, 1e-9)

@@ -183,7 +183,7 @@ class RunDirectory:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""
-        content = {"event": kind, "time": round(time.time(), 3), **fields}
+        content = {"event": kind, "time": round(time.time(), 6), **fields}
         # A log that cannot be written, on a full disk, is no reason to lose the training.
         with contextlib.suppress(OSError), (self.path / EVENTS).open("ab") as file:
             file.write(to_json(content, inf_nan_mode="null") + b"\n")

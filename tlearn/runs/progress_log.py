@@ -12,7 +12,7 @@ from tlearn.progress import Lines, Progress, Task
 from tlearn.runs.run_state import EVENTS, TAIL, read_events
 
 PROGRESS = "progress.jsonl"
-STEPS = 4  # of a training: reading, computing features, training, measuring
+STEPS = ("reading", "computing", "training", "measuring")  # of a training, as events name them
 
 
 class LoggedProgress:
@@ -95,7 +95,8 @@ class TrainingProgress:
     """The progress of a training.
 
     Attributes:
-        task: The present task, such as ``training top 3 blocks``; empty before the first.
+        step: The present one of the :data:`STEPS`.
+        task: The present task of it, such as ``training top 3 blocks``; empty before the first.
         done: Units of it that are done.
         total: Units of it in all.
         planned: Estimated seconds of the whole training, from its start or resumption; 0 before.
@@ -104,6 +105,7 @@ class TrainingProgress:
         epochs: One record per epoch so far, as in ``history.csv``.
     """
 
+    step: str
     task: str
     done: int
     total: int
@@ -114,21 +116,17 @@ class TrainingProgress:
     lines: list[str]
 
     @property
-    def step(self) -> int:
+    def step_number(self) -> int:
         """Which of the :data:`STEPS` it is at, from 1."""
-        if not self.task or self.task.startswith("reading"):
-            return 1
-        if self.task.startswith("evaluating"):
-            return 4
-        return 3 if self.probe or self.task.startswith(("fitting", "training")) else 2
+        return STEPS.index(self.step) + 1
 
     @property
     def fraction(self) -> float:
         """The part of all steps that is done, 0 to 1."""
         part = self.done / self.total if self.total else 0.0
-        if self.step == 3 and self.epoch_count:
+        if self.step == "training" and self.epoch_count:
             part = len(self.epochs) / self.epoch_count
-        return (self.step - 1 + min(1.0, part)) / STEPS
+        return (self.step_number - 1 + min(1.0, part)) / len(STEPS)
 
     @property
     def best(self) -> float | None:
@@ -143,12 +141,17 @@ def read_progress(run: Path) -> TrainingProgress:
     Epochs after the checkpoint that a training was resumed from do not count: they are trained
     again.
     """
+    step, since = STEPS[0], 0.0
     planned: dict[str, Any] = {}
     probe: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = []
     for event in read_events(run / EVENTS):
         kind = event.get("event")
-        if kind == "planned":
+        if kind == "started":
+            step, since = STEPS[0], _number(event.get("time"))
+        elif kind == "step" and event.get("step") in STEPS:
+            step, since = event["step"], _number(event.get("time"))
+        elif kind == "planned":
             planned = event | {"epochs": len(epochs) + _number(event.get("epochs"))}
         elif kind == "probe":
             probe = event
@@ -158,7 +161,10 @@ def read_progress(run: Path) -> TrainingProgress:
             del epochs[int(_number(event.get("epochs"))) :]
     entries = list(read_events(run / PROGRESS, TAIL))
     task: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
+    if _number(task.get("start")) < since:  # it was of the step before
+        task = {}
     return TrainingProgress(
+        step,
         str(task.get("task", "")),
         int(_number(task.get("done"))),
         int(_number(task.get("total"))),

@@ -51,11 +51,13 @@ def train_network(
             checkpoint.reject(error)
             setup.log("resumed", stage="probe", epoch=0, epochs=0)
             resumed = None
+    setup.log("step", step="computing")
     start = time.monotonic()
     with setup.clock.part("activations"):
         setup, costs, computed = prepare_activations(setup, resumed)
     rate = computed / (time.monotonic() - start)
     setup.log("activations", computed=computed, caching=costs.caching)
+    setup.log("step", step="training")
     if network is None or resumed is None:
         rates = {"activation_views": rate} if computed else {}
         network, resumed = _start_from_probe(setup, costs, rates)

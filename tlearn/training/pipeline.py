@@ -204,6 +204,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
                 network, state = train_network(setup, stage_callbacks, checkpoint, state)
+                run.event("step", step="measuring")
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)
                 write_results(run, saving, network, state)

@@ -80,8 +80,8 @@ def _under_way(run: RunSummary) -> None:
 
 def _progress(run: RunSummary) -> None:
     at = read_progress(run.path)
-    kind = "finetune" if at.step == 3 and at.epoch_count and at.probe else at.step
-    facts = [t("job.step", now=at.step, all=STEPS, what=t(f"job.step_{kind}"))]
+    kind = "finetune" if at.step == "training" and at.epoch_count and at.probe else at.step
+    facts = [t("job.step", now=at.step_number, all=len(STEPS), what=t(f"job.step_{kind}"))]
     if at.best is not None:
         facts.append(t("job.right_so_far", part=f"{at.best:.0%}"))
     left = at.planned - (time.time() - run.changed)
