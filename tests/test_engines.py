@@ -25,8 +25,6 @@ from tlearn.features.precision import computing_in
 
 REFERENCE = Choice("tensorflow", "float32")
 BF16 = Choice("openvino", "bfloat16")
-# How far a row may depend on the rows beside it: see tlearn.features.engines.Engine.
-TOLERANCE = {"openvino": {"rtol": 0}, "tensorflow": {"rtol": 1e-5, "atol": 1e-6}}
 needs_bfloat16 = pytest.mark.skipif(
     not engines.cpu_has_bfloat16(), reason="this CPU does not compute in bfloat16"
 )
@@ -109,10 +107,10 @@ def test_tensorflow_computes_in_bfloat16_too(toy):
     assert {layer.compute_dtype for layer in toy.base.layers} == {"float32"}
 
 
-@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_an_engine_made_while_a_stage_computes_in_bfloat16_does_not(toy, cache, engine):
+@pytest.mark.parametrize("name", ["openvino", "tensorflow"])
+def test_an_engine_made_while_a_stage_computes_in_bfloat16_does_not(toy, cache, name):
     pixels = smooth_pixels(3, 32)
-    choice = Choice(engine, "float32")
+    choice = Choice(name, "float32")
     with Cache(cache) as store:
         rendering = Rendering(32, "crop", Augmentation())
         expected = Activations(toy, rendering, [], store, choice).compute(pixels, [FEATURES])
@@ -122,23 +120,25 @@ def test_an_engine_made_while_a_stage_computes_in_bfloat16_does_not(toy, cache, 
     np.testing.assert_array_equal(found[FEATURES], expected[FEATURES])
 
 
-@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-@pytest.mark.parametrize("n", [1, 31, 70])
-def test_batches_come_back_in_order_and_whole(toy, cache, engine, n):
-    pixels = list(np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8))
-    with Cache(cache) as store:
-        activations = Activations(
-            toy, Rendering(32, "crop", Augmentation()), [], store, Choice(engine, "float32")
-        )
-        runner = activations.engine((FEATURES,))
+@pytest.fixture(scope="module", params=["openvino", "tensorflow"])
+def engine(toy, request):
+    """Each engine for the features of the toy."""
+    return Choice(request.param, "float32").engine_for(toy.prefix, [FEATURES], toy.size, None)
+
+
+def test_batches_come_back_in_order_and_whole(engine):
+    # How far a row may depend on the rows beside it: see tlearn.features.engines.Engine.
+    near = {"rtol": 0} if isinstance(engine, OpenVINOEngine) else {"rtol": 1e-5, "atol": 1e-6}
+    for n in (1, 31, 70):
+        pixels = list(np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8))
         some = ((i, pixels[i : i + 3]) for i in range(0, n, 3))
-        found = list(runner.map(some))
+        found = list(engine.map(some))
         assert [tag for tag, _ in found] == list(range(0, n, 3))
         together = np.concatenate([outputs[0] for _, outputs in found])
-        np.testing.assert_allclose(together, outputs_of(runner, pixels)[0], **TOLERANCE[engine])
+        np.testing.assert_allclose(together, outputs_of(engine, pixels)[0], **near)
         assert len(together) == n
-        ((tag, (nothing,)),) = runner.map([("empty", [])])
-        assert tag == "empty" and len(nothing) == 0
+    ((tag, (nothing,)),) = engine.map([("empty", [])])
+    assert tag == "empty" and len(nothing) == 0
 
 
 def test_what_stops_halfway_leaves_the_engine_usable(toy):
@@ -159,25 +159,18 @@ def network(built, path=None):
     return convert(lambda: built.prefix(names), names, built.size, path)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_two_may_compute_in_turns(toy, cache, engine):
-    with Cache(cache) as store:
-        activations = Activations(
-            toy, Rendering(32, "crop", Augmentation()), [], store, Choice(engine, "float32")
-        )
-        made = activations.engine((FEATURES,))
-        made.batch = 2
-        pixels = list(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8))
-        alone = [outputs_of(made, half)[0] for half in (pixels[:12], pixels[12:])]
+def test_two_may_compute_in_turns(engine):
+    pixels = list(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8))
+    alone = [outputs_of(engine, half)[0] for half in (pixels[:12], pixels[12:])]
 
-        def going(half):
-            return made.map((i, half[i : i + 2]) for i in range(0, 12, 2))
+    def going(half):
+        return engine.map((i, half[i : i + 2]) for i in range(0, 12, 2))
 
-        runs = [going(pixels[:12]), going(pixels[12:]), going(pixels[:12])]
-        found = [[], [], []]
-        for _ in range(6):
-            for run, rows in zip(runs, found, strict=True):
-                rows.append(next(run)[1][0])
+    runs = [going(pixels[:12]), going(pixels[12:]), going(pixels[:12])]
+    found = [[], [], []]
+    for _ in range(6):
+        for run, rows in zip(runs, found, strict=True):
+            rows.append(next(run)[1][0])
     for rows, expected in zip(found, [*alone, alone[0]], strict=True):
         np.testing.assert_allclose(np.concatenate(rows), expected, rtol=1e-5, atol=1e-6)
 
