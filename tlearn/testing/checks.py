@@ -282,14 +282,12 @@ def check_engines_agree(backbone: Backbone) -> None:
     if importlib.util.find_spec("openvino") is None:
         raise SkipTest("OpenVINO is not installed here")
     from tlearn.features.built_backbone import FEATURES
-    from tlearn.features.engines import outputs_of
-    from tlearn.features.engines.openvino import OpenVINOEngine, convert
+    from tlearn.features.engines import Choice, outputs_of
 
     built = _built(backbone, backbone.min_size)
     names, pixels = (FEATURES,), _pixels(built.size)
     prefix = built.prefix(names)
-    network = convert(lambda: prefix, names, built.size, None)
-    engine = OpenVINOEngine(network, names, "float32")
+    engine = Choice("openvino", "float32").engine_for(lambda _: prefix, names, built.size)
     (actual,) = outputs_of(engine, list(pixels.astype(np.uint8)))
     expected = np.asarray(prefix(pixels, training=False))
     difference = float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
