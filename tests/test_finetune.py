@@ -139,8 +139,9 @@ def test_plain_keras_loads_the_model_in_safe_mode(made):
     assert card.items() >= expected.items()
 
 
-def test_a_new_process_measures_the_same(made):
+def test_a_new_process_measures_the_same(made, monkeypatch):
     run, photos = made
+    monkeypatch.setenv("TLEARN_CACHE", str(run.path.parent / "cache"))  # without TensorFlow
     command = [sys.executable, "-m", "tlearn", "evaluate", str(run.path), str(photos)]
     command += ["--split", "test", "--json", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
