@@ -413,7 +413,9 @@ def test_callbacks_get_what_was_measured_and_set_the_rate_where_no_schedule_does
     run = tlearn.finetune(photos, tmp_path / "run", stages=stages, callbacks=callbacks, **TOY)
     rates = [float(row["learning_rate"]) for row in read_csv(run.path / "history.csv")]
     np.testing.assert_allclose(rates, [0.1, 0.01, 0.001], rtol=1e-5)
-    assert tested == [{"loss": e["val_loss"], "accuracy": e["val_accuracy"]} for e in epochs]
+    assert tested == [
+        {name: e[f"val_{name}"] for name in ("loss", "accuracy", "macro_f1")} for e in epochs
+    ]
 
 
 def test_what_memory_does_not_hold_is_said_in_one_line(photos, tmp_path, monkeypatch):

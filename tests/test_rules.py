@@ -19,10 +19,14 @@ from tlearn.training.rules import (
 )
 
 
+def score(accuracy, loss, macro_f1=0.5):
+    return ValidationScore({"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1})
+
+
 def rows(accuracies, losses=None):
     losses = losses or [1.0] * len(accuracies)
     return [
-        {"epoch": n, "loss": 1.0, "val_accuracy": a, "val_loss": loss}
+        {"epoch": n, "loss": 1.0, **score(a, loss, 1 - a).figures}
         for n, (a, loss) in enumerate(zip(accuracies, losses, strict=True), start=1)
     ]
 
@@ -54,15 +58,27 @@ def test_the_monitor_decides_what_is_an_improvement():
     history = rows([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6])
     assert ended_after(history, monitor="val_accuracy", patience=2, epochs=1) == 3
     assert ended_after(history, monitor="val_loss", patience=2, epochs=1) is None
-    one, other = ValidationScore(0.9, 0.9), ValidationScore(0.8, 0.8)
+    assert ended_after(history, monitor="val_macro_f1", patience=2, epochs=1) is None
+    one, other = score(0.9, 0.9, 0.7), score(0.8, 0.8, 0.8)
     assert is_better(one, other, "val_accuracy") and not is_better(one, other, "val_loss")
+    assert is_better(other, one, "val_macro_f1") and not is_better(one, other, "val_macro_f1")
 
 
 def test_of_equal_accuracies_the_smaller_loss_is_better_and_nothing_beats_by_not_being_finite():
-    assert is_better(ValidationScore(0.9, 0.2), ValidationScore(0.9, 0.3), "val_accuracy")
-    assert is_better(ValidationScore(0.1, 9.0), None, "val_loss")
+    for monitor in ("val_accuracy", "val_macro_f1"):
+        assert is_better(score(0.9, 0.2), score(0.9, 0.3), monitor)
+    assert is_better(score(0.1, 9.0), None, "val_loss")
     assert not is_better(WORST, None, "val_accuracy")
-    assert not is_better(ValidationScore(0.9, 0.2), ValidationScore(0.9, 0.2), "val_loss")
+    assert not is_better(score(0.9, 0.2), score(0.9, 0.2), "val_loss")
+
+
+def test_a_score_has_every_figure():
+    y, logits = np.array([0, 0, 0, 0, 1]), np.log([[0.9, 0.1, 1e-9]] * 4 + [[0.8, 0.2, 1e-9]])
+    found = ValidationScore.of(y, logits)
+    losses = [-np.log(0.9)] * 4 + [-np.log(0.2)]
+    expected = {"log_loss": np.mean(losses), "accuracy": 0.8, "macro_f1": (8 / 9 + 0) / 2}
+    assert found.by_key() == pytest.approx(expected)
+    assert WORST.by_key() == {"log_loss": np.inf, "accuracy": 0, "macro_f1": 0}
 
 
 @pytest.mark.parametrize(
@@ -116,14 +132,15 @@ def tlearn_rules(stage):
     yield Rule("halve", halve)
 """,
     )
-    stage, history = Stage(unfreeze=1, schedule="plateau"), rows([0.5, 0.6])
+    stage, history = Stage(unfreeze=1, schedule="constant"), rows([0.5, 0.6])
     assert decisions(stage, history) == [(0.5, ""), (0.5, "stage")]
     assert [row["epoch"] for row in history] == [1, 2]  # a rule cannot change a row
     rules = rules_for(stage)
     first = decide(rules, {"of a plugin that is gone": 1}, history[0])
     assert decide(rules, first.state, history[1]).reason == "so"
-    with pytest.raises(PluginError, match="and so does the schedule 'cosine' of the stage"):
-        decisions(Stage(unfreeze=1), history)
+    for schedule in ("cosine", "plateau"):
+        with pytest.raises(PluginError, match=f"so does the schedule '{schedule}' of the stage"):
+            decisions(Stage(unfreeze=1, schedule=schedule), history)
 
 
 def test_a_rule_that_fails_names_its_plugin(plugin_file, monkeypatch):

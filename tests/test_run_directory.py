@@ -146,10 +146,10 @@ def test_the_steps_of_a_training_follow_each_other(tmp_path):
         {"task": "computing activations", "start": 2, "done": 2, "total": 4},
         {"event": "planned", "seconds": 9, "epochs": 2},
         {"event": "step", "step": "training", "time": 3},
-        {"event": "probe", "accuracy": 0.5},
-        {"event": "epoch", "val_accuracy": 0.75},
+        {"event": "probe", "accuracy": 0.5, "best": 0.5},
+        {"event": "epoch", "val_accuracy": 0.75, "best": 0.5},
         {"task": "computing activations", "start": 4, "done": 0, "total": 4},  # streamed
-        {"event": "epoch", "val_accuracy": 0.6},
+        {"event": "epoch", "val_accuracy": 0.6, "best": 0.6},
         {"event": "step", "step": "measuring", "time": 5},
         {"task": "evaluating", "start": 6, "done": 2, "total": 4},
     ]
@@ -161,7 +161,7 @@ def test_the_steps_of_a_training_follow_each_other(tmp_path):
     steps = {at.step: at.step_number for at in seen}
     assert steps == {"reading": 1, "computing": 2, "training": 3, "measuring": 4}
     assert [at.step for at in seen[3:10]] == ["computing"] * 2 + ["training"] * 5
-    assert [at.best for at in seen[5:10]] == [None, 0.5, 0.75, 0.75, 0.75]
+    assert [at.best for at in seen[5:10]] == [None, 0.5, 0.5, 0.5, 0.6]
     fractions = [4 * at.fraction for at in seen]
     assert fractions == [0, 1, 1, 1.5, 1.5, 2, 2, 2.5, 2.5, 3, 3, 3.5]
     with (tmp_path / EVENTS).open("a") as file:  # resumed, it computes before it trains

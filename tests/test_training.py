@@ -17,6 +17,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice
+from tlearn.monitors import MONITORS
 from tlearn.progress import Silent
 from tlearn.training import loop
 from tlearn.training.feed import Feed
@@ -205,7 +206,8 @@ def test_what_is_kept_below_a_boundary_stays_right_whatever_is_trained_above(bui
 def test_a_stage_that_makes_things_worse_is_rolled_back(network, kept):
     before = network.whole.get_weights()
     stage = Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd")
-    state = run(training_of(kept, network, (stage,)), ValidationScore(1.0, 0.0))
+    perfect = ValidationScore({"val_loss": 0.0, "val_accuracy": 1.0, "val_macro_f1": 1.0})
+    state = run(training_of(kept, network, (stage,)), perfect)
     assert not state.results[0].improved
     for old, new in zip(before, network.whole.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -220,17 +222,17 @@ def score_of(network, kept):
     return ValidationScore.of(classes_of(files), logits)
 
 
-@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+@pytest.mark.parametrize("monitor", MONITORS)
 def test_a_stage_that_helps_is_kept_with_its_best_epoch(network, kept, monitor):
     stage = Stage(unfreeze="none", epochs=6, learning_rate=3e-3, monitor=monitor)
     state = run(training_of(kept, network, (stage,)))
     (result,) = state.results
     assert result.improved and not state.stopped and result.epochs == 6
     rows = result.history[-2:]
-    best = max(ValidationScore(r["val_accuracy"], r["val_loss"]).rank(monitor) for r in rows)
+    best = max(ValidationScore({name: r[name] for name in MONITORS}).rank(monitor) for r in rows)
     found = score_of(network, kept)
     assert found.accuracy == result.score.accuracy == state.best.accuracy
-    assert found.log_loss == pytest.approx(result.score.log_loss)
+    assert found.figures == pytest.approx(result.score.figures)
     assert found.rank(monitor) >= best
 
 
@@ -275,7 +277,7 @@ def test_ctrl_c_while_a_state_is_saved_leaves_the_best(built, kept):
                 raise KeyboardInterrupt
 
         training = training_of(kept, Network(built, built.taps, 3, Head(), 0), stages, interrupt)
-        state = run(training, ValidationScore(0.0, 99.0))
+        state = run(training, WORST)
         assert state.stopped
         variables = training.changing(len(state.results))
         for one, other in zip(variables, state.arrays["best"], strict=True):
@@ -370,7 +372,7 @@ def test_keras_callbacks_work_in_every_stage(network, kept):
     state = run(training_of(kept, network, stages, callbacks=lambda stage: [recorder, csv]))
     assert [result.epochs for result in state.results] == [3, 3]
     both = ["accuracy", "loss"]
-    checked = [*both, "val_accuracy", "val_loss"]
+    checked = sorted([*both, *MONITORS])
     epochs = [call for e in range(3) for call in ((0, both), (1, both), (e, checked))]
     assert recorder.calls == ["begin", *epochs, "end"] * 2
 

@@ -5,7 +5,7 @@ docstrings: see ``tlearn.config_schema``.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from tlearn.monitors import MONITORS
+from tlearn.schedules import SCHEDULES
 
 Resize = Literal["crop", "squash", "pad"]
 DEFAULT_RESIZE: Resize = "squash"
@@ -76,7 +79,12 @@ def parse_stages(value: Any) -> Any:
 
 
 Taps = Literal["auto", "multi", "top"]
-Monitor = Literal["val_accuracy", "val_loss"]
+if TYPE_CHECKING:
+    MonitorName = str
+    ScheduleName = str
+else:
+    MonitorName = Literal[tuple(MONITORS)]
+    ScheduleName = Literal[tuple(SCHEDULES)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 Pixels = Annotated[int, Field(ge=8, le=2048)]
@@ -131,16 +139,17 @@ class Stage(_Section):
     """For `sgd` and `rmsprop`."""
     weight_decay: float = Field(0.0, ge=0, le=10)
     """Decoupled weight decay."""
-    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
-    """`cosine` falls to zero over all epochs after the warm-up; `plateau` divides the rate by 10
-    whenever `monitor` has not improved for half the `patience`."""
+    schedule: ScheduleName = "cosine"
+    """`cosine` falls to zero over all epochs after the warm-up; `constant` stays; `plateau` divides
+    the rate by 10 whenever `monitor` has not improved for half the `patience`."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Fraction of all steps in which the rate rises from zero, for `cosine`."""
     batch_size: int = Field(32, ge=1, le=4096)
     """Images per step."""
-    monitor: Monitor = "val_accuracy"
-    """What decides which weights are best, when to stop early, and what a plateau is; the other
-    metric decides between equals."""
+    monitor: MonitorName = "val_accuracy"
+    """What decides which weights are best, when to stop early, and what a plateau is: accuracy,
+    loss, or macro F1, to which small classes count as much as large ones; the other metrics decide
+    between equals."""
     patience: Epochs = 5
     """Stop after so many epochs without improvement; never in the first half, and with `cosine`
     only in the last quarter."""

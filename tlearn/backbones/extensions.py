@@ -69,7 +69,7 @@ class Decision:
     Attributes:
         state: What it is given after the next epoch of the stage: anything that can be written as
             JSON. It is part of the checkpoint, so a resumed training decides alike.
-        factor: For the learning rate, unless the stage's schedule is ``cosine``.
+        factor: For the learning rate, unless the stage's schedule sets it.
         ends: What is over: nothing, this stage, or the training.
         reason: Why it is over, for people; nothing is said if empty.
 

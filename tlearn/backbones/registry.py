@@ -17,6 +17,7 @@ from tlearn.backbones.contract import Backbone
 from tlearn.backbones.extensions import Decision, Exporter, Preset, ReportSection, Rule
 from tlearn.backbones.plugin_sources import DISABLED, disabled, sources
 from tlearn.errors import BackboneError, ConfigError, PluginError, TlearnError, nearest, one_line
+from tlearn.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from tlearn.config import RunConfig, Stage
@@ -286,12 +287,12 @@ def _decision(
             raise TypeError(f"it must return a Decision, not {decision!r}")
         # As text, so that it is what a checkpoint gives, and nobody can change it meanwhile.
         decision = replace(decision, state=json.dumps(decision.state))
-    if decision.factor != 1.0 and stage.schedule == "cosine":
+    if decision.factor != 1.0 and SCHEDULES[stage.schedule].sets_rate:
         raise _failure(
             plugin,
             where,
-            f"it changes the learning rate, and so does the schedule 'cosine' of the stage "
-            f"{stage.title!r}; give the stages schedule: constant",
+            f"it changes the learning rate, and so does the schedule {stage.schedule!r} of the "
+            f"stage {stage.title!r}; give the stages schedule: constant",
         )
     return decision
 

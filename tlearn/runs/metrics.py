@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tlearn import monitors
 from tlearn.data.scan import ImageFile
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
@@ -48,18 +49,6 @@ class Metric:
         return "not finite" if value is None else format(value, self.form)
 
 
-def _accuracy(y: np.ndarray, probabilities: np.ndarray) -> float:
-    return float((probabilities.argmax(axis=1) == y).mean())
-
-
-def _macro_f1(y: np.ndarray, probabilities: np.ndarray) -> float:
-    """Average over the classes that have images."""
-    from sklearn.metrics import f1_score
-
-    guess = probabilities.argmax(axis=1)
-    return float(f1_score(y, guess, labels=np.unique(y), average="macro", zero_division=0.0))
-
-
 def _log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
     """Return nats."""
     from sklearn.metrics import log_loss
@@ -68,8 +57,8 @@ def _log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 METRICS = (
-    Metric("accuracy", "accuracy", _accuracy),
-    Metric("macro_f1", "macro F1", _macro_f1),
+    Metric("accuracy", "accuracy", monitors.accuracy),
+    Metric("macro_f1", "macro F1", monitors.macro_f1),
     Metric("log_loss", "log loss", _log_loss),
 )
 

@@ -130,9 +130,13 @@ class TrainingProgress:
 
     @property
     def best(self) -> float | None:
-        """The best validation accuracy so far; ``None`` before the probe is fitted."""
-        values = [(self.probe or {}).get("accuracy"), *(e.get("val_accuracy") for e in self.epochs)]
-        return max((_number(value) for value in values if value is not None), default=None)
+        """The validation accuracy of the weights that are best so far by the stage's monitor.
+
+        ``None`` while there are none: before the probe is fitted, and in the first epochs of a head
+        that starts at random.
+        """
+        value = self.epochs[-1].get("best") if self.epochs else (self.probe or {}).get("best")
+        return None if value is None else _number(value)
 
 
 def read_progress(run: Path) -> TrainingProgress:

@@ -12,6 +12,8 @@ import numpy as np
 from tlearn.config import Stage
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
+from tlearn.monitors import MONITORS
+from tlearn.schedules import SCHEDULES
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.rules import ValidationScore, decide, is_better, is_settled, rules_for
 from tlearn.training.setup import Setup
@@ -20,7 +22,7 @@ from tlearn.training.state import StageResult, TrainingState
 
 AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
-EPOCH_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
+EPOCH_COLUMNS = ("loss", "accuracy", *MONITORS)
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,10 @@ class _StageFit:
                     logs = self._epoch(state.epoch, callbacks, task.advance)
                     callbacks.on_test_begin()
                     score = self._score()
-                    test_logs = {"loss": score.log_loss, "accuracy": score.accuracy}
-                    callbacks.on_test_end(test_logs)
-                    logs |= {f"val_{name}": value for name, value in test_logs.items()}
+                    logs |= score.figures
+                    callbacks.on_test_end(
+                        {name.removeprefix("val_"): value for name, value in score.figures.items()}
+                    )
                     callbacks.on_epoch_end(state.epoch, logs)
                     state = self._after_epoch(state, logs, score)
                     task.advance(0, f"validation {score.accuracy:.3f}")
@@ -295,14 +298,7 @@ def compile_for(model: Any, stage: Stage, steps: int) -> None:
     """Compile a suffix with the optimizer and the schedule of a stage of ``steps`` per epoch."""
     total = stage.epochs * steps
     warmup = round(stage.warmup * total)
-    rate: Any = stage.learning_rate
-    if stage.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(1, total - warmup),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
+    rate = SCHEDULES[stage.schedule].rate(stage.learning_rate, warmup, total)
     options: dict[str, Any] = {}
     if stage.weight_decay:
         options["weight_decay"] = stage.weight_decay

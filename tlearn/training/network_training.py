@@ -66,7 +66,7 @@ def train_network(
     def record(state: TrainingState) -> None:
         result = state.results[-1]
         if state.epoch and not state.stopped:
-            setup.log("epoch", **result.history[-1])
+            setup.log("epoch", **result.history[-1], best=state.best and state.best.accuracy)
         else:
             accuracy = result.score.accuracy
             setup.log("stage", name=result.name, accuracy=accuracy, improved=result.improved)
@@ -123,6 +123,7 @@ def _start_from_probe(
         else:
             network.start_from(probe)
     names, estimate = tuple(tap.name for tap in taps), probe.cross_validated
+    best = None if config.head.hidden else score  # the probe could not be made such a head
     setup.log(
         "probe",
         taps=names,
@@ -130,16 +131,15 @@ def _start_from_probe(
         accuracy=score.accuracy,
         cross_validated=estimate.accuracy,
         images=images,
+        best=best and best.accuracy,
     )
     accuracy = with_interval(score.accuracy, len(splits.validation))
     setup.progress.say(f"probe: validation accuracy {accuracy}")
-    started = not config.head.hidden  # else the probe could not be made the head
     seconds = setup.clock.seconds()
-    result = StageResult("probe", "head", 0, seconds["probe"], score, improved=started)
+    result = StageResult("probe", "head", 0, seconds["probe"], score, improved=best is not None)
     stages = tuple(p.stage for p in setup.stages)
     decided = TrainingPlan(stages, setup.views, names, result, rates, costs)
     arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
-    best = score if started else None
     return network, TrainingState(decided, best=best, seconds=seconds, arrays=arrays)
 
 

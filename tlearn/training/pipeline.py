@@ -22,6 +22,7 @@ from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, fr
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
+from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
 from tlearn.training.stages import with_preset
@@ -153,7 +154,7 @@ def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
             raise ConfigError(f"callbacks takes Keras callbacks. Received: {callback!r}")
         if isinstance(callback, keras.callbacks.TensorBoard) and not find_spec("tensorboard"):
             raise ConfigError("the callback TensorBoard needs its package: pip install tensorboard")
-        if isinstance(callback, kinds) and stage.schedule != "constant":
+        if isinstance(callback, kinds) and SCHEDULES[stage.schedule].sets_rate:
             raise ConfigError(
                 f"the callback {type(callback).__name__} sets the learning rate, and so does the "
                 f"schedule {stage.schedule!r} of the stage {stage.title!r}; give the stages "

@@ -12,6 +12,7 @@ from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
 from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
+from tlearn.monitors import MONITORS
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import Request, RunDirectory
 from tlearn.runs.metrics import interval, measure_files, measured_split, with_interval
@@ -19,7 +20,7 @@ from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_pr
 from tlearn.runs.run import PROBLEM_COLUMNS
 from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
-from tlearn.training.rules import ValidationScore
+from tlearn.training.rules import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
 
@@ -125,9 +126,9 @@ def _has_better(run: RunDirectory, state: TrainingState) -> bool:
     if not (state.stopped and run.usable):
         return False
     before = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
-    score = ValidationScore(before["accuracy"], before["log_loss"])
+    score = ValidationScore({name: before[monitor.key] for name, monitor in MONITORS.items()})
     monitor = state.plan.stages[min(state.stage_index, len(state.plan.stages) - 1)].monitor
-    return state.best is None or score.rank(monitor) > state.best.rank(monitor)
+    return is_better(score, state.best, monitor)
 
 
 def _evaluate(run: RunDirectory, setup: Setup) -> tuple[dict[str, Any], Classifier, float]:
@@ -172,8 +173,7 @@ def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
         "boundary": result.boundary,
         "epochs": result.epochs,
         "seconds": round(result.seconds, 3),
-        "accuracy": result.score.accuracy,
+        **result.score.by_key(),
         "accuracy_ci95": interval(result.score.accuracy, n),
-        "log_loss": result.score.log_loss,
         "improved": result.improved,
     }

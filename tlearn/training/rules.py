@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, get_args
 
 import numpy as np
-from scipy.special import log_softmax
 
 from tlearn.backbones import Decision, Rule, load_registry
 from tlearn.backbones.extensions import Ends
-from tlearn.config import Monitor, Stage
+from tlearn.config import Stage
+from tlearn.monitors import MONITORS
+from tlearn.schedules import SCHEDULES
 
 Row = Mapping[str, Any]  # an epoch, as in history.csv
 PLATEAU_FACTOR = 0.1  # as in Keras and PyTorch
@@ -23,33 +24,41 @@ class ValidationScore:
     """How good a network is on validation.
 
     Attributes:
-        accuracy: The part of the images that is classified right.
-        log_loss: In nats; infinite where the logits are not finite.
+        figures: The value of every one of :data:`tlearn.monitors.MONITORS`, by its name.
     """
 
-    accuracy: float
-    log_loss: float
+    figures: dict[str, float]
 
     @classmethod
     def of(cls, y: np.ndarray, logits: np.ndarray) -> "ValidationScore":
         """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite."""
         if not np.isfinite(logits).all():
             return WORST
-        log_p = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(y)), y]
-        return cls(float((logits.argmax(axis=1) == y).mean()), float(-log_p.mean()))
+        return cls({name: monitor.compute(y, logits) for name, monitor in MONITORS.items()})
 
-    def rank(self, monitor: Monitor) -> tuple[float, float]:
-        """Return what grows with how good it is; the other metric decides between equals."""
-        both = (self.accuracy, -self.log_loss)
-        return both if monitor == "val_accuracy" else (both[1], both[0])
+    @property
+    def accuracy(self) -> float:
+        """The part of the images that is classified right."""
+        return self.figures["val_accuracy"]
+
+    def by_key(self) -> dict[str, float]:
+        """Return the figures by their keys in ``metrics.json``."""
+        return {monitor.key: self.figures[name] for name, monitor in MONITORS.items()}
+
+    def rank(self, monitor: str) -> list[float]:
+        """Return what grows with how good it is; the other figures decide between equals."""
+        names = sorted(MONITORS, key=lambda name: name != monitor)
+        return [
+            self.figures[n] if MONITORS[n].higher_is_better else -self.figures[n] for n in names
+        ]
 
 
-WORST = ValidationScore(0.0, float("inf"))
+WORST = ValidationScore({name: monitor.worst for name, monitor in MONITORS.items()})
 
 
-def is_better(score: ValidationScore, than: ValidationScore | None, monitor: Monitor) -> bool:
+def is_better(score: ValidationScore, than: ValidationScore | None, monitor: str) -> bool:
     """Return whether a score replaces another; ``None`` is no score yet."""
-    if not np.isfinite(score.log_loss):
+    if not all(map(math.isfinite, score.figures.values())):
         return False
     return than is None or score.rank(monitor) > than.rank(monitor)
 
@@ -69,8 +78,9 @@ def rules_for(stage: Stage, deadline: float = math.inf) -> list[Rule]:
         Rule("early stopping", partial(_early_stopping, stage)),
         Rule("time budget", partial(_time_budget, deadline)),
     ]
-    if stage.schedule == "plateau":
-        rules.append(Rule("plateau", partial(_plateau, stage)))
+    patience = SCHEDULES[stage.schedule].patience
+    if patience is not None:
+        rules.append(Rule("plateau", partial(_plateau, stage, patience(stage.patience))))
     return rules + load_registry().rules(stage)
 
 
@@ -105,25 +115,29 @@ def _time_budget(deadline: float, state: None, row: Row) -> Decision:
 
 
 def _early_stopping(stage: Stage, state: Any, row: Row) -> Decision:
-    """End a stage after ``patience`` epochs without improvement, from :func:`earliest_end` on."""
+    """End a stage after ``patience`` epochs without improvement, from :func:`earliest_end` on.
+
+    Epochs before the stage is settled count too, though their weights are never taken for the best:
+    the settled part alone, a quarter of a cosine, is rarely longer than the patience.
+    """
     state = _since_best(stage, state, row)
     over = row["epoch"] >= earliest_end(stage) and state["epochs"] >= stage.patience
     return Decision(state, ends="stage" if over else "")
 
 
-def _plateau(stage: Stage, state: Any, row: Row) -> Decision:
-    """Lower the rate after half the ``patience`` without improvement, again and again."""
+def _plateau(stage: Stage, patience: int, state: Any, row: Row) -> Decision:
+    """Lower the rate after so many epochs without improvement, again and again."""
     state = _since_best(stage, state, row)
-    if state["epochs"] < max(1, stage.patience // 2):
+    if state["epochs"] < patience:
         return Decision(state)
     return Decision(state | {"epochs": 0}, PLATEAU_FACTOR)
 
 
 def _since_best(stage: Stage, state: Any, row: Row) -> dict[str, Any]:
-    """Return the best rank of a stage so far, and how many epochs ago it was."""
-    rank = ValidationScore(row["val_accuracy"], row["val_loss"]).rank(stage.monitor)
-    if state is None or rank > tuple(state["best"]):
-        return {"best": rank, "epochs": 0}
+    """Return the best figures of a stage so far, and how many epochs ago they were."""
+    score = ValidationScore({name: row[name] for name in MONITORS})
+    if state is None or is_better(score, ValidationScore(state["best"]), stage.monitor):
+        return {"best": score.figures, "epochs": 0}
     return {**state, "epochs": state["epochs"] + 1}
 
 
@@ -137,9 +151,5 @@ def earliest_end(stage: Stage) -> int:
 
 
 def is_settled(stage: Stage, epochs: int) -> bool:
-    """Return whether the learning rate is so low that the score after ``epochs`` can be trusted.
-
-    At a high rate the weights leap about, and the best of many such epochs on a small validation
-    set is mostly luck: measured on held-back photos, the last quarter of a cosine is better.
-    """
-    return stage.schedule != "cosine" or epochs > 0.75 * stage.epochs
+    """Return whether the learning rate is so low that the score after ``epochs`` can be trusted."""
+    return epochs > SCHEDULES[stage.schedule].settled_from * stage.epochs

@@ -17,7 +17,7 @@ from tlearn.errors import one_line
 from tlearn.training.costs import Costs
 from tlearn.training.rules import WORST, ValidationScore
 
-FORMAT = 3
+FORMAT = 4
 PAUSE = 20  # times what the last write took that passes before the next one
 Arrays = Mapping[str, list[np.ndarray]]
 
