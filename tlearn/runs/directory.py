@@ -34,7 +34,7 @@ from tlearn.atomic import atomic_file
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
 from tlearn.runs.progress_log import PROGRESS
-from tlearn.runs.run_state import EVENTS, LOCK, STOP, is_training, recorded_state, state_of
+from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
 from tlearn.settings import make_config
 
 CHECKPOINT = "checkpoint.npz"
@@ -107,7 +107,7 @@ class RunDirectory:
         Raises:
             RunError: If the run cannot be continued, or another process trains it.
         """
-        check_resumable(self.path)
+        check_trainable(self.path)
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=LOCK_SECONDS)
@@ -119,7 +119,7 @@ class RunDirectory:
                 f"writable, or train anew with another --out"
             ) from None
         try:
-            check_resumable(self.path, locked=True)  # another may have finished it meanwhile
+            check_trainable(self.path, locked=True)  # another may have finished it meanwhile
             self._drop_old_stop()
             self.event("started")
             yield
@@ -132,7 +132,7 @@ class RunDirectory:
         finally:
             (self.path / STOP).unlink(missing_ok=True)
             lock.release()
-            if recorded_state(self.path) == "finished":
+            if state_of(self.path) == "finished":
                 for name in (CHECKPOINT, PROGRESS, LOCK):
                     (self.path / name).unlink(missing_ok=True)
 
@@ -212,7 +212,7 @@ def check_free(path: Path) -> None:
     if not path.exists():
         return
     try:
-        check_resumable(path)
+        check_trainable(path)
         more = f", or continue it with --resume {path}"
     except RunError:
         more = ""
@@ -237,8 +237,8 @@ def check_usable(path: Path) -> None:
     )
 
 
-def check_resumable(path: Path, locked: bool = False) -> None:
-    """Refuse a run that cannot be resumed, or begun if it is queued.
+def check_trainable(path: Path, locked: bool = False) -> None:
+    """Refuse a run that cannot be trained: resumed, or begun if it is queued.
 
     Args:
         path: The run directory.
@@ -248,9 +248,10 @@ def check_resumable(path: Path, locked: bool = False) -> None:
         RunError: If it is no run, or finished, or a living process trains it.
     """
     _check_is_run(path)
-    if not locked and is_training(path):
+    state = recorded_state(path) if locked else state_of(path)
+    if state == "running":
         raise RunError(_in_training(path))
-    if recorded_state(path) == "finished":
+    if state == "finished":
         raise RunError(
             f"the run {str(path)!r} is finished: there is nothing to resume; to train anew, "
             f"give 'tlearn finetune' the data and another --out"

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.progress import format_bytes
-from tlearn.runs.directory import RunDirectory, check_resumable
+from tlearn.runs.directory import RunDirectory, check_trainable
 from tlearn.runs.run_state import STOP, last_change, state_of
 from tlearn.runs.run_store import RunStore, RunSummary
 
@@ -64,7 +64,7 @@ class JobQueue:
             RunError: If there is no such run, or it cannot be resumed or is queued already.
         """
         path = self._store.path_of(name)
-        check_resumable(path)
+        check_trainable(path)
         if state_of(path) == "queued":
             raise RunError(f"the run {name!r} is queued already; wait for it")
         (path / STOP).unlink(missing_ok=True)
@@ -164,7 +164,7 @@ def _train(queue: JobQueue, run: Path) -> None:
     options = ("finetune", "--resume", str(run), "--quiet", "--progress", "json")
     request = last_change(run)
     code = start_process(queue.runs, "tlearn", *options).wait()
-    if last_change(run) == request and not (run / STOP).exists():  # it wrote nothing to its run
+    if state_of(run) == "queued" and last_change(run) == request:  # and not queued again since
         error = f"the training ended with code {code} before it began"
         RunDirectory(run).event("failed", error=f"{error}; see {queue.runs / RUNNER_LOG}")
 

@@ -7,6 +7,7 @@
 - ``stop`` asks the training to end; it is removed when that has ended
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,43 +24,36 @@ RESUMABLE: tuple[State, ...] = ("stopped", "failed", "interrupted")
 TAIL = 64 * 1024  # bytes that are read at the end of the events
 
 
-def state_of(run: Path) -> State:
-    """Return the state of a run.
-
-    ``queued``: to be trained; ``running``: a process trains it; ``finished``; ``stopped``: the user
-    ended it; ``failed``: an error ended it; ``interrupted``: its process was killed.
-    """
-    return present_state(run, recorded_state)
-
-
-def present_state(run: Path, recorded: Callable[[Path], State]) -> State:
-    """Return the state of a run, given what returns the state that its files record.
-
-    The lock is checked before and after: a training may begin or end in between.
-    """
-    if is_training(run):
-        return "running"
-    state = recorded(run)
-    if state == "interrupted" and is_training(run):
-        return "running"
-    return "stopped" if state == "queued" and (run / STOP).exists() else state
-
-
 def recorded_state(run: Path) -> State:
     """Return the state that the files of a run record, whether or not a process trains it."""
     stopped = _was_stopped(run)
     if stopped is False:
         return "finished"
-    states: dict[Any, State] = {
-        "queued": "queued",
-        "stopped": "stopped",
-        "failed": "failed",
-        None: "stopped" if stopped else "interrupted",
-    }
-    return states.get(last_change(run).get("event"), "interrupted")
+    event = last_change(run).get("event", "stopped" if stopped else "interrupted")
+    states: dict[str, State] = {"queued": "queued", "stopped": "stopped", "failed": "failed"}
+    return states.get(event, "interrupted")
 
 
-def is_training(run: Path) -> bool:
+def state_of(run: Path, recorded: Callable[[Path], State] = recorded_state) -> State:
+    """Return the state of a run.
+
+    ``queued``: to be trained; ``running``: a process trains it; ``finished``; ``stopped``: the user
+    ended it; ``failed``: an error ended it; ``interrupted``: its process was killed.
+
+    Args:
+        run: The run directory.
+        recorded: Gives the state that its files record. The lock is checked before and after: a
+            training may begin or end in between.
+    """
+    if _is_training(run):
+        return "running"
+    state = recorded(run)
+    if state == "interrupted" and _is_training(run):
+        return "running"
+    return "stopped" if state == "queued" and (run / STOP).exists() else state
+
+
+def _is_training(run: Path) -> bool:
     """Return whether a living process trains a run."""
     if not (run / LOCK).exists():  # else the lock would make it, and the folders above
         return False
@@ -82,7 +76,7 @@ def last_change(run: Path) -> dict[str, Any]:
 
 
 def read_events(file: Path, tail: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file with one per line; damaged lines are skipped.
+    """Yield the objects of a file as :func:`records_in` does.
 
     Args:
         file: The file; it need not exist.
@@ -95,13 +89,16 @@ def read_events(file: Path, tail: int | None = None) -> Iterator[dict[str, Any]]
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return
+    yield from records_in(text)
+
+
+def records_in(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON in a text with one per line; damaged lines are skipped."""
     for line in text.split("\n"):  # and at no other character: names of classes may hold any
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                yield record
 
 
 def _was_stopped(run: Path) -> bool | None:

@@ -19,10 +19,9 @@ from tlearn.runs.run_state import (
     RESUMABLE,
     STOP,
     State,
-    is_training,
     last_change,
-    present_state,
     recorded_state,
+    state_of,
 )
 from tlearn.text import natural_key
 
@@ -148,7 +147,7 @@ class RunStore:
             RunError: If there is no such run, or it is being trained.
         """
         path = self.path_of(name)
-        if is_training(path):
+        if state_of(path) == "running":
             raise RunError(f"the run {name!r} is being trained; stop it first")
         trash = self.root / TRASH
         trash.mkdir(exist_ok=True)
@@ -181,9 +180,7 @@ class RunStore:
         """Read a run, if it is one."""
         if not (path / "run.yaml").exists():
             return None
-        if _read(path).state == "finished":  # no process works on it
-            return _read(path)
-        state = present_state(path, lambda path: _read(path).state)
+        state = state_of(path, lambda path: _read(path).state)
         stopping = state == "running" and (path / STOP).exists()
         return replace(_read(path), state=state, stopping=stopping)
 

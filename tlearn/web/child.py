@@ -4,13 +4,14 @@ The standard input of a child, ``python -m tlearn.web.child plan ...``, is a pip
 which the system closes when the server ends.
 """
 
-import json
 import os
 import runpy
 import subprocess
 import sys
 import threading
 from typing import IO
+
+from tlearn.runs.run_state import records_in
 
 
 def start_child(
@@ -32,15 +33,10 @@ def start_child(
 
 def error_in(output: bytes) -> str:
     """Return the last error among lines of ``--progress json``, or an empty text."""
-    error = ""
-    for line in output.split(b"\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "error" in record:
-            error = "; ".join(filter(None, (str(record["error"]), str(record.get("hint", "")))))
-    return error
+    errors = [r for r in records_in(output.decode("utf-8", "replace")) if "error" in r]
+    if not errors:
+        return ""
+    return "; ".join(str(errors[-1][key]) for key in ("error", "hint") if errors[-1].get(key))
 
 
 def _end_with_parent() -> None:

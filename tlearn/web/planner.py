@@ -1,6 +1,5 @@
 """Estimates of ``tlearn plan``, computed by a separate process and cached."""
 
-import contextlib
 import hashlib
 import json
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 from tlearn import __version__
 from tlearn.config import RunConfig
 from tlearn.runs.job_queue import lower_priority
+from tlearn.runs.run_state import read_events
 from tlearn.settings import to_yaml
 from tlearn.web.child import error_in, start_child
 
@@ -40,17 +40,8 @@ class Planner:
             digest: The digest of the data set.
             config: The configuration; its backbone and weights are ignored.
         """
-        try:
-            lines = self._file(digest, config).read_text("utf-8", "replace").split("\n")
-        except OSError:
-            return {}
-        estimates = {}
-        for line in lines:
-            with contextlib.suppress(ValueError, AttributeError):  # half written
-                row = json.loads(line)
-                if row.keys() >= FIELDS:
-                    estimates[str(row["backbone"])] = row
-        return estimates
+        rows = read_events(self._file(digest, config))
+        return {str(row["backbone"]): row for row in rows if row.keys() >= FIELDS}
 
     def ask(self, data: Path, digest: str, config: RunConfig, names: Collection[str]) -> None:
         """Start to measure the missing estimates, unless a process is measuring.

@@ -21,7 +21,6 @@ from tlearn.web.child import error_in, start_child
 
 TOP = 5  # classes per photo
 LIFETIME = 24 * 3600.0  # seconds after which predictions and their photos are removed
-UNREADABLE = 2  # the exit code where no photo at all can be read, and for other bad input
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,7 @@ def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Pre
         finally:  # also on an exception
             process.kill()
             process.communicate()
-        # If no photo at all can be read, the command fails too.
-        if code and not (
-            predictions and code == UNREADABLE and all(p.problem for p in predictions)
-        ):
+        if len(predictions) < max(1, count):
             log.seek(0)
             reason = error_in(log.read()) or f"the process ended with code {code} and no message"
             after = f"after {len(predictions)} photos: " if predictions else ""
