@@ -37,12 +37,12 @@ class Costs:
     """What training costs with cached or with streamed activations.
 
     Attributes:
-        caching: Whether activations are cached; else the pixels are streamed in every epoch.
+        streaming: Whether pixels are streamed in every epoch; else activations are cached.
         seconds: From the start of the training to its end.
         bytes: What will be written to the cache.
     """
 
-    caching: bool
+    streaming: bool
     seconds: float
     bytes: int
 
@@ -215,7 +215,7 @@ class CostModel:
         count += len(splits.validation) + len(splits.test)  # evaluated at the end
         seconds = self.spent + count / self.rate + training + FIXED_OVERHEAD * built
         seconds += 0.0 if self.probed else self._probe(views)
-        return Costs(not streaming, seconds, size)
+        return Costs(streaming, seconds, size)
 
     def _probe(self, views: int) -> float:
         """Estimate the choice among two probes, on several depths and on the top."""

@@ -1,12 +1,12 @@
 """Before training: cache activations or stream, with which views and stages, at what cost."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from tlearn.features.activations import Item
+from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import format_bytes
 from tlearn.training.costs import CostModel, Costs, measure_rate, shorten_to_budget, throughput
@@ -36,57 +36,88 @@ def prepare_activations(
     Raises:
         DataError: If an image can no longer be read.
     """
-    activations, progress, cache = setup.activations, setup.progress, setup.activations.cache
     if resumed is not None:
         stages = plan_stages(resumed.plan.stages, setup.built)
         setup = replace(setup, stages=stages, views=resumed.plan.views)
+    activations, room = setup.activations, setup.activations.cache.room()
     missing = activations.missing(setup.items(setup.views), activations.outputs)
-
-    def to_cache(outputs: Sequence[str], views: int) -> tuple[list[Item], int]:
-        """Return the views that lack an output, and the bytes that caching them adds."""
-        lacking = (item for name in outputs for item in missing[name] if item[1] < max(1, views))
-        items = list(dict.fromkeys(lacking))
-        row = sum(activations.row_bytes(name) for name in outputs if missing[name])
-        return items, len(items) * row
-
-    outputs, views = activations.outputs, setup.views
-    items, size = to_cache(outputs, views)
-    streaming = not views or size > cache.room()
+    wanted = _Wanted.of(activations, missing, activations.outputs, setup.views)
+    streaming = not setup.views or wanted.size > room
     if streaming:  # only features for the probe may be cached
-        outputs, views = (FEATURES,), min(views, PROBE_VIEWS)
-        items, size = to_cache(outputs, views)
-    caching, rate, computed = size <= cache.room(), np.inf, 0
-    if caching:
-        evicted = cache.make_room(size)
-        if evicted:
-            progress.say(f"evicted {format_bytes(evicted)} of the least recently used activations")
-        rate, computed = measure_rate(activations, items, outputs)
+        wanted = _Wanted.of(activations, missing, (FEATURES,), min(setup.views, PROBE_VIEWS))
+    cacheable = wanted.size <= room
+    rate, computed = _measure(setup, wanted) if cacheable else (np.inf, 0)
     if streaming and not np.isfinite(rate):  # computed in every epoch, whatever is cached
         rate = throughput(activations, setup.items(1)[:64]).rate
     spent = time.monotonic() - setup.started
     model = CostModel(setup, missing, rate, spent, resumed is not None)
     if resumed is None:
-        setup = _fit_to_budget(setup, model, streaming)
-        if not setup.stages and _probe_sees_a_sample(setup):
-            setup = replace(setup, stages=plan_stages((REFINEMENT,), setup.built))
-        remaining = setup.stages
-    else:
-        remaining = remaining_stages(setup.stages, resumed)
+        setup = _choose_stages(setup, model, streaming)
+    remaining = remaining_stages(setup.stages, resumed)
     costs = model.costs(remaining, setup.views, streaming)
-    progress.say(_line(model, remaining, setup.views, costs, cache.room()))
+    setup.progress.say(_line(model, remaining, setup.views, costs))
     epochs = sum(p.stage.epochs for p in remaining)
-    setup.log(
-        "planned", seconds=costs.seconds, bytes=costs.bytes, caching=costs.caching, epochs=epochs
-    )
-    if caching:
+    setup.log("planned", **asdict(costs), epochs=epochs)
+    if cacheable:
         used = {FEATURES, *(p.boundary.name for p in setup.stages if p.boundary is not None)}
-        names = [name for name in outputs if name in used]
-        computed += activations.cache_missing(setup.items(min(setup.views, views)), names)
+        names = [name for name in wanted.outputs if name in used]
+        computed += activations.cache_missing(setup.items(min(setup.views, wanted.views)), names)
     return setup, costs, computed
 
 
-def remaining_stages(stages: Sequence[StagePlan], state: TrainingState) -> tuple[StagePlan, ...]:
-    """Return the stages and epochs that are not trained yet."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be cached: some outputs of so many views.
+
+    Attributes:
+        items: The views that lack an output.
+        size: The bytes that they add to the cache.
+    """
+
+    outputs: Sequence[str]
+    views: int
+    items: list[Item]
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        activations: Activations,
+        missing: Mapping[str, Sequence[Item]],
+        outputs: Sequence[str],
+        views: int,
+    ) -> "_Wanted":
+        """Select from the views that lack each output."""
+        items = dict.fromkeys(
+            (file, view) for name in outputs for file, view in missing[name] if view < max(1, views)
+        )
+        row = sum(activations.row_bytes(name) for name in outputs if missing[name])
+        return cls(outputs, views, list(items), len(items) * row)
+
+
+def _measure(setup: Setup, wanted: _Wanted) -> tuple[float, int]:
+    """Make room, and cache a first part; return the views per second and how many they were."""
+    evicted = setup.activations.cache.make_room(wanted.size)
+    if evicted:
+        line = f"evicted {format_bytes(evicted)} of the least recently used activations"
+        setup.progress.say(line)
+    return measure_rate(setup.activations, wanted.items, wanted.outputs)
+
+
+def _choose_stages(setup: Setup, model: CostModel, streaming: bool) -> Setup:
+    """Return the setup with the stages and views that fit into the time budget."""
+    setup = _fit_to_budget(setup, model, streaming)
+    if not setup.stages and _probe_sees_a_sample(setup):
+        return replace(setup, stages=plan_stages((REFINEMENT,), setup.built))
+    return setup
+
+
+def remaining_stages(
+    stages: Sequence[StagePlan], state: TrainingState | None
+) -> tuple[StagePlan, ...]:
+    """Return the stages and epochs that are not trained yet; ``None`` is a training's beginning."""
+    if state is None:
+        return tuple(stages)
     remaining = list(stages[state.stage_index :])
     if remaining and state.epoch:
         epochs = 0 if state.ends else remaining[0].stage.epochs - state.epoch
@@ -123,17 +154,18 @@ def _probe_sees_a_sample(setup: Setup) -> bool:
     return sample_size(images, setup.views, width, len(setup.splits.labels))[0] < images
 
 
-def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs, room: int) -> str:
+def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs) -> str:
     """Return a line with the choice, its costs, and those of the alternative."""
     line = f"about {costs.seconds:.0f} s and {format_bytes(costs.bytes)} of disk"
     if not plans:
         return f"plan: the head alone, {line}"
-    other = model.costs(plans, views, costs.caching)
-    if costs.caching:
+    other = model.costs(plans, views, not costs.streaming)
+    if not costs.streaming:
         instead = f"; streaming would take {other.seconds:.0f} s" if costs.bytes else ""
         return f"plan: caching activations, {line}{instead}"
     if not views:
         return f"plan: streaming as asked, {line}"
+    room = model.setup.activations.cache.room()
     return (
         f"plan: streaming, {line}; caching activations would take {other.seconds:.0f} s and "
         f"{format_bytes(other.bytes)}, and the disk budget leaves {format_bytes(room)}"

@@ -56,7 +56,7 @@ def train_network(
     with setup.clock.part("activations"):
         setup, costs, computed = prepare_activations(setup, resumed)
     rate = computed / (time.monotonic() - start)
-    setup.log("activations", computed=computed, caching=costs.caching)
+    setup.log("activations", computed=computed, streaming=costs.streaming)
     setup.log("step", step="training")
     if network is None or resumed is None:
         rates = {"activation_views": rate} if computed else {}

@@ -107,11 +107,7 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     plan = state.plan
     metrics["stages"] = [_stage_entry(r, n) for r in (plan.probe, *state.results)]
     metrics["stopped"] = state.stopped
-    metrics["plan"] = {
-        "caching": plan.costs.caching,
-        "seconds": round(plan.costs.seconds, 1),
-        "bytes": plan.costs.bytes,
-    }
+    metrics["plan"] = asdict(plan.costs) | {"seconds": round(plan.costs.seconds, 1)}
     metrics["engine"] = asdict(classifier.choice)
     rates = plan.rates | {"prediction": rate}
     metrics["images_per_second"] = {name: round(value, 1) for name, value in rates.items()}
