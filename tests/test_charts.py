@@ -37,17 +37,17 @@ def epochs(*rows):
 
 
 def test_names_in_any_script_come_out_and_control_characters_are_escaped():
-    found = texts(charts.rendered(charts.confusion(figures(NAMES), title="test: 猫 \x07"))["svg"])
+    found = texts(charts.render(charts.confusion(figures(NAMES), title="test: 猫 \x07"))["svg"])
     for name in NAMES[:-1]:
         assert found.count(name) == 2, name
     assert found.count(r"a\x1b\n\x00\ufffe\udcff") == 2 and r"test: 猫 \x07" in found
     many = charts.confusion(figures([f"{k} {NAMES[k % 7]}" for k in range(30)]))
-    assert any("猫 → " in text for text in texts(charts.rendered(many)["svg"]))
+    assert any("猫 → " in text for text in texts(charts.render(many)["svg"]))
 
 
 def test_the_same_chart_gives_the_same_bytes():
     one, other = (
-        charts.rendered(charts.learning_curves(epochs(("a", 0.5)), {"accuracy": 0.4, "loss": 2.0}))
+        charts.render(charts.learning_curves(epochs(("a", 0.5)), {"accuracy": 0.4, "loss": 2.0}))
         for _ in range(2)
     )
     assert one == other and one["png"].startswith(b"\x89PNG")
@@ -64,7 +64,7 @@ def test_curves_begin_at_the_probe_and_have_a_border_where_a_stage_begins():
     ]
     assert line[0] == {"epoch": 0, "split": "validation", "value": 0.3}
     assert len(line) == 6  # a figure that is not finite is left out
-    assert charts.rendered(charts.learning_curves([], {"accuracy": 0.3, "loss": 1.0}))
+    assert charts.render(charts.learning_curves([], {"accuracy": 0.3, "loss": 1.0}))
 
 
 def test_a_confusion_matrix_is_sized_by_its_classes_up_to_a_limit():
@@ -96,7 +96,7 @@ def test_of_more_classes_the_most_confused_pairs_come_first():
 def test_without_errors_there_is_still_a_chart():
     y = np.arange(40)
     found = measure(y, np.eye(40) + 1e-9, [str(k) for k in y])
-    assert charts.rendered(charts.confusion(found))["svg"]
+    assert charts.render(charts.confusion(found))["svg"]
 
 
 def test_the_page_has_a_text_for_every_word():
@@ -135,6 +135,6 @@ def test_a_comparison_names_all_backbones():
         for name, rate, accuracy, frontier in (("a", 500.0, 0.8, True), ("b", 20.0, 0.7, False))
     ]
     for some in (rows, rows[:1]):
-        svg = charts.rendered(charts.accuracy_against_cost(some))["svg"]
+        svg = charts.render(charts.accuracy_against_cost(some))["svg"]
         assert {row["backbone"] for row in some} <= set(texts(svg))
     assert re.search(r"milliseconds per image", svg.decode())

@@ -15,7 +15,7 @@ def backbones(pattern: str) -> None:
     registry = load_registry()
     for name, b in registry.matching(pattern).items():
         plugin = registry.plugin_of(name)
-        weights = "; ".join(map(_described, b.weights)) or "none"
+        weights = "; ".join(map(_describe, b.weights)) or "none"
         print(f"{name:<18} {b.default_size} px (from {b.min_size})  weights: {weights}")
         print(f"{'':<18} {b.summary}; from {plugin.distribution} {plugin.version}")
     for plugin in registry.problems:
@@ -25,7 +25,7 @@ def backbones(pattern: str) -> None:
         )
 
 
-def _described(weights: Weights) -> str:
+def _describe(weights: Weights) -> str:
     where = {True: ", on this machine", False: ", not on this machine", None: ""}
     place = where[weights.on_this_machine]
     return f"{weights.name} from {weights.source} ({weights.licence}){place}"

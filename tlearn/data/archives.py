@@ -174,7 +174,7 @@ class Archive:
                     raise _link(member.name)
                 file = archive.extractfile(member)
                 if file is not None:
-                    yield Entry(self._decoded(member.name), member.size, packed.tell(), file)
+                    yield Entry(self._decode(member.name), member.size, packed.tell(), file)
             # Read to the checksum of the compression; a tar ends with many zeros.
             rest = cast(Any, archive).fileobj
             for _ in range(RATIO_FROM // CHUNK):
@@ -182,7 +182,7 @@ class Archive:
                     return
             raise EOFError("much data after its end")
 
-    def _decoded(self, name: str) -> str:
+    def _decode(self, name: str) -> str:
         """Return the name of a file in a tar, which does not declare its encoding."""
         raw = name.encode("utf-8", "surrogateescape")
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.edits import edits_path
-from tlearn.data.filenames import numbered
+from tlearn.data.filenames import numbered_names
 from tlearn.data.layouts import read_layout
 from tlearn.data.scan import ImageFile, Manifest, list_files, scan
 from tlearn.errors import DataError, os_errors_as
@@ -61,5 +61,5 @@ def _check_layout(folder: Path, manifest: Manifest) -> None:
 def _target(folder: Path, file: ImageFile) -> Path:
     """Return a free path for a file in the folder of its class."""
     first = folder.joinpath(*filter(None, (file.given, file.label)), decode_name(file.below))
-    paths = (first.with_name(name) for name in numbered(first.stem, first.suffix))
+    paths = (first.with_name(name) for name in numbered_names(first.stem, first.suffix))
     return next(path for path in paths if not os.path.lexists(path))

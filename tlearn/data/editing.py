@@ -11,7 +11,7 @@ from pathlib import Path
 from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.edits import Edits, append_edits
-from tlearn.data.filenames import inside, numbered, repair_part, validate_class_name
+from tlearn.data.filenames import inside, numbered_names, repair_part, validate_class_name
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
@@ -218,7 +218,7 @@ def _write_photo(folder: Path, name: str, content: bytes) -> Path:
     clean = Path(repair_part(re.split(r"[/\\]", name)[-1]))
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    paths = (folder / each for each in numbered(clean.stem, clean.suffix))
+    paths = (folder / each for each in numbered_names(clean.stem, clean.suffix))
     path = next(path for path in paths if not path.exists())
     try:
         with atomic_file(path) as temporary:

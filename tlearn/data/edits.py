@@ -137,7 +137,7 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
     Raises:
         DataError: If nothing can be written.
     """
-    with _locked(data) as path:
+    with _lock(data) as path:
         edits = _read(path)
         time = _now()
         while edits and edits[-1].time == time:  # of another action
@@ -155,7 +155,7 @@ def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Ed
     """
     if not edits_path(data).exists():
         return ()
-    with _locked(data) as path:
+    with _lock(data) as path:
         edits = _read(path)
         if time and (not edits or edits[-1].time != time):
             raise DataError("another change was made or undone meanwhile; look at the data again")
@@ -191,7 +191,7 @@ def _now() -> str:
 
 
 @contextmanager
-def _locked(data: Path) -> Iterator[Path]:
+def _lock(data: Path) -> Iterator[Path]:
     """Lock the file against changes by other processes and threads; give its path."""
     path = edits_path(data)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)

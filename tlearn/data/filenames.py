@@ -64,7 +64,7 @@ def quote_name(name: str) -> str:
     return repr(name if len(name) <= 120 else name[:117] + "...")
 
 
-def numbered(stem: str, suffix: str = "") -> Iterator[str]:
+def numbered_names(stem: str, suffix: str = "") -> Iterator[str]:
     """Yield a name as it is, then with the numbers 2, 3, ... after its stem."""
     yield stem + suffix
     yield from (f"{stem}-{number}{suffix}" for number in count(2))
@@ -104,7 +104,7 @@ def repair_part(part: str) -> str:
     allowed, and so are ``: * ? " < > |`` except on Windows.
     """
     part = unicodedata.normalize("NFC", "".join(filter(_is_safe, part)))
-    part = _shortened(part, "", LONGEST).lstrip()
+    part = _shorten(part, "", LONGEST).lstrip()
     part = re.sub(r"[\s.]+$", "", part)
     if match := _DEVICES.match(part):
         part = f"{match[0]}_{part[match.end() :]}"
@@ -133,7 +133,7 @@ class UniqueNames:
         self.repaired: dict[str, str] = {}
         self._folders: dict[str, str] = {"": ""}  # old to new; both end with a slash
         self._numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(2))  # of folded paths
-        self._folded: set[str] = set()  # paths in use
+        self._taken: set[str] = set()  # paths in use
 
     def add(self, name: str) -> str:
         r"""Return the path for a file, or a new folder; ``\`` separates its parts as ``/`` does."""
@@ -152,21 +152,21 @@ class UniqueNames:
     def _unique(self, parent: str, part: str, old: str) -> str:
         name = repair_part(part)
         path = first = parent + name
-        while _folded(path) in self._folded:
-            number = next(self._numbers[_folded(first)])
-            path = parent + _shortened(name, f"-{number}", MOST_BYTES)
-        self._folded.add(_folded(path))
+        while _fold(path) in self._taken:
+            number = next(self._numbers[_fold(first)])
+            path = parent + _shorten(name, f"-{number}", MOST_BYTES)
+        self._taken.add(_fold(path))
         if path.rpartition("/")[2] != unicodedata.normalize("NFC", part):
             self.repaired[old] = path
         return path
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     """Return the common form of names that differ in case alone."""
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def _shortened(name: str, tail: str, most: int) -> str:
+def _shorten(name: str, tail: str, most: int) -> str:
     """Return a name with ``tail`` after its stem, which is cut to ``most`` bytes in all."""
     path = Path(name)
     stem, suffix = (name, "") if len(path.suffix) > 16 else (path.stem, path.suffix)

@@ -74,7 +74,7 @@ def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) 
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
     """
     with _reasons(data):
-        image, _ = _loaded(data, size)
+        image, _ = _load_with_note(data, size)
         return _to_rgb(_upright(image), range_for(image, data, ranges))
 
 
@@ -88,7 +88,7 @@ def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
     """
     with _reasons(data):
-        image, note = _loaded(data, size)
+        image, note = _load_with_note(data, size)
         own = own_range(image, data)
         _to_rgb(_upright(image), own.range if own else None)
         return own, note or _depth_note(image, data)
@@ -103,7 +103,7 @@ def check_header(file: BinaryIO) -> None:
     start = file.read(1 << 18)
     file.seek(0)
     with _reasons(start):
-        _opened(file, 1)
+        _read_header(file, 1)
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def _reasons(data: bytes) -> Iterator[None]:
         raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
 
 
-def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
+def _load_with_note(data: bytes, size: int) -> tuple[Image.Image, str]:
     """Return an image with its pixels, and a note about damage elsewhere in the file."""
     try:
         return _load(data, size), ""
@@ -136,14 +136,14 @@ def _loaded(data: bytes, size: int) -> tuple[Image.Image, str]:
 
 
 def _load(data: bytes, size: int) -> Image.Image:
-    image = _opened(io.BytesIO(data), size)
+    image = _read_header(io.BytesIO(data), size)
     image.load()
     if image.format == "PNG":  # whose checksums Pillow passes over as it decodes
         _open(io.BytesIO(data)).verify()
     return image
 
 
-def _opened(file: BinaryIO, size: int) -> Image.Image:
+def _read_header(file: BinaryIO, size: int) -> Image.Image:
     """Read the header of an image, to be decoded for ``size``.
 
     Raises:

@@ -56,13 +56,13 @@ class FolderLayout:
             place = relative_name(self.place, self.root)
             where = "" if place == "." else f" in {place}/"
             names = [path.name for path, _ in self.classes]
-            return f"class folder{'s' if len(names) != 1 else ''}{where}: {_enumerated(names)}"
+            return f"class folder{'s' if len(names) != 1 else ''}{where}: {_enumerate(names)}"
         parts = []
         for split, folder in self.splits.items():
             name = relative_name(folder, self.root)
             title = split if name == split else f"{name}/ as {split}"
             names = [path.name for path, class_split in self.classes if class_split == split]
-            parts.append(f"{title} ({_enumerated(names)})")
+            parts.append(f"{title} ({_enumerate(names)})")
         return f"split folder{'s' if len(parts) != 1 else ''}: {', '.join(parts)}"
 
 
@@ -147,7 +147,7 @@ class _Reader:
             copy = len(inner) > 1 and not images and (own_name or inner <= names - {folder.name})
             if copy and len(folders) > 2:
                 folders.remove(folder)
-                listed = _enumerated(sorted(inner, key=natural_key))
+                listed = _enumerate(sorted(inner, key=natural_key))
                 reason = (
                     f"a data set inside the data set, with the folders {listed}: ignored; move "
                     f"its photos to the class folders if they are others"
@@ -189,7 +189,7 @@ class _Reader:
         images = any(images for _, images in contents)
         if others and (not deep or "train" not in splits or (len(splits) == 1 and images)):
             return {}  # classes, of which one is called "train" or "test"
-        names = _enumerated([f"{path.name}/" for path in splits.values()])
+        names = _enumerate([f"{path.name}/" for path in splits.values()])
         if not deep and images:
             raise DataError(
                 f"{str(place)!r} holds the split folder{'s' if len(splits) > 1 else ''} {names} "
@@ -204,7 +204,7 @@ class _Reader:
         if others:
             raise DataError(
                 f"{str(place)!r} holds the split folders {names} and also "
-                f"{_enumerated([path.name for path in others])}; move the latter into train/ or "
+                f"{_enumerate([path.name for path in others])}; move the latter into train/ or "
                 f"out of the folder"
             )
         if not deep or (unlabelled and "train" not in splits):
@@ -221,8 +221,8 @@ class _Reader:
         common = set.intersection(*(inner for inner, _ in contents))
         if len(common) < 2 or any(inner != common for inner, _ in contents):
             return
-        inner = _enumerated([f"{name}/" for name in sorted(common, key=natural_key)])
-        outer = _enumerated([f"{path.name}/" for path in folders])
+        inner = _enumerate([f"{name}/" for name in sorted(common, key=natural_key)])
+        outer = _enumerate([f"{path.name}/" for path in folders])
         if all(split_of(name) for name in common):
             raise DataError(
                 f"{str(self.root)!r} holds {outer}, each with the split folders {inner}; give a "
@@ -305,6 +305,6 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in list_folder(folder) if not path.is_dir()]
 
 
-def _enumerated(names: Sequence[str]) -> str:
+def _enumerate(names: Sequence[str]) -> str:
     shown = printable(", ".join(names[:_SHOWN]))
     return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown or "none"

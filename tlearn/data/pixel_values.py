@@ -56,8 +56,8 @@ def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
     if kind is None:
         return None
     values = _values(image)
-    declared = _declared(image, data, values)
-    return OwnRange(kind, declared or _measured(kind, values), declared is not None)
+    declared = _declared_range(image, data, values)
+    return OwnRange(kind, declared or _measure_range(kind, values), declared is not None)
 
 
 def ranges_of(own: Collection[OwnRange]) -> ValueRanges:
@@ -93,7 +93,7 @@ def _values(image: Image.Image) -> np.ndarray:
     return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
 
 
-def _measured(kind: Kind, values: np.ndarray) -> Range:
+def _measure_range(kind: Kind, values: np.ndarray) -> Range:
     low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
     if kind == "float" and high < _ONE:
         return _down(low), 1.0
@@ -104,7 +104,7 @@ def _down(low: float) -> float:
     return -float(2 ** int(np.ceil(-low) - 1).bit_length()) if low < 0 else 0.0
 
 
-def _declared(image: Image.Image, data: bytes, values: np.ndarray) -> Range | None:
+def _declared_range(image: Image.Image, data: bytes, values: np.ndarray) -> Range | None:
     """Return the range that a file declares, if its values lie in it."""
     if image.format == "PNG":
         bits = next((body[0] for kind, body in png_chunks(data) if kind == b"sBIT" and body), 16)

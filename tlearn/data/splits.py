@@ -67,7 +67,7 @@ def load_dataset(data: Path, config: RunConfig, progress: Progress) -> tuple[Man
             progress.say(f"{problem.name}: {problem.reason}")
     splits, problems = draw_splits(manifest, config.val, config.test, config.seed)
     _say_given(config, {file.given for file in manifest.files}, progress)
-    progress.say(_counted(splits))
+    progress.say(_summary(splits))
     for problem in problems:
         if problem.kind == "empty class":
             progress.say(problem.reason)
@@ -83,7 +83,7 @@ def _say_given(config: RunConfig, given: set[Split | None], progress: Progress) 
             progress.say(f"{option} {value} has no effect: {reason}")
 
 
-def _counted(splits: Splits) -> str:
+def _summary(splits: Splits) -> str:
     sizes = {split: len(files) for split, files in splits.items() if files}
     parts = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
     return f"{len(splits.labels):,} classes, {sum(sizes.values()):,} images: {parts}"

@@ -41,7 +41,7 @@ DAMAGED = "is damaged or cut off ({}); pack it anew as .zip or .tar.gz"
 
 
 @dataclass
-class Unpacked:
+class UnpackResult:
     """The result of unpacking an archive.
 
     Attributes:
@@ -59,7 +59,7 @@ class Unpacked:
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress) -> Unpacked:
+def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress) -> UnpackResult:
     """Write the images of an archive, called ``name`` in messages, below the new folder ``into``.
 
     Raises:
@@ -95,7 +95,7 @@ def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise
-    return Unpacked(**answer)
+    return UnpackResult(**answer)
 
 
 @contextlib.contextmanager
@@ -140,9 +140,9 @@ class _Unpacker:
         self.archive, self.into, self.limits = Archive(path), into, limits
         self.packed, self.unpacked = path.stat().st_size, 0
         self.names = UniqueNames()
-        self.result = Unpacked(repaired=self.names.repaired)
+        self.result = UnpackResult(repaired=self.names.repaired)
 
-    def run(self) -> Unpacked:
+    def run(self) -> UnpackResult:
         self.into.mkdir()
         check_room(self.into, self.packed)
         position = 0
@@ -220,7 +220,7 @@ def _limit_memory(more: int) -> None:
 
 
 def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
-    """Unpack an archive in this process; return the fields of ``Unpacked``, or ``refused``."""
+    """Unpack an archive in this process; return the fields of ``UnpackResult``, or ``refused``."""
     try:
         return asdict(_Unpacker(path, into, limits).run())
     except RefusedError as error:

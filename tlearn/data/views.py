@@ -44,13 +44,13 @@ class Rendering:
         rng = np.random.default_rng(int.from_bytes(seed, "big"))
         augment = self.augment
         if augment.rotate:
-            image = _rotated(image, rng.uniform(-augment.rotate, augment.rotate))
-        image = self._cropped(image, rng)
+            image = _rotate(image, rng.uniform(-augment.rotate, augment.rotate))
+        image = self._crop(image, rng)
         if augment.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return np.asarray(_coloured(image, augment.colour, rng) if augment.colour else image)
+        return np.asarray(_colour(image, augment.colour, rng) if augment.colour else image)
 
-    def _cropped(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def _crop(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Crop an image at random, with area and aspect ratio relative to the plain view's."""
         width, height = image.size
         area = rng.uniform(self.augment.crop, 1.0)
@@ -67,7 +67,7 @@ class Rendering:
         left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
         box = (left, top, left + w, top + h)
         if self.resize == "pad":
-            return padded(image, self.size, box)
+            return pad(image, self.size, box)
         return resample(image, (self.size, self.size), box)
 
 
@@ -79,7 +79,7 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     """
     width, height = image.size
     if resize == "pad":
-        return np.asarray(padded(image, size, (0, 0, width, height)))
+        return np.asarray(pad(image, size, (0, 0, width, height)))
     box: Box = (0, 0, width, height)
     if resize == "crop":
         side = min(width, height)
@@ -88,7 +88,7 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     return np.asarray(resample(image, (size, size), box))
 
 
-def padded(image: Image.Image, size: int, box: Box) -> Image.Image:
+def pad(image: Image.Image, size: int, box: Box) -> Image.Image:
     """Bring the ``box`` of an image to ``size`` by ``size`` pixels by the ``pad`` rule."""
     width, height = box[2] - box[0], box[3] - box[1]
     scale = size / max(width, height)
@@ -104,7 +104,7 @@ def resample(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image
     return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
 
 
-def _rotated(image: Image.Image, angle: float) -> Image.Image:
+def _rotate(image: Image.Image, angle: float) -> Image.Image:
     """Turn an image and cut away the empty corners."""
     width, height = image.size
     t = math.radians(abs(angle))
@@ -119,7 +119,7 @@ def _rotated(image: Image.Image, angle: float) -> Image.Image:
     return turned.crop((left, top, left + w, top + h))
 
 
-def _coloured(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def _colour(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
     """Change brightness, contrast and saturation by up to ``strength`` each, as one matrix."""
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     mean = np.asarray(image).mean(dtype=np.float64)

@@ -20,7 +20,7 @@ WORDS = "epoch accuracy loss training validation probe true predicted photos sha
 ENGLISH = {word: word for word in WORDS}
 
 
-def rendered(chart: Chart) -> dict[str, bytes]:
+def render(chart: Chart) -> dict[str, bytes]:
     """Return a chart as SVG and PNG, by file ending; the same chart gives the same bytes.
 
     Control characters in names are written as escapes: an SVG cannot hold them.
@@ -166,7 +166,7 @@ def confusion(
     }
 
 
-def _selected(value: float, otherwise: float) -> dict[str, Any]:
+def _if_selected(value: float, otherwise: float) -> dict[str, Any]:
     """Return a value for the cell that is selected, and another for the others."""
     condition = {"param": "cell", "empty": False, "value": value}
     return {"condition": condition, "value": otherwise}
@@ -182,7 +182,7 @@ def _matrix(labels: list[str], words: Mapping[str, str], tooltip: list[Any]) -> 
         "mark": {"type": "rect", "cursor": "pointer", "color": SHARE, "stroke": "#8884"},
         "encoding": {
             "opacity": _number("share", legend=None, scale=strength),
-            "strokeWidth": _selected(3, 1),
+            "strokeWidth": _if_selected(3, 1),
             "tooltip": tooltip,
         },
     }
@@ -211,7 +211,7 @@ def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[A
         "encoding": {
             "x": _number("count", title=words["photos"], axis={"format": "d", "tickCount": ticks}),
             "y": _name("pair", title=title, sort=None, axis={"labelLimit": 320}),
-            "opacity": _selected(1, 0.8),
+            "opacity": _if_selected(1, 0.8),
             "tooltip": tooltip,
         },
     }

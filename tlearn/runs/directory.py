@@ -86,7 +86,7 @@ class RunDirectory:
         """
         if not numbered:
             check_free(path)
-        places = _numbered(path) if numbered else [path]
+        places = _numbered_paths(path) if numbered else [path]
         values = config.model_dump(mode="json", exclude_unset=True)
         parents = [folder for folder in path.parents if not folder.exists()]
         what = f"the run directory {str(path)!r} cannot be made"
@@ -273,10 +273,10 @@ def _check_is_run(path: Path) -> None:
 
 def free_name(name: str, parent: Path = RUNS) -> Path:
     """Return the first of ``name``, ``name-2``, ``name-3``, ... that is free in ``parent``."""
-    return next(path for path in _numbered(parent / name) if not path.exists())
+    return next(path for path in _numbered_paths(parent / name) if not path.exists())
 
 
-def _numbered(path: Path) -> Iterator[Path]:
+def _numbered_paths(path: Path) -> Iterator[Path]:
     yield path
     yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
 

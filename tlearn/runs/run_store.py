@@ -110,7 +110,9 @@ class RunStore:
         if not self.root.is_dir():
             return []
         folders = [p for p in self.root.iterdir() if p.name[0] != "." and p.is_dir()]
-        runs = [run for run in map(self._listed, folders) if run is not None and run.matches(words)]
+        runs = [
+            run for run in map(self._summary_of, folders) if run is not None and run.matches(words)
+        ]
         return sorted(runs, key=KEYS[order])
 
     def path_of(self, name: str) -> Path:
@@ -153,13 +155,13 @@ class RunStore:
         trash.mkdir(exist_ok=True)
         now = time.time_ns()
         path.rename(trash / f"{now:020d}-{name}")
-        for old in self._deleted():
+        for old in self._trash_entries():
             if old.name < f"{now - TRASH_DAYS * 24 * 3600 * 10**9:020d}":
                 shutil.rmtree(old, ignore_errors=True)
 
     def trash(self) -> list[str]:
         """Return the names of deleted runs, the last deleted first."""
-        return [_name_of(path) for path in self._deleted()]
+        return [_name_of(path) for path in self._trash_entries()]
 
     def restore(self, name: str) -> Path:
         """Restore the run of this name that was deleted last; return its directory.
@@ -167,16 +169,16 @@ class RunStore:
         Raises:
             RunError: If none of this name was deleted.
         """
-        for path in self._deleted():
+        for path in self._trash_entries():
             if _name_of(path) == name:
                 return path.rename(free_name(name, self.root))
         raise RunError(f"the run {name!r} is not among the deleted ones; reload the list")
 
-    def _deleted(self) -> list[Path]:
+    def _trash_entries(self) -> list[Path]:
         trash = self.root / TRASH
         return sorted(trash.iterdir(), reverse=True) if trash.is_dir() else []
 
-    def _listed(self, path: Path) -> RunSummary | None:
+    def _summary_of(self, path: Path) -> RunSummary | None:
         """Read a run, if it is one."""
         if not (path / "run.yaml").exists():
             return None

@@ -81,7 +81,7 @@ def compare(
             results, skipped, stopped = evaluate_candidates(setup, names)
         comparison = Comparison(data, results, skipped, stopped, path)
         files = {"json": comparison.to_json().encode()}
-        files |= charts.rendered(charts.accuracy_against_cost(comparison.rows()))
+        files |= charts.render(charts.accuracy_against_cost(comparison.rows()))
         for kind, content in files.items():
             (folder / f"comparison.{kind}").write_bytes(content)
     return comparison

@@ -159,7 +159,7 @@ def _draw(run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, An
         "confusion": charts.confusion(metrics[split], title=f"{split}: {accuracy}"),
     }
     for name, chart in drawn.items():
-        for kind, content in charts.rendered(chart).items():
+        for kind, content in charts.render(chart).items():
             run.write(f"{name}.{kind}", content)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.atomic import atomic_file
-from tlearn.data.filenames import inside, numbered, repair_part
+from tlearn.data.filenames import inside, numbered_names, repair_part
 from tlearn.data.folders import list_folder
 from tlearn.errors import DataError
 
@@ -66,7 +66,7 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
             return name
     if folder.is_relative_to(root.resolve()):
         raise DataError(f"{typed!r} lies in {str(root)!r}, where data sets are found automatically")
-    names = numbered(repair_part(folder.name or "data"))
+    names = numbered_names(repair_part(folder.name or "data"))
     name = next(name for name in names if name not in taken and not (root / name).exists())
     _write(root, {**links, name: folder})
     return name

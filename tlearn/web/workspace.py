@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from tlearn.data.edits import RUNS_ROOT, edits_path
-from tlearn.data.filenames import inside, numbered, repair_part
+from tlearn.data.filenames import inside, numbered_names, repair_part
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
@@ -108,7 +108,7 @@ class Workspace:
             DataError: If the name is invalid.
         """
         linked = linked_folders(self.data)
-        paths = (self.data / each for each in numbered(_one_part(name, "data set")))
+        paths = (self.data / each for each in numbered_names(_one_part(name, "data set")))
         return next(
             path
             for path in paths
