@@ -1,9 +1,11 @@
 """What tests with a real browser share: Chromium, and a tab that speaks in the page's texts."""
 
 import contextlib
+import io
 import re
 import shutil
 import time
+import zipfile
 
 from serving import until
 
@@ -25,11 +27,45 @@ HARMLESS = ("/_stcore/", "/media/")
 FAILED_LOADS = ("Failed to load resource", "Image source error")  # seen as responses, too
 # A server that a test ended on purpose; one that ended by itself fails the test otherwise.
 GONE = ("disconnected from server", "reaching server endpoint", "server is not responding")
+# A plugin with which a training waits after some epochs while there is a file called hold.
+PACE = """
+import time
+from pathlib import Path
+from tlearn.backbones import hookimpl
+
+HOLD = Path(__file__).with_name("hold")
+
+def wait(epoch, logs):
+    while epoch > 1 and HOLD.exists():
+        time.sleep(0.05)
+
+@hookimpl
+def tlearn_callbacks(stage, run):
+    import keras
+    return keras.callbacks.LambdaCallback(on_epoch_begin=wait)
+"""
 
 
 def chromium():
     """Return the path of Chromium, or ``None``."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def write_pace_plugin(folder):
+    (folder / "tlearn_pace.py").write_text(PACE)
+    info = folder / "tlearn_pace-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tlearn-pace\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tlearn]\npace = tlearn_pace\n")
+
+
+def archive(name, files):
+    """Return a zip as it is given to a field for files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+    return {"name": name, "mimeType": "application/zip", "buffer": out.getvalue()}
 
 
 class Tab:
@@ -122,13 +158,15 @@ class Tab:
         outcome = then if callable(then) else self.shown(then, **given).is_visible
         self.repeat(self.button(key, **(values or {})).click, outcome)
 
-    def unfold(self, title, content):
-        """Open a fold or a popover, until its content is seen."""
-        self.repeat(title.click, content.filter(visible=True).count)
+    def unfold(self, key, content):
+        """Open a fold, until its content is seen."""
+        title = self.page.locator("summary").filter(has_text=self.text(key)).first
 
-    def fold(self, key):
-        """Return what opens a fold."""
-        return self.page.locator("summary").filter(has_text=self.text(key)).first
+        def open_it():
+            if not title.evaluate("title => title.parentElement.open"):
+                title.click()
+
+        self.repeat(open_it, content.filter(visible=True).count)
 
     def keyed(self, key):
         """Return the part of the page that was given this key."""

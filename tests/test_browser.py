@@ -1,7 +1,6 @@
 """The page in a real browser: three journeys, each on a server and folders of its own."""
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from browser import ARGUMENTS, LOCALE, Tab, chromium
+from browser import ARGUMENTS, LOCALE, Tab, archive, chromium, write_pace_plugin
 from conftest import draw_photos
 from serving import Server, until
 
@@ -22,23 +21,6 @@ pytestmark = [
 ]
 
 PER_CLASS = 12
-# A plugin with which a training waits after some epochs while there is a file called hold.
-PACE = """
-import time
-from pathlib import Path
-from tlearn.backbones import hookimpl
-
-HOLD = Path(__file__).with_name("hold")
-
-def wait(epoch, logs):
-    while epoch > 1 and HOLD.exists():
-        time.sleep(0.05)
-
-@hookimpl
-def tlearn_callbacks(stage, run):
-    import keras
-    return keras.callbacks.LambdaCallback(on_epoch_begin=wait)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +41,13 @@ def context(browser):
 
 
 @pytest.fixture
-def place(tmp_path, cache):
-    """The place of a server, with its data root and with the paced training as a plugin."""
+def server(tmp_path, cache):
+    """A server with an empty data root, and with paced trainings."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "tlearn_pace.py").write_text(PACE)
-    info = tmp_path / "tlearn_pace-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tlearn-pace\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[tlearn]\npace = tlearn_pace\n")
-    return tmp_path
-
-
-@pytest.fixture
-def server(place):
+    write_pace_plugin(tmp_path)
     disabled = {"TLEARN_DISABLE_PLUGINS": "vgg19,inception_v3,xception"}
-    server = Server.ui(place, env=disabled)
-    server.env["PYTHONPATH"] += os.pathsep + str(place)
+    server = Server.ui(tmp_path, env=disabled)
+    server.env["PYTHONPATH"] += os.pathsep + str(tmp_path)
     with server:
         yield server
     log = server.runs / ".page.log"  # where a page that broke says so
@@ -85,14 +58,6 @@ def server(place):
 def tab(server, context):
     with Tab(server, context) as tab:
         yield tab
-
-
-def archive(name, files):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, data in files.items():
-            archive.writestr(path, data)
-    return {"name": name, "mimeType": "application/zip", "buffer": out.getvalue()}
 
 
 def photo_files(folder):
@@ -186,7 +151,7 @@ def photos_come_from_the_camera(tab, server):
 
 
 def new_data_set(tab):
-    tab.unfold(tab.fold("data.new"), tab.page.locator(".uploader"))
+    tab.unfold("data.new", tab.page.locator(".uploader"))
 
 
 def data_sets(server):
@@ -304,9 +269,9 @@ def a_zip_with_many_files_and_any_name(tab, server, folder):
 # ---- Training
 
 
-def test_journey_of_training(tab, server, context, place):
+def test_journey_of_training(tab, server, context, tmp_path):
     draw_photos(server.data / "colours", PER_CLASS)
-    hold = place / "hold"
+    hold = tmp_path / "hold"
     hold.touch()
     start_twice(tab)
     with Tab(server, context) as other:
@@ -332,19 +297,18 @@ def job(tab, name, state):
     return f"{name} · {tab.text(f'state.{state}')}"
 
 
-def metrics(server, name):
-    file = server.runs / name / "metrics.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+def was_stopped(server):
+    return json.loads((server.runs / "colours" / "metrics.json").read_text())["stopped"]
 
 
 def choose_toy(tab):
     """Choose the toy backbone, with random weights."""
     choose = tab.keyed("card.toy").get_by_role("button")
     chosen = tab.shown(f"{tab.text('train.backbone')}: toy").is_visible
-    tab.unfold(tab.fold("train.others"), choose)
+    tab.unfold("train.others", choose)
     tab.repeat(choose.click, chosen)
     weights = tab.keyed("option.weights").locator("input")
-    tab.unfold(tab.fold("train.more"), weights)
+    tab.unfold("train.more", weights)
     tab.fill(weights, "none")
 
 
@@ -352,7 +316,7 @@ def start_twice(tab):
     """A training begins, a second one waits for its turn."""
     tab.go("train?data=colours")
     choose_toy(tab)
-    tab.unfold(tab.fold("train.command"), tab.page.get_by_text("tlearn finetune"))
+    tab.unfold("train.command", tab.page.get_by_text("tlearn finetune"))
     tab.press("train.start", then=job(tab, "colours", "running"))
     tab.view("train.name_quick")
     tab.fill(tab.field("train.name"), "second")
@@ -361,7 +325,8 @@ def start_twice(tab):
 
 def stop_in_one_tab(tab, other, server, hold):
     other.go("train?data=colours")
-    other.unfold(other.fold("job.details"), other.page.locator("[data-testid=stVegaLiteChart]"))
+    other.unfold("job.details", other.page.locator("[data-testid=stCode]"))
+    other.page.locator("[data-testid=stVegaLiteChart]").wait_for(timeout=60_000)  # some epochs
     tab.page.reload()  # as after closing the browser
     tab.see(job(tab, "colours", "running"))
     running = tab.page.locator("[data-testid=stVerticalBlock]").filter(
@@ -372,7 +337,7 @@ def stop_in_one_tab(tab, other, server, hold):
     hold.unlink()
     for each in (tab, other):
         each.see(job(each, "colours", "stopped"))
-    assert metrics(server, "colours")["stopped"]
+    assert was_stopped(server)
 
 
 def resume_in_another_tab(other, hold):
@@ -389,7 +354,7 @@ def outlive_the_server(tab, server, hold):
     hold.unlink()
     tab.go("train?data=colours")
     tab.see(job(tab, "colours", "finished"), 180)
-    assert not metrics(server, "colours")["stopped"]
+    assert not was_stopped(server)
 
 
 def look_at_results(tab):
