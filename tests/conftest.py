@@ -203,8 +203,8 @@ def here(tmp_path, monkeypatch):
 
     monkeypatch.setenv(DATA, str(tmp_path / "photos"))
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
-    monkeypatch.setattr(scans, "AT_ONCE", 60)
-    monkeypatch.setattr(scans, "SOON", 60)
+    monkeypatch.setattr(scans, "AT_ONCE", 600)
+    monkeypatch.setattr(scans, "SOON", 600)
     monkeypatch.setattr(JobQueue, "wake", lambda self: None)
     monkeypatch.setattr(Planner, "ask", lambda *arguments: None)
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there

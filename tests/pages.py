@@ -9,7 +9,7 @@ t = texts_for("en")
 
 def page(name, address=(), **state):
     """Show a page as a browser would that was sent to it; needs the fixture ``here``."""
-    app = AppTest.from_function(show_page, default_timeout=60)
+    app = AppTest.from_function(show_page, default_timeout=600)
     app.query_params.update(address)
     return follow(app, name, **state)
 

@@ -11,6 +11,7 @@ from conftest import draw_photos
 from pages import follow, labelled, page, press, run, t, view, words
 from streamlit.testing.v1 import AppTest
 
+from tlearn.backbones.plugin_sources import DISABLED
 from tlearn.data.editing import exclude
 from tlearn.data.scan import scan
 from tlearn.runs.directory import RunDirectory
@@ -281,6 +282,15 @@ def test_what_a_training_takes_is_said_and_whether_that_is_sure(here, monkeypatc
     unsure = f"**{t('train.about', time='70 s')}** ({t('train.unsure')})"
     assert all(caption.startswith(unsure) for caption in app.radio[0].proto.captions)
     assert unsure in words(app)
+
+
+def test_without_the_default_backbone_another_is_chosen(here, monkeypatch):
+    draw_photos(here.data / "colours")
+    monkeypatch.setenv(DISABLED, "mobilenet_v2,inception_v3,vgg19,xception")
+    app = page("train")
+    assert f"{t('train.backbone')}: **toy**" in words(app) and not app.error
+    monkeypatch.setenv(DISABLED, "mobilenet_v2,inception_v3,vgg19,xception,toy")
+    assert "no backbone" in words(page("train"))
 
 
 def test_what_cannot_be_trained_on_is_told_before_it_starts(here):

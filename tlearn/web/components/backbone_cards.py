@@ -19,9 +19,11 @@ Configs = Mapping[str, RunConfig]  # what would be trained, by preset
 
 
 def chosen_backbone() -> str:
-    """Return the backbone chosen on the page, or the one recommended."""
-    if st.session_state.get(CHOSEN) not in load_registry().backbones:
-        st.session_state[CHOSEN] = RunConfig().backbone
+    """Return the backbone chosen on the page, or the default, or the first that can be used."""
+    backbones, default = load_registry().backbones, RunConfig().backbone
+    if st.session_state.get(CHOSEN) not in backbones:
+        first = next(iter(backbones), default)
+        st.session_state[CHOSEN] = default if default in backbones else first
     return str(st.session_state[CHOSEN])
 
 
@@ -41,7 +43,7 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
     that of the data, ``preset`` the one chosen.
     """
     backbones, chosen = load_registry().backbones, chosen_backbone()
-    others = sorted(backbones.keys() - {chosen})
+    backbone, others = load_registry().get(chosen), sorted(backbones.keys() - {chosen})
     planner, config = workspace().planner, configs[preset]
 
     def measure() -> int:
@@ -69,7 +71,7 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
             st.rerun()  # the times beside the presets change, too
         known = planner.known(digest, config)
         with st.container(border=True, gap="small"):
-            facts = " · ".join(_facts(backbones[chosen], known.get(chosen, {})))
+            facts = " · ".join(_facts(backbone, known.get(chosen, {})))
             st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
             if missing:
                 problem = planner.problem(digest, config)
