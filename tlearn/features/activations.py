@@ -194,15 +194,15 @@ class Activations:
             lacking = np.flatnonzero(~complete).tolist()
             return arrays, lacking, [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
 
-        damaged = self._damaged()
+        before = self._damage_count()
         for arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
             if lacking:
                 for name, rows in self.compute(pixels, outputs).items():
                     arrays[name][lacking] = rows
             yield arrays
-        damaged = self._damaged() - damaged
-        if damaged:
-            self._progress.say(f"{damaged} cached activations were damaged on disk and recomputed")
+        count = self._damage_count() - before
+        if count:
+            self._progress.say(f"{count} cached activations were damaged on disk and recomputed")
 
     def _read(self, output: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         table = self._tables[output]
@@ -212,7 +212,7 @@ class Activations:
             self._lose(error)
             return np.empty((len(keys), *table.shape), table.dtype), np.zeros(len(keys), bool)
 
-    def _damaged(self) -> int:
+    def _damage_count(self) -> int:
         return sum(table.damaged for table in self._tables.values())
 
     def rows(self, items: Sequence[Item], output: str) -> np.ndarray:

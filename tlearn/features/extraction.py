@@ -136,10 +136,10 @@ def extract(
     engine = choice.engine_for(lambda _: model, [OUTPUT], size)
     write = _npz if path.suffix.lower() == ".npz" else _parquet
 
-    def rendered(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
+    def render(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
         return file, to_square(read_scanned(file, size), size, resize)
 
-    images = batched(prefetch_map(rendered, files), engine.batch)
+    images = batched(prefetch_map(render, files), engine.batch)
     batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)
     with (
         write(path, files, shape, facts) as append,

@@ -41,12 +41,12 @@ def prepare_activations(
         setup = replace(setup, stages=stages, views=resumed.plan.views)
     activations, room = setup.activations, setup.activations.cache.room()
     missing = activations.missing(setup.items(setup.views), activations.outputs)
-    wanted = _Wanted.of(activations, missing, activations.outputs, setup.views)
-    streaming = not setup.views or wanted.size > room
+    request = _CacheRequest.of(activations, missing, activations.outputs, setup.views)
+    streaming = not setup.views or request.size > room
     if streaming:  # only features for the probe may be cached
-        wanted = _Wanted.of(activations, missing, (FEATURES,), min(setup.views, PROBE_VIEWS))
-    cacheable = wanted.size <= room
-    rate, computed = _measure(setup, wanted) if cacheable else (np.inf, 0)
+        request = _CacheRequest.of(activations, missing, (FEATURES,), min(setup.views, PROBE_VIEWS))
+    cacheable = request.size <= room
+    rate, computed = _measure(setup, request) if cacheable else (np.inf, 0)
     if streaming and not np.isfinite(rate):  # computed in every epoch, whatever is cached
         rate = throughput(activations, setup.items(1)[:64]).rate
     spent = time.monotonic() - setup.started
@@ -60,14 +60,14 @@ def prepare_activations(
     setup.log("planned", **asdict(costs), epochs=epochs)
     if cacheable:
         used = {FEATURES, *(p.boundary.name for p in setup.stages if p.boundary is not None)}
-        names = [name for name in wanted.outputs if name in used]
-        computed += activations.cache_missing(setup.items(min(setup.views, wanted.views)), names)
+        names = [name for name in request.outputs if name in used]
+        computed += activations.cache_missing(setup.items(min(setup.views, request.views)), names)
     return setup, costs, computed
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What is to be cached: some outputs of so many views.
+class _CacheRequest:
+    """Outputs that are to be cached, of so many views.
 
     Attributes:
         items: The views that lack an output.
@@ -86,7 +86,7 @@ class _Wanted:
         missing: Mapping[str, Sequence[Item]],
         outputs: Sequence[str],
         views: int,
-    ) -> "_Wanted":
+    ) -> "_CacheRequest":
         """Select from the views that lack each output."""
         items = dict.fromkeys(
             (file, view) for name in outputs for file, view in missing[name] if view < max(1, views)
@@ -95,13 +95,13 @@ class _Wanted:
         return cls(outputs, views, list(items), len(items) * row)
 
 
-def _measure(setup: Setup, wanted: _Wanted) -> tuple[float, int]:
+def _measure(setup: Setup, request: _CacheRequest) -> tuple[float, int]:
     """Make room, and cache a first part; return the views per second and how many they were."""
-    evicted = setup.activations.cache.make_room(wanted.size)
+    evicted = setup.activations.cache.make_room(request.size)
     if evicted:
         line = f"evicted {format_bytes(evicted)} of the least recently used activations"
         setup.progress.say(line)
-    return measure_rate(setup.activations, wanted.items, wanted.outputs)
+    return measure_rate(setup.activations, request.items, request.outputs)
 
 
 def _choose_stages(setup: Setup, model: CostModel, streaming: bool) -> Setup:

@@ -118,18 +118,25 @@ class _StageFit:
         self.rules = rules_for(self.stage, setup.deadline)
 
     def enter(self, state: TrainingState) -> TrainingState:
-        """Return the state at the beginning of the stage, or put model and optimizer into it."""
+        """Begin the stage, or go on after its last epoch; return the state.
+
+        The model must be compiled: going on restores the variables of its optimizer.
+        """
         if state.epoch:
             assign(self.variables, state.arrays["network"])
             assign(self.model.optimizer.variables, state.arrays["optimizer"])
         else:
-            boundary = self.plan.boundary.name if self.plan.boundary else "head"
-            result, best = StageResult(self.stage.title, boundary), copies(self.variables)
-            arrays = {"best": best, "before": best}
-            self._start_statistics()
-            state = replace(state, results=(*state.results, result), arrays=arrays)
+            state = self._begin(state)
         self._start = time.monotonic() - state.results[-1].seconds
         return state
+
+    def _begin(self, state: TrainingState) -> TrainingState:
+        """Return the state with the result of this stage, in which nothing is trained yet."""
+        boundary = self.plan.boundary.name if self.plan.boundary else "head"
+        result, best = StageResult(self.stage.title, boundary), copies(self.variables)
+        self._start_statistics()
+        arrays = {"best": best, "before": best}
+        return replace(state, results=(*state.results, result), arrays=arrays)
 
     def _start_statistics(self) -> None:
         """Give batch normalisations that were never trained the statistics of a batch.
@@ -192,6 +199,7 @@ class _StageFit:
         """Let averages of the weights before and after the stage compete with its epochs."""
         before, after = state.arrays["before"], copies(self.variables)
         complete = not state.stopped and is_settled(self.stage, state.epoch)
+        # Where a stage ends before it is settled, its last weights have not competed yet.
         try:
             for part in AVERAGES if complete else (1.0, *AVERAGES):
                 assign(self.variables, between(before, after, part))

@@ -72,10 +72,11 @@ class Network:
 
     def columns_below(self, boundary: BuiltBoundary | None) -> np.ndarray:
         """Return the columns of the taps at or below a boundary, which its prefix computes."""
-        below = sum(
-            tap.width for tap in self.taps if boundary is None or tap.index <= boundary.index
-        )
-        return self.columns[:below] if boundary is None or boundary.index else self.columns[:0]
+        if boundary is None:
+            return self.columns
+        if boundary.index == 0:  # it has no prefix: all taps are computed from the pixels
+            return self.columns[:0]
+        return self.columns[: sum(t.width for t in self.taps if t.index <= boundary.index)]
 
     def suffix(self, boundary: BuiltBoundary | None) -> Any:
         """Return the model above a boundary, to logits.
@@ -111,7 +112,7 @@ class Network:
         """
         for layer in self.built.base.layers:
             layer.trainable = layer.name in trainable
-            for part in layer._flatten_layers():  # blocks of a stranger's are layers of layers
+            for part in layer._flatten_layers():  # a plugin's block may be a layer of layers
                 if isinstance(part, keras.layers.BatchNormalization) and not batch_norm:
                     part.trainable = False
 

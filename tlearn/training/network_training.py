@@ -138,9 +138,9 @@ def _start_from_probe(
     seconds = setup.clock.seconds()
     result = StageResult("probe", "head", 0, seconds["probe"], score, improved=best is not None)
     stages = tuple(p.stage for p in setup.stages)
-    decided = TrainingPlan(stages, setup.views, names, result, rates, costs)
+    plan = TrainingPlan(stages, setup.views, names, result, rates, costs)
     arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
-    return network, TrainingState(decided, best=best, seconds=seconds, arrays=arrays)
+    return network, TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
 
 
 def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:

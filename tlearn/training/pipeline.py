@@ -225,12 +225,12 @@ def _explain_errors(
         yield
     except BaseException as error:
         checkpoint.flush()
-        explained = explain_failure(error, config) or error
+        failure = explain_failure(error, config) or error
         if checkpoint.path.exists():
             hint = f"to continue the training: tlearn finetune --resume {run.path}"
-            explained.add_note(hint)
-            if isinstance(explained, KeyboardInterrupt):
+            failure.add_note(hint)
+            if isinstance(failure, KeyboardInterrupt):
                 progress.say(hint)
-        if explained is error:
+        if failure is error:
             raise
-        raise explained from error
+        raise failure from error

@@ -23,10 +23,11 @@ SAMPLE = 4000  # images the strength is chosen on, at most: more would not chang
 STEPS = 4  # strengths that a search looks at, typically
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 EIGENVECTORS = 25.0  # operations for n cubed that those of an (n, n) matrix take
-SMALL = 10_000_000  # numbers in a matrix below which one thread is fastest
+SMALL = 10_000_000  # one thread is fastest for a matrix of fewer numbers
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
-PROBE_NUMBERS = 8_000_000  # features times views times images: memory is bounded by it
-PER_CLASS, MANY = 10, 2000  # images of each class that it sees all the same, up to so many in all
+PROBE_NUMBERS = 8_000_000  # features times views times images, at most: it bounds the memory
+# Whatever that bound, the probe is fitted on 10 images per class, or on 2000 if that is fewer.
+PER_CLASS, MANY = 10, 2000
 
 
 @dataclass(frozen=True)

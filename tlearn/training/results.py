@@ -154,11 +154,11 @@ def _draw(run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, An
     split = measured_split(metrics)
     probe = metrics["stages"][0]
     accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
-    drawn = {
+    figures = {
         "curves": charts.learning_curves(history, probe | {"loss": probe["log_loss"]}),
         "confusion": charts.confusion(metrics[split], title=f"{split}: {accuracy}"),
     }
-    for name, chart in drawn.items():
+    for name, chart in figures.items():
         for kind, content in charts.render(chart).items():
             run.write(f"{name}.{kind}", content)
 

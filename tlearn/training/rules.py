@@ -93,6 +93,7 @@ def decide(rules: Sequence[Rule], states: Mapping[str, Any], row: Row) -> Decisi
         row: The epoch.
     """
     decisions = {rule.name: rule.after_epoch(states.get(rule.name), row) for rule in rules}
+    # Of ends that reach as far, one that gives a reason, so that it is shown.
     most = max(decisions.values(), key=lambda d: (get_args(Ends).index(d.ends), d.reason))
     return Decision(
         {name: decision.state for name, decision in decisions.items()},

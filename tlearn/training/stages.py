@@ -38,7 +38,7 @@ class StagePlan:
 
 
 def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunConfig:
-    """Return the configuration with the defaults of backbone and preset filled in.
+    """Return the configuration with the defaults of backbone and preset defaults in.
 
     Raises:
         BackboneError: If the backbone has no such size or weights.
@@ -53,13 +53,13 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
                 "give stages: [{unfreeze: none}]"
             )
         stages = (HEAD_STAGE, *stages)
-    filled = {
+    defaults = {
         "weights": backbone.checked_weights(config.weights),
         "size": backbone.checked_size(config.size),
         "views": config.views or views,
         "stages": stages if config.stages is None else config.stages,
     }
-    return config.model_copy(update=filled)
+    return config.model_copy(update=defaults)
 
 
 def _stages_of(preset: Preset, backbone: Backbone) -> tuple[int, tuple[Stage, ...]]:

@@ -18,7 +18,7 @@ from tlearn.training.costs import Costs
 from tlearn.training.rules import WORST, ValidationScore
 
 FORMAT = 4
-PAUSE = 20  # times what the last write took that passes before the next one
+PAUSE = 20  # seconds until the next write, for each second that the last one took
 Arrays = Mapping[str, list[np.ndarray]]
 
 
