@@ -1,1 +1,1 @@
-"""The frozen part of a backbone: built, run by an engine, and cached."""
+"""The prefix of a backbone, which is frozen: built, run by an engine, and cached."""

@@ -224,7 +224,7 @@ class Activations:
         return np.concatenate([arrays[output] for arrays in self.batches(parts, [output])])
 
     def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
-        """Run the frozen part over images without the cache.
+        """Run the prefix over images without the cache.
 
         Args:
             pixels: Images, each ``(size, size, 3)`` uint8; at least one.

@@ -106,7 +106,7 @@ class BuiltBackbone:
         return frozenset(names[names.index(unfreeze) :])
 
     def prefix(self, names: Sequence[str]) -> Any:
-        """Return the frozen part: a Keras model from RGB pixels, 0 to 255, to some outputs.
+        """Return the prefix: a Keras model from RGB pixels, 0 to 255, to some outputs.
 
         Activations at boundaries come as float16, as the cache has them; features as float32.
 

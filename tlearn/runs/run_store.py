@@ -110,10 +110,8 @@ class RunStore:
         if not self.root.is_dir():
             return []
         folders = [p for p in self.root.iterdir() if p.name[0] != "." and p.is_dir()]
-        runs = [
-            run for run in map(self._summary_of, folders) if run is not None and run.matches(words)
-        ]
-        return sorted(runs, key=KEYS[order])
+        runs = filter(None, map(self._summary_of, folders))
+        return sorted((run for run in runs if run.matches(words)), key=KEYS[order])
 
     def path_of(self, name: str) -> Path:
         """Return the directory of a run.

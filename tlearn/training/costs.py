@@ -92,7 +92,7 @@ class Throughput:
     """A measured speed.
 
     Attributes:
-        rate: Views per second through decoding and the frozen part.
+        rate: Views per second through decoding and the prefix.
         sure: Whether the trials agree, and others hardly used the processors.
     """
 
@@ -101,7 +101,7 @@ class Throughput:
 
 
 def throughput(activations: Activations, items: Sequence[Item]) -> Throughput:
-    """Measure views per second through decoding and the frozen part, whatever is in the cache.
+    """Measure views per second through decoding and the prefix, whatever is in the cache.
 
     Trials that disagree are repeated; the fastest is what the machine can do.
 
@@ -172,7 +172,7 @@ class CostModel:
     Attributes:
         setup: What the training works with; its stages and views are not looked at.
         missing: The views that are not cached yet, by output.
-        rate: Views per second through decoding and the frozen part.
+        rate: Views per second through decoding and the prefix.
         spent: Seconds that have passed already.
         probed: Whether the probe is fitted already.
     """

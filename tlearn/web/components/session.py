@@ -12,7 +12,7 @@ from tlearn.web.workspace import Workspace
 
 
 def workspace() -> Workspace:
-    """Return the two roots."""
+    """Return the folders of data sets and of runs that this server shows."""
     return Workspace.from_environment()
 
 

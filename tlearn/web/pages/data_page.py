@@ -27,7 +27,7 @@ FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
 
 
 def show() -> None:
-    """Show the page."""
+    """Show a data set, its photos and what can be corrected, and where to add others."""
     st.title(t("data.title"), anchor=False)
     steps("data")
     names = workspace().data_sets()

@@ -9,7 +9,7 @@ KINDS = ("backbones", "presets", "exporters", "reports")
 
 
 def show() -> None:
-    """Show the page."""
+    """Show every plugin with what it offers, or why it could not be used."""
     st.title(t("plugins.title"), anchor=False)
     st.markdown(t("plugins.hint"))
     registry = load_registry()

@@ -25,7 +25,7 @@ from tlearn.web.words import message, plain, t
 
 
 def show() -> None:
-    """Show the page."""
+    """Show a run to predict with, where to bring photos, and what it says of them."""
     st.title(t("predict.title"), anchor=False)
     steps("predict")
     store = workspace().run_store

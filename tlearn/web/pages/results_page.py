@@ -28,7 +28,7 @@ COMPARED = "compare"  # in the address: the runs that are ticked, two at most
 
 
 def show() -> None:
-    """Show the page."""
+    """Show the list of runs; below it the run that is open, or two side by side."""
     st.title(t("results.title"), anchor=False)
     store = workspace().run_store
     names = [run.name for run in store.runs()]

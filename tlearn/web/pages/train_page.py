@@ -22,7 +22,7 @@ FIRST = "quick balanced best".split()  # presets in this order, then what plugin
 
 
 def show() -> None:
-    """Show the page."""
+    """Show the trainings under way, and what can be chosen for another."""
     st.title(t("train.title"), anchor=False)
     steps("train")
     queue()
