@@ -150,7 +150,7 @@ def test_the_least_recently_used_goes_first(cache):
         assert store.room() == 35 * ROW
         assert store.make_room(5 * ROW) == 0
         assert store.make_room(6 * ROW) == 10 * ROW
-        left = {held.described["output"]: held.rows for held in store.tables()}
+        left = {held.key["output"]: held.rows for held in store.tables()}
         assert left == {"a": 10, "c": 10}
         assert store.make_room(100 * ROW) == 20 * ROW
         assert store.tables() == []

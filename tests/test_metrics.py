@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
+from tlearn.monitors import MONITORS
 from tlearn.runs import metrics
 from tlearn.runs.metrics import (
     METRICS,
@@ -57,6 +58,10 @@ def test_a_metric_is_one_entry(monkeypatch):
     figures = found([0, 0, 0, 1, 1, 2])
     assert figures["lucky"] == 0.25
     assert metrics_line(figures).endswith("luck 25%, 6 images")
+
+
+def test_what_a_stage_monitors_is_a_metric():
+    assert {monitor.key for monitor in MONITORS.values()} <= {metric.key for metric in METRICS}
 
 
 def test_a_metric_that_an_older_run_lacks_is_left_out():

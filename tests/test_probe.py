@@ -19,7 +19,7 @@ def test_two_classes_give_a_probe_with_two_columns_that_heeds_their_weights():
     second = [(found.logits(features[:, 0]) @ [-1, 1]).mean() for found in (probe, other)]
     assert second[1] > second[0] + 1
     assert (probe.logits(features[:, 0]).argmax(axis=1) == y).mean() > 0.9
-    assert probe.cross_validated.accuracy > 0.8
+    assert probe.cross_validation.accuracy > 0.8
 
 
 def test_numbers_that_are_none_are_refused():
@@ -57,7 +57,7 @@ def test_many_classes_are_told_apart_in_closed_form(monkeypatch):
     probe = fit_probe(features[:, None], y, groups, weights, 0, done.append)
     found = probe.logits(others)
     accuracy = (found.argmax(axis=1) == y).mean()
-    assert accuracy > 0.8 and abs(accuracy - probe.cross_validated.accuracy) < 0.1
+    assert accuracy > 0.8 and abs(accuracy - probe.cross_validation.accuracy) < 0.1
     # Its logits are calibrated: no other scale of them has a much smaller loss.
     losses = [log_loss(y, probabilities(scale * found)) for scale in (0.5, 1.0, 2.0)]
     assert losses[1] < min(losses[0], losses[2]) and losses[1] < 0.5 * np.log(len(centres))
@@ -69,12 +69,12 @@ def test_cross_validation_never_sees_what_it_judges():
     y = np.repeat([0, 1], 100)
     noise = rng.normal(size=(200, 400)).astype("float32")  # enough to learn every image by heart
     groups = [str(i) for i in range(200)]
-    found = fit_probe(noise[:, None], y, groups, [1.0, 1.0], 0).cross_validated
+    found = fit_probe(noise[:, None], y, groups, [1.0, 1.0], 0).cross_validation
     assert 0.35 < found.accuracy < 0.65
     assert found.accuracy == (found.guesses == y[found.positions]).mean()
     twins = np.concatenate([noise, noise])  # copies on both sides of a fold would give them away
     probe = fit_probe(twins[:, None], np.concatenate([y, y]), groups * 2, [1.0, 1.0], 0)
-    assert 0.35 < probe.cross_validated.accuracy < 0.65
+    assert 0.35 < probe.cross_validation.accuracy < 0.65
 
 
 def test_a_ridge_regression_of_few_images_has_every_class(monkeypatch):

@@ -17,7 +17,7 @@ class Monitor:
     """A figure on validation that a stage may be steered by.
 
     Attributes:
-        key: Its key in ``metrics.json``.
+        key: The key in ``metrics.json`` of the metric that it is.
         compute: Gives it from true class indices ``(n,)`` and finite logits ``(n, classes)``.
         higher_is_better: Whether it grows with how good a network is.
     """

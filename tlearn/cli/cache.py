@@ -24,7 +24,7 @@ def info() -> None:
             f"{format_bytes(store.budget)}; {format_bytes(compiled)} of compiled networks"
         )
         for table in store.tables():
-            key = table.described
+            key = table.key
             name = " ".join(str(key[part]) for part in ("backbone", "output") if part in key)
             used_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.used))
             print(

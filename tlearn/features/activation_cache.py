@@ -53,7 +53,7 @@ def _digest(text: str) -> str:
 class TableInfo:
     """What a table holds: what its rows are, their bytes, and when they were used (since 1970)."""
 
-    described: dict[str, Any]
+    key: dict[str, Any]
     rows: int
     bytes: int
     used: float
@@ -99,8 +99,8 @@ class Cache:
 
         ``key`` is all that their numbers depend on beside the row key, as JSON can hold it.
         """
-        described = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
-        text = json.dumps(described, sort_keys=True)
+        whole = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
+        text = json.dumps(whole, sort_keys=True)
         with self.index.transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO spaces (digest, described) VALUES (?, ?)",

@@ -53,14 +53,14 @@ def layers(built: BuiltBackbone) -> list[Layer]:
     """Return all layers of a backbone, from the pixels upwards."""
     boundaries = built.boundaries[1:]
     positions = {boundary.name: boundary.position for boundary in boundaries}
-    described = []
+    rows = []
     for index, layer in enumerate(built.base.layers):
         name, tensors = layer.name, tensors_at(built.base, layer.name, "after")
         shape = tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None
         block = sum(name in built.layers_above(boundary) for boundary in boundaries)
         kind, weights = type(layer).__name__, int(layer.count_params())
-        described.append(Layer(index, name, kind, shape, weights, block, positions.get(name, "")))
-    return described
+        rows.append(Layer(index, name, kind, shape, weights, block, positions.get(name, "")))
+    return rows
 
 
 def draw(built: BuiltBackbone, path: Path) -> None:

@@ -18,7 +18,7 @@ SUFFIXES = (".npz", ".parquet")
 
 
 @dataclass(frozen=True)
-class Extracted:
+class FeatureFile:
     """Features that were written to a file.
 
     Attributes:
@@ -41,7 +41,7 @@ def extract_features(
     quiet: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> Extracted:
+) -> FeatureFile:
     """Write the features of a layer for every image of a folder, with paths and labels.
 
     An ``.npz`` file has ``features`` (float32), ``paths``, ``labels`` and, as JSON, ``facts``; a
@@ -96,7 +96,7 @@ def extract_features(
     what = f"{str(path)!r} cannot be written"
     with os_errors_as(DataError, what, "choose another --out"), atomic_file(path) as file:
         shape = extract(model, manifest.files, config.resize, choice, file, facts, progress)
-    return Extracted(path, shape, tuple((p.name, p.reason) for p in manifest.unreadable))
+    return FeatureFile(path, shape, tuple((p.name, p.reason) for p in manifest.unreadable))
 
 
 def _check_out(out: str | Path) -> Path:

@@ -221,7 +221,7 @@ def _evaluate(
         setup.config.seed,
         Silent(),
     )
-    estimate = probe.cross_validated
+    estimate = probe.cross_validation
     if not len(estimate.positions):
         raise DataError("too few images, or too few groups of them, for cross-validation; add some")
     return CandidateResult(

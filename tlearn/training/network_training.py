@@ -122,7 +122,7 @@ def _start_from_probe(
             network.standardise_by(probe.mean, probe.scale)
         else:
             network.start_from(probe)
-    names, estimate = tuple(tap.name for tap in taps), probe.cross_validated
+    names, estimate = tuple(tap.name for tap in taps), probe.cross_validation
     best = None if config.head.hidden else score  # the probe could not be made such a head
     setup.log(
         "probe",

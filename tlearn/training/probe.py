@@ -31,7 +31,7 @@ PER_CLASS, MANY = 10, 2000
 
 
 @dataclass(frozen=True)
-class CrossValidated:
+class CrossValidation:
     """Predictions of regressions for images that they were not fitted on.
 
     Of six strengths, the best by log loss flatters the accuracy by less than its noise.
@@ -62,14 +62,14 @@ class Probe:
         scale: Feature standard deviations, ``(d,)``.
         kernel: ``(d, classes)``.
         bias: ``(classes,)``.
-        cross_validated: How well such probes do on training images they were not fitted on.
+        cross_validation: How well such probes do on training images they were not fitted on.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     kernel: np.ndarray
     bias: np.ndarray
-    cross_validated: CrossValidated
+    cross_validation: CrossValidation
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logits ``(n, classes)`` of features ``(n, d)``."""
@@ -125,7 +125,7 @@ def fit_on_taps(
             width = sum(tap.width for tap in chosen)  # the top's features are the last
             seen = features[..., -width:]
             fitted.append((chosen, fit_probe(seen, y, groups, class_weights, seed, task.advance)))
-    return min(fitted, key=lambda pair: pair[1].cross_validated.log_loss)
+    return min(fitted, key=lambda pair: pair[1].cross_validation.log_loss)
 
 
 def fit_probe(
@@ -216,7 +216,7 @@ def _choose(
     class_weights: Sequence[float],
     seed: int,
     advance: Callable[[int], object],
-) -> CrossValidated:
+) -> CrossValidation:
     """Choose the strength with the least log loss.
 
     The loss has one valley over the strength: the search walks from the usual one downhill. With
@@ -226,18 +226,18 @@ def _choose(
     if not parts:
         advance(STEPS * FOLDS)
         nothing = np.zeros(0, np.int64)
-        return CrossValidated(STRENGTHS[FIRST], 0.0, np.inf, nothing, nothing)
+        return CrossValidation(STRENGTHS[FIRST], 0.0, np.inf, nothing, nothing)
     seen = np.sort(np.concatenate([outside for _, outside in parts]))
-    scores: dict[int, CrossValidated] = {}
+    scores: dict[int, CrossValidation] = {}
 
-    def score(i: int) -> CrossValidated:
+    def score(i: int) -> CrossValidation:
         if i not in scores:
             held_out = _held_out(z, y, parts, STRENGTHS[i], class_weights, advance)[seen]
             scale = regression.scale_of(held_out, y[seen])
             guesses = held_out.argmax(axis=1)
             loss = regression.log_loss(y[seen], regression.probabilities(scale * held_out))
             accuracy = float((guesses == y[seen]).mean())
-            scores[i] = CrossValidated(STRENGTHS[i], accuracy, loss, seen, guesses, scale)
+            scores[i] = CrossValidation(STRENGTHS[i], accuracy, loss, seen, guesses, scale)
         return scores[i]
 
     def better(i: int, than: int) -> bool:

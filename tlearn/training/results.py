@@ -122,7 +122,10 @@ def _has_better(run: RunDirectory, state: TrainingState) -> bool:
     if not (state.stopped and run.usable):
         return False
     before = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
-    score = ValidationScore({name: before[monitor.key] for name, monitor in MONITORS.items()})
+    figures = {name: before.get(monitor.key) for name, monitor in MONITORS.items()}
+    if None in figures.values():  # not finite, or of an older run
+        return False
+    score = ValidationScore(figures)
     monitor = state.plan.stages[min(state.stage_index, len(state.plan.stages) - 1)].monitor
     return is_better(score, state.best, monitor)
 
