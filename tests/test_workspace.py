@@ -43,18 +43,13 @@ def test_what_cannot_be_listed_is_passed_over(here, monkeypatch):
     assert "split" not in here.data_sets()
 
 
-@pytest.mark.parametrize("name", ["../runs", "/etc", "nothing", "flowers/../../x"])
-def test_only_folders_below_the_root_are_given(here, name):
-    with pytest.raises(DataError):
-        here.data_set(name)
-
-
-def test_a_link_does_not_lead_out(here, tmp_path):
+def test_only_folders_below_the_root_are_given(here, tmp_path):
     (tmp_path / "elsewhere" / "a").mkdir(parents=True)
     (here.data / "link").symlink_to(tmp_path / "elsewhere")
     assert "link" not in here.data_sets()
-    with pytest.raises(DataError):
-        here.data_set("link")
+    for name in ("../runs", "/etc", "nothing", "flowers/../../x", "link"):
+        with pytest.raises(DataError):
+            here.data_set(name)
 
 
 def test_what_is_predicted_lasts_as_long_as_its_server(here):
@@ -76,10 +71,11 @@ def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):
     assert Workspace.from_environment() == Workspace(tmp_path / "d", tmp_path / "runs")
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a\\b", "..", "CON"])
-def test_names_that_would_not_be_seen_or_lead_away_are_refused(here, name):
-    with pytest.raises(DataError, match="choose another name"):
-        here.new_data_set(name)
+def test_names_that_would_not_be_seen_or_lead_away_are_refused(here):
+    for name in ("", ".hidden", "a/b", "a\\b", "..", "CON"):
+        for new in (here.new_data_set, here.new_run):
+            with pytest.raises(DataError, match="choose another name"):
+                new(name)
 
 
 def test_new_places_are_free(here):
