@@ -1,10 +1,9 @@
-"""``tlearn plugins new``: a complete package; ``test_examples.py`` installs and tests one."""
+"""``tlearn plugins new``: a complete package; ``test_packaging.py`` installs and tests one."""
 
 import subprocess
 import sys
 import tomllib
 
-import pytest
 from conftest import ROOT
 
 from tlearn import __version__
@@ -45,23 +44,20 @@ def test_without_out_the_folder_is_named_after_the_backbone(tmp_path, capsys, mo
     assert "# tlearn-tiny" in (tmp_path / "tlearn-tiny/README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("My-Net", "lower case letters, digits and underscores"),
-        ("2net", "begins with a letter"),
-        ("../net", "lower case letters"),
-        ("net_", "does not end with an underscore"),
-        ("", "lower case letters"),
-        ("plugins", "there is a module called 'tlearn_plugins' already"),
-        ("vgg19", "'vgg19' is taken by tlearn"),
-    ],
-)
-def test_names_that_will_not_do_are_refused(tmp_path, capsys, monkeypatch, name, words):
+def test_names_that_will_not_do_are_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["plugins", "new", name]) == 2
-    err = capsys.readouterr().err
-    assert words in err and err.count("\n") == 1
+    for name, words in {
+        "My-Net": "lower case letters, digits and underscores",
+        "2net": "begins with a letter",
+        "../net": "lower case letters",
+        "net_": "does not end with an underscore",
+        "": "lower case letters",
+        "plugins": "there is a module called 'tlearn_plugins' already",
+        "vgg19": "'vgg19' is taken by tlearn",
+    }.items():
+        assert main(["plugins", "new", name]) == 2
+        err = capsys.readouterr().err
+        assert words in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
