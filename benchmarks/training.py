@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import SHARED, WEIGHTS, finetune, median, plain_keras
+from tlearn.runs.metrics import measured_split
 
 # Of trainings: the name of the activation cache that each fills or finds, and its options.
 PRESETS = {
@@ -37,7 +38,7 @@ def against_plain(
                 run = Path(place) / name
                 done = finetune(folder, run, Path(place) / cache, *options, "--seed", seed)
                 metrics = json.loads(done.output)
-                split = "test" if "test" in metrics else "validation"
+                split = measured_split(metrics)
                 row[f"{name}: seconds"] = done.seconds
                 row[f"{name}: accuracy"] = metrics[split]["accuracy"]
                 row[f"{name}: planned"] = metrics["plan"]["seconds"] / metrics["seconds"]["total"]
