@@ -177,7 +177,7 @@ def test_trainings_run_one_by_one_even_if_the_runner_and_a_training_die(
     assert (run / "checkpoint.npz").exists()
     hold.end("a")
     queue.resume("a")
-    until(lambda: not queue.jobs())
+    until(lambda: over(queue, run) and not queue.jobs())
     assert queue._runner.wait(60) == 0  # it ends when none waits
     assert states(queue) == {"a": "finished", "c": "failed", "b": "stopped"}
     assert [epoch["epoch"] for epoch in read_progress(run).epochs] == [1, 2]

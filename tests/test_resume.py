@@ -85,13 +85,13 @@ def stops(whole, tmp_path_factory):
 
 
 @pytest.fixture
-def cached(whole, monkeypatch):
+def warm_cache(whole, monkeypatch):
     """Use the activations of the whole run."""
     monkeypatch.setenv("TLEARN_CACHE", str(whole.cache))
 
 
 @pytest.fixture
-def stopped(stops, cached, tmp_path):
+def stopped(stops, warm_cache, tmp_path):
     """Return a run directory, the test's own, that was stopped at one of the places."""
     return lambda *where: Path(shutil.copytree(stops[where], tmp_path / "run"))
 
@@ -160,7 +160,7 @@ def tlearn_rules(stage):
 
 
 def test_fresh_views_a_random_head_and_rules_come_to_the_same(
-    whole, cached, tmp_path, plugin_file, monkeypatch
+    whole, warm_cache, tmp_path, plugin_file, monkeypatch
 ):
     monkeypatch.setattr("tlearn.training.costs.BENCHMARK_SECONDS", 0.01)
     plugin_file("counting", COUNTING)
@@ -195,7 +195,7 @@ def test_a_checkpoint_holds_no_weights_that_cannot_have_changed(stopped):
     assert sizes == sum(layer.count_params() for layer in layers)
 
 
-def test_after_an_error_the_message_says_how_to_continue(whole, cached, tmp_path):
+def test_after_an_error_the_message_says_how_to_continue(whole, warm_cache, tmp_path):
     path = tmp_path / "run"
     callback = Interrupt(0, 0, error=tlearn.DataError("a photo went away"))
     with pytest.raises(tlearn.DataError) as caught:
@@ -214,7 +214,7 @@ def test_after_an_error_the_message_says_how_to_continue(whole, cached, tmp_path
     assert_same(path, whole.run)
 
 
-def test_an_error_before_the_stages_leaves_nothing(whole, cached, tmp_path, monkeypatch):
+def test_an_error_before_the_stages_leaves_nothing(whole, warm_cache, tmp_path, monkeypatch):
     def broken(*arguments):
         raise tlearn.DataError("a photo went away")
 
@@ -368,7 +368,7 @@ def test_photos_and_weights_that_changed_are_refused(refused, stopped, whole, tm
 # ---- Processes that end
 
 
-def test_what_a_killed_process_leaves_is_continued(whole, cached, tmp_path, refused, capsys):
+def test_what_a_killed_process_leaves_is_continued(whole, warm_cache, tmp_path, refused, capsys):
     run, left = tmp_path / "run", tmp_path / "left"
 
     def leave(epoch, logs):

@@ -41,17 +41,17 @@ def network(built):
 
 
 @pytest.fixture(scope="module")
-def kept_once(tmp_path_factory):
+def shared_cache(tmp_path_factory):
     """A cache that all tests share: every backbone that is built has the same weights."""
     return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture
-def kept(built, photo_template, kept_once):
+def kept(built, photo_template, shared_cache):
     """Activations of two views at every boundary, and the files that they are of."""
     files = scan(photo_template).files
     rendering, choice = Rendering(32, "crop", Augmentation()), Choice("openvino", "float32")
-    with Cache(kept_once) as store:
+    with Cache(shared_cache) as store:
         kept = Activations(built, rendering, built.boundaries, store, choice)
         kept.cache_missing([(f, v) for f in files for v in range(2)])
         yield kept, files
