@@ -128,8 +128,9 @@ def test_a_pager_shows_the_last_page_where_its_own_has_gone(here):
 
 def test_what_was_done_elsewhere_is_seen(here):
     data = draw_photos(here.data / "colours")
-    app = page("data", visit=1)
-    assert "Photos: **36**" in words(app)
+    app = page("data", {"data": "gone"}, visit=1)
+    assert t("common.not_there", name="gone") in words(app) and "Photos: **36**" in words(app)
+    assert app.query_params["data"] == "colours"
     exclude(data, ["red/red00.png"])
     assert "Photos: **35**" in words(follow(app, "data", visit=2))
     scans._scans[data] = background.BackgroundTask(replaced=True)  # by another session

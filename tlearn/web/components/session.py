@@ -78,7 +78,7 @@ def choose(
     index = list(options).index(before) if before is not None else None
     chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
     st.session_state[f"chosen.{key}"] = chosen
-    if len(options) > 1:  # a change of the address is one more step for the browser's Back
+    if asked or len(options) > 1:  # a change of the address is a step for the browser's Back
         remember(key, chosen)
     return chosen
 
