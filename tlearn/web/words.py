@@ -22,7 +22,7 @@ def message(text: str) -> str:
     return texts().message(text)
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     r"""Return text for Markdown as it stands: names may hold anything."""
     return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
 

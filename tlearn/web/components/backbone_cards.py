@@ -10,7 +10,7 @@ from tlearn.backbones import Backbone, load_registry
 from tlearn.config import RunConfig
 from tlearn.progress import format_bytes
 from tlearn.web.components.session import workspace
-from tlearn.web.words import duration, message, plain, t
+from tlearn.web.words import duration, escape_markdown, message, t
 
 WIDTH = 262  # pixels of a card
 EVERY = 2.0  # seconds between two looks at what was measured
@@ -72,10 +72,10 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
         known = planner.known(digest, config)
         with st.container(border=True, gap="small"):
             facts = " · ".join(_facts(backbone, known.get(chosen, {})))
-            st.markdown(f"{t('train.backbone')}: **{plain(chosen)}** · {facts}")
+            st.markdown(f"{t('train.backbone')}: **{escape_markdown(chosen)}** · {facts}")
             if missing:
                 problem = planner.problem(digest, config)
-                later = plain(message(problem)) or t("train.measure_later")
+                later = escape_markdown(message(problem)) or t("train.measure_later")
                 st.caption(t("train.measuring") if planner.measuring else later)
         with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
             if fold.open:
@@ -93,8 +93,8 @@ def _time(known: Mapping[str, Any]) -> str:
 
 def _card(backbone: Backbone, known: dict[str, Any]) -> None:
     with st.container(border=True, width=WIDTH, height="stretch"):
-        st.markdown(f"**{plain(backbone.name)}**")
-        st.caption(plain(message(backbone.summary)))
+        st.markdown(f"**{escape_markdown(backbone.name)}**")
+        st.caption(escape_markdown(message(backbone.summary)))
         st.markdown("  \n".join(_facts(backbone, known)))
         if st.button(
             t("train.choose"), key=f"card.{backbone.name}", width="stretch", help=backbone.name
@@ -111,7 +111,7 @@ def _facts(backbone: Backbone, known: dict[str, Any]) -> list[str]:
     elif weights.on_this_machine is False:
         facts.append(f":orange[{t('train.weights_elsewhere')}]")
     if not known or known["problem"]:
-        return [*facts, plain(message(known["problem"]))] if known else facts
+        return [*facts, escape_markdown(message(known["problem"]))] if known else facts
     parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")
     return [
         _time(known),

@@ -12,7 +12,7 @@ from tlearn.web.components.photo_editor import edit, photo_editor
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import add_to_class, camera
 from tlearn.web.thumbnails import thumbnail_row
-from tlearn.web.words import plain, t
+from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 12
 STRIP = 6
@@ -36,7 +36,7 @@ def classes(data: str, manifest: Manifest) -> None:
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(width=160, gap=None):
-                st.markdown(f"**{plain(shortened(label))}**")
+                st.markdown(f"**{escape_markdown(shorten(label))}**")
                 st.caption(t("data.photos", count=len(files)))
             # As one picture, which shrinks where there is no room.
             st.image(thumbnail_row([file.path for file in files[:STRIP]]), width="content")
@@ -53,7 +53,7 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
         if st.button(t("data.all_classes"), icon=":material/arrow_back:"):
             del st.query_params["class"]
             st.rerun()
-        st.subheader(plain(label), anchor=False)
+        st.subheader(escape_markdown(label), anchor=False)
     with st.container(horizontal=True):
         with st.popover(t("data.add_photos"), icon=":material/add_a_photo:"):
             add_to_class(data, label)
@@ -71,6 +71,6 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
     photo_editor(data, pictures, others, f"gallery.{data}.{label}")
 
 
-def shortened(name: str) -> str:
+def shorten(name: str) -> str:
     """Return a long name with an ellipsis in place of its end."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

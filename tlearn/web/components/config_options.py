@@ -22,8 +22,8 @@ def options() -> tuple[dict[str, Any], dict[str, Any]]:
     places: dict[str, Any] = {}
     fields = [field for field in fields_of() if field.key not in APART]
     tables = [field for field in fields if field.kind == "table"]
-    plain = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
-    for section, some in groupby(plain, lambda f: f.section):
+    simple = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
+    for section, some in groupby(simple, lambda f: f.section):
         title = t(f"train.section_{section or 'general'}")
         st.markdown(f"**{title}**")
         with st.container(horizontal=True):

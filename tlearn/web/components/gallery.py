@@ -8,7 +8,7 @@ import streamlit as st
 
 from tlearn.web.components.session import pages_of
 from tlearn.web.thumbnails import thumbnail
-from tlearn.web.words import plain, t
+from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 24
 PIXELS = 160
@@ -41,12 +41,12 @@ def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = N
             with st.container(width=PIXELS, gap=None):
                 show(picture.path)
                 if picture.caption:
-                    st.caption(plain(picture.caption))
+                    st.caption(escape_markdown(picture.caption))
                 if selected is not None:
                     tick = f"{key}.{picture.name}"
                     st.session_state[tick] = picture.name in selected
                     st.checkbox(
-                        plain(Path(picture.name).name),
+                        escape_markdown(Path(picture.name).name),
                         key=tick,
                         on_change=selected.symmetric_difference_update,
                         args=([picture.name],),

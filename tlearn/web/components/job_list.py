@@ -7,8 +7,8 @@ import streamlit as st
 from tlearn.runs import charts
 from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
-from tlearn.web.components.session import attempt, open_page, problems, workspace
-from tlearn.web.words import chart_words, duration, message, plain, t
+from tlearn.web.components.session import attempt, open_page, showing_errors, workspace
+from tlearn.web.words import chart_words, duration, escape_markdown, message, t
 
 LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
 EVERY = 1.0  # seconds
@@ -16,13 +16,13 @@ EVERY = 1.0  # seconds
 
 def queue() -> None:
     """Show the trainings; look again every second."""
-    if not (workspace().queue.jobs() or _ended()):
+    if not (workspace().queue.jobs() or _recent_runs()):
         return
 
     @st.fragment(run_every=EVERY)
     def live() -> None:
         jobs = workspace().queue
-        with problems():
+        with showing_errors():
             jobs.wake()
         under_way = jobs.jobs()
         names = [run.name for run in under_way]
@@ -35,11 +35,11 @@ def queue() -> None:
         with going:
             full = jobs.disk_full() if under_way else ""
             if full:
-                st.warning(plain(message(full)))
+                st.warning(escape_markdown(message(full)))
             for run in under_way:
                 _under_way(run)
         with over:
-            for number, run in enumerate(_ended()):
+            for number, run in enumerate(_recent_runs()):
                 _over(run, latest=not number)
 
     live()
@@ -54,7 +54,7 @@ def state_words(run: RunSummary) -> str:
     return t(f"state.{run.state}")
 
 
-def _ended() -> list[RunSummary]:
+def _recent_runs() -> list[RunSummary]:
     """Return the trainings that ended lately, the last first."""
     since = time.time() - LATELY
     over = [run for run in workspace().run_store.runs() if run.over and run.changed > since]
@@ -64,7 +64,7 @@ def _ended() -> list[RunSummary]:
 def _under_way(run: RunSummary) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{plain(run.name)}** · {state_words(run)}")
+            st.markdown(f"**{escape_markdown(run.name)}** · {state_words(run)}")
             st.button(
                 t("job.stop"),
                 f"stop.{run.name}",
@@ -99,13 +99,13 @@ def _progress(run: RunSummary) -> None:
 def _over(run: RunSummary, latest: bool) -> None:
     with st.container(border=latest, horizontal=True, vertical_alignment="center"):
         if run.accuracy is None:
-            problem = f": {plain(message(run.problem))}" if run.problem else ""
-            st.markdown(f"{plain(run.name)} · {state_words(run)}{problem}")
+            problem = f": {escape_markdown(message(run.problem))}" if run.problem else ""
+            st.markdown(f"{escape_markdown(run.name)} · {state_words(run)}{problem}")
         else:
             right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
             key = "job.ready" if run.state == "finished" else "job.ended"
             state = state_words(run)
-            st.markdown(t(key, name=plain(run.name), state=state, right=right))
+            st.markdown(t(key, name=escape_markdown(run.name), state=state, right=right))
         if run.usable:
             if st.button(
                 t("job.try"),

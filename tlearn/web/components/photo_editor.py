@@ -9,7 +9,7 @@ from tlearn.data.edits import Edit, Edits
 from tlearn.text import decode_name
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.scans import look_again
-from tlearn.web.components.session import problems, workspace
+from tlearn.web.components.session import showing_errors, workspace
 from tlearn.web.words import t
 
 SHOWN = 10  # photos of a change that are named
@@ -77,7 +77,7 @@ def photo_editor(
 
 def edit(data: str, do: Callable[[], object], opened: str | None = None) -> None:
     """Change a data set, then look at it again; ``opened`` is the class to show then."""
-    with problems():
+    with showing_errors():
         do()
         st.session_state["data.message"] = ("success", t("data.done"), [])
         if opened is not None:

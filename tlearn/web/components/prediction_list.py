@@ -9,11 +9,11 @@ from tlearn.data.editing import add_photos
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo
-from tlearn.web.components.session import pages_of, problems, workspace
+from tlearn.web.components.session import pages_of, showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.prediction_process import predictions_csv
 from tlearn.web.thumbnails import thumbnail_url
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
@@ -59,11 +59,11 @@ def show_predictions(run: RunSummary, folder: Path, predictions: Sequence[Predic
 def _card(answer: Prediction) -> None:
     """Show one photo with a bar for each of the likeliest classes."""
     show_photo(answer.path, WIDTH)
-    st.caption(plain(answer.path.name))
+    st.caption(escape_markdown(answer.path.name))
     if answer.problem:
-        st.warning(plain(message(answer.problem)))
+        st.warning(escape_markdown(message(answer.problem)))
     for label, probability in answer.top:
-        st.progress(probability, f"{plain(label)} **{probability:.0%}**")
+        st.progress(probability, f"{escape_markdown(label)} **{probability:.0%}**")
 
 
 def _table(folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -122,12 +122,12 @@ def _correct(root: Path, labels: Sequence[str], chosen: Sequence[Prediction], ke
     )
     add = t("predict.add", count=len(usable)) if usable else t("predict.choose_rows")
     if st.button(add, disabled=not (right and usable), key=f"add.{key}") and right:
-        with problems():
+        with showing_errors():
             photos = [(answer.path.name, answer.path) for answer in usable]
             added = add_photos(root, right, photos)
             count = len(added.new) + len(added.moved)
             if count:
-                st.success(t("predict.added", count=count, label=plain(right)))
+                st.success(t("predict.added", count=count, label=escape_markdown(right)))
             if right not in labels:
-                st.warning(t("predict.new_class", label=plain(right)))
+                st.warning(t("predict.new_class", label=escape_markdown(right)))
             show_left_out(added.left_out)

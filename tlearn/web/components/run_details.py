@@ -20,7 +20,7 @@ from tlearn.web.components.photo_editor import photo_editor
 from tlearn.web.components.session import attempt, choose_view, remember, workspace
 from tlearn.web.components.upload import show_message
 from tlearn.web.downloads import run_url
-from tlearn.web.words import chart_words, message, plain, t, texts
+from tlearn.web.words import chart_words, escape_markdown, message, t, texts
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
@@ -28,9 +28,9 @@ MOST_CONFUSED = 5  # pairs of classes named
 
 def one_run(listed: RunSummary) -> None:
     """Show a run."""
-    st.subheader(plain(listed.name), anchor=False)
+    st.subheader(escape_markdown(listed.name), anchor=False)
     if listed.problem:
-        st.warning(plain(message(listed.problem)))
+        st.warning(escape_markdown(message(listed.problem)))
     if not listed.usable:
         st.info(t("results.no_model", state=state_words(listed)))
         _actions(listed)
@@ -130,7 +130,7 @@ def _actions(run: RunSummary) -> None:
             disabled=run.state == "running",
         )
     if run.note:
-        st.markdown(plain(run.note))
+        st.markdown(escape_markdown(run.note))
 
 
 def _keep_note(name: str) -> None:
@@ -187,7 +187,7 @@ def _confusion(run: Run) -> None:
     if pairs:
         st.markdown(f"**{t('results.most_confused')}**")
     for true, predicted, count in pairs[:MOST_CONFUSED]:
-        names = {"true": plain(true), "predicted": plain(predicted)}
+        names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
         st.markdown(f"- {t('results.cell', **names, count=count)}")
     if not pairs and len(figures["per_class"]) > charts.MATRIX:
         st.markdown(t("results.no_mistakes"))
@@ -205,7 +205,7 @@ def _confusion(run: Run) -> None:
     true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
     cell = (split, true, predicted)
     predictions = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
-    names = {"true": plain(true), "predicted": plain(predicted)}
+    names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
     st.markdown(t("results.cell", **names, count=len(predictions)))
     _photos(run, predictions, f"cell.{true}.{predicted}")
 

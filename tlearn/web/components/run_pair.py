@@ -15,13 +15,13 @@ from tlearn.text import decode_name
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import photo_caption, show_accuracy
-from tlearn.web.words import chart_words, plain, t, texts
+from tlearn.web.words import chart_words, escape_markdown, t, texts
 
 
 def side_by_side(*paths: Path) -> None:
     """Show what two runs differ in, and whether the difference is more than chance."""
     runs = Run(paths[0]), Run(paths[1])
-    names = [plain(run.path.name) for run in runs]
+    names = [escape_markdown(run.path.name) for run in runs]
     comparison = compare_runs(*runs)
     if comparison.p_value is None:
         st.info(t("results.no_common"))

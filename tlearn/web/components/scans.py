@@ -9,7 +9,7 @@ from tlearn.data.scan_cache import ScanCache
 from tlearn.progress import Progress
 from tlearn.web import background
 from tlearn.web.components.session import workspace
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
@@ -54,7 +54,7 @@ def manifest_of(name: str) -> Manifest | None:
     if task.replaced:  # another session has changed something meanwhile
         st.rerun()
     if task.problem:
-        st.warning(plain(message(task.problem)))
+        st.warning(escape_markdown(message(task.problem)))
         return None
     _manifests[root] = task.result
     return _manifests[root]

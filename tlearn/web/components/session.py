@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from tlearn.errors import TlearnError
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 from tlearn.web.workspace import Workspace
 
 
@@ -17,12 +17,12 @@ def workspace() -> Workspace:
 
 
 @contextmanager
-def problems() -> Iterator[None]:
+def showing_errors() -> Iterator[None]:
     """Show an error that a user can mend, and go on with the page."""
     try:
         yield
     except (TlearnError, OSError) as error:
-        st.error(plain(_sentence(error)))
+        st.error(escape_markdown(_sentence(error)))
 
 
 def attempt(do: Callable[..., object], *arguments: Any) -> None:
@@ -33,7 +33,7 @@ def attempt(do: Callable[..., object], *arguments: Any) -> None:
     try:
         do(*arguments)
     except (TlearnError, OSError) as error:
-        st.toast(plain(_sentence(error)), icon=":material/error:", duration="long")
+        st.toast(escape_markdown(_sentence(error)), icon=":material/error:", duration="long")
 
 
 def _sentence(error: TlearnError | OSError) -> str:
@@ -43,7 +43,7 @@ def _sentence(error: TlearnError | OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def remembered(key: str, options: Sequence[str]) -> str | None:
+def recall(key: str, options: Sequence[str]) -> str | None:
     """Return what was chosen before, on another page or before the page was loaded again."""
     for found in (st.session_state.get(f"chosen.{key}"), st.query_params.get(key)):
         if found in options:
@@ -73,8 +73,8 @@ def choose(
     """Show a choice among names that outlives the page; ``first`` is chosen where none was."""
     asked = st.query_params.get(key)
     if asked and asked not in options and f"chosen.{key}" not in st.session_state:
-        st.warning(t("common.not_there", name=plain(asked)))
-    before = remembered(key, options) or first
+        st.warning(t("common.not_there", name=escape_markdown(asked)))
+    before = recall(key, options) or first
     index = list(options).index(before) if before is not None else None
     chosen = st.selectbox(label, options, index=index, placeholder=placeholder)
     st.session_state[f"chosen.{key}"] = chosen

@@ -6,7 +6,7 @@ from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
 from tlearn.web.components.config_options import option_value
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 
 
 def show_split(manifest: Manifest) -> None:
@@ -18,7 +18,7 @@ def show_split(manifest: Manifest) -> None:
     try:
         splits, problems = draw_splits(manifest, val, test, option_value("seed"))
     except DataError as error:
-        st.warning(plain(message(str(error))))
+        st.warning(escape_markdown(message(str(error))))
         return
     rows = {label: {t("data.class"): label} for label in splits.labels}
     for side, files in splits.items():

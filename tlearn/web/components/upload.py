@@ -18,10 +18,10 @@ from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.web import background
 from tlearn.web.components.scans import look_again, wait_for
-from tlearn.web.components.session import attempt, problems, remember, workspace
+from tlearn.web.components.session import attempt, remember, showing_errors, workspace
 from tlearn.web.components.uploader import uploader
 from tlearn.web.linked_folders import link_folder, linked_folders, may_link, unlink_folder
-from tlearn.web.words import message, plain, t, texts
+from tlearn.web.words import escape_markdown, message, t, texts
 
 PLACING = "adding.placing"  # where a session keeps the task that it waits for
 
@@ -54,16 +54,16 @@ def _link() -> None:
         )
         pressed = st.form_submit_button(t("data.link"), icon=":material/link:")
     if pressed and text.strip():
-        with problems():
+        with showing_errors():
             name = link_folder(here.data, text, set(here.data_sets()))
             remember("data", name)
             st.session_state["data.message"] = ("success", t("data.placed", name=name), [])
             st.rerun()
     for name, folder in linked_folders(here.data).items():
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"{plain(name)}: {plain(str(folder))}")
+            st.caption(f"{escape_markdown(name)}: {escape_markdown(str(folder))}")
             if st.button(t("data.unlink"), key=f"unlink.{name}", help=t("data.unlink_hint")):
-                with problems():
+                with showing_errors():
                     unlink_folder(here.data, name)
                     st.rerun()
 
@@ -84,7 +84,7 @@ def _place(upload: Upload, name: str) -> None:
         target = workspace().new_data_set(given)
     except DataError as error:
         upload.cancel()
-        st.error(plain(message(str(error))))
+        st.error(escape_markdown(message(str(error))))
         return
 
     words = texts()  # the task has no browser whose language could be asked for
@@ -143,11 +143,11 @@ def show_message() -> None:
         st.toast(text, icon=":material/check:")
         state["data.message"] = ("left out", "", left_out)
     elif kind == "error":
-        st.error(plain(text))
+        st.error(escape_markdown(text))
     if not left_out:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        first = plain(f"{left_out[0].name}: {message(left_out[0].reason)}")
+        first = escape_markdown(f"{left_out[0].name}: {message(left_out[0].reason)}")
         st.markdown(
             f":material/warning: {t('data.left_out', count=len(left_out))} · {first}",
             width="content",
@@ -219,7 +219,7 @@ def camera(data: str, label: str) -> None:
             st.caption(t("data.camera_taken", count=taken))
 
     if state.get("camera", ("",))[0] == label:
-        title = t("data.camera_title", label=plain(label))
+        title = t("data.camera_title", label=escape_markdown(label))
         st.dialog(title, width="medium", on_dismiss=lambda: state.pop("camera"))(show)()
 
 

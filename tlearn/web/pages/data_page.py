@@ -7,21 +7,21 @@ from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
 from tlearn.data.uploads import upload_report
-from tlearn.web.components.class_editor import classes, shortened
+from tlearn.web.components.class_editor import classes, shorten
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
 from tlearn.web.components.session import (
     choose_data,
     choose_view,
     open_page,
-    problems,
+    showing_errors,
     steps,
     workspace,
 )
 from tlearn.web.components.split_table import show_split
 from tlearn.web.components.upload import PLACING, left_out_of, new_data_set, show_message
 from tlearn.web.components.uploader import is_uploading
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
 
@@ -45,7 +45,7 @@ def show() -> None:
     data = choose_data() if names else None
     if data is None:
         return
-    with problems():
+    with showing_errors():
         manifest = manifest_of(data)
         _header(data, manifest)
         if manifest is not None:
@@ -61,7 +61,7 @@ def _header(data: str, manifest: Manifest | None) -> None:
         if manifest is not None:
             show_counts(manifest)
         if actions and st.button(
-            t("data.undo", what=plain(shortened(description(actions[-1])))),
+            t("data.undo", what=escape_markdown(shorten(description(actions[-1])))),
             icon=":material/undo:",
             help=t("data.undo_hint"),
         ):
@@ -86,7 +86,7 @@ def _too_little(manifest: Manifest) -> list[str]:
     small = [label for label, count in manifest.counts.items() if count < FEW]
     if not small:
         return []
-    names = ", ".join(plain(shortened(label)) for label in small[:5])
+    names = ", ".join(escape_markdown(shorten(label)) for label in small[:5])
     names += " …" if len(small) > 5 else ""
     return [t("data.small_classes", count=len(small), few=FEW, names=names)]
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from tlearn.backbones import Plugin, load_registry
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 
 KINDS = ("backbones", "presets", "exporters", "reports")
 
@@ -14,22 +14,22 @@ def show() -> None:
     st.markdown(t("plugins.hint"))
     registry = load_registry()
     for plugin in registry.problems:
-        st.error(
-            f"**{plain(plugin.name)}** ({plain(str(plugin))}): {plain(plugin.problem)}",
-            icon=":material/extension_off:",
-        )
+        name, where, problem = map(escape_markdown, (plugin.name, str(plugin), plugin.problem))
+        st.error(f"**{name}** ({where}): {problem}", icon=":material/extension_off:")
     rows = [_row(plugin) for plugin in registry.plugins]
     st.dataframe(rows, hide_index=True, height=min(800, 40 + 35 * len(rows)))
     st.subheader(t("plugins.backbones"), anchor=False)
     for name, backbone in sorted(registry.backbones.items()):
         with st.expander(name):
-            st.markdown(plain(message(backbone.summary)))
-            st.caption(plain(backbone.reference))
+            st.markdown(escape_markdown(message(backbone.summary)))
+            st.caption(escape_markdown(backbone.reference))
             st.markdown(t("plugins.size", default=backbone.default_size, least=backbone.min_size))
             for weights in backbone.weights:
                 facts = {"name": weights.name, "source": weights.source}
                 facts |= {"licence": weights.licence}
-                st.markdown(t("plugins.weights", **{k: plain(v) for k, v in facts.items()}))
+                st.markdown(
+                    t("plugins.weights", **{k: escape_markdown(v) for k, v in facts.items()})
+                )
 
 
 def _row(plugin: Plugin) -> dict[str, str]:

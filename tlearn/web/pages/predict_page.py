@@ -13,15 +13,15 @@ from tlearn.web.components.session import (
     choose,
     choose_view,
     open_page,
-    problems,
     remember,
+    showing_errors,
     steps,
     workspace,
 )
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
 from tlearn.web.prediction_process import TASKS, PredictionTask, start_prediction
-from tlearn.web.words import message, plain, t
+from tlearn.web.words import escape_markdown, message, t
 
 
 def show() -> None:
@@ -39,7 +39,7 @@ def show() -> None:
     name = choose(t("results.run"), "run", names, t("results.choose"), first=names[0])
     if name is None:
         return
-    with problems():
+    with showing_errors():
         _photos(store.path_of(name))
         _predictions(usable[name])
 
@@ -88,7 +88,7 @@ def _predictions(run: RunSummary) -> None:
     if not wait_for(task, t("predict.predicting")):
         return
     if task.problem:
-        st.error(plain(message(task.problem)))
+        st.error(escape_markdown(message(task.problem)))
         return
     predictions, left_out = task.result
     show_left_out(left_out)

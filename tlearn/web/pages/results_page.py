@@ -15,12 +15,12 @@ from tlearn.web.components.session import (
     attempt,
     open_page,
     pages_of,
-    problems,
+    recall,
     remember,
-    remembered,
+    showing_errors,
     workspace,
 )
-from tlearn.web.words import duration, plain, t
+from tlearn.web.words import duration, escape_markdown, t
 
 ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
 PER_PAGE = 10
@@ -50,25 +50,25 @@ def show() -> None:
         return
     asked = st.query_params.get("run")
     if asked is not None and asked not in names:
-        st.warning(t("common.not_there", name=plain(asked)))
-    chosen, ticked = _chosen(runs), _ticked(runs)
+        st.warning(t("common.not_there", name=escape_markdown(asked)))
+    chosen, ticked = _current_run(runs), _current_ticks(runs)
     _table(runs, chosen, ticked)
-    with problems():
+    with showing_errors():
         if len(ticked) == 2:
             side_by_side(*map(store.path_of, ticked))
         else:
             one_run(chosen)
 
 
-def _chosen(runs: Sequence[RunSummary]) -> RunSummary:
+def _current_run(runs: Sequence[RunSummary]) -> RunSummary:
     """Return the run in the address, that of another page, or else the first that has a model."""
     by_name = {run.name: run for run in runs}
     asked = st.query_params.get("run", "")
-    name = asked if asked in by_name else remembered("run", list(by_name))
+    name = asked if asked in by_name else recall("run", list(by_name))
     return by_name[name] if name else next((run for run in runs if run.usable), runs[0])
 
 
-def _ticked(runs: Sequence[RunSummary]) -> list[str]:
+def _current_ticks(runs: Sequence[RunSummary]) -> list[str]:
     usable = {run.name for run in runs if run.usable}
     return [name for name in st.query_params.get_all(COMPARED) if name in usable][-2:]
 
@@ -98,7 +98,7 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]
             tick = f"tick.{run.name}"
             st.session_state[tick] = run.name in ticked
             st.checkbox(
-                t("results.compare", name=plain(run.name)),
+                t("results.compare", name=escape_markdown(run.name)),
                 key=tick,
                 label_visibility="collapsed",
                 disabled=not run.usable,
@@ -107,7 +107,7 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]
                 width=24,
             )
             st.button(
-                plain(run.name),
+                escape_markdown(run.name),
                 f"run.{run.name}",
                 on_click=_choose,
                 args=(run.name,),
@@ -128,9 +128,9 @@ def _cells(run: RunSummary) -> list[tuple[str, int]]:
     facts.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     return [
         (f"**{accuracy}**", 115),
-        (plain(Path(run.data).name), 100),
-        (f":gray[:small[{plain(' · '.join(facts))}]]", 290),
-        *([(plain(run.note), 200)] if run.note else []),
+        (escape_markdown(Path(run.data).name), 100),
+        (f":gray[:small[{escape_markdown(' · '.join(facts))}]]", 290),
+        *([(escape_markdown(run.note), 200)] if run.note else []),
     ]
 
 
@@ -138,7 +138,7 @@ def _undo() -> None:
     deleted = workspace().run_store.trash()
     if deleted:
         st.button(
-            t("results.undo", name=plain(deleted[0])),
+            t("results.undo", name=escape_markdown(deleted[0])),
             f"restore.{deleted[0]}",
             on_click=attempt,
             args=(_restore, deleted[0]),

@@ -15,8 +15,8 @@ from tlearn.web.components.backbone_cards import chosen_backbone, show_backbones
 from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
-from tlearn.web.components.session import choose_data, open_page, problems, steps, workspace
-from tlearn.web.words import message, plain, t
+from tlearn.web.components.session import choose_data, open_page, showing_errors, steps, workspace
+from tlearn.web.words import escape_markdown, message, t
 
 FIRST = "quick balanced best".split()  # presets in this order, then what plugins offer
 
@@ -35,7 +35,7 @@ def show() -> None:
     data = choose_data()
     if data is None:
         return
-    with problems():
+    with showing_errors():
         manifest = manifest_of(data)
         if manifest is not None:
             _ask(data, manifest)
@@ -71,7 +71,7 @@ def _ask(data: str, manifest: Manifest) -> None:
         if problem is not None:  # at the field that it is about, or here
             keys = [key for key in places if f"{problem.key}.".startswith(f"{key}.")]
             place = places[keys[0]] if keys else st
-            place.error(plain(message(str(problem))))
+            place.error(escape_markdown(message(str(problem))))
         _start(data, config, ready=problem is None)
 
 
@@ -82,7 +82,9 @@ def _preset(times: Mapping[str, str]) -> str:
     default = RunConfig().preset
 
     def words(name: str) -> str:
-        summary = t(f"train.preset_{name}") if name in FIRST else plain(presets[name].summary)
+        summary = (
+            t(f"train.preset_{name}") if name in FIRST else escape_markdown(presets[name].summary)
+        )
         return f"{times[name]} · {summary}" if name in times else summary
 
     chosen = st.radio(
@@ -115,7 +117,7 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
             t("train.start"), type="primary", icon=":material/play_arrow:", disabled=not ready
         )
     if pressed:
-        with problems():
+        with showing_errors():
             if typed:
                 here.new_run(typed)
             base = typed or data.replace("/", "-")
