@@ -10,7 +10,7 @@ import pytest
 
 import tlearn
 from tlearn.backbones import Backbone, load_registry, use_folder
-from tlearn.backbones.plugin_sources import folders_restored
+from tlearn.backbones.plugin_sources import restoring_folders
 from tlearn.backbones.registry import KINDS
 from tlearn.cli import main
 from tlearn.config import RunConfig
@@ -160,7 +160,7 @@ def test_a_name_is_free_where_its_plugin_is_left_out(install, monkeypatch):
 
 
 def test_files_of_one_name_are_two_plugins(tmp_path):
-    with folders_restored():
+    with restoring_folders():
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "mine.py").write_text(HEAD + hook(f"return a({name!r})"))
@@ -180,7 +180,7 @@ def test_a_single_file_has_the_same_module_name_everywhere(tmp_path):
         (tmp_path / name).mkdir()
         body = f"VALUE = {number}\n\n@hookimpl\ndef tlearn_backbones():\n    return a('mine')\n"
         (tmp_path / name / "mine.py").write_text(HEAD + body)
-        with folders_restored():
+        with restoring_folders():
             use_folder(tmp_path / name)
             for _ in range(2):
                 assert "mine" in load_registry().backbones
@@ -253,7 +253,7 @@ def test_a_configuration_is_checked_against_what_is_installed():
 
 def test_processes_that_are_started_know_the_folders(tmp_path):
     (tmp_path / "mine.py").write_text(HEAD + hook("return a('mine')"))
-    with folders_restored():
+    with restoring_folders():
         use_folder(tmp_path)
         command = [sys.executable, "-m", "tlearn", "backbones", "mine"]
         assert b"mine" in subprocess.check_output(command)

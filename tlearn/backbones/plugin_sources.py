@@ -54,7 +54,7 @@ def use_folder(folder: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def folders_restored() -> Iterator[None]:
+def restoring_folders() -> Iterator[None]:
     """Restore afterwards which folders are used."""
     before = os.environ.get(FOLDERS, "")
     try:
@@ -77,7 +77,7 @@ def sources() -> list[Source]:
     return installed + [Source(f.stem, str(f), "", functools.partial(_module, f)) for f in files]
 
 
-def disabled() -> set[str]:
+def disabled_names() -> set[str]:
     """Return the names of plugins or distributions that the environment disables."""
     return {name.strip() for name in os.environ.get(DISABLED, "").split(",")} - {""}
 

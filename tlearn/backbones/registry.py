@@ -15,7 +15,7 @@ import pluggy
 from tlearn.backbones import hookspecs
 from tlearn.backbones.contract import Backbone
 from tlearn.backbones.extensions import Decision, Exporter, Preset, ReportSection, Rule
-from tlearn.backbones.plugin_sources import DISABLED, disabled, sources
+from tlearn.backbones.plugin_sources import DISABLED, disabled_names, sources
 from tlearn.errors import BackboneError, ConfigError, PluginError, TlearnError, nearest, one_line
 from tlearn.schedules import SCHEDULES
 
@@ -177,7 +177,7 @@ class Registry:
     ) -> Iterator[tuple[Plugin, Any]]:
         """Yield what plugins return for a stage, each with its plugin; refuse all but one kind."""
         for plugin in self.plugins:
-            for one in _called(plugin, hook, **arguments):
+            for one in _call_hook(plugin, hook, **arguments):
                 if not isinstance(one, kind):
                     raise _failure(plugin, hook, f"it must return {words}, not {one!r}")
                 yield plugin, one
@@ -188,7 +188,7 @@ class Registry:
         Raises:
             PluginError: If it fails to do so.
         """
-        _called(plugin, "tlearn_commands", cli=cli)
+        _call_hook(plugin, "tlearn_commands", cli=cli)
 
 
 def load_registry() -> Registry:
@@ -199,10 +199,10 @@ def load_registry() -> Registry:
     the first failure and hides one of two equal names, so each plugin has a manager of its own.
     """
     plugins: list[Plugin] = []
-    disabled_names = disabled()
+    disabled = disabled_names()
     for source in sources():
         plugin = Plugin(source.name, source.distribution, source.version)
-        if {source.name, source.distribution} & disabled_names:
+        if {source.name, source.distribution} & disabled:
             plugins.append(replace(plugin, disabled=True))
             continue
         try:
@@ -232,13 +232,13 @@ def _with_offers(plugin: Plugin, module: ModuleType) -> Plugin:
     implemented = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
     if not implemented:
         raise PluginError(f"it implements no hook; there are {', '.join(HOOKS)}")
-    offers = {kind: _offered(manager, kind) for kind in KINDS}
+    offers = {kind: _collect_offers(manager, kind) for kind in KINDS}
     if not any(offers.values()) and {f"tlearn_{kind}" for kind in KINDS} >= set(implemented):
         raise PluginError(f"it offers nothing: {', '.join(implemented)} returned none")
     return replace(plugin, implemented=implemented, hook=manager.hook, **offers)  # type: ignore[arg-type]
 
 
-def _offered(manager: pluggy.PluginManager, kind: str) -> tuple[Any, ...]:
+def _collect_offers(manager: pluggy.PluginManager, kind: str) -> tuple[Any, ...]:
     """Call the hook of a kind and flatten what it returns."""
     expected, _ = KINDS[kind]
     answers = getattr(manager.hook, f"tlearn_{kind}")()
@@ -267,7 +267,7 @@ def _refuse_taken(plugin: Plugin, others: Iterable[Plugin]) -> None:
                 raise PluginError(f"the {word} name {offer.name!r} is taken by {owner}")
 
 
-def _called(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
+def _call_hook(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
     """Return all that a plugin's hook returns or yields, if it has the hook."""
     if hook not in plugin.implemented:
         return []

@@ -15,7 +15,7 @@ import click
 
 from tlearn import __version__
 from tlearn.backbones import Plugin, load_registry, use_folder
-from tlearn.backbones.plugin_sources import folders_restored
+from tlearn.backbones.plugin_sources import restoring_folders
 from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
 from tlearn.errors import PluginError, TlearnError, hint_of, nearest
 
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--progress=json" in words or ("--progress", "json") in itertools.pairwise(words)
     fails = functools.partial(fail, as_json=as_json)
     try:
-        with folders_restored():
+        with restoring_folders():
             code = cli.main(words, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
         return fails(str(error), hint_of(error))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tlearn.backbones import Backbone, Plugin, load_registry
-from tlearn.backbones.plugin_sources import DISABLED, disabled
+from tlearn.backbones.plugin_sources import DISABLED, disabled_names
 from tlearn.backbones.registry import KINDS
 from tlearn.cli.console import fail
 from tlearn.cli.options import JSON, path_option
@@ -29,7 +29,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     for plugin in installed:
         print(f"{plugin.name:<18} {plugin.distribution} {plugin.version}".rstrip())
         print("".join(f"{'':<18} {line}\n" for line in _offers(plugin)), end="")
-    unknown = disabled() - {name for p in installed for name in (p.name, p.distribution)}
+    unknown = disabled_names() - {name for p in installed for name in (p.name, p.distribution)}
     if unknown:
         print(f"{DISABLED} names {', '.join(sorted(unknown))}, which is not installed")
 

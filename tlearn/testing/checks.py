@@ -92,7 +92,7 @@ def _check_built(backbone: Backbone, size: int) -> None:
     )
     kinds = {str(weight.dtype) for weight in base.trainable_weights}
     assert kinds <= {"float32"}, f"weights must be float32, not {', '.join(sorted(kinds))}"
-    output = np.asarray(base(_preprocessed(backbone, _pixels(size)), training=False))
+    output = np.asarray(base(_preprocess(backbone, _pixels(size)), training=False))
     assert np.isfinite(output).all(), f"the output at {size} pixels is not finite"
 
 
@@ -130,7 +130,7 @@ def check_one_tensor_crosses(backbone: Backbone) -> None:
     built = _built(backbone, backbone.min_size)
     tensors = [boundary.tensor for boundary in built.boundaries] + [built.base.output]
     whole = keras.Model(built.base.input, tensors)
-    values = whole(_preprocessed(backbone, _pixels(built.size)), training=False)
+    values = whole(_preprocess(backbone, _pixels(built.size)), training=False)
     for index, boundary in enumerate(built.boundaries):
         try:
             block = keras.Model(boundary.tensor, tensors[index + 1])
@@ -187,7 +187,7 @@ def _check_training(network: Any, blocks: int) -> None:
     inputs = [pixels]
     if boundary.index:
         activation = keras.Model(built.base.input, boundary.tensor)
-        inputs = [np.asarray(activation(_preprocessed(built.backbone, pixels), training=False))]
+        inputs = [np.asarray(activation(_preprocess(built.backbone, pixels), training=False))]
     inputs += [np.ones((len(pixels), below), np.float32)] if below else []
     before = built.base.get_weights()
     compile_for(model, Stage(unfreeze=blocks, schedule="constant"), STEPS)
@@ -255,7 +255,7 @@ def check_preprocessing(backbone: Backbone) -> None:
         ) from None
     pixels = _pixels(8)
     expected = np.asarray(reference(pixels.copy()))
-    actual = np.asarray(_preprocessed(backbone, pixels))
+    actual = np.asarray(_preprocess(backbone, pixels))
     assert np.allclose(actual, expected, rtol=1e-4, atol=1e-3), (
         f"preprocess turns the pixel {pixels[0, 0, 0].tolist()} into "
         f"{actual[0, 0, 0].round(3).tolist()}, and {backbone.preprocess_reference} into "
@@ -338,7 +338,7 @@ def _pixels(size: int) -> np.ndarray:
     return noise.astype(np.float32)
 
 
-def _preprocessed(backbone: Backbone, pixels: np.ndarray) -> Any:
+def _preprocess(backbone: Backbone, pixels: np.ndarray) -> Any:
     from tlearn.features.built_backbone import preprocess_pixels
     from tlearn.keras_import import keras
 
