@@ -73,6 +73,11 @@ def test_problems_are_shown_and_excluded(here):
     assert (here.data / "colours" / "red" / "bad.jpg").is_file()
 
 
+def merge_popover(app):
+    blocks = [block.proto for block in app.get("popover")]
+    return next(each.id for each in blocks if each.popover.label == t("data.merge"))
+
+
 def test_a_class_is_renamed_and_merged(here):
     draw_photos(here.data / "colours")
     app = press(page("data", {"class": "blue"}), "data.all_classes")
@@ -83,8 +88,10 @@ def test_a_class_is_renamed_and_merged(here):
     run(labelled(app.text_input, t("data.new_name")).set_value("azul"))
     press(app, "data.rename")
     assert "azul" in words(app)
+    before = merge_popover(app)
     press(app, "data.merge")
     assert scan(here.data / "colours").counts == {"green": 24, "red": 12}
+    assert merge_popover(app) != before  # another one, and closed
     merged = t("data.did_rename", label="azul", to="green")
     assert labelled(app.button, t("data.undo", what=merged))
     assert len(list((here.data / "colours" / "blue").iterdir())) == 12

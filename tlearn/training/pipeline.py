@@ -86,9 +86,9 @@ def resume(
     """Continue a training that was stopped, killed, or ended by an error.
 
     It continues after the last epoch of its checkpoint, with the configuration and the data of the
-    run, and gives the same model as an uninterrupted training. A model that the run has is replaced
-    by a better one only. A time budget counts anew. The seconds in ``metrics.json`` are those up to
-    the checkpoint and those since: what is done again counts once.
+    run, and gives the same model as an uninterrupted training. If it is stopped again, a model that
+    the run has is replaced by a better one only. A time budget counts anew. The seconds in
+    ``metrics.json`` are those up to the checkpoint and those since: what is done again counts once.
 
     Args:
         run: The run directory.

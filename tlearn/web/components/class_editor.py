@@ -63,7 +63,10 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
             new = new.strip()
             if st.button(t("data.rename"), type="primary", disabled=new == label):
                 edit(data, lambda: editing.rename(root, label, new), opened=new)
-        with st.popover(t("data.merge"), icon=":material/merge:", disabled=not others):
+        # By its class: it would stay open for the class merged into, whose turn is next.
+        with st.popover(
+            t("data.merge"), icon=":material/merge:", disabled=not others, key=f"merging.{label}"
+        ):
             into = st.selectbox(t("data.merge_into"), others, key=f"merge.{label}")
             if st.button(t("data.merge"), type="primary") and into:
                 edit(data, lambda: editing.merge(root, [label], into), opened=into)

@@ -41,17 +41,16 @@ def show_predictions(run: RunSummary, folder: Path, predictions: Sequence[Predic
                             _correct(root, labels, [answer], str(answer.path))
     else:
         chosen = _table(folder, predictions)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        if editable and len(predictions) > FEW:
-            _correct(root, labels, chosen, str(folder))
-        st.download_button(
-            t("predict.csv"),
-            lambda: predictions_csv(predictions, folder),
-            f"{run.name}.csv",
-            "text/csv",
-            on_click="ignore",
-            icon=":material/download:",
-        )
+    if editable and len(predictions) > FEW:
+        _correct(root, labels, chosen, str(folder))
+    st.download_button(
+        t("predict.csv"),
+        lambda: predictions_csv(predictions, folder),
+        f"{run.name}.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+    )
     if not editable:
         st.caption(t("predict.no_data", root=root))
 
@@ -111,17 +110,19 @@ def _table(folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
 def _correct(root: Path, labels: Sequence[str], chosen: Sequence[Prediction], key: str) -> None:
     """Let the user say what photos are; they are added to the data for the next training."""
     usable = [answer for answer in chosen if not answer.problem]
-    right = st.selectbox(
-        t("predict.wrong"),
-        labels,
-        index=None,
-        accept_new_options=True,
-        key=f"right.{key}",
-        placeholder=t("predict.wrong_hint"),
-        width=280,
-    )
     add = t("predict.add", count=len(usable)) if usable else t("predict.choose_rows")
-    if st.button(add, disabled=not (right and usable), key=f"add.{key}") and right:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        right = st.selectbox(
+            t("predict.wrong"),
+            labels,
+            index=None,
+            accept_new_options=True,
+            key=f"right.{key}",
+            placeholder=t("predict.wrong_hint"),
+            width=280,
+        )
+        pressed = st.button(add, disabled=not (right and usable), key=f"add.{key}")
+    if pressed and right:
         with showing_errors():
             photos = [(answer.path.name, answer.path) for answer in usable]
             added = add_photos(root, right, photos)

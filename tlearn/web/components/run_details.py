@@ -45,8 +45,7 @@ def one_run(listed: RunSummary) -> None:
 def _mistakes(run: Run) -> None:
     wrong = [p for p in run.held_out_predictions() if not p.correct]
     st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
-    if wrong:
-        _photos(run, sorted(wrong, key=lambda p: -p.probability), "mistakes")
+    _photos(run, sorted(wrong, key=lambda p: -p.probability), "mistakes")
 
 
 def _unsure(run: Run) -> None:
@@ -149,6 +148,8 @@ def _delete(name: str) -> None:
 
 def _photos(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:
     """Show photos; those that are in the data root can be moved to other classes and excluded."""
+    if not predictions:
+        return
     root = Path(run.record["data"]["path"])
     data = workspace().name_of(root) if root.is_dir() else None
     shown, key = predictions[:MOST], f"{key}.{run.path.name}"

@@ -127,7 +127,7 @@ def _cells(run: RunSummary) -> list[tuple[str, int]]:
     facts = [run.backbone, run.preset, *([duration(run.seconds)] if run.seconds else [])]
     facts.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     return [
-        (f"**{accuracy}**", 115),
+        (f"**{accuracy}**", 135),
         (escape_markdown(Path(run.data).name), 100),
         (f":gray[:small[{escape_markdown(' · '.join(facts))}]]", 290),
         *([(escape_markdown(run.note), 200)] if run.note else []),
