@@ -380,6 +380,7 @@ SLIPS = [
     ("export nowhere pdf", "no export format is called 'pdf'"),
     ("report nowhere", "there is no run directory 'nowhere'"),
     ("plugins check vgg18", "no backbone is called 'vgg18'"),
+    ("cache", "Missing command; see 'tlearn cache --help'"),
 ]
 
 

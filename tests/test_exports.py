@@ -178,6 +178,8 @@ def test_slips_of_the_report(made, tmp_path, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "no" in err
     assert not Path(tmp_path / "no").exists()
+    with pytest.raises(RunError, match=r"the report '.*' cannot be written: .*; choose another"):
+        tlearn.report(made[0], tmp_path)
 
 
 def test_an_unknown_format_names_those_there_are(made):

@@ -20,7 +20,7 @@ from conftest import draw_photos, once
 
 import tlearn
 from tlearn.data import images
-from tlearn.errors import RunError
+from tlearn.errors import RunError, hint_of
 from tlearn.features.activation_cache import Cache
 from tlearn.progress import Silent
 from tlearn.runs.run_state import state_of
@@ -436,6 +436,16 @@ def test_what_memory_does_not_hold_is_said_in_one_line(photos, tmp_path, monkeyp
     ):
         explained = explain_failure(error, make_config(options={"backbone": "toy"}))
         assert "out of memory" in str(explained)
+
+
+def test_a_full_disk_is_no_fault_of_the_backbone(photos, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(RunError, match=r"^No space left on device .*; make room") as caught:
+        tlearn.finetune(photos, tmp_path / "run", stages="none", **TOY)
+    assert f"finetune --resume {tmp_path / 'run'}" in hint_of(caught.value)
 
 
 def test_an_error_of_keras_names_the_backbone_and_one_of_ours_stays_what_it_is(photos):

@@ -11,7 +11,7 @@ from PIL import Image
 from tlearn.data import images
 from tlearn.data.images import decode, load_image
 from tlearn.data.views import PAD_COLOUR, to_square
-from tlearn.errors import DataError
+from tlearn.errors import ConfigError, DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 BLACK, GREY, WHITE = (0, 0, 0), (128, 128, 128), (255, 255, 255)
@@ -255,6 +255,13 @@ def test_damaged_bytes_raise_nothing_but_data_errors():
 def test_a_missing_file_is_refused_with_the_systems_reason(tmp_path):
     with pytest.raises(DataError, match="cannot be read: No such file"):
         load_image(tmp_path / "gone.jpg", 8, "crop")
+
+
+def test_what_a_photo_cannot_become_is_refused_before_it_is_read():
+    with pytest.raises(ConfigError, match=r"size: must be at least 1\. Received: 0"):
+        load_image("gone.jpg", 0)
+    with pytest.raises(ConfigError, match=r"resize: must be one of .*squash.* Received: 'stretch'"):
+        load_image("gone.jpg", 8, "stretch")
 
 
 def test_pngsuite_decodes_but_for_its_corrupt_files(shared):

@@ -11,8 +11,8 @@ from pathlib import Path
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give the path of a temporary file, which is renamed to ``path`` if no error is raised."""
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-    temporary.touch(exist_ok=False)
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
         temporary.replace(path)
     finally:
@@ -27,8 +27,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}")
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         yield temporary
         temporary.replace(path)
     finally:

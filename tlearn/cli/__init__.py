@@ -44,6 +44,7 @@ _PLUGIN_COMMANDS = "tlearn.plugin_commands"  # key in the metadata of click's co
 def load_command(name: str) -> click.Command:
     """Import the command ``name`` of tlearn itself, with the options that every command has."""
     command: click.Command = getattr(importlib.import_module(f"tlearn.cli.{name}"), name)
+    command.no_args_is_help = False  # else an error that holds all of the help
     for part in (command, *getattr(command, "commands", {}).values()):
         part.params += COMMON_OPTIONS
     return command

@@ -2,11 +2,12 @@
 
 import contextlib
 import io
+import operator
 import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -217,12 +218,18 @@ def load_image(
         The plain view: uint8, shape ``(size, size, 3)``, RGB from 0 to 255.
 
     Raises:
+        ConfigError: If the size or how to resize is not valid.
         DataError: If the file cannot be read; the message is the reason alone.
 
     Example:
         >>> pixels = tlearn.load_image("photo.jpg", 224)  # doctest: +SKIP
         >>> model.predict(pixels[None])  # doctest: +SKIP
     """
+    if operator.index(size) < 1:
+        raise ConfigError(f"size: must be at least 1. Received: {size}", "size")
+    if resize not in get_args(Resize):
+        allowed = ", ".join(get_args(Resize))
+        raise ConfigError(f"resize: must be one of {allowed}. Received: {resize!r}", "resize")
     ranges = ValueRanges(integer_range, float_range)
     return to_square(decode(read_bytes(Path(path)), size, ranges), size, resize)
 

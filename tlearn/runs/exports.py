@@ -8,7 +8,7 @@ import yaml
 
 from tlearn.atomic import atomic_directory, atomic_file
 from tlearn.backbones import ReportSection, load_registry
-from tlearn.errors import PluginError, TlearnError, one_line
+from tlearn.errors import PluginError, RunError, TlearnError, one_line, os_errors_as
 from tlearn.progress import Progress, Silent
 from tlearn.runs.directory import check_free
 from tlearn.runs.run import Run
@@ -91,7 +91,7 @@ def report(
         progress: Where to report which sections could not be drawn; the page does too.
 
     Raises:
-        RunError: If there is no such run.
+        RunError: If there is no such run, or the file cannot be written.
     """
     sections = [section for plugin in load_registry().plugins for section in plugin.reports]
     run = run if isinstance(run, Run) else Run(run)
@@ -108,7 +108,10 @@ def report(
         sections="\n".join(parts),
         record=escape(yaml.safe_dump(run.record, sort_keys=False, allow_unicode=True)),
     )
-    with atomic_file(path) as file:
+    unwritten = os_errors_as(
+        RunError, f"the report {str(path)!r} cannot be written", "choose another --out"
+    )
+    with unwritten, atomic_file(path) as file:
         file.write_text(page, encoding="utf-8")
     return path
 

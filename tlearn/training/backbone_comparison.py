@@ -154,4 +154,6 @@ def _backbone_names(config: RunConfig, backbones: Sequence[str]) -> list[str]:
     """
     registry = load_registry()
     registry.preset(config.preset)
+    if isinstance(backbones, str):
+        backbones = [backbones]
     return [registry.get(name).name for name in dict.fromkeys(backbones or registry.backbones)]

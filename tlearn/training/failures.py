@@ -8,6 +8,7 @@ from tlearn.errors import BackboneError, RunError, TlearnError, one_line
 
 # As OpenVINO, oneDNN and TensorFlow say it, whatever class of error they raise.
 NO_MEMORY = ("std::bad_alloc", "bad allocation", "out of memory", "resource_exhausted", "oom when")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FRAMEWORKS = ("keras", "tensorflow", "openvino")
 
 
@@ -21,6 +22,10 @@ def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | No
             f"out of memory while {config.backbone} was trained at {config.size} pixels with a "
             f"batch size of {batch}; give stages a smaller batch_size, give a smaller --size, or "
             f"unfreeze fewer blocks"
+        )
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return RunError(
+            f"{error.strerror} while the run directory was written; make room on its disk"
         )
     backbone = load_registry().get(config.backbone)
     package = _raised_in(error)

@@ -16,7 +16,7 @@ from tlearn.backbones import load_registry
 from tlearn.config import RunConfig, Stage
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import check_folder
-from tlearn.errors import BackboneError, ConfigError, DataError
+from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, free_name
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
@@ -124,13 +124,14 @@ def demo(
         progress: Where to show progress instead of standard error.
 
     Raises:
-        RunError: If the folder exists.
+        RunError: If the folder exists, or cannot be written.
     """
     progress = progress or console_progress(quiet)
     folder = Path(out) if out else free_name("tlearn-demo", Path())
     check_free(folder)
     progress.say(f"drawing pictures into {folder / 'photos'}")
-    photos = draw_sample(folder / "photos")
+    with os_errors_as(RunError, f"{str(folder)!r} cannot be written", "choose another --out"):
+        photos = draw_sample(folder / "photos")
     try:
         return finetune(photos, folder / "run", progress=progress)
     except BackboneError as error:
