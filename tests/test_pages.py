@@ -17,6 +17,7 @@ from tlearn.data.scan import scan
 from tlearn.runs.directory import RunDirectory
 from tlearn.web import background
 from tlearn.web.components import scans
+from tlearn.web.linked_folders import ALLOWED
 from tlearn.web.planner import Planner
 
 
@@ -35,6 +36,16 @@ def test_a_sample_is_one_click_away(here):
     app = press(page("data"), "data.sample")
     assert "Photos: **360** · classes: **6**" in words(app).splitlines()
     assert (here.data / "sample").is_dir()
+
+
+def test_a_folder_of_this_machine_is_shown_and_the_fold_is_closed(here, tmp_path, monkeypatch):
+    monkeypatch.setenv(ALLOWED, "1")
+    draw_photos(here.data / "colours")
+    app = page("data")
+    before = app.expander[0].key
+    labelled(app.text_input, t("data.folder")).set_value(str(draw_photos(tmp_path / "mine")))
+    press(app, "data.link")
+    assert app.query_params["data"] == "mine" and app.expander[0].key != before  # a new one
 
 
 def test_work_in_the_background_is_shown_until_it_is_over(here, monkeypatch):

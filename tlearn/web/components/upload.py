@@ -56,9 +56,7 @@ def _link() -> None:
     if pressed and text.strip():
         with showing_errors():
             name = link_folder(here.data, text, set(here.data_sets()))
-            remember("data", name)
-            st.session_state["data.message"] = ("success", t("data.placed", name=name), [])
-            st.rerun()
+            _show(name, t("data.placed", name=name), [])
     for name, folder in linked_folders(here.data).items():
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"{escape_markdown(name)}: {escape_markdown(str(folder))}")
@@ -128,10 +126,16 @@ def _wait() -> None:
         st.session_state["data.message"] = ("error", message(task.problem), [])
     else:
         path, text, left_out = task.result
-        remember("data", workspace().name_of(path))
-        st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
         text = f"{t('data.placed', name=path.name)} {text}"
-        st.session_state["data.message"] = ("success", text, left_out)
+        _show(workspace().name_of(path), text, left_out)
+    st.rerun()
+
+
+def _show(data: str | None, text: str, left_out: list[Problem]) -> None:
+    """Show a new data set and what came of it, with the fold closed that it came through."""
+    remember("data", data)
+    st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
+    st.session_state["data.message"] = ("success", text, left_out)
     st.rerun()
 
 
