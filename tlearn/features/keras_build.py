@@ -153,9 +153,14 @@ def _from_model(backbone: Backbone, size: int, path: Path) -> Any:
     if len(there) < len(wanted):
         raise ValueError(f"the model has {len(there)} layers with weights, not {len(wanted)}")
     for layer, source in zip(wanted, there, strict=False):
-        kinds = [(type(x).__name__, [tuple(w.shape) for w in x.weights]) for x in (layer, source)]
-        if kinds[0] != kinds[1]:
-            raise ValueError(f"where {layer.name} should be, the model has {source.name}")
+        needed, given = (
+            (type(x).__name__, [tuple(w.shape) for w in x.weights]) for x in (layer, source)
+        )
+        if needed != given:
+            raise ValueError(
+                f"where {layer.name} should be, a {needed[0]} with weights {needed[1][0]}, the "
+                f"model has {source.name}, a {given[0]} with weights {given[1][0]}"
+            )
         layer.set_weights(source.get_weights())
     return network
 
