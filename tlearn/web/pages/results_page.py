@@ -112,7 +112,7 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]
                 on_click=_choose,
                 args=(run.name,),
                 type="primary" if run == chosen and len(ticked) < 2 else "secondary",
-                width=180,
+                width=165,
             )
             for text, width in _cells(run):
                 st.markdown(text, width=width)
@@ -127,7 +127,7 @@ def _cells(run: RunSummary) -> list[tuple[str, int]]:
     facts = [run.backbone, run.preset, *([duration(run.seconds)] if run.seconds else [])]
     facts.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     return [
-        (f"**{accuracy}**", 135),
+        (f"**{accuracy}**", 130),
         (escape_markdown(Path(run.data).name), 100),
         (f":gray[:small[{escape_markdown(' · '.join(facts))}]]", 290),
         *([(escape_markdown(run.note), 200)] if run.note else []),
