@@ -101,7 +101,7 @@ def test_the_guides_and_examples_use_no_old_name():
 
 
 def test_a_file_name_stands_for_one_file():
-    names = Counter(path.name for path in OURS if path.parent != ROOT / "plugins")
+    names = Counter(path.name for path in OURS)
     twice = {name for name, times in names.items() if times > 1}
     assert not twice - {"__init__.py", "__main__.py"}
 
