@@ -381,6 +381,7 @@ def test_what_a_killed_process_leaves_is_continued(whole, warm_cache, tmp_path, 
     with pytest.raises(RuntimeError):
         tlearn.finetune(whole.photos, run, callbacks=callbacks, stages=STAGES, **TOY)
     assert state_of(left) == "interrupted" and (left / "checkpoint.npz").exists()
+    (left / ".0123456789abcdef.npz").write_bytes(b"half a checkpoint")
     assert main(["finetune", "--resume", str(left), "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["stopped"] is False and "continuing in stage" in err

@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all."""
 
 import contextlib
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files that a killed process left; no other may be writing there."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.[0-9a-f]{16}(\.\w+)?", path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

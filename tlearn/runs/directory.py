@@ -30,7 +30,7 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic_core import to_json
 
-from tlearn.atomic import atomic_file
+from tlearn.atomic import atomic_file, remove_temporaries
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
 from tlearn.runs.progress_log import PROGRESS
@@ -121,6 +121,7 @@ class RunDirectory:
         try:
             check_trainable(self.path, locked=True)  # another may have finished it meanwhile
             self._drop_old_stop()
+            remove_temporaries(self.path)
             self.event("started")
             yield
         except KeyboardInterrupt:
