@@ -188,6 +188,15 @@ class Tab:
 
         self.repeat(type_in, lambda: field.input_value() == value)
 
+    def submit(self, field, value, then, **given):
+        """Type into the field of a form and press Enter, again until a text is seen."""
+
+        def type_in():
+            field.fill(value)
+            field.press("Enter")
+
+        self.repeat(type_in, self.shown(then, **given).is_visible)
+
     def enter(self, opener, key, value, button, then):
         """Open a popover, type into its field, press its button: all again until a text is seen."""
 

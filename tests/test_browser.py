@@ -226,10 +226,9 @@ def an_upload_goes_on_while_another_page_is_shown(tab, server, folder):
 def a_folder_is_used_in_place(tab, server, folder):
     before = data_sets(server)
     new_data_set(tab)
-    tab.fill(tab.field("data.folder"), str(folder.parent / "nowhere"))
-    tab.press("data.link", then="there is no folder")
-    tab.fill(tab.field("data.folder"), str(folder))
-    tab.press("data.link", then="data.placed", name="colours-2")
+    field = tab.field("data.folder")
+    tab.submit(field, str(folder.parent / "nowhere"), then="there is no folder")
+    tab.submit(field, str(folder), then="data.placed", name="colours-2")
     assert data_sets(server) == before and (folder / "red" / "broken.png").exists()
 
 
