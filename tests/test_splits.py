@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import ImageFile, Manifest, content_hash, scan
@@ -149,20 +149,38 @@ def test_a_file_keeps_its_side_when_others_come_or_go():
         assert {before[name] for name in both} == set(SPLITS)
 
 
-def test_copies_and_groups_are_never_torn_apart():
-    for seed in range(12):
-        rng = np.random.default_rng(seed)
-        files = []
-        for i in range(240):
-            label = str(rng.choice(["a", "b", "c"]))
-            group = f"p{rng.integers(40)}" if rng.random() < 0.5 else ""
-            # One in ten is a copy of another, of any class and group.
-            content = f"c{rng.integers(i + 1)}" if rng.random() < 0.1 else f"c{i}"
-            files.append(image(label, str(i), content, group=group))
-        splits, left_out = draw_splits(manifest(*files), 0.2, 0.1, seed)
-        assert torn(splits, lambda f: f.content) == [] and torn(splits, lambda f: f.group) == []
-        assert len(side_of(splits)) == 240 and left_out == ()
-        assert all(set(counts) == {"a", "b", "c"} for counts in shares(splits).values())
+# Of each image: its class, one of few contents or groups (0: its own, or none), and its folder.
+IMAGES = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.integers(0, 20),
+        st.integers(0, 20),
+        st.sampled_from([None, None, None, *SPLITS]),
+    ),
+    min_size=1,
+    max_size=80,
+)
+
+
+@given(IMAGES, st.sampled_from([(0.2, 0.0), (0.2, 0.2), (0.5, 0.1)]), st.integers(0, 9))
+def test_copies_and_groups_are_never_torn_apart_and_nothing_is_lost(rows, fractions, seed):
+    files = [
+        image(label, str(i), f"c{content}" if content else None, folder, f"g{group}" * bool(group))
+        for i, (label, content, group, folder) in enumerate(rows)
+    ]
+    try:
+        splits, left_out = draw_splits(manifest(*files), *fractions, seed)
+    except DataError as error:
+        assert "\n" not in str(error)
+        return
+    # Those of given folders stay where they are, even if their group is in another, too.
+    drawn = {f.group for f in files} - {f.group for f in files if f.given}
+    assert torn(splits, lambda f: f.content) == []
+    assert torn(splits, lambda f: f.group if f.group in drawn else "") == []
+    copies = {problem.name for problem in left_out if problem.kind == "duplicate"}
+    assert set(side_of(splits)) | copies == {file.name for file in files}
+    assert not set(side_of(splits)) & copies
+    assert draw_splits(manifest(*files), *fractions, seed)[0].to_csv() == splits.to_csv()
 
 
 def test_few_groups_across_classes_still_fill_every_side():
