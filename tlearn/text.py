@@ -1,6 +1,8 @@
 """Names for screens and for files."""
 
 import re
+from collections.abc import Iterator
+from itertools import count
 
 # Control characters, those that turn the direction of writing, line separators, what XML forbids,
 # and surrogates, which stand for bytes that are not UTF-8. Joiners stay: names in Persian or Hindi
@@ -10,6 +12,12 @@ _UNPRINTABLE = re.compile(
 )
 _SURROGATE = re.compile(r"(\\*)([\ud800-\udfff])|(\\+)(?=ud[89a-f][0-9a-f]{2})")
 _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
+
+
+def numbered_names(stem: str, suffix: str = "") -> Iterator[str]:
+    """Yield a name as it is, then with the numbers 2, 3, ... after its stem."""
+    yield stem + suffix
+    yield from (f"{stem}-{number}{suffix}" for number in count(2))
 
 
 def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:

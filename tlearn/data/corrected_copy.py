@@ -7,12 +7,11 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.edits import edits_path
-from tlearn.data.filenames import numbered_names
 from tlearn.data.layouts import read_layout
 from tlearn.data.scan import ImageFile, Manifest, list_files, scan
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress, Silent
-from tlearn.text import decode_name
+from tlearn.text import decode_name, numbered_names
 
 
 def write_corrected(

@@ -11,7 +11,7 @@ from pathlib import Path
 from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.edits import Edits, append_edits
-from tlearn.data.filenames import inside, numbered_names, repair_part, validate_class_name
+from tlearn.data.filenames import inside, repair_part, validate_class_name
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.scan import (
@@ -23,6 +23,7 @@ from tlearn.data.scan import (
     list_files,
 )
 from tlearn.errors import DataError, nearest
+from tlearn.text import numbered_names
 
 
 @dataclass(frozen=True)

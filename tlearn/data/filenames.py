@@ -64,12 +64,6 @@ def quote_name(name: str) -> str:
     return repr(name if len(name) <= 120 else name[:117] + "...")
 
 
-def numbered_names(stem: str, suffix: str = "") -> Iterator[str]:
-    """Yield a name as it is, then with the numbers 2, 3, ... after its stem."""
-    yield stem + suffix
-    yield from (f"{stem}-{number}{suffix}" for number in count(2))
-
-
 def inside(root: Path, name: str) -> Path:
     """Return the resolved path of ``name`` below ``root``.
 

@@ -220,8 +220,8 @@ class Activations:
 
         Those of ``features`` are the pooled taps, upwards, averages before maxima.
         """
-        parts = [items[i : i + BATCH] for i in range(0, len(items), BATCH)]
-        return np.concatenate([arrays[output] for arrays in self.batches(parts, [output])])
+        batches = self.batches(batched(items, BATCH), [output])
+        return np.concatenate([arrays[output] for arrays in batches])
 
     def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
         """Run the prefix over images without the cache.

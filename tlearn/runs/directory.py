@@ -16,7 +16,6 @@ As long as a training is not over there is also ``checkpoint.npz``, from which i
 """
 
 import contextlib
-import itertools
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -36,6 +35,7 @@ from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
 from tlearn.runs.progress_log import PROGRESS
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
 from tlearn.settings import make_config
+from tlearn.text import numbered_names
 
 CHECKPOINT = "checkpoint.npz"
 RUNS = Path("runs")  # where runs go that are given no place
@@ -86,7 +86,7 @@ class RunDirectory:
         """
         if not numbered:
             check_free(path)
-        places = _numbered_paths(path) if numbered else [path]
+        places = map(path.with_name, numbered_names(path.name)) if numbered else [path]
         values = config.model_dump(mode="json", exclude_unset=True)
         parents = [folder for folder in path.parents if not folder.exists()]
         what = f"the run directory {str(path)!r} cannot be made"
@@ -272,14 +272,11 @@ def _check_is_run(path: Path) -> None:
         )
 
 
-def free_name(name: str, parent: Path = RUNS) -> Path:
+def free_name(name: str, parent: Path) -> Path:
     """Return the first of ``name``, ``name-2``, ``name-3``, ... that is free in ``parent``."""
-    return next(path for path in _numbered_paths(parent / name) if not path.exists())
-
-
-def _numbered_paths(path: Path) -> Iterator[Path]:
-    yield path
-    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    first = parent / name
+    paths = map(first.with_name, numbered_names(first.name))
+    return next(path for path in paths if not path.exists())
 
 
 def _make_first(paths: Iterable[Path]) -> Path:

@@ -8,9 +8,10 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.atomic import atomic_file
-from tlearn.data.filenames import inside, numbered_names, repair_part
+from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import list_folder
 from tlearn.errors import DataError
+from tlearn.text import numbered_names
 
 ALLOWED = "TLEARN_LINK_FOLDERS"  # environment variable: users of other machines may link folders
 LINKS = ".linked.json"  # in the data root

@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 from tlearn.data.edits import RUNS_ROOT, edits_path
-from tlearn.data.filenames import inside, numbered_names, repair_part
+from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
 from tlearn.errors import DataError, RunError
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
-from tlearn.text import natural_key
+from tlearn.text import natural_key, numbered_names
 from tlearn.web.linked_folders import linked_folders
 from tlearn.web.planner import Planner
 
