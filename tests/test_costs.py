@@ -168,7 +168,7 @@ def test_more_classes_cost_more_time(built, photos):
     assert many > 10 * few
     closed = search_flops(3000, 2000, 1000)  # in closed form: more classes hardly count
     assert closed < 2 * search_flops(3000, 2000, 500) < many
-    assert search_flops(3000, 4000, 5) > 3 * few  # fewer images than features: eigenvectors
+    assert search_flops(3000, 4000, 5) > 1.5 * few  # fewer images than features: inner products
 
 
 def test_load_counts_others_and_not_this_process(monkeypatch):

@@ -22,6 +22,18 @@ def test_two_classes_give_a_probe_with_two_columns_that_heeds_their_weights():
     assert probe.cross_validation.accuracy > 0.8
 
 
+def test_a_probe_of_fewer_images_than_features_is_the_regression_on_the_features():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    features = rng.normal(y[:, None] / 4, 1.0, (60, 500)).astype(np.float32)
+    features[40:] = features[20:40]  # what identical photos give
+    probe = fit_probe(features[:, None], y, [str(i) for i in range(60)], [1.0] * 3, 0)
+    z = (features - features.mean(axis=0)) / features.std(axis=0)
+    kernel, bias = regression.fit(z, y, probe.cross_validation.strength, [1.0] * 3)
+    wanted = z @ kernel + bias
+    np.testing.assert_allclose(probe.logits(features), wanted, atol=0.01 * wanted.std())
+
+
 def test_numbers_that_are_none_are_refused():
     features = np.ones((6, 1, 4), np.float32)
     features[2, 0, 1] = np.nan

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
@@ -22,7 +23,7 @@ FOLDS = 5
 SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
 STEPS = 4  # strengths that a search looks at, typically
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
-EIGENVECTORS = 25.0  # operations for n cubed that those of an (n, n) matrix take
+JITTER = 1e-5  # of the largest square of a row: float32 products are right to about a tenth of it
 SMALL = 10_000_000  # one thread is fastest for a matrix of fewer numbers
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 8_000_000  # features times views times images, at most: it bounds the memory
@@ -164,7 +165,7 @@ def fit_probe(
 def search_flops(n: int, d: int, classes: int) -> float:
     """Return about how many floating-point operations :func:`fit_probe` takes."""
     inside = min(n, SAMPLE) * (FOLDS - 1) // FOLDS
-    span = EIGENVECTORS * n**3 if n < d else 0.0
+    span = 2.0 * n * n * d + n**3 / 3 if n < d else 0.0
     fits = STEPS * FOLDS * regression.flops(inside, d, classes) + regression.flops(n, d, classes)
     return span + fits
 
@@ -196,17 +197,22 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]
     """Return the rows of x in the space that they span, and what lifts weights from there.
 
     A regression with a quadratic penalty has its weights in that space, which for few images is
-    much smaller than the features'. Its rows ``(n, r)`` have the inner products of x; the function
-    takes weights ``(r, c)`` on them to weights ``(d, c)`` on x.
+    much smaller than the features'. Its rows ``(n, n)``, the Cholesky factor of x's inner products,
+    have the same inner products; the function takes weights ``(n, c)`` on them to weights
+    ``(d, c)`` on x.
     """
     n, d = x.shape
     if n >= d or not x.any():  # or features that are the same for every image
         return x, lambda weights: weights
-    values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
-    positive = values > values[-1] * 1e-9
-    roots, vectors = np.sqrt(values[positive]), vectors[:, positive]
-    rotation = (vectors / roots).astype(x.dtype)
-    return (vectors * roots).astype(x.dtype), lambda weights: x.T @ (rotation @ weights)
+    gram = (x @ x.T).astype(np.float64)
+    gram[np.diag_indices(n)] += JITTER * gram.diagonal().max()
+    root = cholesky(gram, lower=True, overwrite_a=True)
+
+    def lift(weights: np.ndarray) -> np.ndarray:
+        combined = solve_triangular(root, weights, trans="T", lower=True)
+        return np.asarray(x.T @ combined.astype(x.dtype))
+
+    return root.astype(x.dtype), lift
 
 
 def _choose(
