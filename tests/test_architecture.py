@@ -77,7 +77,7 @@ def test_keras_and_tensorflow_are_imported_in_one_place():
 
 def test_plugins_are_short_and_use_public_names():
     for path in PLUGINS:
-        assert len(path.read_text(encoding="utf-8").splitlines()) < 80, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, path
         public = ("tlearn.backbones", "tlearn.config", "tlearn.testing")
         for module, _ in imports(path):
             assert module.split(".")[0] != "tlearn" or module in public, f"{path} imports {module}"

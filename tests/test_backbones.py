@@ -17,7 +17,7 @@ from tlearn.training.network import Network
 
 pytestmark = pytest.mark.slow
 BACKBONES = load_registry().backbones
-ARCHITECTURES = ["vgg19", "inception_v3", "mobilenet_v2", "xception"]
+ARCHITECTURES = ["vgg19", "inception_v3", "mobilenet_v2", "xception", "efficientnet_lite0"]
 
 
 @backbone_checks(*(BACKBONES[name] for name in ARCHITECTURES))
@@ -25,10 +25,11 @@ def test_backbone(backbone, check):
     check(backbone)
 
 
-def test_every_width_has_the_promised_channels():
-    widths = [backbone for name, backbone in BACKBONES.items() if name.startswith("mobilenet_v2_")]
-    assert len(widths) == 5
-    for backbone in widths:
+def test_every_size_of_an_architecture_has_the_promised_channels_and_boundaries():
+    sizes = [b for name, b in BACKBONES.items() if name.startswith(("mobilenet", "efficientnet"))]
+    assert len(sizes) == 9
+    for backbone in sizes:
+        load_backbone(backbone, 32, "none", 0)  # refuses boundaries that are not there
         assert backbone.build((32, 32, 3), None).output.shape[-1] == backbone.channels
 
 

@@ -45,7 +45,7 @@ def server(tmp_path, cache):
     """A server with an empty data root, and with paced trainings."""
     (tmp_path / "data").mkdir()
     write_pace_plugin(tmp_path)
-    disabled = {"TLEARN_DISABLE_PLUGINS": "vgg19,inception_v3,xception"}
+    disabled = {"TLEARN_DISABLE_PLUGINS": "efficientnet_lite,vgg19,inception_v3,xception"}
     server = Server.ui(tmp_path, env=disabled)
     server.env["PYTHONPATH"] += os.pathsep + str(tmp_path)
     with server:

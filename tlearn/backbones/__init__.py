@@ -5,12 +5,14 @@ A plugin needs the names exported here and no others::
     from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
 """
 
-from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess, Weights
+from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess
 from tlearn.backbones.extensions import Decision, Exporter, Preset, ReportSection, Rule
 from tlearn.backbones.hookspecs import hookimpl
 from tlearn.backbones.keras_applications import keras_application
 from tlearn.backbones.plugin_sources import use_folder
 from tlearn.backbones.registry import Plugin, Registry, load_registry
+from tlearn.backbones.torch_files import read_torch_weights
+from tlearn.backbones.weights import Weights
 
 __all__ = [
     "Backbone",
@@ -28,5 +30,6 @@ __all__ = [
     "hookimpl",
     "keras_application",
     "load_registry",
+    "read_torch_weights",
     "use_folder",
 ]

@@ -1,12 +1,12 @@
 """The facts about a backbone, as frozen data. A plugin states them; the core acts on them."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from tlearn.backbones.weights import Weights
 from tlearn.errors import BackboneError, nearest
 
 Triple = tuple[float, float, float]
@@ -78,32 +78,6 @@ class Blocks:
     def after(cls, *layers: str) -> "Blocks":
         """Boundaries at the outputs of these layers."""
         return cls(tuple(Boundary(name, "after") for name in layers))
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A set of trained weights.
-
-    Attributes:
-        name: What ``--weights`` calls it, ``"imagenet"`` for instance.
-        source: Where they come from, for people.
-        licence: Their licence, for people.
-        trained_on: The data they were trained on.
-        file: Name of the file in which Keras keeps them, wildcards allowed; empty if another
-            library keeps them.
-    """
-
-    name: str
-    source: str
-    licence: str
-    trained_on: str
-    file: str = ""
-
-    @property
-    def on_this_machine(self) -> bool | None:
-        """Whether Keras has the file, in ``$KERAS_HOME`` or ``~/.keras``; ``None``: not known."""
-        home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
-        return any((home / "models").glob(self.file)) if self.file else None
 
 
 @dataclass(frozen=True)

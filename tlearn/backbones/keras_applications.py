@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tlearn.backbones.contract import Backbone, Weights
+from tlearn.backbones.contract import Backbone
+from tlearn.backbones.weights import Weights
 
 
 def keras_application(

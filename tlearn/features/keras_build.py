@@ -84,6 +84,8 @@ def _with_named_weights(backbone: Backbone, size: int, weights: str) -> Any:
     try:
         with _bounded_download():
             return backbone.build((size, size, 3), weights)
+    except BackboneError:
+        raise
     except Exception as error:  # noqa: BLE001
         default = backbone.default_size
         with contextlib.suppress(Exception), _bounded_download():
