@@ -361,16 +361,16 @@ LOADED = (
 
 
 SLIPS = [
-    ("finetune nowhere", "the data folder 'nowhere' is not there"),
+    ("finetune nowhere", "the data 'nowhere' is not there"),
     ("finetune . --backbone vgg18", "no backbone is called 'vgg18'"),
     ("finetune . --out .", "exists"),
     ("finetune . --backbone vgg19 --size 31", "32 pixels or more. Received: size 31"),
     ("finetune . --backbone toy --weights nothing", "offers no weights 'nothing'"),
     ("finetune --resume nowhere", "there is no run directory 'nowhere'"),
     ("finetune . --val 2", "val"),
-    ("compare nowhere", "the data folder 'nowhere' is not there"),
+    ("compare nowhere", "the data 'nowhere' is not there"),
     ("compare . --out .", "exists"),
-    ("plan nowhere", "the data folder 'nowhere' is not there"),
+    ("plan nowhere", "the data 'nowhere' is not there"),
     ("plan . --backbones vgg18", "no backbone is called 'vgg18'"),
     ("features . --out f.txt", "must end in .npz or .parquet"),
     ("features . --out f.npz --size 33 --backbone toy --weights nothing", "weights 'nothing'"),

@@ -67,7 +67,9 @@ def test_folders_that_cannot_be_trained_on(training_refused, photos):
 
 def test_data_that_is_no_folder(training_refused, photos):
     assert "'nowhere' is not there; give a folder" in training_refused("nowhere")
-    assert "red00.png' is a file; give a folder" in training_refused(photos / "red/red00.png")
+    assert "red00.png' is a file of another kind; give a folder" in training_refused(
+        photos / "red/red00.png"
+    )
     shutil.copy(photos / "red/red00.png", photos / "blue/stray.png")
     assert "images but no class folders" in training_refused(photos / "blue")
 

@@ -219,7 +219,7 @@ def test_options_without_effect_are_said(root):
 
     assert lines() == lines(test=0.3) == []
     [line] = lines(val=0.3)
-    assert line == "val 0.3 has no effect: the data has a folder for the validation split"
+    assert line == "val 0.3 has no effect: the validation split is given by the data"
 
 
 def test_what_is_wrong_is_said_before_the_training(root):

@@ -64,7 +64,7 @@ def test_class_folders_are_classes_and_nested_folders_count_to_them(root):
         ("dog/puppies/2019/2.png", "dog"),
     ]
     assert manifest.labels == ("cat", "dog") and manifest.counts == {"cat": 2, "dog": 3}
-    assert manifest.problems == () and manifest.root == root
+    assert manifest.problems == () and manifest.data == root
     assert {file.given for file in manifest.files} == {None}
     assert all(file.content == content_hash(file.path.read_bytes()) for file in manifest.files)
 
@@ -221,7 +221,7 @@ def test_nothing_usable_is_an_error_that_says_what_is_there(root):
             put(root / str(i), name, data)
         assert re.search(expected, refusal(root / str(i)))
     put(root, "file", b"")
-    assert "a file" in refusal(root / "file")
+    assert "a file of another kind" in refusal(root / "file")
 
 
 def test_the_group_is_what_the_pattern_finds(root):
@@ -249,14 +249,14 @@ def test_the_digest_depends_on_content_and_class_alone(tmp_path):
     first = scan(write(tmp_path / "first", "cat/1.png", "cat/2.png", "dog/3.png"))
     renamed = {"dog/3.png": "dog/sub/a.jpg", "cat/1.png": "cat/y.png", "cat/2.png": "cat/x.png"}
     for old, new in renamed.items():
-        put(tmp_path / "other", new, (first.root / old).read_bytes())
+        put(tmp_path / "other", new, (first.folder / old).read_bytes())
     other = scan(tmp_path / "other")
     assert first.digest == other.digest and found(first) != found(other)
 
-    (other.root / "cat/y.png").rename(other.root / "dog/y.png")
-    moved = scan(other.root).digest
-    (other.root / "dog").rename(other.root / "wolf")
-    assert len({first.digest, moved, scan(other.root).digest}) == 3
+    (other.folder / "cat/y.png").rename(other.folder / "dog/y.png")
+    moved = scan(other.folder).digest
+    (other.folder / "dog").rename(other.folder / "wolf")
+    assert len({first.digest, moved, scan(other.folder).digest}) == 3
 
 
 def test_a_class_folder_without_images_is_reported(root):

@@ -24,7 +24,7 @@ def image(label, name, content=None, given=None, group=""):
 
 
 def manifest(*files):
-    return Manifest(Path("data"), tuple(sorted(files, key=lambda f: f.name)), ())
+    return Manifest(Path("data"), Path("data"), tuple(sorted(files, key=lambda f: f.name)), ())
 
 
 def pictures(counts, prefix="", **options):

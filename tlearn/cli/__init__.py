@@ -28,7 +28,7 @@ COMMANDS = {
     "export": "Write the model of RUN in another format, such as openvino.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
-    "data": "Show, undo or write out the edits of a data folder.",
+    "data": "Show, undo or write out the edits of DATA.",
     "features": "Write the features of a layer for every image in DATA.",
     "layers": "List the layers and the boundaries of BACKBONE.",
     "backbones": "List the backbones that are installed.",

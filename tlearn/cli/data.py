@@ -10,18 +10,18 @@ from tlearn.progress import console_progress
 
 @click.group()
 def data() -> None:
-    """Show, undo or write out the edits of a data folder."""
+    """Show, undo or write out the edits of DATA."""
 
 
 @data.command()
 @DATA
 def show(data: Path) -> None:
     """List the edits of DATA, the oldest first."""
+    from tlearn.data.data_source import check_data
     from tlearn.data.edits import Edits, edits_path
-    from tlearn.data.scan import check_folder
     from tlearn.text import printable
 
-    check_folder(data)
+    check_data(data)
     edits = Edits.of(data)
     print(f"{_count(len(edits.lines))} of {data}" + (f" in {edits_path(data)}" * bool(edits.lines)))
     for edit in edits.lines:
@@ -35,10 +35,10 @@ def show(data: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="Drop all, not the last alone.")
 def undo(data: Path, everything: bool) -> None:
     """Drop the edits of DATA that were made last."""
+    from tlearn.data.data_source import check_data
     from tlearn.data.edits import undo_edits
-    from tlearn.data.scan import check_folder
 
-    check_folder(data)
+    check_data(data)
     dropped = undo_edits(data, everything)
     print(f"{_count(len(dropped))} of {data}{' undone' if dropped else ''}")
 

@@ -37,7 +37,8 @@ def finetune(
 ) -> int:
     """Train on DATA: a folder with one folder of images per class.
 
-    DATA may also hold train/ and validation/ and test/, each with class folders.
+    DATA may also hold train/ and validation/ and test/, each with class folders. Or it is a CSV or
+    JSON Lines table of path,label[,split,group].
     """
     ctx = click.get_current_context()
     shown = console_progress(quiet, progress)

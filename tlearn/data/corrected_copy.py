@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from tlearn.atomic import atomic_directory
+from tlearn.data.data_source import ImageFile, read_source
 from tlearn.data.edits import edits_path
-from tlearn.data.layouts import read_layout
-from tlearn.data.scan import ImageFile, Manifest, list_files, scan
+from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress, Silent
 from tlearn.text import decode_name, numbered_names
@@ -49,7 +49,7 @@ def write_corrected(
 
 def _check_layout(folder: Path, manifest: Manifest) -> None:
     """Refuse a copy whose layout means something else, as with a class called "train"."""
-    written = Counter((file.label, file.given) for file in list_files(read_layout(folder)))
+    written = Counter((file.label, file.given) for file in read_source(folder).files)
     if written != Counter((file.label, file.given) for file in manifest.files):
         raise DataError(
             "classes are called like split folders (train, validation, test), so that the folder "

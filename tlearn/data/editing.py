@@ -10,18 +10,12 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_file
 from tlearn.data import images
+from tlearn.data.data_source import DataSource, ImageFile, class_label, read_source
 from tlearn.data.edits import Edits, append_edits
 from tlearn.data.filenames import inside, repair_part, validate_class_name
-from tlearn.data.layouts import FolderLayout, read_layout, relative_name
+from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
-from tlearn.data.scan import (
-    CHECK_SIZE,
-    ImageFile,
-    check_folder,
-    class_label,
-    content_hash,
-    list_files,
-)
+from tlearn.data.scan import CHECK_SIZE, content_hash
 from tlearn.errors import DataError, nearest
 from tlearn.text import numbered_names
 
@@ -93,20 +87,21 @@ def merge(data: Path, labels: Sequence[str], into: str) -> None:
 
 
 def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]]) -> AddedPhotos:
-    """Add photos to a class, existing or new; to the training split where there are split folders.
+    """Add photos to a class, existing or new; to the training split where splits are given.
+
+    They go to the folder of the class, or beside the photos of a table, with an edit.
 
     Photos have file names, of which only the last part is used, and paths or contents.
 
     Raises:
         DataError: If no class can be called so, or its folder is a link that leads elsewhere.
     """
-    layout = read_layout(data)
-    listed = list_files(layout)
+    source = read_source(data)
     edits = Edits.of(data)
-    labels, _ = edits.apply({file.name: file.label for file in listed})
+    labels, _ = edits.apply({file.name: file.label for file in source.files})
     label = _label(label, labels.values())
-    folder = _class_folder(layout, label)
-    files = _FilesByContent(listed)
+    folder = source.place if source.tables else _class_folder(source, label)
+    files = _FilesByContent(source.files)
     new: list[str] = []
     moved: list[str] = []
     left_out: list[Problem] = []
@@ -123,7 +118,7 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
             if same:
                 moved += same
             else:
-                same = [relative_name(_write_photo(folder, name, content), data)]
+                same = [relative_name(_write_photo(folder, name, content), source.folder)]
                 files.add(content, *same)
                 new += same
             labels |= dict.fromkeys(same, label)
@@ -133,7 +128,7 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
             reason = f"it cannot be written: {error.strerror or error}"
             left_out.append(Problem(name, "unreadable", reason))
     # If edits renamed the class a to b, a new class a would be renamed, too.
-    after, _ = edits.apply(dict.fromkeys(new, label))
+    after, _ = edits.apply(dict.fromkeys(new, "" if source.tables else label))
     changes = [(name, label) for name in (*new, *moved) if after.get(name) != label]
     if changes:
         append_edits(data, changes)
@@ -144,11 +139,10 @@ def edited_labels(data: Path) -> dict[str, str | None]:
     """Return the class of every file after edits, ``None`` for what is excluded.
 
     Raises:
-        DataError: If it is no data folder.
+        DataError: If it cannot be read as a data set.
     """
-    check_folder(data)
-    listed = list_files(read_layout(data))
-    return Edits.of(data).apply({file.name: file.label for file in listed})[0]
+    files = read_source(data).files
+    return Edits.of(data).apply({file.name: file.label for file in files})[0]
 
 
 def _change(data: Path, labels: Mapping[str, str | None], names: Sequence[str], label: str) -> None:
@@ -203,14 +197,13 @@ class _FilesByContent:
         self._by_hash[content_hash(content)].append(name)
 
 
-def _class_folder(layout: FolderLayout, label: str) -> Path:
+def _class_folder(source: DataSource, label: str) -> Path:
     """Return the folder of a class, existing or new."""
-    place = layout.splits.get("train", layout.place / "train") if layout.splits else layout.place
-    existing = [path for path in place.glob("*") if class_label(path.name) == label]
-    folder = min(existing, default=place / label)
+    existing = [path for path in source.place.glob("*") if class_label(path.name) == label]
+    folder = min(existing, default=source.place / label)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{str(folder)!r} is a file; move it away or choose another class name")
-    inside(layout.root, str(folder.absolute()))
+    inside(source.folder, str(folder.absolute()))
     return folder
 
 

@@ -1,7 +1,7 @@
-"""Edits of a data set: a file beside the data folder changes classes without moving photos.
+"""Edits of a data set: a file beside it changes classes without moving photos.
 
 ``photos.edits.csv`` beside ``photos/`` has the columns ``time,path,label``. The path is that of a
-photo below the data folder, or a class followed by ``/``; the label is its new class, empty for an
+photo as in a manifest, or a class followed by ``/``; the label is its new class, empty for an
 excluded photo. All lines of one action have the same time. An action appends lines and undo removes
 the last ones; the file is written whole or not at all.
 """
@@ -61,13 +61,13 @@ class Edit:
 
 @dataclass(frozen=True)
 class Edits:
-    """The edits of a data folder, oldest first."""
+    """The edits of a data set, oldest first."""
 
     lines: tuple[Edit, ...] = ()
 
     @classmethod
     def of(cls, data: Path) -> "Edits":
-        """Read the edits of a data folder.
+        """Read the edits of a data set.
 
         Raises:
             DataError: If the file cannot be read or is damaged.
@@ -107,9 +107,9 @@ class Edits:
 
 
 def edits_path(data: Path) -> Path:
-    """Return the path of the edits of a data folder, whether it exists or not.
+    """Return the path of the edits of a data set, whether it exists or not.
 
-    It is beside the folder, or in the folder of runs (``runs`` or ``TLEARN_RUNS_ROOT``) if the
+    It is beside the data, or in the folder of runs (``runs`` or ``TLEARN_RUNS_ROOT``) if the
     parent folder is not writable.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Problems of a data folder: files that are not used, and notes."""
+"""Problems of a data set: files that are not used, and notes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ class Problem:
     """A file that is not used, or a note.
 
     Attributes:
-        name: Path below the data folder.
+        name: Path of a file as in a manifest, or of a folder.
         kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
             ``group``, ``edit``, ``folder`` (how a folder was understood), ``class name``,
             ``pixels`` (how a file was decoded); of an upload ``refused`` or ``renamed``.

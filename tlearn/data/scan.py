@@ -1,8 +1,7 @@
-"""Scanning a data folder: which files are images, of which class, in which given split."""
+"""Scanning a data set: which files are images, of which class, in which given split."""
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,49 +9,32 @@ from functools import cached_property
 from pathlib import Path
 
 from tlearn.data import images
+from tlearn.data.data_source import ALLOWED, DataSource, ImageFile, read_source
 from tlearn.data.edits import Edits, say_edits
-from tlearn.data.folders import named_image, walk
-from tlearn.data.layouts import FolderLayout, Split, read_layout, relative_name, similar_labels
-from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ValueRanges, ranges_of
+from tlearn.data.folders import named_image
+from tlearn.data.layouts import similar_labels
+from tlearn.data.pixel_values import OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.problems import Problem, summarize
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
-from tlearn.text import encode_name, natural_key
+from tlearn.text import natural_key
 
 CHECK_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """One image, or in a listing a file that was not read yet.
+class Manifest:
+    """The result of a scan: images in the order of their names, and the edits applied.
 
     Attributes:
-        name: Its path below the data folder, encoded by :func:`tlearn.text.encode_name`.
-        label: Its class; empty outside class folders.
-        content: BLAKE2b hash of its bytes, 32 hexadecimal digits; empty if it was not read.
-        given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in.
-        group: What the group pattern matched; files of one group are put into one split.
-        below: Its path below its class folder.
-        ranges: The values that become black and white, if it has more than 8 bits.
+        data: What was scanned.
+        folder: The folder that the names of files are relative to.
     """
 
-    path: Path
-    name: str
-    label: str
-    content: str = ""
-    given: Split | None = None
-    group: str = ""
-    below: str = ""
-    ranges: ValueRanges = DEFAULT_RANGES
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The result of a scan: images in the order of their names, and the edits applied."""
-
-    root: Path
+    data: Path
+    folder: Path
     files: tuple[ImageFile, ...]
     problems: tuple[Problem, ...]
     edits: Edits = field(default_factory=Edits)
@@ -94,21 +76,21 @@ def content_hash(data: bytes) -> str:
 
 
 def scan(
-    root: Path,
+    data: Path,
     group: str = "",
     progress: Progress | None = None,
     unlabelled: bool = False,
     cache: ScanCache | None = None,
 ) -> Manifest:
-    """Read every file below ``root``; return the images and the problems.
+    """Read every file of a data set; return the images and the problems.
 
-    ``root`` holds class folders, or split folders that do (:mod:`tlearn.data.layouts`).
-    Everything below a class folder belongs to that class. Hidden and system entries are ignored.
-    Whether a file is an image is decided by decoding it, not by its name. The edits of the folder
-    are applied (:mod:`tlearn.data.edits`).
+    ``data`` holds class folders, or split folders that do (:mod:`tlearn.data.layouts`), or is a
+    table (:mod:`tlearn.data.tables`). Everything below a class folder belongs to that class. Hidden
+    and system entries are ignored. Whether a file is an image is decided by decoding it, not by its
+    name. The edits of the data set are applied (:mod:`tlearn.data.edits`).
 
     Args:
-        root: The data folder.
+        data: The data set.
         group: Regular expression searched in each path below its class folder; files with the
             same match (the first parenthesised group, if any) are of one group.
         progress: Reports progress.
@@ -116,23 +98,22 @@ def scan(
         cache: Results of earlier scans, used for unchanged files.
 
     Raises:
-        DataError: If there is no such folder or no readable image in it.
+        DataError: If there is no such data set, no readable image in it, or a table is wrong.
     """
-    check_folder(root)
-    edits, pattern = Edits.of(root), re.compile(group) if group else None
     progress = progress or Silent()
     checked = ScanCache() if cache is None else cache
-    layout = read_layout(root)
-    progress.say(str(layout))
-    listed = list_files(layout)
-    labels, missing = edits.apply({file.name: file.label for file in listed})
+    source = read_source(data)
+    edits, pattern = Edits.of(data), re.compile(group) if group else None
+    for note in source.notes:
+        progress.say(note)
+    labels, missing = edits.apply({file.name: file.label for file in source.files})
     problems = [
         Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
         for edit in missing
     ]
-    labelled, stray = _with_labels(listed, labels, unlabelled)
-    say_edits(root, edits, problems, progress)
-    problems += [*stray, *layout.problems]
+    labelled, stray = _with_labels(source, labels, unlabelled)
+    say_edits(data, edits, problems, progress)
+    problems += [*stray, *source.problems]
     files: list[ImageFile] = []
     own_ranges: dict[str, OwnRange] = {}
 
@@ -147,30 +128,31 @@ def scan(
             if result.own:
                 own_ranges[file.name] = result.own
     if not files:
-        raise DataError(_no_images(root, problems, edits))
+        raise DataError(_no_images(data, problems, edits))
     files, range_problems = _with_ranges(files, own_ranges)
     if pattern:
-        files = _with_groups(files, pattern)
+        files = _with_groups(source, files, pattern)
     problems += range_problems
     problems += _duplicates(files)
-    edited = {file.label for file in listed if labels[file.name] != file.label}
-    problems += _empty_classes(layout, files, edited)
+    edited = {file.label for file in source.files if labels[file.name] != file.label}
+    problems += _empty_classes(source, files, edited)
     problems += similar_labels({file.label for file in files})
-    return Manifest(root, tuple(files), tuple(problems), edits)
+    return Manifest(data, source.folder, tuple(files), tuple(problems), edits)
 
 
-def check_folder(root: Path) -> None:
-    """Raise a DataError if ``root`` is no folder."""
-    if not root.is_dir():
-        what = "a file" if root.exists() else "not there"
+def _with_groups(
+    source: DataSource, files: list[ImageFile], pattern: re.Pattern[str]
+) -> list[ImageFile]:
+    """Set the group of every file that the pattern matches; it has to match one at least.
+
+    Raises:
+        DataError: If it matches none, or a table gives groups, too.
+    """
+    if any(file.group for file in files):
         raise DataError(
-            f"the data folder {str(root)!r} is {what}; give a folder that holds one folder of "
-            f"images per class"
+            f"both {source.tables} and the group pattern {pattern.pattern!r} give groups; leave "
+            f"out --group, or give the column of the table another name"
         )
-
-
-def _with_groups(files: list[ImageFile], pattern: re.Pattern[str]) -> list[ImageFile]:
-    """Set the group of every file that the pattern matches; it has to match one at least."""
     which = min(1, pattern.groups)  # the first group, or else all that matches
     matches = [pattern.search(file.below) for file in files]
     grouped = [
@@ -185,45 +167,24 @@ def _with_groups(files: list[ImageFile], pattern: re.Pattern[str]) -> list[Image
     return grouped
 
 
-def list_files(layout: FolderLayout) -> list[ImageFile]:
-    """List the files of a data folder, before edits: those outside any class folder first.
-
-    Raises:
-        DataError: If a folder cannot be listed.
-    """
-    root = layout.root
-    files = [
-        ImageFile(path, relative_name(path, root), "", given=split, below=encode_name(path.name))
-        for path, split in layout.stray
-    ]
-    for folder, split in layout.classes:
-        label = class_label(folder.name)
-        parents = frozenset({root.resolve(), folder.parent.resolve()})
-        start = len(relative_name(folder, root)) + 1
-        for path in walk(folder, parents):
-            name = relative_name(path, root)
-            files.append(ImageFile(path, name, label, given=split, below=name[start:]))
-    return files
-
-
 def _with_labels(
-    listed: Sequence[ImageFile], labels: Mapping[str, str | None], unlabelled: bool
+    source: DataSource, labels: Mapping[str, str | None], unlabelled: bool
 ) -> tuple[list[ImageFile], list[Problem]]:
-    """Return the files after edits, without those excluded; report stray images."""
+    """Return the files after edits, without those excluded; report images without a class."""
     labelled: list[ImageFile] = []
-    problems: list[Problem] = []
-    for file in listed:
+    stray: list[ImageFile] = []
+    for file in source.files:
         label = labels[file.name]
-        if label or (label == "" and unlabelled):
+        if label or (label == "" and unlabelled and not source.tables):
             labelled.append(replace(file, label=label) if label != file.label else file)
         elif label == "" and named_image(file.path):
-            problems.append(Problem(file.name, "no class", "an image outside any class folder"))
-    return labelled, problems
-
-
-def class_label(folder_name: str) -> str:
-    """Return the class of a folder of this name, in Unicode's form NFC."""
-    return unicodedata.normalize("NFC", encode_name(folder_name))
+            stray.append(file)
+    if stray and source.tables:
+        more = f", as are {len(stray) - 1:,} more" if stray[1:] else ""
+        reason = f"an image that {source.tables} does not name{more}: ignored"
+        return labelled, [Problem(stray[0].name, "folder", reason)]
+    reason = "an image outside any class folder"
+    return labelled, [Problem(file.name, "no class", reason) for file in stray]
 
 
 def _check_file(path: Path) -> FileCheck:
@@ -274,44 +235,41 @@ def _duplicates(files: list[ImageFile]) -> list[Problem]:
 
 
 def _empty_classes(
-    layout: FolderLayout, files: Sequence[ImageFile], edited: set[str]
+    source: DataSource, files: Sequence[ImageFile], edited: set[str]
 ) -> list[Problem]:
-    """Report class folders without an image, and classes without one in a split folder."""
+    """Report class folders without an image, and classes without one in a given split."""
     labels = {file.label for file in files}
-    problems: list[Problem] = []
-
-    def report(folder: Path, reason: str) -> None:
-        problems.append(Problem(relative_name(folder, layout.root), "empty class", reason))
-
-    for folder, _ in layout.classes:
-        if class_label(folder.name) not in labels | edited:
-            report(folder, "a class folder without a readable image: not a class")
-    for split, folder in layout.splits.items():
+    problems = [
+        Problem(name, "empty class", "a class folder without a readable image: not a class")
+        for name, label in source.class_folders.items()
+        if label not in labels | edited
+    ]
+    for split, before in source.splits.items():
         present = {file.label for file in files if file.given == split}
         if present and split != "train":
             for label in sorted(labels - present, key=natural_key):
                 reason = (
                     f"class {label!r} has no images in the {split} split: it is not measured there"
                 )
-                report(folder / label, reason)
+                problems.append(Problem(before + label, "empty class", reason))
     return problems
 
 
-def _no_images(root: Path, problems: list[Problem], edits: Edits) -> str:
+def _no_images(data: Path, problems: list[Problem], edits: Edits) -> str:
     if edits.lines:
         return (
-            f"no images are left below {str(root)!r} after {len(edits.lines)} edits; "
+            f"no images are left below {str(data)!r} after {len(edits.lines)} edits; "
             f"'tlearn data show' lists them, 'tlearn data undo' reverts them"
         )
     unreadable = [problem for problem in problems if problem.kind == "unreadable"]
     if unreadable:
         first = unreadable[0]
         return (
-            f"none of the {len(unreadable)} images below {str(root)!r} can be read; the first, "
+            f"none of the {len(unreadable)} images below {str(data)!r} can be read; the first, "
             f"{first.name!r}: {first.reason}"
         )
     if any(problem.kind == "no class" for problem in problems):
         return (
-            f"{str(root)!r} holds images but no class folders; put them into one folder per class"
+            f"{str(data)!r} holds images but no class folders; put them into one folder per class"
         )
-    return f"no images below {str(root)!r}; give a folder that holds one folder of images per class"
+    return f"no images below {str(data)!r}; give {ALLOWED}"

@@ -1,4 +1,4 @@
-"""From a data folder to the images for training, validation and test."""
+"""From a data set to the images for training, validation and test."""
 
 import hashlib
 import math
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_text
+from tlearn.data.data_source import ImageFile
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize
-from tlearn.data.scan import ImageFile, Manifest, scan
+from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 
@@ -48,10 +49,10 @@ class Splits:
 
 
 def load_dataset(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
-    """Scan a folder and split it as a training does; report what is left out.
+    """Scan a data set and split it as a training does; report what is left out.
 
     Raises:
-        DataError: If the folder cannot be scanned or split, or ``config.strict`` and an image
+        DataError: If the data cannot be scanned or split, or ``config.strict`` and an image
             cannot be read.
     """
     manifest = scan(data, config.group, progress)
@@ -79,7 +80,7 @@ def _say_given(config: RunConfig, given: set[Split | None], progress: Progress) 
     for option, split in (("val", "validation"), ("test", "test")):
         value = getattr(config, option)
         if split in given and option in config.model_fields_set and value:
-            reason = f"the data has a folder for the {split} split"
+            reason = f"the {split} split is given by the data"
             progress.say(f"{option} {value} has no effect: {reason}")
 
 
@@ -94,7 +95,7 @@ def draw_splits(
 ) -> tuple[Splits, tuple[Problem, ...]]:
     """Put every image into a split.
 
-    Given splits (``train/``, ``validation/``, ``test/`` folders) are used unchanged; the others are
+    Given splits (by folders or a table) are used unchanged; the others are
     drawn from the training images, stratified by class: a hash of the seed and the content (or the
     group) orders the images, the first are validation, the last test. So few images change their
     split when others are added or removed. Fractions of an image are rounded at random. With many
@@ -140,7 +141,7 @@ def _check_counts(manifest: Manifest) -> None:
     labels = manifest.labels
     if len(labels) < 2:
         raise DataError(
-            f"{str(manifest.root)!r} has only one class, {labels[0]!r}; a classifier needs two or "
+            f"{str(manifest.data)!r} has only one class, {labels[0]!r}; a classifier needs two or "
             f"more class folders with images"
         )
     small = [label for label, count in manifest.counts.items() if count < 2]
@@ -151,8 +152,8 @@ def _check_counts(manifest: Manifest) -> None:
         )
     if all(f.given in ("validation", "test") for f in manifest.files):
         raise DataError(
-            f"{str(manifest.root)!r} holds no train/ folder to train on; add one, or give a folder "
-            f"of class folders"
+            f"{str(manifest.data)!r} has no images of the train split to train on; add a train/ "
+            f"folder, or in a table lines of that split, or give data without splits"
         )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from tlearn.data import images
+from tlearn.data.data_source import ImageFile
 from tlearn.data.pixel_values import ValueRanges
 from tlearn.data.prefetch import batched, prefetch_map
-from tlearn.data.scan import ImageFile, content_hash
+from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError
 from tlearn.features.activation_cache import Cache, compiled_path

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import Resize
+from tlearn.data.data_source import ImageFile
 from tlearn.data.prefetch import batched, prefetch_map
-from tlearn.data.scan import ImageFile
 from tlearn.data.views import to_square
 from tlearn.errors import BackboneError, ConfigError, nearest
 from tlearn.features.activations import read_scanned

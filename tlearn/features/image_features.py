@@ -7,7 +7,8 @@ from typing import Any, Literal
 from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.scan import check_folder, scan
+from tlearn.data.data_source import check_data
+from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, console_progress
@@ -69,7 +70,7 @@ def extract_features(
     config = make_config(RunConfig(precision="float32"), options=options)
     path = _check_out(out)
     data, progress = Path(data), progress or console_progress(quiet)
-    check_folder(data)
+    check_data(data)
     backbone = load_registry().get(config.backbone)
     size, weights = backbone.checked_size(config.size), backbone.checked_weights(config.weights)
     choice = choose(config.engine, config.precision)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tlearn import monitors
-from tlearn.data.scan import ImageFile
+from tlearn.data.data_source import ImageFile
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier

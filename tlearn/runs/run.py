@@ -92,6 +92,12 @@ class Run:
         with self._reading("run.yaml") as file:
             return dict(yaml.safe_load(file))
 
+    @property
+    def photo_folder(self) -> Path:
+        """The folder that the names of the photos are relative to."""
+        data = self.record["data"]
+        return Path(data.get("folder", data["path"]))
+
     @cached_property
     def classifier(self) -> Classifier:
         """The saved model with its labels and resize rule.
@@ -136,7 +142,7 @@ class Run:
         Raises:
             DataError: If one of them is no longer there.
         """
-        root = Path(self.record["data"]["path"])
+        root = self.photo_folder
         rows = self._rows("splits.csv", "file", "class", "split")
         images = [(root / decode_name(r["file"]), r["class"]) for r in rows if r["split"] == split]
         for path, _ in images:

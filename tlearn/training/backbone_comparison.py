@@ -11,7 +11,7 @@ import numpy as np
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.scan import check_folder
+from tlearn.data.data_source import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache, default_root
@@ -64,10 +64,10 @@ def compare(
     start = time.monotonic()
     settings = make_config(config, options=options)
     data, progress = Path(data), progress or console_progress(quiet)
-    path = Path(out) if out else free_name(data.resolve().name, COMPARISONS)
+    path = Path(out) if out else free_name(data_name(data), COMPARISONS)
     check_free(path)
     names = _backbone_names(settings, backbones)
-    check_folder(data)
+    check_data(data)
     # Not before all is checked: Keras takes seconds.
     from tlearn.runs import charts
     from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
@@ -127,7 +127,7 @@ def estimates(
     settings = make_config(config, options={**options, "weights": "none"})
     names = _backbone_names(settings, backbones)
     data, progress = Path(data), progress or Silent()
-    check_folder(data)
+    check_data(data)
     # Not before all is checked: Keras takes seconds.
     from tlearn.training.candidates import ComparisonSetup, costs_of, speed_of
 

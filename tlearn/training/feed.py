@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlearn.data.scan import ImageFile
+from tlearn.data.data_source import ImageFile
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBoundary
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig, Stage
+from tlearn.data.data_source import check_data, data_name
 from tlearn.data.sample import draw_sample
-from tlearn.data.scan import check_folder
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, free_name
@@ -41,10 +41,11 @@ def finetune(
     callbacks: Sequence[Any] = (),
     **options: Any,
 ) -> Run:
-    """Train a classifier on a folder of images.
+    """Train a classifier on images with their classes.
 
     Args:
-        data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders.
+        data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders; or a CSV
+            or JSON Lines table of ``path,label[,split,group]``.
         out: The run directory to make; ``runs/<name of the data>``, numbered where that exists, if
             not given.
         config: A configuration or a YAML file of one.
@@ -66,8 +67,8 @@ def finetune(
     settings = make_config(config, options=options)
     load_registry().check(settings)
     data, progress = Path(data), progress or console_progress(quiet)
-    check_folder(data)
-    path = Path(out) if out else RUNS / data.resolve().name
+    check_data(data)
+    path = Path(out) if out else RUNS / data_name(data)
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
         return train(run, progress, callbacks)
@@ -172,7 +173,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
     with run.training():
         request, logged = run.request(), LoggedProgress(run.path, shown)
         progress = StoppableProgress(logged, run / STOP)
-        if not request.data.is_dir():
+        if not request.data.exists():
             raise DataError(
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
                 f"put them back, or train anew with 'tlearn finetune'"

@@ -67,6 +67,7 @@ def write_record(run: RunDirectory, setup: Setup, request: Request) -> None:
 
 def _record(setup: Setup) -> dict[str, Any]:
     config, manifest = setup.config, setup.manifest
+    path, folder = str(manifest.data.resolve()), str(manifest.folder.resolve())
     plugin = load_registry().plugin_of(config.backbone)
     versions = {"tlearn": __version__, "python": platform.python_version()}
     for name in PACKAGES:
@@ -75,7 +76,8 @@ def _record(setup: Setup) -> dict[str, Any]:
     return {
         "config": config.model_dump(mode="json"),
         "data": {
-            "path": str(manifest.root.resolve()),
+            "path": path,
+            **({"folder": folder} if folder != path else {}),
             "digest": manifest.digest,
             "images": manifest.counts,
         },

@@ -5,7 +5,8 @@ from collections import defaultdict
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.scan import ImageFile, Manifest
+from tlearn.data.data_source import ImageFile
+from tlearn.data.scan import Manifest
 from tlearn.text import natural_key
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor

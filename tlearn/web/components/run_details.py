@@ -160,7 +160,8 @@ def _photos(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> Non
         if label != one.label:
             changed = t("results.moved", label=label) if label else t("results.excluded")
             caption = f"{caption} · {changed}"
-        pictures.append(Picture(root / decode_name(one.file), one.file, caption))
+        path = run.photo_folder / decode_name(one.file)
+        pictures.append(Picture(path, one.file, caption))
     if data is None:
         gallery(pictures, key)
     else:

@@ -57,7 +57,7 @@ def side_by_side(*paths: Path) -> None:
     ):
         if mistakes:
             st.markdown(f"**{t('results.only', name=name, count=len(mistakes))}**")
-            root = Path(wrong.record["data"]["path"])
+            root = wrong.photo_folder
             pictures = [
                 Picture(root / decode_name(one.file), one.file, photo_caption(one))
                 for one in mistakes

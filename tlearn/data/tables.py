@@ -1,0 +1,257 @@
+"""Tables of photos: CSV or JSON Lines with a path and a class per line, as Kaggle gives them.
+
+The columns are known by their usual names (``path,label[,split,group]`` and variants), in any order
+and any case. A CSV file may have commas, semicolons, tabs or bars between its cells.
+"""
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlearn.data.archives import detect_encoding
+from tlearn.data.filenames import quote_name, validate_class_name
+from tlearn.data.layouts import Split, split_of
+from tlearn.errors import DataError, os_errors_as
+
+CSV, JSON_LINES = frozenset({".csv", ".tsv"}), frozenset({".jsonl", ".ndjson"})
+ENDINGS = CSV | JSON_LINES
+SHOWN = 8  # columns named in a line
+ADVICE = "its first line should name the columns, such as path,label"
+_DELIMITERS = ",;\t|"
+# Names of columns in lower case with _ between words, those that say it best first.
+_PATHS = (
+    "file_name filename path file_path filepath filepaths file files image_path img_path "
+    "image_file image_name img_name image_filename image images img photo photos picture image_id "
+    "imageid img_id photo_id id name"
+).split()
+_LABELS = (
+    "label_name class_name classname category_name label labels class classes target category "
+    "species breed diagnosis tag y label_id class_id target_id category_id label_idx class_index"
+).split()
+_SPLITS = "split splits subset partition data_set dataset_split data_split".split()
+_GROUPS = "group groups group_id patient patient_id subject subject_id".split()
+_LINE_NUMBERS = ("", "unnamed_0", "index")  # columns that programs add
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        line: Its number in the file, from 1.
+        path: As it stands there, with ``/`` between its parts.
+        label: The class.
+        split: The split it names, if any.
+        group: Photos of one group are put into one split; empty for none.
+    """
+
+    line: int
+    path: str
+    label: str
+    split: Split | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table is what; ``split`` and ``group`` are empty where there is none."""
+
+    path: str
+    label: str
+    split: str = ""
+    group: str = ""
+
+    def __str__(self) -> str:
+        """Describe them for a line."""
+        parts = [f"paths from {self.path!r}", f"classes from {self.label!r}"]
+        parts += [f"splits from {self.split!r}"] * bool(self.split)
+        parts += [f"groups from {self.group!r}"] * bool(self.group)
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of photos, read but not compared with what is on the disk.
+
+    Attributes:
+        encoding: The encoding of its text where that is not UTF-8, else empty.
+    """
+
+    path: Path
+    columns: Columns
+    rows: tuple[Row, ...]
+    encoding: str = ""
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file's name ends as that of a table."""
+    return path.suffix.lower() in ENDINGS
+
+
+def read_table(path: Path) -> Table:
+    """Read a table.
+
+    Raises:
+        DataError: If it cannot be read, has no known columns or no lines, or a line is damaged or
+            lacks a path or a class, or names an unknown split.
+    """
+    names, cells, encoding = _read_cells(path)
+    columns = known_columns(names)
+    if isinstance(columns, str):
+        listed = ", ".join(map(quote_name, names[:SHOWN])) or "none"
+        listed += f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
+        raise DataError(f"{str(path)!r} has no column of {columns}, but {listed}; {ADVICE}")
+    rows = tuple(_row(path, line, cell, columns) for line, cell in cells)
+    if not rows:
+        raise DataError(f"{str(path)!r} names no photos; give it a line for each photo")
+    for label in dict.fromkeys(row.label for row in rows):
+        validate_class_name(label)
+    return Table(path, columns, rows, encoding)
+
+
+def has_known_columns(path: Path) -> bool:
+    """Return whether a file can be read as a table with columns for paths and classes."""
+    try:
+        return isinstance(known_columns(_read_cells(path)[0]), Columns)
+    except DataError:
+        return False
+
+
+def known_columns(names: Sequence[str]) -> Columns | str:
+    """Find the columns by their usual names; return what has none: ``paths`` or ``classes``.
+
+    Where no column is called as classes usually are, and there is only one that is not known as
+    anything else, that is it.
+    """
+    plain = {_plain(name): name for name in reversed(names)}
+
+    def first(usual: Sequence[str]) -> str:
+        return next((plain[name] for name in usual if name in plain), "")
+
+    path, label, split, group = map(first, (_PATHS, _LABELS, _SPLITS, _GROUPS))
+    known = (*_LINE_NUMBERS, *map(_plain, (path, split, group)))
+    others = [name for name in names if _plain(name) not in known]
+    if not path:
+        return "paths"
+    if not label and len(others) == 1:
+        label = others[0]
+    return Columns(path, label, split, group) if label else "classes"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+
+
+def _row(path: Path, line: int, cells: Mapping[str, str], columns: Columns) -> Row:
+    """Make a row of the cells of a line.
+
+    Raises:
+        DataError: If the path, the class or the split cannot be used.
+    """
+    where = f"line {line:,} of {str(path)!r}"
+    name = cells[columns.path].replace("\\", "/")
+    label = unicodedata.normalize("NFC", cells[columns.label])
+    for value, what in ((name, "path"), (label, "class")):
+        if not value:
+            column = columns.path if what == "path" else columns.label
+            raise DataError(f"{where} has no {what} in {column!r}; give it one, or delete the line")
+    text = cells[columns.split] if columns.split else ""
+    split = split_of(text) if text else None
+    if text and split is None:
+        raise DataError(
+            f"{where} has the split {quote_name(text)}; a split is train, validation or test, or "
+            f"empty to be drawn; correct it, or give {columns.split!r} another name"
+        )
+    return Row(line, name, label, split, cells[columns.group] if columns.group else "")
+
+
+Cells = Iterator[tuple[int, dict[str, str]]]  # the number of each line, and its cells by column
+
+
+def _read_cells(path: Path) -> tuple[list[str], Cells, str]:
+    """Return the names of the columns, the lines below them, and the encoding if not UTF-8.
+
+    Raises:
+        DataError: If the file cannot be read; the lines raise it if one is damaged.
+    """
+    what = f"the table {str(path)!r} cannot be read"
+    with os_errors_as(DataError, what, "make it readable"):
+        data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # as spreadsheets write "Unicode text"
+        encoding = "utf-16"
+    else:
+        encoding = detect_encoding(data.splitlines())
+    text = data.decode(encoding or "utf-8-sig", "replace")
+    columns, cells = (_json_cells if path.suffix.lower() in JSON_LINES else _csv_cells)(path, text)
+    return columns, cells, encoding
+
+
+def _csv_cells(path: Path, text: str) -> tuple[list[str], Cells]:
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        try:
+            for row in reader:
+                if cells := [cell.strip() for cell in row] if any(map(str.strip, row)) else []:
+                    yield reader.line_num, cells
+        except csv.Error as error:
+            raise DataError(
+                f"line {reader.line_num:,} of {str(path)!r} is damaged ({error}); correct it"
+            ) from None
+
+    below = rows()
+    _, columns = next(below, (0, []))
+
+    def cells() -> Cells:
+        for line, row in below:
+            if len(row) < len(columns) or any(row[len(columns) :]):
+                raise DataError(
+                    f"line {line:,} of {str(path)!r} has {len(row)} cells, where the first line "
+                    f"names {len(columns)} columns; put texts with a {delimiter!r} into quotes"
+                )
+            yield line, dict(zip(columns, row, strict=False))
+
+    return columns, cells()
+
+
+def _json_cells(path: Path, text: str) -> tuple[list[str], Cells]:
+    lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    columns = list(_json_line(path, *lines[0])) if lines else []
+
+    def cells() -> Cells:
+        for i, line in lines:
+            values = _json_line(path, i, line)
+            yield i, {column: values.get(column, "") for column in columns}
+
+    return columns, cells()
+
+
+def _json_line(path: Path, i: int, line: str) -> dict[str, str]:
+    """Return the texts and numbers of an object; its lists and objects count as empty.
+
+    Raises:
+        DataError: If it is no object.
+    """
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise DataError(
+            f'line {i:,} of {str(path)!r} is no JSON object such as {{"path": "a.jpg", '
+            f'"label": "cat"}}; correct or delete it'
+        )
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if isinstance(value, int | float) else ""
