@@ -3,6 +3,9 @@
 Parts: ``training`` (whole processes against the plain Keras tutorial), ``inception`` (the same with
 InceptionV3), ``extraction`` (views per second against the bare engine), ``feed``, ``prediction``,
 ``growth`` (memory and time against the number of images) and ``startup`` (of the command line).
+
+``quality`` takes an hour and more, and is run when it is named: accuracy, log loss, calibration and
+seconds of presets and baselines on several sets, and whether they differ significantly.
 """
 
 import argparse
@@ -11,12 +14,15 @@ import os
 import platform
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import python
+from benchmarks.common import SHARED, python
 from benchmarks.growth import growth
+from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
 from benchmarks.training import against_plain, inception
+from tlearn.errors import TlearnError
 
 BACKBONES = ("mobilenet_v2", "inception_v3", "xception", "vgg19")
 
@@ -99,47 +105,102 @@ def _startup(result: dict[str, Any]) -> list[str]:
     ]
 
 
-# By part: what measures it, by the arguments, and the rows of the table that show it.
-PARTS: dict[str, tuple[Callable[[argparse.Namespace], Any], Callable[[Any], list[str]]]] = {
-    "training": (
-        lambda arguments: [against_plain(name, arguments.seeds) for name in arguments.sets],
-        _training,
+@dataclass(frozen=True)
+class Part:
+    """A part of the benchmarks.
+
+    Attributes:
+        measure: Gives figures, by the arguments of the command line.
+        rows: Gives the rows of the table of ratios from them.
+        tables: Gives tables of its own from them, as lines of Markdown.
+        default: Whether it is run when none is named.
+    """
+
+    measure: Callable[[argparse.Namespace], Any]
+    rows: Callable[[Any], list[str]] = lambda result: []
+    tables: Callable[[Any], list[str]] = lambda result: []
+    default: bool = True
+
+
+PARTS = {
+    "training": Part(
+        lambda a: [against_plain(name, a.seeds) for name in a.sets or SETS[:1]], _training
     ),
-    "inception": (lambda arguments: [inception()], _training),
-    "extraction": (
-        lambda arguments: [apart(f"extraction({name!r})") for name in BACKBONES],
-        _extraction,
-    ),
-    "feed": (lambda arguments: apart("feed_overhead()"), _feed),
-    "prediction": (lambda arguments: apart("prediction()"), _prediction),
-    "growth": (lambda arguments: growth(arguments.images), _growth),
-    "startup": (lambda arguments: startup(), _startup),
+    "inception": Part(lambda a: [inception()], _training),
+    "extraction": Part(lambda a: [apart(f"extraction({x!r})") for x in BACKBONES], _extraction),
+    "feed": Part(lambda a: apart("feed_overhead()"), _feed),
+    "prediction": Part(lambda a: apart("prediction()"), _prediction),
+    "growth": Part(lambda a: growth(a.images), _growth),
+    "startup": Part(lambda a: startup(), _startup),
+    "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
 
 
-def main() -> None:
-    """Run the parts asked for, print a table, and write all figures as JSON."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} [all]")
-    parser.add_argument("--sets", nargs="+", default=["flowers"], help="photo sets to train on")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} [all but quality]"
+    )
+    parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; quality: all]")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seeds", nargs="+", type=int, default=TUNING)
+    seeds.add_argument(
+        "--final", dest="seeds", action="store_const", const=FINAL, help=f"seeds {FINAL}"
+    )
     parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
-    arguments = parser.parse_args()
+    quality = parser.add_argument_group("quality")
+    quality.add_argument(
+        "--data", nargs="+", type=Path, default=[], help="data to train on in place of the sets"
+    )
+    quality.add_argument(
+        "--methods",
+        nargs="+",
+        default=[*PRESETS, *BASELINES],
+        help='presets and baselines, also with options: "balanced --views 4" [all]',
+    )
+    quality.add_argument("--backbone", help="of tlearn [its default]")
+    quality.add_argument("--rerun", action="store_true", help="repeat what was measured before")
+    quality.add_argument("--before", type=Path, help="rows of older code (.jsonl) to compare with")
+    return parser
+
+
+def check(arguments: argparse.Namespace) -> str:
+    """Return what is wrong with the arguments, or an empty text."""
+    data = [SHARED / "data" / name for name in arguments.sets or ()] + arguments.data
+    names = [path.resolve().name for path in data]
+    missing = [str(path) for path in data if not path.exists()]
     if set(arguments.parts) - set(PARTS):
-        parser.error(f"the parts are {', '.join(PARTS)}")
+        return f"the parts are {', '.join(PARTS)}"
     if arguments.out.is_dir() or not arguments.out.parent.is_dir():
-        parser.error(f"--out takes a file in an existing folder, not {str(arguments.out)!r}")
+        return f"--out takes a file in an existing folder, not {str(arguments.out)!r}"
+    if arguments.before and not arguments.before.is_file():
+        return f"--before takes the rows of an earlier call, not {str(arguments.before)!r}"
+    if len(set(names)) < len(names):
+        return f"the data sets need names that differ, not {', '.join(names)}"
+    return f"there is no data set {missing[0]!r}" if missing else ""
+
+
+def main() -> None:
+    """Run the parts asked for, print tables, and write all figures as JSON."""
+    arguments = make_parser().parse_args()
+    if problem := check(arguments):
+        make_parser().error(problem)
     figures: dict[str, Any] = {"machine": machine()}
     print(figures["machine"], flush=True)
-    table = ["| figure | tlearn | compared with | ratio |", "|---|---|---|---|"]
-    for part in [name for name in PARTS if name in (arguments.parts or PARTS)]:
-        print(f"{part} ...", flush=True)
-        measure, rows = PARTS[part]
-        figures[part] = measure(arguments)
-        arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        table += [f"| {row} |" for row in rows(figures[part])]
-    print("\n" + "\n".join(table))
+    ratios, tables = ["| figure | tlearn | compared with | ratio |", "|---|---|---|---|"], []
+    for name, part in PARTS.items():
+        if name in arguments.parts or (part.default and not arguments.parts):
+            print(f"{name} ...", flush=True)
+            try:
+                figures[name] = part.measure(arguments)
+            except TlearnError as error:
+                make_parser().error(str(error))
+            arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            ratios += [f"| {row} |" for row in part.rows(figures[name])]
+            tables += part.tables(figures[name])
+    print("\n" + "\n".join(ratios if ratios[2:] else []) + "\n".join(tables))
 
 
 if __name__ == "__main__":

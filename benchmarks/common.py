@@ -1,12 +1,16 @@
 """What all benchmarks share: measured processes, and where the photos are."""
 
+import atexit
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +29,56 @@ class Done:
     output: str
 
 
-def python(*arguments: object, cache: Path | None = None) -> Done:
-    """Run Python as a process of its own, in the repository."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if cache:
-        environment["TLEARN_CACHE"] = str(cache)
+@cache
+def keras_home() -> str:
+    """Return a folder for Keras, which writes there, with the weights that are at hand."""
+    home = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, home)
+    (Path(home) / "models").symlink_to(Path(WEIGHTS).parent)
+    return home
+
+
+def python(*arguments: object, activations: Path | None = None) -> Done:
+    """Run Python as a process of its own, in the repository.
+
+    Raises:
+        SystemExit: If it fails, with the end of what it wrote to standard error.
+    """
+    environment = {"KERAS_HOME": keras_home(), **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if activations:
+        environment["TLEARN_CACHE"] = str(activations)
     start = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
         assert process.stdout
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, arguments))} failed: {process.returncode}")
+        if process.returncode:
+            errors.seek(0)
+            command = " ".join(map(str, arguments))
+            raise SystemExit(f"{command} failed: {process.returncode}\n{errors.read()[-2000:]}")
     return Done(time.monotonic() - start, usage.ru_maxrss / 1024, output)
 
 
-def finetune(data: Path, run: Path, cache: Path, *options: object) -> Done:
+def finetune(data: Path, run: Path, activations: Path, *options: object) -> Done:
     """Run ``tlearn finetune`` with some options; the output is the metrics as JSON."""
     fixed = ("--out", run, "--json", "--quiet")
-    return python("-m", "tlearn", "finetune", data, *fixed, *options, cache=cache)
+    return python("-m", "tlearn", "finetune", data, *fixed, *options, activations=activations)
 
 
-def plain_keras(data: Path, splits: Path, *options: object) -> Done:
-    """Run the tutorial of Keras on the splits of a run."""
-    return python("-m", "benchmarks.keras_tutorial", data, splits, *options)
+def baseline(name: str, data: Path, splits: Path, table: Path, *options: object) -> Done:
+    """Run one of ``benchmarks.keras_baselines`` on the splits of a run; write its predictions."""
+    return python("-m", "benchmarks.keras_baselines", name, data, splits, table, *options)
 
 
 def rate(work: Callable[[], int], seconds: float = 2.0, times: int = 3) -> float:

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import SHARED, WEIGHTS, finetune, median, plain_keras
+from benchmarks.common import SHARED, baseline, finetune, median
 from tlearn.runs.metrics import measured_split
+from tlearn.runs.predictions import read_predictions
 
 # Of trainings: the name of the activation cache that each fills or finds, and its options.
 PRESETS = {
-    "`--preset quick`": ("of quick", ("--weights", WEIGHTS, "--preset", "quick")),
-    "defaults": ("of defaults", ("--weights", WEIGHTS)),
-    "defaults, warm cache": ("of defaults", ("--weights", WEIGHTS)),
+    "`--preset quick`": ("of quick", ("--preset", "quick")),
+    "defaults": ("of defaults", ()),
+    "defaults, warm cache": ("of defaults", ()),
 }
 EPOCHS = 2  # of each phase of InceptionV3
 
@@ -23,7 +24,7 @@ def against_plain(
     data: str,
     seeds: list[int],
     trainings: Mapping[str, tuple[str, tuple[object, ...]]] = PRESETS,
-    plain: tuple[object, ...] = ("--weights", WEIGHTS),
+    plain: tuple[object, ...] = (),
 ) -> dict[str, Any]:
     """Train in several ways and with plain Keras; return medians of seconds, means of accuracies.
 
@@ -42,9 +43,12 @@ def against_plain(
                 row[f"{name}: seconds"] = done.seconds
                 row[f"{name}: accuracy"] = metrics[split]["accuracy"]
                 row[f"{name}: planned"] = metrics["plan"]["seconds"] / metrics["seconds"]["total"]
-            done = plain_keras(folder, run / "splits.csv", *plain, "--seed", seed)
+            table = Path(place) / "predictions.csv"
+            done = baseline("plain", folder, run / "splits.csv", table, *plain, "--seed", seed)
             row["plain: seconds"] = done.seconds
-            row["plain: accuracy"] = json.loads(done.output.splitlines()[-1])[split]
+            held_out = read_predictions(table.read_text(encoding="utf-8"))
+            right = [p.correct for p in held_out if p.split == split]
+            row["plain: accuracy"] = statistics.mean(right)
             for name in trainings:
                 row[f"{name}: ratio"] = done.seconds / row[f"{name}: seconds"]
         rows.append(row)

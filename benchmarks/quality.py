@@ -1,0 +1,222 @@
+"""How good the trained classifiers are: sets by seeds by methods, and which is better.
+
+A method is a preset of tlearn (``quick``, ``balanced``, ``best``) or a baseline in plain Keras
+(``plain``, ``linear``, ``onecycle``); words after its name are options of its process, as in
+``"balanced --views 4"``. Every training is a whole process with an empty cache, on the splits that
+tlearn draws with its seed, and is measured on the test split: a set's own, or else a fifth.
+
+Defaults are tuned on seeds 0, 1 and 2 (the default) alone. Seeds 100, 101 and 102 (``--final``) are
+for the last word on what was decided: nothing may be chosen by them.
+
+A row for each training is written as it ends, to the ``.jsonl`` beside ``--out``; a later call does
+not repeat what the same code gave with the same options and splits.
+"""
+
+import argparse
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import ROOT, SHARED, baseline, finetune
+from benchmarks.paired import Difference, Right, difference
+from tlearn.config import RunConfig
+from tlearn.data.scan import Manifest, scan
+from tlearn.data.splits import draw_splits
+from tlearn.runs.predictions import HeldOutPrediction, read_predictions
+
+SETS = ("flowers", "clothing", "brain_tumor", "signs", "weather")
+PRESETS = ("quick", "balanced", "best")
+BASELINES = ("plain", "linear", "onecycle")
+REFERENCE = "balanced"  # the method that all others are compared with
+TUNING, FINAL = [0, 1, 2], [100, 101, 102]  # seeds
+TEST = 0.2  # of a set without a test folder
+BINS = 10  # of equally many photos
+
+Row = dict[str, Any]
+
+
+def quality(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train what there is no row of; return all rows asked for, and tables of them."""
+    place = arguments.out.with_suffix(".jsonl")
+    rows = {key_of(row): row for row in read_rows(place)}
+    places = [path.resolve() for path in arguments.data]
+    places += [SHARED / "data" / name for name in arguments.sets or (() if places else SETS)]
+    manifests = {path.name: scan(path) for path in places}
+    result = []
+    for seed, name, method in product(arguments.seeds, manifests, arguments.methods):
+        splits = draw_splits(manifests[name], RunConfig().val, TEST, seed)[0].to_csv()
+        of_baseline = method.split()[0] in BASELINES
+        row: Row = {
+            "set": name,
+            "seed": seed,
+            "method": method,
+            "backbone": None if of_baseline else arguments.backbone,
+            "code": digest_of_code(of_baseline),
+            "splits": digest(splits.encode()),
+        }
+        if key_of(row) not in rows or arguments.rerun:
+            rows[key_of(row)] = row | train(row, manifests[name], splits)
+            with place.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[key_of(row)]) + "\n")
+            print(f"  {name} seed {seed} {method}: {text_of(rows[key_of(row)])}", flush=True)
+        result.append(rows[key_of(row)])
+    if arguments.before:
+        earlier = {task_of(row): row for row in read_rows(arguments.before)}
+        both = [earlier[task_of(row)] for row in result if task_of(row) in earlier]
+        result += [row | {"method": f"{row['method']} before"} for row in both]
+    slim = [{key: value for key, value in row.items() if key != "right"} for row in result]
+    return {"tables": tables(result), "rows": slim}
+
+
+def train(row: Row, manifest: Manifest, splits: str) -> Row:
+    """Train by one method on one set; return its figures."""
+    name, *options = row["method"].split()
+    options += ["--seed", row["seed"]]
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "run"
+        table = run / "predictions.csv"
+        if name in BASELINES:
+            run.mkdir()
+            (run / "splits.csv").write_text(splits, encoding="utf-8")
+            done = baseline(name, manifest.folder, run / "splits.csv", table, *options)
+        else:
+            options += ["--preset", name, "--test", TEST]
+            options += ["--backbone", row["backbone"]] if row["backbone"] else []
+            done = finetune(manifest.data, run, Path(place) / "cache", *options)
+        predictions = read_predictions(table.read_text(encoding="utf-8"))
+    return figures_of([p for p in predictions if p.split == "test"]) | {
+        "seconds": done.seconds,
+        "memory_mib": done.memory,
+    }
+
+
+def figures_of(predictions: list[HeldOutPrediction]) -> Row:
+    """Return accuracy, log loss in nats, squared calibration error, and which photos are right."""
+    right = np.array([p.correct for p in predictions], float)
+    of_label = np.array([p.probability_of_label for p in predictions])
+    return {
+        "accuracy": float(right.mean()),
+        "log_loss": float(-np.log(np.maximum(of_label, 1e-6)).mean()),
+        "calibration": squared_calibration(np.array([p.probability for p in predictions]), right),
+        "right": {p.file: p.correct for p in predictions},
+    }
+
+
+def squared_calibration(probability: np.ndarray, right: np.ndarray) -> float:
+    """Return the mean squared difference of probability and frequency, in bins of equal mass.
+
+    The estimate is without the bias of small bins (Kumar, Liang and Ma, Verified Uncertainty
+    Calibration, 2019), so it may be below 0, and may be averaged over trainings.
+
+    Args:
+        probability: Of the likeliest class, 0 to 1, ``(n,)``.
+        right: Whether that is the true one, 0 or 1, ``(n,)``.
+    """
+    order = np.argsort(probability, kind="stable")
+    total = 0.0
+    for part in np.array_split(order, min(BINS, len(order) // 2)):
+        frequency = right[part].mean()
+        noise = frequency * (1 - frequency) / (len(part) - 1)
+        total += len(part) * ((probability[part].mean() - frequency) ** 2 - noise)
+    return float(total / len(order))
+
+
+def text_of(row: Row) -> str:
+    """Return the figures of a training for the terminal."""
+    return f"accuracy {row['accuracy']:.3f}, log loss {row['log_loss']:.3f}, {row['seconds']:.0f} s"
+
+
+def tables(rows: list[Row]) -> list[str]:
+    """Return the rows as Markdown: the methods on the sets, and their differences."""
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    of_method: dict[str, list[Row]] = {}
+    for row in rows:
+        of_method.setdefault(row["method"], []).append(row)
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
+    lines = [
+        f"Seeds {seeds}; accuracy on the test split, means over the seeds.",
+        "",
+        f"| method | {' | '.join(sets)} | mean | log loss | calibration error | seconds |",
+        "|---" * (len(sets) + 5) + "|",
+    ]
+    lines += [f"| `{method}` | {figure_cells(its, sets)} |" for method, its in of_method.items()]
+    reference = REFERENCE if REFERENCE in of_method else next(iter(of_method))
+    right = {method: right_of(its) for method, its in of_method.items()}
+    lines += [
+        "",
+        f"| against `{reference}` | points, 95% interval | sets better, worse | p on these sets "
+        "| p at large |",
+        "|---|---|---|---|---|",
+    ]
+    return lines + [
+        f"| `{method}` | {difference_cells(difference(right[method], right[reference]))} |"
+        for method in of_method
+        if method != reference
+    ]
+
+
+def figure_cells(rows: list[Row], sets: list[str]) -> str:
+    """Return the cells of the figures of a method."""
+
+    def means(key: str) -> np.ndarray:
+        return np.array([np.mean([r[key] for r in rows if r["set"] == name]) for name in sets])
+
+    accuracies = means("accuracy")
+    error = np.sqrt(max(0.0, means("calibration").mean()))
+    figures = [*accuracies, accuracies.mean(), means("log_loss").mean(), error]
+    return " | ".join([f"{x:.3f}" for x in figures] + [f"{means('seconds').mean():.0f}"])
+
+
+def right_of(rows: Iterable[Row]) -> Right:
+    """Return which photos one method is right about, by set and seed."""
+    right: dict[str, dict[int, dict[str, bool]]] = {}
+    for row in rows:
+        right.setdefault(row["set"], {})[row["seed"]] = row["right"]
+    return right
+
+
+def difference_cells(one: Difference) -> str:
+    """Return the cells of a difference."""
+    low, high = (100 * (one.mean + sign * one.half) for sign in (-1, 1))
+    better, worse = (sum(sign * d > 0 for d in one.sets.values()) for sign in (1, -1))
+    points = f"{100 * one.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    cells = f"{points} | {better}, {worse} | {one.p:.3f} | {one.p_at_large:.3f}"
+    return cells.replace("+nan", "?").replace("nan", "?")  # with a single seed, or a single set
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a file, none if there is none."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def task_of(row: Row) -> tuple[Any, ...]:
+    """Return set, seed and method of a training."""
+    return row["set"], row["seed"], row["method"]
+
+
+def key_of(row: Row) -> tuple[Any, ...]:
+    """Return all that a training depends on."""
+    return *task_of(row), row["backbone"], row["code"], row["splits"]
+
+
+def digest(content: bytes) -> str:
+    """Return a short digest."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+@cache
+def digest_of_code(of_baseline: bool) -> str:
+    """Return a digest of what trains: the baselines, or tlearn without its page."""
+    files = [ROOT / "benchmarks" / "keras_baselines.py"]
+    if not of_baseline:
+        paths = sorted(p for name in ("tlearn", "plugins") for p in (ROOT / name).rglob("*.py"))
+        files = [path for path in paths if "web" not in path.relative_to(ROOT).parts]
+    return digest(b"".join(path.read_bytes() for path in files))
