@@ -250,7 +250,8 @@ def test_evaluate_counts_the_classes_that_the_model_knows(made, tlearn, tmp_path
     assert done.code == 2 and "classes the model does not know: violet" in done.err
 
 
-def test_evaluate_finds_the_figures_of_the_training(made, tlearn):
+def test_evaluate_finds_the_figures_of_the_training(made, tlearn, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path))  # the file alone, not what was compiled of it
     expected = json.loads((made.run / "metrics.json").read_text())["validation"]
     done = tlearn("evaluate", made.run, made.photos, "--json", "--quiet")
     found = json.loads(done.out)

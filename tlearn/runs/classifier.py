@@ -69,6 +69,8 @@ class Classifier:
         backbone: The name of the backbone it was made from.
         ranges: The values that become black and white in images of more than 8 bits.
         choice: What computes predictions.
+        digest: Hash of the file.
+        in_memory: The Keras model that was just saved there, if it is still at hand.
     """
 
     path: Path
@@ -79,10 +81,16 @@ class Classifier:
     ranges: ValueRanges
     choice: Choice
     digest: str
+    in_memory: Any = None
 
     @classmethod
-    def load(cls, path: Path, choice: Choice | None = None) -> "Classifier":
+    def load(cls, path: Path, choice: Choice | None = None, in_memory: Any = None) -> "Classifier":
         """Open a saved model.
+
+        Args:
+            path: The file.
+            choice: What computes predictions; chosen by the rule of the engines if not given.
+            in_memory: The very model that was saved there, if Keras need not read it again.
 
         Raises:
             RunError: If the file is damaged or was not written by :func:`save`.
@@ -97,11 +105,12 @@ class Classifier:
             labels, size = tuple(card["labels"]), int(card["size"])
             resize, backbone = card["resize"], str(card["backbone"])
             ranges = ValueRanges(tuple(card["integer_range"]), tuple(card["float_range"]))
-        return cls(path, labels, size, resize, backbone, ranges, choice or choose(), digest)
+        choice = choice or choose()
+        return cls(path, labels, size, resize, backbone, ranges, choice, digest, in_memory)
 
     @cached_property
     def model(self) -> Any:
-        """The Keras model, loaded in Keras's safe mode.
+        """The Keras model, loaded in Keras's safe mode if it is not at hand.
 
         A backbone may have layers that are not Keras's own: its plugin says which modules define
         them. What the file itself names is not imported.
@@ -109,6 +118,8 @@ class Classifier:
         Raises:
             RunError: If it cannot be loaded.
         """
+        if self.in_memory is not None:
+            return self.in_memory
         from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 

@@ -93,6 +93,7 @@ def _record(setup: Setup) -> dict[str, Any]:
 
 def write_results(run: RunDirectory, setup: Setup, network: Network, state: TrainingState) -> None:
     """Save the model, measure the saved model, draw the charts."""
+    saved = None
     if _has_better(run, state):
         setup.progress.say("keeping the model of the previous stop: it scores higher on validation")
     else:
@@ -101,10 +102,12 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
         with run.replacing("model.keras") as path:
             backbone = setup.config.backbone
             save(network.whole, path, splits.labels, size, resize, backbone, splits.ranges)
+        # What Keras makes of its own layers is known; layers of others are put to the test.
+        saved = None if setup.built.backbone.modules else network.whole
     epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in state.history)
     run.write("history.csv", csv_text(HISTORY_COLUMNS, epochs))
     run.event("saved", file="model.keras")
-    metrics, classifier, rate = _evaluate(run, setup)
+    metrics, classifier, rate = _evaluate(run, setup, saved)
     n = len(setup.splits.validation)
     plan = state.plan
     metrics["stages"] = [_stage_entry(r, n) for r in (plan.probe, *state.results)]
@@ -132,10 +135,18 @@ def _has_better(run: RunDirectory, state: TrainingState) -> bool:
     return is_better(score, state.best, monitor)
 
 
-def _evaluate(run: RunDirectory, setup: Setup) -> tuple[dict[str, Any], Classifier, float]:
-    """Measure the saved model; return figures by split, the model, and images per second."""
+def _evaluate(
+    run: RunDirectory, setup: Setup, saved: Any
+) -> tuple[dict[str, Any], Classifier, float]:
+    """Measure the saved model; return figures by split, the model, and images per second.
+
+    Args:
+        run: The run directory.
+        setup: What the training worked with.
+        saved: The model that is in the file, or ``None`` to have it loaded from there.
+    """
     choice = choose(setup.config.engine, setup.config.precision)
-    classifier = Classifier.load(run / "model.keras", choice)
+    classifier = Classifier.load(run / "model.keras", choice, saved)
     splits = {"validation": setup.splits.validation, "test": setup.splits.test}
     metrics: dict[str, Any] = {}
     predictions: list[HeldOutPrediction] = []
