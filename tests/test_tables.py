@@ -146,6 +146,7 @@ def test_tables_that_cannot_be_used(root):
         "": "has no column of paths, but none; its first line should name the columns",
         "images/1.png,cat\n": "has no column of paths, but 'images/1.png', 'cat'; its first",
         "path,age,sex\nimages/1.png,2,f\n": "has no column of classes, but 'path', 'age', 'sex'",
+        "path,label,label\nimages/1.png,a,b\n": "has two columns 'label'; rename one of them",
         "path,label\n\n": "names no photos; give it a line for each",
         TEXT + "x.png,cat\ny.png,cat": "names 6 photos, of which 2 are not there; the first is "
         "'x.png' in line 6; correct the paths, which are relative to",
@@ -158,6 +159,7 @@ def test_tables_that_cannot_be_used(root):
         TEXT + '"a,b': "line 6 of .* is damaged",
         TEXT + "images/rest.png,a/b": "the class name 'a/b' contains '/'",
         TEXT + "..,cat": "names 5 photos, of which 1 are not there",
+        TEXT + "a\0b/1.png,cat": "names 5 photos, of which 1 are not there",
         "path,label,split\nimages/1.png,cat,fold 3": "line 2 of .* has the split 'fold 3'; a split "
         "is train, validation or test",
         "path,label,split\nimages/1.png,a,val\nimages/1.png,a,test": "two splits, 'validation' in",

@@ -151,7 +151,7 @@ class TableFiles:
             try:
                 with os.scandir(folder) as entries:
                     files = [entry.name for entry in entries if not entry.is_dir()]
-            except OSError:
+            except (OSError, ValueError):  # a path that the system cannot hold
                 files = []
             for name in files:
                 for key in _keys(name):

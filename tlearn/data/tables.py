@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from tlearn.data.archives import detect_encoding
@@ -97,8 +97,8 @@ def read_table(path: Path) -> Table:
     """Read a table.
 
     Raises:
-        DataError: If it cannot be read, has no known columns or no lines, or a line is damaged or
-            lacks a path or a class, or names an unknown split.
+        DataError: If it cannot be read, has no known columns, one of them twice, or no lines, or a
+            line is damaged or lacks a path or a class, or names an unknown split.
     """
     names, cells, encoding = _read_cells(path)
     columns = known_columns(names)
@@ -106,6 +106,9 @@ def read_table(path: Path) -> Table:
         listed = ", ".join(map(quote_name, names[:SHOWN])) or "none"
         listed += f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
         raise DataError(f"{str(path)!r} has no column of {columns}, but {listed}; {ADVICE}")
+    for name in astuple(columns):
+        if name and names.count(name) > 1:
+            raise DataError(f"{str(path)!r} has two columns {quote_name(name)}; rename one of them")
     rows = tuple(_row(path, line, cell, columns) for line, cell in cells)
     if not rows:
         raise DataError(f"{str(path)!r} names no photos; give it a line for each photo")
