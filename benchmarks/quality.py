@@ -58,6 +58,7 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
             "seed": seed,
             "method": method,
             "backbone": None if of_baseline else arguments.backbone,
+            "cpu": arguments.cpu,
             "code": digest_of_code(of_baseline),
             "splits": digest(splits.encode()),
         }
@@ -204,7 +205,7 @@ def task_of(row: Row) -> tuple[Any, ...]:
 
 def key_of(row: Row) -> tuple[Any, ...]:
     """Return all that a training depends on."""
-    return *task_of(row), row["backbone"], row["code"], row["splits"]
+    return *task_of(row), row["backbone"], row.get("cpu"), row["code"], row["splits"]
 
 
 def digest(content: bytes) -> str:

@@ -223,6 +223,13 @@ def test_the_rule_of_auto(monkeypatch, installed, gpus, bfloat16, expected):
     assert choose() == expected
 
 
+def test_a_limit_on_what_kernels_use_is_heeded(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *args, **options: "flags: avx512f avx512_bf16")
+    for limit, expected in (("avx2", False), ("AVX512_CORE_BF16", True), ("DEFAULT", True)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert engines.cpu_has_bfloat16.__wrapped__() is expected, limit
+
+
 def pretend(monkeypatch, installed, gpus, bfloat16):
     found = importlib.util.find_spec
     monkeypatch.setattr(

@@ -15,6 +15,8 @@ from tlearn.config import EngineName, Precision
 from tlearn.errors import ConfigError
 
 T = TypeVar("T")
+# Values of ONEDNN_MAX_CPU_ISA, which limits the kernels of both engines.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 AMPERE = 8  # the first compute capability with bfloat16
 
 
@@ -125,7 +127,9 @@ def choose(engine: str = "auto", precision: str = "auto") -> Choice:
 
 @cache
 def cpu_has_bfloat16() -> bool:
-    """Return whether the CPU multiplies in bfloat16."""
+    """Return whether the CPU multiplies in bfloat16, and oneDNN is not told to do without."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BFLOAT16:
+        return False
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
