@@ -13,8 +13,9 @@ import pytest
 from conftest import picture
 
 from tlearn.data import archives
+from tlearn.data.archive_folder import read_report
 from tlearn.data.scan import scan
-from tlearn.data.uploads import Limits, Upload, upload_report
+from tlearn.data.uploads import Limits, Upload
 from tlearn.errors import DataError
 
 
@@ -76,7 +77,7 @@ def test_files_are_received_and_placed_at_once(root, upload):
     assert (target / "daisy/a.png").read_bytes() == PHOTO
     assert scan(target).labels == ("daisy", "雏菊")
     assert stat.S_IMODE(target.stat().st_mode) & 0o700 == 0o700
-    assert upload_report(target) == []
+    assert read_report(target) == []
     with pytest.raises(DataError, match="has ended"):
         send(upload, "b.png", PHOTO)
     for names, stay in (  # a single class, and split folders
@@ -123,11 +124,11 @@ def test_what_was_left_out_or_renamed_is_reported_and_stays_with_the_data(root, 
         assert problem.name == name and f"{problem.kind}: {problem.reason}".startswith(words)
     target = upload.place(root / "set")
     assert visible_tree(target) == ["CON_/a.png", "CON_/b.png", "red/a.png"]
-    assert upload_report(target) == upload.report
+    assert read_report(target) == upload.report
     assert scan(target).labels == ("CON_", "red")
     for damage in (b"", b"\xff", b"a,b\n1\n"):
         (target / ".upload.csv").write_bytes(damage)
-        assert upload_report(target) == []
+        assert read_report(target) == []
 
 
 def test_nothing_usable_is_told_with_the_reasons(root, upload):

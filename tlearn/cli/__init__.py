@@ -33,7 +33,7 @@ COMMANDS = {
     "layers": "List the layers and the boundaries of BACKBONE.",
     "backbones": "List the backbones that are installed.",
     "plugins": "List the plugins, what they offer, and what is wrong with them.",
-    "cache": "Show the activation cache, or clear it.",
+    "cache": "Show the cache of activations and unpacked archives, or clear it.",
     "demo": "Draw a small set of pictures, train on it, show the result.",
     "ui": "Open the web page: upload, train, look at results, predict.",
 }

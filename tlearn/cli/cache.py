@@ -9,19 +9,22 @@ from tlearn.progress import format_bytes
 
 @click.group()
 def cache() -> None:
-    """Show the activation cache, or clear it."""
+    """Show the cache of activations and unpacked archives, or clear it."""
 
 
 @cache.command()
 def info() -> None:
     """Show where the cache is, its size, and what is in it."""
-    from tlearn.features.activation_cache import Cache, default_root
+    from tlearn.cache_folder import cache_folder
+    from tlearn.data.archive_folder import unpacked_bytes
+    from tlearn.features.activation_cache import Cache
 
-    with Cache(default_root(), say=click.echo) as store:
+    with Cache(cache_folder(), say=click.echo) as store:
         used, compiled = store.used_bytes(), store.compiled_bytes()
         print(
             f"{store.root}: {format_bytes(used)} of activations, within a budget of "
-            f"{format_bytes(store.budget)}; {format_bytes(compiled)} of compiled networks"
+            f"{format_bytes(store.budget)}; {format_bytes(compiled)} of compiled networks, "
+            f"{format_bytes(unpacked_bytes())} of unpacked archives"
         )
         for table in store.tables():
             key = table.key
@@ -36,7 +39,9 @@ def info() -> None:
 @cache.command()
 def clear() -> None:
     """Delete everything in it; a later run computes what it needs again."""
-    from tlearn.features.activation_cache import Cache, default_root
+    from tlearn.cache_folder import cache_folder
+    from tlearn.data.archive_folder import remove_unpacked
+    from tlearn.features.activation_cache import Cache
 
-    with Cache(default_root(), say=click.echo) as store:
-        print(f"{format_bytes(store.clear())} freed in {store.root}")
+    with Cache(cache_folder(), say=click.echo) as store:
+        print(f"{format_bytes(store.clear() + remove_unpacked())} freed in {store.root}")

@@ -38,7 +38,7 @@ def finetune(
     """Train on DATA: a folder with one folder of images per class.
 
     DATA may also hold train/ and validation/ and test/, each with class folders. Or it is a CSV or
-    JSON Lines table of path,label[,split,group].
+    JSON Lines table of path,label[,split,group], or a zip or tar of such a folder or table.
     """
     ctx = click.get_current_context()
     shown = console_progress(quiet, progress)

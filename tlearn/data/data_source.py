@@ -1,10 +1,13 @@
-"""What is given as DATA, and the files in it before edits: a folder of classes, or a table."""
+"""What is given as DATA, and its files before edits: class folders, a table, an archive."""
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tlearn.data.archive_folder import is_archive, read_report, unpacked_folder
+from tlearn.data.archives import archive_stem
+from tlearn.data.filenames import quote_name
 from tlearn.data.folders import walk
 from tlearn.data.layouts import (
     SPLITS,
@@ -19,11 +22,12 @@ from tlearn.data.problems import Problem
 from tlearn.data.table_files import TableFiles
 from tlearn.data.tables import Row, is_table, read_table
 from tlearn.errors import DataError
+from tlearn.progress import Progress, Silent
 from tlearn.text import encode_name, natural_key
 
 ALLOWED = (
-    "a folder that holds one folder of images per class, or a .csv or .jsonl table of paths and "
-    "classes"
+    "a folder that holds one folder of images per class, a .zip or .tar of one, or a .csv or "
+    ".jsonl table of paths and classes"
 )
 
 
@@ -59,7 +63,7 @@ class DataSource:
     """The files of a data set before edits, and how they were understood.
 
     Attributes:
-        data: What was given: a folder or a table.
+        data: What was given: a folder, a table or an archive.
         folder: The folder that the names of files are relative to.
         files: Those outside any class first.
         notes: Lines that tell how the data was read.
@@ -82,8 +86,8 @@ class DataSource:
 
 
 def check_data(data: Path) -> None:
-    """Raise a DataError if ``data`` is neither a folder nor a table."""
-    if not data.is_dir() and not (data.is_file() and is_table(data)):
+    """Raise a DataError if ``data`` is neither a folder nor a table nor an archive."""
+    if not data.is_dir() and not (data.is_file() and (is_table(data) or is_archive(data))):
         what = "is a file of another kind" if data.exists() else "is not there"
         raise DataError(f"the data {str(data)!r} {what}; give {ALLOWED}")
 
@@ -91,18 +95,31 @@ def check_data(data: Path) -> None:
 def data_name(data: Path) -> str:
     """Return what a data set is called: the name of its folder, or of its file without ending."""
     path = data.resolve()
-    return path.stem if is_table(path) and not path.is_dir() else path.name
+    if path.is_dir():
+        return path.name
+    return path.stem if is_table(path) else archive_stem(path.name)
 
 
-def read_source(data: Path) -> DataSource:
-    """List the files of a data set, before edits.
+def read_source(data: Path, progress: Progress | None = None) -> DataSource:
+    """List the files of a data set, before edits; an archive is unpacked into the cache first.
 
     Raises:
         DataError: If ``data`` cannot be used, a folder cannot be listed, or it is not clear what
             the folders or a table mean.
     """
     check_data(data)
-    return _folder_source(data, read_layout(data)) if data.is_dir() else _table_source(data)
+    if data.is_dir():
+        return _folder_source(data, read_layout(data))
+    return _table_source(data) if is_table(data) else _archive_source(data, progress or Silent())
+
+
+def _archive_source(data: Path, progress: Progress) -> DataSource:
+    folder = unpacked_folder(data, progress)
+    try:
+        source = read_source(folder)
+    except DataError as error:
+        raise DataError(f"in the archive {quote_name(data.name)}: {error}") from None
+    return replace(source, data=data, problems=(*source.problems, *read_report(folder)))
 
 
 def class_label(folder_name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_file
 from tlearn.data import images
+from tlearn.data.archive_folder import is_archive
 from tlearn.data.data_source import DataSource, ImageFile, class_label, read_source
 from tlearn.data.edits import Edits, append_edits
 from tlearn.data.filenames import inside, repair_part, validate_class_name
@@ -94,9 +95,12 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     Photos have file names, of which only the last part is used, and paths or contents.
 
     Raises:
-        DataError: If no class can be called so, or its folder is a link that leads elsewhere.
+        DataError: If no class can be called so, its folder is a link that leads elsewhere, or the
+            data is an archive.
     """
     source = read_source(data)
+    if not data.is_dir() and is_archive(data):
+        raise DataError(f"{str(data)!r} is an archive, to which nothing is added; unpack it first")
     edits = Edits.of(data)
     labels, _ = edits.apply({file.name: file.label for file in source.files})
     label = _label(label, labels.values())

@@ -85,9 +85,10 @@ def scan(
     """Read every file of a data set; return the images and the problems.
 
     ``data`` holds class folders, or split folders that do (:mod:`tlearn.data.layouts`), or is a
-    table (:mod:`tlearn.data.tables`). Everything below a class folder belongs to that class. Hidden
-    and system entries are ignored. Whether a file is an image is decided by decoding it, not by its
-    name. The edits of the data set are applied (:mod:`tlearn.data.edits`).
+    table (:mod:`tlearn.data.tables`), or an archive of either. Everything below a class folder
+    belongs to that class. Hidden and system entries are ignored. Whether a file is an image is
+    decided by decoding it, not by its name. The edits of the data set are applied
+    (:mod:`tlearn.data.edits`).
 
     Args:
         data: The data set.
@@ -102,7 +103,7 @@ def scan(
     """
     progress = progress or Silent()
     checked = ScanCache() if cache is None else cache
-    source = read_source(data)
+    source = read_source(data, progress)
     edits, pattern = Edits.of(data), re.compile(group) if group else None
     for note in source.notes:
         progress.say(note)

@@ -1,4 +1,4 @@
-"""Unpacking the images of an archive into a folder, whole or not at all.
+"""Unpacking the images and tables of an archive into a folder, whole or not at all.
 
 This is done by a process ``python -m tlearn.data.unpacking`` with limited memory and time, as a
 hostile archive may need very much of both.
@@ -31,6 +31,7 @@ from tlearn.data.archives import (
 )
 from tlearn.data.filenames import UniqueNames, leads_out, quote_name
 from tlearn.data.folders import visible
+from tlearn.data.tables import is_table
 from tlearn.errors import DataError, one_line
 from tlearn.progress import Progress, format_bytes
 
@@ -46,7 +47,7 @@ class UnpackResult:
 
     Attributes:
         files: Number of images.
-        bytes: Their size.
+        bytes: Their size, with that of tables.
         encoding: The encoding of the names, if it had to be guessed.
         repaired: Names that were changed, old to new.
         left_out: Files that were not unpacked: name, kind of problem, reason.
@@ -59,13 +60,17 @@ class UnpackResult:
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def unpack(path: Path, name: str, into: Path, limits: Limits, progress: Progress) -> UnpackResult:
+def unpack(
+    path: Path, name: str, into: Path, limits: Limits, progress: Progress, tables: bool
+) -> UnpackResult:
     """Write the images of an archive, called ``name`` in messages, below the new folder ``into``.
+
+    With ``tables``, its tables are written, too.
 
     Raises:
         DataError: If it is damaged, dangerous or too large; the folder is removed then.
     """
-    request = json.dumps([str(path), str(into), asdict(limits)])
+    request = json.dumps([str(path), str(into), asdict(limits), tables])
     command = [sys.executable, "-m", "tlearn.data.unpacking", request]
     total, done = -(-path.stat().st_size // 1000), 0
     answer: dict[str, Any] = {"refused": LATE.format(limits.seconds)}
@@ -113,8 +118,11 @@ def _killed_after(process: "subprocess.Popen[str]", seconds: float) -> Iterator[
         timer.cancel()
 
 
-def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
-    """Return why a file cannot be a photo, by its header: the kind of problem and the reason."""
+def file_problem(path: Path, limits: Limits, table: bool) -> tuple[str, str] | None:
+    """Return why a file cannot be a photo, by its header: the kind of problem and the reason.
+
+    For a ``table``, return why it cannot be one.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         if kind := archive_kind(file.read(HEAD)):
@@ -125,6 +133,8 @@ def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
             return "refused", (
                 f"it has {format_bytes(size)}, where {format_bytes(limits.image_bytes)} are allowed"
             )
+        if table:
+            return None
         file.seek(0)
         try:
             images.check_header(file)
@@ -136,8 +146,8 @@ def image_problem(path: Path, limits: Limits) -> tuple[str, str] | None:
 class _Unpacker:
     """Unpacks an archive into a folder."""
 
-    def __init__(self, path: Path, into: Path, limits: Limits) -> None:
-        self.archive, self.into, self.limits = Archive(path), into, limits
+    def __init__(self, path: Path, into: Path, limits: Limits, tables: bool) -> None:
+        self.archive, self.into, self.limits, self.tables = Archive(path), into, limits, tables
         self.packed, self.unpacked = path.stat().st_size, 0
         self.names = UniqueNames()
         self.result = UnpackResult(repaired=self.names.repaired)
@@ -171,13 +181,14 @@ class _Unpacker:
             )
         path = self.into / ".entry"
         self.write(entry, path)
-        if problem := image_problem(path, self.limits):
+        table = self.tables and is_table(Path(entry.name))
+        if problem := file_problem(path, self.limits, table):
             self.result.left_out.append((entry.name, *problem))
             return
         target = self.into / self.names.add(entry.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-        self.result.files += 1
+        self.result.files += not table
         self.result.bytes += entry.size
 
     def write(self, entry: Entry, path: Path) -> None:
@@ -219,10 +230,10 @@ def _limit_memory(more: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
+def answer_to(path: Path, into: Path, limits: Limits, tables: bool = False) -> dict[str, Any]:
     """Unpack an archive in this process; return the fields of ``UnpackResult``, or ``refused``."""
     try:
-        return asdict(_Unpacker(path, into, limits).run())
+        return asdict(_Unpacker(path, into, limits, tables).run())
     except RefusedError as error:
         return {"refused": str(error)}
     except MemoryError:
@@ -237,6 +248,7 @@ def answer_to(path: Path, into: Path, limits: Limits) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    path, into, limits = json.loads(sys.argv[1])
+    path, into, limits, tables = json.loads(sys.argv[1])
     _limit_memory(limits["memory"])
-    print(json.dumps(answer_to(Path(path), Path(into), Limits(**limits))), flush=True)
+    answer = answer_to(Path(path), Path(into), Limits(**limits), tables)
+    print(json.dumps(answer), flush=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
-from tlearn.csv_files import csv_rows, csv_text
+from tlearn.data.archive_folder import name_problems, write_report
 from tlearn.data.archives import (
     HEAD,
     UNPACKED,
@@ -25,14 +25,12 @@ from tlearn.data.folders import list_folder
 from tlearn.data.layouts import split_of
 from tlearn.data.problems import Problem
 from tlearn.data.process_folder import process_folder
-from tlearn.data.unpacking import image_problem, is_visible, unpack
+from tlearn.data.tables import is_table
+from tlearn.data.unpacking import file_problem, is_visible, unpack
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress, Silent, format_bytes
-from tlearn.text import decode_name, encode_name
 
 STAGING = ".uploads"
-REPORT = ".upload.csv"  # in a data set: the problems of its upload
-COLUMNS = ("file", "kind", "reason")
 ENDED = "this upload has ended; choose the files again"
 
 
@@ -44,13 +42,18 @@ class Upload:
 
     Attributes:
         token: The name of the staging folder, which cannot be guessed.
-        files: Number of images and archives.
+        files: Number of images, tables and archives.
         bytes: Their size.
         left_out: Files that were refused.
     """
 
-    def __init__(self, root: Path, limits: Limits = Limits()) -> None:  # noqa: B008 - is frozen
-        """Make a staging folder in ``root``.
+    def __init__(
+        self,
+        root: Path,
+        limits: Limits = Limits(),  # noqa: B008 - is frozen
+        tables: bool = False,
+    ) -> None:
+        """Make a staging folder in ``root``; ``tables`` tells whether tables are taken, too.
 
         Raises:
             DataError: If the folder cannot be written to.
@@ -58,7 +61,7 @@ class Upload:
         self.token, self.limits = secrets.token_hex(16), limits
         self.files = self.bytes = 0
         self.left_out: list[Problem] = []
-        self._root = root.absolute()
+        self._root, self._tables = root.absolute(), tables
         self._archives: dict[Path, str] = {}  # with their names
         self._names = UniqueNames()
         self._notes: list[Problem] = []  # changed names in archives
@@ -137,7 +140,8 @@ class Upload:
         """Add a received file to the images or the archives, or report it."""
         with path.open("rb") as file:
             packed = archive_kind(file.read(HEAD)) in UNPACKED
-        problem = None if packed else image_problem(path, self.limits)
+        table = self._tables and is_table(Path(name))
+        problem = None if packed else file_problem(path, self.limits, table)
         if leads_out(name):
             problem = ("refused", "the name leads out of its folder")
         elif not is_visible(name):
@@ -182,13 +186,13 @@ class Upload:
             bytes=self.limits.bytes - self.bytes,
         )
         into = path.with_suffix("")
-        unpacked = unpack(path, name, into, limits, progress)
+        unpacked = unpack(path, name, into, limits, progress, self._tables)
         parent, _, filename = name.replace("\\", "/").rpartition("/")
         entries = list(into.iterdir())
         single = len(entries) == 1 and entries[0].is_dir()
         source, title = (entries[0], entries[0].name) if single else (into, archive_stem(filename))
         with self._lock:
-            if unpacked.files:
+            if entries:
                 target = self._images / self._names.add(f"{parent}/{title}".strip("/"))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source.rename(target)
@@ -198,13 +202,7 @@ class Upload:
             self.files += unpacked.files
             self.bytes += unpacked.bytes
             self.left_out += [Problem(f"{name}/{file}", *why) for file, *why in unpacked.left_out]
-            if unpacked.encoding:
-                reason = f"its names are not marked as UTF-8; they were read as {unpacked.encoding}"
-                self._notes.append(Problem(name, "renamed", reason))
-            self._notes += [
-                Problem(f"{name}/{old}", "renamed", f"it is {quote_name(new)} now")
-                for old, new in unpacked.repaired.items()
-            ]
+            self._notes += name_problems(unpacked, f"{name}/", name)
         shutil.rmtree(into, ignore_errors=True)
 
     def images(self) -> list[Path]:
@@ -221,7 +219,7 @@ class Upload:
         """Move the images to a new data set, and end the upload; return ``target``, resolved.
 
         A single top folder that holds folders is removed, so that ``target`` holds class folders.
-        The report is written there for :func:`upload_report`.
+        The report is written there for :func:`~tlearn.data.archive_folder.read_report`.
 
         Raises:
             DataError: If no image was received, or ``target`` exists or is not inside the root.
@@ -240,9 +238,7 @@ class Upload:
                 if source != self._images and split_of(entries[0].name):
                     break
                 source = entries[0]
-            if self.report:
-                rows = [(encode_name(p.name), p.kind, p.reason) for p in self.report]
-                (source / REPORT).write_text(csv_text(COLUMNS, rows), "utf-8", newline="")
+            write_report(source, self.report)
             target.parent.mkdir(parents=True, exist_ok=True)
             source.rename(target)
         self.cancel()
@@ -264,15 +260,6 @@ class Upload:
         """Remove the staging folder."""
         with self._lock:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def upload_report(data: Path) -> list[Problem]:
-    """Return the problems of the upload of a data set."""
-    try:
-        rows = csv_rows((data / REPORT).read_text("utf-8"))
-        return [Problem(decode_name(row["file"]), row["kind"], row["reason"]) for row in rows]
-    except (OSError, ValueError, KeyError):
-        return []  # a damaged report does not make the data unusable
 
 
 @contextlib.contextmanager

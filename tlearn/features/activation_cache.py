@@ -10,7 +10,6 @@ Nothing in it is ever needed: what is missing, damaged or evicted is computed ag
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from tlearn.features.cache_index import FORMAT, CacheIndex, explain_errors
 from tlearn.features.cache_table import CacheTable
 
 DEFAULT_PART = 5  # the default budget is one part in so many of the free space
 COMPILED = 2**31  # bytes that compiled networks may take
-
-
-def default_root() -> Path:
-    """Return ``$TLEARN_CACHE``, or the user's cache folder of this system."""
-    chosen = os.environ.get("TLEARN_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("tlearn", False))
 
 
 def compiled_path(root: Path, key: Mapping[str, object]) -> Path:

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from tlearn.backbones import load_registry
+from tlearn.cache_folder import cache_folder
 from tlearn.config import Resize
 from tlearn.data import images
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.errors import CacheError, DataError, RunError, one_line
-from tlearn.features.activation_cache import compiled_path, default_root
+from tlearn.features.activation_cache import compiled_path
 from tlearn.features.engines import Choice, Engine, choose
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
@@ -137,7 +138,7 @@ class Classifier:
     def _engine(self) -> Engine:
         compiled = None
         with contextlib.suppress(CacheError):  # the compiled model is only not cached
-            compiled = compiled_path(default_root(), {"model": self.digest})
+            compiled = compiled_path(cache_folder(), {"model": self.digest})
         return self.choice.engine_for(lambda _: self.model, [OUTPUT], self.size, compiled)
 
     def make_ready(self) -> None:

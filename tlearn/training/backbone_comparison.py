@@ -10,11 +10,12 @@ import numpy as np
 
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
+from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.data_source import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.errors import TlearnError
-from tlearn.features.activation_cache import Cache, default_root
+from tlearn.features.activation_cache import Cache
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
@@ -76,7 +77,7 @@ def compare(
     with atomic_directory(path) as folder:
         manifest, splits = load_dataset(data, settings, progress)
         deadline = start + settings.time_budget if settings.time_budget else np.inf
-        with Cache(default_root(), settings.disk_budget, progress.say) as cache:
+        with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress, deadline)
             results, skipped, stopped = evaluate_candidates(setup, names)
         comparison = Comparison(data, results, skipped, stopped, path)
@@ -132,7 +133,7 @@ def estimates(
     from tlearn.training.candidates import ComparisonSetup, costs_of, speed_of
 
     manifest, splits = load_dataset(data, settings, progress)
-    with Cache(default_root(), settings.disk_budget, progress.say) as cache:
+    with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
         comparison = ComparisonSetup(settings, manifest, splits, cache, progress)
         for backbone in names:
             try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlearn.backbones import load_registry
+from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig, Stage
 from tlearn.data.data_source import check_data, data_name
 from tlearn.data.sample import draw_sample
@@ -44,8 +45,8 @@ def finetune(
     """Train a classifier on images with their classes.
 
     Args:
-        data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders; or a CSV
-            or JSON Lines table of ``path,label[,split,group]``.
+        data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders; a CSV or
+            JSON Lines table of ``path,label[,split,group]``; or a zip or tar of either.
         out: The run directory to make; ``runs/<name of the data>``, numbered where that exists, if
             not given.
         config: A configuration or a YAML file of one.
@@ -178,7 +179,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
                 f"put them back, or train anew with 'tlearn finetune'"
             )
-        from tlearn.features.activation_cache import Cache, default_root
+        from tlearn.features.activation_cache import Cache
         from tlearn.training.network_training import train_network
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import Stopwatch, read_setup
@@ -200,7 +201,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             for stage in config.stages or ():
                 check_callbacks(callbacks, stage)
         clock = Stopwatch(state.seconds if state else None)
-        with clock.part("total"), Cache(default_root(), config.disk_budget, progress.say) as cache:
+        with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
             setup = read_setup(config, request.data, cache, progress, clock, run.event)
             if request.began:
                 check_unchanged(run, request, setup)

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from tlearn.data import editing
+from tlearn.data.archive_folder import read_report
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
-from tlearn.data.uploads import upload_report
 from tlearn.web.components.class_editor import classes, shorten
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
@@ -104,7 +104,7 @@ def _tabs(data: str, manifest: Manifest) -> None:
 def _problems(data: str, manifest: Manifest) -> None:
     """Show what is wrong with which file, and exclude what is chosen."""
     root = workspace().data_set(data)
-    problems = [*manifest.problems, *upload_report(root), *left_out_of(data)]
+    problems = [*manifest.problems, *read_report(root), *left_out_of(data)]
     if not problems:
         st.success(t("data.no_problems"))
         return
