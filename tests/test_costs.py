@@ -166,8 +166,6 @@ def test_every_view_that_a_rate_is_measured_on_counts(photos, cache, built, monk
 def test_more_classes_cost_more_time(built, photos):
     few, many = (search_flops(3000, 2000, classes) for classes in (5, 100))
     assert many > 10 * few
-    closed = search_flops(3000, 2000, 1000)  # in closed form: more classes hardly count
-    assert closed < 2 * search_flops(3000, 2000, 500) < many
     assert search_flops(3000, 4000, 5) > 1.5 * few  # fewer images than features: inner products
 
 

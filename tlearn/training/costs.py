@@ -29,7 +29,7 @@ STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
 STAGE_START = 3.5  # to trace and compile a stage
 FIXED_OVERHEAD = 6.5  # the probe's setting up, saving, loading, evaluating and drawing
-PROBE_FACTOR = 2.0  # what float64 takes, for the time of float32
+PROBE_FACTOR = 2.0  # what the regressions take, for the time of their products alone
 
 
 @dataclass(frozen=True)

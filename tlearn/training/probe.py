@@ -1,13 +1,11 @@
 """The probe: a regularised linear classifier on features, from which the head starts."""
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
@@ -24,7 +22,7 @@ SAMPLE = 4000  # images the strength is chosen on, at most: more would not chang
 STEPS = 4  # strengths that a search looks at, typically
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 JITTER = 1e-5  # of the largest square of a row: float32 products are right to about a tenth of it
-SMALL = 10_000_000  # one thread is fastest for a matrix of fewer numbers
+SMALL = 100_000_000  # multiplications of a product below which one thread is fastest
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 8_000_000  # features times views times images, at most: it bounds the memory
 # Whatever that bound, the probe is fitted on 10 images per class, or on 2000 if that is fewer.
@@ -43,7 +41,6 @@ class CrossValidation:
         log_loss: In nats; infinite if there were too few images to hold any out.
         positions: The images counted, in ascending order.
         guesses: The predicted class of each.
-        scale: What makes logits of the regression's scores.
     """
 
     strength: float
@@ -51,7 +48,6 @@ class CrossValidation:
     log_loss: float
     positions: np.ndarray
     guesses: np.ndarray
-    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -153,13 +149,14 @@ def fit_probe(
     n, views, d = features.shape
     mean, scale, flat = _standardise(features.reshape(n * views, d))
     z, lifted = _span(flat)
-    with _quick_and_quiet(z, len(class_weights)):
+    # Of small problems there are many: threads that wait for each other made them 20 times slower.
+    with threadpool_limits(1 if z.size * len(class_weights) < SMALL else None):
         # Half as many dimensions for two views, a quarter the time.
         plain = _span(flat[::views])[0] if views > 1 else z
         chosen = _choose(plain, y, groups, class_weights, seed, advance)
         kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
         advance(1)
-    return Probe(mean, scale, lifted(kernel * chosen.scale), bias * chosen.scale, chosen)
+    return Probe(mean, scale, lifted(kernel), bias, chosen)
 
 
 def search_flops(n: int, d: int, classes: int) -> float:
@@ -181,16 +178,6 @@ def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         )
     scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
     return mean, scale, (x - mean) / scale
-
-
-@contextlib.contextmanager
-def _quick_and_quiet(z: np.ndarray, classes: int) -> Iterator[None]:
-    # Of small problems there are many: threads that wait for each other made them 20 times slower.
-    few = classes <= regression.MANY_CLASSES
-    with threadpool_limits(1 if few and z.size < SMALL else None), warnings.catch_warnings():
-        # A strength too weak to converge in time loses the comparison; it need not be announced.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def _span(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
@@ -239,11 +226,10 @@ def _choose(
     def score(i: int) -> CrossValidation:
         if i not in scores:
             held_out = _held_out(z, y, parts, STRENGTHS[i], class_weights, advance)[seen]
-            scale = regression.scale_of(held_out, y[seen])
             guesses = held_out.argmax(axis=1)
-            loss = regression.log_loss(y[seen], regression.probabilities(scale * held_out))
+            loss = regression.log_loss(y[seen], regression.probabilities(held_out))
             accuracy = float((guesses == y[seen]).mean())
-            scores[i] = CrossValidation(STRENGTHS[i], accuracy, loss, seen, guesses, scale)
+            scores[i] = CrossValidation(STRENGTHS[i], accuracy, loss, seen, guesses)
         return scores[i]
 
     def better(i: int, than: int) -> bool:

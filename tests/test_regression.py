@@ -1,0 +1,49 @@
+"""The logistic regression: its solution, in any block size and number type."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from tlearn.training import regression
+
+
+@pytest.fixture
+def photos():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 7
+    x = rng.normal(size=(7, 20))[y] + rng.normal(0, 2, (300, 20))
+    return x.astype(np.float32), y
+
+
+def test_the_solution_is_that_of_scikit_learn_whatever_the_blocks(photos, monkeypatch):
+    x, y = photos
+    weights = np.linspace(1, 3, 7).tolist()
+    truth = LogisticRegression(C=0.1, class_weight=dict(enumerate(weights)), tol=1e-9).fit(x, y)
+    monkeypatch.setattr(regression, "TOLERANCE", 1e-9)
+    whole = regression.fit(x, y, 0.1, weights)
+    monkeypatch.setattr(regression, "BLOCK", 20 * 64)
+    parts = regression.fit(x, y, 0.1, weights)
+    half = regression.fit(x.astype(np.float16), y, 0.1, weights)
+    for kernel, bias in (whole, parts, half):
+        assert np.abs(kernel - truth.coef_.T).max() < 2e-3
+        assert np.abs(bias - truth.intercept_ - (bias - truth.intercept_).mean()).max() < 2e-3
+
+
+def test_no_more_than_a_block_of_rows_is_taken_at_a_time(photos, monkeypatch):
+    x, y = photos
+    monkeypatch.setattr(regression, "BLOCK", 20 * 64)
+
+    class Rows(np.ndarray):
+        def astype(self, *args, **kwargs):
+            assert len(self) <= 64
+            return np.asarray(self).astype(*args, **kwargs)
+
+    regression.fit(x.astype(np.float16).view(Rows), y, 0.1, [1.0] * 7)
+
+
+def test_a_class_without_images_is_never_predicted(photos):
+    x, y = photos
+    kernel, bias = regression.fit(x[y != 3], y[y != 3], 1.0, [1.0] * 8)
+    assert kernel.shape == (20, 8) and bias.shape == (8,)
+    p = regression.probabilities(x @ kernel + bias)
+    assert not p[:, [3, 7]].any() and (p.argmax(axis=1) == y)[y != 3].mean() > 0.8
