@@ -17,8 +17,8 @@ def data() -> None:
 @DATA
 def show(data: Path) -> None:
     """List the edits of DATA, the oldest first."""
-    from tlearn.data.data_source import check_data
     from tlearn.data.edits import Edits, edits_path
+    from tlearn.data.read_data import check_data
     from tlearn.text import printable
 
     check_data(data)
@@ -35,8 +35,8 @@ def show(data: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="Drop all, not the last alone.")
 def undo(data: Path, everything: bool) -> None:
     """Drop the edits of DATA that were made last."""
-    from tlearn.data.data_source import check_data
     from tlearn.data.edits import undo_edits
+    from tlearn.data.read_data import check_data
 
     check_data(data)
     dropped = undo_edits(data, everything)

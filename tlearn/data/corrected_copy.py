@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from tlearn.atomic import atomic_directory
-from tlearn.data.data_source import ImageFile, read_source
+from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import edits_path
+from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress, Silent

@@ -11,11 +11,12 @@ from pathlib import Path
 from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.archive_folder import is_archive
-from tlearn.data.data_source import DataSource, ImageFile, class_label, read_source
+from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import Edits, append_edits
 from tlearn.data.filenames import inside, repair_part, validate_class_name
 from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
+from tlearn.data.read_data import class_label, read_source
 from tlearn.data.scan import CHECK_SIZE, content_hash
 from tlearn.errors import DataError, nearest
 from tlearn.text import numbered_names

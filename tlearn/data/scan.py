@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 from tlearn.data import images
-from tlearn.data.data_source import ALLOWED, DataSource, ImageFile, read_source
+from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import Edits, say_edits
 from tlearn.data.folders import named_image
 from tlearn.data.layouts import similar_labels
 from tlearn.data.pixel_values import OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.problems import Problem, summarize
+from tlearn.data.read_data import ALLOWED, read_source
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent

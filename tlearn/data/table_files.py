@@ -4,11 +4,12 @@ import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import list_folder, named_image, visible
-from tlearn.data.layouts import split_of
+from tlearn.data.layouts import Split, split_of
 from tlearn.data.tables import Row, Table
 from tlearn.errors import DataError
 
@@ -27,18 +28,20 @@ class TableFiles:
         repeated: The files that other rows name again, each with the first of those.
     """
 
-    def __init__(self, table: Table, outside: bool) -> None:
+    def __init__(self, table: Table, split: Split | None, outside: bool) -> None:
         """Find the files.
 
         Args:
             table: The table.
+            split: The split of rows that name none.
             outside: Whether files outside the folder of the table are allowed.
 
         Raises:
             DataError: If one is not there, not allowed, could be any of several, or has two classes
                 or splits.
         """
-        self.table, self.folder = table, table.path.absolute().parent
+        self.table, self._split = table, split
+        self.folder = Path(os.path.abspath(table.path)).parent  # noqa: PTH100 - without ".."
         self._title = repr(str(table.path))
         self._outside = outside
         self._names: dict[Path, dict[str, list[str]]] = {}  # of each folder, see _key
@@ -64,7 +67,8 @@ class TableFiles:
     def _find_all(self) -> None:
         missing: list[Row] = []
         rows: dict[Path, Row] = {}
-        for row in self.table.rows:
+        for each in self.table.rows:
+            row = replace(each, split=each.split or self._split)
             path = self._find(row)
             if path is None:
                 missing.append(row)
@@ -160,7 +164,7 @@ class TableFiles:
 
     def unnamed(self) -> list[Path]:
         """Return the images beside those of the table that it does not name."""
-        named = {path for path, _ in self.files}
+        named = dict(self.files)
         beside = {path.parent: None for path in named}
         return [
             folder / name

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.data_source import check_data
+from tlearn.data.read_data import check_data
 from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.features.engines import choose

@@ -12,7 +12,7 @@ from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
-from tlearn.data.data_source import check_data, data_name
+from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.errors import TlearnError
 from tlearn.features.activation_cache import Cache

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig, Stage
-from tlearn.data.data_source import check_data, data_name
+from tlearn.data.read_data import check_data, data_name
 from tlearn.data.sample import draw_sample
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress

@@ -1,0 +1,127 @@
+"""From what is given as DATA to its files before edits: class folders, tables, archives."""
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+from tlearn.data.archive_folder import is_archive, read_report, unpacked_folder
+from tlearn.data.archives import archive_stem
+from tlearn.data.data_source import DataSource, ImageFile
+from tlearn.data.filenames import quote_name
+from tlearn.data.folders import walk
+from tlearn.data.layouts import FolderLayout, read_layout, relative_name
+from tlearn.data.problems import Problem
+from tlearn.data.table_source import METADATA, table_source, tables_in
+from tlearn.data.tables import is_table
+from tlearn.errors import DataError
+from tlearn.progress import Progress, Silent
+from tlearn.text import encode_name
+
+ALLOWED = (
+    "a folder that holds one folder of images per class, a .zip or .tar of one, or a .csv or "
+    ".jsonl table of paths and classes"
+)
+
+
+def check_data(data: Path) -> None:
+    """Raise a DataError if ``data`` is neither a folder nor a table nor an archive."""
+    if not data.is_dir() and not (data.is_file() and (is_table(data) or is_archive(data))):
+        what = "is a file of another kind" if data.exists() else "is not there"
+        raise DataError(f"the data {str(data)!r} {what}; give {ALLOWED}")
+
+
+def data_name(data: Path) -> str:
+    """Return what a data set is called: the name of its folder, or of its file without ending."""
+    path = data.resolve()
+    if path.is_dir():
+        return path.name
+    return path.stem if is_table(path) else archive_stem(path.name)
+
+
+def read_source(data: Path, progress: Progress | None = None) -> DataSource:
+    """List the files of a data set, before edits; an archive is unpacked into the cache first.
+
+    Raises:
+        DataError: If ``data`` cannot be used, a folder cannot be listed, or it is not clear what
+            the folders or a table mean.
+    """
+    check_data(data)
+    if data.is_dir():
+        return _folder_source(data)
+    if is_table(data):
+        return table_source(data, data.parent, [(data, None)], outside=True)
+    return _archive_source(data, progress or Silent())
+
+
+def _folder_source(data: Path) -> DataSource:
+    """Read a folder by the tables in it, or else by its class folders.
+
+    Other tables than ``metadata`` count where the folders do not say the same, and where their
+    files are all there, or there are no class folders.
+    """
+    tables = tables_in(data)
+    if not tables:
+        return _class_source(read_layout(data))
+    try:
+        classes = _class_source(read_layout(data))
+    except DataError:
+        classes = None
+    labels = set(classes.class_folders.values()) if classes else set()
+    own = all(path.stem.casefold() == METADATA for path, _ in tables)
+    try:
+        if len(tables) > len({split for _, split in tables}):
+            listed = " and ".join(path.name for path, _ in tables[:2])
+            raise DataError(f"{str(data)!r} holds the tables {listed}; give one of them as DATA")
+        source = table_source(data, data, tables, outside=False)
+    except DataError as error:
+        if own or classes is None or len(labels) < 2:
+            raise
+        ignored = Problem(tables[0][0].name, "folder", f"this table is ignored: {error}")
+        return replace(classes, problems=(*classes.problems, ignored))
+    same = labels <= {file.label for file in source.files}
+    return classes if classes and len(labels) > 1 and same and not own else source
+
+
+def _archive_source(data: Path, progress: Progress) -> DataSource:
+    folder = unpacked_folder(data, progress)
+    try:
+        source = read_source(folder)
+    except DataError as error:
+        raise DataError(f"in the archive {quote_name(data.name)}: {error}") from None
+    return replace(source, data=data, problems=(*source.problems, *read_report(folder)))
+
+
+def class_label(folder_name: str) -> str:
+    """Return the class of a folder of this name, in Unicode's form NFC."""
+    return unicodedata.normalize("NFC", encode_name(folder_name))
+
+
+def _class_source(layout: FolderLayout) -> DataSource:
+    data = layout.root
+    place = layout.splits.get("train", layout.place / "train") if layout.splits else layout.place
+    return DataSource(
+        data,
+        layout.root,
+        tuple(_class_files(layout)),
+        (str(layout),),
+        layout.problems,
+        place,
+        {relative_name(path, data): class_label(path.name) for path, _ in layout.classes},
+        {split: f"{relative_name(path, data)}/" for split, path in layout.splits.items()},
+    )
+
+
+def _class_files(layout: FolderLayout) -> list[ImageFile]:
+    root = layout.root
+    files = [
+        ImageFile(path, relative_name(path, root), "", given=split, below=encode_name(path.name))
+        for path, split in layout.stray
+    ]
+    for folder, split in layout.classes:
+        label = class_label(folder.name)
+        parents = frozenset({root.resolve(), folder.parent.resolve()})
+        start = len(relative_name(folder, root)) + 1
+        for path in walk(folder, parents):
+            name = relative_name(path, root)
+            files.append(ImageFile(path, name, label, given=split, below=name[start:]))
+    return files
