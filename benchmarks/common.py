@@ -30,12 +30,18 @@ class Done:
 
 
 @cache
-def keras_home() -> str:
-    """Return a folder for Keras, which writes there, with the weights that are at hand."""
+def keras_home() -> dict[str, str]:
+    """Make a folder for Keras, which writes there, of the weights in ``shared``, if they are there.
+
+    Returns:
+        The variable that names it.
+    """
+    if not Path(WEIGHTS).exists():
+        return {}
     home = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, home)
     (Path(home) / "models").symlink_to(Path(WEIGHTS).parent)
-    return home
+    return {"KERAS_HOME": home}
 
 
 def python(*arguments: object, activations: Path | None = None) -> Done:
@@ -44,7 +50,7 @@ def python(*arguments: object, activations: Path | None = None) -> Done:
     Raises:
         SystemExit: If it fails, with the end of what it wrote to standard error.
     """
-    environment = {"KERAS_HOME": keras_home(), **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**keras_home(), **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if activations:
         environment["TLEARN_CACHE"] = str(activations)
     start = time.monotonic()

@@ -205,7 +205,7 @@ def task_of(row: Row) -> tuple[Any, ...]:
 
 def key_of(row: Row) -> tuple[Any, ...]:
     """Return all that a training depends on."""
-    return *task_of(row), row["backbone"], row.get("cpu"), row["code"], row["splits"]
+    return *task_of(row), row["backbone"], row["cpu"], row["code"], row["splits"]
 
 
 def digest(content: bytes) -> str:
