@@ -118,18 +118,18 @@ def read_table(path: Path) -> Table:
 
 
 def has_known_columns(path: Path) -> bool:
-    """Return whether a file can be read as a table with columns for paths and classes."""
+    """Return whether a file can be read as a table with columns called as paths and classes are."""
     try:
-        return isinstance(known_columns(_read_cells(path)[0]), Columns)
+        return isinstance(known_columns(_read_cells(path)[0], guess=False), Columns)
     except DataError:
         return False
 
 
-def known_columns(names: Sequence[str]) -> Columns | str:
+def known_columns(names: Sequence[str], guess: bool = True) -> Columns | str:
     """Find the columns by their usual names; return what has none: ``paths`` or ``classes``.
 
     Where no column is called as classes usually are, and there is only one that is not known as
-    anything else, that is it.
+    anything else, that is it with ``guess``.
     """
     plain = {_plain(name): name for name in reversed(names)}
 
@@ -141,7 +141,7 @@ def known_columns(names: Sequence[str]) -> Columns | str:
     others = [name for name in names if _plain(name) not in known]
     if not path:
         return "paths"
-    if not label and len(others) == 1:
+    if guess and not label and len(others) == 1:
         label = others[0]
     return Columns(path, label, split, group) if label else "classes"
 
