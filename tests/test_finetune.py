@@ -336,18 +336,25 @@ def test_a_run_with_a_damaged_file_is_refused(made, tmp_path):
             (copy / name).write_bytes(whole)
 
 
-def test_where_the_probe_sees_a_sample_the_head_sees_all_images(photos, tmp_path, monkeypatch):
+def test_a_probe_is_fitted_to_all_images_where_its_strength_is_chosen_on_a_sample(
+    photos, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tlearn.training.probe.PROBE_NUMBERS", 2000)
     monkeypatch.setattr("tlearn.training.probe.PER_CLASS", 2)
-    options = {"backbone": "toy", "weights": "none", "quiet": True}
-    run = tlearn.finetune(photos, tmp_path / "quick", preset="quick", **options)
-    assert [stage["name"] for stage in run.metrics["stages"]] == ["probe", "head"]
-    events = (run.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    (probe,) = (row for row in map(json.loads, events) if row["event"] == "probe")
+    options = {"preset": "quick", "backbone": "toy", "weights": "none", "quiet": True}
     width = 2 * (8 + 16 + 24)  # averages and maxima of the channels at each depth
-    assert probe["images"] == 2000 // width  # one view of each, because not all can be seen
-    run = tlearn.finetune(photos, tmp_path / "deeper", stages="1:1", **options)
-    assert [stage["name"] for stage in run.metrics["stages"]] == ["probe", "top 1 block"]
+    images = []
+    for number in (2**28, 25 * width):
+        monkeypatch.setattr("tlearn.training.large_sets.NUMBERS", number)
+        run = tlearn.finetune(photos, tmp_path / str(number), **options)
+        assert [stage["name"] for stage in run.metrics["stages"]] == ["probe"]
+        events = (run.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        records = {row["event"]: row for row in map(json.loads, events)}
+        images.append(records["probe"]["images"])
+        splits = [row["split"] for row in read_csv(run.path / "splits.csv")]
+        if len(images) == 1:  # one view of each image, because the probe sees no other
+            assert records["activations"]["computed"] == len(splits) - splits.count("test")
+    assert images == [splits.count("train"), 25]
 
 
 WRONG_BOUNDARY = """

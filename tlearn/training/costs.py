@@ -11,7 +11,9 @@ import psutil
 
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
-from tlearn.training.probe import PROBE_VIEWS, sample_size, search_flops
+from tlearn.training.large_sets import most_images
+from tlearn.training.probe import sample_size, search_flops
+from tlearn.training.regression import flops
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan
 
@@ -197,7 +199,7 @@ class CostModel:
             streaming: Whether activations at the boundaries are computed in every epoch.
         """
         boundaries = {p.boundary.name for p in plans if p.boundary is not None and not streaming}
-        shown = min(views, PROBE_VIEWS) if streaming else views
+        shown = min(views, self.setup.probe_views) if streaming else views
         missing = {
             name: [item for item in items if item[1] < max(1, shown)]
             for name, items in self.missing.items()
@@ -218,12 +220,14 @@ class CostModel:
         return Costs(streaming, seconds, size)
 
     def _probe(self, views: int) -> float:
-        """Estimate the choice among two probes, on several depths and on the top."""
+        """Estimate the choice among two probes, on several depths and on the top, and the fit."""
         taps, splits = self.setup.built.taps, self.setup.splits
-        width, classes = sum(tap.width for tap in taps), len(splits.labels)
-        most, shown = sample_size(len(splits.train), views, width, classes)
-        rows = min(most, len(splits.train)) * shown
+        width, classes, images = sum(t.width for t in taps), len(splits.labels), len(splits.train)
+        most, shown = sample_size(images, views, width, classes)
+        rows = min(most, images) * shown
         operations = sum(search_flops(rows, d, classes) for d in (width, taps[-1].width))
+        if images > most:
+            operations += flops(min(images, most_images(width)), width, classes)
         return PROBE_FACTOR * operations / self.flops
 
     def _epoch(self, plan: StagePlan) -> float:

@@ -10,9 +10,8 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import format_bytes
 from tlearn.training.costs import CostModel, Costs, measure_rate, shorten_to_budget, throughput
-from tlearn.training.probe import PROBE_VIEWS, sample_size
 from tlearn.training.setup import Setup
-from tlearn.training.stages import REFINEMENT, StagePlan, plan_stages
+from tlearn.training.stages import StagePlan, plan_stages
 from tlearn.training.state import TrainingState
 
 
@@ -44,7 +43,8 @@ def prepare_activations(
     request = _CacheRequest.of(activations, missing, activations.outputs, setup.views)
     streaming = not setup.views or request.size > room
     if streaming:  # only features for the probe may be cached
-        request = _CacheRequest.of(activations, missing, (FEATURES,), min(setup.views, PROBE_VIEWS))
+        shown = min(setup.views, setup.probe_views)
+        request = _CacheRequest.of(activations, missing, (FEATURES,), shown)
     cacheable = request.size <= room
     rate, computed = _measure(setup, request) if cacheable else (np.inf, 0)
     if streaming and not np.isfinite(rate):  # computed in every epoch, whatever is cached
@@ -52,7 +52,7 @@ def prepare_activations(
     spent = time.monotonic() - setup.started
     model = CostModel(setup, missing, rate, spent, resumed is not None)
     if resumed is None:
-        setup = _choose_stages(setup, model, streaming)
+        setup = _fit_to_budget(setup, model, streaming)
     remaining = remaining_stages(setup.stages, resumed)
     costs = model.costs(remaining, setup.views, streaming)
     setup.progress.say(_line(model, remaining, setup.views, costs))
@@ -104,14 +104,6 @@ def _measure(setup: Setup, request: _CacheRequest) -> tuple[float, int]:
     return measure_rate(setup.activations, request.items, request.outputs)
 
 
-def _choose_stages(setup: Setup, model: CostModel, streaming: bool) -> Setup:
-    """Return the setup with the stages and views that fit into the time budget."""
-    setup = _fit_to_budget(setup, model, streaming)
-    if not setup.stages and _probe_sees_a_sample(setup):
-        return replace(setup, stages=plan_stages((REFINEMENT,), setup.built))
-    return setup
-
-
 def remaining_stages(
     stages: Sequence[StagePlan], state: TrainingState | None
 ) -> tuple[StagePlan, ...]:
@@ -146,12 +138,6 @@ def _fit_to_budget(setup: Setup, model: CostModel, streaming: bool) -> Setup:
         views_of = f"{views} views, " if views else ""
         setup.progress.say(f"to fit into {budget:.0f} s: {views_of}{', '.join(parts)}")
     return replace(setup, stages=stages, views=views)
-
-
-def _probe_sees_a_sample(setup: Setup) -> bool:
-    """Return whether nothing but a stage would ever see some of the training images."""
-    width, images = sum(tap.width for tap in setup.built.taps), len(setup.splits.train)
-    return sample_size(images, setup.views, width, len(setup.splits.labels))[0] < images
 
 
 def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs) -> str:

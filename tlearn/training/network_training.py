@@ -13,8 +13,10 @@ from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.runs.metrics import with_interval
+from tlearn.training import regression
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
+from tlearn.training.large_sets import most_images, refit
 from tlearn.training.loop import Training, check_state, run_stages
 from tlearn.training.network import Network, copies
 from tlearn.training.probe import Probe, fit_on_taps, sample, sample_size
@@ -144,22 +146,36 @@ def _start_from_probe(
 
 
 def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
-    """Return the taps that the probe sees, the probe, and on how many images it was fitted."""
+    """Return the taps that the probe sees, the probe, and on how many images it was fitted.
+
+    Its taps and strength are chosen on a sample where there are many images.
+    """
     config, files, targets = setup.config, setup.splits.train, setup.targets
     taps, classes = setup.built.taps, len(setup.splits.labels)
     width = sum(tap.width for tap in taps)
+    weights = targets.class_weights.tolist()
     most, views = sample_size(len(files), setup.views, width, classes)
     positions = sample(targets.train, most, config.seed)
-    files = tuple(files[i] for i in positions.tolist())
-    items = [(f, view) for f in files for view in range(views)]
+    sampled = [files[i] for i in positions.tolist()]
+    items = [(f, view) for f in sampled for view in range(views)]
     chosen, probe = fit_on_taps(
-        setup.activations.rows(items, FEATURES).reshape(len(files), views, -1),
+        setup.activations.rows(items, FEATURES).reshape(len(sampled), views, -1),
         taps,
         config.head.taps,
         targets.train[positions],
-        [f.group or f.content for f in files],
-        targets.class_weights.tolist(),
+        [f.group or f.content for f in sampled],
+        weights,
         config.seed,
         setup.progress,
     )
-    return chosen, probe, len(files)
+    if len(sampled) == len(files):
+        return chosen, probe, len(files)
+    width = len(probe.mean)
+    positions = sample(targets.train, most_images(width), config.seed)
+    plain = ((files[i], 0) for i in positions.tolist())
+    batches = setup.activations.batches(batched(plain, BATCH), [FEATURES])
+    columns = (arrays[FEATURES][:, -width:] for arrays in batches)  # the top's are the last
+    with setup.progress.task("fitting the probe to all images", regression.STEPS, "steps") as task:
+        y = targets.train[positions]
+        probe = refit(probe, len(sampled), columns, y, weights, task.advance)
+    return chosen, probe, len(positions)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -24,8 +24,8 @@ FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 JITTER = 1e-5  # of the largest square of a row: float32 products are right to about a tenth of it
 SMALL = 100_000_000  # multiplications of a product below which one thread is fastest
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
-PROBE_NUMBERS = 8_000_000  # features times views times images, at most: it bounds the memory
-# Whatever that bound, the probe is fitted on 10 images per class, or on 2000 if that is fewer.
+PROBE_NUMBERS = 8_000_000  # features times views times images, at most, that strengths are tried on
+# Whatever that bound, the sample has 10 images per class, or 2000 if that is fewer.
 PER_CLASS, MANY = 10, 2000
 
 
@@ -41,6 +41,7 @@ class CrossValidation:
         log_loss: In nats; infinite if there were too few images to hold any out.
         positions: The images counted, in ascending order.
         guesses: The predicted class of each.
+        optimum: The strength between its neighbours at which the log loss is estimated to be least.
     """
 
     strength: float
@@ -48,6 +49,7 @@ class CrossValidation:
     log_loss: float
     positions: np.ndarray
     guesses: np.ndarray
+    optimum: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 
 def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int, int]:
-    """Return how many images a probe is fitted on at most, and how many views of each.
+    """Return on how many images a probe's strength is chosen at most, and how many views it sees.
 
     ``width`` is the number of features of a view; ``views`` is 0 for fresh ones.
     """
@@ -96,7 +98,6 @@ def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int,
     most = PROBE_NUMBERS // (views * width)
     if most >= images:
         return most, views
-    # More photos improve a probe more than more views of the same.
     return max(PROBE_NUMBERS // width, min(PER_CLASS * classes, MANY)), 1
 
 
@@ -167,15 +168,24 @@ def search_flops(n: int, d: int, classes: int) -> float:
     return span + fits
 
 
-def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the columns' means and deviations, and the rows standardised by them."""
-    mean = x.mean(axis=0)
-    scale = x.std(axis=0)
-    if not np.isfinite(scale).all():
+def require_finite(numbers: np.ndarray) -> None:
+    """Refuse features, or what was computed from them, that are not finite numbers.
+
+    Raises:
+        BackboneError: If there are any.
+    """
+    if not np.isfinite(numbers).all():
         raise BackboneError(
             "the backbone gives numbers that are not finite: its weights are damaged, or were made "
             "for another; give others with --weights"
         )
+
+
+def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the columns' means and deviations, and the rows standardised by them."""
+    mean = x.mean(axis=0)
+    scale = x.std(axis=0)
+    require_finite(scale)
     scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
     return mean, scale, (x - mean) / scale
 
@@ -219,7 +229,8 @@ def _choose(
     if not parts:
         advance(STEPS * FOLDS)
         nothing = np.zeros(0, np.int64)
-        return CrossValidation(STRENGTHS[FIRST], 0.0, np.inf, nothing, nothing)
+        usual = STRENGTHS[FIRST]
+        return CrossValidation(usual, 0.0, np.inf, nothing, nothing, usual)
     seen = np.sort(np.concatenate([outside for _, outside in parts]))
     scores: dict[int, CrossValidation] = {}
 
@@ -229,7 +240,7 @@ def _choose(
             guesses = held_out.argmax(axis=1)
             loss = regression.log_loss(y[seen], regression.probabilities(held_out))
             accuracy = float((guesses == y[seen]).mean())
-            scores[i] = CrossValidation(STRENGTHS[i], accuracy, loss, seen, guesses)
+            scores[i] = CrossValidation(STRENGTHS[i], accuracy, loss, seen, guesses, STRENGTHS[i])
         return scores[i]
 
     def better(i: int, than: int) -> bool:
@@ -240,7 +251,19 @@ def _choose(
         while 0 <= best + step < len(STRENGTHS) and better(best + step, best):
             best += step
     advance(max(0, STEPS * FOLDS - len(scores) * len(parts)))  # the search was short
-    return score(best)
+    losses = [score(i).log_loss for i in (best - 1, best, best + 1) if i in scores]
+    return replace(score(best), optimum=STRENGTHS[best] * 10 ** _lowest(losses))
+
+
+def _lowest(losses: Sequence[float]) -> float:
+    """Return where a parabola through three losses at -1, 0 and 1 is lowest; 0 if there are less.
+
+    The middle one is the least of them, so it is no farther than half a step from there.
+    """
+    if len(losses) < 3:
+        return 0.0
+    before, least, after = losses
+    return (before - after) / max(2 * (before + after - 2 * least), regression.EPSILON)
 
 
 def _folds(y: np.ndarray, groups: Sequence[str], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,6 @@
 """The regression a probe is: multinomial logistic, with a quadratic penalty."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
@@ -15,7 +15,13 @@ EPSILON = float(np.finfo(np.float64).eps)  # the smallest probability that is co
 Weights = tuple[np.ndarray, np.ndarray]  # kernel (r, classes) and bias (classes,)
 
 
-def fit(x: np.ndarray, y: np.ndarray, strength: float, class_weights: Sequence[float]) -> Weights:
+def fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    strength: float,
+    class_weights: Sequence[float],
+    advance: Callable[[int], object] = lambda n: None,
+) -> Weights:
     """Fit logits ``x @ kernel + bias`` of all classes, minus infinity for those without images.
 
     The weighted log losses times ``strength``, and half the squares of the kernel, have the least
@@ -27,6 +33,7 @@ def fit(x: np.ndarray, y: np.ndarray, strength: float, class_weights: Sequence[f
         y: Class indices.
         strength: The inverse regularisation, as scikit-learn's ``C``.
         class_weights: Weight of each class.
+        advance: Called with 1 after each pass over the rows.
     """
     present, targets = np.unique(y, return_inverse=True)
     weights = np.asarray(class_weights, np.float32)[y]
@@ -38,6 +45,7 @@ def fit(x: np.ndarray, y: np.ndarray, strength: float, class_weights: Sequence[f
         kernel = parameters[:-1]
         loss += float(np.vdot(kernel, kernel)) / (2 * strength)
         gradient[:-1] += kernel / np.float32(strength)
+        advance(1)
         return loss / total, gradient.ravel() / total
 
     options = {"maxiter": STEPS, "maxcor": REMEMBERED, "ftol": TOLERANCE, "gtol": 0.0}

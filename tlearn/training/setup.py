@@ -21,7 +21,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
-from tlearn.training.probe import PROBE_VIEWS
+from tlearn.training.probe import sample_size
 from tlearn.training.stages import StagePlan, plan_stages
 
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
@@ -108,6 +108,11 @@ class Setup:
         weights = counts.mean() / counts if balanced else np.ones(len(counts))
         return Targets(y[0], y[1], weights.astype(np.float32))
 
+    @property
+    def probe_views(self) -> int:
+        """How many views of each training image the probe sees."""
+        return probe_views(self.built, self.splits, self.views)
+
     def items(self, views: int) -> list[Item]:
         """Return the first views of the training images, and the plain ones for validation."""
         checks = [(f, 0) for f in self.splits.validation]
@@ -147,9 +152,16 @@ def read_setup(
         dataset = load_dataset(data, config, progress) if isinstance(data, Path) else data
     views = 0
     if isinstance(config.views, int):  # no more than there are epochs to show them
-        views = min(config.views, max(PROBE_VIEWS, sum(p.stage.epochs for p in stages)))
+        shown = probe_views(built, dataset[1], config.views)
+        views = min(config.views, max(shown, sum(p.stage.epochs for p in stages)))
     rendering = Rendering(built.size, config.resize, config.augment)
     boundaries = [p.boundary for p in stages if p.boundary is not None]
     choice = choose(config.engine, config.precision)
     activations = Activations(built, rendering, boundaries, cache, choice, progress)
     return Setup(config, built, stages, views, activations, *dataset, progress, log, clock, started)
+
+
+def probe_views(built: BuiltBackbone, splits: Splits, views: int) -> int:
+    """Return how many views of each training image a probe sees, if there are so many."""
+    width = sum(tap.width for tap in built.taps)
+    return sample_size(len(splits.train), views, width, len(splits.labels))[1]

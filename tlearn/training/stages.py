@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary
 
 HEAD_STAGE = Stage(unfreeze="none", epochs=20, learning_rate=1e-3)
-# For a probe that was fitted on a sample and that no stage follows.
-REFINEMENT = Stage(unfreeze="none", epochs=5, learning_rate=5e-4)
 
 
 @dataclass(frozen=True)
