@@ -27,8 +27,11 @@ def test_a_linked_folder_is_a_data_set_where_it_is(here, tmp_path):
     assert here.new_data_set("colours").name == "colours-2"
     other = draw_photos(tmp_path / "more" / "colours", 2)
     assert link_folder(here.data, str(other), set(here.data_sets())) == "colours-2"
-    unlink_folder(here.data, "colours")
-    unlink_folder(here.data, "colours")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "labels.csv").write_text("path,label\na.jpg,cat\n")
+    assert link_folder(here.data, str(tmp_path / "flat"), set()) == "flat"
+    for name in ("flat", "colours", "colours"):
+        unlink_folder(here.data, name)
     assert here.data_sets() == ["colours-2"] and sorted(photos.rglob("*")) == before
     (tmp_path / "more").rename(tmp_path / "moved")
     with pytest.raises(DataError, match="there is no folder"):
@@ -43,7 +46,7 @@ def test_what_cannot_be_linked_is_told_in_one_line(here, tmp_path):
         "photos": "not an absolute path",
         str(tmp_path / "nowhere"): "no folder .* on this machine",
         str(tmp_path / "file"): "no folder .* on this machine",
-        str(tmp_path / "empty"): "holds no folders",
+        str(tmp_path / "empty"): "holds no folders and no table",
         str(inner.parent): "found automatically",
     }.items():
         with pytest.raises(DataError, match=words) as error:

@@ -10,10 +10,12 @@ import pytest
 from conftest import draw_photos
 from pages import follow, labelled, page, press, run, t, view, words
 from streamlit.testing.v1 import AppTest
+from test_uploads import photo, send, zipped
 
 from tlearn.backbones.plugin_sources import DISABLED
 from tlearn.data.editing import exclude
 from tlearn.data.scan import scan
+from tlearn.data.uploads import Upload
 from tlearn.runs.directory import RunDirectory
 from tlearn.web import background
 from tlearn.web.components import scans
@@ -212,6 +214,27 @@ def test_what_cannot_be_added_to_a_class_is_said_and_the_rest_is_added(here, tmp
     assert "blue00.png" in [name for d in app.dataframe for name in d.value.get(t("data.file"), ())]
     assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
     assert not more.exists()
+
+
+def test_photos_come_with_a_table(here, monkeypatch):
+    """What cannot be read as a data set is told and not kept."""
+    coming = []
+    monkeypatch.setattr(
+        "tlearn.web.components.upload.uploader",
+        lambda data, key, **options: coming.pop() if coming and key == "new" else None,
+    )
+    photos = [(f"{i}.png", photo(i)) for i in range(4)]
+    wrong, right = b"id,label\n0,a\n9,b\n", b"id,label\n0,a\n1,b\n2,b\n"
+    for table, said in ((wrong, "of which 1 are not there"), (right, None)):
+        upload = Upload(here.data, tables=True)
+        send(upload, "set.zip", zipped([("labels.csv", table), *photos]))
+        coming.append(upload)
+        app = page("data")
+        if said:
+            assert said in words(app) and not here.data_sets()
+    (name,) = here.data_sets()
+    assert scan(here.data / name).counts == {"a": 1, "b": 2}
+    assert t("data.counts", photos=3, classes=2) in words(app)
 
 
 def test_a_folder_without_photos_is_told(here):

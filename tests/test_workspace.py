@@ -28,6 +28,10 @@ def here(tmp_path):
 
 def test_folders_of_class_folders_are_found_at_any_depth(here):
     assert here.data_sets() == ["archive/cars", "archive/pets", "flowers", "split", "名"]
+    (here.data / "no-classes" / "a.csv").write_text("month,price\n1,2\n")
+    assert "no-classes" not in here.data_sets()
+    (here.data / "no-classes" / "a.csv").write_text("path,label\na.jpg,cat\n")
+    assert "no-classes" in here.data_sets()
     assert not Workspace(here.data / "nothing", here.runs).data_sets()
 
 

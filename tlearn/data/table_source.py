@@ -8,7 +8,7 @@ from pathlib import Path
 from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import ENDING
 from tlearn.data.filenames import quote_name
-from tlearn.data.folders import list_folder, named_image, walk
+from tlearn.data.folders import list_folder, named_image, visible, walk
 from tlearn.data.layouts import SPLITS, Split, relative_name, split_of
 from tlearn.data.problems import Problem
 from tlearn.data.table_files import TableFiles
@@ -50,6 +50,16 @@ def tables_in(folder: Path) -> Sequence[GivenTable]:
 def _metadata_in(folder: Path) -> Path | None:
     paths = (path for path in list_folder(folder) if path.stem.casefold() == METADATA)
     return next((path for path in paths if _is_data_table(path)), None)
+
+
+def holds_table(folder: Path) -> bool:
+    """Return whether there is a table of photos and classes in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if visible(entry.name)]
+    except OSError:
+        return False  # it could not be scanned either
+    return any(_is_data_table(folder / name) for name in names)
 
 
 def _is_data_table(path: Path) -> bool:

@@ -21,6 +21,7 @@ from tlearn.errors import DataError, os_errors_as
 CSV, JSON_LINES = frozenset({".csv", ".tsv"}), frozenset({".jsonl", ".ndjson"})
 ENDINGS = CSV | JSON_LINES
 SHOWN = 8  # columns named in a line
+HEAD = 1 << 16  # bytes that are read to know the columns alone
 ADVICE = "its first line should name the columns, such as path,label"
 _DELIMITERS = ",;\t|"
 # Names of columns in lower case with _ between words, those that say it best first.
@@ -120,7 +121,7 @@ def read_table(path: Path) -> Table:
 def has_known_columns(path: Path) -> bool:
     """Return whether a file can be read as a table with columns called as paths and classes are."""
     try:
-        return isinstance(known_columns(_read_cells(path)[0], guess=False), Columns)
+        return isinstance(known_columns(_read_cells(path, HEAD)[0], guess=False), Columns)
     except DataError:
         return False
 
@@ -176,15 +177,19 @@ def _row(path: Path, line: int, cells: Mapping[str, str], columns: Columns) -> R
 Cells = Iterator[tuple[int, dict[str, str]]]  # the number of each line, and its cells by column
 
 
-def _read_cells(path: Path) -> tuple[list[str], Cells, str]:
+def _read_cells(path: Path, most: int = -1) -> tuple[list[str], Cells, str]:
     """Return the names of the columns, the lines below them, and the encoding if not UTF-8.
+
+    With ``most``, only the lines in so many bytes are read.
 
     Raises:
         DataError: If the file cannot be read; the lines raise it if one is damaged.
     """
     what = f"the table {str(path)!r} cannot be read"
-    with os_errors_as(DataError, what, "make it readable"):
-        data = path.read_bytes()
+    with os_errors_as(DataError, what, "make it readable"), path.open("rb") as file:
+        data = file.read(most)
+    if len(data) == most:
+        data = data[: data.rfind(b"\n") + 1]
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # as spreadsheets write "Unicode text"
         encoding = "utf-16"
     else:

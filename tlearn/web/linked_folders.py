@@ -10,6 +10,7 @@ import streamlit as st
 from tlearn.atomic import atomic_file
 from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import list_folder
+from tlearn.data.table_source import holds_table
 from tlearn.errors import DataError
 from tlearn.text import numbered_names
 
@@ -48,7 +49,7 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
     """Link the folder of the path ``text``; return the name of its data set, not in ``taken``.
 
     Raises:
-        DataError: If there is no such folder, or it holds no folders.
+        DataError: If there is no such folder, or it holds neither folders nor a table.
     """
     typed = text.strip().strip("\"'")
     folder = Path(typed).expanduser()
@@ -57,9 +58,10 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
     if not folder.is_dir():
         raise DataError(f"there is no folder {typed!r} on this machine; check the path")
     folder = folder.resolve()
-    if not any(path.is_dir() for path in list_folder(folder)):
+    if not any(path.is_dir() for path in list_folder(folder)) and not holds_table(folder):
         raise DataError(
-            f"{typed!r} holds no folders; give one that holds a folder of photos per class"
+            f"{typed!r} holds no folders and no table; give one that holds a folder of photos per "
+            f"class, or photos and a table of their classes"
         )
     links = linked_folders(root)
     for name, known in links.items():

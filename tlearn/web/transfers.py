@@ -34,13 +34,15 @@ _lock = threading.Lock()
 _uploads: dict[str, tuple[float, Upload]] = {}  # with the time of the last request
 
 
-def new_upload(root: Path) -> Upload:
+def new_upload(root: Path, tables: bool = False) -> Upload:
     """Begin an upload into a data root; uploads that were idle for a day are removed.
+
+    With ``tables``, tables are taken beside images.
 
     Raises:
         DataError: If the data root cannot be written to.
     """
-    upload, now = Upload(root), time.monotonic()
+    upload, now = Upload(root, tables=tables), time.monotonic()
     with _lock:
         old = [u for since, u in _uploads.values() if now - since > LIFETIME or not u.is_open]
         for expired in old:

@@ -13,6 +13,7 @@ from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
+from tlearn.data.table_source import holds_table
 from tlearn.errors import DataError, RunError
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
@@ -74,7 +75,10 @@ class Workspace:
         return process_folder(self.predictions.resolve())
 
     def data_sets(self) -> list[str]:
-        """Return the names of linked folders, and of folders in the data root that hold folders."""
+        """Return the names of linked folders, and of data sets in the data root.
+
+        These are folders that hold folders, or a table.
+        """
         below = islice(_data_sets_in(self.data, DEEPEST), MOST)
         names = (folder.relative_to(self.data).as_posix() for folder in below)
         return sorted([*linked_folders(self.data), *names], key=natural_key)
@@ -139,11 +143,13 @@ def _one_part(name: str, what: str) -> str:
 
 
 def _data_sets_in(folder: Path, levels: int) -> Iterator[Path]:
-    """Yield the folders that hold folders, but not the classes within them."""
+    """Yield the folders that hold folders or a table, but not the classes within them."""
     for path in _folders(folder):
         inner = _folders(path)
         has_splits = any(split_of(p.name) for p in inner)
-        if inner and levels > 1 and not has_splits and all(_folders(p, FEW) for p in inner):
+        if holds_table(path):
+            yield path
+        elif inner and levels > 1 and not has_splits and all(_folders(p, FEW) for p in inner):
             yield from _data_sets_in(path, levels - 1)  # a folder of data sets
         elif inner:
             yield path

@@ -12,6 +12,7 @@ from tlearn.data.archives import archive_stem
 from tlearn.data.editing import add_photos
 from tlearn.data.filenames import repair_part
 from tlearn.data.problems import Problem
+from tlearn.data.read_data import read_source
 from tlearn.data.sample import draw_sample
 from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
@@ -90,14 +91,18 @@ def _place(upload: Upload, name: str) -> None:
     def place(progress: Progress) -> tuple[Path, str, list[Problem]]:
         try:
             upload.unpack(progress)
-            classes = len({photo.parent for photo in upload.images()})
             path = upload.place(target)
         finally:
             upload.cancel()
-        if not any(entry.is_dir() for entry in path.iterdir()):
+        try:
+            source = read_source(path)
+            if not (source.class_folders or source.tables):
+                raise DataError(words("data.loose"))
+        except DataError:  # nobody could mend it here
             shutil.rmtree(path)
-            raise DataError(words("data.loose"))
-        text = words("data.received", photos=upload.files, classes=classes)
+            raise
+        labels = [file.label for file in source.files if file.label]
+        text = words("data.received", photos=len(labels), classes=len({*labels}))
         if path.name != given:
             text = f"{text} {words('data.name_taken', name=given)}"
         return path, text, upload.report

@@ -31,7 +31,7 @@ def uploader(root: Path, key: str, kind: Literal["set", "any", "flat"] = "set") 
     state = st.session_state
     upload = find_upload(state.get(f"{key}.token", ""))
     if upload is None:
-        upload = new_upload(root)
+        upload = new_upload(root, tables=kind == "set")
         state[f"{key}.token"] = upload.token
     words = {name: t(f"upload.{name}") for name in WORDS}
     if kind != "set":
