@@ -24,7 +24,8 @@ def draw(folder: Path, count: int) -> Path:
 
 def train(folder: Path, place: Path) -> tuple[float, float]:
     """Train one epoch on cached activations; return seconds and peak memory in MiB."""
-    options = ("--weights", WEIGHTS, "--views", 2, "--stages", "block_13_expand:1")
+    network = ("--backbone", "mobilenet_v2", "--weights", WEIGHTS)
+    options = (*network, "--views", 2, "--stages", "block_13_expand:1")
     done = finetune(folder, place / "run", place / "cache", *options)
     return done.seconds, done.memory
 

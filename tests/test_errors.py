@@ -75,9 +75,9 @@ def test_data_that_is_no_folder(training_refused, photos):
 
 
 OPTIONS = {
-    "--backbone mobilenet_v3": "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed: inc",
+    "--backbone mobilenet_v3": "'mobilenet_v3' (did you mean 'mobilenet_v2'?); installed: eff",
     "--backbone TOY": "(did you mean 'toy'?)",
-    "--backbone qqqq": "no backbone is called 'qqqq'; installed: inception_v3, mobilenet_v2, ",
+    "--backbone qqqq": "no backbone is called 'qqqq'; installed: efficientnet_lite0, ",
     "--size 15": "toy needs images of 16 pixels or more. Received: size 15",
     "--size -3": "size: must be at least 8. Received: '-3'",
     "--size large": "size: must be a valid integer, unable to parse string as",

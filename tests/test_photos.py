@@ -28,6 +28,7 @@ def test_flowers_end_to_end(shared, tmp_path):
     run = tlearn.finetune(
         shared / "data/flowers",
         tmp_path / "run",
+        backbone="mobilenet_v2",
         weights=str(shared / WEIGHTS.format("1.0")),
         size=128,
         views=2,

@@ -12,7 +12,7 @@ from tlearn.backbones.keras_applications import keras_application
 from tlearn.backbones.plugin_sources import use_folder
 from tlearn.backbones.registry import Plugin, Registry, load_registry
 from tlearn.backbones.torch_files import read_torch_weights
-from tlearn.backbones.weights import Weights
+from tlearn.backbones.weight_sources import Weights
 
 __all__ = [
     "Backbone",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tlearn.backbones.weights import Weights
+from tlearn.backbones.weight_sources import Weights
 from tlearn.errors import BackboneError, nearest
 
 Triple = tuple[float, float, float]

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlearn.backbones.contract import Backbone
-from tlearn.backbones.weights import Weights
+from tlearn.backbones.weight_sources import Weights
+
+HOST = "storage.googleapis.com"  # of all weights of keras.applications
 
 
 def keras_application(
@@ -43,6 +45,8 @@ def keras_application(
         name=name or module,
         build=build,
         preprocess_reference=f"{home}:preprocess_input",
-        weights=(Weights("imagenet", "keras.applications", licence, "ImageNet-1k", file=file),),
+        weights=(
+            Weights("imagenet", "keras.applications", licence, "ImageNet-1k", file=file, host=HOST),
+        ),
         **facts,
     )

@@ -32,6 +32,7 @@ COMMANDS = {
     "features": "Write the features of a layer for every image in DATA.",
     "layers": "List the layers and the boundaries of BACKBONE.",
     "backbones": "List the backbones that are installed.",
+    "weights": "Show where the weights of backbones are, or fetch them.",
     "plugins": "List the plugins, what they offer, and what is wrong with them.",
     "cache": "Show the cache of activations and unpacked archives, or clear it.",
     "demo": "Draw a small set of pictures, train on it, show the result.",

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tlearn.backbones import load_registry
+from tlearn.backbones.availability import missing_weights
 from tlearn.cli.options import PROGRESS, comparison_options
 from tlearn.progress import console_progress, format_bytes
 
@@ -40,6 +42,13 @@ def plan(
                 f"{estimate.backbone:<20} about {estimate.seconds:.0f} s, "
                 f"{format_bytes(estimate.bytes)} of disk; {estimate.images_per_second:.3g} "
                 f"images/s, {estimate.parameters / 1e6:.1f} M parameters"
-                f"{'' if estimate.sure else ' (uncertain: the machine is busy)'}",
+                f"{'' if estimate.sure else ' (uncertain: the machine is busy)'}"
+                f"{_missing(estimate.backbone, full.weights)}",
                 flush=True,
             )
+
+
+def _missing(backbone: str, weights: str | None) -> str:
+    """Say that the weights of a backbone cannot be had, if so: an estimate needs none."""
+    reason = missing_weights(load_registry().get(backbone), weights)
+    return f"; its weights are not on this machine: {reason}" if reason else ""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
+from tlearn.backbones.availability import check_weights
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data
 from tlearn.data.scan import scan
@@ -73,6 +74,7 @@ def extract_features(
     check_data(data)
     backbone = load_registry().get(config.backbone)
     size, weights = backbone.checked_size(config.size), backbone.checked_weights(config.weights)
+    check_weights(backbone, weights)
     choice = choose(config.engine, config.precision)
     # Not before all is checked: Keras takes seconds.
     from tlearn.features.built_backbone import load_backbone

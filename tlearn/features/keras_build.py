@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from tlearn.backbones import Backbone
+from tlearn.backbones.availability import advice
 from tlearn.errors import BackboneError, one_line
 from tlearn.keras_import import keras
 
@@ -88,15 +89,16 @@ def _with_named_weights(backbone: Backbone, size: int, weights: str) -> Any:
         raise
     except Exception as error:  # noqa: BLE001
         default = backbone.default_size
+        record = next(w for w in backbone.weights if w.name == weights)
         with contextlib.suppress(Exception), _bounded_download():
-            if size != default:  # without a top, weights of any size fit
+            # Without a top, weights of any size fit; what could not be fetched is not asked again.
+            if size != default and record.on_this_machine is not False:
                 network = backbone.build((size, size, 3), None)
                 network.set_weights(backbone.build((default, default, 3), weights).get_weights())
                 return network
         raise BackboneError(
             f"the weights {weights!r} of {backbone.name} could not be loaded "
-            f"({one_line(error)}); give a file with --weights FILE, point KERAS_HOME at a "
-            f"folder that has them in models/, or start from random weights with --weights none"
+            f"({one_line(error)}); {advice()}"
         ) from None
 
 

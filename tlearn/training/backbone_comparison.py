@@ -10,11 +10,12 @@ import numpy as np
 
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
+from tlearn.backbones.availability import advice, missing_weights
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import load_dataset
-from tlearn.errors import TlearnError
+from tlearn.errors import BackboneError, TlearnError
 from tlearn.features.activation_cache import Cache
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
@@ -69,6 +70,10 @@ def compare(
     check_free(path)
     names = _backbone_names(settings, backbones)
     check_data(data)
+    missing = _missing_weights(names, settings.weights)
+    if len(missing) == len(names):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise BackboneError(f"no backbone could be compared: {reasons}; {advice()}")
     # Not before all is checked: Keras takes seconds.
     from tlearn.runs import charts
     from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
@@ -79,8 +84,9 @@ def compare(
         deadline = start + settings.time_budget if settings.time_budget else np.inf
         with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress, deadline)
-            results, skipped, stopped = evaluate_candidates(setup, names)
-        comparison = Comparison(data, results, skipped, stopped, path)
+            present = [name for name in names if name not in missing]
+            results, skipped, stopped = evaluate_candidates(setup, present)
+        comparison = Comparison(data, results, missing | skipped, stopped, path)
         files = {"json": comparison.to_json().encode()}
         files |= charts.render(charts.accuracy_against_cost(comparison.rows()))
         for kind, content in files.items():
@@ -158,3 +164,17 @@ def _backbone_names(config: RunConfig, backbones: Sequence[str]) -> list[str]:
     if isinstance(backbones, str):
         backbones = [backbones]
     return [registry.get(name).name for name in dict.fromkeys(backbones or registry.backbones)]
+
+
+def _missing_weights(names: Sequence[str], weights: str | None) -> dict[str, str]:
+    """Return why weights cannot be had, by the names of the backbones that lack them."""
+    missing = {}
+    for name in names:
+        try:
+            reason = missing_weights(load_registry().get(name), weights)
+        except BackboneError as error:
+            missing[name] = str(error)
+            continue
+        if reason:
+            missing[name] = f"its weights are not on this machine: {reason}"
+    return missing

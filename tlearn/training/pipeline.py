@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlearn.backbones import load_registry
+from tlearn.backbones.availability import backbones_with_weights, check_weights
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig, Stage
 from tlearn.data.read_data import check_data, data_name
@@ -117,8 +118,8 @@ def demo(
 ) -> Run:
     """Draw a small set of pictures and train on it.
 
-    Starts from ImageNet weights if they are on this machine or can be downloaded, else from random
-    ones.
+    Takes the default backbone or, if its weights are not on this machine, another whose are; where
+    none are and none can be downloaded, it starts from random ones.
 
     Args:
         out: Folder to make, for ``photos`` and ``run``; ``tlearn-demo`` if not given.
@@ -134,8 +135,11 @@ def demo(
     progress.say(f"drawing pictures into {folder / 'photos'}")
     with os_errors_as(RunError, f"{str(folder)!r} cannot be written", "choose another --out"):
         photos = draw_sample(folder / "photos")
+    here, backbone = backbones_with_weights(), RunConfig().backbone
+    if here and backbone not in here:
+        backbone = here[0]
     try:
-        return finetune(photos, folder / "run", progress=progress)
+        return finetune(photos, folder / "run", progress=progress, backbone=backbone)
     except BackboneError as error:
         progress.say(f"starting from random weights, so expect a low accuracy: {error}")
         return finetune(photos, folder / "run", weights="none", progress=progress)
@@ -179,6 +183,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
                 f"put them back, or train anew with 'tlearn finetune'"
             )
+        check_weights(load_registry().get(request.config.backbone), request.config.weights)
         from tlearn.features.activation_cache import Cache
         from tlearn.training.network_training import train_network
         from tlearn.training.results import check_unchanged, write_record, write_results

