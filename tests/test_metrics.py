@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from tlearn.monitors import MONITORS
 from tlearn.runs import metrics
@@ -31,12 +31,15 @@ def found(guess, y=(0, 0, 0, 1, 1, 2), labels=LABELS):
 
 
 def test_figures_are_what_scikit_learn_says():
-    figures = found([0, 0, 1, 1, 1, 0])
+    y, guess = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0]
+    figures = found(guess)
     assert figures["n"] == 6 and figures["accuracy"] == pytest.approx(4 / 6)
-    f1 = precision_recall_fscore_support(
-        [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0], labels=[0, 1, 2], zero_division=0.0
-    )[2]
-    assert figures["macro_f1"] == pytest.approx(f1.mean())  # of the classes that have images
+    columns = precision_recall_fscore_support(y, guess, labels=[0, 1, 2], zero_division=0.0)
+    for key, column in zip(("precision", "recall", "f1", "n"), columns, strict=True):
+        assert [figures["per_class"][label][key] for label in LABELS[:3]] == pytest.approx(column)
+    assert figures["macro_f1"] == pytest.approx(columns[2].mean())  # of the classes with images
+    p = np.where(np.eye(4)[guess] == 1, 1.0, 0.01) / 1.03
+    assert figures["log_loss"] == pytest.approx(log_loss(y, p, labels=range(4)))
     assert figures["per_class"]["none"] == {"precision": 0.0, "recall": None, "f1": None, "n": 0}
     assert figures["confusion"] == {
         "ant": {"ant": 2, "bee": 1},

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold
 
 from tlearn.errors import BackboneError
 from tlearn.training import regression
+from tlearn.training.folds import assign_folds
 from tlearn.training.probe import FITS, fit_probe
 from tlearn.training.regression import log_loss, probabilities
 
@@ -85,3 +87,15 @@ def test_cross_validation_never_sees_what_it_judges():
     twins = np.concatenate([noise, noise])  # copies on both sides of a fold would give them away
     probe = fit_probe(twins[:, None], np.concatenate([y, y]), groups * 2, [1.0, 1.0], 0)
     assert 0.35 < probe.cross_validation.accuracy < 0.65
+
+
+def test_folds_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    for images, classes, groups, number in ((60, 3, 60, 5), (200, 7, 40, 5), (90, 2, 11, 3)):
+        y = rng.integers(0, classes, images)
+        members = [str(group) for group in rng.integers(0, groups, images)]
+        splitter = StratifiedGroupKFold(number, shuffle=True, random_state=images)
+        expected = np.zeros(images, int)
+        for fold, (_, outside) in enumerate(splitter.split(y, y, members)):
+            expected[outside] = fold
+        assert (assign_folds(y, members, number, images) == expected).all()

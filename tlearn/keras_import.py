@@ -28,11 +28,13 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fast() -> Iterator[None]:
-    """Import neither pandas nor pyplot, and collect no garbage: each takes half a second.
+    """Import neither pandas, Matplotlib nor scikit-learn, and collect no garbage.
 
-    Keras imports both if they are installed, for data frames and for galleries.
+    Keras imports them if they are installed, for data frames, galleries and wrappers; each takes
+    half a second.
     """
-    hidden = [name for name in ("pandas", "matplotlib.pyplot") if name not in sys.modules]
+    names = ("pandas", "matplotlib", "matplotlib.pyplot", "sklearn")
+    hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]
     gc.disable()

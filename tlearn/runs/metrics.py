@@ -16,9 +16,8 @@ from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 
-# scikit-learn and SciPy take a second to import: not where figures are only read.
-
 LEVEL = 0.05  # of error at which a difference is called significant
+EPSILON = float(np.finfo(np.float64).eps)  # the smallest probability that is counted
 FEW = 30  # images below which the interval is shown first
 NARROW = 0.1  # half the width of an informative interval
 Z = NormalDist().inv_cdf(1 - LEVEL / 2)
@@ -51,9 +50,7 @@ class Metric:
 
 def _log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
     """Return nats."""
-    from sklearn.metrics import log_loss
-
-    return float(log_loss(y, probabilities, labels=np.arange(probabilities.shape[1])))
+    return float(-np.log(np.maximum(probabilities[np.arange(len(y)), y], EPSILON)).mean())
 
 
 METRICS = (
@@ -115,13 +112,11 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
         (precision, recall, f1, n; recall and f1 are ``None`` without images), and ``confusion``:
         for each true class, how many images were predicted as which, where there are any.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-
     p = probabilities.astype(np.float64)
     p /= p.sum(axis=1, keepdims=True)
     guess = p.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        y, guess, labels=np.arange(len(labels)), zero_division=0.0
+    right, images, guesses = (
+        np.bincount(k, minlength=len(labels)) for k in (y[guess == y], y, guess)
     )
     figures = {metric.key: metric.compute(y, p) for metric in METRICS}
     return {
@@ -130,10 +125,10 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
         "accuracy_ci95": interval(figures["accuracy"], len(y)),
         "per_class": {
             label: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]) if support[i] else None,
-                "f1": float(f1[i]) if support[i] else None,
-                "n": int(support[i]),
+                "precision": float(right[i] / max(1, guesses[i])),
+                "recall": float(right[i] / images[i]) if images[i] else None,
+                "f1": float(2 * right[i] / (images[i] + guesses[i])) if images[i] else None,
+                "n": int(images[i]),
             }
             for i, label in enumerate(labels)
         },
@@ -203,6 +198,6 @@ def mcnemar(first: int, second: int) -> float:
         first: How many images one of two classifiers alone is right about.
         second: How many the other alone is right about.
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # takes half a second
 
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0

@@ -1,12 +1,10 @@
 """The probe: a regularised linear classifier on features, from which the head starts."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from tlearn.config import Taps
@@ -14,6 +12,7 @@ from tlearn.errors import BackboneError
 from tlearn.features.built_backbone import Tap
 from tlearn.progress import Progress
 from tlearn.training import regression
+from tlearn.training.folds import assign_folds
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
 FIRST = 2  # where the search begins: right for most photo sets
@@ -272,14 +271,11 @@ def _folds(y: np.ndarray, groups: Sequence[str], seed: int) -> list[tuple[np.nda
     number = min(FOLDS, int(counts.max()), len(set(groups)))
     if number < 2:
         return []
-    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     positions = np.arange(len(y))
     if len(y) > SAMPLE:
         positions = np.sort(np.random.default_rng(seed).choice(len(y), SAMPLE, replace=False))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer images than folds
-        folds = splitter.split(positions, y[positions], np.asarray(groups)[positions])
-        parts = [(positions[inside], positions[outside]) for inside, outside in folds]
+    fold = assign_folds(y[positions], np.asarray(groups)[positions].tolist(), number, seed)
+    parts = [(positions[fold != k], positions[fold == k]) for k in range(number)]
     return [(i, o) for i, o in parts if len(o) and len(np.unique(y[i])) > 1]
 
 

@@ -27,7 +27,7 @@ from tlearn.training.state import StageResult, TrainingState
 HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS, "learning_rate")
 
 
-PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "scikit-learn", "pillow")
+PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "pillow")
 
 
 def check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
