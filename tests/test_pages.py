@@ -22,6 +22,17 @@ from tlearn.web.components import scans
 from tlearn.web.linked_folders import ALLOWED
 from tlearn.web.planner import Planner
 
+PACKED = """
+from dataclasses import replace
+from tlearn.backbones import Weights, hookimpl
+from tlearn_toy import BACKBONE
+
+@hookimpl
+def tlearn_backbones():
+    facts = {"file": "w.pth", "package": "no-such-weights", "sha256": "00"}
+    return replace(BACKBONE, name="packed", weights=(Weights("w", "x", "MIT", "y", **facts),))
+"""
+
 
 def test_empty_pages_say_what_to_do_next(here):
     pages = {name: page(name) for name in ("data", "train", "results", "predict")}
@@ -333,6 +344,15 @@ def test_without_the_default_backbone_another_is_chosen(here, monkeypatch):
     assert f"{t('train.backbone')}: **toy**" in words(app) and not app.error
     monkeypatch.setenv(DISABLED, f"{ours},toy")
     assert "no backbone" in words(page("train"))
+
+
+def test_missing_weights_are_told_before_anything_starts(here, plugin_file):
+    draw_photos(here.data / "colours")
+    plugin_file("packed", PACKED)
+    app = page("train", **{"train.backbone": "packed"})
+    assert "pip install no-such-weights" in app.error[0].value.replace("\\", "")
+    assert labelled(app.button, t("train.start")).disabled
+    assert t("train.weights_elsewhere") in words(app)
 
 
 def test_what_cannot_be_trained_on_is_told_before_it_starts(here):

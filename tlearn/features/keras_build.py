@@ -96,9 +96,11 @@ def _with_named_weights(backbone: Backbone, size: int, weights: str) -> Any:
                 network = backbone.build((size, size, 3), None)
                 network.set_weights(backbone.build((default, default, 3), weights).get_weights())
                 return network
+        reason = one_line(error)
+        if record.path:  # a download that was killed leaves a part of the file
+            reason = f"{reason}; delete {str(record.path)!r} to have it downloaded again"
         raise BackboneError(
-            f"the weights {weights!r} of {backbone.name} could not be loaded "
-            f"({one_line(error)}); {advice()}"
+            f"the weights {weights!r} of {backbone.name} could not be loaded ({reason}); {advice()}"
         ) from None
 
 
