@@ -30,6 +30,12 @@ def balanced(backbone: Backbone) -> ViewsAndStages:
     return 2, (stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=5e-4),)
 
 
+def auto(backbone: Backbone) -> ViewsAndStages:
+    """Return the stage of ``balanced``, for photos on which it could pay."""
+    views, stages = balanced(backbone)
+    return views, tuple(s.model_copy(update={"needs_headroom": True}) for s in stages)
+
+
 def best(backbone: Backbone) -> ViewsAndStages:
     """Return a longer stage, and one that goes deeper."""
     names, start = layers(backbone)
@@ -44,6 +50,7 @@ def best(backbone: Backbone) -> ViewsAndStages:
 def tlearn_presets() -> list[Preset]:
     """Offer them."""
     return [
+        Preset("auto", "the top of the network, once, where that could pay", auto),
         Preset("quick", "the head alone", quick),
         Preset("balanced", "the top of the network, once", balanced),
         Preset("best", "longer, and in two stages", best),

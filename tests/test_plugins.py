@@ -71,14 +71,14 @@ def listed(tlearn, *options):
 def test_the_list_says_what_comes_from_where(tlearn):
     found = listed(tlearn)
     assert found["toy"]["distribution"] == "tlearn-toy" and found["toy"]["backbones"] == ["toy"]
-    assert found["presets"]["presets"] == ["quick", "balanced", "best"]
+    assert found["presets"]["presets"] == ["auto", "quick", "balanced", "best"]
     assert found["exporters"]["exporters"] == ["saved_model", "openvino"]
     assert found["report"]["hooks"] == ["tlearn_reports"]
     assert not any(plugin["problem"] or plugin["disabled"] for plugin in found.values())
     code, out, _ = tlearn("plugins")
     assert code == 0
     assert re.search(r"^toy +tlearn-toy 1\.0\n +backbones: toy$", out, re.M)
-    assert re.search(r"^presets +tlearn [\d.]+\n +presets: quick, balanced, best$", out, re.M)
+    assert re.search(r"^presets +tlearn [\d.]+\n +presets: auto, quick, balanced, best$", out, re.M)
 
 
 def test_plugins_and_packages_can_be_left_out(tlearn, monkeypatch):
@@ -98,7 +98,7 @@ def test_what_comes_with_tlearn_can_be_left_out_too(tlearn, monkeypatch):
     registry = load_registry()
     assert set(registry.backbones) == {"toy"} and not registry.offered("presets")
     code, _, err = tlearn("finetune", "photos", *TOY)
-    assert code == 2 and "no preset is called 'balanced'; installed: none" in err
+    assert code == 2 and "no preset is called 'auto'; installed: none" in err
 
 
 def test_a_folder_is_loaded_when_it_is_named_and_not_after(tlearn, folder, monkeypatch):

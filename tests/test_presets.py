@@ -29,6 +29,14 @@ def test_presets_go_from_short_to_long():
         assert all(config.size == backbone.default_size for config in configs)
 
 
+def test_the_default_is_balanced_where_there_is_headroom():
+    toy = load_registry().get("toy")
+    auto, balanced = (filled(RunConfig(preset=p), toy) for p in (RunConfig().preset, "balanced"))
+    (stage,) = auto.stages
+    assert stage.needs_headroom and auto.views == balanced.views
+    assert (stage.model_copy(update={"needs_headroom": False}),) == balanced.stages
+
+
 def test_a_hidden_head_is_trained_first():
     config = make_config(options={"head": {"hidden": [32]}})
     stages = filled(config, load_registry().get("toy")).stages

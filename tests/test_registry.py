@@ -240,7 +240,7 @@ def test_the_list_takes_wildcards_and_says_which_weights_are_here(tmp_path, monk
 def test_a_configuration_is_checked_against_what_is_installed():
     registry = load_registry()
     backbone, preset = registry.check(RunConfig(backbone="toy", size=64, weights="none"))
-    assert (backbone.name, preset.name) == ("toy", "balanced")
+    assert (backbone.name, preset.name) == ("toy", "auto")
     for values, key in [
         ({"backbone": "toi"}, "backbone"),
         ({"preset": "quack"}, "preset"),

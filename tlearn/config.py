@@ -158,6 +158,9 @@ class Stage(_Section):
     where the weights are random."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """0 for none."""
+    needs_headroom: bool = False
+    """Whether it is left out, with those after it, where the probe makes so few errors that
+    validation could hardly show an improvement."""
     name: str = ""
     """Its name in figures and files; made from `unfreeze` if not given."""
 
@@ -241,9 +244,9 @@ class RunConfig(_Section):
     split."""
     strict: bool = False
     """Make unreadable images an error."""
-    preset: str = "balanced"
-    """How long to train: `quick` the head alone, `balanced` fine-tunes once, `best` longer; plugins
-    may offer more."""
+    preset: str = "auto"
+    """How long to train: `quick` the head alone, `balanced` fine-tunes once, `best` longer; `auto`
+    is `balanced`, or `quick` where the probe leaves little to improve. Plugins may offer more."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     """How much each class counts: `auto` balances them where the largest has over twice the
     smallest."""

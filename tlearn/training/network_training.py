@@ -16,6 +16,7 @@ from tlearn.runs.metrics import with_interval
 from tlearn.training import regression
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
+from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
 from tlearn.training.loop import Training, check_state, run_stages
 from tlearn.training.network import Network, copies
@@ -62,7 +63,7 @@ def train_network(
     setup.log("step", step="training")
     if network is None or resumed is None:
         rates = {"activation_views": rate} if computed else {}
-        network, resumed = _start_from_probe(setup, costs, rates)
+        setup, network, resumed = _start_from_probe(setup, costs, rates)
         checkpoint.update(resumed)
 
     def record(state: TrainingState) -> None:
@@ -108,8 +109,12 @@ def _network_of(setup: Setup, state: TrainingState) -> Network:
 
 def _start_from_probe(
     setup: Setup, costs: Costs, rates: dict[str, float]
-) -> tuple[Network, TrainingState]:
-    """Fit the probe and make it the head; return the network and its first state."""
+) -> tuple[Setup, Network, TrainingState]:
+    """Fit the probe and make it the head.
+
+    Returns:
+        The setup with the stages that could pay, the network and its first state.
+    """
     config, splits, built = setup.config, setup.splits, setup.built
     with setup.clock.part("probe"):
         taps, probe, images = _fit_probe(setup)
@@ -139,10 +144,29 @@ def _start_from_probe(
     setup.progress.say(f"probe: validation accuracy {accuracy}")
     seconds = setup.clock.seconds()
     result = StageResult("probe", "head", 0, seconds["probe"], score, improved=best is not None)
+    setup = _with_headroom(setup, expected_error(estimate, score.accuracy, len(splits.validation)))
     stages = tuple(p.stage for p in setup.stages)
     plan = TrainingPlan(stages, setup.views, names, result, rates, costs)
     arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
-    return network, TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
+    return setup, network, TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
+
+
+def _with_headroom(setup: Setup, error: float) -> Setup:
+    """Return the setup without stages that could not be seen to improve on the probe.
+
+    A stage after them is left out, too: it may be fed at a boundary that is theirs.
+    """
+    images = len(setup.splits.validation)
+    needing = [i for i, plan in enumerate(setup.stages) if plan.stage.needs_headroom]
+    if not needing or setup.config.head.hidden or has_headroom(error, images):
+        return setup
+    setup.log("no_headroom", error=error)
+    setup.progress.say(
+        f"the probe is expected to get {error:.1%} of new photos wrong, {error * images:.0f} of "
+        f"the {images} for validation: an improvement could hardly be seen, so the network is not "
+        f"fine-tuned; --preset balanced fine-tunes it all the same"
+    )
+    return replace(setup, stages=setup.stages[: needing[0]])
 
 
 def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:

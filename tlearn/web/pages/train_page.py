@@ -19,7 +19,7 @@ from tlearn.web.components.scans import manifest_of, show_counts
 from tlearn.web.components.session import choose_data, open_page, showing_errors, steps, workspace
 from tlearn.web.words import escape_markdown, message, t
 
-FIRST = "quick balanced best".split()  # presets in this order, then what plugins offer
+FIRST = "auto quick balanced best".split()  # presets in this order, then what plugins offer
 
 
 def show() -> None:
