@@ -27,7 +27,7 @@ def quick(backbone: Backbone) -> ViewsAndStages:
 
 def balanced(backbone: Backbone) -> ViewsAndStages:
     """Return one short stage."""
-    return 2, (stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=5e-4),)
+    return 2, (stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=1e-3),)
 
 
 def auto(backbone: Backbone) -> ViewsAndStages:
@@ -41,8 +41,8 @@ def best(backbone: Backbone) -> ViewsAndStages:
     names, start = layers(backbone)
     lower = names[max(0, names.index(start) - max(1, len(names) // 5))]
     return 8, (
-        stage(unfreeze=start, epochs=16, learning_rate=5e-4, patience=8),
-        stage(unfreeze=lower, epochs=12, learning_rate=2e-4, patience=6),
+        stage(unfreeze=start, epochs=16, learning_rate=1e-3, patience=8),
+        stage(unfreeze=lower, epochs=12, learning_rate=4e-4, patience=6),
     )
 
 

@@ -1,6 +1,5 @@
 """Whether the probe leaves errors that fine-tuning could be seen to mend."""
 
-from tlearn.config import Stage
 from tlearn.training.probe import CrossValidation
 
 # Fine-tuning mends a third to a half of the errors of a probe. Of so small a part of the photos, a

@@ -16,6 +16,8 @@ from tlearn.features.built_backbone import (
 from tlearn.keras_import import keras
 from tlearn.training.probe import Probe
 
+HEAD_RATE = 0.2  # of a stage's learning rate, for a head that starts from the probe
+
 
 def copies(variables: Iterable[Any]) -> list[np.ndarray]:
     """Return copies of the values of variables."""
@@ -123,14 +125,19 @@ class Network:
     def start_from(self, probe: Probe) -> None:
         """Make the probe the head, which must be without hidden layers.
 
-        Features are scaled down to vectors of about unit length and the kernel up by as much: the
-        logits are the same, but a step of the optimizer moves them less the more features there
-        are. With thousands of them, plain standardised ones would throw the head off the probe in
-        the first few steps.
+        Features are scaled down and the kernel up by as much: the logits are the same, but a step
+        of an optimizer such as Adam, which changes all weights alike, moves them less. Vectors of
+        unit length make that step independent of the number of features; the head is moved less
+        still than the body below it, or the first steps would throw away what the probe has learnt
+        (Kumar et al., Fine-tuning can distort pretrained features, ICLR 2022).
         """
-        length = np.sqrt(len(probe.mean))
+        length = np.sqrt(len(probe.mean)) / HEAD_RATE
         self.standardise_by(probe.mean, probe.scale * length)
         self.logits.set_weights([probe.kernel * length, probe.bias])
+
+    def divide_logits(self, temperature: float) -> None:
+        """Divide the logits: probabilities become less certain above 1, more certain below."""
+        self.logits.set_weights([array / temperature for array in self.logits.get_weights()])
 
     def changing(self, trainable: Iterable[frozenset[str]]) -> list[Any]:
         """Return the variables of the whole model that change in stages.

@@ -84,6 +84,8 @@ def train_network(
             f"the training of the head diverged in stage {state.results[-1].name!r}; give its "
             f"stages a lower learning_rate"
         )
+    if state.best is not None:
+        network.divide_logits(state.best.temperature)
     with contextlib.suppress(KeyboardInterrupt):
         checkpoint.flush()
     return network, state

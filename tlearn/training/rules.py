@@ -14,6 +14,7 @@ from tlearn.backbones.extensions import Ends
 from tlearn.config import Stage
 from tlearn.monitors import MONITORS
 from tlearn.schedules import SCHEDULES
+from tlearn.training.temperature import temperature_of
 
 Row = Mapping[str, Any]  # an epoch, as in history.csv
 PLATEAU_FACTOR = 0.1  # as in Keras and PyTorch
@@ -25,16 +26,19 @@ class ValidationScore:
 
     Attributes:
         figures: The value of every one of :data:`tlearn.monitors.MONITORS`, by its name.
+        temperature: What its logits are to be divided by for the least log loss.
     """
 
     figures: dict[str, float]
+    temperature: float = 1.0
 
     @classmethod
     def of(cls, y: np.ndarray, logits: np.ndarray) -> "ValidationScore":
         """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite."""
         if not np.isfinite(logits).all():
             return WORST
-        return cls({name: monitor.compute(y, logits) for name, monitor in MONITORS.items()})
+        figures = {name: monitor.compute(y, logits) for name, monitor in MONITORS.items()}
+        return cls(figures, temperature_of(y, logits))
 
     @property
     def accuracy(self) -> float:

@@ -1,0 +1,28 @@
+"""The temperature that makes probabilities of logits say how often they are right."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from tlearn.training.regression import log_loss, probabilities
+
+SPREAD = 0.25  # of the logarithm of the temperature of trained networks, about
+BOUNDS = (-1.5, 1.5)  # of the logarithm
+
+
+def temperature_of(y: np.ndarray, logits: np.ndarray) -> float:
+    """Return what logits are to be divided by for the least log loss.
+
+    As Guo et al., On calibration of modern neural networks (ICML 2017), but with a normal prior on
+    its logarithm, so that few images, or none that is wrong, change little.
+
+    Args:
+        y: Class indices, ``(n,)``, of images that the network was not trained on.
+        logits: ``(n, classes)``.
+    """
+
+    def penalised(logarithm: float) -> float:
+        p = probabilities(logits / np.exp(logarithm))
+        return len(y) * log_loss(y, p) + (logarithm / SPREAD) ** 2 / 2
+
+    found = minimize_scalar(penalised, bounds=BOUNDS, method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x))
