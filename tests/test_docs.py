@@ -122,7 +122,8 @@ def test_the_example_backbone_of_the_guide_is_correct():
 
 
 def test_the_listed_run_files_are_those_a_run_has():
-    named = set(re.findall(r"`([\w.]+\.(?:yaml|csv|json|jsonl|txt|keras))`", README))
+    table = README.split("### What you get")[1].split("###")[0]
+    named = set(re.findall(r"`([\w.]+\.(?:yaml|csv|json|jsonl|txt|keras))`", table))
     source = (ROOT / "tlearn/runs/directory.py").read_text(encoding="utf-8")
     assert named - {"tlearn.json"} == set(re.findall(r"^- ([\w.]+\.\w+):", source, re.M))
 
