@@ -25,7 +25,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.linear_model import LogisticRegression
 
 from tlearn.csv_files import csv_rows
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv
@@ -151,6 +150,8 @@ def plain(load: Load, classes: int, arguments: Any) -> Predict:
 
 def linear(load: Load, classes: int, arguments: Any) -> Predict:
     """Fit a logistic regression to the pooled features of the photos as they are."""
+    from sklearn.linear_model import LogisticRegression  # of the extra "test", for this alone
+
     base = build_base(arguments)
     inputs = keras.Input(base.input_shape[1:])
     x = base(keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs), training=False)
