@@ -290,7 +290,7 @@ def test_a_training_is_asked_for_as_it_was_entered(here):
 def test_what_was_chosen_is_still_there_after_a_look_at_another_page(here):
     draw_photos(here.data / "colours")
     app = page("train")
-    assert app.radio[0].proto.default == 1  # also where the browser was told nothing more
+    assert app.radio[0].proto.default == 0  # also where the browser was told nothing more
     app.radio[0].set_value("best")
     app.number_input(key="option.test").set_value(0.1)
     run(app.text_input(key="option.weights").set_value("none"))

@@ -132,7 +132,7 @@ class Stage(_Section):
     epochs: Epochs = 10
     """The maximum number."""
     learning_rate: float = Field(5e-4, gt=0, le=10)
-    """The peak rate."""
+    """The peak rate; a head that starts from the probe moves a fifth as far."""
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     """The optimizer's name."""
     momentum: float = Field(0.0, ge=0, lt=1)
@@ -220,7 +220,7 @@ class Augmentation(_Section):
 class RunConfig(_Section):
     """The configuration of a training."""
 
-    backbone: str = "mobilenet_v2"
+    backbone: str = "efficientnet_lite0"
     """Name of an installed backbone; `tlearn backbones` lists them."""
     weights: str | None = None
     """Name of weights the backbone offers, `none` for random ones, or a file; the backbone's first
