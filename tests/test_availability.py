@@ -3,13 +3,16 @@
 import json
 import socket
 import urllib.error
+from pathlib import Path
 
 import pytest
 
 from tlearn.backbones import availability, load_registry
 from tlearn.backbones.availability import check_weights, missing_weights
 from tlearn.cli import main
+from tlearn.config import RunConfig
 from tlearn.errors import BackboneError
+from tlearn.training import pipeline
 from tlearn.training.backbone_comparison import compare
 
 # Three backbones: one whose host refuses, one whose host answers, one in a package.
@@ -149,3 +152,15 @@ def test_what_cannot_be_fetched_is_an_error_after_the_list(capsys):
         assert words in err
     assert main(["weights", "nosuch"]) == 2
     assert "no backbone is called 'nosuch'; installed: " in capsys.readouterr().err
+
+
+def test_the_demonstration_takes_a_backbone_whose_weights_are_here(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pipeline, "draw_sample", lambda folder: folder)
+    monkeypatch.setattr(pipeline, "finetune", lambda *_, **options: asked.append(options))
+    pipeline.demo(tmp_path / "one", quiet=True)
+    default = load_registry().get(RunConfig().backbone)
+    for weights in default.weights:
+        (tmp_path / "keras" / "models" / Path(weights.file).name).touch()
+    pipeline.demo(tmp_path / "two", quiet=True)
+    assert [options["backbone"] for options in asked] == ["efficientnet_lite0", default.name]

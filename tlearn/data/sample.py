@@ -1,4 +1,4 @@
-"""A small sample data set of drawn pictures, cluttered enough to be hard to classify."""
+"""A small sample data set of drawn pictures, cluttered enough not to be trivial."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _picture(outline: Callable[[float], float], rng: np.random.Generator) -> Ima
     for _ in range(rng.integers(4, 9)):
         _stroke(draw, rng, _colour(rng))
     draw.polygon(_points(outline, rng), fill=_colour(rng))
-    for _ in range(rng.integers(2, 5)):
+    for _ in range(rng.integers(1, 4)):
         _stroke(draw, rng, _colour(rng))
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
     noise = rng.normal(0, rng.uniform(5, 18), (SIZE, SIZE, 1))
@@ -42,7 +42,7 @@ def _picture(outline: Callable[[float], float], rng: np.random.Generator) -> Ima
 
 def _points(outline: Callable[[float], float], rng: np.random.Generator) -> list[Point]:
     """The figure's outline, placed, rotated and squeezed at random."""
-    radius = rng.uniform(0.2, 0.36) * SIZE
+    radius = rng.uniform(0.26, 0.38) * SIZE
     x, y = rng.uniform(radius, SIZE - radius, 2)
     rotation, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.75, 1.0)
     cos, sin = math.cos(rotation), math.sin(rotation)
