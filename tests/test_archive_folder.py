@@ -101,6 +101,7 @@ def test_runs_and_edits_of_an_archive(photos, tmp_path, capsys):
     assert packed.record["data"]["path"] == str(archive) and packed.images("train")
     capsys.readouterr()
     assert main(["evaluate", str(packed.path), str(archive)]) == 0
+    assert len(packed.predict(archive)) == len(folder.predict(photos)) == 36
     move(archive, ["photos/red/red00.png"], "blue")
     assert edits_path(archive) == tmp_path / "photos.zip.edits.csv"
     assert found(scan(archive))["photos/red/red00.png"] == "blue"

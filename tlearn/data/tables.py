@@ -60,16 +60,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table is what; ``split`` and ``group`` are empty where there is none."""
+    """Which column of a table is what; empty where there is none."""
 
     path: str
-    label: str
+    label: str = ""
     split: str = ""
     group: str = ""
 
+    @property
+    def missing(self) -> str:
+        """What has no column: ``paths``, ``classes`` or nothing."""
+        return "" if self.path and self.label else "classes" if self.path else "paths"
+
     def __str__(self) -> str:
         """Describe them for a line."""
-        parts = [f"paths from {self.path!r}", f"classes from {self.label!r}"]
+        parts = [f"paths from {self.path!r}"]
+        parts += [f"classes from {self.label!r}"] * bool(self.label)
         parts += [f"splits from {self.split!r}"] * bool(self.split)
         parts += [f"groups from {self.group!r}"] * bool(self.group)
         return ", ".join(parts)
@@ -94,8 +100,8 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS
 
 
-def read_table(path: Path) -> Table:
-    """Read a table.
+def read_table(path: Path, classes: bool = True) -> Table:
+    """Read a table; without ``classes`` its paths alone, whatever else is in it.
 
     Raises:
         DataError: If it cannot be read, has no known columns, one of them twice, or no lines, or a
@@ -103,17 +109,19 @@ def read_table(path: Path) -> Table:
     """
     names, cells, encoding = _read_cells(path)
     columns = known_columns(names)
-    if isinstance(columns, str):
+    if columns.missing == "paths" or (columns.missing and classes):
         listed = ", ".join(map(quote_name, names[:SHOWN])) or "none"
         listed += f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
-        raise DataError(f"{str(path)!r} has no column of {columns}, but {listed}; {ADVICE}")
+        raise DataError(f"{str(path)!r} has no column of {columns.missing}, but {listed}; {ADVICE}")
+    if not classes:
+        columns = Columns(columns.path)
     for name in astuple(columns):
         if name and names.count(name) > 1:
             raise DataError(f"{str(path)!r} has two columns {quote_name(name)}; rename one of them")
     rows = tuple(_row(path, line, cell, columns) for line, cell in cells)
     if not rows:
         raise DataError(f"{str(path)!r} names no photos; give it a line for each photo")
-    for label in dict.fromkeys(row.label for row in rows):
+    for label in dict.fromkeys(row.label for row in rows if classes):
         validate_class_name(label)
     return Table(path, columns, rows, encoding)
 
@@ -121,13 +129,13 @@ def read_table(path: Path) -> Table:
 def has_known_columns(path: Path) -> bool:
     """Return whether a file can be read as a table with columns called as paths and classes are."""
     try:
-        return isinstance(known_columns(_read_cells(path, HEAD)[0], guess=False), Columns)
+        return not known_columns(_read_cells(path, HEAD)[0], guess=False).missing
     except DataError:
         return False
 
 
-def known_columns(names: Sequence[str], guess: bool = True) -> Columns | str:
-    """Find the columns by their usual names; return what has none: ``paths`` or ``classes``.
+def known_columns(names: Sequence[str], guess: bool = True) -> Columns:
+    """Find the columns by their usual names.
 
     Where no column is called as classes usually are, and there is only one that is not known as
     anything else, that is it with ``guess``.
@@ -140,11 +148,9 @@ def known_columns(names: Sequence[str], guess: bool = True) -> Columns | str:
     path, label, split, group = map(first, (_PATHS, _LABELS, _SPLITS, _GROUPS))
     known = (*_LINE_NUMBERS, *map(_plain, (path, split, group)))
     others = [name for name in names if _plain(name) not in known]
-    if not path:
-        return "paths"
     if guess and not label and len(others) == 1:
         label = others[0]
-    return Columns(path, label, split, group) if label else "classes"
+    return Columns(path, label, split, group)
 
 
 def _plain(name: str) -> str:
@@ -159,10 +165,9 @@ def _row(path: Path, line: int, cells: Mapping[str, str], columns: Columns) -> R
     """
     where = f"line {line:,} of {str(path)!r}"
     name = cells[columns.path].replace("\\", "/")
-    label = unicodedata.normalize("NFC", cells[columns.label])
-    for value, what in ((name, "path"), (label, "class")):
-        if not value:
-            column = columns.path if what == "path" else columns.label
+    label = unicodedata.normalize("NFC", cells[columns.label]) if columns.label else ""
+    for value, what, column in ((name, "path", columns.path), (label, "class", columns.label)):
+        if column and not value:
             raise DataError(f"{where} has no {what} in {column!r}; give it one, or delete the line")
     text = cells[columns.split] if columns.split else ""
     split = split_of(text) if text else None

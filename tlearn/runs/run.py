@@ -13,9 +13,12 @@ import numpy as np
 import yaml
 
 from tlearn.csv_files import csv_rows
-from tlearn.data.folders import walk
+from tlearn.data.archive_folder import is_archive, unpacked_folder
+from tlearn.data.folders import named_image, walk
 from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import scan
+from tlearn.data.table_files import TableFiles
+from tlearn.data.tables import is_table, read_table
 from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
@@ -191,7 +194,7 @@ class Run:
             ) from None
 
     def predict(self, paths: PathLike | Iterable[PathLike], top: int = 3) -> list[Prediction]:
-        """Predict images; folders stand for all files in them.
+        """Predict images; folders, archives and tables stand for all files in them.
 
         Raises:
             DataError: If a path does not exist or nothing is found.
@@ -205,7 +208,7 @@ class Run:
         progress: Progress | None = None,
     ) -> Iterator[Prediction]:
         """Yield predictions in order while they are made; see :meth:`predict`."""
-        files = image_paths([paths] if isinstance(paths, str | Path) else paths)
+        files = image_paths([paths] if isinstance(paths, str | Path) else paths, progress)
         labels = self.labels
         with (progress or Silent()).task("predicting", len(files), "images") as task:
             for path, p in self.classifier.predict(files):
@@ -268,17 +271,23 @@ class Run:
         )
 
 
-def image_paths(paths: Iterable[PathLike]) -> list[Path]:
-    """Return the given files, and for folders the visible files in them, in order.
+def image_paths(paths: Iterable[PathLike], progress: Progress | None = None) -> list[Path]:
+    """Return the given files, and those in folders, archives and tables, in order.
+
+    Of folders and archives they are the visible files. Archives are unpacked into the cache.
 
     Raises:
-        DataError: If a path does not exist or no file is found.
+        DataError: If a path does not exist, no file is found, or an archive or a table is wrong.
     """
     files: list[Path] = []
     places = [Path(path) for path in paths]
     for path in places:
         if path.is_dir():
             files += walk(path)
+        elif path.is_file() and is_table(path):
+            files += dict(TableFiles(read_table(path, classes=False), None, outside=True).files)
+        elif path.is_file() and not named_image(path) and is_archive(path):
+            files += walk(unpacked_folder(path, progress or Silent()))
         elif path.exists():
             files.append(path)
         else:
