@@ -11,7 +11,7 @@ OPTIONS = {"backbone": "toy", "weights": "none"}
 
 
 def estimate(accuracy, folds):
-    return CrossValidation(0.01, accuracy, 0.1, np.arange(folds), np.zeros(folds, np.int64))
+    return CrossValidation(0.01, accuracy, 0.1, np.arange(folds), np.zeros(folds, np.int64), 0.01)
 
 
 def test_the_expected_error_counts_every_photo_measured_on_once():
@@ -38,7 +38,9 @@ def test_without_headroom_an_improvement_would_not_be_seen():
 def test_the_default_stops_at_a_probe_that_is_right_and_says_so(photos, tmp_path, capsys):
     run = tlearn.finetune(photos, tmp_path / "auto", **OPTIONS)
     assert [stage["name"] for stage in run.metrics["stages"]] == ["probe"]
-    assert "an improvement could hardly be seen" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "if the probe leaves little to improve)" in shown
+    assert "an improvement could hardly be seen" in shown
     for name, named in {"preset": {"preset": "balanced"}, "stages": {"stages": "1:1"}}.items():
         run = tlearn.finetune(photos, tmp_path / name, **OPTIONS, **named, quiet=True)
         assert len(run.metrics["stages"]) == 2

@@ -11,7 +11,7 @@ from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import format_bytes
 from tlearn.training.costs import CostModel, Costs, measure_rate, shorten_to_budget, throughput
 from tlearn.training.setup import Setup
-from tlearn.training.stages import StagePlan, plan_stages
+from tlearn.training.stages import StagePlan, plan_stages, required_stages
 from tlearn.training.state import TrainingState
 
 
@@ -142,7 +142,11 @@ def _fit_to_budget(setup: Setup, model: CostModel, streaming: bool) -> Setup:
 
 def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs) -> str:
     """Return a line with the choice, its costs, and those of the alternative."""
-    line = f"about {costs.seconds:.0f} s and {format_bytes(costs.bytes)} of disk"
+    required, without = required_stages(plans), ""
+    if len(required) < len(plans):
+        seconds = model.costs(required, views, costs.streaming).seconds
+        without = f" ({seconds:.0f} s if the probe leaves little to improve)"
+    line = f"about {costs.seconds:.0f} s{without} and {format_bytes(costs.bytes)} of disk"
     if not plans:
         return f"plan: the head alone, {line}"
     other = model.costs(plans, views, not costs.streaming)

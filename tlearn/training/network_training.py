@@ -23,7 +23,7 @@ from tlearn.training.network import Network, copies
 from tlearn.training.probe import Probe, fit_on_taps, sample, sample_size
 from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
-from tlearn.training.stages import plan_stages
+from tlearn.training.stages import plan_stages, required_stages
 from tlearn.training.state import Checkpoint, StageResult, TrainingPlan, TrainingState
 
 BATCH = 64  # views whose features are read together
@@ -154,13 +154,9 @@ def _start_from_probe(
 
 
 def _with_headroom(setup: Setup, error: float) -> Setup:
-    """Return the setup without stages that could not be seen to improve on the probe.
-
-    A stage after them is left out, too: it may be fed at a boundary that is theirs.
-    """
-    images = len(setup.splits.validation)
-    needing = [i for i, plan in enumerate(setup.stages) if plan.stage.needs_headroom]
-    if not needing or setup.config.head.hidden or has_headroom(error, images):
+    """Return the setup without stages that could not be seen to improve on the probe."""
+    images, required = len(setup.splits.validation), required_stages(setup.stages)
+    if required == setup.stages or setup.config.head.hidden or has_headroom(error, images):
         return setup
     setup.log("no_headroom", error=error)
     setup.progress.say(
@@ -168,7 +164,7 @@ def _with_headroom(setup: Setup, error: float) -> Setup:
         f"the {images} for validation: an improvement could hardly be seen, so the network is not "
         f"fine-tuned; --preset balanced fine-tunes it all the same"
     )
-    return replace(setup, stages=setup.stages[: needing[0]])
+    return replace(setup, stages=required)
 
 
 def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:

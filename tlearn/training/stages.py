@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -98,3 +100,11 @@ def plan_stages(stages: tuple[Stage, ...], built: BuiltBackbone) -> tuple[StageP
     for boundary in {p.boundary for p in plans if p.boundary is not None}:
         built.check_crossing(boundary)
     return tuple(plans)
+
+
+def required_stages(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
+    """Return the stages that are trained whether the probe leaves headroom or not.
+
+    One after a stage that is left out is left out, too: it may be fed at a boundary of that.
+    """
+    return tuple(itertools.takewhile(lambda plan: not plan.stage.needs_headroom, plans))
