@@ -144,6 +144,18 @@ def test_weights_are_listed_and_fetched(answering, tmp_path, capsys):
     assert "not known whether here" in capsys.readouterr().out
 
 
+def test_another_file_than_the_known_one_is_listed_as_such(tmp_path, monkeypatch, capsys):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "w.pth").touch()
+    (tmp_path / "no_such_weights-1.dist-info").mkdir()
+    (tmp_path / "no_such_weights-1.dist-info" / "METADATA").write_text("Name: no-such-weights\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["weights", "packed"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("(MIT): here, but cannot be used")
+    assert "is not the file of no-such-weights that is known: its SHA-256 is e3b0c4" in second
+
+
 def test_what_cannot_be_fetched_is_an_error_after_the_list(capsys):
     assert main(["weights", "[fp]a*", "--fetch"]) == 2
     out, err = capsys.readouterr()

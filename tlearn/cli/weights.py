@@ -53,7 +53,12 @@ def _fetch(backbone: Backbone, weights: Weights) -> str:
 
 
 def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
-    path = weights.path
+    path, problem = weights.path, ""
+    if path and weights.package:
+        try:
+            weights.read()
+        except BackboneError as error:
+            problem = str(error)
     return {
         "backbone": backbone.name,
         "weights": weights.name,
@@ -64,13 +69,16 @@ def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
         "path": path and str(path),
         "bytes": path and path.stat().st_size,
         "package": weights.package,
+        "problem": problem,
     }
 
 
 def _lines(record: dict[str, Any]) -> str:
     """Return a record in two lines: what the weights are, and where they are or how to get them."""
     here = record["on_this_machine"]
-    if here:
+    if record["problem"]:
+        place, where = "here, but cannot be used", record["problem"]
+    elif here:
         place, where = f"here, {format_bytes(record['bytes'])}", record["path"]
     elif here is None:
         place, where = "not known whether here", "fetched when they are first used"
