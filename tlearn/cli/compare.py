@@ -22,7 +22,10 @@ def compare(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Rank the installed backbones by a probe on photos of DATA."""
+    """Rank the installed backbones by a probe on photos of DATA.
+
+    DATA is a folder, table or archive, as for 'tlearn finetune'.
+    """
     from tlearn.settings import make_config
     from tlearn.training.backbone_comparison import compare as compare_all
 

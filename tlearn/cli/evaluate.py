@@ -38,7 +38,10 @@ def evaluate(
     engine: str | None,
     precision: str | None,
 ) -> None:
-    """Measure the model of RUN on the labelled images in DATA."""
+    """Measure the model of RUN on the labelled images in DATA.
+
+    DATA is a folder, table or archive, as for 'tlearn finetune'.
+    """
     from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
 

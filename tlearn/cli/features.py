@@ -24,7 +24,10 @@ from tlearn.cli.options import DATA, ENGINE, QUIET, config_options, path_option
 @config_options("backbone", "weights", "size", "resize", "strict", *ENGINE)
 @QUIET
 def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **options: Any) -> None:
-    """Write the features of a layer for every image in DATA."""
+    """Write the features of a layer for every image in DATA.
+
+    DATA is a folder, table or archive, as for 'tlearn finetune'.
+    """
     from tlearn.features.image_features import extract_features
 
     extracted = extract_features(data, out, layer=layer, pool=pool, quiet=quiet, **options)

@@ -26,7 +26,10 @@ def plan(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Estimate seconds and disk of fine-tuning each backbone on DATA."""
+    """Estimate seconds and disk of fine-tuning each backbone on DATA.
+
+    DATA is a folder, table or archive, as for 'tlearn finetune'.
+    """
     from tlearn.settings import make_config
     from tlearn.training.backbone_comparison import estimates
 

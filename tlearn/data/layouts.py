@@ -160,7 +160,7 @@ class _Reader:
         folders = []
         for path in list_folder(folder):
             if path.is_dir():
-                if _is_output(path):
+                if is_output(path):
                     self._report(path, "an output of tlearn, such as a run: ignored")
                 else:
                     folders.append(path)
@@ -238,7 +238,7 @@ class _Reader:
         self.problems.append(Problem(relative_name(folder, self.root), "folder", reason))
 
 
-def _is_output(folder: Path) -> bool:
+def is_output(folder: Path) -> bool:
     """Return whether a folder is a run, a comparison or an export, or holds only such folders."""
     if _has_output(folder):
         return True

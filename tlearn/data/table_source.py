@@ -9,7 +9,7 @@ from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import ENDING
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import list_folder, named_image, visible, walk
-from tlearn.data.layouts import SPLITS, Split, relative_name, split_of
+from tlearn.data.layouts import SPLITS, Split, is_output, relative_name, split_of
 from tlearn.data.problems import Problem
 from tlearn.data.table_files import TableFiles
 from tlearn.data.tables import Row, has_known_columns, is_table, read_table
@@ -89,7 +89,10 @@ def table_source(
     named = [_table_file(path, folder, row, splits[path]) for path, row in rows.items()]
     named.sort(key=lambda file: [natural_key(part) for part in file.name.split("/")])
     splits_of_folders = {file.path.parent: file.given for file in reversed(named)}
-    beside = walk(folder) if data.is_dir() else chain(*(files.unnamed() for files in found))
+    if data.is_dir():
+        beside = chain(*(walk(path) if path.is_dir() else [path] for path in _user_entries(folder)))
+    else:
+        beside = chain(*(files.unnamed() for files in found))
     unnamed = [
         _table_file(path, folder, None, splits_of_folders.get(path.parent))
         for path in beside
@@ -116,6 +119,10 @@ def table_source(
         splits={split: "" for split in SPLITS if split in given},
         tables=" and ".join(_name(files.table.path.absolute(), folder) for files in found),
     )
+
+
+def _user_entries(folder: Path) -> list[Path]:
+    return [path for path in list_folder(folder) if not is_output(path)]
 
 
 def _merged(found: Sequence[TableFiles]) -> dict[Path, Row]:

@@ -52,7 +52,7 @@ def extract_features(
     constant memory.
 
     Args:
-        data: Class folders, with or without split folders; images outside any have no label.
+        data: As of :func:`tlearn.finetune`; images outside class folders have no label.
         out: The file; its ending decides the format. It must not exist.
         layer: Name of the layer; the topmost if not given.
         pool: ``avg`` for global average pooling, ``none`` for the full feature map.

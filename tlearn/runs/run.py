@@ -232,7 +232,8 @@ class Run:
         Images are recognised by their content, whatever their path.
 
         Args:
-            data: Class folders. Images of classes that the model does not know are not counted.
+            data: As of :func:`tlearn.finetune`. Images of classes that the model does not know are
+                not counted.
             split: Which to count: ``auto`` are all that were not trained on, ``validation`` and
                 ``test`` those of that split of the training.
             progress: Where to show progress.

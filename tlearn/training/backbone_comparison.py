@@ -43,7 +43,7 @@ def compare(
     are cached, so that training starts warm. Ctrl-C ends it with the results so far.
 
     Args:
-        data: Class folders, as for :func:`tlearn.finetune`.
+        data: As of :func:`tlearn.finetune`.
         out: The folder to make; ``comparisons/<name of the data>`` if not given.
         backbones: Names; all that are installed if not given.
         config: A configuration or a YAML file of one; its backbone is ignored.
