@@ -340,7 +340,7 @@ def test_a_probe_is_fitted_to_all_images_where_its_strength_is_chosen_on_a_sampl
     photos, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tlearn.training.probe.PROBE_NUMBERS", 2000)
-    monkeypatch.setattr("tlearn.training.probe.PER_CLASS", 2)
+    monkeypatch.setattr("tlearn.training.probe.FEWER", 20)
     options = {"preset": "quick", "backbone": "toy", "weights": "none", "quiet": True}
     width = 2 * (8 + 16 + 24)  # averages and maxima of the channels at each depth
     images = []

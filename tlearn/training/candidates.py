@@ -24,7 +24,7 @@ from tlearn.training.costs import (
     cache_bytes,
     throughput,
 )
-from tlearn.training.probe import fit_on_taps, sample
+from tlearn.training.probe import fit_on_taps, sample_of_classes
 from tlearn.training.setup import Setup, read_setup
 from tlearn.training.stages import with_preset
 
@@ -89,7 +89,8 @@ class ComparisonSetup:
     @cached_property
     def y(self) -> np.ndarray:
         """Class indices of the training images."""
-        return np.array([self.splits.labels.index(f.label) for f in self.splits.train])
+        numbers = {label: number for number, label in enumerate(self.splits.labels)}
+        return np.array([numbers[f.label] for f in self.splits.train])
 
     def of(self, backbone: str) -> Setup:
         """Return what training one backbone would work with.
@@ -126,7 +127,7 @@ def evaluate_candidates(
     try:
         if np.isfinite(setup.deadline):
             speeds, most, skipped = _affordable(setup, backbones, most)
-        positions = sample(setup.y, most, setup.config.seed)
+        positions = sample_of_classes(setup.y, most, setup.config.seed)
         for backbone in (name for name in backbones if name not in skipped):
             if setup.remaining_seconds <= 0:
                 skipped[backbone] = "time budget exhausted"

@@ -12,7 +12,7 @@ import psutil
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
 from tlearn.training.large_sets import most_images
-from tlearn.training.probe import sample_size, search_flops
+from tlearn.training.probe import PER_CLASS, sample_size, search_flops
 from tlearn.training.regression import flops
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan
@@ -31,7 +31,7 @@ STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
 STAGE_START = 3.5  # to trace and compile a stage
 FIXED_OVERHEAD = 6.5  # the probe's setting up, saving, loading, evaluating and drawing
-PROBE_FACTOR = 2.0  # what the regressions take, for the time of their products alone
+PROBE_FACTOR = 1.5  # what the regressions take, for the time of their products alone
 
 
 @dataclass(frozen=True)
@@ -223,9 +223,10 @@ class CostModel:
         """Estimate the choice among two probes, on several depths and on the top, and the fit."""
         taps, splits = self.setup.built.taps, self.setup.splits
         width, classes, images = sum(t.width for t in taps), len(splits.labels), len(splits.train)
-        most, shown = sample_size(images, views, width, classes)
+        most, shown = sample_size(images, views, width)
         rows = min(most, images) * shown
-        operations = sum(search_flops(rows, d, classes) for d in (width, taps[-1].width))
+        tried = classes if images <= most else min(classes, most // PER_CLASS)
+        operations = sum(search_flops(rows, d, tried) for d in (width, taps[-1].width))
         if images > most:
             operations += flops(min(images, most_images(width)), width, classes)
         return PROBE_FACTOR * operations / self.flops

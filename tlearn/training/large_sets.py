@@ -10,8 +10,8 @@ from tlearn.training import regression
 from tlearn.training.probe import Probe, require_finite
 
 NUMBERS = 2**28  # features times images that a probe is fitted on, at most: 512 MiB of float16
-# With n images the best strength falls as this power of n: measured with 1,000 to 9,000 images of
-# 31 and 101 classes.
+# With n images per class the best strength falls as this power of n: measured with 1,000 to 9,000
+# images of 31 and 101 classes.
 DECLINE = 2 / 3
 
 
@@ -22,7 +22,7 @@ def most_images(width: int) -> int:
 
 def refit(
     probe: Probe,
-    sampled: int,
+    sampled: np.ndarray,
     batches: Iterable[np.ndarray],
     y: np.ndarray,
     class_weights: Sequence[float],
@@ -35,7 +35,7 @@ def refit(
 
     Args:
         probe: The probe of the sample.
-        sampled: How many images it was fitted on.
+        sampled: Class indices of the images that it was fitted on.
         batches: The features of the images, ``(k, d)`` each.
         y: Class indices of all images.
         class_weights: Weight of each class.
@@ -50,6 +50,11 @@ def refit(
         standardised = (features - probe.mean) / probe.scale
         rows[done : done + len(features)] = np.clip(standardised, -HALF, HALF)
         done += len(features)
-    strength = probe.cross_validation.optimum * (sampled / len(y)) ** DECLINE
+    fewer = _per_class(sampled) / _per_class(y)
+    strength = probe.cross_validation.optimum * fewer**DECLINE
     kernel, bias = regression.fit(rows, y, strength, class_weights, advance)
     return replace(probe, kernel=kernel, bias=bias)
+
+
+def _per_class(y: np.ndarray) -> float:
+    return len(y) / len(np.unique(y))

@@ -20,7 +20,7 @@ from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
 from tlearn.training.loop import Training, check_state, run_stages
 from tlearn.training.network import Network, copies
-from tlearn.training.probe import Probe, fit_on_taps, sample, sample_size
+from tlearn.training.probe import Probe, fit_on_taps, sample, sample_of_classes, sample_size
 from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.stages import plan_stages, required_stages
@@ -173,18 +173,18 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
     Its taps and strength are chosen on a sample where there are many images.
     """
     config, files, targets = setup.config, setup.splits.train, setup.targets
-    taps, classes = setup.built.taps, len(setup.splits.labels)
+    taps = setup.built.taps
     width = sum(tap.width for tap in taps)
     weights = targets.class_weights.tolist()
-    most, views = sample_size(len(files), setup.views, width, classes)
-    positions = sample(targets.train, most, config.seed)
+    most, views = sample_size(len(files), setup.views, width)
+    positions = sample_of_classes(targets.train, most, config.seed)
     sampled = [files[i] for i in positions.tolist()]
-    items = [(f, view) for f in sampled for view in range(views)]
+    labels, items = targets.train[positions], [(f, v) for f in sampled for v in range(views)]
     chosen, probe = fit_on_taps(
         setup.activations.rows(items, FEATURES).reshape(len(sampled), views, -1),
         taps,
         config.head.taps,
-        targets.train[positions],
+        labels,
         [f.group or f.content for f in sampled],
         weights,
         config.seed,
@@ -199,5 +199,5 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
     columns = (arrays[FEATURES][:, -width:] for arrays in batches)  # the top's are the last
     with setup.progress.task("fitting the probe to all images", regression.STEPS, "steps") as task:
         y = targets.train[positions]
-        probe = refit(probe, len(sampled), columns, y, weights, task.advance)
+        probe = refit(probe, labels, columns, y, weights, task.advance)
     return chosen, probe, len(positions)

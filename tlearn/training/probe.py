@@ -24,8 +24,8 @@ JITTER = 1e-5  # of the largest square of a row: float32 products are right to a
 SMALL = 100_000_000  # multiplications of a product below which one thread is fastest
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 8_000_000  # features times views times images, at most, that strengths are tried on
-# Whatever that bound, the sample has 10 images per class, or 2000 if that is fewer.
-PER_CLASS, MANY = 10, 2000
+FEWER = 1280  # images that they are tried on where those of the data set are more than that
+PER_CLASS = 16  # of those, at least: of more classes, some are left out
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,21 @@ def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.sort(np.argsort(turns, kind="stable")[:most])
 
 
-def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int, int]:
+def sample_of_classes(y: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Return positions of at most ``most`` images, sorted, of as many classes as they suffice for.
+
+    A regression is judged by enough images of some classes, ``PER_CLASS`` of each, rather than by
+    one or two of all. Where all images are wanted, no class is missing.
+    """
+    classes = np.unique(y)
+    if most < min(len(y), PER_CLASS * len(classes)):
+        rng = np.random.default_rng(seed)
+        classes = rng.choice(classes, max(2, most // PER_CLASS), replace=False)
+    within = np.flatnonzero(np.isin(y, classes))
+    return np.asarray(within[sample(y[within], most, seed)])
+
+
+def sample_size(images: int, views: int, width: int) -> tuple[int, int]:
     """Return on how many images a probe's strength is chosen at most, and how many views it sees.
 
     ``width`` is the number of features of a view; ``views`` is 0 for fresh ones.
@@ -97,7 +111,8 @@ def sample_size(images: int, views: int, width: int, classes: int) -> tuple[int,
     most = PROBE_NUMBERS // (views * width)
     if most >= images:
         return most, views
-    return max(PROBE_NUMBERS // width, min(PER_CLASS * classes, MANY)), 1
+    most = PROBE_NUMBERS // width
+    return (most if most >= images else FEWER), 1
 
 
 def fit_on_taps(
@@ -163,7 +178,8 @@ def search_flops(n: int, d: int, classes: int) -> float:
     """Return about how many floating-point operations :func:`fit_probe` takes."""
     inside = min(n, SAMPLE) * (FOLDS - 1) // FOLDS
     span = 2.0 * n * n * d + n**3 / 3 if n < d else 0.0
-    fits = STEPS * FOLDS * regression.flops(inside, d, classes) + regression.flops(n, d, classes)
+    r = min(n, d)  # the coordinates of their span
+    fits = STEPS * FOLDS * regression.flops(inside, r, classes) + regression.flops(n, r, classes)
     return span + fits
 
 

@@ -9,7 +9,7 @@ from scipy.special import softmax
 TOLERANCE = 1e-5  # the relative gain in the loss of a step below which a fit ends
 STEPS = 200  # of a fit, at most
 TYPICAL_STEPS = 50
-REMEMBERED = 10  # steps that the curvature is estimated from
+REMEMBERED = 5  # steps that the curvature is estimated from; with ten it takes as many
 BLOCK = 4_000_000  # numbers that are worked on at a time
 EPSILON = float(np.finfo(np.float64).eps)  # the smallest probability that is counted
 Weights = tuple[np.ndarray, np.ndarray]  # kernel (r, classes) and bias (classes,)

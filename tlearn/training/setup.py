@@ -164,4 +164,4 @@ def read_setup(
 def probe_views(built: BuiltBackbone, splits: Splits, views: int) -> int:
     """Return how many views of each training image a probe sees, if there are so many."""
     width = sum(tap.width for tap in built.taps)
-    return sample_size(len(splits.train), views, width, len(splits.labels))[1]
+    return sample_size(len(splits.train), views, width)[1]
