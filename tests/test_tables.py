@@ -92,6 +92,7 @@ def test_files_are_searched_below_the_folder_and_their_endings_completed(root):
         "3 of them are in images/, not beside labels.csv",
         "1 of them are in more/deep/er/, not beside labels.csv",
         "3 have no file ending in labels.csv: '10' is '10.png'",
+        "images/rest.png: an image that labels.csv does not name, as are 1 more: ignored",
     ]
     for name in ("train.csv", "labels.csv"):  # a table called as a split means that folder
         path = table(root, "id,label\nx/1,a\nimages/2,b", name)

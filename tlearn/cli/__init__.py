@@ -22,7 +22,7 @@ from tlearn.errors import PluginError, TlearnError, hint_of, nearest
 # Every command has a module of its name in this package; it is imported when the command is used.
 COMMANDS = {
     "finetune": "Train on DATA: a folder with one folder of images per class.",
-    "predict": "Classify images: PATHS are files, folders, archives, and tables of paths.",
+    "predict": "Classify images: PATHS are files, folders, archives, tables.",
     "evaluate": "Measure the model of RUN on the labelled images in DATA.",
     "report": "Write one HTML page about RUN, to look at or to pass on.",
     "export": "Write the model of RUN in another format, such as openvino.",

@@ -48,7 +48,7 @@ def predict(
     engine: str | None,
     precision: str | None,
 ) -> int:
-    """Classify images: PATHS are files, folders, archives, and tables of paths."""
+    """Classify images: PATHS are files, folders, archives, tables."""
     check_out(out)
     from tlearn.runs.run import Run
 

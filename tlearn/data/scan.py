@@ -15,7 +15,7 @@ from tlearn.data.folders import named_image
 from tlearn.data.layouts import similar_labels
 from tlearn.data.pixel_values import OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map
-from tlearn.data.problems import Problem, summarize
+from tlearn.data.problems import FOLDER_KINDS, Problem, summarize
 from tlearn.data.read_data import ALLOWED, read_source
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
@@ -139,6 +139,9 @@ def scan(
     edited = {file.label for file in source.files if labels[file.name] != file.label}
     problems += _empty_classes(source, files, edited)
     problems += similar_labels({file.label for file in files})
+    for problem in problems:
+        if problem.kind in FOLDER_KINDS:
+            progress.say(f"{problem.name}: {problem.reason}")
     return Manifest(data, source.folder, tuple(files), tuple(problems), edits)
 
 

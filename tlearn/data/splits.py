@@ -12,7 +12,7 @@ from tlearn.csv_files import csv_text
 from tlearn.data.data_source import ImageFile
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
-from tlearn.data.problems import FOLDER_KINDS, Problem, summarize
+from tlearn.data.problems import Problem, summarize
 from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError
 from tlearn.progress import Progress
@@ -63,9 +63,6 @@ def load_dataset(data: Path, config: RunConfig, progress: Progress) -> tuple[Man
             f"{n} image{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} left "
             f"out: {summarize(manifest.unreadable)}"
         )
-    for problem in manifest.problems:
-        if problem.kind in FOLDER_KINDS:
-            progress.say(f"{problem.name}: {problem.reason}")
     splits, problems = draw_splits(manifest, config.val, config.test, config.seed)
     _say_given(config, {file.given for file in manifest.files}, progress)
     progress.say(_summary(splits))
