@@ -76,10 +76,12 @@ def test_tables_as_kaggle_packs_them(root):
     assert found(scan(packed)) == {"set/1.png": "x", "set/2.png": "y"}
 
 
-def test_class_folders_count_unless_a_table_says_something_else_of_all_its_photos(root):
+def test_class_folders_count_unless_a_table_says_more_or_something_else(root):
     write(root, "cat/1.png", "dog/2.png", "dog/3.png")
     put(root, "labels.csv", b"path,label\ncat/1.png,cat\ndog/2.png,dog\n")
     assert scan(root).labels == ("cat", "dog") and len(scan(root).files) == 3
+    put(root, "labels.csv", b"path,label,split\n1,cat,test\n2,dog,\n3,dog,\n")  # says more
+    assert splits(scan(root)) == {"cat/1.png": "test", "dog/2.png": None, "dog/3.png": None}
     put(root, "labels.csv", b"path,label\n1,nevus\n2,melanoma\n3,nevus\n")  # folders are parts
     assert found(scan(root)) == {
         "cat/1.png": "nevus",

@@ -172,6 +172,7 @@ def test_tables_that_cannot_be_used(root):
     path = table(root, "path,label\nimages/1,a")
     assert "names 'images/1', which may be '1." in refusal(path)
     assert "is a file of another kind" in refusal(table(root, TEXT, "labels.txt"))
+    assert "is a table of another format; save it as" in refusal(table(root, TEXT, "labels.XLSX"))
     assert "is not there; give a folder" in refusal(root / "no.csv")
 
 

@@ -21,10 +21,13 @@ ALLOWED = (
     "a folder that holds one folder of images per class, a .zip or .tar of one, or a .csv or "
     ".jsonl table of paths and classes"
 )
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json")
 
 
 def check_data(data: Path) -> None:
     """Raise a DataError if ``data`` is neither a folder nor a table nor an archive."""
+    if data.is_file() and data.suffix.lower() in OTHER_TABLES:
+        raise DataError(f"{str(data)!r} is a table of another format; save it as .csv or .jsonl")
     if not data.is_dir() and not (data.is_file() and (is_table(data) or is_archive(data))):
         what = "is a file of another kind" if data.exists() else "is not there"
         raise DataError(f"the data {str(data)!r} {what}; give {ALLOWED}")
@@ -56,8 +59,8 @@ def read_source(data: Path, progress: Progress | None = None) -> DataSource:
 def _folder_source(data: Path) -> DataSource:
     """Read a folder by the tables in it, or else by its class folders.
 
-    Other tables than ``metadata`` count where the folders do not say the same, and where their
-    files are all there, or there are no class folders.
+    Other tables than ``metadata`` count where they say more than the folders or something else, and
+    where their files are all there, or there are no class folders.
     """
     tables = tables_in(data)
     if not tables:
@@ -78,8 +81,10 @@ def _folder_source(data: Path) -> DataSource:
             raise
         ignored = Problem(tables[0][0].name, "folder", f"this table is ignored: {error}")
         return replace(classes, problems=(*classes.problems, ignored))
-    same = labels <= {file.label for file in source.files}
-    return classes if classes and len(labels) > 1 and same and not own else source
+    if own or classes is None or len(labels) < 2:
+        return source
+    more = any(file.group or (file.given and not classes.splits) for file in source.files)
+    return source if more or labels - {file.label for file in source.files} else classes
 
 
 def _archive_source(data: Path, progress: Progress) -> DataSource:
