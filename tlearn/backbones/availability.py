@@ -10,7 +10,7 @@ from tlearn.backbones.contract import Backbone
 from tlearn.backbones.registry import load_registry
 from tlearn.errors import BackboneError
 
-PATIENCE = 5.0  # seconds in which a host must answer
+PATIENCE = 10.0  # seconds in which a host must answer
 REMEMBERED = 60.0  # seconds for which its answer is not asked for again, at most
 
 

@@ -21,18 +21,18 @@ def weights(pattern: str, fetch: bool, as_json: bool) -> None:
 
     PATTERN may have wildcards: 'mobilenet*'.
     """
-    backbones = load_registry().matching(pattern).values()
-    problems = {b.name: _fetch(b, w) for b in backbones for w in b.weights} if fetch else {}
-    records = [_record(b, w) for b in backbones for w in b.weights]
+    chosen = [(b, w) for b in load_registry().matching(pattern).values() for w in b.weights]
+    problems = [(b.name, problem) for b, w in chosen if fetch and (problem := _fetch(b, w))]
+    records = [_record(b, w) for b, w in chosen]
     if as_json:
         print(json.dumps(records, indent=2, ensure_ascii=False))
     else:
         print("\n".join(map(_lines, records)))
-    names = [name for name, problem in problems.items() if problem]
-    if names:
-        reasons = "; ".join(dict.fromkeys(filter(None, problems.values())))
+    if problems:
+        names, reasons = (dict.fromkeys(column) for column in zip(*problems, strict=True))
         raise BackboneError(
-            f"the weights of {', '.join(names)} could not be fetched: {reasons}; {advice()}"
+            f"the weights of {', '.join(names)} could not be fetched: {'; '.join(reasons)}; "
+            f"{advice()}"
         )
 
 
