@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tlearn.errors import BackboneError
+from tlearn.progress import Silent
 from tlearn.training import regression
 from tlearn.training.large_sets import refit
 from tlearn.training.probe import PER_CLASS, fit_probe, sample, sample_of_classes
@@ -25,7 +26,7 @@ def test_it_is_as_good_as_the_regression_on_all_images_in_memory():
     few = sample(y, 240, 0)
     groups, weights = [str(i) for i in few.tolist()], [1.0] * CLASSES
     small = fit_probe(x[few, None], y[few], groups, weights, 0)
-    large = refit(small, y[few], (x[i : i + 64] for i in range(0, 3000, 64)), y, weights)
+    large = refit(small, y[few], (x[i : i + 64] for i in range(0, 3000, 64)), y, weights, Silent())
     whole = fit_probe(x[:, None], y, [str(i) for i in range(3000)], weights, 0)
 
     def quality(probe):
@@ -44,7 +45,7 @@ def test_features_that_are_no_numbers_are_refused_wherever_they_are():
     probe = fit_probe(x[:48, None], y[:48], list(map(str, range(48))), [1.0] * CLASSES, 0)
     x[90, 5] = np.inf
     with pytest.raises(BackboneError, match="gives numbers that are not finite"):
-        refit(probe, y[:48], [x[:64], x[64:]], y, [1.0] * CLASSES)
+        refit(probe, y[:48], [x[:64], x[64:]], y, [1.0] * CLASSES, Silent())
 
 
 def test_of_many_classes_a_sample_has_some_with_enough_images_of_each():

@@ -1,11 +1,12 @@
 """The probe of a set with more images than its strength is chosen on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from tlearn.features.built_backbone import HALF
+from tlearn.progress import Progress
 from tlearn.training import regression
 from tlearn.training.probe import Probe, require_finite
 
@@ -26,7 +27,7 @@ def refit(
     batches: Iterable[np.ndarray],
     y: np.ndarray,
     class_weights: Sequence[float],
-    advance: Callable[[int], object] = lambda n: None,
+    progress: Progress,
 ) -> Probe:
     """Fit a probe to more images than the sample that it was fitted on.
 
@@ -39,20 +40,23 @@ def refit(
         batches: The features of the images, ``(k, d)`` each.
         y: Class indices of all images.
         class_weights: Weight of each class.
-        advance: Called after each step with 1; of ``regression.STEPS`` at most.
+        progress: Shows what is done.
 
     Raises:
         BackboneError: If features are not finite.
     """
     rows, done = np.empty((len(y), len(probe.mean)), np.float16), 0
-    for features in batches:
-        require_finite(features)
-        standardised = (features - probe.mean) / probe.scale
-        rows[done : done + len(features)] = np.clip(standardised, -HALF, HALF)
-        done += len(features)
+    with progress.task("reading features", len(y), "images") as task:
+        for features in batches:
+            require_finite(features)
+            standardised = (features - probe.mean) / probe.scale
+            rows[done : done + len(features)] = np.clip(standardised, -HALF, HALF)
+            done += len(features)
+            task.advance(len(features))
     fewer = _per_class(sampled) / _per_class(y)
     strength = probe.cross_validation.optimum * fewer**DECLINE
-    kernel, bias = regression.fit(rows, y, strength, class_weights, advance)
+    with progress.task("fitting the probe to all images", regression.STEPS, "steps") as task:
+        kernel, bias = regression.fit(rows, y, strength, class_weights, task.advance)
     return replace(probe, kernel=kernel, bias=bias)
 
 

@@ -13,7 +13,6 @@ from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.runs.metrics import with_interval
-from tlearn.training import regression
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.headroom import expected_error, has_headroom
@@ -197,7 +196,5 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
     plain = ((files[i], 0) for i in positions.tolist())
     batches = setup.activations.batches(batched(plain, BATCH), [FEATURES])
     columns = (arrays[FEATURES][:, -width:] for arrays in batches)  # the top's are the last
-    with setup.progress.task("fitting the probe to all images", regression.STEPS, "steps") as task:
-        y = targets.train[positions]
-        probe = refit(probe, labels, columns, y, weights, task.advance)
+    probe = refit(probe, labels, columns, targets.train[positions], weights, setup.progress)
     return chosen, probe, len(positions)
