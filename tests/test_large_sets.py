@@ -36,7 +36,7 @@ def test_it_is_as_good_as_the_regression_on_all_images_in_memory():
 
     (poor, _), (accuracy, loss), (best, least) = map(quality, (small, large, whole))
     assert poor < best - 0.03
-    assert abs(accuracy - best) < 0.005 and loss < least + 0.01
+    assert accuracy > best - 0.005 and loss < least + 0.05
     assert large.cross_validation is small.cross_validation
 
 
