@@ -129,14 +129,16 @@ class BuiltBackbone:
 
     def layers_above(self, boundary: BuiltBoundary) -> frozenset[str]:
         """Return the names of the layers that lie above a boundary."""
+        if boundary.index not in self._above:
+            below = keras.Model(self.base.input, boundary.tensor).layers
+            every = frozenset(layer.name for layer in self.base.layers)
+            self._above[boundary.index] = every - {layer.name for layer in below}
         return self._above[boundary.index]
 
     @cached_property
-    def _above(self) -> tuple[frozenset[str], ...]:
-        """The layers above every boundary, upwards."""
-        every = frozenset(layer.name for layer in self.base.layers)
-        parts = (keras.Model(self.base.input, boundary.tensor) for boundary in self.boundaries)
-        return tuple(every - {layer.name for layer in part.layers} for part in parts)
+    def _above(self) -> dict[int, frozenset[str]]:
+        """The layers above the boundaries that were asked for, by their index."""
+        return {}
 
     def check_crossing(self, boundary: BuiltBoundary) -> None:
         """Refuse a boundary that more than one tensor crosses.

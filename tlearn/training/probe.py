@@ -163,9 +163,10 @@ def fit_probe(
     """
     n, views, d = features.shape
     mean, scale, flat = _standardise(features.reshape(n * views, d))
-    z, lifted = _span(flat)
+    multiplications = n * views * min(n * views, d) * len(class_weights)
     # Of small problems there are many: threads that wait for each other made them 20 times slower.
-    with threadpool_limits(1 if z.size * len(class_weights) < SMALL else None):
+    with threadpool_limits(1 if multiplications < SMALL else None):
+        z, lifted = _span(flat)
         # Half as many dimensions for two views, a quarter the time.
         plain = _span(flat[::views])[0] if views > 1 else z
         chosen = _choose(plain, y, groups, class_weights, seed, advance)
