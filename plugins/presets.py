@@ -14,10 +14,10 @@ def stage(**values: Any) -> Any:
     return Stage(**values)
 
 
-def layers(backbone: Backbone) -> tuple[list[str], str]:
-    """Return the boundary layers, upwards, and the one from which fine-tuning usually pays."""
+def start(backbone: Backbone) -> str:
+    """Return the layer from which upwards fine-tuning usually pays."""
     names = [boundary.layer for boundary in backbone.blocks.boundaries]
-    return names, backbone.finetune_from or names[-max(1, len(names) // 3)]
+    return backbone.finetune_from or names[-max(1, len(names) // 3)]
 
 
 def quick(backbone: Backbone) -> ViewsAndStages:
@@ -25,33 +25,27 @@ def quick(backbone: Backbone) -> ViewsAndStages:
     return 2, ()
 
 
-def balanced(backbone: Backbone) -> ViewsAndStages:
-    """Return one short stage."""
-    return 2, (stage(unfreeze=layers(backbone)[1], epochs=6, learning_rate=1e-3),)
-
-
 def auto(backbone: Backbone) -> ViewsAndStages:
-    """Return the stage of ``balanced``, for photos on which it could pay."""
-    views, stages = balanced(backbone)
-    return views, tuple(s.model_copy(update={"needs_headroom": True}) for s in stages)
+    """Return half of the stage of ``balanced``, for photos on which it could pay."""
+    return 2, (stage(unfreeze=start(backbone), epochs=6, learning_rate=1e-3, needs_headroom=True),)
+
+
+def balanced(backbone: Backbone) -> ViewsAndStages:
+    """Return one stage."""
+    return 4, (stage(unfreeze=start(backbone), epochs=12, learning_rate=1e-3),)
 
 
 def best(backbone: Backbone) -> ViewsAndStages:
-    """Return a longer stage, and one that goes deeper."""
-    names, start = layers(backbone)
-    lower = names[max(0, names.index(start) - max(1, len(names) // 5))]
-    return 8, (
-        stage(unfreeze=start, epochs=16, learning_rate=1e-3, patience=8),
-        stage(unfreeze=lower, epochs=12, learning_rate=4e-4, patience=6),
-    )
+    """Return twice the stage of ``balanced``."""
+    return 8, (stage(unfreeze=start(backbone), epochs=24, learning_rate=1e-3, patience=12),)
 
 
 @hookimpl
 def tlearn_presets() -> list[Preset]:
     """Offer them."""
     return [
-        Preset("auto", "the top of the network, once, where that could pay", auto),
+        Preset("auto", "the top of the network, shortly, where that could pay", auto),
         Preset("quick", "the head alone", quick),
-        Preset("balanced", "the top of the network, once", balanced),
-        Preset("best", "longer, and in two stages", best),
+        Preset("balanced", "the top of the network", balanced),
+        Preset("best", "the same for longer, with more views", best),
     ]

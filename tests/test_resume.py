@@ -184,7 +184,7 @@ def test_fresh_views_a_random_head_and_rules_come_to_the_same(
 def test_a_checkpoint_holds_no_weights_that_cannot_have_changed(stopped):
     run = stopped(1, None)
     with np.load(run / "checkpoint.npz") as file:
-        assert {name.partition(".")[0] for name in file} == {"content", "best", "seeds"}
+        assert {name.partition(".")[0] for name in file} == {"content", "best", "seeds", "probe"}
     state = load(run / "checkpoint.npz")
     assert (state.stage_index, state.epoch) == (1, 0)
     model = tlearn.Run(run).model

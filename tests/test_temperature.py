@@ -21,7 +21,7 @@ def test_it_helps_where_logits_are_off_and_hardly_hurts_where_they_are_right(ima
         gains = []
         for _ in range(100):
             (y, logits), (new, of_new) = drawn(rng, images), drawn(rng, 2000)
-            t = temperature_of(y, factor * logits)
+            t = temperature_of(y, [factor * logits])
             before, after = (log_loss(new, probabilities(factor * of_new / s)) for s in (1.0, t))
             gains.append(before - after)
         if factor == 1.0:
@@ -32,7 +32,7 @@ def test_it_helps_where_logits_are_off_and_hardly_hurts_where_they_are_right(ima
 
 def test_many_images_give_it_back_and_few_right_ones_change_little():
     y, logits = drawn(np.random.default_rng(0), 20_000)
-    assert temperature_of(y, 3 * logits) == pytest.approx(3, rel=0.05)
+    assert temperature_of(y, [3 * logits]) == pytest.approx(3, rel=0.05)
     right = np.array([0, 1, 2])
-    assert 0.8 < temperature_of(right, 4 * np.eye(3)) < 1
-    assert temperature_of(right, np.zeros((3, 3))) == pytest.approx(1, abs=0.01)
+    assert 0.8 < temperature_of(right, [4 * np.eye(3)]) < 1
+    assert temperature_of(right, [np.zeros((3, 3))]) == pytest.approx(1, abs=0.01)

@@ -112,6 +112,31 @@ def test_the_probe_becomes_the_head(network, kept):
     assert (probe.logits(plain).argmax(axis=1) == y).mean() > 0.9
 
 
+def test_an_ensemble_is_the_mean_of_the_trained_network_and_the_first(built, tmp_path):
+    rng, x = np.random.default_rng(0), random_pixels()
+    loaded = built.base.get_weights()
+    for boundary in (built.boundaries[0], built.boundaries[-1]):
+        network = Network(built, built.taps, 3, Head(), 0)
+        network.standardise_by(np.ones(len(network.columns)), np.full(len(network.columns), 2.0))
+        first, before = network.logits.get_weights(), np.asarray(network.whole(x))
+        for layer in built.base.layers:
+            if layer.name in built.layers_above(boundary):
+                layer.set_weights([w + rng.normal(0, 0.1, w.shape) for w in layer.get_weights()])
+        network.logits.set_weights([w + rng.normal(0, 1, w.shape) for w in first])
+        after = np.asarray(network.whole(x))
+        network.average_with(*first, boundary)
+        place = tmp_path / f"{boundary.index}.keras"
+        network.classifier.save(place)
+        model = keras.models.load_model(place, compile=False)
+        assert abs(before - after).max() > 0.1
+        np.testing.assert_allclose(np.asarray(model(x)), (before + after) / 2, atol=1e-5)
+        network.divide_logits(2.0)
+        halves = [np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True) for p in (before, after)]
+        divided = np.asarray(network.classifier(x))
+        np.testing.assert_allclose(divided, np.mean(halves, axis=0), atol=1e-5)
+        built.base.set_weights(loaded)
+
+
 FREEZING = [  # unfreeze, the first trained layer, the boundary that feeds the stage
     ("none", None, None),
     (1, "block3_conv", "block3_conv"),

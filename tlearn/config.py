@@ -245,8 +245,9 @@ class RunConfig(_Section):
     strict: bool = False
     """Make unreadable images an error."""
     preset: str = "auto"
-    """How long to train: `quick` the head alone, `balanced` fine-tunes once, `best` longer; `auto`
-    is `balanced`, or `quick` where the probe leaves little to improve. Plugins may offer more."""
+    """How long to train: `quick` the head alone, `balanced` fine-tunes, `best` longer; `auto`
+    fine-tunes shortly, and only where the probe leaves something to improve; plugins may offer
+    more."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     """How much each class counts: `auto` balances them where the largest has over twice the
     smallest."""

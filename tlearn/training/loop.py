@@ -32,12 +32,14 @@ class Training:
     Attributes:
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
+        probe: The probe's logits ``(n, classes)`` for validation, where the two may be averaged.
     """
 
     setup: Setup
     network: Network
     callbacks: Callable[[Stage], Sequence[Any]]
     record: Callable[[TrainingState], None]
+    probe: np.ndarray | None = None
 
     def changing(self, stages: int) -> list[Any]:
         """Return the variables that the first so many stages change."""
@@ -98,6 +100,8 @@ def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingSt
     for name in ("best", "before", "network") if state.epoch else ("best",):
         if [array.shape for array in state.arrays[name]] != shapes:
             raise ValueError("its weights are not those of this network")
+    if "probe" in state.arrays and state.arrays["probe"][0].shape != network.logits.kernel.shape:
+        raise ValueError("its probe is not one for this network")
     if len(state.arrays["seeds"]) != len(network.seeds):
         raise ValueError("its random numbers are not those of this network")
 
@@ -135,7 +139,7 @@ class _StageFit:
         boundary = self.plan.boundary.name if self.plan.boundary else "head"
         result, best = StageResult(self.stage.title, boundary), copies(self.variables)
         self._start_statistics()
-        arrays = {"best": best, "before": best}
+        arrays = {**state.carried, "best": best, "before": best}
         return replace(state, results=(*state.results, result), arrays=arrays)
 
     def _start_statistics(self) -> None:
@@ -211,6 +215,7 @@ class _StageFit:
     def leave(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the next stage."""
         arrays = {"best": state.arrays["best"], "seeds": self.training.network.seeds}
+        arrays |= state.carried
         return replace(
             state, stage_index=self.number + 1, epoch=0, ends="", rule_state={}, arrays=arrays
         )
@@ -275,14 +280,19 @@ class _StageFit:
         return {name: float(np.mean([batch[name] for batch in every])) for name in every[0]}
 
     def _score(self) -> ValidationScore:
-        """Score the network as it is on validation."""
+        """Score the network as it is on validation, alone or averaged with the probe."""
         logits = []
         size = min(CHECK_BATCH, len(self.check.files))
         for inputs, rows in self.check.plain(size):
             padding = size - len(rows)  # another shape would be traced again
             full = [np.concatenate([x, x[:1].repeat(padding, axis=0)]) for x in inputs]
             logits.append(self.model.predict_on_batch(full)[: len(rows)])
-        return ValidationScore.of(self.training.setup.targets.validation, np.concatenate(logits))
+        y, members = self.training.setup.targets.validation, [np.concatenate(logits)]
+        alone = ValidationScore.of(y, *members)
+        if self.training.probe is None:
+            return alone
+        both = ValidationScore.of(y, *members, self.training.probe)
+        return both if is_better(both, alone, "val_loss") else alone
 
 
 def between(

@@ -16,6 +16,7 @@ from tlearn.features.built_backbone import (
 from tlearn.keras_import import keras
 from tlearn.training.probe import Probe
 
+_PREFIX = "loaded_"  # of the names of copied layers
 HEAD_RATE = 0.2  # of a stage's learning rate, for a head that starts from the probe
 
 
@@ -36,6 +37,10 @@ class Network:
     The head pools the taps, standardises the pooled features (a batch normalisation that never
     learns, so that the probe's standardisation is part of the model), drops some, and ends in
     logits.
+
+    Attributes:
+        whole: The model users get, of this network alone.
+        classifier: The model users get: ``whole``, or an ensemble of it and the probe.
 
     Args:
         taps: The taps the head sees, upwards.
@@ -60,7 +65,9 @@ class Network:
         self._head.append(layers.Dropout(head.dropout, seed=seed + len(head.hidden)))
         self.logits = layers.Dense(classes, kernel_initializer=initializer, name="logits")
         self._head.append(self.logits)
-        self.whole = self._whole()
+        self._heads = [self.logits]
+        self._loaded = {layer.name: layer.get_weights() for layer in built.base.layers}
+        self.whole = self.classifier = self._whole()
 
     @property
     def columns(self) -> np.ndarray:
@@ -137,7 +144,57 @@ class Network:
 
     def divide_logits(self, temperature: float) -> None:
         """Divide the logits: probabilities become less certain above 1, more certain below."""
-        self.logits.set_weights([array / temperature for array in self.logits.get_weights()])
+        for head in self._heads:
+            head.set_weights([array / temperature for array in head.get_weights()])
+
+    def average_with(self, kernel: np.ndarray, bias: np.ndarray, boundary: BuiltBoundary) -> None:
+        """Make the classifier the mean of this network's probabilities and those of a first head.
+
+        The first head sees the backbone as it was loaded, of which the part above the boundary is
+        copied for it. The two err in different places (Wortsman et al., 2022, average weights
+        instead, which a deep change of the features does not allow).
+
+        Args:
+            kernel: Of the first head's logits, on the standardised features.
+            bias: Likewise.
+            boundary: The lowest from which upwards the network was trained.
+        """
+        first = keras.layers.Dense(len(bias), name="first_logits")
+        pixels, activation, low, high = self._up_to(boundary)
+        trained = keras.Model(boundary.tensor, [tap.tensor for tap in high], name="trained")
+        loaded = keras.models.clone_model(trained, clone_function=_renamed)
+        loaded.name = "as_loaded"
+        for layer in trained.layers:
+            if layer.weights:
+                loaded.get_layer(_PREFIX + layer.name).set_weights(self._loaded[layer.name])
+        tokens = self.built.backbone.leading_tokens
+        now, before = (
+            [*low, *pool_taps(_listed(part(activation)), tokens)] for part in (trained, loaded)
+        )
+        logits = [self._apply_head(now), first(self.standardise(_joined(before)))]
+        first.set_weights([kernel, bias])
+        self._heads.append(first)
+        each = [keras.layers.Softmax()(x) for x in logits]
+        mean = keras.layers.Average(name="probabilities")(each)
+        self.classifier = keras.Model(pixels, mean, name="classifier")
+
+    def _up_to(self, boundary: BuiltBoundary) -> tuple[Any, Any, list[Any], list[Tap]]:
+        """Return pixels, the activation there, the pooled taps up to it, and the taps above."""
+        pixels, start = self._pixels()
+        if boundary.index == 0:
+            return pixels, start, [], list(self.taps)
+        low = [tap for tap in self.taps if tap.index <= boundary.index]
+        tensors = [tap.tensor for tap in low] + [boundary.tensor]
+        prefix = keras.Model(self.built.base.input, tensors, name="prefix")
+        *outputs, activation = _listed(prefix(start))
+        pools = pool_taps(outputs, self.built.backbone.leading_tokens)
+        return pixels, activation, pools, [tap for tap in self.taps if tap.index > boundary.index]
+
+    def _pixels(self) -> tuple[Any, Any]:
+        """Return an input of pixels from 0 to 255, and the same preprocessed."""
+        size = self.built.size
+        pixels = keras.Input((size, size, 3), name="pixels")
+        return pixels, preprocess_pixels(pixels, self.built.backbone.preprocess)
 
     def changing(self, trainable: Iterable[frozenset[str]]) -> list[Any]:
         """Return the variables of the whole model that change in stages.
@@ -165,9 +222,7 @@ class Network:
 
     def _whole(self) -> Any:
         """Return the model users get: pixels from 0 to 255 in, probabilities out."""
-        size = self.built.size
-        pixels = keras.Input((size, size, 3), name="pixels")
-        start = preprocess_pixels(pixels, self.built.backbone.preprocess)
+        pixels, start = self._pixels()
         parts = self._apply_to_taps(self.built.base.input, list(self.taps), start)
         probabilities = keras.layers.Softmax(name="probabilities")(self._apply_head(parts))
         return keras.Model(pixels, probabilities, name="classifier")
@@ -175,12 +230,23 @@ class Network:
     def _apply_to_taps(self, source: Any, taps: list[Tap], start: Any) -> list[Any]:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
-        out = part(start)
-        outputs = list(out) if isinstance(out, list | tuple) else [out]
-        return pool_taps(outputs, self.built.backbone.leading_tokens)
+        return pool_taps(_listed(part(start)), self.built.backbone.leading_tokens)
 
     def _apply_head(self, parts: list[Any]) -> Any:
-        x = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        x = _joined(parts)
         for layer in self._head:
             x = layer(x)
         return x
+
+
+def _listed(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+
+
+def _renamed(layer: Any) -> Any:
+    """Return a new layer like this one, by another name."""
+    return type(layer).from_config(layer.get_config() | {"name": _PREFIX + layer.name})

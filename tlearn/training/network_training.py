@@ -76,7 +76,8 @@ def train_network(
             checkpoint.update(replace(state, seconds=setup.clock.seconds()))
 
     with setup.clock.part("stages"):
-        state = run_stages(Training(setup, network, callbacks, record), resumed)
+        probe = resumed.arrays["probe"][2] if _may_average(setup, resumed) else None
+        state = run_stages(Training(setup, network, callbacks, record, probe), resumed)
     if state.best is None and not state.stopped:
         checkpoint.remove()
         raise ConfigError(
@@ -84,10 +85,19 @@ def train_network(
             f"stages a lower learning_rate"
         )
     if state.best is not None:
+        if state.best.ensemble:
+            lowest = min((p.boundary for p in setup.stages if p.boundary), key=lambda b: b.index)
+            kernel, bias, _ = state.arrays["probe"]
+            network.average_with(kernel, bias, lowest)
         network.divide_logits(state.best.temperature)
     with contextlib.suppress(KeyboardInterrupt):
         checkpoint.flush()
     return network, state
+
+
+def _may_average(setup: Setup, state: TrainingState) -> bool:
+    """Return whether the backbone is trained, and there is a probe on it as it was loaded."""
+    return "probe" in state.arrays and any(p.boundary for p in setup.stages)
 
 
 def _network_of(setup: Setup, state: TrainingState) -> Network:
@@ -121,15 +131,17 @@ def _start_from_probe(
         taps, probe, images = _fit_probe(setup)
         network = Network(built, taps, len(splits.labels), config.head, config.seed)
         checks = batched(((f, 0) for f in splits.validation), BATCH)
-        logits = [  # a batch at a time: features take a hundred times as much as logits
+        parts = [  # a batch at a time: features take a hundred times as much as logits
             probe.logits(arrays[FEATURES][:, network.columns])
             for arrays in setup.activations.batches(checks, [FEATURES])
         ]
-        score = ValidationScore.of(setup.targets.validation, np.concatenate(logits))
+        logits, arrays = np.concatenate(parts), {}
+        score = ValidationScore.of(setup.targets.validation, logits)
         if config.head.hidden:
             network.standardise_by(probe.mean, probe.scale)
         else:
             network.start_from(probe)
+            arrays["probe"] = [*network.logits.get_weights(), logits]
     names, estimate = tuple(tap.name for tap in taps), probe.cross_validation
     best = None if config.head.hidden else score  # the probe could not be made such a head
     setup.log(
@@ -148,7 +160,7 @@ def _start_from_probe(
     setup = _with_headroom(setup, expected_error(estimate, score.accuracy, len(splits.validation)))
     stages = tuple(p.stage for p in setup.stages)
     plan = TrainingPlan(stages, setup.views, names, result, rates, costs)
-    arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
+    arrays |= {"best": copies(network.changing(())), "seeds": network.seeds}
     return setup, network, TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
 
 

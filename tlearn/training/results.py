@@ -101,9 +101,9 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
         size, resize, splits = setup.built.size, setup.config.resize, setup.splits
         with run.replacing("model.keras") as path:
             backbone = setup.config.backbone
-            save(network.whole, path, splits.labels, size, resize, backbone, splits.ranges)
+            save(network.classifier, path, splits.labels, size, resize, backbone, splits.ranges)
         # What Keras makes of its own layers is known; layers of others are put to the test.
-        saved = None if setup.built.backbone.modules else network.whole
+        saved = None if setup.built.backbone.modules else network.classifier
     epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in state.history)
     run.write("history.csv", csv_text(HISTORY_COLUMNS, epochs))
     run.event("saved", file="model.keras")

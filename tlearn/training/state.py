@@ -17,7 +17,7 @@ from tlearn.errors import one_line
 from tlearn.training.costs import Costs
 from tlearn.training.rules import WORST, ValidationScore
 
-FORMAT = 4
+FORMAT = 5
 PAUSE = 20  # seconds until the next write, for each second that the last one took
 Arrays = Mapping[str, list[np.ndarray]]
 
@@ -72,7 +72,8 @@ class TrainingState:
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
             ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
-            the states of the ``seeds``.
+            the states of the ``seeds``; of the ``probe`` kernel and bias, as the head's, and the
+            logits for validation, unless the head is random.
     """
 
     plan: TrainingPlan
@@ -86,6 +87,11 @@ class TrainingState:
     stopped: bool = False
     arrays: Arrays = field(default_factory=dict, repr=False)
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def carried(self) -> dict[str, list[np.ndarray]]:
+        """The arrays that stay what they are throughout a training."""
+        return {name: self.arrays[name] for name in ("probe",) if name in self.arrays}
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""The temperature that makes probabilities of logits say how often they are right."""
+"""Probabilities of one network or several, and the temperature that makes them honest."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -9,19 +11,25 @@ SPREAD = 0.25  # of the logarithm of the temperature of trained networks, about
 BOUNDS = (-1.5, 1.5)  # of the logarithm
 
 
-def temperature_of(y: np.ndarray, logits: np.ndarray) -> float:
-    """Return what logits are to be divided by for the least log loss.
+def mean_probabilities(members: Sequence[np.ndarray], temperature: float = 1.0) -> np.ndarray:
+    """Return the mean of the probabilities that each member's logits ``(n, classes)`` give."""
+    each = [probabilities(logits / temperature) for logits in members]
+    return np.asarray(np.mean(each, axis=0))
+
+
+def temperature_of(y: np.ndarray, members: Sequence[np.ndarray]) -> float:
+    """Return what the logits of all members are to be divided by for the least log loss.
 
     As Guo et al., On calibration of modern neural networks (ICML 2017), but with a normal prior on
     its logarithm, so that few images, or none that is wrong, change little.
 
     Args:
         y: Class indices, ``(n,)``, of images that the network was not trained on.
-        logits: ``(n, classes)``.
+        members: The logits of each, ``(n, classes)``; their probabilities are averaged.
     """
 
     def penalised(logarithm: float) -> float:
-        p = probabilities(logits / np.exp(logarithm))
+        p = mean_probabilities(members, np.exp(logarithm))
         return len(y) * log_loss(y, p) + (logarithm / SPREAD) ** 2 / 2
 
     found = minimize_scalar(penalised, bounds=BOUNDS, method="bounded", options={"xatol": 1e-3})
