@@ -7,10 +7,10 @@ more (RMSprop, 1e-5); see https://www.tensorflow.org/tutorials/images/transfer_l
 ``linear`` is scikit-learn's logistic regression with its defaults on average-pooled top features.
 
 ``onecycle`` is what ``vision_learner(...).fine_tune(5)`` of fastai does (Howard and Gugger,
-arXiv:2002.04688): its head, augmentation, batches of 64, one epoch of the head at 2e-3, then five
-of everything at 1e-3, the base at a hundredth of that; the one-cycle policy of rates (Smith,
-arXiv:1803.09820) and decoupled weight decay. Left out are warping and the cycle of the momentum;
-the whole photo is squeezed into the square, as for the others.
+arXiv:2002.04688): its head, augmentation, one epoch of the head at 2e-3, then five of everything at
+1e-3, the base at a hundredth of that; the one-cycle policy of rates (Smith, arXiv:1803.09820) and
+decoupled weight decay. Left out are warping and the cycle of the momentum; the whole photo is
+squeezed into the square, as for the others; batches are of 32, as fastai's 64 take 6 GB of memory.
 
 Another base, size, layer and number of epochs can be asked for.
 """
@@ -29,9 +29,10 @@ import tensorflow as tf
 from tlearn.csv_files import csv_rows
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv
 
-Load = Callable[..., Any]  # of a split, batch size and whether to shuffle: a data set
+Load = Callable[..., Any]  # of a split and whether to shuffle: a data set
 Predict = Callable[[Any], np.ndarray]  # of a data set: probabilities (n, classes)
 
+BATCH = 32
 RATE = 1e-4  # of the tutorial
 CYCLE = 2e-3  # highest rate of the one-cycle policy, with a frozen base
 
@@ -75,14 +76,12 @@ def lay_out(rows: list[dict[str, str]], labels: list[str], data: Path, folder: P
         (place / f"{i}.jpg").symlink_to((data / row["file"]).resolve())
 
 
-def load_split(
-    folder: Path, arguments: Any, split: str, batch: int = 32, shuffle: bool = False
-) -> Any:
+def load_split(folder: Path, arguments: Any, split: str, shuffle: bool = False) -> Any:
     """Return the data set of one split: pixels from 0 to 255 and class numbers."""
     return keras.utils.image_dataset_from_directory(
         folder / split,
         image_size=(arguments.size, arguments.size),
-        batch_size=batch,
+        batch_size=BATCH,
         shuffle=shuffle,
         seed=arguments.seed,
         verbose=False,
@@ -194,8 +193,8 @@ def onecycle(load: Load, classes: int, arguments: Any) -> Predict:
             keras.layers.RandomContrast(0.2),
         ]
     )
-    train = load("train", batch=64, shuffle=True)
-    full = train.take(max(1, len(train.file_paths) // 64))
+    train = load("train", shuffle=True)
+    full = train.take(max(1, len(train.file_paths) // BATCH))
     batches = full.map(lambda x, y: (augment(x, training=True), y), tf.data.AUTOTUNE).prefetch(2)
     base.trainable = False
     one_cycle(model, [(head, CYCLE)], batches, 1, 0.99, 25)
