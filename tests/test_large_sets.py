@@ -37,7 +37,8 @@ def test_it_is_as_good_as_the_regression_on_all_images_in_memory():
     (poor, _), (accuracy, loss), (best, least) = map(quality, (small, large, whole))
     assert poor < best - 0.03
     assert accuracy > best - 0.005 and loss < least + 0.05
-    assert large.cross_validation is small.cross_validation
+    figures = large.cross_validation  # of the sample, which says little about the large probe
+    assert figures.accuracy == small.cross_validation.accuracy and not len(figures.positions)
 
 
 def test_features_that_are_no_numbers_are_refused_wherever_they_are():

@@ -28,8 +28,9 @@ def refit(
 ) -> Probe:
     """Fit a probe to more images than the sample that it was fitted on.
 
-    It keeps the sample's standardisation and cross-validation. Nothing else is held in memory than
-    the standardised features, as float16, and a few copies of the weights.
+    It keeps the sample's standardisation and its cross-validated figures. As these are of a poorer
+    probe, and perhaps of fewer classes, they count no image as measured. Nothing else is held in
+    memory than the standardised features, as float16, and a few copies of the weights.
 
     Args:
         probe: The probe of the sample.
@@ -55,7 +56,9 @@ def refit(
     strength = probe.cross_validation.optimum * _per_class(sampled) / _per_class(y)
     with progress.task("fitting the probe to all images", regression.STEPS, "steps") as task:
         kernel, bias = regression.fit(rows, y, strength, class_weights, task.advance)
-    return replace(probe, kernel=kernel, bias=bias)
+    none = np.zeros(0, np.int64)
+    figures = replace(probe.cross_validation, positions=none, guesses=none)
+    return replace(probe, kernel=kernel, bias=bias, cross_validation=figures)
 
 
 def _per_class(y: np.ndarray) -> float:
