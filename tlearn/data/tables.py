@@ -174,7 +174,7 @@ def _row(path: Path, line: int, cells: Mapping[str, str], columns: Columns) -> R
     if text and split is None:
         raise DataError(
             f"{where} has the split {quote_name(text)}; a split is train, validation or test, or "
-            f"empty to be drawn; correct it, or give {columns.split!r} another name"
+            f"empty to be drawn; correct it, or give the column {columns.split!r} another name"
         )
     return Row(line, name, label, split, cells[columns.group] if columns.group else "")
 
