@@ -29,6 +29,12 @@ def test_the_gradient_of_the_penalised_loss_is_zero_whatever_the_blocks(photos, 
         assert np.abs(excess.sum(axis=0)).max() < 0.1  # of 600, the weights of all images
 
 
+def test_the_steps_that_a_fit_saves_count_as_done(photos):
+    done = []
+    regression.fit(*photos, 0.1, [1.0] * 7, done.append)
+    assert sum(done) == regression.STEPS and set(done[:-1]) == {1} and done[-1] > 1
+
+
 def test_no_more_than_a_block_of_rows_is_taken_at_a_time(photos, monkeypatch):
     x, y = photos
     monkeypatch.setattr(regression, "BLOCK", 20 * 64)

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 TOLERANCE = 1e-5  # the relative gain in the loss of a step below which a fit ends
-STEPS = 200  # of a fit, at most
+STEPS = 100  # of a fit, at most
 TYPICAL_STEPS = 50
 REMEMBERED = 5  # steps that the curvature is estimated from; with ten it takes as many
 BLOCK = 4_000_000  # numbers that are worked on at a time
@@ -33,7 +33,7 @@ def fit(
         y: Class indices.
         strength: The inverse regularisation, as scikit-learn's ``C``.
         class_weights: Weight of each class.
-        advance: Called with 1 after each pass over the rows.
+        advance: Called with how many of ``STEPS`` are done; those saved count, too.
     """
     present, targets = np.unique(y, return_inverse=True)
     weights = np.asarray(class_weights, np.float32)[y]
@@ -45,12 +45,19 @@ def fit(
         kernel = parameters[:-1]
         loss += float(np.vdot(kernel, kernel)) / (2 * strength)
         gradient[:-1] += kernel / np.float32(strength)
-        advance(1)
         return loss / total, gradient.ravel() / total
 
     options = {"maxiter": STEPS, "maxcor": REMEMBERED, "ftol": TOLERANCE, "gtol": 0.0}
     start = np.zeros(shape[0] * shape[1])
-    result = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    result = minimize(
+        objective,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options=options,
+        callback=lambda parameters: advance(1),
+    )
+    advance(STEPS - result.nit)
     parameters = np.zeros((shape[0], len(class_weights)), np.float32)
     parameters[-1] = -np.inf
     parameters[:, present] = result.x.reshape(shape)
