@@ -30,7 +30,7 @@ MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
 STAGE_START = 3.5  # to trace and compile a stage
-FIXED_OVERHEAD = 6.5  # the probe's setting up, saving, loading, evaluating and drawing
+FIXED_OVERHEAD = 5.5  # the probe's setting up, saving, compiling, evaluating and drawing
 PROBE_FACTOR = 1.5  # what the regressions take, for the time of their products alone
 
 
