@@ -1,6 +1,6 @@
 """How good the trained classifiers are: sets by seeds by methods, and which is better.
 
-A method is a preset of tlearn (``quick``, ``balanced``, ``best``) or a baseline in plain Keras
+A method is a preset of tlearn (``quick``, ``balanced``, ``best``, ...) or a baseline in plain Keras
 (``plain``, ``linear``, ``onecycle``); words after its name are options of its process, as in
 ``"balanced --views 4"``. Every training is a whole process with an empty cache, on the splits that
 tlearn draws with its seed, and is measured on the test split: a set's own, or else a fifth.
@@ -148,6 +148,8 @@ def tables(rows: list[Row]) -> list[str]:
         "|---" * (len(sets) + 5) + "|",
     ]
     lines += [f"| `{method}` | {figure_cells(its, sets)} |" for method, its in of_method.items()]
+    if len(of_method) < 2:
+        return lines
     reference = REFERENCE if REFERENCE in of_method else next(iter(of_method))
     right = {method: right_of(its) for method, its in of_method.items()}
     lines += [
