@@ -30,7 +30,8 @@ from tlearn.training.stages import with_preset
 
 MOST = 2000  # training images compared on, at most: an interval of one to two points
 LEAST = 20  # images per class below which a comparison says little
-PROBING = 2.0  # seconds a cross-validation takes, at most, for each thousand images
+PROBING = 2.0  # seconds a cross-validation takes, at most, for each thousand images of
+CLASSES = 20  # classes at most; of more, so many times as long
 
 
 @dataclass(frozen=True)
@@ -175,10 +176,12 @@ def _affordable(
             skipped[name] = str(error)
             continue
         overhead[name] = max(0.0, time.monotonic() - start - BENCHMARK_SECONDS)
-    least = min(most, LEAST * len(setup.splits.labels))
+    classes = len(setup.splits.labels)
+    least = min(most, LEAST * classes)
+    probing = PROBING / 1000 * max(1.0, classes / CLASSES)
 
     def seconds(name: str, images: int) -> float:
-        return overhead[name] + images * (1 / rates[name].rate + PROBING / 1000)
+        return overhead[name] + images * (1 / rates[name].rate + probing)
 
     while len(rates) > 1 and sum(seconds(name, least) for name in rates) > setup.remaining_seconds:
         slowest = min(rates, key=lambda name: rates[name].rate)
