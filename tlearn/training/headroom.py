@@ -2,8 +2,8 @@
 
 from tlearn.training.probe import CrossValidation
 
-# Fine-tuning mends a third to a half of the errors of a probe. Of so small a part of the photos, a
-# half is under a point; of so few in the validation set, a half is within its noise.
+# Fine-tuning mends half of a probe's errors at best, measured on five photo sets. Of so small a
+# part of the photos, a half is under a point; of so few in the validation set, within its noise.
 SMALL_ERROR = 0.015
 FEW_ERRORS = 4.0
 
