@@ -42,7 +42,7 @@ def tlearn_backbones():
     }.items():
         yield replace(BACKBONE, name=name, build=build, weights=(Weights(*facts, **more),))
 """
-WAYS = ("(efficientnet_lite0, ", "--weights FILE", "KERAS_HOME", "--weights none")
+WAYS = ("(efficientnet_lite0", "--weights FILE", "KERAS_HOME", "--weights none")
 
 
 @pytest.fixture(autouse=True)

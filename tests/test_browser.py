@@ -308,6 +308,7 @@ def start_twice(tab, server):
     """A training begins, a second one waits for its turn."""
     tab.go("train?data=colours")
     choose_toy(tab)
+    tab.view("train.name_balanced")  # the default leaves out what could not improve on the probe
     tab.unfold("train.command", tab.page.get_by_text("tlearn finetune"))
     tab.press("train.start", then=(server.runs / "colours").is_dir)
     tab.see(job(tab, "colours", "running"))

@@ -26,7 +26,7 @@ def age(path):
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     old = members["content.npy"].replace(
-        '"format": 4'.encode("utf-32-le"), '"format": 3'.encode("utf-32-le")
+        f'"format": {state.FORMAT}'.encode("utf-32-le"), '"format": 3'.encode("utf-32-le")
     )
     assert old != members["content.npy"]
     with zipfile.ZipFile(path, "w") as archive:
@@ -43,7 +43,7 @@ def test_a_damaged_checkpoint_is_said_to_be(tmp_path):
     whole = path.read_bytes()
     for damage, reason in (
         (flip, ""),
-        (age, "it is of format 3, not 4"),
+        (age, f"it is of format 3, not {state.FORMAT}"),
         (lambda path: path.write_bytes(b"cut off"), ""),
     ):
         path.write_bytes(whole)
