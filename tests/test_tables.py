@@ -95,13 +95,15 @@ def test_files_are_searched_below_the_folder_and_their_endings_completed(root):
         "images/rest.png: an image that labels.csv does not name, as are 1 more: ignored",
     ]
     for name in ("train.csv", "labels.csv"):  # a table called as a split means that folder
-        path = table(root, "id,label\nx/1,a\nimages/2,b", name)
+        path = table(root, "id,label\nx/1,a\n2,b", name)
         if name == "train.csv":
             assert set(found(scan(path))) == {"train/x/1.png", "images/2.png"}
         else:
             assert "may be 'test/x/1.png' or 'train/x/1.png'" in refusal(path)
-    path = table(root, "id,label,split\nx/1,a,test\nimages/2,b,train")
+    path = table(root, "id,label,split\nx/1,a,test\n2,b,train")
     assert set(found(scan(path))) == {"test/x/1.png", "images/2.png"}
+    path = table(root, "id,label\nimages/2,b\nr/4,a")  # where one is there, nothing is guessed
+    assert "of which 1 are not there; the first is 'r/4' in line 3" in refusal(path)
 
 
 def test_what_a_table_repeats_or_does_not_name_is_a_problem_and_a_line(root):

@@ -19,9 +19,9 @@ LEVELS = 3  # of folders below the one of a table, in which its files are search
 class TableFiles:
     """The files of one table.
 
-    A path is relative to the folder of the table, or absolute. Where there is no such file, it is
-    the end of the path of a file in the folders below, such as ``images/``. The ending of the name
-    of an image may be missing.
+    A path is relative to the folder of the table, or absolute. Where none of them is, each is the
+    end of the path of a file in the folders below, such as ``images/``. The ending of the name of
+    an image may be missing.
 
     Attributes:
         files: The path of each file with the row that names it, in the order of the table.
@@ -67,9 +67,11 @@ class TableFiles:
     def _find_all(self) -> None:
         missing: list[Row] = []
         rows: dict[Path, Row] = {}
-        for each in self.table.rows:
-            row = replace(each, split=each.split or self._split)
-            path = self._find(row)
+        every = [replace(row, split=row.split or self._split) for row in self.table.rows]
+        paths = [self._find(row) for row in every]
+        if not any(paths):  # were some there, files of other folders would be a far guess
+            paths = [self._find_below(row) for row in every]
+        for path, row in zip(paths, every, strict=True):
             if path is None:
                 missing.append(row)
             elif path in rows:
@@ -100,6 +102,7 @@ class TableFiles:
                 )
 
     def _find(self, row: Row) -> Path | None:
+        """Find the file whose path a row says."""
         path = Path(os.path.normpath(self.folder / row.path))
         if not self._outside and not path.is_relative_to(self.folder):
             raise DataError(
@@ -110,9 +113,7 @@ class TableFiles:
         names = [name for name in names if _key(name) == _key(path.name)] or names
         if len(names) > 1:
             raise self._ambiguous(row, names)
-        if names:
-            return path.with_name(names[0])
-        return self._find_below(row)
+        return path.with_name(names[0]) if names else None
 
     def _find_below(self, row: Row) -> Path | None:
         """Find the one file in the folders below whose path ends as a row says."""
