@@ -29,10 +29,12 @@ def texts(svg):
     ]
 
 
-def epochs(*rows):
+def epochs(*values, stage="top"):
+    """The epochs of a stage with these figures on validation."""
+    row = {"stage": stage, "accuracy": 0.5, "loss": 1.0}
     return [
-        {"stage": stage, "accuracy": 0.5, "loss": 1.0, "val_accuracy": value, "val_loss": value}
-        for stage, value in rows
+        row | {"epoch": number, "val_accuracy": value, "val_loss": value}
+        for number, value in enumerate(values, start=1)
     ]
 
 
@@ -47,23 +49,24 @@ def test_names_in_any_script_come_out_and_control_characters_are_escaped():
 
 def test_the_same_chart_gives_the_same_bytes():
     one, other = (
-        charts.render(charts.learning_curves(epochs(("a", 0.5)), {"accuracy": 0.4, "loss": 2.0}))
+        charts.render(charts.learning_curves(epochs(0.5), {"accuracy": 0.4, "loss": 2.0}))
         for _ in range(2)
     )
     assert one == other and one["png"].startswith(b"\x89PNG")
 
 
 def test_curves_begin_at_the_probe_and_have_a_border_where_a_stage_begins():
-    rows = epochs(("top", 0.4), ("top", None), ("all", 0.6))
+    rows = epochs(0.4, None) + epochs(0.6) + epochs(0.5, stage="all")
     spec = charts.learning_curve(rows, {"accuracy": 0.3})
     borders, line = (layer["data"]["values"] for layer in spec["layer"])
     assert [(row["stage"], row["epoch"]) for row in borders] == [
         ("probe", 0),
         ("top", 0.5),
-        ("all", 2.5),
+        ("top", 2.5),
+        ("all", 3.5),
     ]
     assert line[0] == {"epoch": 0, "split": "validation", "value": 0.3}
-    assert len(line) == 6  # a figure that is not finite is left out
+    assert len(line) == 8  # a figure that is not finite is left out
     assert charts.render(charts.learning_curves([], {"accuracy": 0.3, "loss": 1.0}))
 
 
@@ -102,7 +105,7 @@ def test_without_errors_there_is_still_a_chart():
 def test_the_page_has_a_text_for_every_word():
     for language in ("en", "zh"):
         words = {word: Texts(language)(f"chart.{word}") for word in charts.WORDS}
-        spec = charts.learning_curve(epochs(("a", 0.1)), None, words=words)
+        spec = charts.learning_curve(epochs(0.1), None, words=words)
         assert words["epoch"] in str(spec)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import replace
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -22,7 +23,7 @@ from tlearn.progress import Silent
 from tlearn.training import loop
 from tlearn.training.feed import Feed
 from tlearn.training.loop import Training, run_stages
-from tlearn.training.network import Network, copies
+from tlearn.training.network import Network, assign, copies
 from tlearn.training.probe import fit_probe
 from tlearn.training.rules import WORST, ValidationScore
 from tlearn.training.setup import Setup
@@ -112,26 +113,27 @@ def test_the_probe_becomes_the_head(network, kept):
     assert (probe.logits(plain).argmax(axis=1) == y).mean() > 0.9
 
 
-def test_an_ensemble_is_the_mean_of_the_trained_network_and_the_first(built, tmp_path):
+def test_an_ensemble_is_the_mean_of_networks_that_differ_above_a_boundary(built, tmp_path):
     rng, x = np.random.default_rng(0), random_pixels()
     loaded = built.base.get_weights()
-    for boundary in (built.boundaries[0], built.boundaries[-1]):
-        network = Network(built, built.taps, 3, Head(), 0)
+    for boundary in (built.boundaries[0], built.boundaries[-1], None):
+        network = Network(built, built.taps, 3, Head(hidden=(5,)), 0)
         network.standardise_by(np.ones(len(network.columns)), np.full(len(network.columns), 2.0))
-        first, before = network.logits.get_weights(), np.asarray(network.whole(x))
-        for layer in built.base.layers:
-            if layer.name in built.layers_above(boundary):
-                layer.set_weights([w + rng.normal(0, 0.1, w.shape) for w in layer.get_weights()])
-        network.logits.set_weights([w + rng.normal(0, 1, w.shape) for w in first])
-        after = np.asarray(network.whole(x))
-        network.average_with(*first, boundary)
-        place = tmp_path / f"{boundary.index}.keras"
+        trained = [built.layers_above(boundary) if boundary else frozenset()]
+        variables, members, each = network.changing(trained), [], []
+        for scale in (0, 0.1, 0.2):
+            assign(variables, [w + rng.normal(0, scale, w.shape) for w in copies(variables)])
+            members.append(copies(variables))
+            each.append(np.asarray(network.whole(x)))
+        network.average_with(members[:-1], trained, boundary)
+        place = tmp_path / f"{boundary and boundary.name}.keras"
         network.classifier.save(place)
         model = keras.models.load_model(place, compile=False)
-        assert abs(before - after).max() > 0.1
-        np.testing.assert_allclose(np.asarray(model(x)), (before + after) / 2, atol=1e-5)
+        assert all(abs(p - q).max() > 0.01 for p, q in pairwise(each))
+        np.testing.assert_allclose(np.asarray(model(x)), np.mean(each, axis=0), atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(network.whole(x)), each[-1])
         network.divide_logits(2.0)
-        halves = [np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True) for p in (before, after)]
+        halves = [np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True) for p in each]
         divided = np.asarray(network.classifier(x))
         np.testing.assert_allclose(divided, np.mean(halves, axis=0), atol=1e-5)
         built.base.set_weights(loaded)
@@ -233,7 +235,7 @@ def test_a_stage_that_makes_things_worse_is_rolled_back(network, kept):
     stage = Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd")
     perfect = ValidationScore({"val_loss": 0.0, "val_accuracy": 1.0, "val_macro_f1": 1.0})
     state = run(training_of(kept, network, (stage,)), perfect)
-    assert not state.results[0].improved
+    assert state.results[0].score.accuracy < 1
     for old, new in zip(before, network.whole.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -252,7 +254,7 @@ def test_a_stage_that_helps_is_kept_with_its_best_epoch(network, kept, monitor):
     stage = Stage(unfreeze="none", epochs=6, learning_rate=3e-3, monitor=monitor)
     state = run(training_of(kept, network, (stage,)))
     (result,) = state.results
-    assert result.improved and not state.stopped and result.epochs == 6
+    assert state.best == result.score and not state.stopped and result.epochs == 6
     rows = result.history[-2:]
     best = max(ValidationScore({name: r[name] for name in MONITORS}).rank(monitor) for r in rows)
     found = score_of(network, kept)
@@ -271,7 +273,7 @@ def test_ctrl_c_ends_a_stage_and_keeps_the_best(network, kept):
 
     stages = (Stage(unfreeze="none", epochs=9), Stage(unfreeze=1))
     state = run(training_of(kept, network, stages, interrupt))
-    assert state.stopped and len(state.results) == 1 and state.results[0].improved
+    assert state.stopped and len(state.results) == 1 and state.best == state.results[0].score
     assert [s.stopped for s in seen] == [False] * 3 + [True]
     assert score_of(network, kept) == state.best
 
@@ -288,7 +290,7 @@ def test_ctrl_c_between_the_epochs_keeps_the_best_too(network, kept, monkeypatch
     monkeypatch.setattr(loop, "between", impatient)
     stages = (Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2))
     state = run(training_of(kept, network, stages))
-    assert state.stopped and len(state.results) == 1 and state.results[0].improved
+    assert state.stopped and len(state.results) == 1 and state.best == state.results[0].score
     assert score_of(network, kept) == state.results[0].score
 
 

@@ -81,7 +81,7 @@ def learning_curve(
         rows.append({"epoch": 0, "split": words["validation"], "value": probe.get(quantity)})
         starts.append({"epoch": 0, "stage": words["probe"]})
     for number, row in enumerate(epochs, start=1):
-        if number == 1 or row["stage"] != epochs[number - 2]["stage"]:
+        if number == 1 or row["epoch"] == 1:
             starts.append({"epoch": number - 0.5, "stage": row["stage"]})
         for split, prefix in (("training", ""), ("validation", "val_")):
             value = row.get(prefix + quantity)

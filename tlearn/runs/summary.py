@@ -22,8 +22,10 @@ def run_summary(run: Run) -> str:
     lines = ["stopped: the model is the best so far"] if metrics["stopped"] else []
     probe, *stages = metrics["stages"]
     n = metrics["validation"]["n"]
-    lines.append(_stage_line(probe, n, "for comparison only"))
-    lines += [_stage_line(stage, n, "no better: rolled back") for stage in stages]
+    lines += [_stage_line(stage, n) for stage in (probe, *stages)]
+    averaged = [stage["name"] for stage in (probe, *stages) if stage["in_model"]]
+    if len(averaged) > 1:
+        lines.append(f"the model averages {len(averaged)} networks: {', '.join(averaged)}")
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:
@@ -84,9 +86,9 @@ def class_lines(figures: Figures) -> list[str]:
     return [*(["least recognised:"] if lines else []), *lines]
 
 
-def _stage_line(stage: dict[str, Any], n: int, otherwise: str) -> str:
-    """Return a line on a stage; ``otherwise`` says what became of one that did not improve."""
+def _stage_line(stage: dict[str, Any], n: int) -> str:
+    """Return a line on a stage."""
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
-    remark = "" if stage["improved"] else f", {otherwise}"
+    remark = "" if stage["in_model"] else ", not in the model"
     accuracy = with_interval(stage["accuracy"], n)
     return f"{stage['name']}: {epochs}{stage['seconds']:.0f} s, validation {accuracy}{remark}"

@@ -18,7 +18,7 @@ from tlearn.training.network import Network, assign, copies
 from tlearn.training.rules import ValidationScore, decide, is_better, is_settled, rules_for
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan
-from tlearn.training.state import StageResult, TrainingState
+from tlearn.training.state import StageResult, TrainingState, member_name
 
 AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
@@ -32,17 +32,15 @@ class Training:
     Attributes:
         callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
         record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
-        probe: The probe's logits ``(n, classes)`` for validation, where the two may be averaged.
     """
 
     setup: Setup
     network: Network
     callbacks: Callable[[Stage], Sequence[Any]]
     record: Callable[[TrainingState], None]
-    probe: np.ndarray | None = None
 
-    def changing(self, stages: int) -> list[Any]:
-        """Return the variables that the first so many stages change."""
+    def changing(self, stages: int | None = None) -> list[Any]:
+        """Return the variables that the first so many stages change, or all of them."""
         return self.network.changing(plan.trainable for plan in self.setup.stages[:stages])
 
 
@@ -51,8 +49,8 @@ def run_stages(training: Training, state: TrainingState) -> TrainingState:
 
     When a stage ends, the averages of the weights before and after it compete with its last epochs
     (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022: they cost nothing and are
-    often better). What is best on validation stays. A stage in which nothing beats what was before
-    is rolled back, so a longer training is never worse than a shorter one there.
+    often better). The best of each on validation may be a member of the model, and the next goes
+    on from the best so far: a stage in which nothing beats what was before is rolled back.
 
     A training resumed from any of the states recorded ends with the very same weights. After a
     ``KeyboardInterrupt`` the last state is marked as stopped; it holds the best weights, and is not
@@ -95,13 +93,15 @@ def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingSt
         ValueError: If it is of others.
         KeyError: If it lacks arrays.
     """
-    begun = stages[: len(state.results)]
-    shapes = [tuple(v.shape) for v in network.changing(plan.trainable for plan in begun)]
-    for name in ("best", "before", "network") if state.epoch else ("best",):
-        if [array.shape for array in state.arrays[name]] != shapes:
-            raise ValueError("its weights are not those of this network")
-    if "probe" in state.arrays and state.arrays["probe"][0].shape != network.logits.kernel.shape:
-        raise ValueError("its probe is not one for this network")
+    of_stages = [
+        [tuple(v.shape) for v in network.changing(plan.trainable for plan in some)]
+        for some in (stages[: len(state.results)], stages)
+    ]
+    names = ("best", "before", "network") if state.epoch else ("best",)
+    weights = [(state.arrays[name], of_stages[0]) for name in names]
+    weights += [(member[:-1], of_stages[1]) for member in state.members.values()]
+    if any([array.shape for array in arrays] != shapes for arrays, shapes in weights):
+        raise ValueError("its weights are not those of this network")
     if len(state.arrays["seeds"]) != len(network.seeds):
         raise ValueError("its random numbers are not those of this network")
 
@@ -139,7 +139,7 @@ class _StageFit:
         boundary = self.plan.boundary.name if self.plan.boundary else "head"
         result, best = StageResult(self.stage.title, boundary), copies(self.variables)
         self._start_statistics()
-        arrays = {**state.carried, "best": best, "before": best}
+        arrays = {**state.arrays, "best": best, "before": best}
         return replace(state, results=(*state.results, result), arrays=arrays)
 
     def _start_statistics(self) -> None:
@@ -185,13 +185,13 @@ class _StageFit:
                     callbacks.on_epoch_begin(state.epoch)
                     logs = self._epoch(state.epoch, callbacks, task.advance)
                     callbacks.on_test_begin()
-                    score = self._score()
+                    score, logits = self._score()
                     logs |= score.figures
                     callbacks.on_test_end(
                         {name.removeprefix("val_"): value for name, value in score.figures.items()}
                     )
                     callbacks.on_epoch_end(state.epoch, logs)
-                    state = self._after_epoch(state, logs, score)
+                    state = self._after_epoch(state, logs, score, logits)
                     task.advance(0, f"validation {score.accuracy:.3f}")
                     self.training.record(state)
             except KeyboardInterrupt:
@@ -207,21 +207,26 @@ class _StageFit:
         try:
             for part in AVERAGES if complete else (1.0, *AVERAGES):
                 assign(self.variables, between(before, after, part))
-                state = self._offer(state, self._score())
+                state = self._offer(state, *self._score())
         except KeyboardInterrupt:
             state = replace(state, stopped=True)
         return state.with_result(seconds=time.monotonic() - self._start)
 
     def leave(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the next stage."""
-        arrays = {"best": state.arrays["best"], "seeds": self.training.network.seeds}
-        arrays |= state.carried
+        of_stage = ("before", "network", "optimizer")
+        arrays = {name: a for name, a in state.arrays.items() if name not in of_stage}
+        arrays["seeds"] = self.training.network.seeds
         return replace(
             state, stage_index=self.number + 1, epoch=0, ends="", rule_state={}, arrays=arrays
         )
 
     def _after_epoch(
-        self, state: TrainingState, logs: dict[str, float], score: ValidationScore
+        self,
+        state: TrainingState,
+        logs: dict[str, float],
+        score: ValidationScore,
+        logits: np.ndarray,
     ) -> TrainingState:
         """Return the state after an epoch, with what its rules decided done."""
         result, optimizer = state.results[-1], self.model.optimizer
@@ -244,7 +249,7 @@ class _StageFit:
             history=(*result.history, row),
         )
         if is_settled(self.stage, state.epoch):
-            state = self._offer(state, score)
+            state = self._offer(state, score, logits)
         arrays = {
             **state.arrays,
             "network": copies(self.variables),
@@ -253,15 +258,19 @@ class _StageFit:
         }
         return replace(state, arrays=arrays)
 
-    def _offer(self, state: TrainingState, score: ValidationScore) -> TrainingState:
-        """Take the weights as they are if their score is better."""
-        monitor, result = self.stage.monitor, state.results[-1]
-        if is_better(score, result.score, monitor):
+    def _offer(
+        self, state: TrainingState, score: ValidationScore, logits: np.ndarray
+    ) -> TrainingState:
+        """Take the weights as they are if their score is better than those of the stage so far."""
+        monitor, arrays = self.stage.monitor, dict(state.arrays)
+        if is_better(score, state.results[-1].score, monitor):
             state = state.with_result(score=score)
+            weights = copies(self.training.changing())
+            arrays[member_name(self.number + 1)] = [*weights, logits]
         if is_better(score, state.best, monitor):
-            arrays = {**state.arrays, "best": copies(self.variables)}
-            state = replace(state.with_result(improved=True), best=score, arrays=arrays)
-        return state
+            state = replace(state, best=score)
+            arrays["best"] = copies(self.variables)
+        return replace(state, arrays=arrays)
 
     def _epoch(
         self, number: int, callbacks: Any, advance: Callable[[int], None]
@@ -279,20 +288,16 @@ class _StageFit:
             advance(1)
         return {name: float(np.mean([batch[name] for batch in every])) for name in every[0]}
 
-    def _score(self) -> ValidationScore:
-        """Score the network as it is on validation, alone or averaged with the probe."""
-        logits = []
+    def _score(self) -> tuple[ValidationScore, np.ndarray]:
+        """Return the score of the network as it is on validation, and its logits."""
+        parts = []
         size = min(CHECK_BATCH, len(self.check.files))
         for inputs, rows in self.check.plain(size):
             padding = size - len(rows)  # another shape would be traced again
             full = [np.concatenate([x, x[:1].repeat(padding, axis=0)]) for x in inputs]
-            logits.append(self.model.predict_on_batch(full)[: len(rows)])
-        y, members = self.training.setup.targets.validation, [np.concatenate(logits)]
-        alone = ValidationScore.of(y, *members)
-        if self.training.probe is None:
-            return alone
-        both = ValidationScore.of(y, *members, self.training.probe)
-        return both if is_better(both, alone, "val_loss") else alone
+            parts.append(self.model.predict_on_batch(full)[: len(rows)])
+        logits = np.concatenate(parts)
+        return ValidationScore.of(self.training.setup.targets.validation, logits), logits
 
 
 def between(

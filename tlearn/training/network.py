@@ -16,7 +16,6 @@ from tlearn.features.built_backbone import (
 from tlearn.keras_import import keras
 from tlearn.training.probe import Probe
 
-_PREFIX = "loaded_"  # of the names of copied layers
 HEAD_RATE = 0.2  # of a stage's learning rate, for a head that starts from the probe
 
 
@@ -40,7 +39,7 @@ class Network:
 
     Attributes:
         whole: The model users get, of this network alone.
-        classifier: The model users get: ``whole``, or an ensemble of it and the probe.
+        classifier: The model users get: ``whole``, or an ensemble of it and others.
 
     Args:
         taps: The taps the head sees, upwards.
@@ -66,7 +65,6 @@ class Network:
         self.logits = layers.Dense(classes, kernel_initializer=initializer, name="logits")
         self._head.append(self.logits)
         self._heads = [self.logits]
-        self._loaded = {layer.name: layer.get_weights() for layer in built.base.layers}
         self.whole = self.classifier = self._whole()
 
     @property
@@ -147,40 +145,56 @@ class Network:
         for head in self._heads:
             head.set_weights([array / temperature for array in head.get_weights()])
 
-    def average_with(self, kernel: np.ndarray, bias: np.ndarray, boundary: BuiltBoundary) -> None:
-        """Make the classifier the mean of this network's probabilities and those of a first head.
+    def average_with(
+        self,
+        members: Sequence[Sequence[np.ndarray]],
+        trained: Iterable[frozenset[str]],
+        boundary: BuiltBoundary | None,
+    ) -> None:
+        """Make the classifier the mean of the probabilities of this network and of others.
 
-        The first head sees the backbone as it was loaded, of which the part above the boundary is
-        copied for it. The two err in different places (Wortsman et al., 2022, average weights
-        instead, which a deep change of the features does not allow).
+        All share what is below the boundary; what is above it is copied for each of the others.
 
         Args:
-            kernel: Of the first head's logits, on the standardised features.
-            bias: Likewise.
-            boundary: The lowest from which upwards the network was trained.
+            members: The others' weights: values of the variables that change in all stages.
+            trained: For each stage, names of the backbone's layers trained beside the head.
+            boundary: The lowest from which upwards the backbone was trained; ``None`` for the head.
         """
-        first = keras.layers.Dense(len(bias), name="first_logits")
         pixels, activation, low, high = self._up_to(boundary)
-        trained = keras.Model(boundary.tensor, [tap.tensor for tap in high], name="trained")
-        loaded = keras.models.clone_model(trained, clone_function=_renamed)
-        loaded.name = "as_loaded"
-        for layer in trained.layers:
-            if layer.weights:
-                loaded.get_layer(_PREFIX + layer.name).set_weights(self._loaded[layer.name])
-        tokens = self.built.backbone.leading_tokens
-        now, before = (
-            [*low, *pool_taps(_listed(part(activation)), tokens)] for part in (trained, loaded)
-        )
-        logits = [self._apply_head(now), first(self.standardise(_joined(before)))]
-        first.set_weights([kernel, bias])
-        self._heads.append(first)
-        each = [keras.layers.Softmax()(x) for x in logits]
+        outputs = [tap.tensor for tap in high]
+        part = keras.Model(boundary.tensor, outputs, name="suffix") if boundary else None
+        features = keras.Input((len(self.columns),), name="features")
+        head = keras.Model(features, self._apply_head([features]), name="head")
+        parts, variables = [(part, head)], self.changing(trained)
+        present = copies(variables)
+        for number, weights in enumerate(members, start=1):
+            assign(variables, weights)
+            prefix = f"member_{number}_"
+            parts.append((part and _copy(part, prefix), _copy(head, prefix)))
+        assign(variables, present)
+        each = [
+            keras.layers.Softmax()(head(_joined(self._pools(part, activation, low))))
+            for part, head in parts
+        ]
         mean = keras.layers.Average(name="probabilities")(each)
+        self._heads = [head.layers[-1] for _, head in parts]
         self.classifier = keras.Model(pixels, mean, name="classifier")
 
-    def _up_to(self, boundary: BuiltBoundary) -> tuple[Any, Any, list[Any], list[Tap]]:
-        """Return pixels, the activation there, the pooled taps up to it, and the taps above."""
+    def _pools(self, part: Any, activation: Any, low: list[Any]) -> list[Any]:
+        """Return all pooled taps: those up to a boundary, and those that a part above it gives."""
+        if part is None:
+            return low
+        outputs = _listed(part(activation))
+        return [*low, *pool_taps(outputs, self.built.backbone.leading_tokens)]
+
+    def _up_to(self, boundary: BuiltBoundary | None) -> tuple[Any, Any, list[Any], list[Tap]]:
+        """Return pixels, the activation there, the pooled taps up to it, and the taps above.
+
+        Without a boundary these are all the pooled taps.
+        """
         pixels, start = self._pixels()
+        if boundary is None:
+            return pixels, None, self._apply_to_taps(self.built.base.input, self.taps, start), []
         if boundary.index == 0:
             return pixels, start, [], list(self.taps)
         low = [tap for tap in self.taps if tap.index <= boundary.index]
@@ -227,7 +241,7 @@ class Network:
         probabilities = keras.layers.Softmax(name="probabilities")(self._apply_head(parts))
         return keras.Model(pixels, probabilities, name="classifier")
 
-    def _apply_to_taps(self, source: Any, taps: list[Tap], start: Any) -> list[Any]:
+    def _apply_to_taps(self, source: Any, taps: Sequence[Tap], start: Any) -> list[Any]:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
         return pool_taps(_listed(part(start)), self.built.backbone.leading_tokens)
@@ -247,6 +261,15 @@ def _joined(parts: Sequence[Any]) -> Any:
     return keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
 
 
-def _renamed(layer: Any) -> Any:
-    """Return a new layer like this one, by another name."""
-    return type(layer).from_config(layer.get_config() | {"name": _PREFIX + layer.name})
+def _copy(model: Any, prefix: str) -> Any:
+    """Return a copy of a model, with the same weights and a prefix before the names of layers."""
+
+    def renamed(layer: Any) -> Any:
+        return type(layer).from_config(layer.get_config() | {"name": prefix + layer.name})
+
+    copy = keras.models.clone_model(model, clone_function=renamed)
+    copy.name = prefix + model.name
+    for layer in model.layers:
+        if layer.weights:
+            copy.get_layer(prefix + layer.name).set_weights(layer.get_weights())
+    return copy

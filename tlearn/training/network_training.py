@@ -14,16 +14,25 @@ from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.runs.metrics import with_interval
 from tlearn.training.costs import Costs
+from tlearn.training.ensemble import choose_members, mean_probabilities
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
 from tlearn.training.loop import Training, check_state, run_stages
-from tlearn.training.network import Network, copies
+from tlearn.training.network import Network, assign, copies
 from tlearn.training.probe import Probe, fit_on_taps, sample, sample_of_classes, sample_size
+from tlearn.training.regression import EPSILON
 from tlearn.training.rules import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.stages import plan_stages, required_stages
-from tlearn.training.state import Checkpoint, StageResult, TrainingPlan, TrainingState
+from tlearn.training.state import (
+    Checkpoint,
+    StageResult,
+    TrainingPlan,
+    TrainingState,
+    member_name,
+)
+from tlearn.training.temperature import temperature_of
 
 BATCH = 64  # views whose features are read together
 
@@ -71,33 +80,40 @@ def train_network(
             setup.log("epoch", **result.history[-1], best=state.best and state.best.accuracy)
         else:
             accuracy = result.score.accuracy
-            setup.log("stage", name=result.name, accuracy=accuracy, improved=result.improved)
+            setup.log("stage", name=result.name, accuracy=accuracy)
         if not state.stopped:
             checkpoint.update(replace(state, seconds=setup.clock.seconds()))
 
     with setup.clock.part("stages"):
-        probe = resumed.arrays["probe"][2] if _may_average(setup, resumed) else None
-        state = run_stages(Training(setup, network, callbacks, record, probe), resumed)
+        state = run_stages(Training(setup, network, callbacks, record), resumed)
     if state.best is None and not state.stopped:
         checkpoint.remove()
         raise ConfigError(
             f"the training of the head diverged in stage {state.results[-1].name!r}; give its "
             f"stages a lower learning_rate"
         )
-    if state.best is not None:
-        if state.best.ensemble:
-            lowest = min((p.boundary for p in setup.stages if p.boundary), key=lambda b: b.index)
-            kernel, bias, _ = state.arrays["probe"]
-            network.average_with(kernel, bias, lowest)
-        network.divide_logits(state.best.temperature)
+    state = _make_classifier(setup, network, state)
     with contextlib.suppress(KeyboardInterrupt):
         checkpoint.flush()
     return network, state
 
 
-def _may_average(setup: Setup, state: TrainingState) -> bool:
-    """Return whether the backbone is trained, and there is a probe on it as it was loaded."""
-    return "probe" in state.arrays and any(p.boundary for p in setup.stages)
+def _make_classifier(setup: Setup, network: Network, state: TrainingState) -> TrainingState:
+    """Make the model of the networks that are better together; return the state with its score."""
+    if not state.members:  # it was stopped before the head, which began at random, was trained
+        return state
+    y, (numbers, members) = setup.targets.validation, zip(*state.members.items(), strict=True)
+    chosen = choose_members(y, [logits for *_, logits in members])
+    *others, last = [members[i][:-1] for i in chosen]
+    trained = [plan.trainable for plan in setup.stages]
+    assign(network.changing(trained), last)
+    if others:
+        boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
+        network.average_with(others, trained, min(boundaries, key=lambda b: b.index, default=None))
+    logits = [members[i][-1] for i in chosen]
+    network.divide_logits(temperature_of(y, logits))
+    best = ValidationScore.of(y, np.log(mean_probabilities(logits) + EPSILON))
+    return replace(state, best=best, averaged=tuple(numbers[i] for i in chosen))
 
 
 def _network_of(setup: Setup, state: TrainingState) -> Network:
@@ -135,13 +151,12 @@ def _start_from_probe(
             probe.logits(arrays[FEATURES][:, network.columns])
             for arrays in setup.activations.batches(checks, [FEATURES])
         ]
-        logits, arrays = np.concatenate(parts), {}
+        logits = np.concatenate(parts)
         score = ValidationScore.of(setup.targets.validation, logits)
         if config.head.hidden:
             network.standardise_by(probe.mean, probe.scale)
         else:
             network.start_from(probe)
-            arrays["probe"] = [*network.logits.get_weights(), logits]
     names, estimate = tuple(tap.name for tap in taps), probe.cross_validation
     best = None if config.head.hidden else score  # the probe could not be made such a head
     setup.log(
@@ -156,11 +171,14 @@ def _start_from_probe(
     accuracy = with_interval(score.accuracy, len(splits.validation))
     setup.progress.say(f"probe: validation accuracy {accuracy}")
     seconds = setup.clock.seconds()
-    result = StageResult("probe", "head", 0, seconds["probe"], score, improved=best is not None)
+    result = StageResult("probe", "head", 0, seconds["probe"], score)
     setup = _with_headroom(setup, expected_error(estimate, score.accuracy, len(splits.validation)))
     stages = tuple(p.stage for p in setup.stages)
     plan = TrainingPlan(stages, setup.views, names, result, rates, costs)
-    arrays |= {"best": copies(network.changing(())), "seeds": network.seeds}
+    arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
+    if best is not None:
+        weights = copies(network.changing(p.trainable for p in setup.stages))
+        arrays[member_name(0)] = [*weights, logits]
     return setup, network, TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
 
 

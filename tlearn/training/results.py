@@ -110,7 +110,10 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     metrics, classifier, rate = _evaluate(run, setup, saved)
     n = len(setup.splits.validation)
     plan = state.plan
-    metrics["stages"] = [_stage_entry(r, n) for r in (plan.probe, *state.results)]
+    metrics["stages"] = [
+        _stage_entry(result, n) | {"in_model": number in state.averaged}
+        for number, result in enumerate((plan.probe, *state.results))
+    ]
     metrics["stopped"] = state.stopped
     metrics["plan"] = asdict(plan.costs) | {"seconds": round(plan.costs.seconds, 1)}
     metrics["engine"] = asdict(classifier.choice)
@@ -187,5 +190,4 @@ def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         **result.score.by_key(),
         "accuracy_ci95": interval(result.score.accuracy, n),
-        "improved": result.improved,
     }

@@ -14,8 +14,6 @@ from tlearn.backbones.extensions import Ends
 from tlearn.config import Stage
 from tlearn.monitors import MONITORS
 from tlearn.schedules import SCHEDULES
-from tlearn.training.regression import EPSILON
-from tlearn.training.temperature import mean_probabilities, temperature_of
 
 Row = Mapping[str, Any]  # an epoch, as in history.csv
 PLATEAU_FACTOR = 0.1  # as in Keras and PyTorch
@@ -23,30 +21,20 @@ PLATEAU_FACTOR = 0.1  # as in Keras and PyTorch
 
 @dataclass(frozen=True)
 class ValidationScore:
-    """How good a network is on validation, or an ensemble of it and the probe.
+    """How good a network or an ensemble is on validation.
 
     Attributes:
         figures: The value of every one of :data:`tlearn.monitors.MONITORS`, by its name.
-        temperature: What its logits are to be divided by for the least log loss.
-        ensemble: Whether its probabilities are averaged with those of the probe.
     """
 
     figures: dict[str, float]
-    temperature: float = 1.0
-    ensemble: bool = False
 
     @classmethod
-    def of(cls, y: np.ndarray, *members: np.ndarray) -> "ValidationScore":
-        """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite.
-
-        Of several logits the probabilities are averaged.
-        """
-        if not all(np.isfinite(logits).all() for logits in members):
+    def of(cls, y: np.ndarray, logits: np.ndarray) -> "ValidationScore":
+        """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite."""
+        if not np.isfinite(logits).all():
             return WORST
-        ensemble = len(members) > 1
-        logits = np.log(mean_probabilities(members) + EPSILON) if ensemble else members[0]
-        figures = {name: monitor.compute(y, logits) for name, monitor in MONITORS.items()}
-        return cls(figures, temperature_of(y, members), ensemble)
+        return cls({name: monitor.compute(y, logits) for name, monitor in MONITORS.items()})
 
     @property
     def accuracy(self) -> float:

@@ -17,7 +17,7 @@ from tlearn.errors import one_line
 from tlearn.training.costs import Costs
 from tlearn.training.rules import WORST, ValidationScore
 
-FORMAT = 5
+FORMAT = 6
 PAUSE = 20  # seconds until the next write, for each second that the last one took
 Arrays = Mapping[str, list[np.ndarray]]
 
@@ -28,7 +28,6 @@ class StageResult:
 
     Attributes:
         boundary: Name of the boundary it was fed from; ``head`` where only the head was trained.
-        improved: Whether it improved on what was before; if not, it was rolled back.
         history: One row per epoch, as in ``history.csv``.
     """
 
@@ -37,7 +36,6 @@ class StageResult:
     epochs: int = 0
     seconds: float = 0.0
     score: ValidationScore = WORST
-    improved: bool = False
     history: tuple[dict[str, Any], ...] = ()
 
 
@@ -72,8 +70,8 @@ class TrainingState:
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
             ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
-            the states of the ``seeds``; of the ``probe`` kernel and bias, as the head's, and the
-            logits for validation, unless the head is random.
+            the states of the ``seeds``; and the networks that may be averaged, see ``members``.
+        averaged: Of those, the ones that the model averages; empty before the end.
     """
 
     plan: TrainingPlan
@@ -86,12 +84,18 @@ class TrainingState:
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
     arrays: Arrays = field(default_factory=dict, repr=False)
+    averaged: tuple[int, ...] = ()
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
     @property
-    def carried(self) -> dict[str, list[np.ndarray]]:
-        """The arrays that stay what they are throughout a training."""
-        return {name: self.arrays[name] for name in ("probe",) if name in self.arrays}
+    def members(self) -> dict[int, list[np.ndarray]]:
+        """The networks that may be averaged: the best of each stage, and the probe as number 0.
+
+        Of each the weights that any stage changes, and last the logits for validation.
+        """
+        numbers = range(len(self.plan.stages) + 1)
+        names = {number: member_name(number) for number in numbers}
+        return {n: self.arrays[name] for n, name in names.items() if name in self.arrays}
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -102,6 +106,11 @@ class TrainingState:
         """Return it with changes in the result of the present stage."""
         *others, last = self.results
         return replace(self, results=(*others, replace(last, **changes)))
+
+
+def member_name(number: int) -> str:
+    """Return the name of the arrays of a network that may be averaged."""
+    return f"member {number}"
 
 
 _RECORD = TypeAdapter(TrainingState)

@@ -1,20 +1,15 @@
-"""Probabilities of one network or several, and the temperature that makes them honest."""
+"""The temperature that makes the probabilities of one network or several honest."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from tlearn.training.regression import log_loss, probabilities
+from tlearn.training.ensemble import mean_probabilities
+from tlearn.training.regression import log_loss
 
 SPREAD = 0.25  # of the logarithm of the temperature of trained networks, about
 BOUNDS = (-1.5, 1.5)  # of the logarithm
-
-
-def mean_probabilities(members: Sequence[np.ndarray], temperature: float = 1.0) -> np.ndarray:
-    """Return the mean of the probabilities that each member's logits ``(n, classes)`` give."""
-    each = [probabilities(logits / temperature) for logits in members]
-    return np.asarray(np.mean(each, axis=0))
 
 
 def temperature_of(y: np.ndarray, members: Sequence[np.ndarray]) -> float:

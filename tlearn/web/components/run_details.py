@@ -227,7 +227,7 @@ def _curves(run: Run) -> None:
                 t("chart.accuracy"): f"{s['accuracy']:.1%}",
                 t("results.epochs"): s["epochs"],
                 t("results.seconds"): round(s["seconds"], 1),
-                t("results.improved"): "✓" if s["improved"] else "",
+                t("results.in_model"): "✓" if s["in_model"] else "",
             }
             for s in run.metrics["stages"]
         ],
