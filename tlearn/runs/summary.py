@@ -23,9 +23,8 @@ def run_summary(run: Run) -> str:
     probe, *stages = metrics["stages"]
     n = metrics["validation"]["n"]
     lines += [_stage_line(stage, n) for stage in (probe, *stages)]
-    averaged = [stage["name"] for stage in (probe, *stages) if stage["in_model"]]
-    if len(averaged) > 1:
-        lines.append(f"the model averages {len(averaged)} networks: {', '.join(averaged)}")
+    networks = sum(stage["in_model"] for stage in (probe, *stages))
+    lines += [f"the model averages these {networks} networks"] if networks > 1 else []
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:
