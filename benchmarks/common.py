@@ -22,9 +22,10 @@ WEIGHTS = str(SHARED / "weights/keras/models" / MOBILENET)
 
 @dataclass(frozen=True)
 class Done:
-    """A process that has ended: wall seconds, peak memory in MiB, standard output."""
+    """A process that has ended: wall and CPU seconds, peak memory in MiB, standard output."""
 
     seconds: float
+    cpu_seconds: float
     memory: float
     output: str
 
@@ -76,7 +77,8 @@ def python(
             errors.seek(0)
             command = " ".join(map(str, arguments))
             raise SystemExit(f"{command} failed: {process.returncode}\n{errors.read()[-2000:]}")
-    return Done(time.monotonic() - start, usage.ru_maxrss / 1024, output)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Done(time.monotonic() - start, cpu_seconds, usage.ru_maxrss / 1024, output)
 
 
 def finetune(data: Path, run: Path, activations: Path, *options: object) -> Done:
