@@ -55,7 +55,7 @@ def quick(monkeypatch):
 def result(name, right, positions=None, rate=100.0, seconds=10.0, sure=True):
     right = np.asarray(right, bool)
     positions = np.arange(len(right)) if positions is None else np.asarray(positions)
-    return CandidateResult(name, positions, right, 0.5, "top", rate, sure, 1000, seconds, 1.0)
+    return CandidateResult(name, positions, right, 0.5, "top", rate, sure, 1000, seconds, 1.0, 3, 3)
 
 
 def compared(*results):
@@ -229,6 +229,14 @@ def test_a_speed_is_measured_again_where_trials_disagree(monkeypatch, rates, loa
     kept = SimpleNamespace(compute_views=lambda items, outputs: [])
     assert costs.throughput(kept, []) == expected
     assert not list(trials)
+
+
+def test_a_comparison_on_some_of_the_classes_says_so():
+    every = [result("one", [True, True]), result("other", [True, False])]
+    assert "classes" not in compared(*every).table()
+    some = [replace(one, all_classes=1000) for one in every]
+    line = "training images, of 3 of the 1,000 classes alone; validation and test were not used"
+    assert line in compared(*some).table()
 
 
 def test_only_images_that_both_saw_are_paired():

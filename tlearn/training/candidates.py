@@ -45,6 +45,9 @@ class CandidateResult:
         images_per_second: Through decoding and the whole backbone, on this machine.
         finetune_seconds: What fine-tuning it is estimated to take from now.
         seconds: What evaluating it took.
+        classes: The number of classes compared on, which makes the accuracy of many classes look
+            better than it is on all.
+        all_classes: The number of all classes.
     """
 
     backbone: str
@@ -57,6 +60,8 @@ class CandidateResult:
     parameters: int
     finetune_seconds: float
     seconds: float
+    classes: int
+    all_classes: int
 
     @property
     def accuracy(self) -> float:
@@ -239,6 +244,8 @@ def _evaluate(
         parameters=int(setup.built.base.count_params()),
         finetune_seconds=costs_of(setup, speed.rate).seconds,
         seconds=time.monotonic() - start,
+        classes=len(np.unique(y)),
+        all_classes=len(comparison.splits.labels),
     )
 
 

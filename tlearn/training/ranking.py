@@ -88,6 +88,7 @@ class Comparison:
                 "accuracy": r.accuracy,
                 "accuracy_ci95": interval(r.accuracy, len(r.right)),
                 "images": len(r.right),
+                "classes": r.classes,
                 "log_loss": r.log_loss,
                 "taps": r.taps,
                 "images_per_second": round(r.images_per_second, 1),
@@ -142,7 +143,10 @@ class Comparison:
     def _verdict(self) -> list[str]:
         counts = sorted({len(r.right) for r in self.results})
         images = " to ".join(str(n) for n in {counts[0]: 0, counts[-1]: 0})
-        method = f"cross-validated on {images} training images; validation and test were not used"
+        seen, every = self.results[0].classes, self.results[0].all_classes
+        some = f", of {seen} of the {every:,} classes alone" if seen < every else ""
+        method = f"cross-validated on {images} training images{some}"
+        method += "; validation and test were not used"
         level = f"(p {'<' if len(self.tied) == 1 else '>='} {LEVEL}, adjusted)"
         if len(self.results) == 1:
             verdict = "only one backbone was compared"
