@@ -49,8 +49,8 @@ def best(backbone: Backbone) -> ViewsAndStages:
 def tlearn_presets() -> list[Preset]:
     """Offer them."""
     return [
-        Preset("auto", "the top of the network, shortly, where that could pay", auto),
+        Preset("auto", "the top of the network for half as long, if that can help", auto),
         Preset("quick", "the head alone", quick),
         Preset("balanced", "the top of the network", balanced),
-        Preset("best", "the same three times, averaged", best),
+        Preset("best", "the top of the network three times, averaged", best),
     ]

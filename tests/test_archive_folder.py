@@ -63,6 +63,18 @@ def test_tar_files_and_tables_in_archives(tmp_path):
     assert scan(path).counts == {"daisy": 3, "rose": 3}
 
 
+def test_a_table_in_an_archive_may_name_damaged_photos(tmp_path):
+    path = tmp_path / "set.zip"
+    for rows, photos in ((b"r/1.png,b\nr/0.png,a", {"r/1.png": "b"}), (b"r/0.png,a", None)):
+        files = [("labels.csv", b"path,label\n" + rows), ("s/r/0.png", b"x"), ("s/r/1.png", PHOTO)]
+        path.write_bytes(zipped(files))
+        if photos:
+            assert found(scan(path)) == {"s/" + name: label for name, label in photos.items()}
+            assert problems(scan(path))["s/r/0.png"]
+        else:
+            assert "1 photos, but 1 of them cannot be found" in refusal(path)
+
+
 def test_archives_that_cannot_be_used(tmp_path, archive):
     whole = archive.read_bytes()
     encrypted = bytearray(zipped([("a/1.png", PHOTO)]))

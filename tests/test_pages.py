@@ -234,15 +234,16 @@ def test_photos_come_with_a_table(here, monkeypatch):
         "tlearn.web.components.upload.uploader",
         lambda data, key, **options: coming.pop() if coming and key == "new" else None,
     )
-    photos = [(f"{i}.png", photo(i)) for i in range(4)]
-    wrong, right = b"id,label\n0,a\n9,b\n", b"id,label\n0,a\n1,b\n2,b\n"
-    for table, said in ((wrong, "of which 1 are not there"), (right, None)):
+    photos = [*((f"{i}.png", photo(i)) for i in range(4)), ("bad.png", b"words")]
+    wrong, right = b"id,label\n0,a\n9,b\n", b"id,label\n0,a\n1,b\n2,b\nbad,b\n"
+    for table, said in ((wrong, "but 1 of them cannot be found"), (right, None)):
         upload = Upload(here.data, tables=True)
         send(upload, "set.zip", zipped([("labels.csv", table), *photos]))
         coming.append(upload)
         app = page("data")
         if said:
             assert said in words(app) and not here.data_sets()
+            assert "'set/labels" in words(app)  # not where it was for a moment
     (name,) = here.data_sets()
     assert scan(here.data / name).counts == {"a": 1, "b": 2}
     assert t("data.counts", photos=3, classes=2) in words(app)

@@ -107,7 +107,7 @@ def test_tables_in_folders_that_cannot_be_used(root):
     for text, words in {
         "../secret.png": "line 3 of .* names '../secret.png', which is outside the folder of the",
         str(root.parent / "secret.png"): "secret.png', which is outside the folder of the table",
-        "no.png": "names 2 photos, of which 1 are not there",
+        "no.png": "names 2 photos, but 1 of them cannot be found",
     }.items():
         put(root, "labels.csv", f"path,label\n1,a\n{text},b\n".encode())
         assert re.search(words, refusal(root))

@@ -103,7 +103,7 @@ def test_files_are_searched_below_the_folder_and_their_endings_completed(root):
     path = table(root, "id,label,split\nx/1,a,test\n2,b,train")
     assert set(found(scan(path))) == {"test/x/1.png", "images/2.png"}
     path = table(root, "id,label\nimages/2,b\nr/4,a")  # where one is there, nothing is guessed
-    assert "of which 1 are not there; the first is 'r/4' in line 3" in refusal(path)
+    assert "but 1 of them cannot be found; the first is 'r/4' in line 3" in refusal(path)
 
 
 def test_what_a_table_repeats_or_does_not_name_is_a_problem_and_a_line(root):
@@ -150,8 +150,8 @@ def test_tables_that_cannot_be_used(root):
         "path,age,sex\nimages/1.png,2,f\n": "has no column of classes, but 'path', 'age', 'sex'",
         "path,label,label\nimages/1.png,a,b\n": "has two columns 'label'; rename one of them",
         "path,label\n\n": "names no photos; give it a line for each",
-        TEXT + "x.png,cat\ny.png,cat": "names 6 photos, of which 2 are not there; the first is "
-        "'x.png' in line 6; correct the paths, which are relative to",
+        TEXT + "x.png,cat\ny.png,cat": "names 6 photos, but 2 of them cannot be found; the first "
+        "is 'x.png' in line 6; correct the paths, which are relative to",
         TEXT + "images/1.png,dog": "gives 'images/1.png' two classes, 'cat' in line 4 and 'dog' in "
         "line 6; delete one",
         TEXT + "images/rest.png,": "line 6 of .* has no class in 'label'; give it one, or delete",
@@ -160,8 +160,8 @@ def test_tables_that_cannot_be_used(root):
         TEXT + "a,b,c": "line 6 of .* has 3 cells",
         TEXT + '"a,b': "line 6 of .* is damaged",
         TEXT + "images/rest.png,a/b": "the class name 'a/b' contains '/'",
-        TEXT + "..,cat": "names 5 photos, of which 1 are not there",
-        TEXT + "a\0b/1.png,cat": "names 5 photos, of which 1 are not there",
+        TEXT + "..,cat": "names 5 photos, but 1 of them cannot be found",
+        TEXT + "a\0b/1.png,cat": "names 5 photos, but 1 of them cannot be found",
         "path,label,split\nimages/1.png,cat,fold 3": "line 2 of .* has the split 'fold 3'; a split "
         "is train, validation or test",
         "path,label,split\nimages/1.png,a,val\nimages/1.png,a,test": "two splits, 'validation' in",

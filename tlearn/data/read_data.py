@@ -75,7 +75,8 @@ def _folder_source(data: Path) -> DataSource:
         if len(tables) > len({split for _, split in tables}):
             listed = " and ".join(path.name for path, _ in tables[:2])
             raise DataError(f"{str(data)!r} holds the tables {listed}; give one of them as DATA")
-        source = table_source(data, data, tables, outside=False)
+        left_out = [p.name for p in read_report(data) if p.kind != "renamed"]
+        source = table_source(data, data, tables, outside=False, left_out=left_out)
     except DataError as error:
         if own or classes is None or len(labels) < 2:
             raise

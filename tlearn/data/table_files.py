@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,7 @@ from tlearn.data.layouts import Split, split_of
 from tlearn.data.tables import Row, Table
 from tlearn.errors import DataError
 
+Paths = Mapping[str, Sequence[PurePosixPath]]  # by what each file may be called
 LEVELS = 3  # of folders below the one of a table, in which its files are searched
 
 
@@ -21,20 +22,25 @@ class TableFiles:
 
     A path is relative to the folder of the table, or absolute. Where none of them is, each is the
     end of the path of a file in the folders below, such as ``images/``. The ending of the name of
-    an image may be missing.
+    an image may be missing. Rows of files that were left out, such as damaged ones of an archive,
+    do not count.
 
     Attributes:
         files: The path of each file with the row that names it, in the order of the table.
         repeated: The files that other rows name again, each with the first of those.
     """
 
-    def __init__(self, table: Table, split: Split | None, outside: bool) -> None:
+    def __init__(
+        self, table: Table, split: Split | None, outside: bool, left_out: Iterable[str] = ()
+    ) -> None:
         """Find the files.
 
         Args:
             table: The table.
             split: The split of rows that name none.
             outside: Whether files outside the folder of the table are allowed.
+            left_out: The paths of files that were left out when an archive was unpacked or an
+                upload received, and were reported then.
 
         Raises:
             DataError: If one is not there, not allowed, could be any of several, or has two classes
@@ -45,7 +51,8 @@ class TableFiles:
         self._title = repr(str(table.path))
         self._outside = outside
         self._names: dict[Path, dict[str, list[str]]] = {}  # of each folder, see _key
-        self._below: dict[str, list[PurePosixPath]] | None = None
+        self._below: Paths | None = None
+        self._left_out = _by_name(map(PurePosixPath, left_out))
         self._places: Counter[str] = Counter()  # how many files are in which folder below
         self.files: list[tuple[Path, Row]] = []
         self.repeated: dict[Path, Row] = {}
@@ -73,18 +80,22 @@ class TableFiles:
             paths = [self._find_below(row) for row in every]
         for path, row in zip(paths, every, strict=True):
             if path is None:
-                missing.append(row)
+                if not _ending_as(row, self._left_out):
+                    missing.append(row)
             elif path in rows:
                 self._check_same(rows[path], row)
                 self.repeated.setdefault(path, row)
             else:
                 rows[path] = row
+        if not rows:
+            missing = every
         if missing:
             raise DataError(
-                f"{self._title} names {len(self.table.rows):,} photos, of which "
-                f"{len(missing):,} are not there; the first is {quote_name(missing[0].path)} in "
-                f"line {missing[0].line:,}; correct the paths, which are relative to "
-                f"{str(self.folder)!r}, or put the photos there"
+                f"{self._title} names {len(self.table.rows):,} photos, but "
+                f"{len(missing):,} of them cannot be found; the first is "
+                f"{quote_name(missing[0].path)} in line {missing[0].line:,}; "
+                f"correct the paths, which are relative to {str(self.folder)!r}, or put the "
+                f"photos there"
             )
         self.files = list(rows.items())
 
@@ -118,19 +129,9 @@ class TableFiles:
     def _find_below(self, row: Row) -> Path | None:
         """Find the one file in the folders below whose path ends as a row says."""
         parts = PurePosixPath(row.path).parts
-        if not parts or {"/", ".."} & {*parts}:
-            return None
         if self._below is None:
-            self._below = defaultdict(list)
-            for name in _files_below(self.folder, LEVELS):
-                for key in _keys(name.name):
-                    self._below[key].append(name)
-        before = tuple(map(_key, parts[:-1]))
-        candidates = [
-            name
-            for name in self._below.get(_key(parts[-1]), [])
-            if tuple(map(_key, name.parts[:-1]))[-len(before) or len(name.parts) :] == before
-        ]
+            self._below = _by_name(_files_below(self.folder, LEVELS))
+        candidates = _ending_as(row, self._below)
         candidates = [n for n in candidates if _key(n.name) == _key(parts[-1])] or candidates
         if len(candidates) > 1:
             split = row.split or split_of(self.table.path.stem)
@@ -185,6 +186,28 @@ def _keys(name: str) -> tuple[str, ...]:
     """Return what a file may be called in a table: its name, of an image without ending too."""
     path = Path(name)
     return (_key(name), _key(path.stem)) if named_image(path) else (_key(name),)
+
+
+def _by_name(paths: Iterable[PurePosixPath]) -> Paths:
+    """Return paths by what the file of each may be called."""
+    found = defaultdict(list)
+    for path in paths:
+        for key in _keys(path.name):
+            found[key].append(path)
+    return found
+
+
+def _ending_as(row: Row, paths: Paths) -> list[PurePosixPath]:
+    """Return the paths that end as a row says."""
+    parts = tuple(map(_key, PurePosixPath(row.path).parts))
+    if not parts or {"/", ".."} & {*parts}:
+        return []
+    before = parts[:-1]
+    return [
+        path
+        for path in paths.get(parts[-1], ())
+        if tuple(map(_key, path.parts[:-1]))[-len(before) or len(path.parts) :] == before
+    ]
 
 
 def _files_below(folder: Path, levels: int) -> Iterator[PurePosixPath]:

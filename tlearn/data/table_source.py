@@ -1,7 +1,7 @@
 """The files that tables name, with their classes; and tables that lie in a folder of photos."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -69,7 +69,11 @@ def _is_data_table(path: Path) -> bool:
 
 
 def table_source(
-    data: Path, folder: Path, tables: Sequence[GivenTable], outside: bool
+    data: Path,
+    folder: Path,
+    tables: Sequence[GivenTable],
+    outside: bool,
+    left_out: Collection[str] = (),
 ) -> DataSource:
     """List the files that tables name; and those beside them, without a class.
 
@@ -78,12 +82,13 @@ def table_source(
         folder: The folder that names are relative to.
         tables: The tables, with the split of what they name.
         outside: Whether files outside the folders of the tables are allowed.
+        left_out: Files that were left out when the data were unpacked or uploaded.
 
     Raises:
         DataError: If a table is wrong, or names files that are not there.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - without ".."
-    found = [TableFiles(read_table(path), split, outside) for path, split in tables]
+    found = [TableFiles(read_table(path), split, outside, left_out) for path, split in tables]
     rows = _merged(found)
     splits, notes = _splits_of(rows, found[0].folder)
     named = [_table_file(path, folder, row, splits[path]) for path, row in rows.items()]

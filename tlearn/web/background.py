@@ -24,6 +24,7 @@ class BackgroundTask:
     Attributes:
         done: Units done of the step.
         total: Units of the step, 0 if not known.
+        unit: What is counted, such as ``files``.
         result: The value that the task returned.
         problem: Why it failed, else empty.
         over: Set when the task has ended.
@@ -32,6 +33,7 @@ class BackgroundTask:
 
     done: int = 0
     total: int = 0
+    unit: str = ""
     result: Any = None
     problem: str = ""
     over: threading.Event = field(default_factory=threading.Event)
@@ -55,7 +57,7 @@ class BackgroundTask:
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         """Begin a step."""
-        self.done, self.total = 0, total
+        self.done, self.total, self.unit = 0, total, unit
         yield self
 
     def say(self, line: str) -> None:

@@ -12,7 +12,7 @@ from tlearn.progress import format_bytes
 from tlearn.web.components.session import workspace
 from tlearn.web.words import duration, escape_markdown, message, t
 
-WIDTH = 262  # pixels of a card
+WIDTH = 255  # pixels of a card: four in a row on a usual screen
 EVERY = 2.0  # seconds between two looks at what was measured
 CHOSEN, OPEN = "train.backbone", "train.others"  # in the session: the backbone, the fold
 Configs = Mapping[str, RunConfig]  # what would be trained, by preset
@@ -67,7 +67,7 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
 
     @st.fragment(run_every=EVERY if waits else None)
     def show() -> None:
-        if measure() != missing:
+        if chosen_backbone() != chosen or measure() != missing:
             st.rerun()  # the times beside the presets change, too
         known = planner.known(digest, config)
         with st.container(border=True, gap="small"):
@@ -96,11 +96,20 @@ def _card(backbone: Backbone, known: dict[str, Any]) -> None:
         st.markdown(f"**{escape_markdown(backbone.name)}**")
         st.caption(escape_markdown(message(backbone.summary)))
         st.markdown("  \n".join(_facts(backbone, known)))
-        if st.button(
-            t("train.choose"), key=f"card.{backbone.name}", width="stretch", help=backbone.name
-        ):
-            st.session_state[CHOSEN] = backbone.name
-            st.rerun()
+        st.space("stretch")  # the buttons of a row are level
+        st.button(
+            t("train.choose"),
+            f"card.{backbone.name}",
+            on_click=_choose,
+            args=(backbone.name,),
+            width="stretch",
+            help=backbone.name,
+        )
+
+
+def _choose(name: str) -> None:
+    """Choose a backbone, and close the fold: what was chosen is seen above it."""
+    st.session_state.update({CHOSEN: name, OPEN: False})
 
 
 def _facts(backbone: Backbone, known: dict[str, Any]) -> list[str]:

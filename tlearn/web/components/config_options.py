@@ -31,9 +31,9 @@ def options() -> tuple[dict[str, Any], dict[str, Any]]:
                 with st.container(width=200):
                     values[field.key], places[field.key] = _entry(field), st.empty()
     for field in tables:
-        name, help = texts().option(field.key, field.help)
+        name, _ = texts().option(field.key, field.help)
         st.markdown(f"**{name}**")
-        st.caption(help)
+        st.caption(t(f"train.{field.key}_hint"))
         values[field.key], places[field.key] = _table(field), st.empty()
     return values, places
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.scan_cache import ScanCache
-from tlearn.progress import Progress
+from tlearn.progress import Progress, format_bytes
 from tlearn.web import background
 from tlearn.web.components.session import workspace
 from tlearn.web.words import escape_markdown, message, t
@@ -27,11 +27,18 @@ def wait_for(task: background.BackgroundTask, label: str) -> bool:
     def bar() -> None:
         if task.over.is_set():
             st.rerun()
-        counted = f" {task.done:,} / {task.total:,}" if task.total else ""
-        st.progress(task.fraction, f"{label}{counted}")
+        st.progress(task.fraction, f"{label} {_counted(task)}".strip())
 
     bar()
     return False
+
+
+def _counted(task: background.BackgroundTask) -> str:
+    if not task.total:
+        return ""
+    if task.unit == "kB":
+        return f"{format_bytes(1000 * task.done)} / {format_bytes(1000 * task.total)}"
+    return f"{task.done:,} / {task.total:,}"
 
 
 def manifest_of(name: str) -> Manifest | None:

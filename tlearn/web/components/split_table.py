@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from tlearn.data.layouts import Split
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
@@ -13,8 +14,8 @@ def show_split(manifest: Manifest) -> None:
     """Show which part of each class would be trained on, would choose, and would be held back."""
     st.markdown(t("data.split_hint"))
     with st.container(horizontal=True):
-        val = _fraction(t("data.validation"), "val", least=1)
-        test = _fraction(t("data.test"), "test", least=0)
+        val = _fraction(manifest, "validation", least=1)
+        test = _fraction(manifest, "test", least=0)
     try:
         splits, problems = draw_splits(manifest, val, test, option_value("seed"))
     except DataError as error:
@@ -32,12 +33,16 @@ def show_split(manifest: Manifest) -> None:
         st.caption(t("data.split_left_out", count=len(left_out)))
 
 
-def _fraction(label: str, key: str, least: int) -> float:
-    """Show a slider for an option of the training; return the fraction."""
+def _fraction(manifest: Manifest, split: Split, least: int) -> float:
+    """Show a slider for the fraction of a split, unless the data gives it; return the fraction."""
+    key = {"validation": "val"}.get(split, split)  # of the option
+    if any(file.given == split for file in manifest.files):
+        st.markdown(t("data.split_given", split=t(f"data.{split}")), width="content")
+        return float(option_value(key))
     state, slider = st.session_state, f"split.{key}"
     state.setdefault(slider, min(90, max(least, round(100 * option_value(key)))))
     st.slider(
-        label,
+        t(f"data.{split}"),
         least,
         90,
         key=slider,

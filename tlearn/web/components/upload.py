@@ -1,5 +1,6 @@
 """How photos come in: uploads, a sample, the camera."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ def new_data_set() -> None:
     upload = uploader(here.data, "new")
     if upload is not None:
         _place(upload, name)
+    st.caption(t("data.table_hint"))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(t("data.or_sample"))
         if st.button(t("data.sample"), icon=":material/draw:"):
@@ -98,9 +100,10 @@ def _place(upload: Upload, name: str) -> None:
             source = read_source(path)
             if not (source.class_folders or source.tables):
                 raise DataError(words("data.loose"))
-        except DataError:  # nobody could mend it here
+        except DataError as error:  # nobody could mend it here
             shutil.rmtree(path)
-            raise
+            text = str(error).replace(f"{path}{os.sep}", "").replace(str(path), path.name)
+            raise DataError(text) from None  # with names as they were sent
         labels = [file.label for file in source.files if file.label]
         text = words("data.received", photos=len(labels), classes=len({*labels}))
         if path.name != given:
@@ -118,6 +121,7 @@ def _name_of(first: str) -> str:
 
 
 def _begin(do: Callable[[Progress], tuple[Path, str, list[Problem]]]) -> None:
+    st.session_state.pop("data.message", None)  # of the upload before
     st.session_state[PLACING] = background.start(do)
     st.rerun()
 
@@ -128,7 +132,8 @@ def _wait() -> None:
         return
     del st.session_state[PLACING]
     if task.problem:
-        st.session_state["data.message"] = ("error", message(task.problem), [])
+        text = t("data.not_added", problem=message(task.problem))
+        st.session_state["data.message"] = ("error", text, [])
     else:
         path, text, left_out = task.result
         text = f"{t('data.placed', name=path.name)} {text}"

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import streamlit as st
 
 from tlearn.backbones import load_registry
-from tlearn.backbones.availability import check_weights
+from tlearn.backbones.availability import missing_weights
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
-from tlearn.errors import TlearnError
+from tlearn.errors import BackboneError, TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
 from tlearn.web.components.backbone_cards import chosen_backbone, show_backbones, times_by_preset
@@ -66,14 +66,19 @@ def _ask(data: str, manifest: Manifest) -> None:
         config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
         try:
             backbone, _ = load_registry().check(config)
-            check_weights(backbone, config.weights)
+            if reason := missing_weights(backbone, config.weights):
+                words = {"name": backbone.name, "reason": message(reason)}
+                raise BackboneError(t("train.weights_missing", **words), "weights")
         except TlearnError as error:
             problem = error
     with start:
-        if problem is not None:  # at the field that it is about, or here
+        if problem is not None:  # at the field that it is about, if that was filled in, or here
             keys = [key for key in places if f"{problem.key}.".startswith(f"{key}.")]
-            place = places[keys[0]] if keys else st
+            at_field = bool(keys and entered[keys[0]])
+            place = places[keys[0]] if at_field else st
             place.error(escape_markdown(message(str(problem))))
+            if at_field:
+                st.caption(t("train.error_in_options"))
         _start(data, config, ready=problem is None)
 
 
@@ -97,13 +102,12 @@ def _preset(times: Mapping[str, str]) -> str:
         persist_state="session",
         format_func=lambda name: t(f"train.name_{name}") if name in FIRST else name,
         captions=[words(name) for name in names],
-        horizontal=True,
     )
     return str(chosen)
 
 
 def _start(data: str, config: RunConfig, ready: bool) -> None:
-    """Show the name of the run, the button, and the same as a command."""
+    """Show the name of the run, the button, and the same as a command where it can be given."""
     here = workspace()
     default = free_name(data.replace("/", "-"), here.runs).name
     number = st.session_state.setdefault("train.number", 0)  # each training has its own field
@@ -127,10 +131,13 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
             here.planner.stop()
             st.session_state["train.number"] += 1
             st.rerun()
+    if not ready:
+        return
     with st.expander(t("train.command"), icon=":material/terminal:"):
         st.code(
             to_command(config, here.data_set(data), here.runs / (typed or default)),
             language="sh",
             wrap_lines=True,
         )
-        st.code(to_yaml(config), language="yaml")
+        if config != RunConfig():
+            st.code(to_yaml(config), language="yaml")
