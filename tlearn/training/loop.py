@@ -18,7 +18,7 @@ from tlearn.training.network import Network, assign, copies
 from tlearn.training.rules import ValidationScore, decide, is_better, is_settled, rules_for
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan
-from tlearn.training.state import StageResult, TrainingState, member_name
+from tlearn.training.state import Member, StageResult, TrainingState
 
 AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
@@ -99,7 +99,7 @@ def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingSt
     ]
     names = ("best", "before", "network") if state.epoch else ("best",)
     weights = [(state.arrays[name], of_stages[0]) for name in names]
-    weights += [(member[:-1], of_stages[1]) for member in state.members.values()]
+    weights += [(member.weights, of_stages[1]) for member in state.members]
     if any([array.shape for array in arrays] != shapes for arrays, shapes in weights):
         raise ValueError("its weights are not those of this network")
     if len(state.arrays["seeds"]) != len(network.seeds):
@@ -262,15 +262,14 @@ class _StageFit:
         self, state: TrainingState, score: ValidationScore, logits: np.ndarray
     ) -> TrainingState:
         """Take the weights as they are if their score is better than those of the stage so far."""
-        monitor, arrays = self.stage.monitor, dict(state.arrays)
+        monitor = self.stage.monitor
         if is_better(score, state.results[-1].score, monitor):
-            state = state.with_result(score=score)
-            weights = copies(self.training.changing())
-            arrays[member_name(self.number + 1)] = [*weights, logits]
+            member = Member(self.number + 1, copies(self.training.changing()), logits)
+            state = state.with_result(score=score).with_member(member)
         if is_better(score, state.best, monitor):
-            state = replace(state, best=score)
-            arrays["best"] = copies(self.variables)
-        return replace(state, arrays=arrays)
+            arrays = {**state.arrays, "best": copies(self.variables)}
+            state = replace(state, best=score, arrays=arrays)
+        return state
 
     def _epoch(
         self, number: int, callbacks: Any, advance: Callable[[int], None]

@@ -27,10 +27,10 @@ from tlearn.training.setup import Setup
 from tlearn.training.stages import plan_stages, required_stages
 from tlearn.training.state import (
     Checkpoint,
+    Member,
     StageResult,
     TrainingPlan,
     TrainingState,
-    member_name,
 )
 from tlearn.training.temperature import temperature_of
 
@@ -102,18 +102,18 @@ def _make_classifier(setup: Setup, network: Network, state: TrainingState) -> Tr
     """Make the model of the networks that are better together; return the state with its score."""
     if not state.members:  # it was stopped before the head, which began at random, was trained
         return state
-    y, (numbers, members) = setup.targets.validation, zip(*state.members.items(), strict=True)
-    chosen = choose_members(y, [logits for *_, logits in members])
-    *others, last = [members[i][:-1] for i in chosen]
+    y, members = setup.targets.validation, state.members
+    members = [members[i] for i in choose_members(y, [member.logits for member in members])]
+    *others, last = [member.weights for member in members]
     trained = [plan.trainable for plan in setup.stages]
     assign(network.changing(trained), last)
     if others:
         boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
         network.average_with(others, trained, min(boundaries, key=lambda b: b.index, default=None))
-    logits = [members[i][-1] for i in chosen]
+    logits = [member.logits for member in members]
     network.divide_logits(temperature_of(y, logits))
     best = ValidationScore.of(y, np.log(mean_probabilities(logits) + EPSILON))
-    return replace(state, best=best, averaged=tuple(numbers[i] for i in chosen))
+    return replace(state, best=best, averaged=tuple(m.number for m in members))
 
 
 def _network_of(setup: Setup, state: TrainingState) -> Network:
@@ -176,10 +176,11 @@ def _start_from_probe(
     stages = tuple(p.stage for p in setup.stages)
     plan = TrainingPlan(stages, setup.views, names, result, rates, costs)
     arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
+    state = TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
     if best is not None:
         weights = copies(network.changing(p.trainable for p in setup.stages))
-        arrays[member_name(0)] = [*weights, logits]
-    return setup, network, TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
+        state = state.with_member(Member(0, weights, logits))
+    return setup, network, state
 
 
 def _with_headroom(setup: Setup, error: float) -> Setup:

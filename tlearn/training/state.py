@@ -57,6 +57,21 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A network that may be averaged with others: the best of a stage, or the probe.
+
+    Attributes:
+        number: That of its stage, from 1; the probe's is 0.
+        weights: All that any stage changes.
+        logits: For validation, ``(n, classes)``.
+    """
+
+    number: int
+    weights: list[np.ndarray]
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """The state of a training: at the beginning of a stage, or after some of its epochs.
 
@@ -88,14 +103,16 @@ class TrainingState:
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
     @property
-    def members(self) -> dict[int, list[np.ndarray]]:
-        """The networks that may be averaged: the best of each stage, and the probe as number 0.
+    def members(self) -> list[Member]:
+        """The networks that may be averaged, in the order of their stages."""
+        names = ((n, f"member {n}") for n in range(len(self.plan.stages) + 1))
+        every = ((n, self.arrays[name]) for n, name in names if name in self.arrays)
+        return [Member(n, arrays[:-1], arrays[-1]) for n, arrays in every]
 
-        Of each the weights that any stage changes, and last the logits for validation.
-        """
-        numbers = range(len(self.plan.stages) + 1)
-        names = {number: member_name(number) for number in numbers}
-        return {n: self.arrays[name] for n, name in names.items() if name in self.arrays}
+    def with_member(self, member: Member) -> "TrainingState":
+        """Return it with a network that may be averaged, in place of another of its number."""
+        name = f"member {member.number}"
+        return replace(self, arrays={**self.arrays, name: [*member.weights, member.logits]})
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -106,11 +123,6 @@ class TrainingState:
         """Return it with changes in the result of the present stage."""
         *others, last = self.results
         return replace(self, results=(*others, replace(last, **changes)))
-
-
-def member_name(number: int) -> str:
-    """Return the name of the arrays of a network that may be averaged."""
-    return f"member {number}"
 
 
 _RECORD = TypeAdapter(TrainingState)
