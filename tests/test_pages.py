@@ -321,7 +321,8 @@ def test_a_value_that_is_not_allowed_is_told(here):
         run(getattr(app, f"{kind}_input")(key=f"option.{key}").set_value(value))
         (error,) = app.error
         assert key == "weights" or error.value.replace("\\", "").startswith(key)
-        assert labelled(app.button, t("train.start")).disabled
+        assert labelled(app.button, t("train.start")).disabled and not app.code
+        assert t("train.error_in_options") in words(app)
         getattr(app, f"{kind}_input")(key=f"option.{key}").set_value(default)
     run(app)
     assert not app.error and not labelled(app.button, t("train.start")).disabled
@@ -352,6 +353,7 @@ def test_missing_weights_are_told_before_anything_starts(here, plugin_file):
     plugin_file("packed", PACKED)
     app = page("train", **{"train.backbone": "packed"})
     assert "pip install no-such-weights" in app.error[0].value.replace("\\", "")
+    assert t("train.error_in_options") not in words(app)  # nor was anything filled in there
     assert labelled(app.button, t("train.start")).disabled
     assert t("train.weights_elsewhere") in words(app)
 

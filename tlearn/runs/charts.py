@@ -57,8 +57,11 @@ def _text(field: str, when: str, **mark: Any) -> Chart:
 
 def learning_curves(epochs: Sequence[Row], probe: Row) -> Chart:
     """Return accuracy and loss over all epochs, side by side; see :func:`learning_curve`."""
-    curves = [learning_curve(epochs, probe, name) for name in ("accuracy", "loss")]
-    return {"hconcat": [curve | {"width": 360} for curve in curves]}
+    width = 360
+    curves = [
+        learning_curve(epochs, probe, name, width=str(width)) for name in ("accuracy", "loss")
+    ]
+    return {"hconcat": [curve | {"width": width} for curve in curves]}
 
 
 def learning_curve(
@@ -66,6 +69,7 @@ def learning_curve(
     probe: Row | None,
     quantity: str = "accuracy",
     words: Mapping[str, str] = ENGLISH,
+    width: str = "width",
 ) -> Chart:
     """Return one quantity over all epochs, with a line where a stage begins.
 
@@ -75,8 +79,10 @@ def learning_curve(
             ``None`` while it is not known.
         quantity: ``accuracy`` or ``loss``.
         words: Texts for all of :data:`WORDS`.
+        width: The width in pixels, as an expression of Vega: names of stages are cut to fit.
     """
-    rows, starts = [], []
+    rows: list[dict[str, Any]] = []
+    starts: list[dict[str, Any]] = []
     if probe is not None:
         rows.append({"epoch": 0, "split": words["validation"], "value": probe.get(quantity)})
         starts.append({"epoch": 0, "stage": words["probe"]})
@@ -86,18 +92,22 @@ def learning_curve(
         for split, prefix in (("training", ""), ("validation", "val_")):
             value = row.get(prefix + quantity)
             rows.append({"epoch": number, "split": words[split], "value": value})
+    ends = [-0.2, max(2, len(epochs)) + 0.5]
+    for start, after in zip(starts, [*starts[1:], {"epoch": ends[1]}], strict=True):
+        start["room"] = (after["epoch"] - start["epoch"]) / (ends[1] - ends[0])
     form = ".0%" if quantity == "accuracy" else ".3~g"
     beside = {"align": "left", "dx": 4, "color": BORDER}
+    room = {"expr": f"max(1, datum.room * {width} - 8)"}
     borders = {
         "data": {"values": starts},
         "encoding": {"x": _number("epoch")},
         "layer": [  # names in two rows: the probe and the first stage are close
             {"mark": {"type": "rule", "strokeDash": [4, 4], "color": BORDER}},
             _text("stage", "datum.epoch == 0", y=0, dy=-20, **beside),
-            _text("stage", "datum.epoch > 0", y=0, dy=-8, **beside),
+            _text("stage", "datum.epoch > 0", y=0, dy=-8, limit=room, **beside),
         ],
     }
-    ends, splits = [-0.2, max(2, len(epochs)) + 0.5], [words["training"], words["validation"]]
+    splits = [words["training"], words["validation"]]
     value = _number("value", title=words[quantity])
     line = {
         "data": {"values": [row for row in rows if row["value"] is not None]},

@@ -33,6 +33,11 @@ def chart_words() -> dict[str, str]:
     return {word: t(f"chart.{word}") for word in words}
 
 
+def preset_name(preset: str) -> str:
+    """Return what the page calls a preset; one of a plugin has its own name."""
+    return texts().words.get(f"train.name_{preset}", preset)
+
+
 def duration(seconds: float) -> str:
     """Return a time in words, such as ``24 s`` or ``5 min``."""
     if seconds < 100:

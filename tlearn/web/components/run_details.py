@@ -223,16 +223,18 @@ def _curves(run: Run) -> None:
     st.dataframe(
         [
             {
-                t("results.stage"): s["name"],
+                t("results.stage"): t("chart.probe") if s["name"] == "probe" else s["name"],
                 t("chart.accuracy"): f"{s['accuracy']:.1%}",
+                t("results.in_model"): "✓" if s["in_model"] else "",
                 t("results.epochs"): s["epochs"],
                 t("results.seconds"): round(s["seconds"], 1),
-                t("results.in_model"): "✓" if s["in_model"] else "",
             }
             for s in run.metrics["stages"]
         ],
         hide_index=True,
     )
+    if sum(s["in_model"] for s in run.metrics["stages"]) > 1:
+        st.caption(t("results.averaged"))
 
 
 def _settings(run: Run) -> None:

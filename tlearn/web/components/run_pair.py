@@ -1,5 +1,6 @@
 """Two runs side by side."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tlearn.text import decode_name
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import photo_caption, show_accuracy
-from tlearn.web.words import chart_words, escape_markdown, t, texts
+from tlearn.web.words import chart_words, escape_markdown, preset_name, t, texts
 
 
 def side_by_side(*paths: Path) -> None:
@@ -39,13 +40,13 @@ def side_by_side(*paths: Path) -> None:
                 st.vega_lite_chart(spec=curve, width="stretch", key=f"pair.{run.path.name}")
     if comparison.settings:
         st.markdown(f"**{t('results.different')}**")
-        st.dataframe(
+        st.table(  # it wraps long values
             [
                 {
                     t("results.setting"): _name(key),
                     **{
-                        run.path.name: _words(key, value)
-                        for run, value in zip(runs, values, strict=True)
+                        name: escape_markdown(_words(key, value))
+                        for name, value in zip(names, values, strict=True)
                     },
                 }
                 for key, values in comparison.settings.items()
@@ -77,7 +78,14 @@ def _words(key: str, value: Any) -> str:
             t("results.stage_words", stage=s.title, epochs=s.epochs, rate=f"{s.learning_rate:g}")
             for s in stages
         ]
-        return "; ".join(titles) or t("results.no_stages")
+        counted = [(len([*same]), title) for title, same in groupby(titles)]
+        words = [
+            t("results.repeated", count=count, stage=title) if count > 1 else title
+            for count, title in counted
+        ]
+        return "; ".join(words) or t("results.no_stages")
+    if key == "preset":
+        return preset_name(value)
     if isinstance(value, bool):
         return "✓" if value else "—"
     if isinstance(value, list | tuple):

@@ -20,7 +20,7 @@ from tlearn.web.components.session import (
     showing_errors,
     workspace,
 )
-from tlearn.web.words import duration, escape_markdown, t
+from tlearn.web.words import duration, escape_markdown, preset_name, t
 
 ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
 PER_PAGE = 10
@@ -124,12 +124,16 @@ def _cells(run: RunSummary) -> list[tuple[str, int]]:
     if run.accuracy is not None:
         right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
         accuracy = right if run.images < FEW else f"{run.accuracy:.1%}"
-    facts = [run.backbone, run.preset, *([duration(run.seconds)] if run.seconds else [])]
+    data = escape_markdown(Path(run.data).name)
+    facts = [
+        run.backbone,
+        preset_name(run.preset),
+        *([duration(run.seconds)] if run.seconds else []),
+    ]
     facts.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
     return [
         (f"**{accuracy}**", 130),
-        (escape_markdown(Path(run.data).name), 100),
-        (f":gray[:small[{escape_markdown(' · '.join(facts))}]]", 290),
+        (f"{data} :gray[:small[· {escape_markdown(' · '.join(facts))}]]", 415),
         *([(escape_markdown(run.note), 200)] if run.note else []),
     ]
 

@@ -17,7 +17,7 @@ from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
 from tlearn.web.components.session import choose_data, open_page, showing_errors, steps, workspace
-from tlearn.web.words import escape_markdown, message, t
+from tlearn.web.words import escape_markdown, message, preset_name, t
 
 FIRST = "auto quick balanced best".split()  # presets in this order, then what plugins offer
 
@@ -100,7 +100,7 @@ def _preset(times: Mapping[str, str]) -> str:
         names.index(default) if default in names else 0,
         key="option.preset",
         persist_state="session",
-        format_func=lambda name: t(f"train.name_{name}") if name in FIRST else name,
+        format_func=preset_name,
         captions=[words(name) for name in names],
     )
     return str(chosen)
