@@ -13,6 +13,7 @@ import pytest
 import yaml
 from conftest import TOY
 from rich.console import Console
+from test_scan import put
 
 from tlearn import __version__, errors, progress_bars
 from tlearn.cli import COMMANDS, load_command, main
@@ -371,6 +372,13 @@ SLIPS = [
     ("finetune . --val 2", "val"),
     ("compare nowhere", "the data 'nowhere' is not there"),
     ("compare . --out .", "exists"),
+    ("finetune gone.csv", "'cat/2.png' in line 2"),
+    ("finetune one.csv --quiet", "only one class, 'cat'"),
+    ("finetune one --quiet", "holds images but no class folders"),
+    ("compare gone.csv --quiet", "'cat/2.png' in line 2"),
+    ("compare one.csv --quiet", "only one class, 'cat'"),
+    ("features gone.csv --out f.npz", "'cat/2.png' in line 2"),
+    ("plan one.csv --quiet", "only one class, 'cat'"),
     ("plan nowhere", "the data 'nowhere' is not there"),
     ("plan . --backbones vgg18", "no backbone is called 'vgg18'"),
     ("features . --out f.txt", "must end in .npz or .parquet"),
@@ -385,7 +393,7 @@ SLIPS = [
 ]
 
 
-def test_a_slip_is_refused_before_keras_is_loaded(tmp_path):
+def test_a_slip_is_refused_before_keras_is_loaded(photos, tmp_path):
     """In one process: what is loaded by one command stays and would be seen after the last."""
     code = """
 import sys
@@ -394,6 +402,10 @@ for line in sys.stdin.read().splitlines():
     assert main(line.split()) == 2, line
 print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys()))
 """
+    (tmp_path / "gone.csv").write_text("path,label\ncat/2.png,cat\n")
+    (tmp_path / "one.csv").write_text("path,label\n1.png,cat\n")
+    for name in ("1.png", "one/1.png"):
+        put(tmp_path, name, photos.joinpath("red/red00.png").read_bytes())
     commands = "\n".join(command for command, _ in SLIPS)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, input=commands, capture_output=True, text=True, cwd=tmp_path)

@@ -20,6 +20,7 @@ from conftest import draw_photos, once
 
 import tlearn
 from tlearn.data import images
+from tlearn.data.read_data import read_source
 from tlearn.errors import RunError, hint_of
 from tlearn.features.activation_cache import Cache
 from tlearn.progress import Silent
@@ -250,7 +251,7 @@ def test_imbalance_is_weighted_by_default(photos, cache):
     for mode in ("auto", "none"):
         config = make_config(options={"backbone": "toy", "weights": "none", "class_weights": mode})
         with Cache(cache) as store:
-            targets = read_setup(config, photos, store, Silent()).targets
+            targets = read_setup(config, read_source(photos), store, Silent()).targets
         counts = np.bincount(targets.train)
         wanted = counts.mean() / counts if mode == "auto" else [1, 1, 1]
         np.testing.assert_allclose(targets.class_weights, wanted, rtol=1e-6)

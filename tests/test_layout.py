@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 from conftest import Heard
-from test_scan import found, problems, refusal, write
+from test_scan import found, problems, put, refusal, write
 
 from tlearn.config import RunConfig
+from tlearn.data.editing import merge
 from tlearn.data.layouts import read_layout, split_of
 from tlearn.data.scan import scan
-from tlearn.data.splits import load_dataset
+from tlearn.data.splits import list_dataset, load_dataset
+from tlearn.errors import DataError
+from tlearn.progress import Silent
 
 
 @pytest.fixture
@@ -206,6 +209,19 @@ def test_a_class_without_images_in_a_split_is_said(root):
     (root / "test/c").mkdir()
     named = {p.name: p.reason for p in scan(root).problems if p.kind == "empty class"}
     assert set(named) == {"test/c", "test/d"} and "no images in the test split" in named["test/c"]
+
+
+def test_what_is_listed_is_refused_only_if_no_image_can_help(root):
+    write(root, *(f"{label}/{i}.png" for label in "ab" for i in "12"))
+    put(root, "c/notes.txt", b"not a class")
+    put(root, "d/1.png", b"damaged")
+    assert load_dataset(list_dataset(root, Silent()), RunConfig(), Silent())[0].labels == ("a", "b")
+    for data, words in ((root / "a", "no class folders"), (root / "gone", "is not there")):
+        with pytest.raises(DataError, match=words):
+            list_dataset(data, Silent())
+    merge(root, ["b", "c", "d"], "a")
+    with pytest.raises(DataError, match="has only one class, 'a'"):
+        list_dataset(root, Silent())
 
 
 def test_options_without_effect_are_said(root):

@@ -44,16 +44,23 @@ def data_name(data: Path) -> str:
 def read_source(data: Path, progress: Progress | None = None) -> DataSource:
     """List the files of a data set, before edits; an archive is unpacked into the cache first.
 
+    The progress is told how the data was read.
+
     Raises:
         DataError: If ``data`` cannot be used, a folder cannot be listed, or it is not clear what
             the folders or a table mean.
     """
     check_data(data)
+    progress = progress or Silent()
     if data.is_dir():
-        return _folder_source(data)
-    if is_table(data):
-        return table_source(data, data.parent, [(data, None)], outside=True)
-    return _archive_source(data, progress or Silent())
+        source = _folder_source(data)
+    elif is_table(data):
+        source = table_source(data, data.parent, [(data, None)], outside=True)
+    else:
+        source = _archive_source(data, progress)
+    for note in source.notes:
+        progress.say(note)
+    return source
 
 
 def _folder_source(data: Path) -> DataSource:

@@ -76,8 +76,18 @@ def content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def listed_images(source: DataSource) -> list[ImageFile]:
+    """Return the files of a data source with their classes after edits, before they are read.
+
+    Raises:
+        DataError: If the edits cannot be read.
+    """
+    labels, _ = Edits.of(source.data).apply({file.name: file.label for file in source.files})
+    return _with_labels(source, labels, unlabelled=False)[0]
+
+
 def scan(
-    data: Path,
+    data: Path | DataSource,
     group: str = "",
     progress: Progress | None = None,
     unlabelled: bool = False,
@@ -92,7 +102,7 @@ def scan(
     (:mod:`tlearn.data.edits`).
 
     Args:
-        data: The data set.
+        data: The data set, or its files as they were listed.
         group: Regular expression searched in each path below its class folder; files with the
             same match (the first parenthesised group, if any) are of one group.
         progress: Reports progress.
@@ -104,10 +114,9 @@ def scan(
     """
     progress = progress or Silent()
     checked = ScanCache() if cache is None else cache
-    source = read_source(data, progress)
+    source = data if isinstance(data, DataSource) else read_source(data, progress)
+    data = source.data
     edits, pattern = Edits.of(data), re.compile(group) if group else None
-    for note in source.notes:
-        progress.say(note)
     labels, missing = edits.apply({file.name: file.label for file in source.files})
     problems = [
         Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")

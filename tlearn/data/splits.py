@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_text
-from tlearn.data.data_source import ImageFile
+from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem, summarize
-from tlearn.data.scan import Manifest, scan
+from tlearn.data.read_data import read_source
+from tlearn.data.scan import Manifest, listed_images, scan
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 
@@ -48,8 +49,29 @@ class Splits:
         return csv_text(columns, rows)
 
 
-def load_dataset(data: Path, config: RunConfig, progress: Progress) -> tuple[Manifest, Splits]:
+def list_dataset(data: Path, progress: Progress) -> DataSource:
+    """List the files of a data set that is to be trained on, before any image is read.
+
+    Raises:
+        DataError: If the data cannot be used, whatever is in the images.
+    """
+    source = read_source(data, progress)
+    if files := listed_images(source):
+        _check_classes(data, files)
+    else:
+        scan(source)  # says why there are none
+    return source
+
+
+def load_dataset(
+    data: Path | DataSource, config: RunConfig, progress: Progress
+) -> tuple[Manifest, Splits]:
     """Scan a data set and split it as a training does; report what is left out.
+
+    Args:
+        data: The data set, or its files as they were listed.
+        config: The configuration of the training.
+        progress: Reports progress.
 
     Raises:
         DataError: If the data cannot be scanned or split, or ``config.strict`` and an image
@@ -134,23 +156,27 @@ def draw_splits(
     return splits, (*left_out, *more, *_missing_classes(splits, fractions))
 
 
-def _check_counts(manifest: Manifest) -> None:
-    labels = manifest.labels
-    if len(labels) < 2:
+def _check_classes(data: Path, files: Sequence[ImageFile]) -> None:
+    """Refuse files that cannot be trained on, whichever of them are readable images."""
+    if len({file.label for file in files}) < 2:
         raise DataError(
-            f"{str(manifest.data)!r} has only one class, {labels[0]!r}; a classifier needs two or "
+            f"{str(data)!r} has only one class, {files[0].label!r}; a classifier needs two or "
             f"more class folders with images"
         )
+    if all(file.given in ("validation", "test") for file in files):
+        raise DataError(
+            f"{str(data)!r} has no images of the train split to train on; add a train/ "
+            f"folder, or in a table lines of that split, or give data without splits"
+        )
+
+
+def _check_counts(manifest: Manifest) -> None:
+    _check_classes(manifest.data, manifest.files)
     small = [label for label, count in manifest.counts.items() if count < 2]
     if small:
         raise DataError(
             f"class {small[0]!r} has only one image; every class needs two or more, one to train "
             f"on and one to check with"
-        )
-    if all(f.given in ("validation", "test") for f in manifest.files):
-        raise DataError(
-            f"{str(manifest.data)!r} has no images of the train split to train on; add a train/ "
-            f"folder, or in a table lines of that split, or give data without splits"
         )
 
 

@@ -8,7 +8,7 @@ from tlearn.atomic import atomic_file
 from tlearn.backbones import load_registry
 from tlearn.backbones.availability import check_weights
 from tlearn.config import RunConfig
-from tlearn.data.read_data import check_data
+from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.features.engines import choose
@@ -71,18 +71,18 @@ def extract_features(
     config = make_config(RunConfig(precision="float32"), options=options)
     path = _check_out(out)
     data, progress = Path(data), progress or console_progress(quiet)
-    check_data(data)
     backbone = load_registry().get(config.backbone)
     size, weights = backbone.checked_size(config.size), backbone.checked_weights(config.weights)
     check_weights(backbone, weights)
     choice = choose(config.engine, config.precision)
+    source = read_source(data, progress)
     # Not before all is checked: Keras takes seconds.
     from tlearn.features.built_backbone import load_backbone
     from tlearn.features.extraction import extract, layer_model
 
     built = load_backbone(backbone, size, weights, config.seed)
     model = layer_model(built, layer, pool)
-    manifest = scan(data, progress=progress, unlabelled=True)
+    manifest = scan(source, progress=progress, unlabelled=True)
     if config.strict:
         manifest.refuse_unreadable()
     facts = {

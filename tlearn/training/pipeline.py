@@ -18,6 +18,7 @@ from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig, Stage
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.sample import draw_sample
+from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, free_name
@@ -28,6 +29,7 @@ from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
 from tlearn.training.stages import with_preset
+from tlearn.training.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from tlearn.training.state import Checkpoint
@@ -184,10 +186,14 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 f"put them back, or train anew with 'tlearn finetune'"
             )
         check_weights(load_registry().get(request.config.backbone), request.config.weights)
+        clock = Stopwatch()
+        with clock.part("total"), clock.part("scan"):
+            source = list_dataset(request.data, progress)
+        # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
         from tlearn.training.network_training import train_network
         from tlearn.training.results import check_unchanged, write_record, write_results
-        from tlearn.training.setup import Stopwatch, read_setup
+        from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
@@ -205,9 +211,9 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             config = with_preset(config, *load_registry().check(config))
             for stage in config.stages or ():
                 check_callbacks(callbacks, stage)
-        clock = Stopwatch(state.seconds if state else None)
+        clock.earlier = state.seconds if state else {}
         with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
-            setup = read_setup(config, request.data, cache, progress, clock, run.event)
+            setup = read_setup(config, source, cache, progress, clock, run.event)
             if request.began:
                 check_unchanged(run, request, setup)
             with _explain_errors(run, config, checkpoint, progress):

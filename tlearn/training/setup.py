@@ -1,16 +1,15 @@
 """What a training works with: configuration, backbone, stages, images, and a clock."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
+from tlearn.data.data_source import DataSource
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, load_dataset
 from tlearn.data.views import Rendering
@@ -23,36 +22,9 @@ from tlearn.training.feed import Feed
 from tlearn.training.network import Network
 from tlearn.training.probe import sample_size
 from tlearn.training.stages import StagePlan, plan_stages
+from tlearn.training.stopwatch import Stopwatch
 
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
-
-
-class Stopwatch:
-    """Adds up seconds by part; parts may lie within each other.
-
-    Args:
-        earlier: Seconds by part before a training was resumed.
-    """
-
-    def __init__(self, earlier: Mapping[str, float] | None = None) -> None:
-        self._done = dict(earlier or {})
-        self._begun: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Count the time until the end of the block to a part."""
-        self._begun[name] = time.monotonic()
-        try:
-            yield
-        finally:
-            self._done[name] = self.seconds()[name]
-            del self._begun[name]
-
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds of every part, those of running parts up to now."""
-        now = time.monotonic()
-        running = {n: self._done.get(n, 0.0) + now - begun for n, begun in self._begun.items()}
-        return self._done | running
 
 
 @dataclass(frozen=True)
@@ -131,25 +103,26 @@ class Setup:
 
 def read_setup(
     config: RunConfig,
-    data: Path | tuple[Manifest, Splits],
+    data: DataSource | tuple[Manifest, Splits],
     cache: Cache,
     progress: Progress,
     clock: Stopwatch | None = None,
     log: Log = lambda kind, **fields: None,
 ) -> Setup:
-    """Build the backbone, find the boundaries of the stages, and read the data.
+    """Build the backbone, find the boundaries of the stages, and read the data that was listed.
 
     Raises:
         BackboneError: If the backbone cannot be built as asked for.
         DataError: If the data cannot be used.
     """
-    started, clock = time.monotonic(), clock or Stopwatch()
+    clock = clock or Stopwatch()
+    started = time.monotonic() - clock.seconds_here("total")
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
         built = load_backbone(backbone, config.size, config.weights or "none", config.seed)
         stages = plan_stages(config.stages or (), built)
     with clock.part("scan"):
-        dataset = load_dataset(data, config, progress) if isinstance(data, Path) else data
+        dataset = load_dataset(data, config, progress) if isinstance(data, DataSource) else data
     views = 0
     if isinstance(config.views, int):  # no more than there are epochs to show them
         shown = probe_views(built, dataset[1], config.views)
