@@ -83,7 +83,7 @@ def test_archives_that_cannot_be_used(tmp_path, archive):
     twice = [(f"{split}/{label}/1.png", PHOTO) for split in ("val", "valid") for label in "ab"]
     for name, data, words in (
         ("cut.zip", whole[:-500], "the archive 'cut.zip' is damaged or cut off"),
-        ("words.zip", b"words", "the archive 'words.zip' is damaged or cut off"),
+        ("words.zip", b"words", "the archive 'words.zip' is neither a zip nor a tar"),
         ("secret.zip", bytes(encrypted), "holds 'a/1.png', which is encrypted; pack it anew"),
         ("nested.zip", zipped([("in.zip", whole)]), "holds no photos: in.zip .a zip archive; zip"),
         ("empty.zip", zipped([]), "the archive 'empty.zip' holds no photos; pack a folder of"),

@@ -109,8 +109,13 @@ def test_every_error_that_is_translated_is_one_of_the_source():
 
 def test_errors_are_translated_with_those_within_them():
     t = texts_for("zh")
-    inner = "the archive 'a.zip' holds 'b', which leads out of its folder"
-    outer, refused = "the archive {} {}", "holds {}, which leads out of its folder"
+    inner = (
+        "the archive 'a.zip' holds 'b', which leads out of its folder; pack a folder of photos anew"
+    )
+    outer, refused = (
+        "the archive {} {}",
+        "holds {}, which leads out of its folder; pack a folder of photos anew",
+    )
     said = error_texts()[refused].format("'b'")
     assert t.message(inner) == error_texts()[outer].format("'a.zip'", said)
     bound = error_texts()["must be at least {}"].format(8)

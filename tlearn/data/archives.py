@@ -132,12 +132,21 @@ class Archive:
         """Yield the files in the order of the archive, without folders.
 
         Raises:
-            RefusedError: If it holds a link, a device, or an encrypted entry.
+            RefusedError: If it is no archive, or holds a link, a device, or an encrypted entry.
             Exception: Of many kinds, if it is damaged or cut off.
         """
         with self.path.open("rb") as file:
             kind = archive_kind(file.read(HEAD))
-        return self._zip_entries() if kind == "zip" else self._tar_entries()
+        if kind == "zip":
+            return self._zip_entries()
+        if not kind:
+            raise RefusedError(
+                "is neither a zip nor a tar, whatever its name says; pack the photos anew as .zip "
+                "or .tar.gz"
+            )
+        if kind != "tar" and not tarfile.is_tarfile(self.path):
+            raise EOFError(f"there is no whole tar in the {kind}")
+        return self._tar_entries()
 
     def _zip_entries(self) -> Iterator[Entry]:
         with zipfile.ZipFile(self.path) as archive:

@@ -170,7 +170,10 @@ class _Unpacker:
     def unpack(self, entry: Entry) -> None:
         self.check_amount(self.unpacked + entry.size)
         if leads_out(entry.name):
-            raise RefusedError(f"holds {quote_name(entry.name)}, which leads out of its folder")
+            raise RefusedError(
+                f"holds {quote_name(entry.name)}, which leads out of its folder; pack a folder of "
+                f"photos anew"
+            )
         if not is_visible(entry.name):
             self.unpacked += entry.size
             return
