@@ -206,7 +206,7 @@ def test_what_cannot_be_edited_is_refused_and_changes_nothing(photos):
         (lambda: exclude(photos, ["red/none.png"]), "scan the folder again"),
         (lambda: move(photos, ["../x.png"], "blue"), "scan the folder again"),
         (lambda: move(photos, first, "red"), "already"),
-        (lambda: move(photos, first, "a/b"), "class name"),
+        (lambda: move(photos, first, "a\\b"), "class name"),
         (lambda: rename(photos, "rde", "rouge"), "did you mean 'red'"),
         (lambda: rename(photos, "red", "blue"), "merge"),
         (lambda: merge(photos, ["red"], "red"), "nothing to merge"),

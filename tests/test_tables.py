@@ -15,6 +15,7 @@ from tlearn.data.edits import Edits, edits_path
 from tlearn.data.scan import scan
 from tlearn.data.splits import load_dataset
 from tlearn.data.tables import known_columns
+from tlearn.errors import DataError
 from tlearn.runs.run import Run
 
 
@@ -159,7 +160,7 @@ def test_tables_that_cannot_be_used(root):
         TEXT + "images/rest.png": "line 6 of .* has 1 cells, where the first line names 2 columns",
         TEXT + "a,b,c": "line 6 of .* has 3 cells",
         TEXT + '"a,b': "line 6 of .* is damaged",
-        TEXT + "images/rest.png,a/b": "the class name 'a/b' contains '/'",
+        TEXT + "images/rest.png,a\\b": r"the class name 'a\\\\b' contains",
         TEXT + "..,cat": "names 5 photos, but 1 of them cannot be found",
         TEXT + "a\0b/1.png,cat": "names 5 photos, but 1 of them cannot be found",
         "path,label,split\nimages/1.png,cat,fold 3": "line 2 of .* has the split 'fold 3'; a split "
@@ -194,6 +195,24 @@ def test_edits_lie_beside_the_table_and_bring_in_what_it_does_not_name(root):
     write_corrected(path, root.parent / "out")
     assert found(scan(root.parent / "out")) == {f"{c}/{name}": c for name, c in after.items()}
     assert path.read_text() == TEXT
+
+
+def test_classes_with_slashes(root):
+    path = table(root, TEXT.replace("cat", "T-shirt/top") + "images/rest.png,T-shirt_top\n")
+    assert scan(path).labels == ("dog", "T-shirt/top", "T-shirt_top")
+    out, heard = root.parent / "out", Heard()
+    with pytest.raises(DataError, match="would both be the folder 'T-shirt_top'; rename one"):
+        write_corrected(path, out)
+    rename(path, "T-shirt_top", "dog/wolf")
+    move(path, ["images/2.png"], "dog/wolf")
+    assert scan(path).counts == {"dog": 1, "dog/wolf": 2, "T-shirt/top": 2}
+    write_corrected(path, out, progress=heard)
+    assert "the folder of class 'dog/wolf' is called 'dog_wolf'" in heard.lines
+    assert scan(out).counts == {"dog": 1, "dog_wolf": 2, "T-shirt_top": 2}
+    move(out, ["dog/images/11.png"], "dog/wolf")
+    content = (write(root.parent, "new.png") / "new.png").read_bytes()
+    assert add_photos(out, "dog/wolf", [("new.png", content)]).new == ("dog_wolf/new.png",)
+    assert scan(out).counts == {"dog_wolf": 2, "dog/wolf": 2, "T-shirt_top": 2}
 
 
 def test_a_training_on_a_table_is_that_on_class_folders(photos, tmp_path, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 from tlearn.atomic import atomic_directory
 from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import edits_path
+from tlearn.data.filenames import class_folder_name
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError, os_errors_as
@@ -20,8 +21,9 @@ def write_corrected(
 ) -> Manifest:
     """Write the readable images of a data set into class folders, whole or not at all.
 
-    The new folder ``out`` has split folders where ``data`` has them. With ``link`` it holds hard
-    links instead of copies. The manifest of ``data`` is returned.
+    The new folder ``out`` has split folders where ``data`` has them. A slash in the name of a class
+    is ``_`` in that of its folder, which is reported. With ``link`` it holds hard links instead of
+    copies. The manifest of ``data`` is returned.
 
     Raises:
         DataError: If ``out`` exists or is inside ``data``, or cannot be written.
@@ -32,6 +34,7 @@ def write_corrected(
         raise DataError(f"{str(out)!r} is inside {str(data)!r}; choose a folder outside it")
     progress = progress or Silent()
     manifest = scan(data, progress=progress)
+    _check_names(manifest, progress)
     how = ", or leave out --link" if link else ""
     advice = f"make room on the disk, or choose another folder{how}"
     with (
@@ -48,10 +51,26 @@ def write_corrected(
     return manifest
 
 
+def _check_names(manifest: Manifest, progress: Progress) -> None:
+    """Report the classes whose folders have other names; refuse two of one folder."""
+    labels: dict[str, str] = {}
+    for label in manifest.labels:
+        name = class_folder_name(label)
+        if name in labels:
+            raise DataError(
+                f"the classes {labels[name]!r} and {label!r} would both be the folder {name!r}; "
+                f"rename one of them"
+            )
+        labels[name] = label
+        if name != label:
+            progress.say(f"the folder of class {label!r} is called {name!r}")
+
+
 def _check_layout(folder: Path, manifest: Manifest) -> None:
     """Refuse a copy whose layout means something else, as with a class called "train"."""
     written = Counter((file.label, file.given) for file in read_source(folder).files)
-    if written != Counter((file.label, file.given) for file in manifest.files):
+    files = manifest.files
+    if written != Counter((class_folder_name(file.label), file.given) for file in files):
         raise DataError(
             "classes are called like split folders (train, validation, test), so that the folder "
             "would be read in another way; rename these classes first"
@@ -60,6 +79,7 @@ def _check_layout(folder: Path, manifest: Manifest) -> None:
 
 def _target(folder: Path, file: ImageFile) -> Path:
     """Return a free path for a file in the folder of its class."""
-    first = folder.joinpath(*filter(None, (file.given, file.label)), decode_name(file.below))
+    folders = filter(None, (file.given, class_folder_name(file.label)))
+    first = folder.joinpath(*folders, decode_name(file.below))
     paths = (first.with_name(name) for name in numbered_names(first.stem, first.suffix))
     return next(path for path in paths if not os.path.lexists(path))

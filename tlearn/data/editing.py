@@ -13,7 +13,7 @@ from tlearn.data import images
 from tlearn.data.archive_folder import is_archive
 from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import Edits, append_edits
-from tlearn.data.filenames import inside, repair_part, validate_class_name
+from tlearn.data.filenames import class_folder_name, inside, repair_part, validate_class_name
 from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.read_data import class_label, read_source
@@ -133,7 +133,8 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
             reason = f"it cannot be written: {error.strerror or error}"
             left_out.append(Problem(name, "unreadable", reason))
     # If edits renamed the class a to b, a new class a would be renamed, too.
-    after, _ = edits.apply(dict.fromkeys(new, "" if source.tables else label))
+    before = "" if source.tables else class_label(folder.name)
+    after, _ = edits.apply(dict.fromkeys(new, before))
     changes = [(name, label) for name in (*new, *moved) if after.get(name) != label]
     if changes:
         append_edits(data, changes)
@@ -205,7 +206,7 @@ class _FilesByContent:
 def _class_folder(source: DataSource, label: str) -> Path:
     """Return the folder of a class, existing or new."""
     existing = [path for path in source.place.glob("*") if class_label(path.name) == label]
-    folder = min(existing, default=source.place / label)
+    folder = min(existing, default=source.place / class_folder_name(label))
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{str(folder)!r} is a file; move it away or choose another class name")
     inside(source.folder, str(folder.absolute()))

@@ -233,7 +233,7 @@ def _edit(row: Sequence[str]) -> Edit:
     time, path, label = row
     label = unicodedata.normalize("NFC", label)
     "".join(row).encode()  # fails on bytes that are not UTF-8
-    if not path.strip("/") or set(label) & {"/", "\0"} or label in (".", ".."):
+    if not path.strip("/") or "\0" in label or label in (".", ".."):
         raise ValueError
     return Edit(time, path, label)
 

@@ -42,11 +42,14 @@ def unsafe_reason(name: str) -> str:
 def validate_class_name(name: str) -> str:
     """Return the name of a new class in Unicode's form NFC.
 
+    It may have slashes, as in ``T-shirt/top``; its folder is called :func:`class_folder_name`.
+
     Raises:
-        DataError: If it is unsafe as the name of a folder, invisible, or ignored by scans.
+        DataError: If it is otherwise unsafe as the name of a folder, invisible, or ignored by
+            scans.
     """
     name = unicodedata.normalize("NFC", name)
-    reason = unsafe_reason(name)
+    reason = unsafe_reason(class_folder_name(name)) or unsafe_reason(name.replace("/", ""))
     if not reason and len(name) > MOST_CHARACTERS:
         reason = f"has {len(name)} characters"
     if not reason and name != name.strip():
@@ -54,9 +57,14 @@ def validate_class_name(name: str) -> str:
     if reason:
         raise DataError(
             f"the class name {quote_name(name)} {reason}; a class name has 1 to {MOST_CHARACTERS} "
-            f"characters of any script, without slashes or control characters; choose another"
+            f"characters of any script, without backslashes or control characters; choose another"
         )
     return name
+
+
+def class_folder_name(label: str) -> str:
+    """Return what the folder of a class is called, with ``_`` for slashes."""
+    return label.replace("/", "_")
 
 
 def quote_name(name: str) -> str:

@@ -227,7 +227,8 @@ def _csv_cells(path: Path, text: str) -> tuple[list[str], Cells]:
             if len(row) < len(columns) or any(row[len(columns) :]):
                 raise DataError(
                     f"line {line:,} of {str(path)!r} has {len(row)} cells, where the first line "
-                    f"names {len(columns)} columns; put texts with a {delimiter!r} into quotes"
+                    f"names {len(columns)} columns; leave no cell out, and put texts "
+                    f"with a {delimiter!r} into quotes"
                 )
             yield line, dict(zip(columns, row, strict=False))
 
@@ -259,7 +260,7 @@ def _json_line(path: Path, i: int, line: str) -> dict[str, str]:
     if not isinstance(values, dict):
         raise DataError(
             f'line {i:,} of {str(path)!r} is no JSON object such as {{"path": "a.jpg", '
-            f'"label": "cat"}}; correct or delete it'
+            f'"label": "cat"}}; give each photo such a line'
         )
     return {name: _text(value) for name, value in values.items()}
 
