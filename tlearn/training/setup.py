@@ -116,7 +116,7 @@ def read_setup(
         DataError: If the data cannot be used.
     """
     clock = clock or Stopwatch()
-    started = time.monotonic() - clock.seconds_here("total")
+    started = time.monotonic() - clock.own_seconds("total")
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
         built = load_backbone(backbone, config.size, config.weights or "none", config.seed)

@@ -24,10 +24,10 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._done[name] = self.seconds_here(name)
+            self._done[name] = self.own_seconds(name)
             del self._begun[name]
 
-    def seconds_here(self, name: str) -> float:
+    def own_seconds(self, name: str) -> float:
         """Return the seconds of a part up to now, without earlier ones."""
         running = time.monotonic() - self._begun[name] if name in self._begun else 0.0
         return self._done.get(name, 0.0) + running
@@ -35,4 +35,4 @@ class Stopwatch:
     def seconds(self) -> dict[str, float]:
         """Return the seconds of every part, those of running parts up to now."""
         names = (*self.earlier, *self._done, *self._begun)
-        return {n: self.earlier.get(n, 0.0) + self.seconds_here(n) for n in dict.fromkeys(names)}
+        return {n: self.earlier.get(n, 0.0) + self.own_seconds(n) for n in dict.fromkeys(names)}
