@@ -149,14 +149,18 @@ def test_costs_are_measured_once_and_kept(planner, photos):
     assert row["parameters"] > 0 and row["bytes"] > 0 and row["problem"] == ""
     again = planner()
     assert again.known("digest", CONFIG) == {"toy": row}
-    again.ask(photos, "digest", CONFIG, ["toy"])
-    assert not again.measuring
+    (file,) = again.folder.glob("*.jsonl")
+    for sure in (True, False):  # what a busy machine made unsure is measured again
+        file.write_text(json.dumps(row | {"sure": sure}))
+        again.ask(photos, "digest", CONFIG, ["toy"])
+        assert again.measuring is not sure
+    again.stop()
+    file.write_text(json.dumps(row))
     assert again.known("other", CONFIG) == {}  # other photos
     assert again.known("digest", RunConfig(preset="best")) == {}  # another training
     other = CONFIG.model_copy(update={"backbone": "vgg19", "weights": "imagenet"})
     assert again.known("digest", other) == {"toy": row}  # the same, with another backbone
     # A line that was broken off costs that line alone.
-    (file,) = again.folder.glob("*.jsonl")
     file.write_text('{"backbone": "toy"}\n[]\n' + json.dumps(row)[:20])
     assert again.known("digest", CONFIG) == {}
     with file.open("a") as lines:

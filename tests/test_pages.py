@@ -370,7 +370,7 @@ def test_plugins_are_listed_and_one_that_failed_says_why(here, plugin_file):
     app = page("plugins")
     (error,) = app.error
     assert "nothing\\_of\\_this\\_name" in error.value
-    names = set(app.dataframe[0].value[t("plugins.plugin")])
+    names = set(app.table[0].value[t("plugins.plugin")])
     assert names >= {"toy", "vgg19", "presets", "exporters", "mine"}
 
 

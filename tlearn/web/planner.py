@@ -46,10 +46,12 @@ class Planner:
     def ask(self, data: Path, digest: str, config: RunConfig, names: Collection[str]) -> None:
         """Start to measure the missing estimates, unless a process is measuring.
 
-        What failed is measured again by another planner, not by this one.
+        What failed, or is unsure because the machine was busy, is measured again by another
+        planner, or by this one after :meth:`stop`.
         """
         known, file = self.known(digest, config), self._file(digest, config)
-        missing = [name for name in names if name not in known or known[name]["problem"]]
+        usable = {name for name, row in known.items() if row["sure"] and not row["problem"]}
+        missing = [name for name in names if name not in usable]
         attempt = (file, frozenset(missing))
         with self._lock:
             if self.measuring or not missing or attempt in self._tried:

@@ -73,6 +73,8 @@ def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> No
         with st.container(border=True, gap="small"):
             facts = " · ".join(_facts(backbone, known.get(chosen, {})))
             st.markdown(f"{t('train.backbone')}: **{escape_markdown(chosen)}** · {facts}")
+            if not known.get(chosen, {"sure": True})["sure"]:
+                st.caption(t("train.busy"))
             if missing:
                 problem = planner.problem(digest, config)
                 later = escape_markdown(message(problem)) or t("train.measure_later")

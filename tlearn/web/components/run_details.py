@@ -223,7 +223,9 @@ def _curves(run: Run) -> None:
     st.dataframe(
         [
             {
-                t("results.stage"): t("chart.probe") if s["name"] == "probe" else s["name"],
+                t("results.stage"): t("chart.probe")
+                if s["name"] == "probe"
+                else message(s["name"]),
                 t("chart.accuracy"): f"{s['accuracy']:.1%}",
                 t("results.in_model"): "✓" if s["in_model"] else "",
                 t("results.epochs"): s["epochs"],

@@ -16,7 +16,7 @@ from tlearn.text import decode_name
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import photo_caption, show_accuracy
-from tlearn.web.words import chart_words, escape_markdown, preset_name, t, texts
+from tlearn.web.words import chart_words, escape_markdown, message, preset_name, t, texts
 
 
 def side_by_side(*paths: Path) -> None:
@@ -75,7 +75,12 @@ def _words(key: str, value: Any) -> str:
     if key == "stages":
         stages = [Stage(**values) for values in value or ()]
         titles = [
-            t("results.stage_words", stage=s.title, epochs=s.epochs, rate=f"{s.learning_rate:g}")
+            t(
+                "results.stage_words",
+                stage=message(s.title),
+                epochs=s.epochs,
+                rate=f"{s.learning_rate:g}",
+            )
             for s in stages
         ]
         counted = [(len([*same]), title) for title, same in groupby(titles)]

@@ -17,7 +17,7 @@ def show() -> None:
         name, where, problem = map(escape_markdown, (plugin.name, str(plugin), plugin.problem))
         st.error(f"**{name}** ({where}): {problem}", icon=":material/extension_off:")
     rows = [_row(plugin) for plugin in registry.plugins]
-    st.dataframe(rows, hide_index=True, height=min(800, 40 + 35 * len(rows)))
+    st.table([{key: escape_markdown(text) for key, text in row.items()} for row in rows])
     st.subheader(t("plugins.backbones"), anchor=False)
     for name, backbone in sorted(registry.backbones.items()):
         with st.expander(name):
