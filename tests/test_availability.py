@@ -153,7 +153,10 @@ def test_another_file_than_the_known_one_is_listed_as_such(tmp_path, monkeypatch
     assert main(["weights", "packed"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("(MIT): here, but cannot be used")
-    assert "is not the file of no-such-weights that is known: its SHA-256 is e3b0c4" in second
+    words = "is not the file of no-such-weights that is known: its SHA-256 is e3b0c4"
+    assert words in second and words in refusal("packed")
+    assert main(["weights", "packed", "--fetch"]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_what_cannot_be_fetched_is_an_error_after_the_list(capsys):

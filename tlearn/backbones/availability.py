@@ -8,6 +8,7 @@ import urllib.request
 
 from tlearn.backbones.contract import Backbone
 from tlearn.backbones.registry import load_registry
+from tlearn.backbones.weight_sources import Weights
 from tlearn.errors import BackboneError
 
 PATIENCE = 10.0  # seconds in which a host must answer
@@ -15,26 +16,36 @@ REMEMBERED = 60.0  # seconds for which its answer is not asked for again, at mos
 
 
 def check_weights(backbone: Backbone, weights: str | None) -> None:
-    """Refuse weights that are not on this machine and cannot be fetched; takes seconds at most.
+    """Refuse weights that are not on this machine and cannot be fetched, or are not those known.
+
+    It takes seconds at most.
 
     Args:
         backbone: The facts.
         weights: As of :meth:`Backbone.checked_weights`.
 
     Raises:
-        BackboneError: If there are none; the message names the backbones whose weights are here.
+        BackboneError: If there are none, and the message names the backbones whose weights are
+            here; or the file in a package is another than known.
     """
     if reason := missing_weights(backbone, weights):
         raise BackboneError(
             f"the weights of {backbone.name} are not on this machine: {reason}; {advice()}",
             "weights",
         )
+    record = _record(backbone, weights)
+    if record and record.package:
+        record.read()
+
+
+def _record(backbone: Backbone, weights: str | None) -> Weights | None:
+    name = backbone.checked_weights(weights)
+    return next((one for one in backbone.weights if one.name == name), None)
 
 
 def missing_weights(backbone: Backbone, weights: str | None) -> str:
     """Return why weights cannot be had, or an empty text where they can, or it is not known."""
-    name = backbone.checked_weights(weights)
-    record = next((one for one in backbone.weights if one.name == name), None)
+    record = _record(backbone, weights)
     if record is None or record.on_this_machine is not False:
         return ""
     if record.package:

@@ -39,7 +39,7 @@ def weights(pattern: str, fetch: bool, as_json: bool) -> None:
 def _fetch(backbone: Backbone, weights: Weights) -> str:
     """Download weights that are not there; return why it failed, or an empty text."""
     if weights.on_this_machine is not False:
-        return ""
+        return _problem(weights)
     if reason := missing_weights(backbone, weights.name):
         return reason
     click.echo(f"fetching the weights of {backbone.name} from {weights.source}", err=True)
@@ -52,13 +52,18 @@ def _fetch(backbone: Backbone, weights: Weights) -> str:
     return ""
 
 
-def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
-    path, problem = weights.path, ""
-    if path and weights.package:
-        try:
+def _problem(weights: Weights) -> str:
+    """Return why weights in a package that is installed cannot be used, or an empty text."""
+    try:
+        if weights.package and weights.path:
             weights.read()
-        except BackboneError as error:
-            problem = str(error)
+    except BackboneError as error:
+        return str(error)
+    return ""
+
+
+def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
+    path = weights.path
     return {
         "backbone": backbone.name,
         "weights": weights.name,
@@ -69,7 +74,7 @@ def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
         "path": path and str(path),
         "bytes": path and path.stat().st_size,
         "package": weights.package,
-        "problem": problem,
+        "problem": _problem(weights),
     }
 
 

@@ -125,8 +125,8 @@ def _with_weights_of_file(backbone: Backbone, size: int, weights: str) -> Any:
     except Exception as error:  # noqa: BLE001
         raise BackboneError(
             f"the weights in {str(path)!r} do not fit {backbone.name} without its top at {size} "
-            f"pixels: {one_line(error)}; give a file that was saved from this backbone, or "
-            f"--weights none"
+            f"pixels: {one_line(error).rstrip('.')}; give a file that was saved from this "
+            f"backbone, or --weights none"
         ) from None
 
 
