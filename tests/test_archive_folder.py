@@ -90,6 +90,11 @@ def test_archives_that_cannot_be_used(tmp_path, archive):
         ("out.zip", zipped([("../a.png", PHOTO)]), "leads out of its folder"),
         ("loose.zip", zipped([("a.png", PHOTO)]), "loose.zip' holds images but no class folders"),
         ("twice.zip", zipped(twice), "^in the archive 'twice.zip': .* mean the same split; keep"),
+        (
+            "gone.zip",
+            zipped([("l.csv", b"path,label\n1.png,a\n"), ("2.png", PHOTO)]),
+            "^in the archive 'gone.zip': 'l.csv' names 1 .* relative to 'gone.zip', or put",
+        ),
         ("old.rar", b"Rar!\x1a\x07\0" + bytes(99), "old.rar' is a rar archive; zip and tar alone"),
         ("cut.7z", b"words", "cut.7z' is a 7z archive"),
         ("photo.png", PHOTO, "photo.png' is a file of another kind; give a folder"),
@@ -98,7 +103,7 @@ def test_archives_that_cannot_be_used(tmp_path, archive):
         path.write_bytes(data)
         assert re.search(words, refusal(path)), name
     folders = [path for path in archives_folder().iterdir() if path.name != ".unpacking"]
-    assert len(folders) == 2  # of the two that were whole
+    assert len(folders) == 3  # of those that were whole
 
 
 def test_runs_and_edits_of_an_archive(photos, tmp_path, capsys):

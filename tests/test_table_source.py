@@ -35,7 +35,7 @@ def test_metadata_of_hugging_face_in_the_folder_or_its_split_folders(tmp_path):
             put(root, f"{folder}/{name}", data)
         manifest = scan(root)
         assert splits(manifest) == {f"{f}/{n}.png": f for f in folders[:2] for n in (1, 2)}
-        reason = f"an image that train/{name} and validation/{name} does not name, as are 1 more"
+        reason = f"an image that is not in train/{name} and validation/{name}, as are 1 more"
         assert f"{reason}: ignored" in [problem.reason for problem in manifest.problems]
     root = write(tmp_path / "root", "data/train/1.png", "data/train/2.png", "data/test/1.png")
     put(root, "data/metadata.csv", b"file_name,label\ntrain/1.png,a\ntrain/2.png,b\ntest/1.png,a")
@@ -113,3 +113,15 @@ def test_tables_in_folders_that_cannot_be_used(root):
         assert re.search(words, refusal(root))
     put(root, "more.csv", b"path,label\n1,a\n2,b\n")
     assert "holds the tables labels.csv and more.csv; give one of them as DATA" in refusal(root)
+
+
+def test_a_table_of_unknown_columns_is_named_where_there_are_no_classes(tmp_path):
+    ignored = "this table is ignored: .* has no column of"
+    for folder, names, columns, words in (
+        ("flat", ("1.png", "2.png"), "bild,klasse", f"labels.csv: {ignored} paths, but 'bild', "),
+        ("split", ("train/1.png", "test/1.png"), "file_name,text", f"csv: {ignored} classes, but"),
+    ):
+        root = write(tmp_path / folder, *names)
+        assert "ignored" not in refusal(root)
+        put(root, "labels.csv" if folder == "flat" else "train/metadata.csv", columns.encode())
+        assert re.search(words, refusal(root)), folder

@@ -93,7 +93,7 @@ def test_files_are_searched_below_the_folder_and_their_endings_completed(root):
         "3 of them are in images/, not beside labels.csv",
         "1 of them are in more/deep/er/, not beside labels.csv",
         "3 have no file ending in labels.csv: '10' is '10.png'",
-        "images/rest.png: an image that labels.csv does not name, as are 1 more: ignored",
+        "images/rest.png: an image that is not in labels.csv, as are 1 more: ignored",
     ]
     for name in ("train.csv", "labels.csv"):  # a table called as a split means that folder
         path = table(root, "id,label\nx/1,a\n2,b", name)
@@ -113,7 +113,7 @@ def test_what_a_table_repeats_or_does_not_name_is_a_problem_and_a_line(root):
     assert found(manifest) == FOUND
     assert problems(manifest) == {"images/2.png": "duplicate", "images/rest.png": "folder"}
     assert [problem.reason for problem in manifest.problems] == [
-        "an image that labels.csv does not name: ignored",
+        "an image that is not in labels.csv: ignored",
         "named twice by labels.csv, again in line 6: counted once",
     ]
     heard = Heard()

@@ -24,6 +24,15 @@ class Problem:
     reason: str
 
 
+def with_ignored_table(reason: str, problems: Sequence[Problem]) -> str:
+    """Return why data cannot be used, and why a table there is ignored, if one is."""
+    before = "this table is ignored: "
+    table = next((p for p in problems if p.reason.startswith(before)), None)
+    if table is None:
+        return reason
+    return f"{reason}; {table.name}: this table is ignored: {table.reason.removeprefix(before)}"
+
+
 def summarize(problems: Sequence[Problem], most: int = 3) -> str:
     """Return the reasons, the most frequent first, each with its number and first file."""
     first = {problem.reason: problem.name for problem in reversed(problems)}

@@ -1,5 +1,6 @@
 """From what is given as DATA to its files before edits: class folders, tables, archives."""
 
+import os
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import walk
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
-from tlearn.data.problems import Problem
-from tlearn.data.table_source import METADATA, table_source, tables_in
+from tlearn.data.problems import Problem, with_ignored_table
+from tlearn.data.table_source import METADATA, table_source, tables_in, unknown_tables_in
 from tlearn.data.tables import is_table
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
@@ -71,7 +72,7 @@ def _folder_source(data: Path) -> DataSource:
     """
     tables = tables_in(data)
     if not tables:
-        return _class_source(read_layout(data))
+        return _source_without_table(data)
     try:
         classes = _class_source(read_layout(data))
     except DataError:
@@ -95,12 +96,34 @@ def _folder_source(data: Path) -> DataSource:
     return source if more or labels - {file.label for file in source.files} else classes
 
 
+def _source_without_table(data: Path) -> DataSource:
+    """Read class folders; where there are none, report a table whose columns are not known."""
+    try:
+        source = _class_source(read_layout(data))
+    except DataError as error:
+        raise DataError(with_ignored_table(str(error), _unknown_tables(data))) from None
+    if source.class_folders:
+        return source
+    return replace(source, problems=(*source.problems, *_unknown_tables(data)))
+
+
+def _unknown_tables(data: Path) -> list[Problem]:
+    """Return why a table is not used that is in a folder or in the folders there."""
+    tables = unknown_tables_in(data)
+    return [
+        Problem(relative_name(path, data), "folder", f"this table is ignored: {reason}")
+        for path, reason in tables
+    ]
+
+
 def _archive_source(data: Path, progress: Progress) -> DataSource:
     folder = unpacked_folder(data, progress)
     try:
         source = read_source(folder)
     except DataError as error:
-        raise DataError(f"in the archive {quote_name(data.name)}: {error}") from None
+        name = quote_name(data.name)
+        inner = str(error).replace(repr(str(folder)), name).replace(f"{folder}{os.sep}", "")
+        raise DataError(f"in the archive {name}: {inner}") from None
     return replace(source, data=data, problems=(*source.problems, *read_report(folder)))
 
 

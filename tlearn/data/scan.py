@@ -15,7 +15,7 @@ from tlearn.data.folders import named_image
 from tlearn.data.layouts import similar_labels
 from tlearn.data.pixel_values import OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map
-from tlearn.data.problems import FOLDER_KINDS, Problem, summarize
+from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
 from tlearn.data.read_data import ALLOWED, read_source
 from tlearn.data.scan_cache import FileCheck, ScanCache
 from tlearn.errors import DataError
@@ -139,7 +139,7 @@ def scan(
             if result.own:
                 own_ranges[file.name] = result.own
     if not files:
-        raise DataError(_no_images(data, problems, edits))
+        raise DataError(with_ignored_table(_no_images(data, problems, edits), problems))
     files, range_problems = _with_ranges(files, own_ranges)
     if pattern:
         files = _with_groups(source, files, pattern)
@@ -195,7 +195,7 @@ def _with_labels(
             stray.append(file)
     if stray and source.tables:
         more = f", as are {len(stray) - 1:,} more" if stray[1:] else ""
-        reason = f"an image that {source.tables} does not name{more}: ignored"
+        reason = f"an image that is not in {source.tables}{more}: ignored"
         return labelled, [Problem(stray[0].name, "folder", reason)]
     reason = "an image outside any class folder"
     return labelled, [Problem(file.name, "no class", reason) for file in stray]

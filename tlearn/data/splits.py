@@ -161,7 +161,7 @@ def _check_classes(data: Path, files: Sequence[ImageFile]) -> None:
     if len({file.label for file in files}) < 2:
         raise DataError(
             f"{str(data)!r} has only one class, {files[0].label!r}; a classifier needs two or "
-            f"more class folders with images"
+            f"more classes with images"
         )
     if all(file.given in ("validation", "test") for file in files):
         raise DataError(

@@ -12,7 +12,7 @@ from tlearn.data.folders import list_folder, named_image, visible, walk
 from tlearn.data.layouts import SPLITS, Split, is_output, relative_name, split_of
 from tlearn.data.problems import Problem
 from tlearn.data.table_files import TableFiles
-from tlearn.data.tables import Row, has_known_columns, is_table, read_table
+from tlearn.data.tables import Row, is_table, read_table, unknown_columns
 from tlearn.errors import DataError
 from tlearn.text import encode_name, natural_key
 
@@ -47,6 +47,14 @@ def tables_in(folder: Path) -> Sequence[GivenTable]:
     return [(tables[0][0], None)] if len(tables) == 1 else tables
 
 
+def unknown_tables_in(folder: Path) -> list[tuple[Path, str]]:
+    """Return the first table in a folder, or in those there, with what is unknown in it."""
+    places = [folder, *(path for path in _user_entries(folder) if path.is_dir())]
+    paths = (path for place in places for path in list_folder(place) if _is_users_table(path))
+    unknown = ((path, unknown_columns(path)) for path in paths)
+    return [each for each in unknown if each[1]][:1]
+
+
 def _metadata_in(folder: Path) -> Path | None:
     paths = (path for path in list_folder(folder) if path.stem.casefold() == METADATA)
     return next((path for path in paths if _is_data_table(path)), None)
@@ -64,8 +72,12 @@ def holds_table(folder: Path) -> bool:
 
 def _is_data_table(path: Path) -> bool:
     """Return whether a file is a table of photos and classes, and not one that programs write."""
+    return _is_users_table(path) and not unknown_columns(path)
+
+
+def _is_users_table(path: Path) -> bool:
     other = path.name.endswith(ENDING) or "submission" in path.name.casefold()
-    return is_table(path) and path.is_file() and not other and has_known_columns(path)
+    return is_table(path) and path.is_file() and not other
 
 
 def table_source(

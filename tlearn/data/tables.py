@@ -110,9 +110,7 @@ def read_table(path: Path, classes: bool = True) -> Table:
     names, cells, encoding = _read_cells(path)
     columns = known_columns(names)
     if columns.missing == "paths" or (columns.missing and classes):
-        listed = ", ".join(map(quote_name, names[:SHOWN])) or "none"
-        listed += f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
-        raise DataError(f"{str(path)!r} has no column of {columns.missing}, but {listed}; {ADVICE}")
+        raise DataError(_no_column(path, names, columns.missing))
     if not classes:
         columns = Columns(columns.path)
     for name in astuple(columns):
@@ -126,12 +124,20 @@ def read_table(path: Path, classes: bool = True) -> Table:
     return Table(path, columns, rows, encoding)
 
 
-def has_known_columns(path: Path) -> bool:
-    """Return whether a file can be read as a table with columns called as paths and classes are."""
+def unknown_columns(path: Path) -> str:
+    """Return why a file has no columns called as paths and classes are, or an empty text."""
     try:
-        return not known_columns(_read_cells(path, HEAD)[0], guess=False).missing
-    except DataError:
-        return False
+        names = _read_cells(path, HEAD)[0]
+    except DataError as error:
+        return str(error)
+    missing = known_columns(names, guess=False).missing
+    return _no_column(path, names, missing) if missing else ""
+
+
+def _no_column(path: Path, names: Sequence[str], missing: str) -> str:
+    listed = ", ".join(map(quote_name, names[:SHOWN])) or "none"
+    listed += f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
+    return f"{str(path)!r} has no column of {missing}, but {listed}; {ADVICE}"
 
 
 def known_columns(names: Sequence[str], guess: bool = True) -> Columns:
