@@ -227,7 +227,7 @@ def a_folder_is_used_in_place(tab, server, folder):
     before = data_sets(server)
     new_data_set(tab)
     field = tab.field("data.folder")
-    tab.submit(field, str(folder.parent / "nowhere"), then="there is no folder")
+    tab.submit(field, str(folder.parent / "nowhere"), then="is not there")
     tab.submit(field, str(folder), then="data.placed", name="colours-2")
     assert data_sets(server) == before and (folder / "red" / "broken.png").exists()
 

@@ -1,11 +1,13 @@
 """Data sets that lie elsewhere on this machine."""
 
 import os
+import shutil
 
 import pytest
 from conftest import draw_photos
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tlearn.data.scan import scan
 from tlearn.errors import DataError
 from tlearn.web import linked_folders as links
 from tlearn.web.linked_folders import link_folder, linked_folders, may_link, unlink_folder
@@ -34,8 +36,24 @@ def test_a_linked_folder_is_a_data_set_where_it_is(here, tmp_path):
         unlink_folder(here.data, name)
     assert here.data_sets() == ["colours-2"] and sorted(photos.rglob("*")) == before
     (tmp_path / "more").rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match=r"there is no .*colours'; choose another"):
         here.data_set("colours-2")
+
+
+def test_tables_and_archives_are_linked_too(here, tmp_path):
+    photos = draw_photos(tmp_path / "colours", 2)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", photos.parent, photos.name)
+    table = here.data / "labels.csv"  # no data set by itself, as it is no folder
+    table.parent.mkdir()
+    table.write_text(f"path,label\n{photos / 'red/red00.png'},cat\n")
+    assert [link_folder(here.data, str(path), set()) for path in (archive, table)] == [
+        "packed",
+        "labels",
+    ]
+    assert here.data_sets() == ["labels", "packed"] and here.data_set("labels") == table
+    assert scan(here.data_set("packed")).counts == {"blue": 2, "green": 2, "red": 2}
+    with pytest.raises(DataError, match="choose another data set"):
+        here.data_set("labels.csv")
 
 
 def test_what_cannot_be_linked_is_told_in_one_line(here, tmp_path):
@@ -44,8 +62,8 @@ def test_what_cannot_be_linked_is_told_in_one_line(here, tmp_path):
     inner = draw_photos(here.data / "colours", 2)
     for text, words in {
         "photos": "not an absolute path",
-        str(tmp_path / "nowhere"): "no folder .* on this machine",
-        str(tmp_path / "file"): "no folder .* on this machine",
+        str(tmp_path / "nowhere"): "nowhere' is not there; give a folder",
+        str(tmp_path / "file"): "file' is a file of another kind; give a folder",
         str(tmp_path / "empty"): "holds no folders and no table",
         str(inner.parent): "found automatically",
     }.items():

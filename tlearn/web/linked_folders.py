@@ -10,6 +10,7 @@ import streamlit as st
 from tlearn.atomic import atomic_file
 from tlearn.data.filenames import inside, repair_part
 from tlearn.data.folders import list_folder
+from tlearn.data.read_data import check_data, data_name
 from tlearn.data.table_source import holds_table
 from tlearn.errors import DataError
 from tlearn.text import numbered_names
@@ -30,7 +31,7 @@ def may_link() -> bool:
 
 
 def linked_folders(root: Path) -> dict[str, Path]:
-    """Return the linked folders by the names of their data sets.
+    """Return the linked folders, tables and archives by the names of their data sets.
 
     Raises:
         DataError: If the list is damaged.
@@ -46,19 +47,22 @@ def linked_folders(root: Path) -> dict[str, Path]:
 
 
 def link_folder(root: Path, text: str, taken: set[str]) -> str:
-    """Link the folder of the path ``text``; return the name of its data set, not in ``taken``.
+    """Link the folder, table or archive of the path ``text``.
+
+    Returns:
+        The name of its data set, not in ``taken``.
 
     Raises:
-        DataError: If there is no such folder, or it holds neither folders nor a table.
+        DataError: If there is nothing of the kind, or a folder holds neither folders nor a table.
     """
     typed = text.strip().strip("\"'")
     folder = Path(typed).expanduser()
     if not folder.is_absolute():
         raise DataError(f"{typed!r} is not an absolute path; give one such as {str(Path.home())!r}")
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {typed!r} on this machine; check the path")
+    check_data(folder)
     folder = folder.resolve()
-    if not any(path.is_dir() for path in list_folder(folder)) and not holds_table(folder):
+    is_file = folder.is_file()  # a table or an archive
+    if not (is_file or any(path.is_dir() for path in list_folder(folder)) or holds_table(folder)):
         raise DataError(
             f"{typed!r} holds no folders and no table; give one that holds a folder of photos per "
             f"class, or photos and a table of their classes"
@@ -67,16 +71,16 @@ def link_folder(root: Path, text: str, taken: set[str]) -> str:
     for name, known in links.items():
         if known == folder:
             return name
-    if folder.is_relative_to(root.resolve()):
+    if not is_file and folder.is_relative_to(root.resolve()):
         raise DataError(f"{typed!r} lies in {str(root)!r}, where data sets are found automatically")
-    names = numbered_names(repair_part(folder.name or "data"))
+    names = numbered_names(repair_part(data_name(folder) or "data"))
     name = next(name for name in names if name not in taken and not (root / name).exists())
     _write(root, {**links, name: folder})
     return name
 
 
 def unlink_folder(root: Path, name: str) -> None:
-    """Remove a folder from the list; the folder itself is not changed."""
+    """Remove a data set from the list; its files are not changed."""
     links = linked_folders(root)
     links.pop(name, None)
     _write(root, links)

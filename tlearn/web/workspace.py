@@ -75,23 +75,24 @@ class Workspace:
         return process_folder(self.predictions.resolve())
 
     def data_sets(self) -> list[str]:
-        """Return the names of linked folders, and of data sets in the data root.
+        """Return the names of linked data sets, and of those in the data root.
 
-        These are folders that hold folders, or a table.
+        The latter are folders that hold folders, or a table.
         """
         below = islice(_data_sets_in(self.data, DEEPEST), MOST)
         names = (folder.relative_to(self.data).as_posix() for folder in below)
         return sorted([*linked_folders(self.data), *names], key=natural_key)
 
     def data_set(self, name: str) -> Path:
-        """Return the folder of a data set.
+        """Return the folder of a data set, or the table or archive that is linked as one.
 
         Raises:
             DataError: If it does not exist, or is neither linked nor below the data root.
         """
-        path = linked_folders(self.data).get(name) or inside(self.data, name)
-        if not path.is_dir():
-            raise DataError(f"there is no folder {str(path)!r}; choose another data set")
+        linked = linked_folders(self.data).get(name)
+        path = linked or inside(self.data, name)
+        if not (path.is_dir() or (linked and path.is_file())):
+            raise DataError(f"there is no {str(path)!r}; choose another data set")
         return path
 
     def new_run(self, name: str) -> Path:

@@ -151,7 +151,7 @@ def _photos(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> Non
     if not predictions:
         return
     root = Path(run.record["data"]["path"])
-    data = workspace().name_of(root) if root.is_dir() else None
+    data = workspace().name_of(root) if root.exists() else None
     shown, key = predictions[:MOST], f"{key}.{run.path.name}"
     labels = Edits.of(root).photo_labels() if data else {}
     pictures = []

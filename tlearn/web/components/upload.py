@@ -49,7 +49,7 @@ def new_data_set() -> None:
 
 
 def _link() -> None:
-    """Show the field for a folder of this machine, and those that are linked."""
+    """Show the field for a data set of this machine, and those that are linked."""
     here = workspace()
     with st.form("link", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
