@@ -66,9 +66,9 @@ def answering(monkeypatch):
     return hosts
 
 
-def refusal(name, weights=None):
+def refusal(name, weights=None, **options):
     with pytest.raises(BackboneError) as caught:
-        check_weights(load_registry().get(name), weights)
+        check_weights(load_registry().get(name), weights, **options)
     return str(caught.value)
 
 
@@ -77,6 +77,9 @@ def test_what_cannot_be_had_names_what_is_at_hand_and_the_other_ways():
     assert "weights of far are not on this machine: 127.0.0.1:1 cannot be reached (" in message
     assert all(way in message for way in WAYS)
     assert "run 'pip install no-such-weights'" in refusal("packed", "imagenet")
+    resumed = refusal("far", resumed=True)
+    assert "cannot be reached" in resumed and "put them back" in resumed
+    assert "--weights" not in resumed and "choose" not in resumed
     for name, weights in (("far", "none"), ("toy", None)):
         check_weights(load_registry().get(name), weights)
 

@@ -12,10 +12,14 @@ from tlearn.backbones.weight_sources import Weights
 from tlearn.errors import BackboneError
 
 PATIENCE = 10.0  # seconds in which a host must answer
+RESUMED = (
+    "a run is continued with the weights that it began with: put them back, or point KERAS_HOME "
+    "at a folder that has them in models/"
+)
 REMEMBERED = 60.0  # seconds for which its answer is not asked for again, at most
 
 
-def check_weights(backbone: Backbone, weights: str | None) -> None:
+def check_weights(backbone: Backbone, weights: str | None, resumed: bool = False) -> None:
     """Refuse weights that are not on this machine and cannot be fetched, or are not those known.
 
     It takes seconds at most.
@@ -23,14 +27,16 @@ def check_weights(backbone: Backbone, weights: str | None) -> None:
     Args:
         backbone: The facts.
         weights: As of :meth:`Backbone.checked_weights`.
+        resumed: Whether a run is continued, which takes no others.
 
     Raises:
         BackboneError: If there are none, and the message names the backbones whose weights are
             here; or the file in a package is another than known.
     """
     if reason := missing_weights(backbone, weights):
+        others = RESUMED if resumed else advice()
         raise BackboneError(
-            f"the weights of {backbone.name} are not on this machine: {reason}; {advice()}",
+            f"the weights of {backbone.name} are not on this machine: {reason}; {others}",
             "weights",
         )
     record = _record(backbone, weights)
