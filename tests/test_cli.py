@@ -374,6 +374,9 @@ SLIPS = [
     ("compare . --out .", "exists"),
     ("finetune gone.csv", "'cat/2.png' in line 2"),
     ("finetune one.csv --quiet", "only one class, 'cat'"),
+    ("finetune photos --quiet --group x(y)", "the group pattern 'x(y)' matches none"),
+    ("finetune  --quiet", "a path was expected, not an empty text"),
+    ("features  --out f.npz", "a path was expected, not an empty text"),
     ("finetune one --quiet", "holds images but no class folders"),
     ("compare gone.csv --quiet", "'cat/2.png' in line 2"),
     ("compare one.csv --quiet", "only one class, 'cat'"),
@@ -399,7 +402,7 @@ def test_a_slip_is_refused_before_keras_is_loaded(photos, tmp_path):
 import sys
 from tlearn.cli import main
 for line in sys.stdin.read().splitlines():
-    assert main(line.split()) == 2, line
+    assert main(line.split(' ')) == 2, line
 print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys()))
 """
     (tmp_path / "gone.csv").write_text("path,label\ncat/2.png,cat\n")

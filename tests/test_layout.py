@@ -215,13 +215,16 @@ def test_what_is_listed_is_refused_only_if_no_image_can_help(root):
     write(root, *(f"{label}/{i}.png" for label in "ab" for i in "12"))
     put(root, "c/notes.txt", b"not a class")
     put(root, "d/1.png", b"damaged")
-    assert load_dataset(list_dataset(root, Silent()), RunConfig(), Silent())[0].labels == ("a", "b")
+    assert load_dataset(list_dataset(root, "", Silent()), RunConfig(), Silent())[0].labels == (
+        "a",
+        "b",
+    )
     for data, words in ((root / "a", "no class folders"), (root / "gone", "is not there")):
         with pytest.raises(DataError, match=words):
-            list_dataset(data, Silent())
+            list_dataset(data, "", Silent())
     merge(root, ["b", "c", "d"], "a")
     with pytest.raises(DataError, match="has only one class, 'a'"):
-        list_dataset(root, Silent())
+        list_dataset(root, "", Silent())
 
 
 def test_options_without_effect_are_said(root):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.options import DATA
+from tlearn.cli.options import DATA, PATH
 from tlearn.progress import console_progress
 
 
@@ -45,7 +45,7 @@ def undo(data: Path, everything: bool) -> None:
 
 @data.command()
 @DATA
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option("--link", is_flag=True, help="Make hard links: no room, one file with two names.")
 def apply(data: Path, out: Path, link: bool) -> None:
     """Write DATA with its edits as a new folder OUT, for other tools."""

@@ -8,14 +8,14 @@ import click
 from click.core import ParameterSource
 
 from tlearn.cli.console import INTERRUPTED
-from tlearn.cli.options import CONFIG, JSON, PROGRESS, QUIET, SET, config_options, path_option
+from tlearn.cli.options import CONFIG, JSON, PATH, PROGRESS, QUIET, SET, config_options, path_option
 from tlearn.progress import console_progress
 
 WITH_RESUME = ("resume", "progress", "quiet", "as_json", "plugins_dir", "debug", "help")
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.argument("data", type=PATH, required=False)
 @path_option("--resume", "RUN", "Continue the training of RUN that was stopped or interrupted.")
 @path_option("--out", "RUN", "The run directory to make [runs/NAME].")
 @config_options()

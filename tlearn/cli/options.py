@@ -39,9 +39,21 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
+class _Path(click.Path):
+    """A path, which an empty text is not: it would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("a path was expected, not an empty text", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
+
+
 def path_option(name: str, metavar: str, words: str, **more: Any) -> Callable[[Command], Command]:
     """Add an option that takes a path."""
-    return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=words, **more)
+    return click.option(name, type=PATH, metavar=metavar, help=words, **more)
 
 
 def check_out(out: Path | None) -> None:
@@ -50,8 +62,8 @@ def check_out(out: Path | None) -> None:
         raise click.UsageError(f"--out takes a file in an existing folder, not {str(out)!r}")
 
 
-DATA = click.argument("data", type=click.Path(path_type=Path))
-RUN = click.argument("run", type=click.Path(path_type=Path))
+DATA = click.argument("data", type=PATH)
+RUN = click.argument("run", type=PATH)
 CONFIG = path_option("--config", "FILE.yaml", "Configuration; options win over it.")
 SET = click.option(
     "--set",

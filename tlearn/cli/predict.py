@@ -9,7 +9,16 @@ import click
 
 from tlearn.atomic import atomic_file
 from tlearn.cli.console import fail
-from tlearn.cli.options import ENGINE, PROGRESS, QUIET, RUN, check_out, config_options, path_option
+from tlearn.cli.options import (
+    ENGINE,
+    PATH,
+    PROGRESS,
+    QUIET,
+    RUN,
+    check_out,
+    config_options,
+    path_option,
+)
 from tlearn.csv_files import csv_line
 from tlearn.errors import TlearnError, os_errors_as
 from tlearn.progress import console_progress
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @RUN
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=PATH)
 @click.option(
     "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes per image."
 )

@@ -142,7 +142,7 @@ def scan(
         raise DataError(with_ignored_table(_no_images(data, problems, edits), problems))
     files, range_problems = _with_ranges(files, own_ranges)
     if pattern:
-        files = _with_groups(source, files, pattern)
+        files = with_groups(source, files, pattern)
     problems += range_problems
     problems += _duplicates(files)
     edited = {file.label for file in source.files if labels[file.name] != file.label}
@@ -154,8 +154,8 @@ def scan(
     return Manifest(data, source.folder, tuple(files), tuple(problems), edits)
 
 
-def _with_groups(
-    source: DataSource, files: list[ImageFile], pattern: re.Pattern[str]
+def with_groups(
+    source: DataSource, files: Sequence[ImageFile], pattern: re.Pattern[str]
 ) -> list[ImageFile]:
     """Set the group of every file that the pattern matches; it has to match one at least.
 

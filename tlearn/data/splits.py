@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem, summarize
 from tlearn.data.read_data import read_source
-from tlearn.data.scan import Manifest, listed_images, scan
+from tlearn.data.scan import Manifest, listed_images, scan, with_groups
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 
@@ -49,8 +50,13 @@ class Splits:
         return csv_text(columns, rows)
 
 
-def list_dataset(data: Path, progress: Progress) -> DataSource:
+def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:
     """List the files of a data set that is to be trained on, before any image is read.
+
+    Args:
+        data: The data set.
+        group: The group pattern.
+        progress: Is told how the data was read.
 
     Raises:
         DataError: If the data cannot be used, whatever is in the images.
@@ -58,6 +64,8 @@ def list_dataset(data: Path, progress: Progress) -> DataSource:
     source = read_source(data, progress)
     if files := listed_images(source):
         _check_classes(data, files)
+        if group:
+            with_groups(source, files, re.compile(group))
     else:
         scan(source)  # says why there are none
     return source

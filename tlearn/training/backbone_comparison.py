@@ -74,13 +74,13 @@ def compare(
     if len(missing) == len(names):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise BackboneError(f"no backbone could be compared: {reasons}; {advice()}")
-    with atomic_directory(path) as folder:
-        manifest, splits = load_dataset(data, settings, progress)
-        # Not before all is checked: Keras takes seconds.
-        from tlearn.runs import charts
-        from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
-        from tlearn.training.ranking import Comparison
+    manifest, splits = load_dataset(data, settings, progress)
+    # Not before all is checked: Keras takes seconds.
+    from tlearn.runs import charts
+    from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
+    from tlearn.training.ranking import Comparison
 
+    with atomic_directory(path) as folder:
         deadline = start + settings.time_budget if settings.time_budget else np.inf
         with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress, deadline)

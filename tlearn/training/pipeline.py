@@ -185,10 +185,11 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
                 f"put them back, or train anew with 'tlearn finetune'"
             )
-        check_weights(load_registry().get(request.config.backbone), request.config.weights)
+        backbone = load_registry().get(request.config.backbone)
+        check_weights(backbone, request.config.weights, resumed=request.began)
         clock = Stopwatch()
         with clock.part("total"), clock.part("scan"):
-            source = list_dataset(request.data, progress)
+            source = list_dataset(request.data, request.config.group, progress)
         # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
         from tlearn.training.network_training import train_network
