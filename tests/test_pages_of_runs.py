@@ -57,7 +57,7 @@ def test_results_of_a_run(here, one_and_two):
 
 
 def test_a_comparison_shows_what_only_one_run_is_right_about(one_and_two):
-    two = one_and_two[1]
+    one, two = one_and_two
     with (two / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     right = next(row for row in rows if row["label"] == row["predicted"])
@@ -66,9 +66,10 @@ def test_a_comparison_shows_what_only_one_run_is_right_about(one_and_two):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    record = yaml.safe_load((two / "run.yaml").read_text())
-    record["config"]["stages"] = []
-    (two / "run.yaml").write_text(yaml.safe_dump(record))
+    for run_folder, times in ((one, 2), (two, 0)):
+        record = yaml.safe_load((run_folder / "run.yaml").read_text())
+        record["config"]["stages"] *= times
+        (run_folder / "run.yaml").write_text(yaml.safe_dump(record))
     app = page("results", {"compare": ["one", "two"]})
     assert t("results.only", name="one", count=1) in words(app)
     assert t("results.only", name="two", count=1) not in words(app)
@@ -76,7 +77,7 @@ def test_a_comparison_shows_what_only_one_run_is_right_about(one_and_two):
     assert list(table.value[t("results.setting")]) == [t.option("stages", "")[0]]
     said = t("results.stage_words", stage="top 1 block", epochs=1, rate="0.0005")
     row = [cell.replace("\\", "") for cell in table.value.iloc[0]]
-    assert row[1:] == [said, t("results.no_stages")]
+    assert row[1:] == [t("results.repeated", count=2, stage=said), t("results.no_stages")]
 
 
 def test_the_address_holds_run_and_view(here, one_and_two):

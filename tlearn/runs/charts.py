@@ -1,6 +1,7 @@
 """The charts of a run and of a comparison, as Vega-Lite: the page shows them, files hold them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tlearn.runs.metrics import confused_pairs
@@ -93,8 +94,9 @@ def learning_curve(
             value = row.get(prefix + quantity)
             rows.append({"epoch": number, "split": words[split], "value": value})
     ends = [-0.2, max(2, len(epochs)) + 0.5]
-    for start, after in zip(starts, [*starts[1:], {"epoch": ends[1]}], strict=True):
-        start["room"] = (after["epoch"] - start["epoch"]) / (ends[1] - ends[0])
+    edges = [*(start["epoch"] for start in starts), ends[1]]
+    for start, (begin, end) in zip(starts, pairwise(edges), strict=True):
+        start["room"] = (end - begin) / (ends[1] - ends[0])
     form = ".0%" if quantity == "accuracy" else ".3~g"
     beside = {"align": "left", "dx": 4, "color": BORDER}
     room = {"expr": f"max(1, datum.room * {width} - 8)"}
