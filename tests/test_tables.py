@@ -160,7 +160,7 @@ def test_tables_that_cannot_be_used(root):
         TEXT + "images/rest.png": "line 6 of .* has 1 cells, where the first line names 2 columns",
         TEXT + "a,b,c": "line 6 of .* has 3 cells",
         TEXT + '"a,b': "line 6 of .* is damaged",
-        TEXT + "images/rest.png,a\\b": r"the class name 'a\\\\b' contains",
+        TEXT + "images/rest.png,a\\b": r"^in line 6 of .*: the class name 'a\\\\b' contains",
         TEXT + "..,cat": "names 5 photos, but 1 of them cannot be found",
         TEXT + "a\0b/1.png,cat": "names 5 photos, but 1 of them cannot be found",
         "path,label,split\nimages/1.png,cat,fold 3": "line 2 of .* has the split 'fold 3'; a split "

@@ -119,9 +119,20 @@ def read_table(path: Path, classes: bool = True) -> Table:
     rows = tuple(_row(path, line, cell, columns) for line, cell in cells)
     if not rows:
         raise DataError(f"{str(path)!r} names no photos; give it a line for each photo")
-    for label in dict.fromkeys(row.label for row in rows if classes):
-        validate_class_name(label)
+    if classes:
+        _check_labels(path, rows)
     return Table(path, columns, rows, encoding)
+
+
+def _check_labels(path: Path, rows: Sequence[Row]) -> None:
+    lines: dict[str, int] = {}
+    for row in rows:
+        lines.setdefault(row.label, row.line)
+    for label, line in lines.items():
+        try:
+            validate_class_name(label)
+        except DataError as error:
+            raise DataError(f"in line {line:,} of {str(path)!r}: {error}") from None
 
 
 def unknown_columns(path: Path) -> str:
