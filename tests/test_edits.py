@@ -88,7 +88,16 @@ def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
 
 def test_a_damaged_line_is_named(photos):
     file = photos.with_name("photos.edits.csv")
-    for line in ("x,y", "1,red/a,../up", "1,,red", "1,/,red", '1,"red/a,b', "1,a,b,c", '1,"a"b,c'):
+    for line in (
+        "x,y",
+        "1,red/a,../up",
+        "1,,red",
+        "1,/,red",
+        '1,"red/a,b',
+        "1,red/a,a//b",
+        "1,a,b,c",
+        '1,"a"b,c',
+    ):
         file.write_text(f"time,path,label\n{line}\n")
         assert "damaged" in refusal(scan, photos) and str(file) in refusal(scan, photos)
     file.write_bytes(b"time,path,label\n1,\xff,red\n")

@@ -23,7 +23,21 @@ GOOD = ["می\u200cخواهم", "क्\u200dष", "\U0001f468\u200d\U0001f469\u
 GOOD += ["🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "a..b", "x" * 100]
 GOOD += ["½ (1) ~ #&%20'", "console"]
 GOOD += ["12:30 what?", 'a"b|c<d>*'] if os.name != "nt" else []
-UNSAFE = ["", " ", ".", "..", "../x", "/", "./.", "a\\b", ".hidden", "a\nb", "a\0b", "a\x1bb"]
+UNSAFE = [
+    "",
+    " ",
+    ".",
+    "..",
+    "../x",
+    "/",
+    "a/",
+    "a/../b",
+    "a\\b",
+    ".hidden",
+    "a\nb",
+    "a\0b",
+    "a\x1bb",
+]
 UNSAFE += ["a\u202eb", "a\u200bb", "a\u2028b", "\ud800", "\u200d", "Thumbs.DB", "x.cache"]
 UNSAFE += [" x", "x ", "x" * 101, "猫" * 90]
 PARTS = st.text(

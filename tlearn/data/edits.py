@@ -233,7 +233,8 @@ def _edit(row: Sequence[str]) -> Edit:
     time, path, label = row
     label = unicodedata.normalize("NFC", label)
     "".join(row).encode()  # fails on bytes that are not UTF-8
-    if not path.strip("/") or "\0" in label or label in (".", ".."):
+    parts = {*label.split("/")} if label else set()
+    if not path.strip("/") or "\0" in label or parts & {"", ".", ".."}:
         raise ValueError
     return Edit(time, path, label)
 

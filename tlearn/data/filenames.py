@@ -49,7 +49,8 @@ def validate_class_name(name: str) -> str:
             scans.
     """
     name = unicodedata.normalize("NFC", name)
-    reason = unsafe_reason(class_folder_name(name)) or unsafe_reason(name.replace("/", ""))
+    reasons = map(unsafe_reason, (class_folder_name(name), *name.split("/")))
+    reason = next(filter(None, reasons), "")
     if not reason and len(name) > MOST_CHARACTERS:
         reason = f"has {len(name)} characters"
     if not reason and name != name.strip():
