@@ -270,11 +270,11 @@ def test_of_what_keras_wraps_the_innermost_is_told():
 
 
 def test_progress_stands_before_the_error_unless_quiet(capsys, photos, tmp_path):
-    keep(photos, red=12)
+    keep(photos, red=12, blue=1)
     assert main(["finetune", str(photos), *TOY.split(), "--out", str(tmp_path / "run")]) == 2
     out, err = capsys.readouterr()
     layout, before, last = err.splitlines()
-    assert not out and before.startswith("reading images: 12/12 files, ")
+    assert not out and before.startswith("reading images: 13/13 files, ")
     assert layout.startswith("class folder")
     assert last.startswith("tlearn: error: ") and not (tmp_path / "run").exists()
 
