@@ -19,7 +19,7 @@ from tlearn.cli import main
 from tlearn.data.editing import exclude
 from tlearn.data.edits import undo_edits
 from tlearn.runs.run_state import state_of
-from tlearn.training import state
+from tlearn.training import results, state
 from tlearn.training.state import load, save
 
 TOY = {"backbone": "toy", "weights": "none", "test": 0.2, "seed": 3, "quiet": True}
@@ -240,6 +240,8 @@ def test_stopped_again_by_a_file_it_keeps_the_better_model(stopped):
     run = stopped(1, 1)
     metrics = tlearn.Run(run).metrics
     metrics["validation"] |= {"accuracy": 1.0, "log_loss": 0.0}  # better than any can be
+    for stage, in_model in zip(metrics["stages"], (False, True, False), strict=True):
+        stage["in_model"] = in_model
     (run / "metrics.json").write_text(json.dumps(metrics))
     model, heard = (run / "model.keras").read_bytes(), Heard()
     ask = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: (run / "stop").touch())
@@ -247,7 +249,22 @@ def test_stopped_again_by_a_file_it_keeps_the_better_model(stopped):
     assert again.metrics["stopped"] and (run / "model.keras").read_bytes() == model
     assert state_of(run) == "stopped" and not (run / "stop").exists()
     assert "keeping the model of the previous stop: it scores higher on validation" in heard.lines
+    assert [s["in_model"] for s in again.metrics["stages"]] == [False, True, False]
     assert again.metrics["validation"]["log_loss"] > 0  # measured by the model that is there
+
+
+def test_a_model_is_scored_for_later_stops_as_it_is_saved(whole, warm_cache, tmp_path, monkeypatch):
+    scores, write = [], results.write_results
+
+    def scored(run, setup, network, state):
+        scores.append(state.best.by_key())
+        write(run, setup, network, state)
+
+    monkeypatch.setattr(results, "write_results", scored)
+    precise = {"precision": "float32", **TOY}
+    run = tlearn.finetune(whole.photos, tmp_path / "run", stages="1:1", **precise)
+    saved = run.metrics["validation"]
+    assert scores == [{key: pytest.approx(saved[key], rel=1e-3) for key in scores[0]}]
 
 
 def test_without_a_checkpoint_and_room_for_one_it_begins_again(whole, stopped, monkeypatch):

@@ -111,8 +111,9 @@ def _make_classifier(setup: Setup, network: Network, state: TrainingState) -> Tr
         boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
         network.average_with(others, trained, min(boundaries, key=lambda b: b.index, default=None))
     logits = [member.logits for member in members]
-    network.divide_logits(temperature_of(y, logits))
-    best = ValidationScore.of(y, np.log(mean_probabilities(logits) + EPSILON))
+    temperature = temperature_of(y, logits)
+    network.divide_logits(temperature)
+    best = ValidationScore.of(y, np.log(mean_probabilities(logits, temperature) + EPSILON))
     return replace(state, best=best, averaged=tuple(m.number for m in members))
 
 

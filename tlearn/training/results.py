@@ -93,8 +93,9 @@ def _record(setup: Setup) -> dict[str, Any]:
 
 def write_results(run: RunDirectory, setup: Setup, network: Network, state: TrainingState) -> None:
     """Save the model, measure the saved model, draw the charts."""
-    saved = None
-    if _has_better(run, state):
+    saved, averaged, better = None, state.averaged, _better_before(run, state)
+    if better is not None:
+        averaged = tuple(n for n, stage in enumerate(better["stages"]) if stage["in_model"])
         setup.progress.say("keeping the model of the previous stop: it scores higher on validation")
     else:
         (run / "metrics.json").unlink(missing_ok=True)  # of another model, if there is one
@@ -111,7 +112,7 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     n = len(setup.splits.validation)
     plan = state.plan
     metrics["stages"] = [
-        _stage_entry(result, n) | {"in_model": number in state.averaged}
+        _stage_entry(result, n) | {"in_model": number in averaged}
         for number, result in enumerate((plan.probe, *state.results))
     ]
     metrics["stopped"] = state.stopped
@@ -125,17 +126,18 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     run.write_json("metrics.json", metrics | {"seconds": seconds})
 
 
-def _has_better(run: RunDirectory, state: TrainingState) -> bool:
-    """Return whether a run that was stopped again has a better model from the time before."""
+def _better_before(run: RunDirectory, state: TrainingState) -> dict[str, Any] | None:
+    """Return the metrics of a run that was stopped before if its model of then is better."""
     if not (state.stopped and run.usable):
-        return False
-    before = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
+        return None
+    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    before = metrics["validation"]
     figures = {name: before.get(monitor.key) for name, monitor in MONITORS.items()}
     if None in figures.values():  # not finite, or of an older run
-        return False
+        return None
     score = ValidationScore(figures)
     monitor = state.plan.stages[min(state.stage_index, len(state.plan.stages) - 1)].monitor
-    return is_better(score, state.best, monitor)
+    return metrics if is_better(score, state.best, monitor) else None
 
 
 def _evaluate(
