@@ -38,7 +38,7 @@ def balanced(backbone: Backbone) -> ViewsAndStages:
 def best(backbone: Backbone) -> ViewsAndStages:
     """Return the stage of ``balanced`` three times: the networks they end with are averaged.
 
-    Each goes on from the one before, at a high rate again (Huang et al., Snapshot ensembles: train
+    Each goes on from the best so far, at a high rate again (Huang et al., Snapshot ensembles: train
     1, get M for free, ICLR 2017).
     """
     views, stages = balanced(backbone)

@@ -1,7 +1,6 @@
 """Which networks are averaged, on logits of networks whose worth is known."""
 
 import numpy as np
-import pytest
 
 from tlearn.training.ensemble import choose_members, mean_probabilities
 from tlearn.training.regression import log_loss
@@ -44,8 +43,7 @@ def test_on_new_images_it_is_better_than_the_best_network_on_validation():
     assert np.mean(gains) > 3 * np.std(gains) / len(gains) ** 0.5
 
 
-@pytest.mark.parametrize("images", [1, 2])
-def test_one_or_two_images_leave_nothing_out_by_chance(images):
-    y = np.zeros(images, int)
-    assert choose_members(y, [np.eye(2)[y], np.eye(2)[1 - y]])
+def test_a_single_image_leaves_nothing_out():
+    y = np.zeros(1, int)
+    assert choose_members(y, [np.eye(2)[y], np.eye(2)[1 - y]]) == (0, 1)
     assert choose_members(y, [np.eye(2)[y]]) == (0,)

@@ -16,7 +16,7 @@ def mean_probabilities(members: Sequence[np.ndarray], temperature: float = 1.0) 
 
 
 def choose_members(y: np.ndarray, members: Sequence[np.ndarray]) -> tuple[int, ...]:
-    """Return the positions of the networks whose mean is better than without any of them.
+    """Return the positions of the networks that are averaged: none of them does clear harm.
 
     Networks that err in different places are better together, so all of them are averaged but those
     that do harm: the one without which the log loss is lowest is left out, and again, as long as

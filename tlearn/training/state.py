@@ -80,7 +80,8 @@ class TrainingState:
         epoch: Epochs of it that are over.
         ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
-        best: The score of the best weights so far; ``None`` if the head is random.
+        best: The score of the best weights so far, at the end that of the model; ``None`` if the
+            head is random.
         rule_state: The state of each rule, by its name.
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
