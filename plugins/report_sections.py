@@ -50,11 +50,11 @@ def _stages(run: Any) -> str:
             str(s["epochs"]),
             f"{s['seconds']:.0f}",
             _accuracy(s),
-            "yes" if s["in_model"] else "no",
+            f"{s['share']:.0%}",
         ]
         for s in run.metrics["stages"]
     ]
-    header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "in the model"]
+    header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "share"]
     table = _table(header, *rows)
     return table + _picture(run, "curves", "accuracy and loss over the epochs")
 

@@ -1,8 +1,9 @@
-"""Which networks are averaged, on logits of networks whose worth is known."""
+"""How much networks count in an average, on logits of networks whose worth is known."""
 
 import numpy as np
+import pytest
 
-from tlearn.training.ensemble import choose_members, mean_probabilities
+from tlearn.training.ensemble import mean_probabilities, shares_of
 from tlearn.training.regression import log_loss
 
 CLASSES = 4
@@ -15,18 +16,36 @@ def networks(rng, images, noises):
     return y, [signal + noise * rng.standard_normal(signal.shape) for noise in noises]
 
 
-def test_networks_that_err_in_different_places_are_averaged_whatever_few_images_say():
+def sure(rng, y, accuracy, logit):
+    """Logits of a network that is right that often, by chance, and always as sure of itself."""
+    wrong = (y + rng.integers(1, CLASSES, len(y))) % CLASSES
+    return logit * np.eye(CLASSES)[np.where(rng.random(len(y)) < accuracy, y, wrong)]
+
+
+def test_networks_that_are_about_as_good_count_about_as_much():
     rng = np.random.default_rng(0)
-    chosen = [choose_members(*networks(rng, 60, (1.0, 1.0, 1.0))) for _ in range(200)]
-    assert np.mean([len(positions) for positions in chosen]) > 2.5
+    shares = [shares_of(*networks(rng, 60, (1.0, 1.0, 1.0))) for _ in range(200)]
+    assert np.mean(shares, axis=0) == pytest.approx(np.full(3, 1 / 3), abs=0.03)
+    assert np.mean(np.min(shares, axis=1) > 0.05) > 0.9
 
 
 def test_a_network_that_does_harm_is_left_out():
     rng = np.random.default_rng(1)
     for _ in range(50):
         y, (good, bad) = networks(rng, 100, (0.1, 8.0))
-        assert choose_members(y, [good, bad]) == (0,)
-        assert choose_members(y, [bad, bad[::-1], good]) == (2,)
+        assert shares_of(y, [good, bad]).tolist() == [1, 0]
+        assert shares_of(y, [bad, bad[::-1], good]).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("images", "lost"), [(8, 0.10), (20, 0.07), (80, 0.02), (320, 0.01)])
+def test_a_network_that_is_sure_of_what_is_wrong_costs_little(images, lost):
+    rng, accuracies = np.random.default_rng(images), []
+    for _ in range(100):
+        y, new = rng.integers(CLASSES, size=images), rng.integers(CLASSES, size=1000)
+        of_y, of_new = ([sure(rng, k, 0.97, 4), sure(rng, k, 0.8, 12)] for k in (y, new))
+        p = mean_probabilities(of_new, shares_of(y, of_y))
+        accuracies.append((p.argmax(axis=1) == new).mean())
+    assert 0.97 - np.mean(accuracies) < lost  # equal weights lose 0.17
 
 
 def test_on_new_images_it_is_better_than_the_best_network_on_validation():
@@ -34,16 +53,23 @@ def test_on_new_images_it_is_better_than_the_best_network_on_validation():
     noises = (0.8, 1.0, 1.2)
     for _ in range(200):
         (y, members), (new, of_new) = networks(rng, 100, noises), networks(rng, 2000, noises)
-        best = int(np.argmin([log_loss(y, mean_probabilities([m])) for m in members]))
+        best = np.eye(3)[np.argmin([log_loss(y, mean_probabilities([m], [1])) for m in members])]
         losses = [
-            log_loss(new, mean_probabilities([of_new[i] for i in some]))
-            for some in (choose_members(y, members), [best])
+            log_loss(new, mean_probabilities(of_new, shares))
+            for shares in (shares_of(y, members), best)
         ]
         gains.append(losses[1] - losses[0])
     assert np.mean(gains) > 3 * np.std(gains) / len(gains) ** 0.5
 
 
-def test_a_single_image_leaves_nothing_out():
-    y = np.zeros(1, int)
-    assert choose_members(y, [np.eye(2)[y], np.eye(2)[1 - y]]) == (0, 1)
-    assert choose_members(y, [np.eye(2)[y]]) == (0,)
+def test_the_shares_are_the_likeliest_under_their_prior():
+    rng = np.random.default_rng(3)
+    y, members = networks(rng, 50, (0.5, 1.0))
+    grid = np.linspace(0.001, 0.999, 999)
+    p = [mean_probabilities(members, (a, 1 - a))[np.arange(50), y] for a in grid]
+    likelihoods = np.log(p).sum(axis=1) + 3 * np.log(grid * (1 - grid))
+    assert shares_of(y, members)[0] == pytest.approx(grid[np.argmax(likelihoods)], abs=0.002)
+
+
+def test_one_network_is_all():
+    assert shares_of(np.zeros(1, int), [np.eye(2)[:1]]).tolist() == [1]

@@ -240,8 +240,8 @@ def test_stopped_again_by_a_file_it_keeps_the_better_model(stopped):
     run = stopped(1, 1)
     metrics = tlearn.Run(run).metrics
     metrics["validation"] |= {"accuracy": 1.0, "log_loss": 0.0}  # better than any can be
-    for stage, in_model in zip(metrics["stages"], (False, True, False), strict=True):
-        stage["in_model"] = in_model
+    for stage, share in zip(metrics["stages"], (0.0, 1.0, 0.0), strict=True):
+        stage["share"] = share
     (run / "metrics.json").write_text(json.dumps(metrics))
     model, heard = (run / "model.keras").read_bytes(), Heard()
     ask = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: (run / "stop").touch())
@@ -249,7 +249,7 @@ def test_stopped_again_by_a_file_it_keeps_the_better_model(stopped):
     assert again.metrics["stopped"] and (run / "model.keras").read_bytes() == model
     assert state_of(run) == "stopped" and not (run / "stop").exists()
     assert "keeping the model of the previous stop: it scores higher on validation" in heard.lines
-    assert [s["in_model"] for s in again.metrics["stages"]] == [False, True, False]
+    assert [s["share"] for s in again.metrics["stages"]] == [0.0, 1.0, 0.0]
     assert again.metrics["validation"]["log_loss"] > 0  # measured by the model that is there
 
 

@@ -125,17 +125,20 @@ def test_an_ensemble_is_the_mean_of_networks_that_differ_above_a_boundary(built,
             assign(variables, [w + rng.normal(0, scale, w.shape) for w in copies(variables)])
             members.append(copies(variables))
             each.append(np.asarray(network.whole(x)))
-        network.average_with(members[:-1], trained, boundary)
+        shares = 0.2, 0.3, 0.5
+        network.average_with(members[:-1], shares, trained, boundary)
         place = tmp_path / f"{boundary and boundary.name}.keras"
         network.classifier.save(place)
         model = keras.models.load_model(place, compile=False)
         assert all(abs(p - q).max() > 0.01 for p, q in pairwise(each))
-        np.testing.assert_allclose(np.asarray(model(x)), np.mean(each, axis=0), atol=1e-5)
+        mean = np.average(each, axis=0, weights=shares)
+        np.testing.assert_allclose(np.asarray(model(x)), mean, atol=1e-5)
         np.testing.assert_array_equal(np.asarray(network.whole(x)), each[-1])
         network.divide_logits(2.0)
         halves = [np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True) for p in each]
         divided = np.asarray(network.classifier(x))
-        np.testing.assert_allclose(divided, np.mean(halves, axis=0), atol=1e-5)
+        mean = np.average(halves, axis=0, weights=shares)
+        np.testing.assert_allclose(divided, mean, atol=1e-5)
         built.base.set_weights(loaded)
 
 

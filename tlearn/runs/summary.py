@@ -23,8 +23,8 @@ def run_summary(run: Run) -> str:
     probe, *stages = metrics["stages"]
     n = metrics["validation"]["n"]
     lines += [_stage_line(stage, n) for stage in (probe, *stages)]
-    networks = sum(stage["in_model"] for stage in (probe, *stages))
-    lines += [f"the model averages these {networks} networks"] if networks > 1 else []
+    if 0 < probe["share"] < 1 or any(0 < stage["share"] < 1 for stage in stages):
+        lines.append("the model averages their probabilities, weighted by these shares")
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:
@@ -88,6 +88,8 @@ def class_lines(figures: Figures) -> list[str]:
 def _stage_line(stage: dict[str, Any], n: int) -> str:
     """Return a line on a stage."""
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
-    remark = "" if stage["in_model"] else ", not in the model"
+    share, remark = stage["share"], ""
+    if share < 1:
+        remark = f", share of the model {share:.0%}" if share else ", not in the model"
     accuracy = with_interval(stage["accuracy"], n)
     return f"{stage['name']}: {epochs}{stage['seconds']:.0f} s, validation {accuracy}{remark}"

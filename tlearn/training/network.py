@@ -13,6 +13,7 @@ from tlearn.features.built_backbone import (
     pool_taps,
     preprocess_pixels,
 )
+from tlearn.features.keras_build import random_numbers_from
 from tlearn.keras_import import keras
 from tlearn.training.probe import Probe
 
@@ -148,15 +149,17 @@ class Network:
     def average_with(
         self,
         members: Sequence[Sequence[np.ndarray]],
+        shares: Sequence[float],
         trained: Iterable[frozenset[str]],
         boundary: BuiltBoundary | None,
     ) -> None:
-        """Make the classifier the mean of the probabilities of this network and of others.
+        """Make the classifier the weighted mean of the probabilities of other networks and this.
 
         All share what is below the boundary; what is above it is copied for each of the others.
 
         Args:
-            members: The others' weights: values of the variables that change in all stages.
+            members: The others, as values of the variables that change in all stages.
+            shares: How much each of them counts, and last this network; the sum is 1.
             trained: For each stage, names of the backbone's layers trained beside the head.
             boundary: The lowest from which upwards the backbone was trained; ``None`` for the head.
         """
@@ -170,14 +173,15 @@ class Network:
         for number, weights in enumerate(members, start=1):
             assign(variables, weights)
             prefix = f"member_{number}_"
-            parts.append((part and _copy(part, prefix), _copy(head, prefix)))
+            with random_numbers_from(self.seed):
+                parts.append((part and _copy(part, prefix), _copy(head, prefix)))
         assign(variables, present)
-        each = [
-            keras.layers.Softmax()(head(_joined(self._pools(part, activation, low))))
-            for part, head in parts
-        ]
-        mean = keras.layers.Average(name="probabilities")(each)
+        each = []
+        for (part, head), share in zip(parts, [shares[-1], *shares], strict=False):
+            logits = head(_joined(self._pools(part, activation, low)))
+            each.append(keras.layers.Rescaling(share)(keras.layers.Softmax()(logits)))
         self._heads = [head.layers[-1] for _, head in parts]
+        mean = keras.layers.Add(name="probabilities")(each)
         self.classifier = keras.Model(pixels, mean, name="classifier")
 
     def _pools(self, part: Any, activation: Any, low: list[Any]) -> list[Any]:

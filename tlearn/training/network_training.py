@@ -14,7 +14,7 @@ from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.runs.metrics import with_interval
 from tlearn.training.costs import Costs
-from tlearn.training.ensemble import choose_members, mean_probabilities
+from tlearn.training.ensemble import mean_probabilities, shares_of
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
@@ -102,19 +102,22 @@ def _make_classifier(setup: Setup, network: Network, state: TrainingState) -> Tr
     """Make the model of the networks that are better together; return the state with its score."""
     if not state.members:  # it was stopped before the head, which began at random, was trained
         return state
-    y, members = setup.targets.validation, state.members
-    members = [members[i] for i in choose_members(y, [member.logits for member in members])]
+    y, every = setup.targets.validation, state.members
+    both = zip(every, shares_of(y, [member.logits for member in every]), strict=True)
+    members, shares = zip(*[(member, share) for member, share in both if share], strict=True)
     *others, last = [member.weights for member in members]
     trained = [plan.trainable for plan in setup.stages]
     assign(network.changing(trained), last)
     if others:
         boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
-        network.average_with(others, trained, min(boundaries, key=lambda b: b.index, default=None))
+        lowest = min(boundaries, key=lambda boundary: boundary.index, default=None)
+        network.average_with(others, shares, trained, lowest)
     logits = [member.logits for member in members]
-    temperature = temperature_of(y, logits)
+    temperature = temperature_of(y, logits, shares)
     network.divide_logits(temperature)
-    best = ValidationScore.of(y, np.log(mean_probabilities(logits, temperature) + EPSILON))
-    return replace(state, best=best, averaged=tuple(m.number for m in members))
+    p = mean_probabilities(logits, shares, temperature)
+    by_number = {m.number: float(share) for m, share in zip(members, shares, strict=True)}
+    return replace(state, best=ValidationScore.of(y, np.log(p + EPSILON)), shares=by_number)
 
 
 def _network_of(setup: Setup, state: TrainingState) -> Network:

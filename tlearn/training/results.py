@@ -93,9 +93,9 @@ def _record(setup: Setup) -> dict[str, Any]:
 
 def write_results(run: RunDirectory, setup: Setup, network: Network, state: TrainingState) -> None:
     """Save the model, measure the saved model, draw the charts."""
-    saved, averaged, better = None, state.averaged, _better_before(run, state)
+    saved, shares, better = None, state.shares, _better_before(run, state)
     if better is not None:
-        averaged = tuple(n for n, stage in enumerate(better["stages"]) if stage["in_model"])
+        shares = {number: stage["share"] for number, stage in enumerate(better["stages"])}
         setup.progress.say("keeping the model of the previous stop: it scores higher on validation")
     else:
         (run / "metrics.json").unlink(missing_ok=True)  # of another model, if there is one
@@ -112,7 +112,7 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     n = len(setup.splits.validation)
     plan = state.plan
     metrics["stages"] = [
-        _stage_entry(result, n) | {"in_model": number in averaged}
+        _stage_entry(result, n) | {"share": round(shares.get(number, 0.0), 3)}
         for number, result in enumerate((plan.probe, *state.results))
     ]
     metrics["stopped"] = state.stopped

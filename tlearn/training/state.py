@@ -87,7 +87,7 @@ class TrainingState:
         arrays: Of the weights that may have changed by now the ``best``, and within a stage those
             ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
             the states of the ``seeds``; and the networks that may be averaged, see ``members``.
-        averaged: Of those, the ones that the model averages; empty before the end.
+        shares: The weights of those that the model averages, by number; empty before the end.
     """
 
     plan: TrainingPlan
@@ -100,7 +100,7 @@ class TrainingState:
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
     arrays: Arrays = field(default_factory=dict, repr=False)
-    averaged: tuple[int, ...] = ()
+    shares: dict[int, float] = field(default_factory=dict)
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
     @property

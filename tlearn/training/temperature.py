@@ -12,7 +12,9 @@ SPREAD = 0.25  # of the logarithm of the temperature of trained networks, about
 BOUNDS = (-1.5, 1.5)  # of the logarithm
 
 
-def temperature_of(y: np.ndarray, members: Sequence[np.ndarray]) -> float:
+def temperature_of(
+    y: np.ndarray, members: Sequence[np.ndarray], shares: Sequence[float] = (1.0,)
+) -> float:
     """Return what the logits of all members are to be divided by for the least log loss.
 
     As Guo et al., On calibration of modern neural networks (ICML 2017), but with a normal prior on
@@ -20,11 +22,12 @@ def temperature_of(y: np.ndarray, members: Sequence[np.ndarray]) -> float:
 
     Args:
         y: Class indices, ``(n,)``, of images that the network was not trained on.
-        members: The logits of each, ``(n, classes)``; their probabilities are averaged.
+        members: The logits of each, ``(n, classes)``.
+        shares: The weights with which their probabilities are averaged.
     """
 
     def penalised(logarithm: float) -> float:
-        p = mean_probabilities(members, np.exp(logarithm))
+        p = mean_probabilities(members, shares, np.exp(logarithm))
         return len(y) * log_loss(y, p) + (logarithm / SPREAD) ** 2 / 2
 
     found = minimize_scalar(penalised, bounds=BOUNDS, method="bounded", options={"xatol": 1e-3})

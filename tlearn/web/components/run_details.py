@@ -227,7 +227,7 @@ def _curves(run: Run) -> None:
                 if s["name"] == "probe"
                 else message(s["name"]),
                 t("chart.accuracy"): f"{s['accuracy']:.1%}",
-                t("results.in_model"): "✓" if s["in_model"] else "",
+                t("results.share"): f"{s['share']:.0%}" if s["share"] else "",
                 t("results.epochs"): s["epochs"],
                 t("results.seconds"): round(s["seconds"], 1),
             }
@@ -235,7 +235,7 @@ def _curves(run: Run) -> None:
         ],
         hide_index=True,
     )
-    if sum(s["in_model"] for s in run.metrics["stages"]) > 1:
+    if any(0 < s["share"] < 1 for s in run.metrics["stages"]):
         st.caption(t("results.averaged"))
 
 
