@@ -37,7 +37,7 @@ def age(path):
 def test_a_damaged_checkpoint_is_said_to_be(tmp_path):
     path, costs = tmp_path / "checkpoint.npz", Costs(True, 1.0, 2)
     decided = TrainingPlan((), 2, ("top",), StageResult("probe", "head"), {}, costs)
-    saved = TrainingState(decided, arrays={"best": [np.arange(3.0)], "seeds": []})
+    saved = TrainingState(decided, arrays={"network": [np.arange(3.0)], "seeds": []})
     save(path, saved)
     assert load(path).plan == decided
     whole = path.read_bytes()

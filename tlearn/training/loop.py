@@ -39,9 +39,10 @@ class Training:
     callbacks: Callable[[Stage], Sequence[Any]]
     record: Callable[[TrainingState], None]
 
-    def changing(self, stages: int | None = None) -> list[Any]:
-        """Return the variables that the first so many stages change, or all of them."""
-        return self.network.changing(plan.trainable for plan in self.setup.stages[:stages])
+    @property
+    def variables(self) -> list[Any]:
+        """The variables that any stage changes."""
+        return self.network.changing(plan.trainable for plan in self.setup.stages)
 
 
 def run_stages(training: Training, state: TrainingState) -> TrainingState:
@@ -57,31 +58,39 @@ def run_stages(training: Training, state: TrainingState) -> TrainingState:
     to be continued: the one before it is.
     """
     stages, over = training.setup.stages, False
-    restore(training, state)
+    initial = state.arrays.get("initial") or copies(training.variables)
+    restore(training, state, initial)
     if state.ends == "training":
         state = replace(state, ends="stage")  # of a training that goes on: it has time again
     try:
         while state.stage_index < len(stages) and not over:
             plan = stages[state.stage_index]
             training.network.freeze(plan.trainable, plan.batch_norm)
-            fit = _StageFit(training, state.stage_index)
+            fit = _StageFit(training, state.stage_index, initial)
             with computing_in(fit.precision, fit.model):
                 compile_for(fit.model, plan.stage, fit.steps)
                 state = fit.run(fit.enter(state))
                 state = fit.average(state)
-            assign(fit.variables, state.arrays["best"])
+            assign(fit.variables, weights_of(state, state.best_number, initial))
             over = state.stopped or state.ends == "training"
             state = state if state.stopped else fit.leave(state)
             training.record(state)
     except KeyboardInterrupt:  # between the epochs: within one the stage notices by itself
-        restore(training, state)
+        restore(training, state, initial)
         state = replace(state, stopped=True)
     return state
 
 
-def restore(training: Training, state: TrainingState) -> None:
+def weights_of(
+    state: TrainingState, number: int | None, initial: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Return the weights of a member, or the initial ones for ``None``."""
+    return next((m.weights for m in state.members if m.number == number), initial)
+
+
+def restore(training: Training, state: TrainingState, initial: list[np.ndarray]) -> None:
     """Give the network the best weights of a state, and its random numbers."""
-    assign(training.changing(len(state.results)), state.arrays["best"])
+    assign(training.variables, weights_of(state, state.best_number, initial))
     if "seeds" in state.arrays:
         training.network.seeds = state.arrays["seeds"]
 
@@ -93,15 +102,14 @@ def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingSt
         ValueError: If it is of others.
         KeyError: If it lacks arrays.
     """
-    of_stages = [
-        [tuple(v.shape) for v in network.changing(plan.trainable for plan in some)]
-        for some in (stages[: len(state.results)], stages)
-    ]
-    names = ("best", "before", "network") if state.epoch else ("best",)
-    weights = [(state.arrays[name], of_stages[0]) for name in names]
-    weights += [(member.weights, of_stages[1]) for member in state.members]
-    if any([array.shape for array in arrays] != shapes for arrays, shapes in weights):
+    shapes = [tuple(v.shape) for v in network.changing(plan.trainable for plan in stages)]
+    weights = [member.weights for member in state.members]
+    weights += [state.arrays["network"]] if state.epoch else []
+    weights += [state.arrays["initial"]] if "initial" in state.arrays else []
+    if any([array.shape for array in arrays] != shapes for arrays in weights):
         raise ValueError("its weights are not those of this network")
+    if {state.best_number, state.start} - {None, *(member.number for member in state.members)}:
+        raise ValueError("its best network is missing")
     if len(state.arrays["seeds"]) != len(network.seeds):
         raise ValueError("its random numbers are not those of this network")
 
@@ -109,16 +117,16 @@ def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingSt
 class _StageFit:
     """One stage: its model, its feeds, its rules."""
 
-    def __init__(self, training: Training, number: int) -> None:
+    def __init__(self, training: Training, number: int, initial: list[np.ndarray]) -> None:
         setup, network = training.setup, training.network
-        self.training, self.number = training, number
+        self.training, self.number, self.initial = training, number, initial
         self.plan = setup.stages[number]
         self.stage = self.plan.stage
         self.precision = setup.activations.choice.precision
         self.model = network.suffix(self.plan.boundary)
         self.feed, self.check = setup.feeds(network, number)
         self.steps = self.feed.steps(self.stage.batch_size)
-        self.variables = training.changing(number + 1)
+        self.variables = training.variables
         self.rules = rules_for(self.stage, setup.deadline)
 
     def enter(self, state: TrainingState) -> TrainingState:
@@ -137,10 +145,9 @@ class _StageFit:
     def _begin(self, state: TrainingState) -> TrainingState:
         """Return the state with the result of this stage, in which nothing is trained yet."""
         boundary = self.plan.boundary.name if self.plan.boundary else "head"
-        result, best = StageResult(self.stage.title, boundary), copies(self.variables)
         self._start_statistics()
-        arrays = {**state.arrays, "best": best, "before": best}
-        return replace(state, results=(*state.results, result), arrays=arrays)
+        results = (*state.results, StageResult(self.stage.title, boundary))
+        return replace(state, results=results, start=state.best_number)
 
     def _start_statistics(self) -> None:
         """Give batch normalisations that were never trained the statistics of a batch.
@@ -201,7 +208,7 @@ class _StageFit:
 
     def average(self, state: TrainingState) -> TrainingState:
         """Let averages of the weights before and after the stage compete with its epochs."""
-        before, after = state.arrays["before"], copies(self.variables)
+        before, after = weights_of(state, state.start, self.initial), copies(self.variables)
         complete = not state.stopped and is_settled(self.stage, state.epoch)
         # Where a stage ends before it is settled, its last weights have not competed yet.
         try:
@@ -214,7 +221,7 @@ class _StageFit:
 
     def leave(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the next stage."""
-        of_stage = ("before", "network", "optimizer")
+        of_stage = ("network", "optimizer")
         arrays = {name: a for name, a in state.arrays.items() if name not in of_stage}
         arrays["seeds"] = self.training.network.seeds
         return replace(
@@ -264,11 +271,10 @@ class _StageFit:
         """Take the weights as they are if their score is better than those of the stage so far."""
         monitor = self.stage.monitor
         if is_better(score, state.results[-1].score, monitor):
-            member = Member(self.number + 1, copies(self.training.changing()), logits)
+            member = Member(self.number + 1, copies(self.variables), logits)
             state = state.with_result(score=score).with_member(member)
         if is_better(score, state.best, monitor):
-            arrays = {**state.arrays, "best": copies(self.variables)}
-            state = replace(state, best=score, arrays=arrays)
+            state = replace(state, best=score, best_number=self.number + 1)
         return state
 
     def _epoch(

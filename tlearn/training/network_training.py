@@ -179,11 +179,12 @@ def _start_from_probe(
     setup = _with_headroom(setup, expected_error(estimate, score.accuracy, len(splits.validation)))
     stages = tuple(p.stage for p in setup.stages)
     plan = TrainingPlan(stages, setup.views, names, result, rates, costs)
-    arrays = {"best": copies(network.changing(())), "seeds": network.seeds}
-    state = TrainingState(plan, best=best, seconds=seconds, arrays=arrays)
-    if best is not None:
-        weights = copies(network.changing(p.trainable for p in setup.stages))
-        state = state.with_member(Member(0, weights, logits))
+    weights = copies(network.changing(p.trainable for p in setup.stages))
+    state = TrainingState(plan, seconds=seconds, arrays={"seeds": network.seeds})
+    if best is None:
+        state = replace(state, arrays={**state.arrays, "initial": weights})
+    else:
+        state = replace(state, best=best, best_number=0).with_member(Member(0, weights, logits))
     return setup, network, state
 
 

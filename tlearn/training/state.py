@@ -17,7 +17,7 @@ from tlearn.errors import one_line
 from tlearn.training.costs import Costs
 from tlearn.training.rules import WORST, ValidationScore
 
-FORMAT = 6
+FORMAT = 7
 PAUSE = 20  # seconds until the next write, for each second that the last one took
 Arrays = Mapping[str, list[np.ndarray]]
 
@@ -80,13 +80,16 @@ class TrainingState:
         epoch: Epochs of it that are over.
         ends: What a rule or a callback ended in the last epoch.
         results: Of the stages that have begun.
-        best: The score of the best weights so far, at the end that of the model; ``None`` if the
+        best: The score of the best network so far, at the end that of the model; ``None`` if the
             head is random.
+        best_number: The number of that network among ``members``; ``None`` if it is that which the
+            training began with.
+        start: The same of the network that the present stage began with.
         rule_state: The state of each rule, by its name.
         stopped: Whether the user stopped it in the middle of what comes next.
-        arrays: Of the weights that may have changed by now the ``best``, and within a stage those
-            ``before`` it, the present ones (``network``) and the variables of the ``optimizer``;
-            the states of the ``seeds``; and the networks that may be averaged, see ``members``.
+        arrays: The states of the ``seeds``; the networks that may be averaged, see ``members``; the
+            ``initial`` weights, if the head began at random; and within a stage the present ones
+            (``network``) and the variables of the ``optimizer``.
         shares: The weights of those that the model averages, by number; empty before the end.
     """
 
@@ -96,6 +99,8 @@ class TrainingState:
     ends: Ends = ""
     results: tuple[StageResult, ...] = ()
     best: ValidationScore | None = None
+    best_number: int | None = None
+    start: int | None = None
     rule_state: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
@@ -131,16 +136,13 @@ _RECORD = TypeAdapter(TrainingState)
 
 def save(path: Path, state: TrainingState) -> None:
     """Write a state as ``.npz``: the arrays, and all else as JSON."""
-    arrays = dict(state.arrays)
-    if arrays.get("before") is arrays.get("best"):
-        arrays.pop("before", None)
     content = {
         "format": FORMAT,
         "state": _RECORD.dump_python(replace(state, arrays={})),
-        "arrays": {name: len(values) for name, values in arrays.items()},
+        "arrays": {name: len(values) for name, values in state.arrays.items()},
     }
     named: dict[str, Any] = {"content": np.array(json.dumps(content))}
-    for name, values in arrays.items():
+    for name, values in state.arrays.items():
         named |= {f"{name}.{i}": array for i, array in enumerate(values)}
     with path.open("wb") as file:
         np.savez(file, **named)
@@ -154,7 +156,6 @@ def load(path: Path) -> TrainingState:
             raise ValueError(f"it is of format {content['format']}, not {FORMAT}")
         counts = content["arrays"].items()
         arrays = {name: [file[f"{name}.{i}"] for i in range(n)] for name, n in counts}
-    arrays.setdefault("before", arrays["best"])
     return replace(_RECORD.validate_python(content["state"]), arrays=arrays)
 
 
