@@ -126,7 +126,7 @@ def test_an_ensemble_is_the_mean_of_networks_that_differ_above_a_boundary(built,
             members.append(copies(variables))
             each.append(np.asarray(network.whole(x)))
         shares = 0.2, 0.3, 0.5
-        network.average_with(members[:-1], shares, trained, boundary)
+        network.average_with(members[:-1], shares, variables, boundary)
         place = tmp_path / f"{boundary and boundary.name}.keras"
         network.classifier.save(place)
         model = keras.models.load_model(place, compile=False)

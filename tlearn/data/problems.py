@@ -24,12 +24,18 @@ class Problem:
     reason: str
 
 
+def ignored_table(name: str, reason: object) -> Problem:
+    """Return why a table is not used."""
+    return Problem(name, "folder", f"this table is ignored: {reason}")
+
+
 def with_ignored_table(reason: str, problems: Sequence[Problem]) -> str:
     """Return why data cannot be used, and why a table there is ignored, if one is."""
     before = "this table is ignored: "
     table = next((p for p in problems if p.reason.startswith(before)), None)
     if table is None:
         return reason
+    # The whole sentence is written out: the page has its translation.
     return f"{reason}; {table.name}: this table is ignored: {table.reason.removeprefix(before)}"
 
 

@@ -11,7 +11,7 @@ from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import walk
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
-from tlearn.data.problems import Problem, with_ignored_table
+from tlearn.data.problems import Problem, ignored_table, with_ignored_table
 from tlearn.data.table_source import METADATA, table_source, tables_in, unknown_tables_in
 from tlearn.data.tables import is_table
 from tlearn.errors import DataError
@@ -88,7 +88,7 @@ def _folder_source(data: Path) -> DataSource:
     except DataError as error:
         if own or classes is None or len(labels) < 2:
             raise
-        ignored = Problem(tables[0][0].name, "folder", f"this table is ignored: {error}")
+        ignored = ignored_table(tables[0][0].name, error)
         return replace(classes, problems=(*classes.problems, ignored))
     if own or classes is None or len(labels) < 2:
         return source
@@ -110,10 +110,7 @@ def _source_without_table(data: Path) -> DataSource:
 def _unknown_tables(data: Path) -> list[Problem]:
     """Return why a table is not used that is in a folder or in the folders there."""
     tables = unknown_tables_in(data)
-    return [
-        Problem(relative_name(path, data), "folder", f"this table is ignored: {reason}")
-        for path, reason in tables
-    ]
+    return [ignored_table(relative_name(path, data), reason) for path, reason in tables]
 
 
 def _archive_source(data: Path, progress: Progress) -> DataSource:

@@ -23,7 +23,7 @@ def run_summary(run: Run) -> str:
     probe, *stages = metrics["stages"]
     n = metrics["validation"]["n"]
     lines += [_stage_line(stage, n) for stage in (probe, *stages)]
-    if 0 < probe["share"] < 1 or any(0 < stage["share"] < 1 for stage in stages):
+    if any(0 < stage["share"] < 1 for stage in (probe, *stages)):
         lines.append("the model averages their probabilities, weighted by these shares")
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]

@@ -150,7 +150,7 @@ class Network:
         self,
         members: Sequence[Sequence[np.ndarray]],
         shares: Sequence[float],
-        trained: Iterable[frozenset[str]],
+        variables: Sequence[Any],
         boundary: BuiltBoundary | None,
     ) -> None:
         """Make the classifier the weighted mean of the probabilities of other networks and this.
@@ -158,9 +158,9 @@ class Network:
         All share what is below the boundary; what is above it is copied for each of the others.
 
         Args:
-            members: The others, as values of the variables that change in all stages.
+            members: The others, as values of the variables.
             shares: How much each of them counts, and last this network; the sum is 1.
-            trained: For each stage, names of the backbone's layers trained beside the head.
+            variables: Those that change in any stage.
             boundary: The lowest from which upwards the backbone was trained; ``None`` for the head.
         """
         pixels, activation, low, high = self._up_to(boundary)
@@ -168,8 +168,7 @@ class Network:
         part = keras.Model(boundary.tensor, outputs, name="suffix") if boundary else None
         features = keras.Input((len(self.columns),), name="features")
         head = keras.Model(features, self._apply_head([features]), name="head")
-        parts, variables = [(part, head)], self.changing(trained)
-        present = copies(variables)
+        parts, present = [(part, head)], copies(variables)
         for number, weights in enumerate(members, start=1):
             assign(variables, weights)
             prefix = f"member_{number}_"
@@ -177,7 +176,7 @@ class Network:
                 parts.append((part and _copy(part, prefix), _copy(head, prefix)))
         assign(variables, present)
         each = []
-        for (part, head), share in zip(parts, [shares[-1], *shares], strict=False):
+        for (part, head), share in zip(parts, [shares[-1], *shares[:-1]], strict=True):
             logits = head(_joined(self._pools(part, activation, low)))
             each.append(keras.layers.Rescaling(share)(keras.layers.Softmax()(logits)))
         self._heads = [head.layers[-1] for _, head in parts]

@@ -106,12 +106,12 @@ def _make_classifier(setup: Setup, network: Network, state: TrainingState) -> Tr
     both = zip(every, shares_of(y, [member.logits for member in every]), strict=True)
     members, shares = zip(*[(member, share) for member, share in both if share], strict=True)
     *others, last = [member.weights for member in members]
-    trained = [plan.trainable for plan in setup.stages]
-    assign(network.changing(trained), last)
+    variables = network.changing(plan.trainable for plan in setup.stages)
+    assign(variables, last)
     if others:
         boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
         lowest = min(boundaries, key=lambda boundary: boundary.index, default=None)
-        network.average_with(others, shares, trained, lowest)
+        network.average_with(others, shares, variables, lowest)
     logits = [member.logits for member in members]
     temperature = temperature_of(y, logits, shares)
     network.divide_logits(temperature)
