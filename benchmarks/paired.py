@@ -15,8 +15,9 @@ distribution are Satterthwaite's (1946): ``K - 1`` for each spread over seeds, m
 *Is it better on sets at large?* The sets are a sample, each of which gives one number: the paired
 t-test of their mean differences. With five sets it sees only what nearly all of them agree on.
 
-Of a photo only right or wrong counts. The values of p hold for a single comparison: who tries
-twenty ideas on the same seeds finds one of them significant by chance.
+What is compared is a number for each photo: right or wrong, or its log loss. The values of p hold
+for a single comparison: who tries twenty ideas on the same seeds finds one of them significant by
+chance.
 """
 
 from collections.abc import Mapping
@@ -26,12 +27,12 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-Right = Mapping[str, Mapping[int, Mapping[str, bool]]]  # by set, seed and photo
+Scores = Mapping[str, Mapping[int, Mapping[str, float]]]  # by set, seed and photo
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The accuracy of one method less that of another.
+    """The mean score of one method less that of another.
 
     Attributes:
         sets: By set, the mean over seeds.
@@ -48,7 +49,7 @@ class Difference:
     p_at_large: float
 
 
-def difference(first: Right, second: Right) -> Difference:
+def difference(first: Scores, second: Scores) -> Difference:
     """Compare two methods on the sets, seeds and photos that both were measured on.
 
     Raises:
@@ -61,7 +62,7 @@ def difference(first: Right, second: Right) -> Difference:
         if any(one.keys() != other.keys() for one, other in pairs):
             raise ValueError(f"two methods were measured on different photos of {name!r}")
         if pairs:
-            trainings = [{p: float(one[p]) - other[p] for p in one} for one, other in pairs]
+            trainings = [{p: one[p] - other[p] for p in one} for one, other in pairs]
             sets[name], of_seeds, of_photos = mean_and_variances(trainings)
             parts.append((of_seeds, of_photos, len(seeds) - 1))
     if not sets:
@@ -86,7 +87,7 @@ def mean_and_variances(trainings: list[dict[str, float]]) -> tuple[float, float,
     """Return the mean over the trainings of one set, and its variance by seeds and by photos.
 
     Args:
-        trainings: By photo, the difference: -1, 0 or 1. With a single one the variance is unknown.
+        trainings: By photo, the difference. With a single one the variance is unknown.
     """
     means = [float(np.mean(list(training.values()))) for training in trainings]
     if len(means) < 2:

@@ -17,6 +17,7 @@ not repeat what the same code gave with the same options and splits.
 import argparse
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Iterable
 from functools import cache
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import ROOT, SHARED, baseline, finetune
-from benchmarks.paired import Difference, Right, difference
+from benchmarks.paired import Scores, difference
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.splits import draw_splits
@@ -40,6 +41,10 @@ REFERENCE = "balanced"  # the method that all others are compared with
 TUNING, FINAL = [0, 1, 2], [100, 101, 102]  # seeds
 TEST = 0.2  # of a set without a test folder
 BINS = 10  # of equally many photos
+MEASURES = (  # which are compared photo by photo: key of a row, name, factor, decimals, better sign
+    ("right", "accuracy, points", 100, 1, 1),
+    ("losses", "log loss", 1, 3, -1),
+)
 
 Row = dict[str, Any]
 
@@ -74,7 +79,8 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
         earlier = {task_of(row): row for row in read_rows(arguments.before)}
         both = [earlier[task_of(row)] for row in result if task_of(row) in earlier]
         result += [row | {"method": f"{row['method']} before"} for row in both]
-    slim = [{key: value for key, value in row.items() if key != "right"} for row in result]
+    of_photos = {key for key, *_ in MEASURES}
+    slim = [{key: value for key, value in row.items() if key not in of_photos} for row in result]
     return {"tables": tables(result), "rows": slim}
 
 
@@ -102,14 +108,15 @@ def train(row: Row, manifest: Manifest, splits: str) -> Row:
 
 
 def figures_of(predictions: list[HeldOutPrediction]) -> Row:
-    """Return accuracy, log loss in nats, squared calibration error, and which photos are right."""
+    """Return accuracy, log loss in nats, squared calibration error, and the first two by photo."""
     right = np.array([p.correct for p in predictions], float)
-    of_label = np.array([p.probability_of_label for p in predictions])
+    losses = {p.file: -math.log(max(p.probability_of_label, 1e-6)) for p in predictions}
     return {
         "accuracy": float(right.mean()),
-        "log_loss": float(-np.log(np.maximum(of_label, 1e-6)).mean()),
+        "log_loss": float(np.mean(list(losses.values()))),
         "calibration": squared_calibration(np.array([p.probability for p in predictions]), right),
-        "right": {p.file: p.correct for p in predictions},
+        "right": {p.file: int(p.correct) for p in predictions},
+        "losses": {file: round(loss, 5) for file, loss in losses.items()},
     }
 
 
@@ -155,18 +162,20 @@ def tables(rows: list[Row]) -> list[str]:
     if len(of_method) < 2:
         return lines
     reference = REFERENCE if REFERENCE in of_method else next(iter(of_method))
-    right = {method: right_of(its) for method, its in of_method.items()}
-    lines += [
-        "",
-        f"| against `{reference}` | points, 95% interval | sets better, worse | p on these sets "
-        "| p at large |",
-        "|---|---|---|---|---|",
-    ]
-    return lines + [
-        f"| `{method}` | {difference_cells(difference(right[method], right[reference]))} |"
-        for method in of_method
-        if method != reference
-    ]
+    others = [method for method in of_method if method != reference]
+    for measure, name, *form in MEASURES:
+        scores = {method: scores_of(its, measure) for method, its in of_method.items()}
+        lines += [
+            "",
+            f"| against `{reference}` | {name}, 95% interval | sets better, worse "
+            "| p on these sets | p at large |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{method}` | {difference_cells(scores[method], scores[reference], *form)} |"
+            for method in others
+        ]
+    return lines
 
 
 def figure_cells(rows: list[Row], sets: list[str]) -> str:
@@ -181,20 +190,30 @@ def figure_cells(rows: list[Row], sets: list[str]) -> str:
     return " | ".join([f"{x:.3f}" for x in figures] + [f"{means('cpu_seconds').mean():.0f}"])
 
 
-def right_of(rows: Iterable[Row]) -> Right:
-    """Return which photos one method is right about, by set and seed."""
-    right: dict[str, dict[int, dict[str, bool]]] = {}
+def scores_of(rows: Iterable[Row], measure: str) -> Scores:
+    """Return what one method scores on each photo, by set and seed."""
+    scores: dict[str, dict[int, dict[str, float]]] = {}
     for row in rows:
-        right.setdefault(row["set"], {})[row["seed"]] = row["right"]
-    return right
+        scores.setdefault(row["set"], {})[row["seed"]] = row[measure]
+    return scores
 
 
-def difference_cells(one: Difference) -> str:
-    """Return the cells of a difference."""
-    low, high = (100 * (one.mean + sign * one.half) for sign in (-1, 1))
-    better, worse = (sum(sign * d > 0 for d in one.sets.values()) for sign in (1, -1))
-    points = f"{100 * one.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-    cells = f"{points} | {better}, {worse} | {one.p:.3f} | {one.p_at_large:.3f}"
+def difference_cells(first: Scores, second: Scores, factor: int, digits: int, sign: int) -> str:
+    """Return the cells of a difference.
+
+    Args:
+        first: Of the method that is compared.
+        second: Of the method that it is compared with.
+        factor: Shown in place of 1.
+        digits: Shown after the point.
+        sign: 1 where more is better, -1 where less is.
+    """
+    one = difference(first, second)
+    mean, low, high = (
+        f"{factor * (one.mean + k * one.half if k else one.mean):+.{digits}f}" for k in (0, -1, 1)
+    )
+    better, worse = (sum(k * sign * d > 0 for d in one.sets.values()) for k in (1, -1))
+    cells = f"{mean} [{low}, {high}] | {better}, {worse} | {one.p:.3f} | {one.p_at_large:.3f}"
     return cells.replace("+nan", "?").replace("nan", "?")  # with a single seed, or a single set
 
 

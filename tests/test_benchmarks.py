@@ -78,9 +78,11 @@ def test_trainings_are_repeated_only_when_something_changed(photos, tmp_path, mo
 
     def train(row, manifest, splits):
         calls.append((row["set"], row["seed"], row["method"]))
-        right = {f"{i}": i >= len(row["method"]) for i in range(20)}
-        figures = {"log_loss": 0.5, "calibration": 0.0004, "cpu_seconds": 3.0, "right": right}
-        return figures | {"accuracy": float(np.mean(list(right.values())))}
+        right = {f"{i}": int(i >= len(row["method"])) for i in range(20)}
+        losses = {photo: 1.0 - one / 2 for photo, one in right.items()}
+        figures = {"calibration": 0.0004, "cpu_seconds": 3.0, "right": right, "losses": losses}
+        means = (float(np.mean(list(scores.values()))) for scores in (right, losses))
+        return figures | dict(zip(("accuracy", "log_loss"), means, strict=True))
 
     def run(*options):
         calls.clear()
@@ -93,8 +95,9 @@ def test_trainings_are_repeated_only_when_something_changed(photos, tmp_path, mo
     methods = ("--methods", "balanced", "quick", "linear")
     out = run(*methods)
     assert len(calls) == 9 and calls[0] == ("photos", 0, "balanced")
-    assert "| `quick` | 0.750 | 0.750 | 0.500 | 0.020 | 3 |" in out
+    assert "| `quick` | 0.750 | 0.750 | 0.625 | 0.020 | 3 |" in out
     assert "| `quick` | +15.0 [-1.1, +31.1] | 1, 0 | 0.067 | ? |" in out
+    assert "| `quick` | -0.075 [-0.155, +0.005] | 1, 0 | 0.067 | ? |" in out
     assert run(*methods).split("Seeds")[1] == out.split("Seeds")[1] and not calls
     run(*methods, "--final")
     assert {seed for _, seed, _ in calls} == {100, 101, 102} and len(calls) == 9
