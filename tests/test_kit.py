@@ -97,6 +97,14 @@ BROKEN = {
         {"build": subclassed},
         {"check_blocks": "one output, and it built a Own"},
     ),
+    "a layer that no saved model holds": (
+        {
+            "build": rebuilt(
+                lambda x, keras: keras.layers.Lambda(lambda y: y * 2.0, name="twice")(x)
+            )
+        },
+        {"check_blocks": "builds the Lambda layer 'twice', whose code Keras does not load"},
+    ),
     "a boundary that is not there": (
         {"blocks": Blocks.after("relu1", "relu7")},
         {"check_blocks": "names the boundary 'relu7', and its network has no such layer"},

@@ -62,6 +62,13 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
             f"map or a sequence of tokens, and it built one that gives {shape}; report "
             f"this to its author"
         )
+    lambdas = [layer.name for layer in leaves(base) if isinstance(layer, keras.layers.Lambda)]
+    if lambdas:
+        raise BackboneError(
+            f"the plugin of {backbone.name} builds the Lambda layer {lambdas[0]!r}, whose code Keras "
+            f"does not load with a saved model; its author can write it with keras.ops, or as a "
+            f"layer class"
+        )
     # It may be sequential, or know its one tensor as a list or by a name.
     plain = hasattr(base, "_nodes_by_depth") and base.input is base.inputs[0]
     if plain and base.output is base.outputs[0]:
