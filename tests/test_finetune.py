@@ -5,6 +5,7 @@ import errno
 import itertools
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tlearn.data.read_data import read_source
 from tlearn.errors import RunError, hint_of
 from tlearn.features.activation_cache import Cache
 from tlearn.progress import Silent
+from tlearn.runs import charts
 from tlearn.runs.run_state import state_of
 from tlearn.settings import make_config
 from tlearn.training.costs import Throughput
@@ -422,6 +424,14 @@ def test_callbacks_get_what_was_measured_and_set_the_rate_where_no_schedule_does
     assert tested == [
         {name: e[f"val_{name}"] for name in ("loss", "accuracy", "macro_f1")} for e in epochs
     ]
+
+
+def test_the_result_is_printed_before_charts_are_drawn(photos, tmp_path, monkeypatch, capsys):
+    render = charts.render
+    monkeypatch.setattr(charts, "render", lambda c: print("drawing", file=sys.stderr) or render(c))
+    tlearn.finetune(photos, tmp_path / "run", preset="quick", **TOY | {"quiet": False})
+    printed = capsys.readouterr().err
+    assert re.search(r"^validation: \d+ of 8 right .*^drawing$", printed, re.M | re.S)
 
 
 def test_what_memory_does_not_hold_is_said_in_one_line(photos, tmp_path, monkeypatch):

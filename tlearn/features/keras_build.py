@@ -65,9 +65,9 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
     lambdas = [layer.name for layer in leaves(base) if isinstance(layer, keras.layers.Lambda)]
     if lambdas:
         raise BackboneError(
-            f"the plugin of {backbone.name} builds the Lambda layer {lambdas[0]!r}, whose code Keras "
-            f"does not load with a saved model; its author can write it with keras.ops, or as a "
-            f"layer class"
+            f"the plugin of {backbone.name} builds the Lambda layer {lambdas[0]!r}, whose code "
+            f"Keras does not load with a saved model; its author can write it with keras.ops, or "
+            f"as a layer class"
         )
     # It may be sequential, or know its one tensor as a list or by a name.
     plain = hasattr(base, "_nodes_by_depth") and base.input is base.inputs[0]

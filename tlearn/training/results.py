@@ -120,8 +120,12 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     metrics["engine"] = asdict(classifier.choice)
     rates = plan.rates | {"prediction": rate}
     metrics["images_per_second"] = {name: round(value, 1) for name, value in rates.items()}
+    split = measured_split(metrics)
+    accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
+    result = f"{split}: {accuracy}"
+    setup.progress.say(result)  # before the charts, which take a while
     with setup.clock.part("figures"):
-        _draw(run, metrics, state.history)
+        _draw(run, metrics, state.history, result)
     seconds = {name: round(value, 3) for name, value in setup.clock.seconds().items()}
     run.write_json("metrics.json", metrics | {"seconds": seconds})
 
@@ -168,16 +172,16 @@ def _evaluate(
     return metrics, classifier, len(predictions) / seconds
 
 
-def _draw(run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, Any]]) -> None:
+def _draw(
+    run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, Any]], result: str
+) -> None:
     """Write the learning curves and the confusions of the split that is held back longest."""
     from tlearn.runs import charts
 
-    split = measured_split(metrics)
     probe = metrics["stages"][0]
-    accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
     figures = {
         "curves": charts.learning_curves(history, probe | {"loss": probe["log_loss"]}),
-        "confusion": charts.confusion(metrics[split], title=f"{split}: {accuracy}"),
+        "confusion": charts.confusion(metrics[measured_split(metrics)], title=result),
     }
     for name, chart in figures.items():
         for kind, content in charts.render(chart).items():
