@@ -75,6 +75,7 @@ def test_archives_are_known_by_content(unpacked):
         zipped(CLASSES, zipfile.ZIP_LZMA),
         tarred(CLASSES, format=tarfile.GNU_FORMAT),
         tarred(CLASSES, format=tarfile.PAX_FORMAT, pax_headers=comment),
+        tarred((f"./{name}", data) for name, data in CLASSES),
         gzip.compress(plain),
         bz2.compress(plain),
         lzma.compress(plain),

@@ -222,7 +222,8 @@ class _Unpacker:
 
 def is_visible(name: str) -> bool:
     """Return whether a path is the user's, not one that systems add."""
-    return all(visible(part) for part in name.replace("\\", "/").split("/"))
+    parts = name.replace("\\", "/").split("/")
+    return all(visible(part) for part in parts if part != ".")  # as in a tar of the folder "."
 
 
 def _limit_memory(more: int) -> None:
