@@ -250,6 +250,9 @@ def test_evaluate_counts_the_classes_that_the_model_knows(made, tlearn, tmp_path
     assert "not counted, because the model does not know their class: violet (12)" in text
     done = tlearn("evaluate", made.run, tmp_path / "photos", "--strict")
     assert done.code == 2 and "classes the model does not know: violet" in done.err
+    shutil.rmtree(tmp_path / "photos/red")
+    done = tlearn("evaluate", made.run, tmp_path / "photos")
+    assert done.code == 2 and "no class that the model knows, but violet; it knows" in done.err
 
 
 def test_evaluate_finds_the_figures_of_the_training(made, tlearn, tmp_path, monkeypatch):
@@ -371,6 +374,7 @@ SLIPS = [
     ("finetune . --backbone toy --weights nothing", "offers no weights 'nothing'"),
     ("finetune --resume nowhere", "there is no run directory 'nowhere'"),
     ("finetune . --val 2", "val"),
+    ("finetune run", "the data 'run' is a run directory, not photos"),
     ("compare nowhere", "the data 'nowhere' is not there"),
     ("compare . --out .", "exists"),
     ("finetune gone.csv", "'cat/2.png' in line 2"),
@@ -408,6 +412,7 @@ print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys
 """
     (tmp_path / "gone.csv").write_text("path,label\ncat/2.png,cat\n")
     (tmp_path / "one.csv").write_text("path,label\n1.png,cat\n")
+    put(tmp_path, "run/run.yaml", b"")
     for name in ("1.png", "one/1.png"):
         put(tmp_path, name, photos.joinpath("red/red00.png").read_bytes())
     commands = "\n".join(command for command, _ in SLIPS)

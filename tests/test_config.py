@@ -303,7 +303,7 @@ def test_yaml_that_is_no_mapping(from_yaml, text, kind):
     ("key", "text", "words"),
     [
         ("head.dropout", "[", r"^broken YAML in --set head\.dropout=\[, line 1"),
-        ("seed.x", "1", r"^seed: must be a valid integer. Received: \{'x': 1\}"),
+        ("seed.x", "1", r"^seed: must be a whole number. Received: \{'x': 1\}"),
         ("head.dropout.x", "1", r"^head\.dropout: must be"),
         ("head..x", "1", r"^unknown configuration key 'head\.'"),
         ("stages.0.epochs", "3", r"^stages: must be a list in square brackets\. Received"),

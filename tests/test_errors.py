@@ -80,7 +80,8 @@ OPTIONS = {
     "--backbone qqqq": "no backbone is called 'qqqq'; installed: efficientnet_lite0, ",
     "--size 15": "toy needs images of 16 pixels or more. Received: size 15",
     "--size -3": "size: must be at least 8. Received: '-3'",
-    "--size large": "size: must be a valid integer, unable to parse string as",
+    "--size large": "size: must be a whole number. Received: 'large'",
+    "--test much": "test: must be a number. Received: 'much'",
     "--stages block3_cnv": "toy has no layer 'block3_cnv' (did you mean 'block3_conv'?);"
     " its boundaries are block2_conv, block3_conv",
     "--stages 4": "cannot unfreeze 4 blocks of toy: it has 3; give a number up to that",
@@ -93,7 +94,7 @@ OPTIONS = {
     "--val 0.6 --test 0.4": "nothing to train on: 0.6 + 0.4; their sum must be",
     "--test 0.8": "nothing to train on: 0.2 + 0.8",
     "--val 0": "val: must be greater than 0. Received: '0'",
-    "--seed x": "seed: must be a valid integer",
+    "--seed x": "seed: must be a whole number",
     "--resize crush": "'crush' is not one of 'crop', 'squash', 'pad'",
     "--group (": "group: is no regular expression (missing )",
     "--set head.dropuot=1": "'head.dropuot' (did you mean 'dropout'?); known are",

@@ -8,6 +8,9 @@ from test_scan import found, problems, put, refusal, write
 from test_uploads import photo, zipped
 
 from tlearn.data.scan import scan
+from tlearn.data.splits import list_dataset
+from tlearn.errors import DataError
+from tlearn.progress import Silent
 
 
 @pytest.fixture
@@ -33,8 +36,10 @@ def test_metadata_of_hugging_face_in_the_folder_or_its_split_folders(tmp_path):
         )
         for folder in folders[:2]:
             put(root, f"{folder}/{name}", data)
-        manifest = scan(root)
+        heard = Heard()
+        manifest = scan(root, progress=heard)
         assert splits(manifest) == {f"{f}/{n}.png": f for f in folders[:2] for n in (1, 2)}
+        assert heard.lines[0].startswith(f"2 photos named by train/{name} as train: paths from")
         reason = f"an image that is not in train/{name} and validation/{name}, as are 1 more"
         assert f"{reason}: ignored" in [problem.reason for problem in manifest.problems]
     root = write(tmp_path / "root", "data/train/1.png", "data/train/2.png", "data/test/1.png")
@@ -115,7 +120,11 @@ def test_tables_in_folders_that_cannot_be_used(root):
     assert "holds the tables labels.csv and more.csv; give one of them as DATA" in refusal(root)
 
 
-def test_a_table_of_unknown_columns_is_named_where_there_are_no_classes(tmp_path):
+def test_a_table_of_unknown_columns_is_named_where_there_are_no_two_classes(tmp_path):
+    root = write(tmp_path / "one", "images/1.png")
+    put(root, "labels.csv", b"images/1.png,a\n")
+    with pytest.raises(DataError, match=r"only one class, 'images'; .*; labels.csv: this table"):
+        list_dataset(root, "", Silent())
     ignored = "this table is ignored: .* has no column of"
     for folder, names, columns, words in (
         ("flat", ("1.png", "2.png"), "bild,klasse", f"labels.csv: {ignored} paths, but 'bild', "),

@@ -146,11 +146,13 @@ def test_splits_and_groups_come_from_columns_or_the_folders_in_the_paths(root):
 
 def test_tables_that_cannot_be_used(root):
     for text, words in {
-        "": "has no column of paths, but none; its first line should name the columns",
+        "": "labels.csv' is empty; its first line should name the columns",
         "images/1.png,cat\n": "has no column of paths, but 'images/1.png', 'cat'; its first",
         "path,age,sex\nimages/1.png,2,f\n": "has no column of classes, but 'path', 'age', 'sex'",
         "path,label,label\nimages/1.png,a,b\n": "has two columns 'label'; rename one of them",
         "path,label\n\n": "names no photos; give it a line for each",
+        "path,label\nlabels.csv,a": "none of the 1 files that labels.csv names is an image; the "
+        "first is 'labels.csv'",
         TEXT + "x.png,cat\ny.png,cat": "names 6 photos, but 2 of them cannot be found; the first "
         "is 'x.png' in line 6; correct the paths, which are relative to",
         TEXT + "images/1.png,dog": "gives 'images/1.png' two classes, 'cat' in line 4 and 'dog' in "

@@ -246,7 +246,7 @@ class RunConfig(_Section):
     """Make unreadable images an error."""
     preset: str = "auto"
     """How long to train: `quick` the head alone, `balanced` fine-tunes, `best` longer; `auto`
-    fine-tunes shortly, and only where the probe leaves something to improve; plugins may offer
+    fine-tunes briefly, and only where the probe leaves something to improve; plugins may offer
     more."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     """How much each class counts: `auto` balances them where the largest has over twice the

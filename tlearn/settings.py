@@ -187,6 +187,8 @@ def _reason(detail: ErrorDetails) -> str:
     plain = {
         "model_type": "must hold keys and values",
         "tuple_type": "must be a list in square brackets",
+        **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+        **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     }
     reason = plain.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     for long, short in WORDS.items():

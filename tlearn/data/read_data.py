@@ -26,11 +26,15 @@ OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json")
 
 
 def check_data(data: Path) -> None:
-    """Raise a DataError if ``data`` is neither a folder nor a table nor an archive."""
+    """Raise a DataError if ``data`` is no folder of photos, table or archive."""
     if data.is_file() and data.suffix.lower() in OTHER_TABLES:
         raise DataError(f"{str(data)!r} is a table of another format; save it as .csv or .jsonl")
-    if not data.is_dir() and not (data.is_file() and (is_table(data) or is_archive(data))):
+    what = ""
+    if data.is_dir():
+        what = "is a run directory, not photos" if (data / "run.yaml").is_file() else ""
+    elif not (data.is_file() and (is_table(data) or is_archive(data))):
         what = "is a file of another kind" if data.exists() else "is not there"
+    if what:
         raise DataError(f"the data {str(data)!r} {what}; give {ALLOWED}")
 
 
@@ -97,12 +101,12 @@ def _folder_source(data: Path) -> DataSource:
 
 
 def _source_without_table(data: Path) -> DataSource:
-    """Read class folders; where there are none, report a table whose columns are not known."""
+    """Read class folders; where there are not two, report a table whose columns are not known."""
     try:
         source = _class_source(read_layout(data))
     except DataError as error:
         raise DataError(with_ignored_table(str(error), _unknown_tables(data))) from None
-    if source.class_folders:
+    if len({*source.class_folders.values()}) > 1:
         return source
     return replace(source, problems=(*source.problems, *_unknown_tables(data)))
 

@@ -139,7 +139,7 @@ def scan(
             if result.own:
                 own_ranges[file.name] = result.own
     if not files:
-        raise DataError(with_ignored_table(_no_images(data, problems, edits), problems))
+        raise DataError(with_ignored_table(_no_images(source, problems, edits), problems))
     files, range_problems = _with_ranges(files, own_ranges)
     if pattern:
         files = with_groups(source, files, pattern)
@@ -269,7 +269,8 @@ def _empty_classes(
     return problems
 
 
-def _no_images(data: Path, problems: list[Problem], edits: Edits) -> str:
+def _no_images(source: DataSource, problems: list[Problem], edits: Edits) -> str:
+    data = source.data
     if edits.lines:
         return (
             f"no images are left below {str(data)!r} after {len(edits.lines)} edits; "
@@ -281,6 +282,11 @@ def _no_images(data: Path, problems: list[Problem], edits: Edits) -> str:
         return (
             f"none of the {len(unreadable)} images below {str(data)!r} can be read; the first, "
             f"{first.name!r}: {first.reason}"
+        )
+    if source.tables and source.files:
+        return (
+            f"none of the {len(source.files)} files that {source.tables} names is an image; the "
+            f"first is {source.files[0].name!r}; correct the paths"
         )
     if any(problem.kind == "no class" for problem in problems):
         return (

@@ -13,7 +13,7 @@ from tlearn.csv_files import csv_text
 from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
-from tlearn.data.problems import Problem, summarize
+from tlearn.data.problems import Problem, summarize, with_ignored_table
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, listed_images, scan, with_groups
 from tlearn.errors import DataError
@@ -63,7 +63,7 @@ def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:
     """
     source = read_source(data, progress)
     if files := listed_images(source):
-        _check_classes(data, files)
+        _check_classes(data, files, source.problems)
         if group:
             with_groups(source, files, re.compile(group))
     else:
@@ -164,13 +164,14 @@ def draw_splits(
     return splits, (*left_out, *more, *_missing_classes(splits, fractions))
 
 
-def _check_classes(data: Path, files: Sequence[ImageFile]) -> None:
+def _check_classes(data: Path, files: Sequence[ImageFile], problems: Sequence[Problem]) -> None:
     """Refuse files that cannot be trained on, whichever of them are readable images."""
     if len({file.label for file in files}) < 2:
-        raise DataError(
+        reason = (
             f"{str(data)!r} has only one class, {files[0].label!r}; a classifier needs two or "
             f"more classes with images"
         )
+        raise DataError(with_ignored_table(reason, problems))
     if all(file.given in ("validation", "test") for file in files):
         raise DataError(
             f"{str(data)!r} has no images of the train split to train on; add a train/ "
@@ -179,7 +180,7 @@ def _check_classes(data: Path, files: Sequence[ImageFile]) -> None:
 
 
 def _check_counts(manifest: Manifest) -> None:
-    _check_classes(manifest.data, manifest.files)
+    _check_classes(manifest.data, manifest.files, manifest.problems)
     small = [label for label, count in manifest.counts.items() if count < 2]
     if small:
         raise DataError(

@@ -58,10 +58,10 @@ class TableFiles:
         self.repeated: dict[Path, Row] = {}
         self._find_all()
 
-    def notes(self) -> Iterator[str]:
-        """Yield what to tell of how the table was read and its files were found."""
-        name = self.table.path.name
-        yield f"{len(self.files):,} photos named by {name}: {self.table.columns}"
+    def notes(self, name: str) -> Iterator[str]:
+        """Yield what to tell of how the table ``name`` was read and its files were found."""
+        split = f" as {self._split}" if self._split else ""
+        yield f"{len(self.files):,} photos named by {name}{split}: {self.table.columns}"
         if self.table.encoding:
             yield f"{name} is not UTF-8: it was read as {self.table.encoding}"
         for place, n in self._places.most_common(3):

@@ -126,15 +126,16 @@ def table_source(
     ]
     given = {file.given for file in named}
     place = next((f.path for f in named if f.given in (None, "train")), named[0].path).parent
+    names = [_name(files.folder / files.table.path.name, folder) for files in found]
     return DataSource(
         data,
         folder,
         (*unnamed, *named),
-        (*(note for files in found for note in files.notes()), *notes),
+        (*chain(*(files.notes(name) for files, name in zip(found, names, strict=True))), *notes),
         tuple(problems),
         place,
         splits={split: "" for split in SPLITS if split in given},
-        tables=" and ".join(_name(files.table.path.absolute(), folder) for files in found),
+        tables=" and ".join(names),
     )
 
 

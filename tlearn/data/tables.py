@@ -146,7 +146,9 @@ def unknown_columns(path: Path) -> str:
 
 
 def _no_column(path: Path, names: Sequence[str], missing: str) -> str:
-    listed = ", ".join(map(quote_name, names[:SHOWN])) or "none"
+    if not names:
+        return f"{str(path)!r} is empty; {ADVICE}"
+    listed = ", ".join(map(quote_name, names[:SHOWN]))
     listed += f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
     return f"{str(path)!r} has no column of {missing}, but {listed}; {ADVICE}"
 

@@ -253,12 +253,17 @@ class Run:
             manifest.refuse_unreadable()
         splits = self.splits()
         known = [f for f in manifest.files if f.label not in unknown]
+        if not known:
+            raise DataError(
+                f"{str(data)!r} has no class that the model knows, but "
+                f"{', '.join(list(unknown)[:5])}; it knows {', '.join(self.labels)}; give photos "
+                f"of these"
+            )
         files = [f for f in known if _counts(splits.get(f.content), split)]
         if not files:
             raise DataError(
-                f"none of the {len(manifest.files)} images below {str(data)!r} belong to "
-                f"--split {split}; --split all counts those that were trained on too, and the "
-                f"model knows {', '.join(self.labels)}"
+                f"none of the {len(known)} images below {str(data)!r} belong to "
+                f"--split {split}; --split all counts those that were trained on too"
             )
         metrics, _ = measure_files(self.classifier, files, progress)
         trained_on = sum(splits.get(f.content) == "train" for f in known)
