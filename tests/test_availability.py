@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tlearn.backbones import availability, load_registry
-from tlearn.backbones.availability import check_weights, missing_weights
+from tlearn.backbones.availability import backbones_with_weights, check_weights, missing_weights
 from tlearn.cli import main
 from tlearn.config import RunConfig
 from tlearn.errors import BackboneError
@@ -160,6 +160,9 @@ def test_another_file_than_the_known_one_is_listed_as_such(tmp_path, monkeypatch
     assert words in second and words in refusal("packed")
     assert main(["weights", "packed", "--fetch"]) == 2
     assert words in capsys.readouterr().err
+    assert main(["backbones", "packed"]) == 0
+    assert "(MIT), here, but cannot be used" in capsys.readouterr().out
+    assert "packed" not in backbones_with_weights()
 
 
 def test_what_cannot_be_fetched_is_an_error_after_the_list(capsys):

@@ -352,7 +352,8 @@ def test_missing_weights_are_told_before_anything_starts(here, plugin_file):
     draw_photos(here.data / "colours")
     plugin_file("packed", PACKED)
     app = page("train", **{"train.backbone": "packed"})
-    assert "pip install no-such-weights" in app.error[0].value.replace("\\", "")
+    error = app.error[0].value.replace("\\", "")
+    assert "pip install no-such-weights" in error and "machine (efficientnet_lite0" in error
     assert t("train.error_in_options") not in words(app)  # nor was anything filled in there
     assert labelled(app.button, t("train.start")).disabled
     assert t("train.weights_elsewhere") in words(app)

@@ -61,9 +61,9 @@ def missing_weights(backbone: Backbone, weights: str | None) -> str:
 
 
 def backbones_with_weights() -> list[str]:
-    """Return the names of the backbones whose weights are on this machine."""
-    backbones = load_registry().backbones
-    return [name for name, b in backbones.items() if b.weights and b.weights[0].on_this_machine]
+    """Return the names of the backbones whose weights are on this machine and can be used."""
+    first = {name: b.weights[0] for name, b in load_registry().backbones.items() if b.weights}
+    return [name for name, one in first.items() if one.on_this_machine and not one.problem]
 
 
 def advice() -> str:

@@ -66,6 +66,16 @@ class Weights:
         """Whether the file is there; ``None``: not known."""
         return self.path is not None if self.file else None
 
+    @property
+    def problem(self) -> str:
+        """Why the file in an installed package cannot be used, or an empty text."""
+        try:
+            if self.package and self.path:
+                self.read()
+        except BackboneError as error:
+            return str(error)
+        return ""
+
     def read(self) -> bytes:
         """Return the content of the file in the package, after its digest was checked.
 

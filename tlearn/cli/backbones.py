@@ -27,5 +27,5 @@ def backbones(pattern: str) -> None:
 
 def _describe(weights: Weights) -> str:
     where = {True: ", on this machine", False: ", not on this machine", None: ""}
-    place = where[weights.on_this_machine]
+    place = ", here, but cannot be used" if weights.problem else where[weights.on_this_machine]
     return f"{weights.name} from {weights.source} ({weights.licence}){place}"

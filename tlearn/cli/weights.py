@@ -39,7 +39,7 @@ def weights(pattern: str, fetch: bool, as_json: bool) -> None:
 def _fetch(backbone: Backbone, weights: Weights) -> str:
     """Download weights that are not there; return why it failed, or an empty text."""
     if weights.on_this_machine is not False:
-        return _problem(weights)
+        return weights.problem
     if reason := missing_weights(backbone, weights.name):
         return reason
     click.echo(f"fetching the weights of {backbone.name} from {weights.source}", err=True)
@@ -47,16 +47,6 @@ def _fetch(backbone: Backbone, weights: Weights) -> str:
 
     try:
         build(backbone, backbone.default_size, weights.name)
-    except BackboneError as error:
-        return str(error)
-    return ""
-
-
-def _problem(weights: Weights) -> str:
-    """Return why weights in a package that is installed cannot be used, or an empty text."""
-    try:
-        if weights.package and weights.path:
-            weights.read()
     except BackboneError as error:
         return str(error)
     return ""
@@ -74,7 +64,7 @@ def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
         "path": path and str(path),
         "bytes": path and path.stat().st_size,
         "package": weights.package,
-        "problem": _problem(weights),
+        "problem": weights.problem,
     }
 
 

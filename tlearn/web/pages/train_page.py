@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from tlearn.backbones import load_registry
-from tlearn.backbones.availability import missing_weights
+from tlearn.backbones.availability import backbones_with_weights, missing_weights
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
@@ -67,7 +67,8 @@ def _ask(data: str, manifest: Manifest) -> None:
         try:
             backbone, _ = load_registry().check(config)
             if reason := missing_weights(backbone, config.weights):
-                words = {"name": backbone.name, "reason": message(reason)}
+                usable = ", ".join(backbones_with_weights()) or "-"
+                words = {"name": backbone.name, "reason": message(reason), "backbones": usable}
                 raise BackboneError(t("train.weights_missing", **words), "weights")
         except TlearnError as error:
             problem = error
