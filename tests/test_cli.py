@@ -341,6 +341,10 @@ def test_plain_lines_come_now_and_then_and_at_the_end(capsys, every, lines):
     assert out == "" and len(err.splitlines()) == lines
     assert err.splitlines()[-1].startswith("counting: 30/30 sheep, ")
     assert all(line.endswith("  asleep") for line in err.splitlines())
+    with lines_of_log.task("counting", 30, "sheep") as task:
+        task.advance(10)  # it ended early
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("counting: 10/30 sheep, ") and "left" not in last
     for progress, said in ((Silent(), ""), (Lines(), "one\ttwo [b]\n")):
         progress.say("one\ttwo [b]")
         assert capsys.readouterr() == ("", said)

@@ -178,7 +178,7 @@ def test_fresh_views_a_random_head_and_rules_come_to_the_same(
     run = tlearn.resume(path, progress=heard)
     assert_same(path, expected)
     assert run.metrics["stages"][2]["epochs"] == 3
-    assert "three epochs: stopping here" in heard.lines
+    assert "three epochs: ending the stage here" in heard.lines
 
 
 def test_a_checkpoint_holds_no_weights_that_no_stage_changes(whole, tmp_path):

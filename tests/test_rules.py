@@ -52,6 +52,11 @@ def test_early_stopping_counts_from_the_best_epoch():
     assert ended_after(falling, patience=2, epochs=1) == 4
     assert ended_after(falling, patience=2, epochs=10) == 6
     assert ended_after(falling, patience=5, epochs=1) is None
+    state, rules = None, rules_for(Stage(unfreeze=1, patience=2, epochs=10))
+    for row in falling:
+        state = decide(rules, state or {}, row)
+        assert state.reason == ("no improvement in 4 epochs" if state.ends else "")
+        state = state.state
 
 
 def test_the_monitor_decides_what_is_an_improvement():

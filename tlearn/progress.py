@@ -85,14 +85,14 @@ class Lines:
         if self._as_json:
             self.show(count)
         yield count
-        self.show(count)
+        self.show(count, ended=True)
 
     def say(self, line: str) -> None:
         """Write the line."""
         self._write(json.dumps({"say": line}) if self._as_json else line)
 
-    def show(self, count: _Count) -> None:
-        """Write how far a piece of work is."""
+    def show(self, count: _Count, ended: bool = False) -> None:
+        """Write how far a piece of work is; one that ended may not have been done to its end."""
         seconds = time.monotonic() - count.start
         if self._as_json:
             values = {"task": count.title, "total": count.total, "unit": count.unit}
@@ -102,7 +102,7 @@ class Lines:
             return
         rate = count.done / max(seconds, 1e-9)
         remaining = (count.total - count.done) / max(rate, 1e-9)
-        time_text = f", {remaining:.0f} s left" if remaining else f" in {seconds:.1f} s"
+        time_text = f" in {seconds:.1f} s" if ended else f", {remaining:.0f} s left"
         self._write(
             f"{count.title}: {count.done}/{count.total} {count.unit}, {rate:.1f}/s{time_text}"
             f"  {count.note}".rstrip()

@@ -247,7 +247,8 @@ class _StageFit:
         if decision.factor != 1.0:
             optimizer.learning_rate = row["learning_rate"] * decision.factor
         if decision.ends and decision.reason:
-            self.training.setup.progress.say(f"{decision.reason}: stopping here")
+            what = "stopping" if decision.ends == "training" else "ending the stage"
+            self.training.setup.progress.say(f"{decision.reason}: {what} here")
         ends = decision.ends or ("stage" if self.model.stop_training else "")
         state = replace(state, epoch=state.epoch + 1, ends=ends, rule_state=decision.state)
         state = state.with_result(

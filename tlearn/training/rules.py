@@ -123,7 +123,11 @@ def _early_stopping(stage: Stage, state: Any, row: Row) -> Decision:
     """
     state = _since_best(stage, state, row)
     over = row["epoch"] >= earliest_end(stage) and state["epochs"] >= stage.patience
-    return Decision(state, ends="stage" if over else "")
+    if not over:
+        return Decision(state)
+    early = row["epoch"] < stage.epochs
+    reason = f"no improvement in {state['epochs']} epochs" if early else ""
+    return Decision(state, ends="stage", reason=reason)
 
 
 def _plateau(stage: Stage, patience: int, state: Any, row: Row) -> Decision:

@@ -226,10 +226,10 @@ def _curves(run: Run) -> None:
                 t("results.stage"): t("chart.probe")
                 if s["name"] == "probe"
                 else message(s["name"]),
-                t("chart.accuracy"): f"{s['accuracy']:.1%}",
+                t("data.validation"): f"{s['accuracy']:.1%}",
                 t("results.share"): f"{s['share']:.0%}" if s["share"] else "",
                 t("results.epochs"): s["epochs"],
-                t("results.seconds"): round(s["seconds"], 1),
+                t("results.seconds"): round(s["seconds"]),
             }
             for s in run.metrics["stages"]
         ],
