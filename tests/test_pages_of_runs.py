@@ -88,6 +88,8 @@ def test_the_address_holds_run_and_view(here, one_and_two):
     assert app.subheader[0].value == "one" and "preset: auto" in app.code[0].value
     view(app, "curves")
     assert app.query_params["view"] == "curves" and t("results.no_curves") in words(app)
+    events.write_text("\n".join([*lines, '{"event": "no_headroom", "error": 0.012}']))
+    assert t("results.no_headroom", error="1.2%") in words(run(app))
     view(app, "confusion")
     (chart,) = app.get("vega_lite_chart")
     assert {"blue", "green", "red"} <= set(re.findall(r"\w+", chart.proto.spec))

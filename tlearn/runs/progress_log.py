@@ -103,6 +103,9 @@ class TrainingProgress:
         epoch_count: Planned epochs; 0 before they are known.
         probe: The record of the probe, with its validation ``accuracy``; ``None`` before it.
         epochs: One record per epoch so far, as in ``history.csv``.
+        lines: What was said to the user.
+        expected_error: The part of new photos that the probe is expected to get wrong, where that
+            leaves too little to fine-tune for; else ``None``.
     """
 
     step: str
@@ -114,6 +117,7 @@ class TrainingProgress:
     probe: dict[str, Any] | None
     epochs: list[dict[str, Any]]
     lines: list[str]
+    expected_error: float | None
 
     @property
     def step_number(self) -> int:
@@ -149,6 +153,7 @@ def read_progress(run: Path) -> TrainingProgress:
     planned: dict[str, Any] = {}
     probe: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = []
+    error: float | None = None
     for event in read_events(run / EVENTS):
         kind = event.get("event")
         if kind == "started":
@@ -159,6 +164,8 @@ def read_progress(run: Path) -> TrainingProgress:
             planned = event | {"epochs": len(epochs) + _number(event.get("epochs"))}
         elif kind == "probe":
             probe = event
+        elif kind == "no_headroom":
+            error = _number(event.get("error"))
         elif kind == "epoch":
             epochs.append(event)
         elif kind == "resumed":
@@ -177,6 +184,7 @@ def read_progress(run: Path) -> TrainingProgress:
         probe,
         epochs,
         [str(entry["say"]) for entry in entries if "say" in entry],
+        error,
     )
 
 

@@ -213,9 +213,11 @@ def _confusion(run: Run) -> None:
 
 
 def _curves(run: Run) -> None:
-    epochs = read_progress(run.path).epochs
+    progress = read_progress(run.path)
+    epochs, error = progress.epochs, progress.expected_error
     if not epochs:
-        st.info(t("results.no_curves"))
+        without = "results.no_curves" if error is None else "results.no_headroom"
+        st.info(t(without, error=f"{error or 0:.1%}"))
         return
     probe = run.metrics["stages"][0]
     curve = charts.learning_curve(epochs, probe, words=chart_words())
