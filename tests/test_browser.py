@@ -76,7 +76,7 @@ def test_journey_of_data(tab, server, context, tmp_path):
     edit_classes(tab)
     look_at_the_splits(tab)
     photos_come_from_the_camera(tab, server)
-    loose_photos_are_refused(tab, server, folder)
+    loose_photos_are_refused(tab, server, folder, tmp_path / "labels.csv")
     an_upload_is_cancelled(tab, server)
     leaving_during_an_upload_warns_and_leaves_nothing(tab, server, context)
     an_upload_goes_on_while_another_page_is_shown(tab, server, folder)
@@ -159,11 +159,15 @@ def staged(server):
     return [path for path in paths if path.name != ".lock"]
 
 
-def loose_photos_are_refused(tab, server, folder):
+def loose_photos_are_refused(tab, server, folder, table):
+    """With a table that cannot be used it is said why."""
     before = data_sets(server)
-    new_data_set(tab)
-    tab.upload([str(photo_files(folder)[0])])
-    tab.see("data.loose")
+    photo = photo_files(folder)[0]
+    table.write_text(f"{photo.name},red\n")  # names no columns
+    for files, words in (([photo], "data.loose"), ([photo, table], "this table is ignored")):
+        new_data_set(tab)
+        tab.upload([str(path) for path in files])
+        tab.see(words)
     assert data_sets(server) == before
 
 

@@ -12,7 +12,7 @@ from tlearn.atomic import atomic_directory
 from tlearn.data.archives import archive_stem
 from tlearn.data.editing import add_photos
 from tlearn.data.filenames import repair_part
-from tlearn.data.problems import Problem
+from tlearn.data.problems import Problem, with_ignored_table
 from tlearn.data.read_data import read_source
 from tlearn.data.sample import draw_sample
 from tlearn.data.uploads import Upload
@@ -99,7 +99,7 @@ def _place(upload: Upload, name: str) -> None:
         try:
             source = read_source(path)
             if not (source.class_folders or source.tables):
-                raise DataError(words("data.loose"))
+                raise DataError(with_ignored_table(words("data.loose"), source.problems))
         except DataError as error:  # nobody could mend it here
             shutil.rmtree(path)
             text = str(error).replace(f"{path}{os.sep}", "").replace(str(path), path.name)
