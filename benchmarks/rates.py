@@ -23,9 +23,9 @@ from tlearn.features.built_backbone import FEATURES, BuiltBackbone, BuiltBoundar
 from tlearn.features.engines import Choice, Engine, choose, outputs_of
 from tlearn.features.precision import computing_in
 from tlearn.runs.classifier import Classifier, save
+from tlearn.training.compile import compile_for
 from tlearn.training.costs import multiply_adds
 from tlearn.training.feed import Feed
-from tlearn.training.loop import compile_for
 from tlearn.training.network import Network
 
 VIEWS = 4

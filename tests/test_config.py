@@ -14,7 +14,7 @@ backbone: inception_v3
 head: {taps: top, hidden: [1024]}
 stages:
   - {unfreeze: none, epochs: 10, optimizer: rmsprop}
-  - {unfreeze: mixed8, optimizer: sgd, learning_rate: 1e-4, momentum: 0.9}
+  - {unfreeze: mixed8, optimizer: {name: sgd, momentum: 0.9}, learning_rate: 1e-4}
 """
 
 
@@ -118,12 +118,8 @@ def test_the_textbook_recipe_is_a_few_lines(from_yaml):
     config = from_yaml(RECIPE)
     frozen, top = config.stages
     assert config.head.hidden == (1024,) and frozen.unfreeze == "none"
-    assert (top.unfreeze, top.optimizer, top.learning_rate, top.momentum) == (
-        "mixed8",
-        "sgd",
-        1e-4,
-        0.9,
-    )
+    assert (top.unfreeze, top.learning_rate) == ("mixed8", 1e-4)
+    assert (top.optimizer.name, top.optimizer.arguments) == ("sgd", {"momentum": 0.9})
     boundaries = load_registry().get(config.backbone).blocks.boundaries
     assert top.unfreeze in [boundary.layer for boundary in boundaries]
 

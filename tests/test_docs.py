@@ -11,11 +11,9 @@ import yaml
 import tlearn
 from tlearn.backbones import (
     Backbone,
-    Decision,
     Exporter,
     Preset,
     ReportSection,
-    Rule,
     load_registry,
 )
 from tlearn.backbones.plugin_sources import use_folder
@@ -103,8 +101,6 @@ def test_every_field_and_check_has_an_entry():
         (Preset, "tlearn_presets"),
         (Exporter, "tlearn_exporters"),
         (ReportSection, "tlearn_reports"),
-        (Rule, "tlearn_rules"),
-        (Decision, "tlearn_rules"),
     ]:
         for field in dataclasses.fields(offer):
             assert re.search(rf"`{field.name}[`(]", entries[hook]), field.name

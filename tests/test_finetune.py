@@ -197,7 +197,7 @@ def test_a_hidden_head_by_yaml_recipe(photos, tmp_path):
     stages_for.write_text(
         "backbone: toy\nweights: none\nhead: {taps: top, hidden: [32]}\nstages:\n"
         "  - {unfreeze: none, epochs: 4, learning_rate: 1e-2}\n"
-        "  - {unfreeze: block3_conv, epochs: 2, optimizer: sgd, momentum: 0.9}\n"
+        "  - {unfreeze: block3_conv, epochs: 2, optimizer: {name: sgd, momentum: 0.9}}\n"
     )
     run = tlearn.finetune(photos, tmp_path / "run", config=stages_for, quiet=True)
     assert "hidden_1" in {layer.name for layer in run.model._flatten_layers()}

@@ -15,10 +15,12 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from tlearn.monitors import MONITORS
+from tlearn.optimizers import OPTIMIZERS
 from tlearn.schedules import SCHEDULES
 
 Resize = Literal["crop", "squash", "pad"]
@@ -81,9 +83,11 @@ def parse_stages(value: Any) -> Any:
 Taps = Literal["auto", "multi", "top"]
 if TYPE_CHECKING:
     MonitorName = str
+    OptimizerName = str
     ScheduleName = str
 else:
     MonitorName = Literal[tuple(MONITORS)]
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
     ScheduleName = Literal[tuple(SCHEDULES)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
@@ -123,6 +127,47 @@ class _Section(BaseModel):
         return value
 
 
+class KerasObject(BaseModel):
+    """An object of Keras: its name and its own arguments, ``{name: rmsprop, rho: 0.8}``.
+
+    Without arguments the name alone is written. Keras checks the arguments.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that were given."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "name" not in value:
+            raise ValueError("must be a name, or hold a name and arguments as in {name: x, y: 1}")
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _write(self) -> Any:
+        return {"name": self.name, **self.arguments} if self.arguments else self.name
+
+
+class Optimizer(KerasObject):
+    """An optimizer of ``keras.optimizers``."""
+
+    name: OptimizerName
+
+
+class StageSchedule(KerasObject):
+    """A schedule of the learning rate."""
+
+    name: ScheduleName
+
+
+Written = WithJsonSchema({"type": "string"})  # for forms: text that is read as YAML
+
+
 class Stage(_Section):
     """One freeze, recompile, fit."""
 
@@ -133,15 +178,15 @@ class Stage(_Section):
     """The maximum number."""
     learning_rate: float = Field(5e-4, gt=0, le=10)
     """The peak rate; a head that starts from the probe moves a fifth as far."""
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    """The optimizer's name."""
-    momentum: float = Field(0.0, ge=0, lt=1)
-    """For `sgd` and `rmsprop`."""
-    weight_decay: float = Field(0.0, ge=0, le=10)
-    """Decoupled weight decay."""
-    schedule: ScheduleName = "cosine"
-    """`cosine` falls to zero over all epochs after the warm-up; `constant` stays; `plateau` divides
-    the rate by 10 whenever `monitor` has not improved for half the `patience`."""
+    optimizer: Annotated[Optimizer, Written] = Optimizer(name="adam")
+    """An optimizer of Keras: its name, or name and arguments as in `{name: sgd, momentum: 0.9,
+    clipnorm: 1}`."""
+    block_rate: float = Field(1.0, gt=0, le=1)
+    """The factor of the learning rate from each block to the block below it, 1 for one rate."""
+    schedule: Annotated[StageSchedule, Written] = StageSchedule(name="cosine")
+    """How the rate falls: `cosine` to zero after the warm-up, `constant`, `exponential`,
+    `inverse_time`, `polynomial`, `piecewise`, or `plateau`; with arguments of Keras as in `{name:
+    exponential, decay_rate: 0.8}`."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Fraction of all steps in which the rate rises from zero, for `cosine`."""
     batch_size: int = Field(32, ge=1, le=4096)
@@ -152,7 +197,11 @@ class Stage(_Section):
     between equals."""
     patience: Epochs = 5
     """Stop after so many epochs without improvement; never in the first half, and with `cosine`
-    only in the last quarter."""
+    and `polynomial` only in the last quarter."""
+    min_delta: float = Field(0.0, ge=0)
+    """The least change of `monitor` that is an improvement."""
+    start_from_epoch: int = Field(0, ge=0)
+    """Epochs before `patience` begins to count."""
     batch_norm: Literal["auto", "frozen", "train"] = "auto"
     """Whether batch normalisations that are unfrozen learn, statistics included; `auto` trains them
     where the weights are random."""

@@ -6,7 +6,7 @@ A plugin needs the names exported here and no others::
 """
 
 from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess
-from tlearn.backbones.extensions import Decision, Exporter, Preset, ReportSection, Rule
+from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.backbones.hookspecs import hookimpl
 from tlearn.backbones.keras_applications import keras_application
 from tlearn.backbones.plugin_sources import use_folder
@@ -18,14 +18,12 @@ __all__ = [
     "Backbone",
     "Blocks",
     "Boundary",
-    "Decision",
     "Exporter",
     "Plugin",
     "Preprocess",
     "Preset",
     "Registry",
     "ReportSection",
-    "Rule",
     "Weights",
     "hookimpl",
     "keras_application",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from tlearn.backbones.contract import Backbone
-from tlearn.backbones.extensions import Exporter, Preset, ReportSection, Rule
+from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 
 if TYPE_CHECKING:
     from tlearn.config import Stage
@@ -47,11 +47,6 @@ def tlearn_callbacks(stage: "Stage", run: Path) -> Any:
         stage: The stage's settings.
         run: The run directory, which is being written.
     """
-
-
-@hookspec
-def tlearn_rules(stage: "Stage") -> Rule | Iterable[Rule]:  # type: ignore[empty-body]
-    """Return rules for a stage that is about to be trained, beside those of tlearn."""
 
 
 @hookspec

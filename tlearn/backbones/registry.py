@@ -1,11 +1,9 @@
 """All plugins and what they offer; a failure of one affects no other."""
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,10 +12,9 @@ import pluggy
 
 from tlearn.backbones import hookspecs
 from tlearn.backbones.contract import Backbone
-from tlearn.backbones.extensions import Decision, Exporter, Preset, ReportSection, Rule
+from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.backbones.plugin_sources import DISABLED, disabled_names, sources
 from tlearn.errors import BackboneError, ConfigError, PluginError, TlearnError, nearest, one_line
-from tlearn.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from tlearn.config import RunConfig, Stage
@@ -158,20 +155,6 @@ class Registry:
         answers = self._answers("tlearn_callbacks", kind, "Keras callbacks", arguments)
         return [callback for _, callback in answers]
 
-    def rules(self, stage: "Stage") -> list[Rule]:
-        """Return the rules of all plugins for a stage; their names begin with the plugin's.
-
-        Raises:
-            PluginError: If a plugin fails, or returns something else, or two rules of one name.
-        """
-        hook, rules = "tlearn_rules", dict[str, Rule]()
-        for plugin, rule in self._answers(hook, Rule, "rules", {"stage": stage}):
-            name = f"{plugin.name}: {rule.name}"
-            if name in rules:
-                raise _failure(plugin, hook, f"it must not return two rules {rule.name!r}")
-            rules[name] = Rule(name, partial(_decision, plugin, rule, stage))
-        return list(rules.values())
-
     def _answers(
         self, hook: str, kind: type, words: str, arguments: Mapping[str, Any]
     ) -> Iterator[tuple[Plugin, Any]]:
@@ -274,27 +257,6 @@ def _call_hook(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
     with _failures_of(plugin, hook):
         answers = getattr(plugin.hook, hook)(**arguments)
         return [one for answer in answers for one in _as_iterable(answer)]
-
-
-def _decision(
-    plugin: Plugin, rule: Rule, stage: "Stage", state: Any, row: Mapping[str, Any]
-) -> Decision:
-    """Ask a plugin's rule, and check what it decides."""
-    where = f"its rule {rule.name!r}"
-    with _failures_of(plugin, where):
-        decision = rule.after_epoch(None if state is None else json.loads(state), dict(row))
-        if not isinstance(decision, Decision):
-            raise TypeError(f"it must return a Decision, not {decision!r}")
-        # As text, so that it is what a checkpoint gives, and nobody can change it meanwhile.
-        decision = replace(decision, state=json.dumps(decision.state))
-    if decision.factor != 1.0 and SCHEDULES[stage.schedule].sets_rate:
-        raise _failure(
-            plugin,
-            where,
-            f"it changes the learning rate, and so does the schedule {stage.schedule!r} of the "
-            f"stage {stage.title!r}; give the stages schedule: constant",
-        )
-    return decision
 
 
 @contextlib.contextmanager

@@ -176,7 +176,8 @@ def check_training_step(backbone: Backbone) -> None:
 def _check_training(network: Any, blocks: int) -> None:
     """Train the top blocks of a network, which changes it."""
     from tlearn.keras_import import keras, tensorflow as tf
-    from tlearn.training.loop import compile_for, train_on_batch
+    from tlearn.training.compile import compile_for
+    from tlearn.training.loop import train_on_batch
 
     built = network.built
     pixels = _pixels(built.size)

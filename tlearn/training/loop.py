@@ -3,7 +3,7 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +13,17 @@ from tlearn.config import Stage
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
 from tlearn.monitors import MONITORS
-from tlearn.schedules import SCHEDULES
+from tlearn.training.callbacks import Fit, StageCallbacks, is_settled, steering
+from tlearn.training.compile import compile_for
 from tlearn.training.network import Network, assign, copies
-from tlearn.training.rules import ValidationScore, decide, is_better, is_settled, rules_for
+from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan
-from tlearn.training.state import Member, StageResult, TrainingState
+from tlearn.training.state import Ends, Member, StageResult, TrainingState
 
 AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
-EPOCH_COLUMNS = ("loss", "accuracy", *MONITORS)
+EPOCH_COLUMNS = ("learning_rate", "loss", "accuracy", *MONITORS)
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,15 @@ class Training:
     """What the stages of a training work with.
 
     Attributes:
-        callbacks: Gives Keras callbacks for a stage; each stage is a fit of its own to them.
+        callbacks: Keras callbacks to which all stages are one fit.
+        stage_callbacks: Gives those of a stage, to which it is a fit of its own.
         record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
     """
 
     setup: Setup
     network: Network
-    callbacks: Callable[[Stage], Sequence[Any]]
+    callbacks: Sequence[Any]
+    stage_callbacks: Callable[[Stage], Sequence[Any]]
     record: Callable[[TrainingState], None]
 
     @property
@@ -60,21 +63,23 @@ def run_stages(training: Training, state: TrainingState) -> TrainingState:
     stages, over = training.setup.stages, False
     initial = state.arrays.get("initial") or copies(training.variables)
     restore(training, state, initial)
+    whole = Fit(training.callbacks, training.network.view(), state.callbacks.get("training", ()))
     if state.ends == "training":
         state = replace(state, ends="stage")  # of a training that goes on: it has time again
     try:
         while state.stage_index < len(stages) and not over:
             plan = stages[state.stage_index]
             training.network.freeze(plan.trainable, plan.batch_norm)
-            fit = _StageFit(training, state.stage_index, initial)
+            fit = _StageFit(training, whole, state.stage_index, initial)
             with computing_in(fit.precision, fit.model):
-                compile_for(fit.model, plan.stage, fit.steps)
+                compile_for(fit.model, plan.stage, fit.steps, fit.factors)
                 state = fit.run(fit.enter(state))
                 state = fit.average(state)
             assign(fit.variables, weights_of(state, state.best_number, initial))
             over = state.stopped or state.ends == "training"
             state = state if state.stopped else fit.leave(state)
             training.record(state)
+        whole.end()
     except KeyboardInterrupt:  # between the epochs: within one the stage notices by itself
         restore(training, state, initial)
         state = replace(state, stopped=True)
@@ -115,19 +120,22 @@ def check_state(network: Network, stages: Sequence[StagePlan], state: TrainingSt
 
 
 class _StageFit:
-    """One stage: its model, its feeds, its rules."""
+    """One stage: its model and its feeds, and the callbacks of the whole training."""
 
-    def __init__(self, training: Training, number: int, initial: list[np.ndarray]) -> None:
+    def __init__(
+        self, training: Training, whole: Fit, number: int, initial: list[np.ndarray]
+    ) -> None:
         setup, network = training.setup, training.network
         self.training, self.number, self.initial = training, number, initial
+        self.whole = whole
         self.plan = setup.stages[number]
         self.stage = self.plan.stage
         self.precision = setup.activations.choice.precision
         self.model = network.suffix(self.plan.boundary)
         self.feed, self.check = setup.feeds(network, number)
         self.steps = self.feed.steps(self.stage.batch_size)
+        self.factors = network.rate_factors(self.stage.block_rate)
         self.variables = training.variables
-        self.rules = rules_for(self.stage, setup.deadline)
 
     def enter(self, state: TrainingState) -> TrainingState:
         """Begin the stage, or go on after its last epoch; return the state.
@@ -174,41 +182,67 @@ class _StageFit:
 
     def run(self, state: TrainingState) -> TrainingState:
         """Train the remaining epochs; record the state after each, and return the last."""
-        stage, model = self.stage, self.model
-        model.stop_training = False
-        callbacks = keras.callbacks.CallbackList(
-            list(self.training.callbacks(stage)),
-            model=model,
-            epochs=stage.epochs,
-            steps=self.steps,
-            verbose=0,
-        )
-        logs: dict[str, float] = {}
+        stage, progress = self.stage, self.training.setup.progress
+        callbacks = self._callbacks(state)
         total = (stage.epochs - state.epoch) * self.steps
-        with self.training.setup.progress.task(f"training {stage.title}", total, "steps") as task:
+        with progress.task(f"training {stage.title}", total, "steps") as task:
             try:
-                callbacks.on_train_begin()
+                callbacks.start()
                 while state.epoch < stage.epochs and not state.ends:
-                    callbacks.on_epoch_begin(state.epoch)
+                    callbacks.epoch("on_epoch_begin", state.epoch)
                     logs = self._epoch(state.epoch, callbacks, task.advance)
-                    callbacks.on_test_begin()
-                    score, logits = self._score()
-                    logs |= score.figures
-                    callbacks.on_test_end(
-                        {name.removeprefix("val_"): value for name, value in score.figures.items()}
-                    )
-                    callbacks.on_epoch_end(state.epoch, logs)
-                    state = self._after_epoch(state, logs, score, logits)
+                    callbacks("on_test_begin")
+                    with self._averaged():
+                        score, logits = self._score()
+                        if is_settled(stage, state.epoch + 1):
+                            state = self._offer(state, score, logits)
+                    figures = score.figures.items()
+                    callbacks("on_test_end", {n.removeprefix("val_"): x for n, x in figures})
+                    rate = float(self.model.optimizer.learning_rate)
+                    logs |= {**score.figures, "learning_rate": rate}
+                    callbacks.epoch("on_epoch_end", state.epoch, logs)
+                    state = self._after_epoch(state, logs, callbacks)
                     task.advance(0, f"validation {score.accuracy:.3f}")
                     self.training.record(state)
             except KeyboardInterrupt:
                 state = replace(state, stopped=True)
-        callbacks.on_train_end(logs)
+        callbacks.own.end()
         return state
+
+    def _callbacks(self, state: TrainingState) -> StageCallbacks:
+        """Return the callbacks of the stage and of the training, which see the same model."""
+        stage, model = self.stage, self.whole.model
+        model.compile(self.model.optimizer, "categorical_crossentropy", ["accuracy"])
+        model.stop_training = False
+        say = self.training.setup.progress.say
+        own = [*self.training.stage_callbacks(stage), *steering(stage, say)]
+        return StageCallbacks(
+            self.whole,
+            Fit(own, model, state.callbacks.get("stage", ()) if state.epoch else ()),
+            past=sum(result.epochs for result in state.results[:-1]),
+            epochs=stage.epochs,
+            steps=self.steps,
+        )
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Set the averages that the optimizer keeps of the weights, if it does (``use_ema``)."""
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        if not optimizer.use_ema:
+            yield
+            return
+        present = copies(variables)
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            assign(variables, present)
 
     def average(self, state: TrainingState) -> TrainingState:
         """Let averages of the weights before and after the stage compete with its epochs."""
-        before, after = weights_of(state, state.start, self.initial), copies(self.variables)
+        before = weights_of(state, state.start, self.initial)
+        with self._averaged():
+            after = copies(self.variables)
         complete = not state.stopped and is_settled(self.stage, state.epoch)
         # Where a stage ends before it is settled, its last weights have not competed yet.
         try:
@@ -224,47 +258,38 @@ class _StageFit:
         of_stage = ("network", "optimizer")
         arrays = {name: a for name, a in state.arrays.items() if name not in of_stage}
         arrays["seeds"] = self.training.network.seeds
+        whole = {"training": state.callbacks.get("training", [])}
         return replace(
-            state, stage_index=self.number + 1, epoch=0, ends="", rule_state={}, arrays=arrays
+            state, stage_index=self.number + 1, epoch=0, ends="", callbacks=whole, arrays=arrays
         )
 
     def _after_epoch(
-        self,
-        state: TrainingState,
-        logs: dict[str, float],
-        score: ValidationScore,
-        logits: np.ndarray,
+        self, state: TrainingState, logs: dict[str, float], callbacks: StageCallbacks
     ) -> TrainingState:
-        """Return the state after an epoch, with what its rules decided done."""
-        result, optimizer = state.results[-1], self.model.optimizer
+        """Return the state after an epoch, at whose end callbacks may have stopped the stage."""
+        setup, result = self.training.setup, state.results[-1]
         row: dict[str, Any] = {
             "stage": self.stage.title,
             "epoch": state.epoch + 1,
-            "learning_rate": float(optimizer.learning_rate),
             **{name: float(logs[name]) for name in EPOCH_COLUMNS},
         }
-        decision = decide(self.rules, state.rule_state, row)
-        if decision.factor != 1.0:
-            optimizer.learning_rate = row["learning_rate"] * decision.factor
-        if decision.ends and decision.reason:
-            what = "stopping" if decision.ends == "training" else "ending the stage"
-            self.training.setup.progress.say(f"{decision.reason}: {what} here")
-        ends = decision.ends or ("stage" if self.model.stop_training else "")
-        state = replace(state, epoch=state.epoch + 1, ends=ends, rule_state=decision.state)
+        ends: Ends = "stage" if callbacks.stopped else ""
+        if time.monotonic() >= setup.deadline:
+            ends = "training"
+            setup.progress.say("time budget used up: stopping here")
+        state = replace(state, epoch=state.epoch + 1, ends=ends)
         state = state.with_result(
             epochs=state.epoch,
             seconds=time.monotonic() - self._start,
             history=(*result.history, row),
         )
-        if is_settled(self.stage, state.epoch):
-            state = self._offer(state, score, logits)
         arrays = {
             **state.arrays,
             "network": copies(self.variables),
-            "optimizer": copies(optimizer.variables),
+            "optimizer": copies(self.model.optimizer.variables),
             "seeds": self.training.network.seeds,
         }
-        return replace(state, arrays=arrays)
+        return replace(state, arrays=arrays, callbacks=callbacks.memory())
 
     def _offer(
         self, state: TrainingState, score: ValidationScore, logits: np.ndarray
@@ -279,19 +304,21 @@ class _StageFit:
         return state
 
     def _epoch(
-        self, number: int, callbacks: Any, advance: Callable[[int], None]
+        self, number: int, callbacks: StageCallbacks, advance: Callable[[int], None]
     ) -> dict[str, float]:
         """Train for one epoch; return the mean loss and accuracy of its batches, all of a size."""
         targets = self.training.setup.targets
         one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
         every = []
         for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
-            callbacks.on_train_batch_begin(step)
+            callbacks("on_train_batch_begin", step)
             y = targets.train[rows]
             logs = train_on_batch(self.model, inputs, one_hot[y], targets.class_weights[y])
             every.append(logs)
-            callbacks.on_train_batch_end(step, logs)
+            callbacks("on_train_batch_end", step, logs)
             advance(1)
+            if callbacks.stopped:
+                break
         return {name: float(np.mean([batch[name] for batch in every])) for name in every[0]}
 
     def _score(self) -> tuple[ValidationScore, np.ndarray]:
@@ -321,30 +348,3 @@ def train_on_batch(
         # Some backbones have weights that only their pretraining used, as for hidden patches.
         warnings.filterwarnings("ignore", "Gradients do not exist for variables", UserWarning)
         return dict(model.train_on_batch(inputs, targets, weights, return_dict=True))
-
-
-def compile_for(model: Any, stage: Stage, steps: int) -> None:
-    """Compile a suffix with the optimizer and the schedule of a stage of ``steps`` per epoch."""
-    total = stage.epochs * steps
-    warmup = round(stage.warmup * total)
-    rate = SCHEDULES[stage.schedule].rate(stage.learning_rate, warmup, total)
-    options: dict[str, Any] = {}
-    if stage.weight_decay:
-        options["weight_decay"] = stage.weight_decay
-    elif stage.optimizer == "adamw":
-        options["weight_decay"] = 0.0  # Keras's own default is not ours
-    if stage.optimizer in ("sgd", "rmsprop"):
-        options["momentum"] = stage.momentum
-    kinds = {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "sgd": keras.optimizers.SGD,
-        "rmsprop": keras.optimizers.RMSprop,
-    }
-    model.compile(
-        kinds[stage.optimizer](rate, **options),
-        keras.losses.CategoricalCrossentropy(True, stage.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],  # unweighted, as on validation
-    )
-    # Variables that were made in the first step would have it traced twice.
-    model.optimizer.build(model.trainable_variables)

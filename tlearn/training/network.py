@@ -224,6 +224,25 @@ class Network:
         frozen -= {id(w) for layer in layers if layer.name in trained for w in layer.weights}
         return [w for w in self.whole.weights if id(w) not in frozen]
 
+    def rate_factors(self, factor: float) -> dict[str, float]:
+        """Return factors of the learning rate by the path of a variable of the backbone.
+
+        The top block has 1, each below it ``factor`` times that of the block above (Howard and
+        Ruder, Universal language model fine-tuning, ACL 2018).
+        """
+        if factor == 1:
+            return {}
+        above = [self.built.layers_above(boundary) for boundary in self.built.boundaries]
+        return {
+            variable.path: factor ** sum(layer.name not in layers for layers in above)
+            for layer in self.built.base.layers
+            for variable in layer.trainable_variables
+        }
+
+    def view(self) -> Any:
+        """Return another model of the same layers as ``whole``, to be compiled for callbacks."""
+        return keras.Model(self.whole.inputs, self.whole.outputs, name=self.whole.name)
+
     @property
     def seeds(self) -> list[np.ndarray]:
         """The states of all generators of random numbers, as of dropout."""

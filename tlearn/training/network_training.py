@@ -22,7 +22,7 @@ from tlearn.training.loop import Training, check_state, run_stages
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.probe import Probe, fit_on_taps, sample, sample_of_classes, sample_size
 from tlearn.training.regression import EPSILON
-from tlearn.training.rules import ValidationScore
+from tlearn.training.score import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.stages import plan_stages, required_stages
 from tlearn.training.state import (
@@ -39,7 +39,8 @@ BATCH = 64  # views whose features are read together
 
 def train_network(
     setup: Setup,
-    callbacks: Callable[[Stage], Sequence[Any]],
+    callbacks: Sequence[Any],
+    stage_callbacks: Callable[[Stage], Sequence[Any]],
     checkpoint: Checkpoint,
     resumed: TrainingState | None = None,
 ) -> tuple[Network, TrainingState]:
@@ -85,7 +86,7 @@ def train_network(
             checkpoint.update(replace(state, seconds=setup.clock.seconds()))
 
     with setup.clock.part("stages"):
-        state = run_stages(Training(setup, network, callbacks, record), resumed)
+        state = run_stages(Training(setup, network, callbacks, stage_callbacks, record), resumed)
     if state.best is None and not state.stopped:
         checkpoint.remove()
         raise ConfigError(

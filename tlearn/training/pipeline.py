@@ -55,7 +55,7 @@ def finetune(
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
-        callbacks: Keras callbacks; each stage is one fit to them.
+        callbacks: Keras callbacks; all stages are one fit to them.
         **options: Fields of :class:`tlearn.RunConfig`; they win over ``config``.
 
     Returns:
@@ -99,7 +99,7 @@ def resume(
         run: The run directory.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
-        callbacks: Keras callbacks; they start without the state they had.
+        callbacks: Keras callbacks; those of before go on with what they remember.
 
     Returns:
         The finished run.
@@ -163,10 +163,10 @@ def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
             raise ConfigError(f"callbacks takes Keras callbacks. Received: {callback!r}")
         if isinstance(callback, keras.callbacks.TensorBoard) and not find_spec("tensorboard"):
             raise ConfigError("the callback TensorBoard needs its package: pip install tensorboard")
-        if isinstance(callback, kinds) and SCHEDULES[stage.schedule].sets_rate:
+        if isinstance(callback, kinds) and SCHEDULES[stage.schedule.name].sets_rate:
             raise ConfigError(
                 f"the callback {type(callback).__name__} sets the learning rate, and so does the "
-                f"schedule {stage.schedule!r} of the stage {stage.title!r}; give the stages "
+                f"schedule {stage.schedule.name!r} of the stage {stage.title!r}; give the stages "
                 f"schedule: constant, or leave the callback out"
             )
 
@@ -192,15 +192,16 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             source = list_dataset(request.data, request.config.group, progress)
         # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
+        from tlearn.training.compile import check_arguments
         from tlearn.training.network_training import train_network
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
-            every = [*callbacks, *load_registry().callbacks(stage, run.path)]
-            check_callbacks(every, stage)
-            return every
+            own = load_registry().callbacks(stage, run.path)
+            check_callbacks(own, stage)
+            return own
 
         checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
         config, state = request.config, None
@@ -211,6 +212,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
         else:
             config = with_preset(config, *load_registry().check(config))
             for stage in config.stages or ():
+                check_arguments(stage)
                 check_callbacks(callbacks, stage)
         clock.earlier = state.seconds if state else {}
         with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
@@ -219,7 +221,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 check_unchanged(run, request, setup)
             with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
-                network, state = train_network(setup, stage_callbacks, checkpoint, state)
+                network, state = train_network(setup, callbacks, stage_callbacks, checkpoint, state)
                 run.event("step", step="measuring")
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)

@@ -20,7 +20,7 @@ from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_pr
 from tlearn.runs.run import PROBLEM_COLUMNS
 from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
-from tlearn.training.rules import ValidationScore, is_better
+from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
 

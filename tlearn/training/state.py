@@ -5,20 +5,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from tlearn.atomic import atomic_file
-from tlearn.backbones.extensions import Ends
 from tlearn.config import Stage
 from tlearn.errors import one_line
 from tlearn.training.costs import Costs
-from tlearn.training.rules import WORST, ValidationScore
+from tlearn.training.score import WORST, ValidationScore
 
-FORMAT = 7
+FORMAT = 8
 PAUSE = 20  # seconds until the next write, for each second that the last one took
+Ends = Literal["", "stage", "training"]
 Arrays = Mapping[str, list[np.ndarray]]
 
 
@@ -78,14 +78,14 @@ class TrainingState:
     Attributes:
         stage_index: The stage by its position; the number of stages where all are over.
         epoch: Epochs of it that are over.
-        ends: What a rule or a callback ended in the last epoch.
+        ends: What ended with the last epoch: nothing, this stage, or the training.
         results: Of the stages that have begun.
         best: The score of the best network so far, at the end that of the model; ``None`` if the
             head is random.
         best_number: The number of that network among ``members``; ``None`` if it is that which the
             training began with.
         start: The same of the network that the present stage began with.
-        rule_state: The state of each rule, by its name.
+        callbacks: What callbacks remember: those of the ``training``, and within a stage its own.
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: The states of the ``seeds``; the networks that may be averaged, see ``members``; the
             ``initial`` weights, if the head began at random; and within a stage the present ones
@@ -101,7 +101,7 @@ class TrainingState:
     best: ValidationScore | None = None
     best_number: int | None = None
     start: int | None = None
-    rule_state: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
     arrays: Arrays = field(default_factory=dict, repr=False)

@@ -1,0 +1,216 @@
+"""The Keras callbacks that steer a stage, and what callbacks remember in a checkpoint."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlearn.config import Stage
+from tlearn.keras_import import keras
+from tlearn.monitors import MONITORS
+from tlearn.schedules import SCHEDULES
+
+PLATEAU_FACTOR = 0.1  # of Keras
+STEERING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
+Memory = dict[str, Any]  # of one callback: what JSON can hold
+
+
+class TerminateOnNaN(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keras's, but its reason goes where progress is shown."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """End the stage if the loss of a batch is not finite."""
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            self._say(f"the loss is not finite in batch {batch + 1}: the stage ends here")
+            self.model.stop_training = True
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
+    """Keras's early stopping, which may end a stage from an epoch on alone.
+
+    Epochs before it count too, though their weights are never taken for the best: the settled part
+    of a stage, a quarter of a cosine, is rarely longer than the patience.
+    """
+
+    def __init__(self, earliest: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.earliest = earliest
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Count an epoch; epochs are numbered from 0."""
+        stopped = self.model.stop_training  # by another
+        super().on_epoch_end(epoch, logs)
+        if epoch + 1 < self.earliest:
+            self.model.stop_training = stopped
+
+
+def steering(stage: Stage, say: Callable[[str], None]) -> list[Any]:
+    """Return the callbacks that end a stage early and lower its rate.
+
+    Args:
+        stage: The stage.
+        say: Is given a line about what goes wrong.
+
+    Raises:
+        ValueError: If Keras refuses an argument.
+        TypeError: Likewise.
+    """
+    mode = "max" if MONITORS[stage.monitor].higher_is_better else "min"
+    stopping = EarlyStopping(
+        earliest_end(stage),
+        monitor=stage.monitor,
+        mode=mode,
+        min_delta=stage.min_delta,
+        patience=stage.patience,
+        start_from_epoch=stage.start_from_epoch,
+    )
+    callbacks = [TerminateOnNaN(say), stopping]
+    if stage.schedule.name == "plateau":
+        options = {
+            "monitor": stage.monitor,
+            "mode": mode,
+            "factor": PLATEAU_FACTOR,
+            "patience": max(1, stage.patience // 2),
+            "verbose": 0,
+        }
+        options |= stage.schedule.arguments
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(**options))
+    return callbacks
+
+
+def earliest_end(stage: Stage) -> int:
+    """Return the first epoch, from 1, after which early stopping may end a stage.
+
+    Not in its first half, where validation falls before it rises, nor before it is settled.
+    """
+    settling = (n for n in range(1, stage.epochs + 1) if is_settled(stage, n))
+    return max(stage.epochs // 2 + 1, next(settling))
+
+
+def is_settled(stage: Stage, epochs: int) -> bool:
+    """Return whether the learning rate is so low that the score after ``epochs`` can be trusted."""
+    return epochs > SCHEDULES[stage.schedule.name].settled_from * stage.epochs
+
+
+class Fit:
+    """Callbacks in one fit, and what they have come to remember in it.
+
+    Attributes:
+        model: What they see: the whole model, from pixels to probabilities, whose layers are those
+            that are trained.
+
+    Args:
+        callbacks: The callbacks.
+        memory: What :meth:`memory` returned before the fit was broken off.
+    """
+
+    def __init__(self, callbacks: Sequence[Any], model: Any, memory: Sequence[Memory] = ()) -> None:
+        self.model = model
+        self.list = keras.callbacks.CallbackList(list(callbacks), model=model)
+        self._memory = memory
+        self._before: list[dict[str, Any]] | None = None  # attributes when the fit began
+
+    def start(self) -> None:
+        """Begin or continue the fit, or another stage of it.
+
+        In each stage, Keras's callbacks that steer it count anew.
+        """
+        every = self.list.callbacks
+        if self._before is not None:
+            for callback in every:
+                if isinstance(callback, STEERING):
+                    callback.on_train_begin()
+            return
+        for callback in every:
+            if self._memory and isinstance(callback, keras.callbacks.CSVLogger):
+                callback.append = True  # what it wrote is kept
+        self.list.on_train_begin()
+        self._before = [_attributes(callback) for callback in every]
+        for callback, memory in zip(every, self._memory, strict=False):
+            if memory["class"] == type(callback).__name__:
+                vars(callback).update(memory["attributes"])
+
+    def end(self) -> None:
+        """End the fit, if it began."""
+        if self._before is not None:
+            self.list.on_train_end()
+
+    def memory(self) -> list[Memory]:
+        """Return the attributes of each callback that changed since the fit began."""
+        return [
+            {
+                "class": type(callback).__name__,
+                "attributes": {
+                    name: value
+                    for name, value in _attributes(callback).items()
+                    if name not in before or before[name] != value
+                },
+            }
+            for callback, before in zip(self.list.callbacks, self._before or (), strict=True)
+        ]
+
+
+class StageCallbacks:
+    """The callbacks of a stage, to which it is a fit, and those to which all stages are one fit.
+
+    Args:
+        every: Callbacks of the whole training.
+        own: Callbacks of the stage.
+        past: Epochs of the stages before it.
+        epochs: Epochs of the stage, at most.
+        steps: Batches per epoch.
+    """
+
+    def __init__(self, every: Fit, own: Fit, past: int, epochs: int, steps: int) -> None:
+        self.every, self.own = every, own
+        self._fits = ((every, past), (own, 0))
+        for fit, before in self._fits:
+            fit.list.set_params({"epochs": before + epochs, "steps": steps, "verbose": 0})
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a callback has stopped the stage."""
+        return bool(self.own.model.stop_training)
+
+    def start(self) -> None:
+        """Begin or continue the stage."""
+        for fit, _ in self._fits:
+            fit.start()
+
+    def epoch(self, hook: str, number: int, logs: Mapping[str, float] | None = None) -> None:
+        """Call a hook of an epoch, numbered from 0 in the stage."""
+        for fit, past in self._fits:
+            getattr(fit.list, hook)(past + number, logs)
+
+    def __call__(self, hook: str, *arguments: Any) -> None:
+        """Call any other hook."""
+        for fit, _ in self._fits:
+            getattr(fit.list, hook)(*arguments)
+
+    def memory(self) -> dict[str, list[Memory]]:
+        """Return what all of them remember."""
+        return {"training": self.every.memory(), "stage": self.own.memory()}
+
+
+def _attributes(callback: Any) -> dict[str, Any]:
+    """Return the attributes of a callback that JSON can hold."""
+    attributes = {}
+    for name, value in vars(callback).items():
+        try:
+            attributes[name] = json.loads(json.dumps(value, default=_number))
+        except (TypeError, ValueError):
+            continue
+    return attributes
+
+
+def _number(value: Any) -> Any:
+    """Return a NumPy number as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError
