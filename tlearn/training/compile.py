@@ -126,7 +126,12 @@ def _with_factors(kind: Any, factors: Mapping[str, float]) -> Any:
         return kind
 
     class Scaled(kind):  # type: ignore[misc]
+        def build(self, variables: Any) -> None:
+            super().build(variables)
+            self._factors = [factors.get(variable.path, 1.0) for variable in variables]
+
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            super().update_step(gradient, variable, learning_rate * factors.get(variable.path, 1.0))
+            factor = self._factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
 
     return Scaled
