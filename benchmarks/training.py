@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import SHARED, baseline, finetune, median
-from tlearn.runs.metrics import measured_split
+from tlearn.runs.measurement import measured_split
 from tlearn.runs.predictions import read_predictions
 
 # Of trainings: the name of the activation cache that each fills or finds, and its options.

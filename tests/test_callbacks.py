@@ -9,13 +9,16 @@ import pytest
 
 from tlearn.config import Stage
 from tlearn.errors import ConfigError
+from tlearn.metrics import METRICS, MONITORS
 from tlearn.training.callbacks import Fit, StageCallbacks, earliest_end, is_settled, steering
 from tlearn.training.compile import check_arguments, optimizer_for
 from tlearn.training.score import WORST, ValidationScore, is_better
 
 
 def score(accuracy, loss, macro_f1=0.5):
-    return ValidationScore({"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1})
+    others = dict.fromkeys(MONITORS, 0.5)
+    figures = {"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1}
+    return ValidationScore(others | figures)
 
 
 def rows(accuracies, losses=None):
@@ -83,8 +86,10 @@ def test_a_score_has_every_figure():
     found = ValidationScore.of(y, logits)
     losses = [-np.log(0.9)] * 4 + [-np.log(0.2)]
     expected = {"log_loss": np.mean(losses), "accuracy": 0.8, "macro_f1": (8 / 9 + 0) / 2}
-    assert found.by_key() == pytest.approx(expected)
-    assert WORST.by_key() == {"log_loss": np.inf, "accuracy": 0, "macro_f1": 0}
+    assert {key: found.by_key()[key] for key in expected} == pytest.approx(expected)
+    assert WORST.by_key() == {
+        key: 0.0 if metric.higher_is_better else np.inf for key, metric in METRICS.items()
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tlearn.runs import charts
-from tlearn.runs.metrics import measure
+from tlearn.runs.measurement import measure
 from tlearn.web.i18n import Texts
 
 DARK, WHITE = "#0e1117", "#ffffff"  # the backgrounds of the page's themes

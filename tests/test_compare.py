@@ -12,7 +12,7 @@ from scipy.stats import binom
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import BackboneError, DataError, RunError
-from tlearn.runs.metrics import LEVEL
+from tlearn.runs.measurement import LEVEL
 from tlearn.training import candidates, costs
 from tlearn.training.backbone_comparison import compare
 from tlearn.training.candidates import CandidateResult

@@ -24,6 +24,7 @@ from tlearn.data import images
 from tlearn.data.read_data import read_source
 from tlearn.errors import RunError, hint_of
 from tlearn.features.activation_cache import Cache
+from tlearn.metrics import MONITORS
 from tlearn.progress import Silent
 from tlearn.runs import charts
 from tlearn.runs.run_state import state_of
@@ -422,7 +423,7 @@ def test_callbacks_get_what_was_measured_and_set_the_rate_where_no_schedule_does
     rates = [float(row["learning_rate"]) for row in read_csv(run.path / "history.csv")]
     np.testing.assert_allclose(rates, [0.1, 0.01, 0.001], rtol=1e-5)
     assert tested == [
-        {name: e[f"val_{name}"] for name in ("loss", "accuracy", "macro_f1")} for e in epochs
+        {name.removeprefix("val_"): e[name] for name in MONITORS} for e in epochs
     ]
 
 

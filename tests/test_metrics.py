@@ -4,18 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from scipy.stats import binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
-from tlearn.monitors import MONITORS
-from tlearn.runs import metrics
-from tlearn.runs.metrics import (
-    METRICS,
-    Metric,
+from tlearn.metrics import METRICS, Metric
+from tlearn.runs import measurement
+from tlearn.runs.measurement import (
     accuracy_text,
     confused_pairs,
     interval,
     measure,
+    metric_text,
     photos_missing,
     with_interval,
 )
@@ -55,16 +55,36 @@ def test_figures_are_what_scikit_learn_says():
     ]
 
 
+def test_every_metric_is_what_scikit_learn_says():
+    rng, classes = np.random.default_rng(0), 8
+    y = rng.integers(0, 7, 60)  # the last class has no image
+    p = rng.dirichlet(np.ones(classes), 60) / 2 + np.eye(classes)[y] / 2
+    p[:20] = rng.dirichlet(np.ones(classes), 20)
+    figures, guess = measure(y, p, [*"abcdefgh"]), p.argmax(axis=1)
+    each = [(y == k, p[:, k]) for k in range(7)]
+    expected = {
+        "balanced_accuracy": np.mean([(guess[y == k] == k).mean() for k in range(7)]),
+        "top_5_accuracy": sklearn.metrics.top_k_accuracy_score(y, p, k=5, labels=range(classes)),
+        "macro_precision": precision_recall_fscore_support(
+            y, guess, labels=range(7), average="macro", zero_division=0
+        )[0],
+        "roc_auc": np.mean([sklearn.metrics.roc_auc_score(*one) for one in each]),
+        "average_precision": np.mean([sklearn.metrics.average_precision_score(*o) for o in each]),
+        "brier": np.mean([sum((p[i] - np.eye(classes)[y[i]]) ** 2) for i in range(60)]),
+    }
+    assert {key: figures[key] for key in expected} == pytest.approx(expected)
+    low, high = figures["top_5_accuracy_ci95"]
+    assert low < figures["top_5_accuracy"] < high
+    one = measure(np.zeros(4, int), np.tile([0.7, 0.3], (4, 1)), ["a", "b"])
+    assert one["roc_auc"] == one["average_precision"] == 1.0
+
+
 def test_a_metric_is_one_entry(monkeypatch):
-    extra = Metric("lucky", "luck", lambda y, p: 0.25, ".0%")
-    monkeypatch.setattr(metrics, "METRICS", (*METRICS, extra))
+    extra = Metric("lucky", "luck", lambda y, p: 0.25, brief=True, form=".0%")
+    monkeypatch.setattr(measurement, "METRICS", {**METRICS, "lucky": extra})
     figures = found([0, 0, 0, 1, 1, 2])
     assert figures["lucky"] == 0.25
     assert metrics_line(figures).endswith("luck 25%, 6 images")
-
-
-def test_what_a_stage_monitors_is_a_metric():
-    assert {monitor.key for monitor in MONITORS.values()} <= {metric.key for metric in METRICS}
 
 
 def test_a_metric_that_an_older_run_lacks_is_left_out():
@@ -74,7 +94,7 @@ def test_a_metric_that_an_older_run_lacks_is_left_out():
 
 
 def test_a_figure_that_is_not_finite_is_said_to_be_so():
-    assert METRICS[2].text({"log_loss": None}) == "not finite"
+    assert metric_text(METRICS["log_loss"], {"log_loss": None}) == "not finite"
 
 
 def test_of_few_photos_the_interval_comes_first():

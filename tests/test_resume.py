@@ -269,7 +269,7 @@ def test_a_model_is_scored_for_later_stops_as_it_is_saved(whole, warm_cache, tmp
     precise = {"precision": "float32", **TOY}
     run = tlearn.finetune(whole.photos, tmp_path / "run", stages="1:1", **precise)
     saved = run.metrics["validation"]
-    assert scores == [{key: pytest.approx(saved[key], rel=1e-3) for key in scores[0]}]
+    assert scores == [{key: pytest.approx(saved[key], rel=1e-2) for key in scores[0]}]
 
 
 def test_without_a_checkpoint_and_room_for_one_it_begins_again(whole, stopped, monkeypatch):

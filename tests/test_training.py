@@ -18,7 +18,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice
-from tlearn.monitors import MONITORS
+from tlearn.metrics import MONITORS
 from tlearn.progress import Silent
 from tlearn.training import loop
 from tlearn.training.feed import Feed
@@ -234,7 +234,7 @@ def test_what_is_kept_below_a_boundary_stays_right_whatever_is_trained_above(bui
 def test_a_stage_that_makes_things_worse_is_rolled_back(network, kept):
     before = network.whole.get_weights()
     stage = Stage(unfreeze="all", epochs=2, learning_rate=5.0, optimizer="sgd")
-    perfect = ValidationScore({"val_loss": 0.0, "val_accuracy": 1.0, "val_macro_f1": 1.0})
+    perfect = ValidationScore({n: float(m.higher_is_better) for n, m in MONITORS.items()})
     state = run(training_of(kept, network, (stage,)), perfect)
     assert state.results[0].score.accuracy < 1
     for old, new in zip(before, network.whole.get_weights(), strict=True):

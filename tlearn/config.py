@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from tlearn.monitors import MONITORS
+from tlearn.metrics import METRICS, MONITORS
 from tlearn.optimizers import OPTIMIZERS
 from tlearn.schedules import SCHEDULES
 
@@ -82,10 +82,12 @@ def parse_stages(value: Any) -> Any:
 
 Taps = Literal["auto", "multi", "top"]
 if TYPE_CHECKING:
+    MetricName = str
     MonitorName = str
     OptimizerName = str
     ScheduleName = str
 else:
+    MetricName = Literal[tuple(METRICS)]
     MonitorName = Literal[tuple(MONITORS)]
     OptimizerName = Literal[tuple(OPTIMIZERS)]
     ScheduleName = Literal[tuple(SCHEDULES)]
@@ -192,9 +194,8 @@ class Stage(_Section):
     batch_size: int = Field(32, ge=1, le=4096)
     """Images per step."""
     monitor: MonitorName = "val_accuracy"
-    """What decides which weights are best, when to stop early, and what a plateau is: accuracy,
-    loss, or macro F1, to which small classes count as much as large ones; the other metrics decide
-    between equals."""
+    """What decides which weights are best, when to stop early, and what a plateau is; the `metric`
+    of the training if not given. The other metrics decide between equals."""
     patience: Epochs = 5
     """Stop after so many epochs without improvement; never in the first half, and with `cosine`
     and `polynomial` only in the last quarter."""
@@ -297,6 +298,9 @@ class RunConfig(_Section):
     """How long to train: `quick` the head alone, `balanced` fine-tunes, `best` longer; `auto`
     fine-tunes briefly, and only where the probe leaves something to improve; plugins may offer
     more."""
+    metric: MetricName = "accuracy"
+    """The metric on validation that decides which network of a stage is best; to
+    `balanced_accuracy` and `macro_f1` small classes count as much as large ones."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     """How much each class counts: `auto` balances them where the largest has over twice the
     smallest."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tlearn.runs.metrics import confused_pairs
+from tlearn.runs.measurement import confused_pairs
 from tlearn.text import printable
 
 Row = Mapping[str, Any]

@@ -24,7 +24,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import DAMAGED, check_usable
-from tlearn.runs.metrics import measure_files, measured_split, metric_texts
+from tlearn.runs.measurement import measure_files, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tlearn.runs.metrics import mcnemar
+from tlearn.runs.measurement import mcnemar
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
 

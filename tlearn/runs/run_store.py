@@ -13,7 +13,7 @@ import yaml
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.runs.directory import DAMAGED, RunDirectory, free_name
-from tlearn.runs.metrics import measured_split
+from tlearn.runs.measurement import measured_split
 from tlearn.runs.run_state import (
     EVENTS,
     RESUMABLE,

@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from tlearn.runs.metrics import Figures, confused_pairs, measured_split, metric_texts, with_interval
+from tlearn.runs.measurement import (
+    Figures,
+    confused_pairs,
+    measured_split,
+    metric_texts,
+    with_interval,
+)
 from tlearn.runs.run import Evaluation, Run
 from tlearn.text import printable
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlearn.config import Stage
 from tlearn.keras_import import keras
-from tlearn.monitors import MONITORS
+from tlearn.metrics import MONITORS
 from tlearn.schedules import SCHEDULES
 
 PLATEAU_FACTOR = 0.1  # of Keras

@@ -12,7 +12,7 @@ import numpy as np
 from tlearn.config import Stage
 from tlearn.features.precision import computing_in
 from tlearn.keras_import import keras
-from tlearn.monitors import MONITORS
+from tlearn.metrics import MONITORS
 from tlearn.training.callbacks import Fit, StageCallbacks, is_settled, steering
 from tlearn.training.compile import compile_for
 from tlearn.training.network import Network, assign, copies

@@ -12,7 +12,7 @@ from tlearn.config import Stage
 from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
-from tlearn.runs.metrics import with_interval
+from tlearn.runs.measurement import with_interval
 from tlearn.training.costs import Costs
 from tlearn.training.ensemble import mean_probabilities, shares_of
 from tlearn.training.execution_plan import prepare_activations

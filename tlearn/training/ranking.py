@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.runs.metrics import LEVEL, interval, mcnemar
+from tlearn.runs.measurement import LEVEL, interval, mcnemar
 from tlearn.training.candidates import CandidateResult
 from tlearn.training.costs import UNSURE
 

@@ -12,10 +12,10 @@ from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
 from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
-from tlearn.monitors import MONITORS
+from tlearn.metrics import MONITORS
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.directory import Request, RunDirectory
-from tlearn.runs.metrics import interval, measure_files, measured_split, with_interval
+from tlearn.runs.measurement import interval, measure_files, measured_split, with_interval
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_predictions
 from tlearn.runs.run import PROBLEM_COLUMNS
 from tlearn.training.loop import EPOCH_COLUMNS

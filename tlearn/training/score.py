@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
-from tlearn.monitors import MONITORS
+from tlearn.metrics import MONITORS
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class ValidationScore:
     """How good a network or an ensemble is on validation.
 
     Attributes:
-        figures: The value of every one of :data:`tlearn.monitors.MONITORS`, by its name.
+        figures: The value of every one of :data:`tlearn.metrics.MONITORS`, by its name.
     """
 
     figures: dict[str, float]
@@ -23,7 +24,8 @@ class ValidationScore:
         """Score logits ``(n, classes)`` against class indices; :data:`WORST` if not finite."""
         if not np.isfinite(logits).all():
             return WORST
-        return cls({name: monitor.compute(y, logits) for name, monitor in MONITORS.items()})
+        p = softmax(logits.astype(np.float64), axis=1)
+        return cls({name: monitor.compute(y, p) for name, monitor in MONITORS.items()})
 
     @property
     def accuracy(self) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tlearn.backbones import Backbone, Preset
 from tlearn.config import RunConfig, Stage
 from tlearn.errors import ConfigError, PluginError, one_line
+from tlearn.metrics import MONITORS
 
 if TYPE_CHECKING:
     from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary
@@ -53,11 +54,18 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
                 "give stages: [{unfreeze: none}]"
             )
         stages = (HEAD_STAGE, *stages)
+    stages = stages if config.stages is None else config.stages
+    (monitor,) = [name for name, metric in MONITORS.items() if metric.key == config.metric]
     defaults = {
         "weights": backbone.checked_weights(config.weights),
         "size": backbone.checked_size(config.size),
         "views": config.views or views,
-        "stages": stages if config.stages is None else config.stages,
+        "stages": tuple(
+            stage
+            if "monitor" in stage.model_fields_set
+            else stage.model_copy(update={"monitor": monitor})
+            for stage in stages
+        ),
     }
     return config.model_copy(update=defaults)
 

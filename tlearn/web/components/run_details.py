@@ -8,7 +8,7 @@ import streamlit as st
 
 from tlearn.data.edits import Edits
 from tlearn.runs import charts
-from tlearn.runs.metrics import FEW, confused_pairs, metrics_in, photos_missing
+from tlearn.runs.measurement import FEW, confused_pairs, metric_text, metrics_in, photos_missing
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
@@ -64,10 +64,10 @@ def _figures(run: Run) -> None:
         with row:
             show_accuracy(split, figures, below)
             for metric in metrics_in(figures):
-                if metric.key == "accuracy":
+                if metric.key == "accuracy" or not metric.brief:
                     continue
                 name = texts().words.get(f"results.{metric.key}", metric.name)
-                st.metric(name, metric.text(figures), border=True, height="stretch")
+                st.metric(name, metric_text(metric, figures), border=True, height="stretch")
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 

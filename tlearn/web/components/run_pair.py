@@ -8,7 +8,7 @@ import streamlit as st
 
 from tlearn.config import Stage
 from tlearn.runs import charts
-from tlearn.runs.metrics import LEVEL
+from tlearn.runs.measurement import LEVEL
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.runs.metrics import FEW
+from tlearn.runs.measurement import FEW
 from tlearn.runs.run_store import Order, RunSummary
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.run_details import one_run

@@ -2,72 +2,44 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 
-from tlearn import monitors
 from tlearn.data.data_source import ImageFile
 from tlearn.errors import DataError
+from tlearn.metrics import METRICS, Metric
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 
 LEVEL = 0.05  # of error at which a difference is called significant
-EPSILON = float(np.finfo(np.float64).eps)  # the smallest probability that is counted
 FEW = 30  # images below which the interval is shown first
 NARROW = 0.1  # half the width of an informative interval
 Z = NormalDist().inv_cdf(1 - LEVEL / 2)
 Figures = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A figure of a classifier, in ``metrics.json`` and wherever one is shown.
-
-    Attributes:
-        key: Its key in ``metrics.json``.
-        name: Its name for people.
-        compute: Gives it from true class indices ``(n,)`` and probabilities ``(n, classes)``.
-        form: How it is written, for :func:`format`; the accuracy has words of its own.
-    """
-
-    key: str
-    name: str
-    compute: Callable[[np.ndarray, np.ndarray], float]
-    form: str = ".3f"
-
-    def text(self, figures: Figures) -> str:
-        """Return it as text."""
-        if self.key == "accuracy":
-            return accuracy_text(figures["accuracy"], figures["n"])
-        value = figures[self.key]
-        return "not finite" if value is None else format(value, self.form)
-
-
-def _log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return nats."""
-    return float(-np.log(np.maximum(probabilities[np.arange(len(y)), y], EPSILON)).mean())
-
-
-METRICS = (
-    Metric("accuracy", "accuracy", monitors.accuracy),
-    Metric("macro_f1", "macro F1", monitors.macro_f1),
-    Metric("log_loss", "log loss", _log_loss),
-)
-
-
 def metrics_in(figures: Figures) -> list[Metric]:
     """Return the metrics that figures hold: older runs may lack some."""
-    return [metric for metric in METRICS if metric.key in figures]
+    return [metric for metric in METRICS.values() if metric.key in figures]
+
+
+def metric_text(metric: Metric, figures: Figures) -> str:
+    """Return a metric as people read it."""
+    value = figures[metric.key]
+    if metric.key == "accuracy":
+        return accuracy_text(value, figures["n"])
+    if value is None:
+        return "not finite"
+    return with_interval(value, figures["n"]) if metric.share else format(value, metric.form)
 
 
 def metric_texts(figures: Figures) -> dict[str, str]:
-    """Return all metrics as people read them, by their names."""
-    return {metric.name: metric.text(figures) for metric in metrics_in(figures)}
+    """Return those for which there is always room as people read them, by their names."""
+    return {m.name: metric_text(m, figures) for m in metrics_in(figures) if m.brief}
 
 
 def measured_split(metrics: Mapping[str, Any]) -> Literal["validation", "test"]:
@@ -108,7 +80,8 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
         labels: Class names.
 
     Returns:
-        ``n``, every one of :data:`METRICS`, ``accuracy_ci95`` (Wilson, 1927), ``per_class``
+        ``n``, every one of :data:`tlearn.metrics.METRICS`, for each that is a share of the images
+        its interval, as ``accuracy_ci95`` (Wilson, 1927), ``per_class``
         (precision, recall, f1, n; recall and f1 are ``None`` without images), and ``confusion``:
         for each true class, how many images were predicted as which, where there are any.
     """
@@ -118,11 +91,15 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
     right, images, guesses = (
         np.bincount(k, minlength=len(labels)) for k in (y[guess == y], y, guess)
     )
-    figures = {metric.key: metric.compute(y, p) for metric in METRICS}
+    figures = {key: metric.compute(y, p) for key, metric in METRICS.items()}
     return {
         "n": len(y),
         **figures,
-        "accuracy_ci95": interval(figures["accuracy"], len(y)),
+        **{
+            f"{key}_ci95": interval(figures[key], len(y))
+            for key, metric in METRICS.items()
+            if metric.share
+        },
         "per_class": {
             label: {
                 "precision": float(right[i] / max(1, guesses[i])),
