@@ -422,9 +422,7 @@ def test_callbacks_get_what_was_measured_and_set_the_rate_where_no_schedule_does
     run = tlearn.finetune(photos, tmp_path / "run", stages=stages, callbacks=callbacks, **TOY)
     rates = [float(row["learning_rate"]) for row in read_csv(run.path / "history.csv")]
     np.testing.assert_allclose(rates, [0.1, 0.01, 0.001], rtol=1e-5)
-    assert tested == [
-        {name.removeprefix("val_"): e[name] for name in MONITORS} for e in epochs
-    ]
+    assert tested == [{name.removeprefix("val_"): e[name] for name in MONITORS} for e in epochs]
 
 
 def test_the_result_is_printed_before_charts_are_drawn(photos, tmp_path, monkeypatch, capsys):
