@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import tlearn
 from tlearn.config import Stage
 from tlearn.errors import ConfigError
 from tlearn.metrics import METRICS, MONITORS
@@ -268,3 +269,37 @@ def test_arguments_that_keras_does_not_take_are_refused(options, words):
     with pytest.raises(ConfigError, match=words) as caught:
         check_arguments(Stage(unfreeze=1, **options))
     assert "\n" not in str(caught.value)
+
+
+STOPS = """
+import keras
+
+class Stop(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = logs["accuracy"] >= 0.0
+
+{}
+"""
+
+
+def test_callbacks_come_from_a_file_that_is_kept_in_the_run(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    toy = {"backbone": "toy", "weights": "none", "stages": "none:4,1:4", "quiet": True}
+    file = tmp_path / "mine.py"
+    for number, end in enumerate(("callbacks = [Stop()]", "def callbacks():\n    return Stop()")):
+        file.write_text(STOPS.format(end))
+        run = tlearn.finetune(photos, tmp_path / f"run{number}", callbacks=file, **toy)
+        assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 1, 1]
+        assert (run.path / "callbacks.py").read_text() == file.read_text()
+    for content, words in {
+        "callbacks = 7": "cannot be used .TypeError",
+        "x = 1": "cannot be used .AttributeError",
+        "1 / 0": "cannot be used .ZeroDivisionError: division by zero",
+        "callbacks = ['x']": "takes Keras callbacks. Received: 'x'",
+    }.items():
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=words):
+            tlearn.finetune(photos, tmp_path / "run", callbacks=file, **toy)
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"there is no file 'missing\.py'"):
+        tlearn.finetune(photos, tmp_path / "run", callbacks="missing.py", **toy)

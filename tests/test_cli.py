@@ -14,13 +14,13 @@ import yaml
 from conftest import TOY
 from rich.console import Console
 from test_scan import put
-from tlearn.runs.metrics import accuracy_text
 
 from tlearn import __version__, errors, progress_bars
 from tlearn.cli import COMMANDS, load_command, main
 from tlearn.config import Stage
 from tlearn.config_schema import fields_of
 from tlearn.progress import Lines, Silent, console_progress
+from tlearn.runs.measurement import accuracy_text
 from tlearn.settings import make_config
 
 

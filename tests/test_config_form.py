@@ -25,6 +25,7 @@ TEXTS = {
     "group": r"p(\d)",
     "preset": "quick",
     "head.hidden": "[8, 4]",
+    "callbacks": "mine.py",
     "time_budget": "5m",
     "disk_budget": "10G",
 }

@@ -316,6 +316,9 @@ class RunConfig(_Section):
     GPU."""
     precision: Literal["auto", Precision] = "auto"
     """Of convolutions and dense layers; `auto` is bfloat16 where the machine supports it."""
+    callbacks: str = ""
+    """A Python file whose `callbacks` is a list of Keras callbacks, or a function that returns one;
+    it is copied into the run."""
     time_budget: Seconds | None = None
     """Seconds, or text such as `5m`: views and epochs are fitted into it."""
     disk_budget: Bytes | None = None

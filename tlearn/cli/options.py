@@ -19,6 +19,7 @@ METAVARS = {
     "test": "PART",
     "group": "REGEX",
     "preset": "NAME",
+    "callbacks": "FILE.py",
     "stages": "WHAT[:EPOCHS][@RATE],...",
     "time_budget": "5m",
     "disk_budget": "10G",
@@ -110,7 +111,8 @@ def comparison_options(command: Command) -> Command:
         callback=_names,
         help="Backbones to compare; all that are installed if not given.",
     )
-    options = (DATA, backbones, config_options(without=("backbone", "size")), CONFIG, SET)
+    every = config_options(without=("backbone", "size", "callbacks"))
+    options = (DATA, backbones, every, CONFIG, SET)
     for add in reversed((*options, QUIET, JSON)):
         command = add(command)
     return command

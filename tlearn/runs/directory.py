@@ -11,7 +11,8 @@
 - predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png
 
-As long as a training is not over there is also ``checkpoint.npz``, from which it can be continued,
+There is also ``callbacks.py``, if callbacks of a file were asked for. As long as a training is not
+over there is ``checkpoint.npz``, from which it can be continued,
 ``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
 """
 
@@ -37,6 +38,7 @@ from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
 from tlearn.settings import make_config
 from tlearn.text import numbered_names
 
+CALLBACKS = "callbacks.py"
 CHECKPOINT = "checkpoint.npz"
 RUNS = Path("runs")  # where runs go that are given no place
 # What reading a file raises that holds something else than it should.
@@ -94,6 +96,8 @@ class RunDirectory:
             run = cls(_make_first(places))
             run._new_parents = parents
             try:
+                if config.callbacks:
+                    run.write(CALLBACKS, Path(config.callbacks).read_bytes())
                 run.write_record({"config": values, "data": {"path": str(data.resolve())}})
             except BaseException:
                 run.discard()

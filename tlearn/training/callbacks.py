@@ -1,13 +1,16 @@
 """The Keras callbacks that steer a stage, and what callbacks remember in a checkpoint."""
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlearn.config import Stage
+from tlearn.errors import ConfigError, one_line
 from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
 from tlearn.schedules import SCHEDULES
@@ -48,6 +51,29 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         super().on_epoch_end(epoch, logs)
         if epoch + 1 < self.earliest:
             self.model.stop_training = stopped
+
+
+def callbacks_of(path: Path) -> list[Any]:
+    """Return the callbacks of a Python file: its ``callbacks``, a list or a function.
+
+    Raises:
+        ConfigError: If it cannot be run, or has none.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"callbacks: {str(path)!r} is no .py file", "callbacks")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        callbacks = module.callbacks() if callable(module.callbacks) else module.callbacks
+        return [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"the callbacks of {str(path)!r} cannot be used ({type(error).__name__}: "
+            f"{one_line(error)}); its 'callbacks' must be a list of Keras callbacks, or a function "
+            f"that returns one",
+            "callbacks",
+        ) from error
 
 
 def steering(stage: Stage, say: Callable[[str], None]) -> list[Any]:

@@ -21,7 +21,7 @@ from tlearn.data.sample import draw_sample
 from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
-from tlearn.runs.directory import CHECKPOINT, RUNS, RunDirectory, check_free, free_name
+from tlearn.runs.directory import CALLBACKS, CHECKPOINT, RUNS, RunDirectory, check_free, free_name
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
@@ -42,7 +42,7 @@ def finetune(
     config: str | Path | RunConfig | None = None,
     quiet: bool = False,
     progress: Progress | None = None,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[Any] | str | Path = (),
     **options: Any,
 ) -> Run:
     """Train a classifier on images with their classes.
@@ -55,7 +55,7 @@ def finetune(
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
-        callbacks: Keras callbacks; all stages are one fit to them.
+        callbacks: Keras callbacks, or a Python file of some; all stages are one fit to them.
         **options: Fields of :class:`tlearn.RunConfig`; they win over ``config``.
 
     Returns:
@@ -68,8 +68,14 @@ def finetune(
     Example:
         >>> run = tlearn.finetune("photos", backbone="mobilenet_v2")  # doctest: +SKIP
     """
+    if isinstance(callbacks, str | Path):
+        callbacks, options["callbacks"] = (), str(callbacks)
     settings = make_config(config, options=options)
     load_registry().check(settings)
+    if settings.callbacks and not Path(settings.callbacks).is_file():
+        raise ConfigError(
+            f"callbacks: there is no file {settings.callbacks!r}; give a Python file", "callbacks"
+        )
     data, progress = Path(data), progress or console_progress(quiet)
     check_data(data)
     path = Path(out) if out else RUNS / data_name(data)
@@ -192,11 +198,15 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             source = list_dataset(request.data, request.config.group, progress)
         # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
+        from tlearn.training.callbacks import callbacks_of
         from tlearn.training.compile import check_arguments
         from tlearn.training.network_training import train_network
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
+
+        if (run / CALLBACKS).exists():
+            callbacks = [*callbacks, *callbacks_of(run / CALLBACKS)]
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
             own = load_registry().callbacks(stage, run.path)

@@ -13,7 +13,8 @@ from tlearn.config_schema import ConfigField, fields_of
 from tlearn.settings import make_config
 from tlearn.web.words import t, texts
 
-APART = ("backbone", "preset")  # chosen elsewhere on the page
+# Chosen elsewhere on the page; and no page runs a file of somebody.
+APART = ("backbone", "preset", "callbacks")
 
 
 def options() -> tuple[dict[str, Any], dict[str, Any]]:
