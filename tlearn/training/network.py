@@ -241,7 +241,7 @@ class Network:
 
     def view(self) -> Any:
         """Return another model of the same layers as ``whole``, to be compiled for callbacks."""
-        return keras.Model(self.whole.inputs, self.whole.outputs, name=self.whole.name)
+        return keras.Model(self.whole.input, self.whole.output, name=self.whole.name)
 
     @property
     def seeds(self) -> list[np.ndarray]:

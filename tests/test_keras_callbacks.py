@@ -1,0 +1,90 @@
+"""The callbacks of Keras in a training of several stages: as under ``fit``."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw_photos
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import tlearn
+from tlearn.metrics import MONITORS
+
+STAGES = [{"unfreeze": "none", "epochs": 2}, {"unfreeze": 1, "epochs": 3, "patience": 9}]
+
+
+class Restoring(keras.callbacks.EarlyStopping):
+    """Counts how often weights are restored."""
+
+    restored = 0
+
+    def on_train_end(self, logs=None):
+        self.restored += self.best_weights is not None
+        super().on_train_end(logs)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training with all that writes, and the history that was kept."""
+    history, stopping = keras.callbacks.History(), Restoring("val_loss", restore_best_weights=True)
+    stopping.patience = 9
+
+    place, kinds = tmp_path_factory.mktemp("callbacks of keras"), keras.callbacks
+    draw_photos(place / "photos")
+    callbacks = [
+        history,
+        stopping,
+        kinds.CSVLogger(place / "log.csv"),
+        kinds.TensorBoard(place / "tensorboard", histogram_freq=1),
+        kinds.ModelCheckpoint(place / "epoch{epoch}.keras"),
+        kinds.ModelCheckpoint(place / "last.weights.h5", save_weights_only=True),
+    ]
+    options = {"backbone": "toy", "weights": "none", "stages": STAGES, "quiet": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEARN_CACHE", str(place / "cache"))
+        tlearn.finetune(place / "photos", place / "run", callbacks=callbacks, **options)
+    return place, history, stopping
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_history_counts_on_over_the_stages(trained):
+    place, history, stopping = trained
+    rows = rows_of(place / "run" / "history.csv")
+    assert history.epoch == list(range(5)) and stopping.restored == 1
+    logged = rows_of(place / "log.csv")
+    assert [int(row["epoch"]) for row in logged] == history.epoch
+    for name in ("loss", "accuracy", "learning_rate", *MONITORS):
+        expected = [float(row[name]) for row in rows]
+        assert history.history[name] == pytest.approx(expected)
+        assert [float(row[name]) for row in logged] == pytest.approx(expected)
+
+
+def test_a_model_that_is_saved_takes_pictures(trained):
+    place, *_ = trained
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
+    models = [keras.models.load_model(place / f"epoch{epoch}.keras") for epoch in range(1, 6)]
+    for model in models:
+        assert model.input_shape == (None, 32, 32, 3) and model.output_shape == (None, 3)
+        np.testing.assert_allclose(np.asarray(model(pixels)).sum(axis=1), 1, rtol=1e-5)
+    first, *_, last = models
+    first.load_weights(place / "last.weights.h5")
+    for one, other in zip(first.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_tensorboard_reads_one_curve_over_all_stages(trained):
+    place, history, _ = trained
+    for side, prefix in {"train": "", "validation": "val_"}.items():
+        events = EventAccumulator(str(place / "tensorboard" / side))
+        events.Reload()
+        for name in ("loss", "accuracy"):
+            points = events.Tensors(f"epoch_{name}")
+            assert [point.step for point in points] == history.epoch
+            values = [float(tf.make_ndarray(point.tensor_proto)) for point in points]
+            assert values == pytest.approx(history.history[prefix + name])
