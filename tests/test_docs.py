@@ -41,7 +41,7 @@ def test_every_option_and_command_exists():
             known |= {option for parameter in part.params for option in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", README + PLUGINS)) <= known
     code = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", README)])
-    commands = set(re.findall(r"(?:^|/)tlearn ([a-z]+)", code, re.M))
+    commands = set(re.findall(r"(?:^|/)tlearn ([a-z-]+)", code, re.M))
     assert {"demo", "finetune", "predict", "evaluate", "backbones"} <= commands
     assert commands <= set(COMMANDS)
 

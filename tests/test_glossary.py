@@ -109,7 +109,7 @@ def test_a_file_name_stands_for_one_file():
 def test_a_command_is_a_file_of_its_name():
     for name in COMMANDS:
         assert load_command(name).name == name
-        assert (ROOT / "tlearn" / "cli" / f"{name}.py").is_file()
+        assert (ROOT / "tlearn" / "cli" / f"{name.replace('-', '_')}.py").is_file()
 
 
 @pytest.mark.parametrize("name", HOOKS)

@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "Write the model of RUN in another format, such as openvino.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
+    "lr-find": "Search the learning rate of the head and of each stage on DATA.",
     "data": "Show, undo or write out the edits of DATA.",
     "features": "Write the features of a layer for every image in DATA.",
     "layers": "List the layers and the boundaries of BACKBONE.",
@@ -44,7 +45,8 @@ _PLUGIN_COMMANDS = "tlearn.plugin_commands"  # key in the metadata of click's co
 @functools.cache
 def load_command(name: str) -> click.Command:
     """Import the command ``name`` of tlearn itself, with the options that every command has."""
-    command: click.Command = getattr(importlib.import_module(f"tlearn.cli.{name}"), name)
+    module = name.replace("-", "_")
+    command: click.Command = getattr(importlib.import_module(f"tlearn.cli.{module}"), module)
     command.no_args_is_help = False  # else an error that holds all of the help
     for part in (command, *getattr(command, "commands", {}).values()):
         part.params += COMMON_OPTIONS

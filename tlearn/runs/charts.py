@@ -134,6 +134,35 @@ def learning_curve(
     return {"height": 280, "layer": [borders, line]}
 
 
+def loss_against_rate(searches: Sequence[Row]) -> Chart:
+    """Return the mean losses over the rates of searches, with a line at each suggestion.
+
+    Args:
+        searches: Each with ``part``, ``rates``, ``means`` and ``suggestion``.
+    """
+    return {"hconcat": [_search(search) for search in searches]}
+
+
+def _search(search: Row) -> Chart:
+    rows = [
+        {"rate": rate, "loss": loss}
+        for rate, loss in zip(search["rates"], search["means"], strict=True)
+    ]
+    rate = _number("rate", scale={"type": "log"}, axis={"format": "~e", "grid": False})
+    line = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "color": TRAINING},
+        "encoding": {"x": rate | {"title": "learning rate"}, "y": _number("loss")},
+    }
+    suggestion = {
+        "data": {"values": [{"rate": search["suggestion"]}]},
+        "mark": {"type": "rule", "color": VALIDATION, "size": 2},
+        "encoding": {"x": rate},
+    }
+    title = f"{search['part']}: {search['suggestion']:.1e}"
+    return {"title": title, "width": 320, "height": 240, "layer": [line, suggestion]}
+
+
 def confusion(
     figures: Mapping[str, Any], words: Mapping[str, str] = ENGLISH, title: str = ""
 ) -> Chart:

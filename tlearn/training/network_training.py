@@ -72,7 +72,7 @@ def train_network(
     setup.log("step", step="training")
     if network is None or resumed is None:
         rates = {"activation_views": rate} if computed else {}
-        setup, network, resumed = _start_from_probe(setup, costs, rates)
+        setup, network, resumed = start_from_probe(setup, costs, rates)
         checkpoint.update(resumed)
 
     def record(state: TrainingState) -> None:
@@ -139,7 +139,7 @@ def _network_of(setup: Setup, state: TrainingState) -> Network:
     return network
 
 
-def _start_from_probe(
+def start_from_probe(
     setup: Setup, costs: Costs, rates: dict[str, float]
 ) -> tuple[Setup, Network, TrainingState]:
     """Fit the probe and make it the head.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from tlearn.data.splits import Splits, load_dataset
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations, Item
-from tlearn.features.built_backbone import BuiltBackbone, load_backbone
+from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, load_backbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress
 from tlearn.training.feed import Feed
@@ -92,13 +92,15 @@ class Setup:
 
     def feeds(self, network: Network, number: int) -> tuple[Feed, Feed]:
         """Return the training and the validation feed of a stage, by its position."""
-        boundary, seed = self.stages[number].boundary, self.config.seed
-        source = (self.activations, boundary, network.columns_below(boundary))
-        past = sum(p.stage.epochs for p in self.stages[:number])
-        return (
-            Feed(*source, self.splits.train, self.views, seed, past),
-            Feed(*source, self.splits.validation, 1, seed),
-        )
+        boundary = self.stages[number].boundary
+        train = self.feed(network, boundary, sum(p.stage.epochs for p in self.stages[:number]))
+        return train, replace(train, files=self.splits.validation, views=1, past=0)
+
+    def feed(self, network: Network, boundary: BuiltBoundary | None, past: int = 0) -> Feed:
+        """Return the training images for what is above a boundary, after so many epochs."""
+        columns, seed = network.columns_below(boundary), self.config.seed
+        files = self.splits.train
+        return Feed(self.activations, boundary, columns, files, self.views, seed, past)
 
 
 def read_setup(
