@@ -89,3 +89,20 @@ def test_tensorboard_reads_one_curve_over_all_stages(trained):
             assert [point.step for point in points] == history.epoch
             values = [float(tf.make_ndarray(point.tensor_proto)) for point in points]
             assert values == pytest.approx(history.history[prefix + name])
+
+
+def test_models_of_single_epochs_are_saved_and_the_last_ones_stay(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    toy = {"backbone": "toy", "weights": "none", "stages": "none:2,1:5", "quiet": True}
+    for name, checkpoint in {"models": {"every": 2, "keep": 2}, "weights": {"every": 3}}.items():
+        checkpoint |= {"weights_only": name == "weights"}
+        tlearn.finetune(photos, tmp_path / name, checkpoint=checkpoint, **toy)
+    saved = [path.name for path in sorted((tmp_path / "models" / "checkpoints").iterdir())]
+    assert saved == ["epoch-0004.keras", "epoch-0006.keras"]
+    weights = [path.name for path in sorted((tmp_path / "weights" / "checkpoints").iterdir())]
+    assert weights == ["epoch-0003.weights.h5", "epoch-0006.weights.h5"]
+    model = keras.models.load_model(tmp_path / "models" / "checkpoints" / saved[-1], compile=False)
+    before = model.get_weights()
+    model.load_weights(tmp_path / "weights" / "checkpoints" / weights[-1])
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -267,6 +267,17 @@ class Augmentation(_Section):
     """The largest rotation in either direction, in degrees."""
 
 
+class ModelCheckpoints(_Section):
+    """Models that are saved while a training runs, beside the checkpoint that it resumes from."""
+
+    every: int = Field(0, ge=0)
+    """Save the model after every so many epochs, into `checkpoints/` of the run; 0 for never."""
+    keep: int = Field(3, ge=1)
+    """How many of the last ones stay."""
+    weights_only: bool = False
+    """Save weights alone, as `.weights.h5`."""
+
+
 class RunConfig(_Section):
     """The configuration of a training."""
 
@@ -316,6 +327,8 @@ class RunConfig(_Section):
     GPU."""
     precision: Literal["auto", Precision] = "auto"
     """Of convolutions and dense layers; `auto` is bfloat16 where the machine supports it."""
+    checkpoint: ModelCheckpoints = Field(default_factory=ModelCheckpoints)
+    """Models that are saved while it trains."""
     callbacks: str = ""
     """A Python file whose `callbacks` is a list of Keras callbacks, or a function that returns one;
     it is copied into the run."""

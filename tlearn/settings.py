@@ -10,10 +10,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tlearn.config import Augmentation, Head, RunConfig, Stage
+from tlearn.config import Augmentation, Head, ModelCheckpoints, RunConfig, Stage
 from tlearn.errors import ConfigError, nearest
 
-SECTIONS: dict[str, type[BaseModel]] = {"head": Head, "augment": Augmentation, "stages": Stage}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "head": Head,
+    "augment": Augmentation,
+    "checkpoint": ModelCheckpoints,
+    "stages": Stage,
+}
 
 WORDS = {  # pydantic's, shorter
     "Input should be": "must be",

@@ -11,8 +11,8 @@
 - predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png
 
-There is also ``callbacks.py``, if callbacks of a file were asked for. As long as a training is not
-over there is ``checkpoint.npz``, from which it can be continued,
+There are also ``callbacks.py`` and ``checkpoints``, models of single epochs, if they were asked
+for. As long as a training is not over there is ``checkpoint.npz``, from which it can be continued,
 ``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
 """
 
@@ -40,6 +40,7 @@ from tlearn.text import numbered_names
 
 CALLBACKS = "callbacks.py"
 CHECKPOINT = "checkpoint.npz"
+CHECKPOINTS = "checkpoints"
 RUNS = Path("runs")  # where runs go that are given no place
 # What reading a file raises that holds something else than it should.
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, ConfigError)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.config import Stage
+from tlearn.config import ModelCheckpoints, Stage
 from tlearn.errors import ConfigError, one_line
 from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
@@ -51,6 +51,29 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         super().on_epoch_end(epoch, logs)
         if epoch + 1 < self.earliest:
             self.model.stop_training = stopped
+
+
+class EpochSaver(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Keras's checkpoint of the model, of every so many epochs, of which the last few stay.
+
+    Args:
+        folder: Where they go.
+        options: How many, and what of them.
+    """
+
+    def __init__(self, folder: Path, options: ModelCheckpoints) -> None:
+        self._folder, self._options = folder, options
+        name = "epoch-{epoch:04d}" + (".weights.h5" if options.weights_only else ".keras")
+        super().__init__(folder / name, save_weights_only=options.weights_only)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Save the model if its turn has come, and delete the oldest."""
+        if (epoch + 1) % self._options.every:
+            return
+        self._folder.mkdir(exist_ok=True)
+        super().on_epoch_end(epoch, logs)
+        for path in sorted(self._folder.glob("epoch-*"))[: -self._options.keep]:
+            path.unlink()
 
 
 def callbacks_of(path: Path) -> list[Any]:

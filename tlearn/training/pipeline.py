@@ -21,7 +21,15 @@ from tlearn.data.sample import draw_sample
 from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
-from tlearn.runs.directory import CALLBACKS, CHECKPOINT, RUNS, RunDirectory, check_free, free_name
+from tlearn.runs.directory import (
+    CALLBACKS,
+    CHECKPOINT,
+    CHECKPOINTS,
+    RUNS,
+    RunDirectory,
+    check_free,
+    free_name,
+)
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
@@ -198,7 +206,7 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
             source = list_dataset(request.data, request.config.group, progress)
         # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
-        from tlearn.training.callbacks import callbacks_of
+        from tlearn.training.callbacks import EpochSaver, callbacks_of
         from tlearn.training.compile import check_arguments
         from tlearn.training.network_training import train_network
         from tlearn.training.results import check_unchanged, write_record, write_results
@@ -207,6 +215,8 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
 
         if (run / CALLBACKS).exists():
             callbacks = [*callbacks, *callbacks_of(run / CALLBACKS)]
+        if request.config.checkpoint.every:
+            callbacks = [*callbacks, EpochSaver(run / CHECKPOINTS, request.config.checkpoint)]
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
             own = load_registry().callbacks(stage, run.path)
