@@ -12,7 +12,7 @@ from tlearn.config import Stage
 from tlearn.errors import ConfigError
 from tlearn.metrics import METRICS, MONITORS
 from tlearn.training.callbacks import Fit, StageCallbacks, earliest_end, is_settled, steering
-from tlearn.training.compile import check_arguments, optimizer_for
+from tlearn.training.compile import check_arguments, loss_for, optimizer_for
 from tlearn.training.score import WORST, ValidationScore, is_better
 
 
@@ -263,6 +263,8 @@ def test_every_optimizer_of_keras_takes_its_own_arguments():
         ({"schedule": {"name": "piecewise", "rates": [[1, 2]]}}, "rise from 0"),
         ({"schedule": {"name": "plateau", "factor": 2}}, "refuses the schedule plateau"),
         ({"schedule": {"name": "plateau", "x": 2}}, "plateau takes no 'x'"),
+        ({"loss": {"name": "focal", "gama": 2}}, "focal takes no 'gama' .*'gamma'"),
+        ({"loss": {"name": "focal", "gamma": "x"}}, "refuses the loss focal"),
     ],
 )
 def test_arguments_that_keras_does_not_take_are_refused(options, words):
@@ -303,3 +305,12 @@ def test_callbacks_come_from_a_file_that_is_kept_in_the_run(photos, tmp_path, mo
         assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"there is no file 'missing\.py'"):
         tlearn.finetune(photos, tmp_path / "run", callbacks="missing.py", **toy)
+
+
+def test_the_focal_loss_is_that_of_keras():
+    stage = Stage(unfreeze=1, loss={"name": "focal", "gamma": 3.0}, label_smoothing=0.1)
+    expected = keras.losses.CategoricalFocalCrossentropy(
+        gamma=3.0, from_logits=True, label_smoothing=0.1
+    )
+    y, logits = np.eye(3, dtype="float32"), np.random.default_rng(0).normal(size=(3, 3))
+    assert float(loss_for(stage)(y, logits)) == pytest.approx(float(expected(y, logits)))

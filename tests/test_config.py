@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tlearn.backbones import load_registry
-from tlearn.config import Augmentation, Head, RunConfig, Stage
+from tlearn.config import AUGMENTATIONS, Augmentation, Head, RunConfig, Stage
 from tlearn.config_schema import fields_of
 from tlearn.errors import ConfigError
 from tlearn.settings import make_config
@@ -205,7 +205,7 @@ def test_wrong_short_stages_are_shown_the_form(text):
         ("int: 1", "int", None),
         ("'head[0]': 1", "head[0]", "head"),
         ("1: 2", "1", None),
-        ("head: {1: 2}", "head.1", None),
+        ("head: {77: 2}", "head.77", None),
     ],
 )
 def test_unknown_keys_are_refused_and_the_nearest_is_named(from_yaml, text, place, nearest):
@@ -358,3 +358,12 @@ def test_a_value_out_of_bounds_is_refused_and_the_error_knows_its_key(from_yaml,
 @pytest.mark.parametrize("model", [RunConfig, Head, Augmentation, Stage])
 def test_every_key_is_described(model):
     assert all(field.help.endswith(".") for field in fields_of(model))
+
+
+def test_sets_of_augmentation_have_names():
+    for name, values in AUGMENTATIONS.items():
+        config = make_config(settings={"augment": name})
+        assert config.augment == Augmentation(**values)
+    assert make_config(settings={"augment": "photo"}) == make_config()
+    with pytest.raises(ConfigError, match="augment: must be one of none, light, photo, strong"):
+        make_config(settings={"augment": "more"})

@@ -169,7 +169,7 @@ def test_fresh_views_a_random_head_and_callbacks_come_to_the_same(
     stages = [
         {"unfreeze": "none", "epochs": 4, "learning_rate": 0.1, "optimizer": "adamw"}
         | {"schedule": "plateau", "patience": 1, "monitor": "val_loss"},
-        {"unfreeze": 1, "epochs": 6, "block_rate": 0.5}
+        {"unfreeze": 1, "epochs": 6, "block_rate": 0.5, "mixup": 0.4, "cutmix": 0.4}
         | {"optimizer": {"name": "rmsprop", "use_ema": True, "gradient_accumulation_steps": 2}}
         | {"schedule": "constant", "patience": 3, "batch_norm": "train"},
     ]

@@ -91,6 +91,7 @@ else:
     MonitorName = Literal[tuple(MONITORS)]
     OptimizerName = Literal[tuple(OPTIMIZERS)]
     ScheduleName = Literal[tuple(SCHEDULES)]
+ActivationName = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 Pixels = Annotated[int, Field(ge=8, le=2048)]
@@ -161,6 +162,12 @@ class Optimizer(KerasObject):
     name: OptimizerName
 
 
+class Loss(KerasObject):
+    """A loss of ``keras.losses``."""
+
+    name: Literal["crossentropy", "focal"]
+
+
 class StageSchedule(KerasObject):
     """A schedule of the learning rate."""
 
@@ -206,8 +213,16 @@ class Stage(_Section):
     batch_norm: Literal["auto", "frozen", "train"] = "auto"
     """Whether batch normalisations that are unfrozen learn, statistics included; `auto` trains them
     where the weights are random."""
+    loss: Annotated[Loss, Written] = Loss(name="crossentropy")
+    """`crossentropy`, or `focal`, which looks at what is hard, as in `{name: focal, gamma: 2}`."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """0 for none."""
+    mixup: float = Field(0.0, ge=0, le=10)
+    """Mix pairs of images and their labels, by parts drawn from a beta distribution of this
+    parameter; 0 for none."""
+    cutmix: float = Field(0.0, ge=0, le=10)
+    """Replace a rectangle of each image by that of another, and as much of its label; of an area
+    drawn likewise; 0 for none."""
     needs_headroom: bool = False
     """Whether it is left out, with those after it, where the probe makes so few errors that
     validation could hardly show an improvement."""
@@ -252,6 +267,31 @@ class Head(_Section):
     hidden: tuple[Width, ...] = Field((), max_length=8)
     """Widths of dense layers below the logits. With any, the head starts at random instead of from
     the probe."""
+    activation: ActivationName = "relu"
+    """Of the hidden layers."""
+    batch_norm: bool = False
+    """Normalise batches between the hidden layers and their activations."""
+    l1: float = Field(0.0, ge=0)
+    """The penalty on the sizes of the head's weights."""
+    l2: float = Field(0.0, ge=0)
+    """The penalty on the squares of the head's weights."""
+
+
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "none": {"flip": False, "crop": 1.0, "colour": 0.0, "rotate": 0.0},
+    "light": {"flip": True, "crop": 0.9, "colour": 0.05, "rotate": 0.0},
+    "photo": {},  # the defaults
+    "strong": {"flip": True, "crop": 0.4, "colour": 0.3, "rotate": 15.0},
+}
+
+
+def _augmentation(value: Any) -> Any:
+    """Read the name of a set of values."""
+    if not isinstance(value, str):
+        return value
+    if value not in AUGMENTATIONS:
+        raise ValueError(f"must be one of {', '.join(AUGMENTATIONS)}, or hold keys and values")
+    return AUGMENTATIONS[value]
 
 
 class Augmentation(_Section):
@@ -317,8 +357,10 @@ class RunConfig(_Section):
     smallest."""
     head: Head = Field(default_factory=Head)
     """The layers on top of the backbone."""
-    augment: Augmentation = Field(default_factory=Augmentation)
-    """How views differ."""
+    augment: Annotated[Augmentation, BeforeValidator(_augmentation)] = Field(
+        default_factory=Augmentation
+    )
+    """How views differ: `none`, `light`, `photo`, `strong`, or the keys of this section."""
     stages: Annotated[tuple[Stage, ...] | None, BeforeValidator(parse_stages)] = None
     """The stages after the probe, as in `3:8@1e-4,all@1e-5`: blocks or a layer's name, epochs,
     rate; `none` for no stage; the preset's if not given."""

@@ -12,7 +12,9 @@ from tlearn.optimizers import OPTIMIZERS
 from tlearn.schedules import SCHEDULES, Span
 from tlearn.training.callbacks import steering
 
+LOSSES = {"crossentropy": "CategoricalCrossentropy", "focal": "CategoricalFocalCrossentropy"}
 OURS = {"learning_rate", "initial_learning_rate", "loss_scale_factor", "name", "kwargs"}
+OURS |= {"from_logits", "axis", "reduction", "dtype"}
 
 
 def compile_for(
@@ -31,7 +33,7 @@ def compile_for(
     """
     model.compile(
         optimizer_for(stage, steps, factors or {}),
-        keras.losses.CategoricalCrossentropy(True, stage.label_smoothing),
+        loss_for(stage),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],  # unweighted, as on validation
     )
     # Variables that were made in the first step would have it traced twice.
@@ -48,6 +50,8 @@ def check_arguments(stage: Stage) -> None:
         _class_of("schedule", stage.schedule, keras.callbacks, "ReduceLROnPlateau")
         with _errors_of("schedule", stage.schedule):
             steering(stage, print)
+    with _errors_of("loss", stage.loss):
+        loss_for(stage)(keras.ops.ones((1, 2)), keras.ops.ones((1, 2)))
     variable = keras.Variable([1.0])
     optimizer = optimizer_for(stage, 2, {})
     with _errors_of("optimizer", stage.optimizer):
@@ -65,6 +69,18 @@ def optimizer_for(stage: Stage, steps: int, factors: Mapping[str, float]) -> Any
     rate = rate_for(stage, -(-steps // accumulated) if isinstance(accumulated, int) else steps)
     with _errors_of("optimizer", chosen):
         return _with_factors(kind, factors)(learning_rate=rate, **chosen.arguments)
+
+
+def loss_for(stage: Stage) -> Any:
+    """Return the loss of a stage, which is given logits.
+
+    Raises:
+        ConfigError: If Keras does not take its arguments.
+    """
+    kind = _class_of("loss", stage.loss, keras.losses, LOSSES[stage.loss.name])
+    options = {"from_logits": True, "label_smoothing": stage.label_smoothing}
+    with _errors_of("loss", stage.loss):
+        return kind(**(options | stage.loss.arguments))
 
 
 def rate_for(stage: Stage, steps: int) -> Any:

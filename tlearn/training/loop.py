@@ -15,6 +15,7 @@ from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
 from tlearn.training.callbacks import Fit, StageCallbacks, is_settled, steering
 from tlearn.training.compile import compile_for
+from tlearn.training.mixing import mix
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
@@ -309,11 +310,12 @@ class _StageFit:
         """Train for one epoch; return the mean loss and accuracy of its batches, all of a size."""
         targets = self.training.setup.targets
         one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
-        every = []
+        every, seed, past = [], self.feed.seed, self.feed.past
         for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
             callbacks("on_train_batch_begin", step)
             y = targets.train[rows]
-            logs = train_on_batch(self.model, inputs, one_hot[y], targets.class_weights[y])
+            batch = inputs, one_hot[y], targets.class_weights[y]
+            logs = train_on_batch(self.model, *mix(batch, self.stage, (seed, past + number, step)))
             every.append(logs)
             callbacks("on_train_batch_end", step, logs)
             advance(1)

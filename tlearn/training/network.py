@@ -56,14 +56,19 @@ class Network:
             center=False, scale=False, epsilon=0.0, trainable=False, name="standardise"
         )
         self._head = [self.standardise]
-        initializer = keras.initializers.GlorotUniform(seed)
+        penalty = keras.regularizers.L1L2(head.l1, head.l2) if head.l1 or head.l2 else None
+        options = {
+            "kernel_initializer": keras.initializers.GlorotUniform(seed),
+            "kernel_regularizer": penalty,
+        }
         for i, width in enumerate(head.hidden):
             self._head.append(layers.Dropout(head.dropout, seed=seed + i))
-            self._head.append(
-                layers.Dense(width, "relu", kernel_initializer=initializer, name=f"hidden_{i + 1}")
-            )
+            self._head.append(layers.Dense(width, name=f"hidden_{i + 1}", **options))
+            if head.batch_norm:
+                self._head.append(layers.BatchNormalization(name=f"hidden_{i + 1}_bn"))
+            self._head.append(layers.Activation(head.activation, name=f"activation_{i + 1}"))
         self._head.append(layers.Dropout(head.dropout, seed=seed + len(head.hidden)))
-        self.logits = layers.Dense(classes, kernel_initializer=initializer, name="logits")
+        self.logits = layers.Dense(classes, name="logits", **options)
         self._head.append(self.logits)
         self._heads = [self.logits]
         self.whole = self.classifier = self._whole()
