@@ -47,7 +47,7 @@ def make_config(
     else:
         values = _read_yaml(Path(base)) if base else {}
     for key, text in (settings or {}).items():
-        _put(values, key, _parse(text, f"--set {key}={text}"))
+        _put(values, key, parse_yaml(text, f"--set {key}={text}"))
     values |= {key: value for key, value in (options or {}).items() if value is not None}
     try:
         return RunConfig.model_validate(values)
@@ -67,9 +67,9 @@ def to_command(config: RunConfig, data: str | Path, out: str | Path | None = Non
     for key, value in config.model_dump(mode="json", exclude_unset=True).items():
         if isinstance(value, dict):
             for name, inner in value.items():
-                words += ["--set", f"{key}.{name}={_flow(inner)}"]
+                words += ["--set", f"{key}.{name}={flow(inner)}"]
         elif isinstance(value, list):
-            words += ["--set", f"{key}={_flow(value)}"]
+            words += ["--set", f"{key}={flow(value)}"]
         elif isinstance(value, bool):
             words += [f"--{key}"] if value else []
         elif value is not None:
@@ -77,7 +77,7 @@ def to_command(config: RunConfig, data: str | Path, out: str | Path | None = Non
     return shlex.join([*words, *(["--out", str(out)] if out else [])])
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """Return a value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("\n").removesuffix("\n...")
@@ -91,7 +91,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"the configuration {str(file)!r} cannot be read: {reason}; give a YAML file"
         ) from None
-    values = _parse(text, str(file))
+    values = parse_yaml(text, str(file))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -136,7 +136,12 @@ for _kind, _form in {
     )
 
 
-def _parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML as people write it.
+
+    Raises:
+        ConfigError: If it is none; the message says ``where``.
+    """
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:

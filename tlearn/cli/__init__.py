@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "Write the model of RUN in another format, such as openvino.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
+    "study": "Train on DATA once for each combination of values, and compare.",
     "lr-find": "Search the learning rate of the head and of each stage on DATA.",
     "data": "Show, undo or write out the edits of DATA.",
     "features": "Write the features of a layer for every image in DATA.",

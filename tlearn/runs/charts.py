@@ -134,6 +134,36 @@ def learning_curve(
     return {"height": 280, "layer": [borders, line]}
 
 
+def curves_side_by_side(runs: Mapping[str, Sequence[Row]]) -> Chart:
+    """Return validation accuracy and loss over the epochs of several runs, a line for each.
+
+    Args:
+        runs: By name, ``val_accuracy`` and ``val_loss`` of the probe and after each epoch.
+    """
+    rows = [
+        {"run": name, "epoch": epoch} | {key: row[key] for key in ("val_accuracy", "val_loss")}
+        for name, history in runs.items()
+        for epoch, row in enumerate(history)
+    ]
+    color = _name("run", title=None, sort=list(runs), legend={"orient": "bottom", "columns": 2})
+    epoch = _number("epoch", axis={"tickMinStep": 1, "format": "d", "grid": False})
+    quantities = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
+    each = [
+        {
+            "width": 360,
+            "height": 280,
+            "mark": {"type": "line", "point": True},
+            "encoding": {
+                "x": epoch,
+                "y": _number(key, title=title, scale={"zero": False}),
+                "color": color,
+            },
+        }
+        for key, title in quantities.items()
+    ]
+    return {"data": {"values": rows}, "hconcat": each}
+
+
 def loss_against_rate(searches: Sequence[Row]) -> Chart:
     """Return the mean losses over the rates of searches, with a line at each suggestion.
 

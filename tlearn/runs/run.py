@@ -90,6 +90,14 @@ class Run:
         return metric_texts(self.metrics[split])
 
     @cached_property
+    def history(self) -> Any:
+        """The epochs of all stages as a :class:`pandas.DataFrame`; columns as ``history.csv``."""
+        import pandas as pd
+
+        with self._reading("history.csv") as file:
+            return pd.read_csv(file)
+
+    @cached_property
     def record(self) -> dict[str, Any]:
         """The content of ``run.yaml``."""
         with self._reading("run.yaml") as file:
