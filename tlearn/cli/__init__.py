@@ -24,6 +24,7 @@ COMMANDS = {
     "finetune": "Train on DATA: a folder with one folder of images per class.",
     "predict": "Classify images: PATHS are files, folders, archives, tables.",
     "evaluate": "Measure the model of RUN on the labelled images in DATA.",
+    "show": "Show RUN: configuration, blocks by stage, figures, curves.",
     "report": "Write one HTML page about RUN, to look at or to pass on.",
     "export": "Write the model of RUN in another format, such as openvino.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
