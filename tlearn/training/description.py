@@ -8,6 +8,7 @@ from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.extraction import layers
+from tlearn.runs.directory import RunDirectory
 from tlearn.runs.run import Run
 from tlearn.runs.summary import run_summary
 from tlearn.text import printable
@@ -23,7 +24,7 @@ def describe(run: Run) -> str:
     Raises:
         BackboneError: If its backbone is not installed or is another now.
     """
-    config = RunConfig.model_validate(run.record["config"])
+    config = RunDirectory(run.path).request().config
     given = config.model_dump(mode="json", exclude_defaults=True)
     settings = yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=10**6)
     parts = {
