@@ -364,6 +364,9 @@ class RunConfig(_Section):
     stages: Annotated[tuple[Stage, ...] | None, BeforeValidator(parse_stages)] = None
     """The stages after the probe, as in `3:8@1e-4,all@1e-5`: blocks or a layer's name, epochs,
     rate; `none` for no stage; the preset's if not given."""
+    tta: Views = 1
+    """Test-time augmentation: views of each image whose probabilities are averaged in predictions,
+    the plain one, its mirror image, then augmented ones."""
     engine: Literal["auto", EngineName] = "auto"
     """What computes the frozen part and predictions; `auto` is OpenVINO on a CPU, TensorFlow on a
     GPU."""

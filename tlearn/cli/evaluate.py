@@ -25,7 +25,7 @@ from tlearn.progress import console_progress
     is_flag=True,
     help="Make unreadable images an error, and classes that the model does not know.",
 )
-@config_options(*ENGINE)
+@config_options(*ENGINE, "tta")
 @QUIET
 @JSON
 def evaluate(
@@ -37,6 +37,7 @@ def evaluate(
     as_json: bool,
     engine: str | None,
     precision: str | None,
+    tta: str | None,
 ) -> None:
     """Measure the model of RUN on the labelled images in DATA.
 
@@ -44,8 +45,10 @@ def evaluate(
     """
     from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
+    from tlearn.settings import make_config
 
-    model = Run(run, engine or "auto", precision or "auto")
+    views = make_config(options={"tta": tta}).tta if tta else None
+    model = Run(run, engine or "auto", precision or "auto", views)
     evaluation = model.evaluate(data, split, console_progress(quiet), strict)
     if as_json:
         more = ("trained_on", "selected_on", "unknown", "unreadable")

@@ -20,6 +20,7 @@ METAVARS = {
     "group": "REGEX",
     "preset": "NAME",
     "callbacks": "FILE.py",
+    "tta": "K",
     "stages": "WHAT[:EPOCHS][@RATE],...",
     "time_budget": "5m",
     "disk_budget": "10G",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     help="json is one object per line.",
 )
 @path_option("--out", "FILE", "Write there instead of to standard output.")
-@config_options(*ENGINE)
+@config_options(*ENGINE, "tta")
 @PROGRESS
 @QUIET
 def predict(
@@ -56,12 +56,16 @@ def predict(
     quiet: bool,
     engine: str | None,
     precision: str | None,
+    tta: str | None,
 ) -> int:
     """Classify images: PATHS are files, folders, archives, tables."""
     check_out(out)
     from tlearn.runs.run import Run
+    from tlearn.settings import make_config
 
-    model = Run(run, engine or "auto", precision or "auto")
+    views = make_config(options={"tta": tta}).tta if tta else None
+
+    model = Run(run, engine or "auto", precision or "auto", views)
     shown = console_progress(quiet or (out is None and progress == "auto"), progress)
     predictions = model.iter_predictions(paths, top, shown)
     readable: list[bool] = []

@@ -19,16 +19,19 @@ import numpy as np
 
 from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
-from tlearn.config import Resize
+from tlearn.config import Augmentation, Resize
 from tlearn.data import images
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.prefetch import batched, prefetch_map
+from tlearn.data.scan import content_hash
+from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path
 from tlearn.features.engines import Choice, Engine, choose
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 OUTPUT = "probabilities"
+MIRROR = 1  # the view that is the mirror image of the plain one
 ADVICE = "train again, or put the whole run back"
 ArrayOrError = np.ndarray | DataError  # pixels or probabilities, or why there are none
 
@@ -41,6 +44,7 @@ def save(
     resize: Resize,
     backbone: str,
     ranges: ValueRanges = DEFAULT_RANGES,
+    tta: int = 1,
 ) -> None:
     """Write a model as a ``.keras`` file that plain Keras loads in safe mode.
 
@@ -54,6 +58,7 @@ def save(
         "pixels": "tlearn.load_image(path, size, resize, integer_range, float_range)",
         "size": size,
         "resize": resize,
+        "tta": tta,
         **ranges._asdict(),
     }
     with zipfile.ZipFile(path, "a") as archive:
@@ -71,6 +76,7 @@ class Classifier:
         ranges: The values that become black and white in images of more than 8 bits.
         choice: What computes predictions.
         digest: Hash of the file.
+        tta: Views of each image whose probabilities are averaged.
         in_memory: The Keras model that was just saved there, if it is still at hand.
     """
 
@@ -82,6 +88,7 @@ class Classifier:
     ranges: ValueRanges
     choice: Choice
     digest: str
+    tta: int = 1
     in_memory: Any = None
 
     @classmethod
@@ -105,9 +112,10 @@ class Classifier:
                 card = json.loads(archive.read(METADATA_MEMBER))
             labels, size = tuple(card["labels"]), int(card["size"])
             resize, backbone = card["resize"], str(card["backbone"])
+            tta = int(card["tta"])
             ranges = ValueRanges(tuple(card["integer_range"]), tuple(card["float_range"]))
         choice = choice or choose()
-        return cls(path, labels, size, resize, backbone, ranges, choice, digest, in_memory)
+        return cls(path, labels, size, resize, backbone, ranges, choice, digest, tta, in_memory)
 
     @cached_property
     def model(self) -> Any:
@@ -151,18 +159,40 @@ class Classifier:
         Images are decoded in threads while the model computes; memory does not grow with their
         number.
         """
-        ready = prefetch_map(self._read, paths)
-        engine = self._engine
-        for batch, outputs in engine.map(_batches(ready, engine.batch)):
+        engine, views = self._engine, list[np.ndarray]()
+        for batch, outputs in engine.map(_batches(self._views(paths), engine.batch)):
             probabilities = iter(outputs[0])
             for path, pixels in batch:
-                yield path, (pixels if isinstance(pixels, DataError) else next(probabilities))
+                if isinstance(pixels, DataError):
+                    yield path, pixels
+                    continue
+                views.append(next(probabilities))
+                if len(views) == self.tta:
+                    yield path, np.mean(views, axis=0)
+                    views.clear()
+
+    def _views(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:
+        """Yield each path with each of its views, or once with why it has none."""
+        for path, views in prefetch_map(self._read, paths):
+            yield from (
+                [(path, views)] if isinstance(views, DataError) else ((path, v) for v in views)
+            )
 
     def _read(self, path: Path) -> tuple[Path, ArrayOrError]:
+        """Return the views of an image, ``(tta, size, size, 3)``."""
         try:
-            return path, images.load_image(path, self.size, self.resize, *self.ranges)
+            data = images.read_bytes(path)
+            image = images.decode(data, self.size, self.ranges)
         except DataError as error:
             return path, error
+        rendering = Rendering(self.size, self.resize, Augmentation())
+        content = content_hash(data) if self.tta > MIRROR else ""
+        views = [
+            rendering.render(image, content, view) for view in range(self.tta) if view != MIRROR
+        ]
+        if self.tta > MIRROR:
+            views.insert(MIRROR, views[0][:, ::-1])
+        return path, np.stack(views)
 
 
 @contextlib.contextmanager

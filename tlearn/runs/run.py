@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -61,15 +61,22 @@ class Run:
         path: The run directory.
         engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
         precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
+        tta: Views of each image whose probabilities are averaged; those of the model if not given.
 
     Raises:
         RunError: If it is no run or not finished.
     """
 
-    def __init__(self, path: PathLike, engine: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        engine: str = "auto",
+        precision: str = "auto",
+        tta: int | None = None,
+    ) -> None:
         self.path = Path(path)
         check_usable(self.path)
-        self._engine = engine, precision
+        self._engine, self._tta = (engine, precision), tta
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -117,7 +124,8 @@ class Run:
             ConfigError: If the engine is not installed or the machine lacks the precision.
             RunError: If the model is damaged.
         """
-        return Classifier.load(self.path / "model.keras", choose(*self._engine))
+        classifier = Classifier.load(self.path / "model.keras", choose(*self._engine))
+        return replace(classifier, tta=self._tta or classifier.tta)
 
     @cached_property
     def model(self) -> Any:

@@ -102,7 +102,8 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
         size, resize, splits = setup.built.size, setup.config.resize, setup.splits
         with run.replacing("model.keras") as path:
             backbone = setup.config.backbone
-            save(network.classifier, path, splits.labels, size, resize, backbone, splits.ranges)
+            labels, ranges, tta = splits.labels, splits.ranges, setup.config.tta
+            save(network.classifier, path, labels, size, resize, backbone, ranges, tta)
         # What Keras makes of its own layers is known; layers of others are put to the test.
         saved = None if setup.built.backbone.modules else network.classifier
     epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in state.history)
