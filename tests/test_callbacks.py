@@ -30,13 +30,13 @@ def rows(accuracies, losses=None):
     ]
 
 
-def trained(stage, history, broken_off=None):
+def trained(stage, history, broken_off=None, say=print):
     """Return the rate after each epoch until the stage ends; it may be broken off and go on."""
     model = SimpleNamespace(stop_training=False, optimizer=keras.optimizers.SGD(1.0), metrics=[])
     nobody, rates, memory = Fit([], model), [], ()
     for epoch, row in enumerate(history):
         if epoch in (0, broken_off):
-            callbacks = StageCallbacks(nobody, Fit(steering(stage, print), model, memory), 0, 9, 1)
+            callbacks = StageCallbacks(nobody, Fit(steering(stage, say), model, memory), 0, 9, 1)
             callbacks.start()
         callbacks.epoch("on_epoch_end", epoch, dict(row))
         memory = json.loads(json.dumps(callbacks.memory()))["stage"]
@@ -59,6 +59,9 @@ def test_early_stopping_counts_from_the_best_epoch():
     assert ended_after(falling, patience=2, epochs=10) == 6
     assert ended_after(falling, patience=5, epochs=1) == len(falling)
     assert ended_after(falling, patience=1, epochs=1, start_from_epoch=3) == 5
+    lines, stage = [], Stage(unfreeze=1, schedule="constant", patience=2, epochs=10)
+    trained(stage, falling, say=lines.append)
+    assert lines == ["no improvement in 4 epochs: ending the stage here"]
     rising = rows([0.5, 0.51, 0.52, 0.53])
     assert ended_after(rising, patience=2, epochs=1, min_delta=0.1) == 3
     assert ended_after(rising, patience=2, epochs=1) == len(rising)
@@ -133,7 +136,7 @@ def test_a_loss_that_is_not_finite_ends_the_stage():
         fit = Fit(steering(Stage(unfreeze=1), lines.append), model)
         fit.list.on_train_batch_end(2, {"loss": loss})
         assert model.stop_training is ends and len(lines) == ends
-    assert lines == ["the loss is not finite in batch 3: the stage ends here"]
+    assert lines == ["the loss is not finite in batch 3: ending the stage here"]
 
 
 class Counting(keras.callbacks.Callback):

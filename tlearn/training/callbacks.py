@@ -30,7 +30,7 @@ class TerminateOnNaN(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """End the stage if the loss of a batch is not finite."""
         if not math.isfinite((logs or {}).get("loss", 0.0)):
-            self._say(f"the loss is not finite in batch {batch + 1}: the stage ends here")
+            self._say(f"the loss is not finite in batch {batch + 1}: ending the stage here")
             self.model.stop_training = True
 
 
@@ -41,9 +41,9 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
     of a stage, a quarter of a cosine, is rarely longer than the patience.
     """
 
-    def __init__(self, earliest: int, **options: Any) -> None:
+    def __init__(self, earliest: int, say: Callable[[str], None], **options: Any) -> None:
         super().__init__(**options)
-        self.earliest = earliest
+        self.earliest, self._say = earliest, say
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Count an epoch; epochs are numbered from 0."""
@@ -51,6 +51,8 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         super().on_epoch_end(epoch, logs)
         if epoch + 1 < self.earliest:
             self.model.stop_training = stopped
+        elif self.model.stop_training and not stopped and epoch + 1 < self.params["epochs"]:
+            self._say(f"no improvement in {self.wait} epochs: ending the stage here")
 
 
 class EpochSaver(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
@@ -113,6 +115,7 @@ def steering(stage: Stage, say: Callable[[str], None]) -> list[Any]:
     mode = "max" if MONITORS[stage.monitor].higher_is_better else "min"
     stopping = EarlyStopping(
         earliest_end(stage),
+        say,
         monitor=stage.monitor,
         mode=mode,
         min_delta=stage.min_delta,
