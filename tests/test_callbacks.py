@@ -236,7 +236,7 @@ def test_schedules_are_those_of_keras(name, arguments, plain):
 def test_every_optimizer_of_keras_takes_its_own_arguments():
     others = {"LossScaleOptimizer", "MultiOptimizer", "Optimizer", "OptimizerMap"}
     others |= {"ScheduleFreeAdamW"}  # its weights must be swapped before each evaluation
-    from tlearn.optimizers import OPTIMIZERS
+    from tlearn.keras_objects import OPTIMIZERS
 
     assert {n for n in dir(keras.optimizers) if n[0].isupper()} - others == {*OPTIMIZERS.values()}
     for name, kind in OPTIMIZERS.items():

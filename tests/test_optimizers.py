@@ -6,7 +6,7 @@ import pytest
 from test_training import built, classes_of, kept, run, shared_cache, training_of  # noqa: F401
 
 from tlearn.config import Head, Stage
-from tlearn.optimizers import OPTIMIZERS
+from tlearn.keras_objects import OPTIMIZERS
 from tlearn.training import loop
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network, copies

@@ -15,13 +15,11 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
+from tlearn.keras_objects import Loss, Optimizer, StageSchedule, Written
 from tlearn.metrics import METRICS, MONITORS
-from tlearn.optimizers import OPTIMIZERS
-from tlearn.schedules import SCHEDULES
 
 Resize = Literal["crop", "squash", "pad"]
 DEFAULT_RESIZE: Resize = "squash"
@@ -84,13 +82,9 @@ Taps = Literal["auto", "multi", "top"]
 if TYPE_CHECKING:
     MetricName = str
     MonitorName = str
-    OptimizerName = str
-    ScheduleName = str
 else:
     MetricName = Literal[tuple(METRICS)]
     MonitorName = Literal[tuple(MONITORS)]
-    OptimizerName = Literal[tuple(OPTIMIZERS)]
-    ScheduleName = Literal[tuple(SCHEDULES)]
 ActivationName = Literal["relu", "gelu", "silu", "elu", "selu", "leaky_relu", "tanh", "sigmoid"]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
@@ -128,53 +122,6 @@ class _Section(BaseModel):
         if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError("is a YAML boolean; quote it if you meant text")
         return value
-
-
-class KerasObject(BaseModel):
-    """An object of Keras: its name and its own arguments, ``{name: rmsprop, rho: 0.8}``.
-
-    Without arguments the name alone is written. Keras checks the arguments.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
-    name: str
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The arguments that were given."""
-        return dict(self.model_extra or {})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "name" not in value:
-            raise ValueError("must be a name, or hold a name and arguments as in {name: x, y: 1}")
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_serializer
-    def _write(self) -> Any:
-        return {"name": self.name, **self.arguments} if self.arguments else self.name
-
-
-class Optimizer(KerasObject):
-    """An optimizer of ``keras.optimizers``."""
-
-    name: OptimizerName
-
-
-class Loss(KerasObject):
-    """A loss of ``keras.losses``."""
-
-    name: Literal["crossentropy", "focal"]
-
-
-class StageSchedule(KerasObject):
-    """A schedule of the learning rate."""
-
-    name: ScheduleName
-
-
-Written = WithJsonSchema({"type": "string"})  # for forms: text that is read as YAML
 
 
 class Stage(_Section):

@@ -56,7 +56,7 @@ def study(
     splits with the same seed, and which of their differences are noise.
     """
     from tlearn.settings import make_config
-    from tlearn.training.study import study as train_all
+    from tlearn.training.trials import study as train_all
 
     full = make_config(config, settings, options)
     result = train_all(data, out, vary=vary, config=full, quiet=quiet)

@@ -5,14 +5,13 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tlearn.config import KerasObject, Stage
+from tlearn.config import Stage
 from tlearn.errors import ConfigError, nearest, one_line
 from tlearn.keras_import import keras
-from tlearn.optimizers import OPTIMIZERS
+from tlearn.keras_objects import LOSSES, OPTIMIZERS, KerasObject
 from tlearn.schedules import SCHEDULES, Span
 from tlearn.training.callbacks import steering
 
-LOSSES = {"crossentropy": "CategoricalCrossentropy", "focal": "CategoricalFocalCrossentropy"}
 OURS = {"learning_rate", "initial_learning_rate", "loss_scale_factor", "name", "kwargs"}
 OURS |= {"from_logits", "axis", "reduction", "dtype"}
 
