@@ -1,16 +1,18 @@
-"""The metrics of a classifier: one record each, computed by scikit-learn where it has them."""
+"""The metrics of a classifier: one record each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-# NumPy and scikit-learn are imported when they are needed: every command reads the names below.
+# NumPy is imported when it is needed: every command reads the names below. Tests compare all of it
+# with scikit-learn, whose import would take half a second of each training.
 
+Compute = Callable[["np.ndarray", "np.ndarray"], float]
 EPSILON = 2.0**-52  # the smallest probability that is counted
 TOP = 5
 
@@ -31,7 +33,7 @@ class Metric:
 
     key: str
     name: str
-    compute: Callable[[np.ndarray, np.ndarray], float]
+    compute: Compute
     higher_is_better: bool = True
     share: bool = False
     brief: bool = False
@@ -71,49 +73,89 @@ def brier(y: np.ndarray, p: np.ndarray) -> float:
     return float(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1).mean())
 
 
-def _of_guesses(name: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return the mean of a function of scikit-learn over the classes that have images."""
+def _of_guesses(share: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Compute:
+    """Return the mean over the classes that have images of a share by class.
 
-    def compute(y: np.ndarray, p: np.ndarray) -> float:
-        import numpy as np
-        from sklearn import metrics
-
-        options = {"labels": np.unique(y), "average": "macro", "zero_division": 0}
-        return float(getattr(metrics, name)(y, p.argmax(axis=1), **options))
-
-    return compute
-
-
-def _one_against_rest(name: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return the mean of a function of scikit-learn over the classes, each against the others.
-
-    Classes without images, or with all, are left out; 1 where there is no other.
+    Args:
+        share: Gives it from how many images of each class are right, there are, and are guessed.
     """
 
     def compute(y: np.ndarray, p: np.ndarray) -> float:
         import numpy as np
-        from sklearn import metrics
+
+        guess, classes = p.argmax(axis=1), p.shape[1]
+        right, images, guesses = (
+            np.bincount(k, minlength=classes) for k in (y[guess == y], y, guess)
+        )
+        return float(share(right, images, guesses)[images > 0].mean())
+
+    return compute
+
+
+def _recall(right: np.ndarray, images: np.ndarray, guesses: np.ndarray) -> Any:
+    return right / images.clip(1)
+
+
+def _precision(right: np.ndarray, images: np.ndarray, guesses: np.ndarray) -> Any:
+    return right / guesses.clip(1)
+
+
+def _f1(right: np.ndarray, images: np.ndarray, guesses: np.ndarray) -> Any:
+    return 2 * right / (images + guesses).clip(1)
+
+
+def _one_against_rest(area: Callable[[np.ndarray, np.ndarray], float]) -> Compute:
+    """Return the mean over the classes of an area under a curve, each class against the others.
+
+    Classes without images are left out; 1 where there is no other.
+
+    Args:
+        area: Gives it from how many images of the class, and of others, are above each threshold.
+    """
+
+    def compute(y: np.ndarray, p: np.ndarray) -> float:
+        import numpy as np
 
         some = np.unique(y)
         if len(some) < 2:
             return 1.0
-        return float(getattr(metrics, name)(y[:, None] == some, p[:, some], average="macro"))
+        areas = []
+        for k in some:
+            order = np.argsort(-p[:, k], kind="stable")
+            last = np.append(np.diff(p[order, k]) != 0, True)  # of images with the same score
+            right = np.cumsum(y[order] == k)[last]
+            areas.append(area(right, np.flatnonzero(last) + 1 - right))
+        return float(np.mean(areas))
 
     return compute
+
+
+def _roc_area(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Return the area under the receiver operating characteristic, by trapezoids."""
+    import numpy as np
+
+    rates = (np.append(0, counts) / counts[-1] for counts in (right, wrong))
+    hits, alarms = rates
+    return float(((hits[1:] + hits[:-1]) / 2 * np.diff(alarms)).sum())
+
+
+def _average_precision(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Return the precision at each threshold, weighted by how much recall it adds."""
+    import numpy as np
+
+    return float((np.diff(right, prepend=0) * right / (right + wrong)).sum() / right[-1])
 
 
 METRICS = {
     metric.key: metric
     for metric in (
         Metric("accuracy", "accuracy", accuracy, share=True, brief=True),
-        Metric("balanced_accuracy", "balanced accuracy", _of_guesses("recall_score")),
+        Metric("balanced_accuracy", "balanced accuracy", _of_guesses(_recall)),
         Metric("top_5_accuracy", "top-5 accuracy", top_accuracy, share=True),
-        Metric("macro_precision", "macro precision", _of_guesses("precision_score")),
-        Metric("macro_f1", "macro F1", _of_guesses("f1_score"), brief=True),
-        Metric("roc_auc", "ROC-AUC", _one_against_rest("roc_auc_score")),
-        Metric(
-            "average_precision", "average precision", _one_against_rest("average_precision_score")
-        ),
+        Metric("macro_precision", "macro precision", _of_guesses(_precision)),
+        Metric("macro_f1", "macro F1", _of_guesses(_f1), brief=True),
+        Metric("roc_auc", "ROC-AUC", _one_against_rest(_roc_area)),
+        Metric("average_precision", "average precision", _one_against_rest(_average_precision)),
         Metric("log_loss", "log loss", log_loss, higher_is_better=False, brief=True),
         Metric("brier", "Brier score", brier, higher_is_better=False),
     )
