@@ -153,7 +153,7 @@ def test_weights_files_that_cannot_be(training_refused, photos, tmp_path):
         assert f"weights in '{name}' do not fit toy" in message, message
     message = training_refused(photos, "--weights", "farawy")
     assert "no weights 'farawy' (did you mean 'faraway'?) and there is no such file" in message
-    assert "give faraway, none or a weights file" in message
+    assert "give faraway, none, a weights file or a run" in message
 
 
 def test_places_that_cannot_be(training_refused, photos, toy_run):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import tlearn
 from tlearn.backbones import Weights, load_registry
 from tlearn.errors import BackboneError
 from tlearn.features.built_backbone import load_backbone
@@ -64,6 +65,21 @@ def test_whole_models_give_the_weights_of_the_backbone(toy, base, tmp_path):
     path = tmp_path / "old.h5"
     model.save(path)
     assert same(load_backbone(toy, None, str(path), 0), base)
+
+
+def test_a_run_gives_the_weights_of_the_network_that_its_last_stage_ended_with(photos, tmp_path):
+    options = {"backbone": "toy", "weights": "none", "quiet": True, "seed": 3}
+    run = tlearn.finetune(photos, tmp_path / "run", stages="1:3@1e-2", **options)
+    first = load_backbone(load_registry().get("toy"), None, "none", 3)
+    again = load_backbone(load_registry().get("toy"), None, str(run.path), 0)
+    layers = {"block1_conv": True, "block2_conv": True, "block3_conv": False}
+    for name, frozen in layers.items():
+        one, other = (b.base.get_layer(name).get_weights()[0] for b in (first, again))
+        assert np.array_equal(one, other) == frozen, name
+    more = tlearn.finetune(photos, tmp_path / "more", **options | {"weights": str(run.path)})
+    assert more.metrics["validation"]["accuracy"] > 0.5
+    with pytest.raises(BackboneError, match="a weights file or a run"):
+        tlearn.finetune(photos, tmp_path / "no", **options | {"weights": str(photos)})
 
 
 def test_a_model_without_the_backbone_is_refused_in_one_line(toy, tmp_path, capfd):

@@ -271,8 +271,8 @@ class RunConfig(_Section):
     backbone: str = "efficientnet_lite0"
     """Name of an installed backbone; `tlearn backbones` lists them."""
     weights: str | None = None
-    """Name of weights the backbone offers, `none` for random ones, or a file; the backbone's first
-    if not given."""
+    """Name of weights the backbone offers, `none` for random ones, a file or a run; the backbone's
+    first if not given."""
     size: Pixels | None = None
     """Side of the square input in pixels; the backbone's default if not given."""
     resize: Resize = DEFAULT_RESIZE

@@ -197,7 +197,8 @@ class Backbone:
         """Return ``none``, the name of weights on offer, or the path of a file.
 
         Args:
-            weights: What was asked for; ``None`` for the first on offer.
+            weights: What was asked for; ``None`` for the first on offer. A run's directory stands
+                for its ``model.keras``.
 
         Raises:
             BackboneError: If there is neither.
@@ -207,13 +208,15 @@ class Backbone:
             return offered[0] if offered else "none"
         if weights in ("none", *offered):
             return weights
-        if not Path(weights).expanduser().is_file():
+        path = Path(weights).expanduser()
+        path = path / "model.keras" if path.is_dir() else path
+        if not path.is_file():
             raise BackboneError(
                 f"{self.name} offers no weights {weights!r}{nearest(weights, offered)} and there "
-                f"is no such file; give {', '.join([*offered, 'none'])} or a weights file",
+                f"is no such file; give {', '.join([*offered, 'none'])}, a weights file or a run",
                 "weights",
             )
-        return str(Path(weights).expanduser())
+        return str(path)
 
     @property
     def tap_layers(self) -> tuple[str, ...]:

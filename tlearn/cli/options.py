@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 METAVARS = {
     "backbone": "NAME",
-    "weights": "NAME|none|FILE",
+    "weights": "NAME|none|FILE|RUN",
     "size": "PX",
     "views": "K|fresh",
     "val": "PART",
