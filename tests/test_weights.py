@@ -107,3 +107,48 @@ def test_weights_by_name_of_the_usual_size_serve_any_size(toy, base, tmp_path):
 
     mine = replace(toy, build=build, weights=(Weights("mine", "here", "none", "nothing"),))
     assert same(load_backbone(mine, 64, "mine", 0), base)
+
+
+@pytest.fixture
+def half(toy, base, tmp_path):
+    """Files of a network that has blocks 1 and 3 of the toy, and another block 2."""
+    inputs = keras.Input((32, 32, 3))
+    x = inputs
+    for k, width in ((1, 8), (2, 17), (3, 24)):
+        x = keras.layers.Conv2D(width, 3, padding="same", name=f"block{k}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block{k}_bn")(x)
+        x = keras.layers.Conv2D(16, 1, name=f"between_{k}")(x) if k == 2 else x
+    model = keras.Model(inputs, x)
+    for name in ("block1_conv", "block1_bn", "block3_conv", "block3_bn"):
+        model.get_layer(name).set_weights(base.get_layer(name).get_weights())
+    paths = [tmp_path / name for name in ("half.keras", "half.h5", "half.weights.h5")]
+    model.save(paths[0])
+    model.save(paths[1])
+    model.save_weights(paths[2])
+    return paths
+
+
+def test_what_fits_of_a_file_is_used_and_the_rest_is_named(toy, base, half):
+    for path in half[:2]:
+        with pytest.raises(BackboneError, match="--skip-mismatch to use what fits"):
+            load_backbone(toy, None, str(path), 0)
+        built = load_backbone(toy, None, str(path), 0, skip_mismatch=True)
+        assert built.left_out == ("block2_conv", "block2_bn"), path
+        for layer in filter(lambda layer: layer.weights, built.base.layers):
+            expected = base.get_layer(layer.name).get_weights()
+            equal = all(map(np.array_equal, layer.get_weights(), expected))
+            assert equal == (layer.name not in built.left_out), (path, layer.name)
+    # A file of weights alone has no names of layers: the order decides.
+    built = load_backbone(toy, None, str(half[2]), 0, skip_mismatch=True)
+    first, loaded = (b.get_layer("block1_conv").get_weights() for b in (base, built.base))
+    assert all(map(np.array_equal, first, loaded)) and "block2_conv" in built.left_out
+    with pytest.raises(BackboneError, match="none of its layers fits"):
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(half[0])
+        load_backbone(toy, None, str(half[0]), 0, skip_mismatch=True)
+
+
+def test_a_training_says_what_was_left_out(photos, half, tmp_path, capsys):
+    options = {"backbone": "toy", "weights": str(half[0]), "preset": "quick", "skip_mismatch": True}
+    tlearn.finetune(photos, tmp_path / "run", **options)
+    line = f"not in {str(half[0])!r}, so these layers keep random weights: block2_conv, block2_bn"
+    assert line in capsys.readouterr().err

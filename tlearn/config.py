@@ -273,6 +273,9 @@ class RunConfig(_Section):
     weights: str | None = None
     """Name of weights the backbone offers, `none` for random ones, a file or a run; the backbone's
     first if not given."""
+    skip_mismatch: bool = False
+    """With weights of a file: layers that it does not have, or has in other shapes, keep random
+    weights and are named, instead of an error."""
     size: Pixels | None = None
     """Side of the square input in pixels; the backbone's default if not given."""
     resize: Resize = DEFAULT_RESIZE

@@ -71,7 +71,7 @@ def to_command(config: RunConfig, data: str | Path, out: str | Path | None = Non
         elif isinstance(value, list):
             words += ["--set", f"{key}={flow(value)}"]
         elif isinstance(value, bool):
-            words += [f"--{key}"] if value else []
+            words += [f"--{key.replace('_', '-')}"] if value else []
         elif value is not None:
             words += [f"--{key.replace('_', '-')}", str(value)]
     return shlex.join([*words, *(["--out", str(out)] if out else [])])

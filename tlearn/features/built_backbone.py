@@ -61,6 +61,7 @@ class BuiltBackbone:
         taps: What can be pooled, upwards; the last is the top.
         seconds: How long it took to build.
         weights: What was asked for: a name, a file, or ``none`` for random weights.
+        left_out: Layers that keep random weights, because the file does not have them.
     """
 
     backbone: Backbone
@@ -71,6 +72,7 @@ class BuiltBackbone:
     taps: tuple[Tap, ...]
     seconds: float = 0.0
     weights: str = "none"
+    left_out: tuple[str, ...] = ()
 
     def layers_to_train(self, unfreeze: int | str) -> frozenset[str]:
         """Return the names of the layers of the top blocks, or from one of a name upwards.
@@ -193,7 +195,13 @@ def pool_taps(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
     return pools
 
 
-def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int) -> BuiltBackbone:
+def load_backbone(
+    backbone: Backbone,
+    size: int | None,
+    weights: str,
+    seed: int,
+    skip_mismatch: bool = False,
+) -> BuiltBackbone:
     """Build a backbone and load its weights.
 
     Args:
@@ -201,15 +209,16 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
         size: Side of the input in pixels, or ``None`` for the backbone's default.
         weights: A name the backbone offers, ``none`` for random ones by the seed, or a file.
         seed: Where random numbers begin.
+        skip_mismatch: Whether layers that a file does not have keep random weights.
 
     Raises:
         BackboneError: If the size is too small, the weights cannot be loaded or do not fit.
     """
     start = time.monotonic()
     check_keras()
-    size = backbone.checked_size(size)
+    size, left_out = backbone.checked_size(size), list[str]()
     with random_numbers_from(seed):
-        base = build(backbone, size, weights)
+        base = build(backbone, size, weights, left_out if skip_mismatch else None)
     boundaries = [BuiltBoundary(0, PIXELS, "before", base.input)]
     for index, b in enumerate(backbone.blocks.boundaries, start=1):
         tensor = _crossing(backbone, base, b)
@@ -218,7 +227,15 @@ def load_backbone(backbone: Backbone, size: int | None, weights: str, seed: int)
     taps.append(Tap(len(boundaries), "top", base.output))
     digest, seconds = digest_of(base), time.monotonic() - start
     return BuiltBackbone(
-        backbone, base, size, digest, tuple(boundaries), tuple(taps), seconds, weights
+        backbone,
+        base,
+        size,
+        digest,
+        tuple(boundaries),
+        tuple(taps),
+        seconds,
+        weights,
+        tuple(left_out),
     )
 
 

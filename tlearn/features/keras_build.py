@@ -24,7 +24,7 @@ DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte
 # A plugin's code, a download, h5py and Keras raise any exception: all are caught here.
 
 
-def build(backbone: Backbone, size: int, weights: str) -> Any:
+def build(backbone: Backbone, size: int, weights: str, left_out: list[str] | None = None) -> Any:
     """Build a backbone's network.
 
     Args:
@@ -32,6 +32,8 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
         size: Side of the input in pixels.
         weights: ``none``, the name of weights it offers, or a file: of weights, or of a whole model
             that holds this backbone, such as a run's ``model.keras``.
+        left_out: Is given the names of layers that a file does not have, or has in other shapes,
+            which keep random weights; where there is no list, they are an error.
 
     Raises:
         BackboneError: If it cannot be built, or the weights cannot be loaded or do not fit.
@@ -44,7 +46,7 @@ def build(backbone: Backbone, size: int, weights: str) -> Any:
         elif weights in [w.name for w in backbone.weights]:
             base = _with_named_weights(backbone, size, weights)
         else:
-            base = _with_weights_of_file(backbone, size, weights)
+            base = _with_weights_of_file(backbone, size, weights, left_out)
     one_to_one = (
         isinstance(base, keras.Model)
         and len(getattr(base, "inputs", None) or ()) == 1
@@ -123,18 +125,43 @@ def _bounded_download() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _with_weights_of_file(backbone: Backbone, size: int, weights: str) -> Any:
+def _with_weights_of_file(
+    backbone: Backbone, size: int, weights: str, left_out: list[str] | None
+) -> Any:
     path = Path(backbone.checked_weights(weights))
     try:
         if _is_model(path):
-            return _from_model(backbone, size, path)
+            return _from_model(backbone, size, path, left_out)
+        if left_out is not None:
+            return _with_what_fits(backbone, size, path, left_out)
         return backbone.build((size, size, 3), str(path))
     except Exception as error:  # noqa: BLE001
         raise BackboneError(
             f"the weights in {str(path)!r} do not fit {backbone.name} without its top at {size} "
             f"pixels: {one_line(error).rstrip('.')}; give a file that was saved from this "
-            f"backbone, or --weights none"
+            f"backbone, --skip-mismatch to use what fits, or --weights none"
         ) from None
+
+
+def _with_what_fits(backbone: Backbone, size: int, path: Path, left_out: list[str]) -> Any:
+    """Build it with those weights of a file that fit, by the names of layers in files of old Keras.
+
+    Raises:
+        ValueError: If none do.
+    """
+    network = backbone.build((size, size, 3), None)
+    layers = [layer for layer in leaves(network) if layer.weights]
+    before = [layer.get_weights() for layer in layers]
+    by_name = {} if path.name.endswith(".weights.h5") else {"by_name": True}
+    with warnings.catch_warnings():  # what is skipped is told in our words
+        warnings.simplefilter("ignore", UserWarning)
+        network.load_weights(path, skip_mismatch=True, **by_name)
+    for layer, arrays in zip(layers, before, strict=True):
+        if all(map(np.array_equal, layer.get_weights(), arrays)):
+            left_out.append(layer.name)
+    if len(left_out) == len(layers):
+        raise ValueError("none of its layers fits")
+    return network
 
 
 def _is_model(path: Path) -> bool:
@@ -147,13 +174,14 @@ def _is_model(path: Path) -> bool:
         return "model_config" in file.attrs
 
 
-def _from_model(backbone: Backbone, size: int, path: Path) -> Any:
+def _from_model(backbone: Backbone, size: int, path: Path, left_out: list[str] | None) -> Any:
     """Build it with the weights that its layers have in a saved model.
 
-    Layers are matched by name or, where their names were left to Keras, by order.
+    Layers are matched by name or, where their names were left to Keras, by order; with a list of
+    what is left out by name alone.
 
     Raises:
-        ValueError: If the model does not hold them.
+        ValueError: If the model does not hold them, or none of them.
     """
     for module in backbone.modules:
         importlib.import_module(module)
@@ -161,14 +189,22 @@ def _from_model(backbone: Backbone, size: int, path: Path) -> Any:
     network = backbone.build((size, size, 3), None)
     wanted, there = ([x for x in leaves(m) if x.weights] for m in (network, model))
     by_name = {layer.name: layer for layer in there}
+    if left_out is not None:
+        for layer in wanted:
+            source = by_name.get(layer.name)
+            if source is not None and _form(source) == _form(layer):
+                layer.set_weights(source.get_weights())
+            else:
+                left_out.append(layer.name)
+        if len(left_out) == len(wanted):
+            raise ValueError("none of its layers fits")
+        return network
     if all(layer.name in by_name for layer in wanted):
         there = [by_name[layer.name] for layer in wanted]
     if len(there) < len(wanted):
         raise ValueError(f"the model has {len(there)} layers with weights, not {len(wanted)}")
     for layer, source in zip(wanted, there, strict=False):
-        needed, given = (
-            (type(x).__name__, [tuple(w.shape) for w in x.weights]) for x in (layer, source)
-        )
+        needed, given = _form(layer), _form(source)
         if needed != given:
             raise ValueError(
                 f"where {layer.name} should be, a {needed[0]} with weights {needed[1][0]}, the "
@@ -176,6 +212,11 @@ def _from_model(backbone: Backbone, size: int, path: Path) -> Any:
             )
         layer.set_weights(source.get_weights())
     return network
+
+
+def _form(layer: Any) -> tuple[str, list[tuple[int, ...]]]:
+    """Return the class of a layer and the shapes of its weights."""
+    return type(layer).__name__, [tuple(weight.shape) for weight in layer.weights]
 
 
 def leaves(model: Any) -> Iterator[Any]:

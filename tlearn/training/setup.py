@@ -24,6 +24,8 @@ from tlearn.training.probe import sample_size
 from tlearn.training.stages import StagePlan, plan_stages
 from tlearn.training.stopwatch import Stopwatch
 
+SHOWN = 10  # names of layers in a line
+SHOWN = 10  # names of layers in a line
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
 
 
@@ -121,7 +123,12 @@ def read_setup(
     started = time.monotonic() - clock.own_seconds("total")
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
-        built = load_backbone(backbone, config.size, config.weights or "none", config.seed)
+        weights = config.weights or "none"
+        built = load_backbone(backbone, config.size, weights, config.seed, config.skip_mismatch)
+        if built.left_out:
+            names, more = ", ".join(built.left_out[:SHOWN]), len(built.left_out) - SHOWN
+            names += f" and {more} more" if more > 0 else ""
+            progress.say(f"not in {weights!r}, so these layers keep random weights: {names}")
         stages = plan_stages(config.stages or (), built)
     with clock.part("scan"):
         dataset = load_dataset(data, config, progress) if isinstance(data, DataSource) else data
