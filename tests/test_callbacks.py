@@ -164,6 +164,12 @@ def test_callbacks_go_on_with_what_changed_and_keep_what_they_were_made_with():
     counting, history = again.list.callbacks
     assert (counting.limit, counting.seen, counting.best) == (5, [0, 1, 2], 2)
     assert history.epoch == [0, 1, 2] and history.history == {"loss": [1.0, 0.5, 0.1]}
+    lines = []
+    Fit([Counting(5), keras.callbacks.History()], model, say=lines.append).start()
+    assert lines == [
+        "the callback Counting has array, which a checkpoint does not hold: a resumed training "
+        "begins without"
+    ]
     others = Fit([keras.callbacks.History(), Counting(5)], model, memory)
     others.start()
     assert others.list.callbacks[1].seen == [] == others.list.callbacks[0].epoch

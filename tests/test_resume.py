@@ -302,7 +302,7 @@ def test_with_a_checkpoint_of_another_network_it_begins_again(stopped):
     save(path / "checkpoint.npz", other)
     with pytest.raises(RuntimeError):
         tlearn.resume(path, progress=heard, callbacks=[Interrupt(0, error=RuntimeError("enough"))])
-    (line,) = [line for line in heard.lines if "checkpoint" in line]
+    (line,) = [line for line in heard.lines if "the checkpoint" in line]
     assert "is damaged (" in line and line.endswith("): restarting from the probe")
     begun = load(path / "checkpoint.npz")
     assert (begun.stage_index, begun.epoch) == (0, 0)

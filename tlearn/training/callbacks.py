@@ -160,10 +160,17 @@ class Fit:
     Args:
         callbacks: The callbacks.
         memory: What :meth:`memory` returned before the fit was broken off.
+        say: Is given a line about each callback that remembers what a checkpoint does not hold.
     """
 
-    def __init__(self, callbacks: Sequence[Any], model: Any, memory: Sequence[Memory] = ()) -> None:
-        self.model = model
+    def __init__(
+        self,
+        callbacks: Sequence[Any],
+        model: Any,
+        memory: Sequence[Memory] = (),
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.model, self._say = model, say
         self.list = keras.callbacks.CallbackList(list(callbacks), model=model)
         self._memory = memory
         self._before: list[dict[str, Any]] | None = None  # attributes when the fit began
@@ -184,9 +191,27 @@ class Fit:
                 callback.append = True  # what it wrote is kept
         self.list.on_train_begin()
         self._before = [_attributes(callback) for callback in every]
+        for callback in every if self._say else ():
+            self._warn(callback)
         for callback, memory in zip(every, self._memory, strict=False):
             if memory["class"] == type(callback).__name__:
                 vars(callback).update(memory["attributes"])
+
+    def _warn(self, callback: Any) -> None:
+        """Say what a callback of others remembers that a checkpoint does not hold."""
+        if type(callback).__module__.partition(".")[0] in ("keras", "tlearn"):
+            return
+        hidden = [
+            name
+            for name, value in vars(callback).items()
+            if name not in {*_attributes(callback), *vars(keras.callbacks.Callback())}
+            and not callable(value)
+        ]
+        if hidden and self._say:
+            self._say(
+                f"the callback {type(callback).__name__} has {', '.join(hidden)}, which a "
+                f"checkpoint does not hold: a resumed training begins without"
+            )
 
     def end(self) -> None:
         """End the fit, if it began."""

@@ -48,6 +48,11 @@ class Training:
         """The variables that any stage changes."""
         return self.network.changing(plan.trainable for plan in self.setup.stages)
 
+    def fit(self, state: TrainingState) -> Fit:
+        """Return the callbacks of the training, with what they remember of before."""
+        memory, say = state.callbacks.get("training", ()), self.setup.progress.say
+        return Fit(self.callbacks, self.network.view(), memory, say)
+
 
 def run_stages(training: Training, state: TrainingState) -> TrainingState:
     """Train until all stages are over, the time is, or the user stops it; return the last state.
@@ -64,7 +69,7 @@ def run_stages(training: Training, state: TrainingState) -> TrainingState:
     stages, over = training.setup.stages, False
     initial = state.arrays.get("initial") or copies(training.variables)
     restore(training, state, initial)
-    whole = Fit(training.callbacks, training.network.view(), state.callbacks.get("training", ()))
+    whole = training.fit(state)
     if state.ends == "training":
         state = replace(state, ends="stage")  # of a training that goes on: it has time again
     try:
@@ -219,7 +224,7 @@ class _StageFit:
         own = [*self.training.stage_callbacks(stage), *steering(stage, say)]
         return StageCallbacks(
             self.whole,
-            Fit(own, model, state.callbacks.get("stage", ()) if state.epoch else ()),
+            Fit(own, model, state.callbacks.get("stage", ()) if state.epoch else (), say),
             past=sum(result.epochs for result in state.results[:-1]),
             epochs=stage.epochs,
             steps=self.steps,
