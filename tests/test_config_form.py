@@ -95,3 +95,13 @@ def test_a_table_has_records_without_what_is_empty():
     first, second = config_from({"stages": rows}).stages
     assert (first.unfreeze, first.epochs, first.title) == ("all", 3, "all blocks")
     assert (second.unfreeze, second.learning_rate, second.name) == (2, 0.1, "last")
+
+
+def test_cells_of_stages_take_names_with_arguments():
+    row = {"unfreeze": "1", "optimizer": "{name: sgd, momentum: 0.9}", "schedule": "constant"}
+    values = {field.key: field.default for field in fields_of()}
+    (stage,) = config_from(values | {"stages": [row | {"loss": None}]}).stages
+    assert (stage.optimizer.name, stage.optimizer.arguments) == ("sgd", {"momentum": 0.9})
+    assert stage.schedule.name == "constant" and stage.loss.name == "crossentropy"
+    with pytest.raises(ConfigError, match="broken YAML in stages, optimizer"):
+        config_from(values | {"stages": [row | {"optimizer": "{name: sgd"}]})

@@ -10,7 +10,7 @@ import streamlit as st
 
 from tlearn.config import RunConfig
 from tlearn.config_schema import ConfigField, fields_of
-from tlearn.settings import make_config
+from tlearn.settings import make_config, parse_yaml
 from tlearn.web.words import t, texts
 
 # Chosen elsewhere on the page; and no page runs a file of somebody.
@@ -114,8 +114,14 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of a table as a record, without empty cells."""
-    return {key: _number(value) for key, value in row.items() if value not in (None, "")}
+    """Return a row of a table as a record, without empty cells; ``{...}`` is read as YAML."""
+    cells = {key: _number(value) for key, value in row.items() if value not in (None, "")}
+    return {
+        key: parse_yaml(value, f"stages, {key}")
+        if isinstance(value, str) and value.lstrip().startswith("{")
+        else value
+        for key, value in cells.items()
+    }
 
 
 def _number(value: Any) -> Any:
