@@ -12,12 +12,12 @@ from scipy.stats import binom
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import BackboneError, DataError, RunError
-from tlearn.runs.measurement import LEVEL
+from tlearn.runs.measurement import LEVEL, holm
 from tlearn.training import candidates, costs
 from tlearn.training.backbone_comparison import compare
 from tlearn.training.candidates import CandidateResult
 from tlearn.training.costs import Throughput
-from tlearn.training.ranking import Comparison, holm
+from tlearn.training.ranking import Comparison
 
 BLIND = """
 from dataclasses import replace

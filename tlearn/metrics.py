@@ -73,20 +73,24 @@ def brier(y: np.ndarray, p: np.ndarray) -> float:
     return float(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1).mean())
 
 
+def guess_counts(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how many images of each class are right, there are, and are guessed."""
+    import numpy as np
+
+    guess, classes = p.argmax(axis=1), p.shape[1]
+    right, images, guesses = (np.bincount(k, minlength=classes) for k in (y[guess == y], y, guess))
+    return right, images, guesses
+
+
 def _of_guesses(share: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Compute:
     """Return the mean over the classes that have images of a share by class.
 
     Args:
-        share: Gives it from how many images of each class are right, there are, and are guessed.
+        share: Gives it from what :func:`guess_counts` returns.
     """
 
     def compute(y: np.ndarray, p: np.ndarray) -> float:
-        import numpy as np
-
-        guess, classes = p.argmax(axis=1), p.shape[1]
-        right, images, guesses = (
-            np.bincount(k, minlength=classes) for k in (y[guess == y], y, guess)
-        )
+        right, images, guesses = guess_counts(y, p)
         return float(share(right, images, guesses)[images > 0].mean())
 
     return compute

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import DATA, ENGINE, JSON, QUIET, RUN, config_options
+from tlearn.cli.options import DATA, ENGINE, JSON, QUIET, RUN, config_options, open_run
 from tlearn.progress import console_progress
 
 
@@ -43,12 +43,9 @@ def evaluate(
 
     DATA is a folder, table or archive, as for 'tlearn finetune'.
     """
-    from tlearn.runs.run import Run
     from tlearn.runs.summary import evaluation_summary
-    from tlearn.settings import make_config
 
-    views = make_config(options={"tta": tta}).tta if tta else None
-    model = Run(run, engine or "auto", precision or "auto", views)
+    model = open_run(run, engine, precision, tta)
     evaluation = model.evaluate(data, split, console_progress(quiet), strict)
     if as_json:
         more = ("trained_on", "selected_on", "unknown", "unreadable")

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from tlearn.config_schema import ConfigField
+    from tlearn.runs.run import Run
 
 Command = Callable[..., Any]
 METAVARS = {
@@ -117,6 +118,18 @@ def comparison_options(command: Command) -> Command:
     for add in reversed((*options, QUIET, JSON)):
         command = add(command)
     return command
+
+
+def open_run(path: Path, engine: str | None, precision: str | None, tta: str | None) -> "Run":
+    """Open a run to predict with, by options as of :data:`ENGINE` and ``tta``."""
+    from tlearn.runs.run import Run
+
+    views = None
+    if tta:
+        from tlearn.settings import make_config
+
+        views = make_config(options={"tta": tta}).tta
+    return Run(path, engine or "auto", precision or "auto", views)
 
 
 def _option(field: "ConfigField") -> Callable[[Command], Command]:

@@ -17,6 +17,7 @@ from tlearn.cli.options import (
     RUN,
     check_out,
     config_options,
+    open_run,
     path_option,
 )
 from tlearn.csv_files import csv_line
@@ -60,12 +61,8 @@ def predict(
 ) -> int:
     """Classify images: PATHS are files, folders, archives, tables."""
     check_out(out)
-    from tlearn.runs.run import Run
-    from tlearn.settings import make_config
 
-    views = make_config(options={"tta": tta}).tta if tta else None
-
-    model = Run(run, engine or "auto", precision or "auto", views)
+    model = open_run(run, engine, precision, tta)
     shown = console_progress(quiet or (out is None and progress == "auto"), progress)
     predictions = model.iter_predictions(paths, top, shown)
     readable: list[bool] = []

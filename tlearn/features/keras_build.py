@@ -131,10 +131,14 @@ def _with_weights_of_file(
     path = Path(backbone.checked_weights(weights))
     try:
         if _is_model(path):
-            return _from_model(backbone, size, path, left_out)
-        if left_out is not None:
-            return _with_what_fits(backbone, size, path, left_out)
-        return backbone.build((size, size, 3), str(path))
+            network = _from_model(backbone, size, path, left_out)
+        elif left_out is not None:
+            network = _with_what_fits(backbone, size, path, left_out)
+        else:
+            network = backbone.build((size, size, 3), str(path))
+        if left_out and len(left_out) == sum(bool(layer.weights) for layer in leaves(network)):
+            raise ValueError("none of its layers fits")
+        return network
     except Exception as error:  # noqa: BLE001
         raise BackboneError(
             f"the weights in {str(path)!r} do not fit {backbone.name} without its top at {size} "
@@ -144,11 +148,7 @@ def _with_weights_of_file(
 
 
 def _with_what_fits(backbone: Backbone, size: int, path: Path, left_out: list[str]) -> Any:
-    """Build it with those weights of a file that fit, by the names of layers in files of old Keras.
-
-    Raises:
-        ValueError: If none do.
-    """
+    """Build it with the weights of a file that fit, by names of layers in files of old Keras."""
     network = backbone.build((size, size, 3), None)
     layers = [layer for layer in leaves(network) if layer.weights]
     before = [layer.get_weights() for layer in layers]
@@ -159,8 +159,6 @@ def _with_what_fits(backbone: Backbone, size: int, path: Path, left_out: list[st
     for layer, arrays in zip(layers, before, strict=True):
         if all(map(np.array_equal, layer.get_weights(), arrays)):
             left_out.append(layer.name)
-    if len(left_out) == len(layers):
-        raise ValueError("none of its layers fits")
     return network
 
 
@@ -181,7 +179,7 @@ def _from_model(backbone: Backbone, size: int, path: Path, left_out: list[str] |
     what is left out by name alone.
 
     Raises:
-        ValueError: If the model does not hold them, or none of them.
+        ValueError: If the model does not hold them.
     """
     for module in backbone.modules:
         importlib.import_module(module)
@@ -196,8 +194,6 @@ def _from_model(backbone: Backbone, size: int, path: Path, left_out: list[str] |
                 layer.set_weights(source.get_weights())
             else:
                 left_out.append(layer.name)
-        if len(left_out) == len(wanted):
-            raise ValueError("none of its layers fits")
         return network
     if all(layer.name in by_name for layer in wanted):
         there = [by_name[layer.name] for layer in wanted]

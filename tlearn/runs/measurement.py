@@ -11,7 +11,7 @@ import numpy as np
 
 from tlearn.data.data_source import ImageFile
 from tlearn.errors import DataError
-from tlearn.metrics import METRICS, Metric
+from tlearn.metrics import METRICS, Metric, guess_counts
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 
@@ -87,10 +87,7 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
     """
     p = probabilities.astype(np.float64)
     p /= p.sum(axis=1, keepdims=True)
-    guess = p.argmax(axis=1)
-    right, images, guesses = (
-        np.bincount(k, minlength=len(labels)) for k in (y[guess == y], y, guess)
-    )
+    right, images, guesses = guess_counts(y, p)
     figures = {key: metric.compute(y, p) for key, metric in METRICS.items()}
     return {
         "n": len(y),
@@ -109,7 +106,7 @@ def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> 
             }
             for i, label in enumerate(labels)
         },
-        "confusion": _confusion(y, guess, labels),
+        "confusion": _confusion(y, p.argmax(axis=1), labels),
     }
 
 
@@ -178,3 +175,15 @@ def mcnemar(first: int, second: int) -> float:
     from scipy.stats import binomtest  # takes half a second
 
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values of several tests so that any is falsely below a level as rarely as that.
+
+    The step-down rule of Holm (1979), which holds however the tests depend on each other.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = largest
+    return adjusted

@@ -201,12 +201,8 @@ class Fit:
         """Say what a callback of others remembers that a checkpoint does not hold."""
         if type(callback).__module__.partition(".")[0] in ("keras", "tlearn"):
             return
-        hidden = [
-            name
-            for name, value in vars(callback).items()
-            if name not in {*_attributes(callback), *vars(keras.callbacks.Callback())}
-            and not callable(value)
-        ]
+        plain = {*_attributes(callback), *vars(keras.callbacks.Callback())}
+        hidden = [k for k, v in vars(callback).items() if k not in plain and not callable(v)]
         if hidden and self._say:
             self._say(
                 f"the callback {type(callback).__name__} has {', '.join(hidden)}, which a "

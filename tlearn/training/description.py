@@ -1,5 +1,6 @@
 """What a run is, for a terminal: configuration, blocks by stage, figures, curves."""
 
+import math
 from collections.abc import Sequence
 
 import yaml
@@ -69,12 +70,8 @@ def _curves(run: Run) -> list[str]:
 
 def curve(values: Sequence[float]) -> str:
     """Return values as a row of bars, with the first and the last."""
-    finite = [value for value in values if value == value and abs(value) != float("inf")]
-    low, span = min(finite, default=0.0), (max(finite, default=0.0) - min(finite, default=0.0))
-    bars = "".join(
-        BARS[round((value - low) / span * (len(BARS) - 1)) if span else 0]
-        if value in finite
-        else "?"
-        for value in values
-    )
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    step = (high - low) / (len(BARS) - 1) or 1.0
+    bars = "".join(BARS[round((v - low) / step)] if math.isfinite(v) else "?" for v in values)
     return f"{bars} {values[0]:.4g} to {values[-1]:.4g}"

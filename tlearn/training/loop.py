@@ -314,12 +314,10 @@ class _StageFit:
     ) -> dict[str, float]:
         """Train for one epoch; return the mean loss and accuracy of its batches, all of a size."""
         targets = self.training.setup.targets
-        one_hot = np.eye(len(targets.class_weights), dtype=np.float32)
         every, seed, past = [], self.feed.seed, self.feed.past
         for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
             callbacks("on_train_batch_begin", step)
-            y = targets.train[rows]
-            batch = inputs, one_hot[y], targets.class_weights[y]
+            batch = inputs, *targets.of(rows)
             logs = train_on_batch(self.model, *mix(batch, self.stage, (seed, past + number, step)))
             every.append(logs)
             callbacks("on_train_batch_end", step, logs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.runs.measurement import LEVEL, interval, mcnemar
+from tlearn.runs.measurement import LEVEL, holm, interval, mcnemar
 from tlearn.training.candidates import CandidateResult
 from tlearn.training.costs import UNSURE
 
@@ -159,18 +159,6 @@ class Comparison:
             verdict = f"{self.best} is significantly more accurate than the others {level}"
         quickest = f"; of these {self.recommended} is the quickest" if len(self.tied) > 1 else ""
         return [method, verdict + quickest]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values of several tests so that any is falsely below a level as rarely as that.
-
-    The step-down rule of Holm (1979), which holds however the tests depend on each other.
-    """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(np.argsort(p_values, kind="stable").tolist()):
-        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = largest
-    return adjusted
 
 
 def _mcnemar(one: CandidateResult, other: CandidateResult) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.atomic import atomic_directory
+from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
@@ -20,6 +21,7 @@ from tlearn.data.splits import list_dataset
 from tlearn.errors import ConfigError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.precision import computing_in
+from tlearn.keras_objects import StageSchedule
 from tlearn.progress import Progress, console_progress
 from tlearn.runs import charts
 from tlearn.runs.directory import check_free, free_name
@@ -95,8 +97,6 @@ def find_rates(
     path = Path(out) if out else free_name(data_name(data), RATES)
     check_free(path)
     check_data(data)
-    from tlearn.backbones import load_registry
-
     settings = with_preset(settings, *load_registry().check(settings))
     for stage in settings.stages or ():
         check_arguments(stage)
@@ -140,11 +140,10 @@ def _halves(setup: Setup) -> tuple[Setup, Setup]:
 
 def _search(setup: Setup, network: Network, plan: StagePlan) -> RateSearch:
     """Train a part of the network at a rate that rises from batch to batch."""
-    stage = plan.stage.model_copy(update={"schedule": type(plan.stage.schedule)(name="constant")})
+    stage = plan.stage.model_copy(update={"schedule": StageSchedule(name="constant")})
     network.freeze(plan.trainable, plan.batch_norm)
     model = network.suffix(plan.boundary)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), list[float]()
-    one_hot = np.eye(len(setup.targets.class_weights), dtype=np.float32)
     title = f"searching the rate of {stage.title}"
     with (
         computing_in(setup.activations.choice.precision, model),
@@ -153,8 +152,7 @@ def _search(setup: Setup, network: Network, plan: StagePlan) -> RateSearch:
         compile_for(model, stage, 1, network.rate_factors(stage.block_rate))
         for rate, (inputs, rows) in zip(rates, _batches(setup, network, plan), strict=False):
             model.optimizer.learning_rate = rate
-            y = setup.targets.train[rows]
-            logs = train_on_batch(model, inputs, one_hot[y], setup.targets.class_weights[y])
+            logs = train_on_batch(model, inputs, *setup.targets.of(rows))
             losses.append(float(logs["loss"]))
             task.advance()
             if diverged(losses):

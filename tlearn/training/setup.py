@@ -25,7 +25,6 @@ from tlearn.training.stages import StagePlan, plan_stages
 from tlearn.training.stopwatch import Stopwatch
 
 SHOWN = 10  # names of layers in a line
-SHOWN = 10  # names of layers in a line
 Log = Callable[..., None]  # called with the kind of event, and its fields by name
 
 
@@ -36,6 +35,11 @@ class Targets:
     train: np.ndarray
     validation: np.ndarray
     class_weights: np.ndarray
+
+    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets ``(n, classes)`` and weights ``(n,)`` of training images by position."""
+        y, classes = self.train[rows], np.arange(len(self.class_weights))
+        return (y[:, None] == classes).astype(np.float32), self.class_weights[y]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from tlearn.errors import ConfigError
 from tlearn.progress import Progress, console_progress
 from tlearn.runs import charts
 from tlearn.runs.directory import check_free, free_name
-from tlearn.runs.measurement import LEVEL, with_interval
+from tlearn.runs.measurement import LEVEL, holm, with_interval
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs
 from tlearn.settings import flow, make_config
 from tlearn.training.pipeline import finetune
-from tlearn.training.ranking import holm
 
 STUDIES = Path("studies")  # where studies go that are given no place
 MOST = 100  # trainings of one study
