@@ -14,7 +14,6 @@ from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.runs.measurement import with_interval
 from tlearn.training.costs import Costs
-from tlearn.training.ensemble import mean_probabilities, shares_of
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
@@ -24,6 +23,7 @@ from tlearn.training.probe import Probe, fit_on_taps, sample, sample_of_classes,
 from tlearn.training.regression import EPSILON
 from tlearn.training.score import ValidationScore
 from tlearn.training.setup import Setup
+from tlearn.training.shares import mean_probabilities, shares_of
 from tlearn.training.stages import plan_stages, required_stages
 from tlearn.training.state import (
     Checkpoint,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from tlearn.training.ensemble import mean_probabilities
 from tlearn.training.regression import log_loss
+from tlearn.training.shares import mean_probabilities
 
 SPREAD = 0.25  # of the logarithm of the temperature of trained networks, about
 BOUNDS = (-1.5, 1.5)  # of the logarithm

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tlearn.training.ensemble import mean_probabilities, shares_of
 from tlearn.training.regression import log_loss
+from tlearn.training.shares import mean_probabilities, shares_of
 
 CLASSES = 4
 
