@@ -26,6 +26,7 @@ TEXTS = {
     "preset": "quick",
     "head.hidden": "[8, 4]",
     "callbacks": "mine.py",
+    "train_step": "mine.py:Mine",
     "time_budget": "5m",
     "disk_budget": "10G",
 }

@@ -15,7 +15,7 @@ from tlearn.cli import main
 from tlearn.config_schema import fields_of
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-FILE, PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+FILE, PYTHON, SAM = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 TOY = {"backbone": "toy", "weights": "none"}
 
 
@@ -38,8 +38,9 @@ def test_a_configuration_trains(here, text):
 
 def test_the_commands_work(here, capsys):
     (here / "my_callbacks.py").write_text(FILE)
+    (here / "my_step.py").write_text(SAM)
     commands = re.findall(r"^tlearn (.*)$", PAGE, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         words = shlex.split(command)
         trains = words[0] not in ("evaluate", "show")
@@ -106,4 +107,4 @@ def fields_in_order():
 
 def test_links_to_sections_lead_somewhere():
     for anchor in re.findall(r"\]\(#([\w-]+)\)", PAGE):
-        assert re.search(rf"^## {anchor}$", PAGE, re.M | re.I)
+        assert re.search(rf"^## {anchor.replace('-', ' ')}$", PAGE, re.M | re.I)

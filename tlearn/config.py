@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -76,6 +77,13 @@ def parse_stages(value: Any) -> Any:
         for match in matches
         if match
     ]
+
+
+def _is_reference(value: str) -> str:
+    """Take ``FILE.py:NAME``; without a file it was an object of Python."""
+    if value and not re.fullmatch(r"(.+\.py)?:\w+", value):
+        raise ValueError("must be FILE.py:NAME, as in my_step.py:SamModel")
+    return value
 
 
 Taps = Literal["auto", "multi", "top"]
@@ -327,6 +335,9 @@ class RunConfig(_Section):
     callbacks: str = ""
     """A Python file whose `callbacks` is a list of Keras callbacks, or a function that returns one;
     it is copied into the run."""
+    train_step: Annotated[str, AfterValidator(_is_reference)] = ""
+    """A subclass of `keras.Model` whose own `train_step` trains the stages, as
+    `my_step.py:SamModel`; the file is copied into the run."""
     time_budget: Seconds | None = None
     """Seconds, or text such as `5m`: views and epochs are fitted into it."""
     disk_budget: Bytes | None = None

@@ -21,6 +21,7 @@ METAVARS = {
     "group": "REGEX",
     "preset": "NAME",
     "callbacks": "FILE.py",
+    "train_step": "FILE.py:NAME",
     "tta": "K",
     "stages": "WHAT[:EPOCHS][@RATE],...",
     "time_budget": "5m",
@@ -113,7 +114,7 @@ def comparison_options(command: Command) -> Command:
         callback=_names,
         help="Backbones to compare; all that are installed if not given.",
     )
-    every = config_options(without=("backbone", "size", "callbacks"))
+    every = config_options(without=("backbone", "size", "callbacks", "train_step"))
     options = (DATA, backbones, every, CONFIG, SET)
     for add in reversed((*options, QUIET, JSON)):
         command = add(command)

@@ -11,9 +11,9 @@
 - predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png
 
-There are also ``callbacks.py`` and ``checkpoints``, models of single epochs, if they were asked
-for. As long as a training is not over there is ``checkpoint.npz``, from which it can be continued,
-``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
+There are also ``callbacks.py``, ``train_step.py``, and ``checkpoints``, models of single epochs, if
+they were asked for. As long as a training is not over there is ``checkpoint.npz``, from which it
+can be continued, ``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ from tlearn.atomic import atomic_file, remove_temporaries
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
 from tlearn.runs.progress_log import PROGRESS
+from tlearn.runs.python_files import COPIES, files_of
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
 from tlearn.settings import make_config
 from tlearn.text import numbered_names
 
-CALLBACKS = "callbacks.py"
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINTS = "checkpoints"
 RUNS = Path("runs")  # where runs go that are given no place
@@ -97,8 +97,8 @@ class RunDirectory:
             run = cls(_make_first(places))
             run._new_parents = parents
             try:
-                if config.callbacks:
-                    run.write(CALLBACKS, Path(config.callbacks).read_bytes())
+                for key, file in files_of(config).items():
+                    run.write(COPIES[key], file.read_bytes())
                 run.write_record({"config": values, "data": {"path": str(data.resolve())}})
             except BaseException:
                 run.discard()

@@ -1,6 +1,5 @@
 """The Keras callbacks that steer a stage, and what callbacks remember in a checkpoint."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from tlearn.config import ModelCheckpoints, Stage
 from tlearn.errors import ConfigError, one_line
 from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
+from tlearn.runs.python_files import object_of
 from tlearn.schedules import SCHEDULES
 
 PLATEAU_FACTOR = 0.1  # of Keras
@@ -84,13 +84,9 @@ def callbacks_of(path: Path) -> list[Any]:
     Raises:
         ConfigError: If it cannot be run, or has none.
     """
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"callbacks: {str(path)!r} is no .py file", "callbacks")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        callbacks = module.callbacks() if callable(module.callbacks) else module.callbacks
+        given = object_of(path, "callbacks")
+        callbacks = given() if callable(given) else given
         return [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
     except (Exception, SystemExit) as error:
         raise ConfigError(

@@ -16,7 +16,7 @@ def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | No
     """Return the error to show for one that ended a training; ``None`` if its cause is unknown."""
     if isinstance(error, TlearnError):
         return error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         batch = max((stage.batch_size for stage in config.stages or ()), default=32)
         return RunError(
             f"out of memory while {config.backbone} was trained at {config.size} pixels with a "
@@ -39,7 +39,8 @@ def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | No
     return None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory was not enough, whoever raised it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
     if isinstance(error, OSError):

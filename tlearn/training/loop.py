@@ -35,6 +35,7 @@ class Training:
         callbacks: Keras callbacks to which all stages are one fit.
         stage_callbacks: Gives those of a stage, to which it is a fit of its own.
         record: Is given every next state, to save and log it. It may raise ``KeyboardInterrupt``.
+        model_class: Of what a stage trains, as of :func:`tlearn.training.own_step.with_step`.
     """
 
     setup: Setup
@@ -42,6 +43,7 @@ class Training:
     callbacks: Sequence[Any]
     stage_callbacks: Callable[[Stage], Sequence[Any]]
     record: Callable[[TrainingState], None]
+    model_class: Any = keras.Model
 
     @property
     def variables(self) -> list[Any]:
@@ -137,11 +139,13 @@ class _StageFit:
         self.plan = setup.stages[number]
         self.stage = self.plan.stage
         self.precision = setup.activations.choice.precision
-        self.model = network.suffix(self.plan.boundary)
+        self.model = network.suffix(self.plan.boundary, training.model_class)
         self.feed, self.check = setup.feeds(network, number)
         self.steps = self.feed.steps(self.stage.batch_size)
         self.factors = network.rate_factors(self.stage.block_rate)
         self.variables = training.variables
+        others = {id(variable) for variable in network.whole.variables}
+        self.own = [v for v in self.model.variables if id(v) not in others]  # of an own step
 
     def enter(self, state: TrainingState) -> TrainingState:
         """Begin the stage, or go on after its last epoch; return the state.
@@ -151,6 +155,7 @@ class _StageFit:
         if state.epoch:
             assign(self.variables, state.arrays["network"])
             assign(self.model.optimizer.variables, state.arrays["optimizer"])
+            assign(self.own, state.arrays["step"])
         else:
             state = self._begin(state)
         self._start = time.monotonic() - state.results[-1].seconds
@@ -261,7 +266,7 @@ class _StageFit:
 
     def leave(self, state: TrainingState) -> TrainingState:
         """Return the state at the beginning of the next stage."""
-        of_stage = ("network", "optimizer")
+        of_stage = ("network", "optimizer", "step")
         arrays = {name: a for name, a in state.arrays.items() if name not in of_stage}
         arrays["seeds"] = self.training.network.seeds
         whole = {"training": state.callbacks.get("training", [])}
@@ -293,6 +298,7 @@ class _StageFit:
             **state.arrays,
             "network": copies(self.variables),
             "optimizer": copies(self.model.optimizer.variables),
+            "step": copies(self.own),
             "seeds": self.training.network.seeds,
         }
         return replace(state, arrays=arrays, callbacks=callbacks.memory())

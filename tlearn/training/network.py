@@ -91,8 +91,8 @@ class Network:
             return self.columns[:0]
         return self.columns[: sum(t.width for t in self.taps if t.index <= boundary.index)]
 
-    def suffix(self, boundary: BuiltBoundary | None) -> Any:
-        """Return the model above a boundary, to logits.
+    def suffix(self, boundary: BuiltBoundary | None, kind: Any = keras.Model) -> Any:
+        """Return the model above a boundary, to logits, of a class of models.
 
         Its inputs are the activation there and the pooled features of the taps at or below
         it, each only if it is used. Without a boundary it is the head alone.
@@ -111,7 +111,7 @@ class Network:
             features = keras.Input((low,), name="features")
             inputs.append(features)
             parts = [features, *parts]
-        return keras.Model(inputs, self._apply_head(parts), name="suffix")
+        return kind(inputs, self._apply_head(parts), name="suffix")
 
     def freeze(self, trainable: frozenset[str], batch_norm: bool = False) -> None:
         """Set every layer of the backbone: trainable if named.

@@ -12,6 +12,7 @@ from tlearn.config import Stage
 from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
+from tlearn.keras_import import keras
 from tlearn.runs.measurement import with_interval
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
@@ -43,6 +44,7 @@ def train_network(
     stage_callbacks: Callable[[Stage], Sequence[Any]],
     checkpoint: Checkpoint,
     resumed: TrainingState | None = None,
+    model_class: Any = keras.Model,
 ) -> tuple[Network, TrainingState]:
     """Train on the splits, from cached activations or from streamed pixels.
 
@@ -86,7 +88,8 @@ def train_network(
             checkpoint.update(replace(state, seconds=setup.clock.seconds()))
 
     with setup.clock.part("stages"):
-        state = run_stages(Training(setup, network, callbacks, stage_callbacks, record), resumed)
+        training = Training(setup, network, callbacks, stage_callbacks, record, model_class)
+        state = run_stages(training, resumed)
     if state.best is None and not state.stopped:
         checkpoint.remove()
         raise ConfigError(

@@ -22,7 +22,6 @@ from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.directory import (
-    CALLBACKS,
     CHECKPOINT,
     CHECKPOINTS,
     RUNS,
@@ -31,6 +30,7 @@ from tlearn.runs.directory import (
     free_name,
 )
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
+from tlearn.runs.python_files import COPIES, files_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
 from tlearn.schedules import SCHEDULES
@@ -51,6 +51,7 @@ def finetune(
     quiet: bool = False,
     progress: Progress | None = None,
     callbacks: Sequence[Any] | str | Path = (),
+    train_step: Any = None,
     **options: Any,
 ) -> Run:
     """Train a classifier on images with their classes.
@@ -64,6 +65,8 @@ def finetune(
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
         callbacks: Keras callbacks, or a Python file of some; all stages are one fit to them.
+        train_step: A subclass of :class:`keras.Model` with a ``train_step`` of its own, for what a
+            stage trains; that method alone; or ``FILE.py:NAME``.
         **options: Fields of :class:`tlearn.RunConfig`; they win over ``config``.
 
     Returns:
@@ -78,18 +81,20 @@ def finetune(
     """
     if isinstance(callbacks, str | Path):
         callbacks, options["callbacks"] = (), str(callbacks)
+    if isinstance(train_step, str):
+        train_step, options["train_step"] = None, train_step
+    elif train_step is not None:
+        name = str(getattr(train_step, "__name__", ""))
+        options["train_step"] = f":{name if name.isidentifier() else 'step'}"
     settings = make_config(config, options=options)
     load_registry().check(settings)
-    if settings.callbacks and not Path(settings.callbacks).is_file():
-        raise ConfigError(
-            f"callbacks: there is no file {settings.callbacks!r}; give a Python file", "callbacks"
-        )
+    files_of(settings)
     data, progress = Path(data), progress or console_progress(quiet)
     check_data(data)
     path = Path(out) if out else RUNS / data_name(data)
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
-        return train(run, progress, callbacks)
+        return train(run, progress, callbacks, train_step)
     except BaseException:
         run.discard()
         raise
@@ -101,6 +106,7 @@ def resume(
     quiet: bool = False,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
+    train_step: Any = None,
 ) -> Run:
     """Continue a training that was stopped, killed, or ended by an error.
 
@@ -114,6 +120,7 @@ def resume(
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
         callbacks: Keras callbacks; those of before go on with what they remember.
+        train_step: As of :func:`finetune`, if the run began with one of Python.
 
     Returns:
         The finished run.
@@ -126,7 +133,8 @@ def resume(
     Example:
         >>> run = tlearn.resume("runs/photos")  # doctest: +SKIP
     """
-    return train(RunDirectory(Path(run)), progress or console_progress(quiet), callbacks)
+    shown = progress or console_progress(quiet)
+    return train(RunDirectory(Path(run)), shown, callbacks, train_step)
 
 
 def demo(
@@ -185,7 +193,9 @@ def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
             )
 
 
-def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> Run:
+def train(
+    run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = (), train_step: Any = None
+) -> Run:
     """Do the training that a run directory asks for, from the beginning or from its checkpoint.
 
     Raises:
@@ -209,12 +219,14 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
         from tlearn.training.callbacks import EpochSaver, callbacks_of
         from tlearn.training.compile import check_arguments
         from tlearn.training.network_training import train_network
+        from tlearn.training.own_step import model_class_of
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
 
-        if (run / CALLBACKS).exists():
-            callbacks = [*callbacks, *callbacks_of(run / CALLBACKS)]
+        if (run / COPIES["callbacks"]).exists():
+            callbacks = [*callbacks, *callbacks_of(run / COPIES["callbacks"])]
+        model_class = model_class_of(run.path, request.config, train_step)
         if request.config.checkpoint.every:
             callbacks = [*callbacks, EpochSaver(run / CHECKPOINTS, request.config.checkpoint)]
 
@@ -241,7 +253,9 @@ def train(run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = ()) -> 
                 check_unchanged(run, request, setup)
             with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
-                network, state = train_network(setup, callbacks, stage_callbacks, checkpoint, state)
+                network, state = train_network(
+                    setup, callbacks, stage_callbacks, checkpoint, state, model_class
+                )
                 run.event("step", step="measuring")
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)

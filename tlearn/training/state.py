@@ -16,7 +16,7 @@ from tlearn.errors import one_line
 from tlearn.training.costs import Costs
 from tlearn.training.score import WORST, ValidationScore
 
-FORMAT = 8
+FORMAT = 9
 PAUSE = 20  # seconds until the next write, for each second that the last one took
 Ends = Literal["", "stage", "training"]
 Arrays = Mapping[str, list[np.ndarray]]
@@ -89,7 +89,7 @@ class TrainingState:
         stopped: Whether the user stopped it in the middle of what comes next.
         arrays: The states of the ``seeds``; the networks that may be averaged, see ``members``; the
             ``initial`` weights, if the head began at random; and within a stage the present ones
-            (``network``) and the variables of the ``optimizer``.
+            (``network``), the variables of the ``optimizer`` and of an own training ``step``.
         shares: The weights of those that the model averages, by number; empty before the end.
     """
 
