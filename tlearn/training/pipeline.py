@@ -217,7 +217,6 @@ def train(
         # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
         from tlearn.training.callbacks import EpochSaver, callbacks_of
-        from tlearn.training.compile import check_arguments
         from tlearn.training.network_training import train_network
         from tlearn.training.own_step import model_class_of
         from tlearn.training.results import check_unchanged, write_record, write_results
@@ -242,10 +241,7 @@ def train(
             if state is None:
                 run.event("resumed", stage="probe", epoch=0, epochs=0)
         else:
-            config = with_preset(config, *load_registry().check(config))
-            for stage in config.stages or ():
-                check_arguments(stage)
-                check_callbacks(callbacks, stage)
+            config = _filled_in(config, callbacks)
         clock.earlier = state.seconds if state else {}
         with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
             setup = read_setup(config, source, cache, progress, clock, run.event)
@@ -265,6 +261,21 @@ def train(
     if state.stopped:
         progress.say(f"stopped; to continue: tlearn finetune --resume {run.path}")
     return Run(run.path)
+
+
+def _filled_in(config: RunConfig, callbacks: Sequence[Any]) -> RunConfig:
+    """Return a configuration with the defaults of backbone and preset in, its stages checked.
+
+    Raises:
+        TlearnError: If something given cannot be used.
+    """
+    from tlearn.training.compile import check_arguments
+
+    config = with_preset(config, *load_registry().check(config))
+    for stage in config.stages or ():
+        check_arguments(stage)
+        check_callbacks(callbacks, stage)
+    return config
 
 
 @contextlib.contextmanager
