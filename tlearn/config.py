@@ -281,6 +281,9 @@ class RunConfig(_Section):
     weights: str | None = None
     """Name of weights the backbone offers, `none` for random ones, a file or a run; the backbone's
     first if not given."""
+    from_run: str = ""
+    """A finished run to continue, with more photos or other classes: its network goes on, with the
+    head's rows of the same classes; its validation photos stay that; other options are as there."""
     skip_mismatch: bool = False
     """With weights of a file: layers that it does not have, or has in other shapes, keep random
     weights and are named, instead of an error."""

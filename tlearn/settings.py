@@ -48,7 +48,9 @@ def make_config(
         values = _read_yaml(Path(base)) if base else {}
     for key, text in (settings or {}).items():
         _put(values, key, parse_yaml(text, f"--set {key}={text}"))
-    values |= {key: value for key, value in (options or {}).items() if value is not None}
+    for key, value in (options or {}).items():
+        if value is not None:
+            values[key] = str(value) if isinstance(value, Path) else value
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

@@ -14,6 +14,7 @@ Command = Callable[..., Any]
 METAVARS = {
     "backbone": "NAME",
     "weights": "NAME|none|FILE|RUN",
+    "from_run": "RUN",
     "size": "PX",
     "views": "K|fresh",
     "val": "PART",
@@ -27,6 +28,7 @@ METAVARS = {
     "time_budget": "5m",
     "disk_budget": "10G",
 }
+SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
 ENGINE = ("engine", "precision")
 
 
@@ -114,7 +116,7 @@ def comparison_options(command: Command) -> Command:
         callback=_names,
         help="Backbones to compare; all that are installed if not given.",
     )
-    every = config_options(without=("backbone", "size", "callbacks", "train_step"))
+    every = config_options(without=("backbone", "size", "callbacks", "from_run", "train_step"))
     options = (DATA, backbones, every, CONFIG, SET)
     for add in reversed((*options, QUIET, JSON)):
         command = add(command)
@@ -139,8 +141,10 @@ def _option(field: "ConfigField") -> Callable[[Command], Command]:
         more = {"is_flag": True, "default": None}
     elif field.choices:
         more = {"type": click.Choice(field.choices)}
-    name = f"--{field.key.replace('_', '-')}"
-    return click.option(name, help=help_text(field), **more)
+    names = [f"--{field.key.replace('_', '-')}"]
+    if field.key in SHORTER:
+        names.insert(0, SHORTER[field.key])
+    return click.option(*names, field.key, help=help_text(field), **more)
 
 
 def help_text(field: "ConfigField") -> str:

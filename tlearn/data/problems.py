@@ -14,8 +14,9 @@ class Problem:
     Attributes:
         name: Path of a file as in a manifest, or of a folder.
         kind: ``unreadable``, ``not an image``, ``no class``, ``empty class``, ``duplicate``,
-            ``group``, ``edit``, ``folder`` (how a folder was understood), ``class name``,
-            ``pixels`` (how a file was decoded); of an upload ``refused`` or ``renamed``.
+            ``group``, ``trained on``, ``edit``, ``folder`` (how a folder was understood),
+            ``class name``, ``pixels`` (how a file was decoded); of an upload ``refused`` or
+            ``renamed``.
         reason: A sentence for the user.
     """
 

@@ -11,6 +11,12 @@ from pathlib import Path
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_text
 from tlearn.data.data_source import DataSource, ImageFile
+from tlearn.data.earlier_splits import (
+    describe_known,
+    earlier_split,
+    with_groups_of,
+    without_used,
+)
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem, summarize, with_ignored_table
@@ -72,7 +78,10 @@ def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:
 
 
 def load_dataset(
-    data: Path | DataSource, config: RunConfig, progress: Progress
+    data: Path | DataSource,
+    config: RunConfig,
+    progress: Progress,
+    earlier: Mapping[str, Split] | None = None,
 ) -> tuple[Manifest, Splits]:
     """Scan a data set and split it as a training does; report what is left out.
 
@@ -80,6 +89,7 @@ def load_dataset(
         data: The data set, or its files as they were listed.
         config: The configuration of the training.
         progress: Reports progress.
+        earlier: As of :func:`draw_splits`.
 
     Raises:
         DataError: If the data cannot be scanned or split, or ``config.strict`` and an image
@@ -93,9 +103,11 @@ def load_dataset(
             f"{n} image{'s' if n > 1 else ''} cannot be read and {'are' if n > 1 else 'is'} left "
             f"out: {summarize(manifest.unreadable)}"
         )
-    splits, problems = draw_splits(manifest, config.val, config.test, config.seed)
+    splits, problems = draw_splits(manifest, config.val, config.test, config.seed, earlier)
     _say_given(config, {file.given for file in manifest.files}, progress)
     progress.say(_summary(splits))
+    if earlier:
+        progress.say(describe_known(splits.items(), earlier))
     for problem in problems:
         if problem.kind == "empty class":
             progress.say(problem.reason)
@@ -118,7 +130,11 @@ def _summary(splits: Splits) -> str:
 
 
 def draw_splits(
-    manifest: Manifest, validation: float, test: float, seed: int
+    manifest: Manifest,
+    validation: float,
+    test: float,
+    seed: int,
+    earlier: Mapping[str, Split] | None = None,
 ) -> tuple[Splits, tuple[Problem, ...]]:
     """Put every image into a split.
 
@@ -132,11 +148,15 @@ def draw_splits(
     holds one of them, the others are left out of training, and for a given test folder out of
     validation too; this is reported.
 
+    Images of a run that is continued stay in their splits, whatever folder they are in, but that a
+    folder for validation or test loses those that were used before.
+
     Args:
         manifest: The scanned data.
         validation: Fraction for validation, over 0 and under 1.
         test: Fraction for test, 0 for none.
         seed: The seed of the draw.
+        earlier: Where images were, as :func:`split_by_unit` returns.
 
     Returns:
         The splits, and the images left out of them.
@@ -146,22 +166,27 @@ def draw_splits(
     """
     _check_counts(manifest)
     pool = [f for f in manifest.files if f.given in (None, "train")]
-    given_test = [f for f in manifest.files if f.given == "test"]
-    given_validation, left_out = _without_copies(
-        [f for f in manifest.files if f.given == "validation"], given_test, "validation"
-    )
+    earlier = with_groups_of(manifest.files, earlier or {})
+    given_test, used = without_used(manifest.files, "test", earlier)
+    given_validation, used_too = without_used(manifest.files, "validation", earlier)
+    given_validation, left_out = _without_copies(given_validation, given_test, "validation")
     pool, more = _without_copies(pool, [*given_validation, *given_test], "training")
+    before = {f.name: split for f in pool if (split := earlier_split(f, earlier))}
     fractions: dict[Split, float] = {
         "validation": 0.0 if given_validation else validation,
         "test": 0.0 if given_test else test,
     }
-    drawn = _draw(pool, fractions, seed)
+    drawn = _draw([f for f in pool if f.name not in before], fractions, seed)
+    for f in pool:
+        if f.name in before:
+            drawn[before[f.name]].append(f)
     drawn["validation"] += given_validation
     drawn["test"] += given_test
     order = {f.name: i for i, f in enumerate(manifest.files)}
     parts = (tuple(sorted(drawn[split], key=lambda f: order[f.name])) for split in SPLITS)
     splits = Splits(manifest.labels, *parts)
-    return splits, (*left_out, *more, *_missing_classes(splits, fractions))
+    missing = _missing_classes(splits, fractions, fixed=bool(before))
+    return splits, (*used, *used_too, *left_out, *more, *missing)
 
 
 def _check_classes(data: Path, files: Sequence[ImageFile], problems: Sequence[Problem]) -> None:
@@ -189,8 +214,10 @@ def _check_counts(manifest: Manifest) -> None:
         )
 
 
-def _missing_classes(splits: Splits, fractions: Mapping[Split, float]) -> list[Problem]:
-    """Report the classes that have no image in a split that was drawn.
+def _missing_classes(
+    splits: Splits, fractions: Mapping[Split, float], fixed: bool
+) -> list[Problem]:
+    """Report the classes that have no image in a split that was drawn, or in part was ``fixed``.
 
     Raises:
         DataError: If such a class is to be trained on, or the split is for all classes, or empty.
@@ -203,7 +230,8 @@ def _missing_classes(splits: Splits, fractions: Mapping[Split, float]) -> list[P
             continue  # given, or not wanted
         present = {file.label for file in files}
         missing = [label for label in splits.labels if label not in present]
-        if missing and (split == "train" or not files or _reaches_all(totals, fraction)):
+        required = not fixed and _reaches_all(totals, fraction)
+        if missing and (split == "train" or not files or required):
             raise DataError(
                 f"class {missing[0]!r} has no image in the {split} split; give it more images, in "
                 f"the {split} folder if there is one, or groups that can be divided"

@@ -2,6 +2,7 @@
 
 - run.yaml: the configuration, versions, digests; before a training, only what was requested
 - splits.csv: which image is in which split
+- earlier_splits.csv: of a run that continues another, which images were where in that
 - problems.csv: what was left out, and why
 - events.jsonl: one line per thing that happened
 - history.csv: one row per epoch
@@ -41,6 +42,7 @@ from tlearn.text import numbered_names
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINTS = "checkpoints"
+EARLIER_SPLITS = "earlier_splits.csv"
 RUNS = Path("runs")  # where runs go that are given no place
 # What reading a file raises that holds something else than it should.
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, ConfigError)

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.progress import format_bytes
+from tlearn.runs.continued_run import continued
 from tlearn.runs.directory import RunDirectory, check_trainable
 from tlearn.runs.run_state import STOP, last_change, state_of
 from tlearn.runs.run_store import RunStore, RunSummary
@@ -52,7 +53,7 @@ class JobQueue:
         Raises:
             RunError: If the run exists and shall not be numbered, or it cannot be written.
         """
-        run = RunDirectory.create(self.runs / name, config, data, numbered)
+        run = RunDirectory.create(self.runs / name, continued(config), data, numbered)
         run.event("queued")
         self.wake()
         return run.path

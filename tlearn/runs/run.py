@@ -23,7 +23,7 @@ from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
-from tlearn.runs.directory import DAMAGED, check_usable
+from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
 from tlearn.runs.measurement import measure_files, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.text import decode_name
@@ -173,12 +173,24 @@ class Run:
         return images
 
     def splits(self) -> dict[str, str]:
-        """Return the split of every image of the training, by its content hash."""
+        """Return the split of every image of the training, by its content hash.
+
+        With those of the runs that it continues, where they are not among its own.
+        """
+        return {row["content"]: row["split"] for row in self.split_rows()}
+
+    def split_rows(self) -> list[dict[str, str]]:
+        """Return ``content``, ``group`` and ``split`` of what :meth:`splits` tells."""
+        columns = ("content", "group", "split")
         with self._reading("splits.csv") as file:
-            splits = {row["content"]: row["split"] for row in csv_rows(file.read())}
-            if set(splits.values()) - set(SPLITS) or "train" not in splits.values():
+            rows = [{c: row[c] for c in columns} for row in csv_rows(file.read())]
+            if {row["split"] for row in rows} - set(SPLITS) or not rows:
                 raise ValueError("it does not hold the splits of the images")
-            return splits
+        if (self.path / EARLIER_SPLITS).exists():
+            own = {row["content"] for row in rows}
+            earlier = self._rows(EARLIER_SPLITS, *columns)
+            rows = [row for row in earlier if row["content"] not in own] + rows
+        return rows
 
     def contents(self) -> dict[str, str]:
         """Return the content hash of every image of the training, by its path below the data."""

@@ -74,6 +74,11 @@ class Network:
         self.whole = self.classifier = self._whole()
 
     @property
+    def head(self) -> tuple[Any, ...]:
+        """The layers of the head, upwards."""
+        return tuple(self._head)
+
+    @property
     def columns(self) -> np.ndarray:
         """The columns of the taps' features among those of all the backbone's taps."""
         columns, start = [], 0

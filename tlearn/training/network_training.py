@@ -155,18 +155,23 @@ def start_from_probe(
         taps, probe, images = _fit_probe(setup)
         network = Network(built, taps, len(splits.labels), config.head, config.seed)
         checks = batched(((f, 0) for f in splits.validation), BATCH)
+        at_random, logits_of = False, probe.logits
+        if not config.head.hidden:
+            network.start_from(probe)
+        elif setup.carried is None:  # the probe could not be made such a head
+            at_random = True
+            network.standardise_by(probe.mean, probe.scale)
+        else:
+            setup.carried.into(network, splits.labels)
+            logits_of = network.suffix(None).predict_on_batch
         parts = [  # a batch at a time: features take a hundred times as much as logits
-            probe.logits(arrays[FEATURES][:, network.columns])
+            logits_of(arrays[FEATURES][:, network.columns])
             for arrays in setup.activations.batches(checks, [FEATURES])
         ]
         logits = np.concatenate(parts)
         score = ValidationScore.of(setup.targets.validation, logits)
-        if config.head.hidden:
-            network.standardise_by(probe.mean, probe.scale)
-        else:
-            network.start_from(probe)
     names, estimate = tuple(tap.name for tap in taps), probe.cross_validation
-    best = None if config.head.hidden else score  # the probe could not be made such a head
+    best = None if at_random else score
     setup.log(
         "probe",
         taps=names,
@@ -219,6 +224,7 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
     positions = sample_of_classes(targets.train, most, config.seed)
     sampled = [files[i] for i in positions.tolist()]
     labels, items = targets.train[positions], [(f, v) for f in sampled for v in range(views)]
+    start = setup.start_of_probe(sampled)
     chosen, probe = fit_on_taps(
         setup.activations.rows(items, FEATURES).reshape(len(sampled), views, -1),
         taps,
@@ -228,6 +234,7 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
         weights,
         config.seed,
         setup.progress,
+        start,
     )
     if len(sampled) == len(files):
         return chosen, probe, len(files)
@@ -236,5 +243,5 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
     plain = ((files[i], 0) for i in positions.tolist())
     batches = setup.activations.batches(batched(plain, BATCH), [FEATURES])
     columns = (arrays[FEATURES][:, -width:] for arrays in batches)  # the top's are the last
-    probe = refit(probe, labels, columns, targets.train[positions], weights, setup.progress)
+    probe = refit(probe, labels, columns, targets.train[positions], weights, setup.progress, start)
     return chosen, probe, len(positions)

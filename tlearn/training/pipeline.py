@@ -21,6 +21,7 @@ from tlearn.data.sample import draw_sample
 from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
+from tlearn.runs.continued_run import class_changes, continued, earlier_splits, gain
 from tlearn.runs.directory import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -86,7 +87,7 @@ def finetune(
     elif train_step is not None:
         name = str(getattr(train_step, "__name__", ""))
         options["train_step"] = f":{name if name.isidentifier() else 'step'}"
-    settings = make_config(config, options=options)
+    settings = continued(make_config(config, options=options))
     load_registry().check(settings)
     files_of(settings)
     data, progress = Path(data), progress or console_progress(quiet)
@@ -244,9 +245,12 @@ def train(
             config = _filled_in(config, callbacks)
         clock.earlier = state.seconds if state else {}
         with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
-            setup = read_setup(config, source, cache, progress, clock, run.event)
+            earlier = earlier_splits(run, config)
+            setup = read_setup(config, source, cache, progress, clock, run.event, earlier)
             if request.began:
                 check_unchanged(run, request, setup)
+            if config.from_run:
+                progress.say(class_changes(Run(config.from_run), setup.splits.labels))
             with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
                 network, state = train_network(
@@ -256,6 +260,8 @@ def train(
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)
                 write_results(run, saving, network, state)
+                if config.from_run:
+                    progress.say(gain(Run(config.from_run), Run(run.path)))
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:

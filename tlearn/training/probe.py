@@ -52,26 +52,61 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A fitted probe: ``logits = (x - mean) / scale @ kernel + bias``.
+class LinearHead:
+    """A head without hidden layers: ``logits = (x - mean) / scale @ kernel + bias``.
 
     Attributes:
         mean: Feature means, ``(d,)``.
         scale: Feature standard deviations, ``(d,)``.
         kernel: ``(d, classes)``.
         bias: ``(classes,)``.
-        cross_validation: How well such probes do on training images they were not fitted on.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     kernel: np.ndarray
     bias: np.ndarray
-    cross_validation: CrossValidation
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logits ``(n, classes)`` of features ``(n, d)``."""
         return np.asarray((features - self.mean) / self.scale @ self.kernel + self.bias)
+
+    def added_to(
+        self, kernel: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return kernel and bias whose logits are the sum of its own and of those given.
+
+        Those are for features that are standardised by ``mean`` and ``scale``.
+        """
+        own = self.kernel * (scale / self.scale)[:, None]
+        return kernel + own, bias + self.bias + (mean - self.mean) / self.scale @ self.kernel
+
+
+@dataclass(frozen=True)
+class Probe(LinearHead):
+    """A fitted probe.
+
+    Attributes:
+        cross_validation: How well such probes do on training images they were not fitted on.
+    """
+
+    cross_validation: CrossValidation
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained head that a probe goes on from: the probe is that head and a penalised change.
+
+    So it stays near what was learnt, as far as the photos do not speak against it (Evgeniou and
+    Pontil, Regularized multi-task learning, KDD 2004).
+
+    Attributes:
+        new: For each image whether the head was not trained on it, ``(n,)``. Only those can tell
+            how strong the penalty should be.
+    """
+
+    head: LinearHead
+    new: np.ndarray
 
 
 def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -124,19 +159,25 @@ def fit_on_taps(
     class_weights: Sequence[float],
     seed: int,
     progress: Progress,
+    start: Start | None = None,
 ) -> tuple[tuple[Tap, ...], Probe]:
     """Fit a probe on several depths, on the top, or on what cross-validation prefers.
 
     Takes the features ``(n, views, d)`` of all taps, upwards, and all else as :func:`fit_probe`
-    does. Returns the taps that the probe sees, and the probe.
+    does. Returns the taps that the probe sees, and the probe. It sees what the head saw that it
+    starts from.
     """
     choices = {"multi": [taps], "top": [taps[-1:]], "auto": [taps, taps[-1:]]}[wanted]
+    if start is not None:
+        seen_before = len(start.head.mean)
+        choices = [c for c in (taps, taps[-1:]) if sum(t.width for t in c) == seen_before][:1]
     fitted = []
     with progress.task("fitting the probe", len(choices) * FITS, "fits") as task:
         for chosen in choices:
             width = sum(tap.width for tap in chosen)  # the top's features are the last
             seen = features[..., -width:]
-            fitted.append((chosen, fit_probe(seen, y, groups, class_weights, seed, task.advance)))
+            probe = fit_probe(seen, y, groups, class_weights, seed, task.advance, start)
+            fitted.append((chosen, probe))
     return min(fitted, key=lambda pair: pair[1].cross_validation.log_loss)
 
 
@@ -147,6 +188,7 @@ def fit_probe(
     class_weights: Sequence[float],
     seed: int,
     advance: Callable[[int], object] = lambda n: None,
+    start: Start | None = None,
 ) -> Probe:
     """Fit the probe, its strength chosen by cross-validation on the training images' plain views.
 
@@ -160,6 +202,7 @@ def fit_probe(
         class_weights: Weight of each class.
         seed: Decides the folds.
         advance: Called with how many of ``FITS`` are done.
+        start: What it goes on from, if not from nothing.
     """
     n, views, d = features.shape
     mean, scale, flat = _standardise(features.reshape(n * views, d))
@@ -169,10 +212,17 @@ def fit_probe(
         z, lifted = _span(flat)
         # Half as many dimensions for two views, a quarter the time.
         plain = _span(flat[::views])[0] if views > 1 else z
-        chosen = _choose(plain, y, groups, class_weights, seed, advance)
-        kernel, bias = regression.fit(z, np.repeat(y, views), chosen.strength, class_weights)
+        given = start.head.logits(features.reshape(n * views, d)) if start else None
+        known = (given[::views], start.new) if start and given is not None else None
+        chosen = _choose(plain, y, groups, class_weights, seed, advance, known)
+        kernel, bias = regression.fit(
+            z, np.repeat(y, views), chosen.strength, class_weights, given=given
+        )
         advance(1)
-    return Probe(mean, scale, lifted(kernel), bias, chosen)
+    kernel = lifted(kernel)
+    if start is not None:
+        kernel, bias = start.head.added_to(kernel, bias, mean, scale)
+    return Probe(mean, scale, kernel, bias, chosen)
 
 
 def search_flops(n: int, d: int, classes: int) -> float:
@@ -235,24 +285,29 @@ def _choose(
     class_weights: Sequence[float],
     seed: int,
     advance: Callable[[int], object],
+    known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> CrossValidation:
     """Choose the strength with the least log loss.
 
     The loss has one valley over the strength: the search walks from the usual one downhill. With
     too few images to hold any out, it stays there.
+
+    Of a head that it starts from, ``known`` holds the logits, and which images are new to it: only
+    those are counted, and where there are none, the strength is the least.
     """
     parts = _folds(y, groups, seed)
-    if not parts:
+    seen = np.sort(np.concatenate([outside for _, outside in parts])) if parts else np.zeros(0, int)
+    given, new = known or (None, np.ones(len(y), bool))
+    seen = seen[new[seen]]
+    if not len(seen):
         advance(STEPS * FOLDS)
-        nothing = np.zeros(0, np.int64)
-        usual = STRENGTHS[FIRST]
-        return CrossValidation(usual, 0.0, np.inf, nothing, nothing, usual)
-    seen = np.sort(np.concatenate([outside for _, outside in parts]))
+        usual = STRENGTHS[FIRST] if new.any() else STRENGTHS[0]
+        return CrossValidation(usual, 0.0, np.inf, seen, seen, usual)
     scores: dict[int, CrossValidation] = {}
 
     def score(i: int) -> CrossValidation:
         if i not in scores:
-            held_out = _held_out(z, y, parts, STRENGTHS[i], class_weights, advance)[seen]
+            held_out = _held_out(z, y, parts, STRENGTHS[i], class_weights, advance, given)[seen]
             guesses = held_out.argmax(axis=1)
             loss = regression.log_loss(y[seen], regression.probabilities(held_out))
             accuracy = float((guesses == y[seen]).mean())
@@ -303,11 +358,13 @@ def _held_out(
     strength: float,
     class_weights: Sequence[float],
     advance: Callable[[int], object],
+    given: np.ndarray | None,
 ) -> np.ndarray:
     """Return scores ``(n, classes)``, each row from a regression that did not see it."""
-    scores = np.zeros((len(y), len(class_weights)))
+    scores = np.zeros((len(y), len(class_weights))) if given is None else given.astype(np.float64)
     for inside, outside in parts:
-        kernel, bias = regression.fit(z[inside], y[inside], strength, class_weights)
-        scores[outside] = z[outside] @ kernel + bias
+        before = None if given is None else given[inside]
+        kernel, bias = regression.fit(z[inside], y[inside], strength, class_weights, given=before)
+        scores[outside] += z[outside] @ kernel + bias
         advance(1)
     return scores

@@ -21,6 +21,7 @@ def fit(
     strength: float,
     class_weights: Sequence[float],
     advance: Callable[[int], object] = lambda n: None,
+    given: np.ndarray | None = None,
 ) -> Weights:
     """Fit logits ``x @ kernel + bias`` of all classes, minus infinity for those without images.
 
@@ -34,14 +35,16 @@ def fit(
         strength: The inverse regularisation, as scikit-learn's ``C``.
         class_weights: Weight of each class.
         advance: Called with how many of ``STEPS`` are done; those saved count, too.
+        given: Logits ``(n, classes)`` that are there already: what is fitted is added to them.
     """
     present, targets = np.unique(y, return_inverse=True)
     weights = np.asarray(class_weights, np.float32)[y]
     total, shape = float(weights.sum()), (x.shape[1] + 1, len(present))
+    given = None if given is None else given[:, present].astype(np.float32)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         parameters = flat.reshape(shape).astype(np.float32)
-        loss, gradient = _loss(x, targets, weights, parameters)
+        loss, gradient = _loss(x, targets, weights, parameters, given)
         kernel = parameters[:-1]
         loss += float(np.vdot(kernel, kernel)) / (2 * strength)
         gradient[:-1] += kernel / np.float32(strength)
@@ -65,7 +68,11 @@ def fit(
 
 
 def _loss(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, parameters: np.ndarray
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    parameters: np.ndarray,
+    given: np.ndarray | None,
 ) -> tuple[float, np.ndarray]:
     """Return the weighted log loss of all rows and its gradient by kernel and, last, bias."""
     rows = max(1, BLOCK // max(x.shape[1], parameters.shape[1]))
@@ -75,6 +82,8 @@ def _loss(
         block, w = x[part].astype(np.float32, copy=False), weights[part]
         right = np.arange(len(block)), y[part]
         scores = block @ parameters[:-1] + parameters[-1]
+        if given is not None:
+            scores += given[part]
         scores -= scores.max(axis=1, keepdims=True)
         of_right = scores[right]
         sums = np.exp(scores, out=scores).sum(axis=1)

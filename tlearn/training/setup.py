@@ -1,7 +1,7 @@
 """What a training works with: configuration, backbone, stages, images, and a clock."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,7 +9,9 @@ import numpy as np
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.data_source import DataSource
+from tlearn.data.data_source import DataSource, ImageFile
+from tlearn.data.earlier_splits import earlier_split
+from tlearn.data.layouts import Split
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, load_dataset
 from tlearn.data.views import Rendering
@@ -18,9 +20,11 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, load_backbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress
+from tlearn.runs.run import Run
+from tlearn.training.carried_head import CarriedHead
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network
-from tlearn.training.probe import sample_size
+from tlearn.training.probe import Start, sample_size
 from tlearn.training.stages import StagePlan, plan_stages
 from tlearn.training.stopwatch import Stopwatch
 
@@ -54,6 +58,7 @@ class Setup:
         splits: The images; those of the test split are not used.
         log: Is given every event.
         started: When the time budget began, by :func:`time.monotonic`.
+        earlier: Where images were in a run that is continued, by content and group.
     """
 
     config: RunConfig
@@ -67,6 +72,7 @@ class Setup:
     log: Log = lambda kind, **fields: None
     clock: Stopwatch = field(default_factory=Stopwatch)
     started: float = field(default_factory=time.monotonic)
+    earlier: Mapping[str, Split] | None = None
 
     @property
     def deadline(self) -> float:
@@ -90,6 +96,20 @@ class Setup:
     def probe_views(self) -> int:
         """How many views of each training image the probe sees."""
         return probe_views(self.built, self.splits, self.views)
+
+    @cached_property
+    def carried(self) -> CarriedHead | None:
+        """The head of the run that is continued, if one is."""
+        path = self.config.from_run
+        return CarriedHead.of(Run(path)) if path else None
+
+    def start_of_probe(self, files: Sequence[ImageFile]) -> Start | None:
+        """Return what a probe of some images goes on from, if a run is continued."""
+        if self.carried is None or self.config.head.hidden:
+            return None
+        before = self.earlier or {}
+        new = [earlier_split(file, before) != "train" for file in files]
+        return Start(self.carried.linear(self.splits.labels), np.array(new))
 
     def items(self, views: int) -> list[Item]:
         """Return the first views of the training images, and the plain ones for validation."""
@@ -116,8 +136,11 @@ def read_setup(
     progress: Progress,
     clock: Stopwatch | None = None,
     log: Log = lambda kind, **fields: None,
+    earlier: Mapping[str, Split] | None = None,
 ) -> Setup:
     """Build the backbone, find the boundaries of the stages, and read the data that was listed.
+
+    Of a run that is continued, ``earlier`` tells where images were.
 
     Raises:
         BackboneError: If the backbone cannot be built as asked for.
@@ -135,7 +158,9 @@ def read_setup(
             progress.say(f"not in {weights!r}, so these layers keep random weights: {names}")
         stages = plan_stages(config.stages or (), built)
     with clock.part("scan"):
-        dataset = load_dataset(data, config, progress) if isinstance(data, DataSource) else data
+        dataset = (
+            load_dataset(data, config, progress, earlier) if isinstance(data, DataSource) else data
+        )
     views = 0
     if isinstance(config.views, int):  # no more than there are epochs to show them
         shown = probe_views(built, dataset[1], config.views)
@@ -144,7 +169,9 @@ def read_setup(
     boundaries = [p.boundary for p in stages if p.boundary is not None]
     choice = choose(config.engine, config.precision)
     activations = Activations(built, rendering, boundaries, cache, choice, progress)
-    return Setup(config, built, stages, views, activations, *dataset, progress, log, clock, started)
+    return Setup(
+        config, built, stages, views, activations, *dataset, progress, log, clock, started, earlier
+    )
 
 
 def probe_views(built: BuiltBackbone, splits: Splits, views: int) -> int:

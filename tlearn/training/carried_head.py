@@ -1,0 +1,62 @@
+"""The head of a run that is continued, its rows carried over by the names of classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlearn.features.keras_build import leaves
+from tlearn.runs.run import Run
+from tlearn.training.network import Network
+from tlearn.training.probe import LinearHead
+
+
+@dataclass(frozen=True)
+class CarriedHead:
+    """The layers of a trained head.
+
+    Attributes:
+        labels: The classes of its logits.
+        layers: The arrays of each layer of the saved model by the layer's name.
+    """
+
+    labels: tuple[str, ...]
+    layers: dict[str, list[np.ndarray]]
+
+    @classmethod
+    def of(cls, run: Run) -> "CarriedHead":
+        """Read it from the model of a run; of an ensemble that of its last network.
+
+        Raises:
+            RunError: If the model cannot be loaded.
+        """
+        layers = {layer.name: layer.get_weights() for layer in leaves(run.model)}
+        return cls(run.labels, layers)
+
+    def linear(self, labels: tuple[str, ...]) -> LinearHead:
+        """Return it as a linear head for other classes; rows of new ones are zero."""
+        mean, variance = self.layers["standardise"]
+        kernel, bias = self.layers["logits"]
+        shape = (len(kernel), len(labels))
+        kernel, bias = self._by_class(labels, [kernel, bias], [np.zeros(shape), np.zeros(shape[1])])
+        return LinearHead(mean, np.sqrt(variance), kernel, bias)
+
+    def into(self, network: Network, labels: tuple[str, ...]) -> None:
+        """Set the layers of a network's head; what is new or of another shape stays as it is."""
+        for layer in network.head:
+            source, present = self.layers.get(layer.name, []), layer.get_weights()
+            if layer is network.logits and source and source[0].shape[:1] == present[0].shape[:1]:
+                layer.set_weights(self._by_class(labels, source, present))
+            elif [a.shape for a in source] == [a.shape for a in present]:
+                layer.set_weights(source)
+
+    def _by_class(
+        self, labels: tuple[str, ...], source: list[np.ndarray], present: list[np.ndarray]
+    ) -> Any:
+        """Return arrays with a last axis of ``labels``, those of known classes from ``source``."""
+        known = [label for label in labels if label in self.labels]
+        here, there = (list(map(some.index, known)) for some in (labels, self.labels))
+        carried = [array.copy() for array in present]
+        for array, given in zip(carried, source, strict=True):
+            array[..., here] = given[..., there]
+        return carried
