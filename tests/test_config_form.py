@@ -21,6 +21,7 @@ OTHERS = {
 TEXTS = {
     "backbone": "vgg19",
     "weights": "none",
+    "from_run": "runs/photos",
     "views": "fresh",
     "group": r"p(\d)",
     "preset": "quick",

@@ -2,7 +2,6 @@
 
 - run.yaml: the configuration, versions, digests; before a training, only what was requested
 - splits.csv: which image is in which split
-- earlier_splits.csv: of a run that continues another, which images were where in that
 - problems.csv: what was left out, and why
 - events.jsonl: one line per thing that happened
 - history.csv: one row per epoch
@@ -13,8 +12,9 @@
 - curves and confusion: pictures, as .svg and .png
 
 There are also ``callbacks.py``, ``train_step.py``, and ``checkpoints``, models of single epochs, if
-they were asked for. As long as a training is not over there is ``checkpoint.npz``, from which it
-can be continued, ``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
+they were asked for, and ``earlier_splits.csv`` where it continues another run: which images were
+where in that. As long as a training is not over there is ``checkpoint.npz``, from which it can be
+continued, ``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
 """
 
 import contextlib

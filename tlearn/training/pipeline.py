@@ -21,7 +21,7 @@ from tlearn.data.sample import draw_sample
 from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
-from tlearn.runs.continued_run import class_changes, continued, earlier_splits, gain
+from tlearn.runs.continued_run import continued, earlier_splits
 from tlearn.runs.directory import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -217,18 +217,14 @@ def train(
             source = list_dataset(request.data, request.config.group, progress)
         # Not before all is checked: Keras takes seconds.
         from tlearn.features.activation_cache import Cache
-        from tlearn.training.callbacks import EpochSaver, callbacks_of
         from tlearn.training.network_training import train_network
         from tlearn.training.own_step import model_class_of
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
 
-        if (run / COPIES["callbacks"]).exists():
-            callbacks = [*callbacks, *callbacks_of(run / COPIES["callbacks"])]
+        callbacks = [*callbacks, *_callbacks_of(run, request.config)]
         model_class = model_class_of(run.path, request.config, train_step)
-        if request.config.checkpoint.every:
-            callbacks = [*callbacks, EpochSaver(run / CHECKPOINTS, request.config.checkpoint)]
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
             own = load_registry().callbacks(stage, run.path)
@@ -249,8 +245,6 @@ def train(
             setup = read_setup(config, source, cache, progress, clock, run.event, earlier)
             if request.began:
                 check_unchanged(run, request, setup)
-            if config.from_run:
-                progress.say(class_changes(Run(config.from_run), setup.splits.labels))
             with _explain_errors(run, config, checkpoint, progress):
                 write_record(run, setup, request)
                 network, state = train_network(
@@ -260,8 +254,6 @@ def train(
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)
                 write_results(run, saving, network, state)
-                if config.from_run:
-                    progress.say(gain(Run(config.from_run), Run(run.path)))
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
@@ -282,6 +274,16 @@ def _filled_in(config: RunConfig, callbacks: Sequence[Any]) -> RunConfig:
         check_arguments(stage)
         check_callbacks(callbacks, stage)
     return config
+
+
+def _callbacks_of(run: RunDirectory, config: RunConfig) -> Iterator[Any]:
+    """Yield the callbacks that a configuration asks for, to which all stages are one fit."""
+    from tlearn.training.callbacks import EpochSaver, callbacks_of
+
+    if (run / COPIES["callbacks"]).exists():
+        yield from callbacks_of(run / COPIES["callbacks"])
+    if config.checkpoint.every:
+        yield EpochSaver(run / CHECKPOINTS, config.checkpoint)
 
 
 @contextlib.contextmanager

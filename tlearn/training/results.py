@@ -14,10 +14,11 @@ from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.metrics import MONITORS
 from tlearn.runs.classifier import Classifier, save
+from tlearn.runs.continued_run import class_changes, gain
 from tlearn.runs.directory import Request, RunDirectory
 from tlearn.runs.measurement import interval, measure_files, measured_split, with_interval
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_predictions
-from tlearn.runs.run import PROBLEM_COLUMNS
+from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
 from tlearn.training.score import ValidationScore, is_better
@@ -58,6 +59,8 @@ def write_record(run: RunDirectory, setup: Setup, request: Request) -> None:
     if not request.began:
         run.write_record(_record(setup))
     run.write("splits.csv", splits.to_csv())
+    if setup.config.from_run:
+        setup.progress.say(class_changes(Run(setup.config.from_run), splits.labels))
     problems = ((p.name, p.kind, p.reason) for p in manifest.problems)
     run.write("problems.csv", csv_text(PROBLEM_COLUMNS, problems))
     run.write_json("labels.json", splits.labels)
@@ -129,6 +132,9 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
         _draw(run, metrics, state.history, result)
     seconds = {name: round(value, 3) for name, value in setup.clock.seconds().items()}
     run.write_json("metrics.json", metrics | {"seconds": seconds})
+    if setup.config.from_run:
+        with contextlib.suppress(RunError):  # it may be gone by now
+            setup.progress.say(gain(Run(setup.config.from_run), Run(run.path)))
 
 
 def _better_before(run: RunDirectory, state: TrainingState) -> dict[str, Any] | None:
