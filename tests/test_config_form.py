@@ -28,6 +28,7 @@ TEXTS = {
     "head.hidden": "[8, 4]",
     "callbacks": "mine.py",
     "train_step": "mine.py:Mine",
+    "tensorboard": "my logs",
     "time_budget": "5m",
     "disk_budget": "10G",
 }

@@ -36,16 +36,19 @@ def test_a_configuration_trains(here, text):
     assert run.metrics["validation"]["accuracy"] > 0.3
 
 
-def test_the_commands_work(here, capsys):
+def test_the_commands_work(here, capsys, monkeypatch):
     (here / "my_callbacks.py").write_text(FILE)
     (here / "my_step.py").write_text(SAM)
     commands = re.findall(r"^tlearn (.*)$", PAGE, re.M)
     assert len(commands) >= 8
+    shown = []
+    monkeypatch.setattr("tlearn.cli.tensorboard.serve", lambda folder, port: shown.append(folder))
     for command in commands:
         words = shlex.split(command)
-        trains = words[0] not in ("evaluate", "show") and "--from" not in words
+        trains = words[0] not in ("evaluate", "show", "tensorboard") and "--from" not in words
         toy = ["--backbone", "toy", "--weights", "none"] if trains else []
         assert main([*words, *toy]) == 0, command
+    assert [path.parent for path in shown] == [here / "logs"]
     assert re.search(r"^\.+probe: ", capsys.readouterr().out, re.M)  # a dot for each epoch
 
 

@@ -341,6 +341,8 @@ class RunConfig(_Section):
     train_step: Annotated[str, AfterValidator(_is_reference)] = ""
     """A subclass of `keras.Model` whose own `train_step` trains the stages, as
     `my_step.py:SamModel`; the file is copied into the run."""
+    tensorboard: str = ""
+    """A folder for TensorBoard, in which the training gets one of its own."""
     time_budget: Seconds | None = None
     """Seconds, or text such as `5m`: views and epochs are fitted into it."""
     disk_budget: Bytes | None = None

@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
     "study": "Train on DATA once for each combination of values, and compare.",
     "lr-find": "Search the learning rate of the head and of each stage on DATA.",
+    "tensorboard": "Open TensorBoard on RUNS that were trained with --tensorboard.",
     "data": "Show, undo or write out the edits of DATA.",
     "features": "Write the features of a layer for every image in DATA.",
     "layers": "List the layers and the boundaries of BACKBONE.",

@@ -13,7 +13,7 @@ from tlearn.cli.options import CONFIG, DATA, JSON, QUIET, SET, config_options, p
 @click.command("lr-find")
 @DATA
 @path_option("--out", "FOLDER", "The folder to make [rates/NAME].")
-@config_options(without=("callbacks", "from_run", "train_step", "time_budget"))
+@config_options(without=("callbacks", "from_run", "tensorboard", "train_step", "time_budget"))
 @CONFIG
 @SET
 @QUIET

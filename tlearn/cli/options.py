@@ -23,12 +23,14 @@ METAVARS = {
     "preset": "NAME",
     "callbacks": "FILE.py",
     "train_step": "FILE.py:NAME",
+    "tensorboard": "[DIR]",
     "tta": "K",
     "stages": "WHAT[:EPOCHS][@RATE],...",
     "time_budget": "5m",
     "disk_budget": "10G",
 }
 SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
+IF_NO_VALUE = {"tensorboard": "logs"}  # of options that may be given without one
 ENGINE = ("engine", "precision")
 
 
@@ -116,7 +118,8 @@ def comparison_options(command: Command) -> Command:
         callback=_names,
         help="Backbones to compare; all that are installed if not given.",
     )
-    every = config_options(without=("backbone", "size", "callbacks", "from_run", "train_step"))
+    apart = ("backbone", "size", "callbacks", "from_run", "train_step", "tensorboard")
+    every = config_options(without=apart)
     options = (DATA, backbones, every, CONFIG, SET)
     for add in reversed((*options, QUIET, JSON)):
         command = add(command)
@@ -141,6 +144,8 @@ def _option(field: "ConfigField") -> Callable[[Command], Command]:
         more = {"is_flag": True, "default": None}
     elif field.choices:
         more = {"type": click.Choice(field.choices)}
+    elif field.key in IF_NO_VALUE:
+        more = {**more, "is_flag": False, "flag_value": IF_NO_VALUE[field.key]}
     names = [f"--{field.key.replace('_', '-')}"]
     if field.key in SHORTER:
         names.insert(0, SHORTER[field.key])

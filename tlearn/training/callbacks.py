@@ -1,8 +1,9 @@
 """The Keras callbacks that steer a stage, and what callbacks remember in a checkpoint."""
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,10 +235,13 @@ class StageCallbacks:
         past: Epochs of the stages before it.
         epochs: Epochs of the stage, at most.
         steps: Batches per epoch.
+        past_steps: Batches of the stages before it.
     """
 
-    def __init__(self, every: Fit, own: Fit, past: int, epochs: int, steps: int) -> None:
-        self.every, self.own = every, own
+    def __init__(
+        self, every: Fit, own: Fit, past: int, epochs: int, steps: int, past_steps: int = 0
+    ) -> None:
+        self.every, self.own, self._past_steps = every, own, past_steps
         self._fits = ((every, past), (own, 0))
         for fit, before in self._fits:
             fit.list.set_params({"epochs": before + epochs, "steps": steps, "verbose": 0})
@@ -259,8 +263,23 @@ class StageCallbacks:
 
     def __call__(self, hook: str, *arguments: Any) -> None:
         """Call any other hook."""
-        for fit, _ in self._fits:
-            getattr(fit.list, hook)(*arguments)
+        with self._steps_of_all_stages() if hook == "on_test_end" else contextlib.nullcontext():
+            getattr(self.every.list, hook)(*arguments)
+        getattr(self.own.list, hook)(*arguments)
+
+    @contextlib.contextmanager
+    def _steps_of_all_stages(self) -> Iterator[None]:
+        """Have the optimizer, which is new in each stage, count the steps of all: TensorBoard's."""
+        if not any(isinstance(c, keras.callbacks.TensorBoard) for c in self.every.list.callbacks):
+            yield
+            return
+        iterations = self.every.model.optimizer.variables[0]
+        steps = int(iterations)
+        iterations.assign(steps + self._past_steps)
+        try:
+            yield
+        finally:
+            iterations.assign(steps)
 
     def memory(self) -> dict[str, list[Memory]]:
         """Return what all of them remember."""

@@ -21,6 +21,7 @@ from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan
 from tlearn.training.state import Ends, Member, StageResult, TrainingState
+from tlearn.training.tensorboard_log import TensorBoardLog
 
 AVERAGES = (0.5, 0.75)  # weights of the average: 0 is before the stage, 1 after it
 CHECK_BATCH = 64  # images per step where nothing is learnt
@@ -185,11 +186,16 @@ class _StageFit:
             for layer in norms:
                 layer.momentum = 0.0
             try:
-                with contextlib.closing(self.feed.epoch(0, self.stage.batch_size)) as batches:
-                    self.model(next(batches)[0], training=True)
+                self.model(self._first_batch()[0], training=True)
             finally:  # of the layers themselves, which are saved with the model
                 for layer, momentum in zip(norms, momenta, strict=True):
                     layer.momentum = momentum
+
+    def _first_batch(self) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Return inputs, targets and weights of the first batch of the stage."""
+        with contextlib.closing(self.feed.epoch(0, self.stage.batch_size)) as batches:
+            inputs, rows = next(batches)
+        return inputs, *self.training.setup.targets.of(rows)
 
     def run(self, state: TrainingState) -> TrainingState:
         """Train the remaining epochs; record the state after each, and return the last."""
@@ -225,14 +231,19 @@ class _StageFit:
         stage, model = self.stage, self.whole.model
         model.compile(self.model.optimizer, "categorical_crossentropy", ["accuracy"])
         model.stop_training = False
+        for callback in self.training.callbacks:
+            if isinstance(callback, TensorBoardLog):
+                callback.enter_stage(self.number + 1, self.model, self._first_batch())
         say = self.training.setup.progress.say
+        past = list(zip(self.training.setup.stages, state.results[:-1], strict=False))
         own = [*self.training.stage_callbacks(stage), *steering(stage, say)]
         return StageCallbacks(
             self.whole,
             Fit(own, model, state.callbacks.get("stage", ()) if state.epoch else (), say),
-            past=sum(result.epochs for result in state.results[:-1]),
+            past=sum(result.epochs for _, result in past),
             epochs=stage.epochs,
             steps=self.steps,
+            past_steps=sum(r.epochs * self.feed.steps(p.stage.batch_size) for p, r in past),
         )
 
     @contextlib.contextmanager

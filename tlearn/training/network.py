@@ -96,8 +96,10 @@ class Network:
             return self.columns[:0]
         return self.columns[: sum(t.width for t in self.taps if t.index <= boundary.index)]
 
-    def suffix(self, boundary: BuiltBoundary | None, kind: Any = keras.Model) -> Any:
-        """Return the model above a boundary, to logits, of a class of models.
+    def suffix(
+        self, boundary: BuiltBoundary | None, kind: Any = keras.Model, to_logits: bool = True
+    ) -> Any:
+        """Return the model above a boundary, to logits or to what their layer is given.
 
         Its inputs are the activation there and the pooled features of the taps at or below
         it, each only if it is used. Without a boundary it is the head alone.
@@ -116,7 +118,8 @@ class Network:
             features = keras.Input((low,), name="features")
             inputs.append(features)
             parts = [features, *parts]
-        return kind(inputs, self._apply_head(parts), name="suffix")
+        layers = self._head if to_logits else self._head[:-1]
+        return kind(inputs, _chain(_joined(parts), layers), name="suffix")
 
     def freeze(self, trainable: frozenset[str], batch_norm: bool = False) -> None:
         """Set every layer of the backbone: trainable if named.
@@ -279,10 +282,13 @@ class Network:
         return pool_taps(_listed(part(start)), self.built.backbone.leading_tokens)
 
     def _apply_head(self, parts: list[Any]) -> Any:
-        x = _joined(parts)
-        for layer in self._head:
-            x = layer(x)
-        return x
+        return _chain(_joined(parts), self._head)
+
+
+def _chain(x: Any, layers: Iterable[Any]) -> Any:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def _listed(outputs: Any) -> list[Any]:
