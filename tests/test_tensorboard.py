@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_photos
+from conftest import Heard, draw_photos
 from google.protobuf import text_format
 from PIL import Image
 from serving import free_port, until
@@ -24,6 +24,7 @@ from tlearn.cli import main
 from tlearn.errors import ConfigError
 from tlearn.metrics import METRICS, MONITORS
 from tlearn.runs.tensorboard_folder import as_one_folder, folder_of, folders_in
+from tlearn.training import tensorboard_log
 
 STAGES = [
     {"unfreeze": "none", "epochs": 2, "schedule": "constant"},
@@ -214,6 +215,18 @@ def test_runs_and_folders_are_found_and_put_side_by_side(place, whole, folder):
         folder.name,
     ]
     assert (links / "logs").resolve() == logs.resolve()
+
+
+def test_a_full_disk_ends_the_log_and_not_the_training(place, monkeypatch):
+    def full(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "{{node x}} file; No space left\n\tat x")
+
+    monkeypatch.setattr(tensorboard_log, "_gradients", full)
+    progress = Heard()
+    run = train(place, "full", tensorboard=str(place / "full logs"), progress=progress)
+    assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 2, 3]
+    lines = [line for line in progress.lines if "incomplete" in line]
+    assert lines == ["the log for TensorBoard is incomplete: No space left"]
 
 
 def test_tensorboard_shows_them_until_it_is_ended(place, whole, folder):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from tlearn.errors import ConfigError, RunError, os_errors_as
+from tlearn.errors import ConfigError, RunError
 from tlearn.runs.directory import RunDirectory, free_name
 from tlearn.runs.run_state import EVENTS, read_events
 from tlearn.text import numbered_names
@@ -43,13 +43,18 @@ def make_folder(run: RunDirectory, place: str) -> Path:
         ConfigError: If it cannot be made.
     """
     folder = folder_of(run.path)
-    what = f"tensorboard: {str(folder or place)!r} cannot be written"
-    with os_errors_as(ConfigError, what, "give another folder"):
-        if folder is None:
-            name = f"{run.path.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
-            folder = free_name(name, Path(place).absolute())
-            run.event(KIND, folder=str(folder))
+    if folder is None:
+        name = f"{run.path.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = free_name(name, Path(place).absolute())
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"tensorboard: {str(place)!r} cannot be written: {error.strerror}; give another folder",
+            "tensorboard",
+        ) from None
+    if folder_of(run.path) is None:
+        run.event(KIND, folder=str(folder))
     return folder
 
 

@@ -225,14 +225,14 @@ def train(
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
-        from tlearn.training.tensorboard_log import TensorBoardLog, write_results as write_log
+        from tlearn.training.tensorboard_log import TensorBoardLog, saying_why_not, write_log
 
         callbacks = [*callbacks, *_callbacks_of(run, request.config)]
         model_class = model_class_of(run.path, request.config, train_step)
         board = None
         if request.config.tensorboard:
             board = make_folder(run, request.config.tensorboard)
-            callbacks = [*callbacks, TensorBoardLog(board)]
+            callbacks = [*callbacks, TensorBoardLog(board, progress.say)]
             progress.say(f"to watch it: tlearn tensorboard {run.path}")
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
@@ -264,7 +264,8 @@ def train(
                 saving = dataclasses.replace(setup, progress=logged)
                 write_results(run, saving, network, state)
                 if board is not None:
-                    write_log(board, Run(run.path), saving, network)
+                    with saying_why_not(logged.say):
+                        write_log(board, Run(run.path), saving, network)
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:

@@ -6,8 +6,9 @@ folder itself holds what is known at the end: configuration and final figures (H
 stage, confusions, mistakes, the graph of the whole network, and features for the projector.
 """
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 from tlearn.config import RunConfig
 from tlearn.data.data_source import ImageFile
 from tlearn.data.views import resample
-from tlearn.errors import one_line
+from tlearn.errors import DataError, one_line
 from tlearn.features.extraction import layers
 from tlearn.keras_import import keras, tensorflow as tf
 from tlearn.metrics import METRICS
@@ -37,7 +38,18 @@ POINTS = 2000  # validation images in the projector
 SPRITE_PIXELS = 64
 BATCH = 64
 Hyperparameter = bool | float | str
+Say = Callable[[str], None]
 Batch = tuple[Sequence[np.ndarray], np.ndarray, np.ndarray]  # inputs, targets, weights
+
+
+@contextlib.contextmanager
+def saying_why_not(say: Say) -> Iterator[None]:
+    """Say why the log cannot be written: a full disk is no reason to lose the training."""
+    try:
+        yield
+    except (OSError, DataError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0].rpartition("; ")[2]  # TensorFlow names operations first
+        say(f"the log for TensorBoard is incomplete: {reason}")
 
 
 class TensorBoardLog(keras.callbacks.TensorBoard):  # type: ignore[misc]
@@ -45,10 +57,15 @@ class TensorBoardLog(keras.callbacks.TensorBoard):  # type: ignore[misc]
 
     The gradients are those of one batch, the same in all epochs of a stage, without dropout: they
     are computed apart from the training, which they do not change.
+
+    Args:
+        folder: Where it is written.
+        say: Is given a line if it cannot be.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, say: Say) -> None:
         super().__init__(folder, write_graph=False)
+        self._say = say
 
     def enter_stage(self, number: int, model: Any, batch: Batch) -> None:
         """Go on with another stage.
@@ -60,8 +77,26 @@ class TensorBoardLog(keras.callbacks.TensorBoard):  # type: ignore[misc]
         """
         self._stage = number, model, batch
 
+    def _say_once(self, reason: str) -> None:
+        self._say(reason)
+        self._say = lambda reason: None
+
+    def on_test_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Write a validation."""
+        with saying_why_not(self._say_once):
+            super().on_test_end(logs)
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Write an epoch, so that nothing of it is lost if the training is killed."""
+        with saying_why_not(self._say_once):
+            self._write_epoch(epoch, logs)
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Close the files."""
+        with saying_why_not(self._say_once):
+            super().on_train_end(logs)
+
+    def _write_epoch(self, epoch: int, logs: Mapping[str, float] | None) -> None:
         number, model, batch = self._stage
         super().on_epoch_end(epoch, {**(logs or {}), "stage": number})
         variables = model.trainable_variables
@@ -83,7 +118,7 @@ def _gradients(model: Any, batch: Batch) -> list[Any]:
     return list(tape.gradient(loss, [variable.value for variable in model.trainable_variables]))
 
 
-def write_results(folder: Path, run: Run, setup: Setup, network: Network) -> None:
+def write_log(folder: Path, run: Run, setup: Setup, network: Network) -> None:
     """Write what is known of a training that is over, or was stopped."""
     from tensorboard.plugins.hparams import api
 
