@@ -203,7 +203,7 @@ def _captioned(
     files = {file.name: file for file in (*setup.splits.validation, *setup.splits.test)}
     for mistake in wrong:
         pixels = setup.activations.render(files[mistake.file], [0])[0]
-        guess = f"→ {mistake.predicted}, {mistake.probability:.0%}"
+        guess = f"as {mistake.predicted}, {mistake.probability:.0%}"
         yield tf.io.encode_png(pixels).numpy(), [mistake.label, guess]
 
 
