@@ -1,6 +1,5 @@
 """The charts of a run and of a comparison, as Vega-Lite: the page shows them, files hold them."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,7 +17,6 @@ BORDER = "#888"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
 CELL = 40  # pixels
 PAIRS = 30  # pairs drawn
-COLUMNS = 3  # pictures in a row
 WORDS = "epoch accuracy loss training validation probe true predicted photos share".split()
 ENGLISH = {word: word for word in WORDS}
 
@@ -289,36 +287,6 @@ def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[A
         },
     }
     return {"layer": [bars], "width": 400, "height": max(60, 20 * len(rows))}
-
-
-def pictures(captioned: Sequence[tuple[bytes, list[str]]], side: int) -> Chart:
-    """Return pictures as PNG in rows, each above the lines of its caption; pixels wide and high."""
-    rows = [
-        {
-            "url": f"data:image/png;base64,{b64encode(png).decode()}",
-            "caption": caption,
-            "row": number // COLUMNS,
-            "column": number % COLUMNS,
-        }
-        for number, (png, caption) in enumerate(captioned)
-    ]
-    return {
-        "data": {"values": rows},
-        "encoding": {
-            "x": {"field": "column", "type": "ordinal", "axis": None},
-            "y": {"field": "row", "type": "ordinal", "axis": None},
-        },
-        "layer": [
-            {
-                "mark": {"type": "image", "width": side, "height": side},
-                "encoding": {"url": _name("url")},
-            },
-            _text("caption", "true", dy=side / 2 + 9, limit=side),
-        ],
-        "width": {"step": side + 12},
-        "height": {"step": side + 46},
-        "config": {"view": {"stroke": None}},
-    }
 
 
 def accuracy_against_cost(rows: Sequence[Row]) -> Chart:

@@ -99,7 +99,7 @@ class Network:
     def suffix(
         self, boundary: BuiltBoundary | None, kind: Any = keras.Model, to_logits: bool = True
     ) -> Any:
-        """Return the model above a boundary, to logits or to what their layer is given.
+        """Return the model above a boundary, of a class, to logits or to what their layer is given.
 
         Its inputs are the activation there and the pooled features of the taps at or below
         it, each only if it is used. Without a boundary it is the head alone.

@@ -8,6 +8,7 @@ stage, confusions, mistakes, the graph of the whole network, and features for th
 
 import contextlib
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,8 @@ from tlearn.training.network import Network
 from tlearn.training.setup import Setup
 
 MISTAKES = 12
-MISTAKE_PIXELS = 104  # three columns fill a card
+COLUMNS = 3
+MISTAKE_PIXELS = 104  # so many columns fill a card
 POINTS = 2000  # validation images in the projector
 SPRITE_PIXELS = 64
 BATCH = 64
@@ -139,8 +141,7 @@ def write_log(folder: Path, run: Run, setup: Setup, network: Network) -> None:
         _write_picture("confusion", (run.path / "confusion.png").read_bytes())
         wrong = _mistakes(run)
         if wrong:
-            pictures = charts.pictures(list(_captioned(wrong, setup)), MISTAKE_PIXELS)
-            _write_picture("mistakes", charts.render(pictures)["png"])
+            _write_picture("mistakes", charts.render(_in_rows(wrong, setup))["png"])
     writer.close()
     _write_projector(folder, run, setup, network)
 
@@ -196,15 +197,40 @@ def _mistakes(run: Run) -> list[HeldOutPrediction]:
     return sorted(wrong, key=lambda p: -p.probability)[:MISTAKES]
 
 
-def _captioned(
-    wrong: Sequence[HeldOutPrediction], setup: Setup
-) -> Iterator[tuple[bytes, list[str]]]:
-    """Yield each image as the network sees it, and what it is taken for."""
+def _in_rows(wrong: Sequence[HeldOutPrediction], setup: Setup) -> charts.Chart:
+    """Return images as the network sees them, each above what it is and what it is taken for."""
     files = {file.name: file for file in (*setup.splits.validation, *setup.splits.test)}
-    for mistake in wrong:
+    rows = []
+    for number, mistake in enumerate(wrong):
         pixels = setup.activations.render(files[mistake.file], [0])[0]
+        png = b64encode(tf.io.encode_png(pixels).numpy()).decode()
         guess = f"as {mistake.predicted}, {mistake.probability:.0%}"
-        yield tf.io.encode_png(pixels).numpy(), [mistake.label, guess]
+        row, column = divmod(number, COLUMNS)
+        rows.append(
+            {
+                "url": f"data:image/png;base64,{png}",
+                "caption": [mistake.label, guess],
+                "row": row,
+                "column": column,
+            }
+        )
+    side = MISTAKE_PIXELS
+    picture = {"type": "image", "width": side, "height": side}
+    caption = {"type": "text", "dy": side / 2 + 9, "limit": side}
+    return {
+        "data": {"values": rows},
+        "encoding": {
+            axis: {"field": field, "type": "ordinal", "axis": None}
+            for axis, field in (("x", "column"), ("y", "row"))
+        },
+        "layer": [
+            {"mark": picture, "encoding": {"url": {"field": "url", "type": "nominal"}}},
+            {"mark": caption, "encoding": {"text": {"field": "caption", "type": "nominal"}}},
+        ],
+        "width": {"step": side + 12},
+        "height": {"step": side + 46},
+        "config": {"view": {"stroke": None}},
+    }
 
 
 def _write_projector(folder: Path, run: Run, setup: Setup, network: Network) -> None:
