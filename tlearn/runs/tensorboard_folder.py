@@ -40,8 +40,9 @@ def make_folder(run: RunDirectory, place: str) -> Path:
         place: The folder below which it is made.
 
     Raises:
-        ConfigError: If it cannot be made.
+        ConfigError: If it cannot be made, or TensorBoard is not installed.
     """
+    check_installed()
     folder = folder_of(run.path)
     if folder is None:
         name = f"{run.path.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -34,7 +34,7 @@ from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.python_files import COPIES, files_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
-from tlearn.runs.tensorboard_folder import check_installed, make_folder
+from tlearn.runs.tensorboard_folder import make_folder
 from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
@@ -211,8 +211,6 @@ def train(
                 f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
                 f"put them back, or train anew with 'tlearn finetune'"
             )
-        if request.config.tensorboard:
-            check_installed()
         backbone = load_registry().get(request.config.backbone)
         check_weights(backbone, request.config.weights, resumed=request.began)
         clock = Stopwatch()
@@ -225,15 +223,9 @@ def train(
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
         from tlearn.training.state import Checkpoint
-        from tlearn.training.tensorboard_log import TensorBoardLog, saying_why_not, write_log
 
-        callbacks = [*callbacks, *_callbacks_of(run, request.config)]
+        callbacks = [*callbacks, *_callbacks_of(run, request.config, progress)]
         model_class = model_class_of(run.path, request.config, train_step)
-        board = None
-        if request.config.tensorboard:
-            board = make_folder(run, request.config.tensorboard)
-            callbacks = [*callbacks, TensorBoardLog(board, progress.say)]
-            progress.say(f"to watch it: tlearn tensorboard {run.path}")
 
         def stage_callbacks(stage: Stage) -> Sequence[Any]:
             own = load_registry().callbacks(stage, run.path)
@@ -263,9 +255,6 @@ def train(
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)
                 write_results(run, saving, network, state)
-                if board is not None:
-                    with saying_why_not(logged.say):
-                        write_log(board, Run(run.path), saving, network)
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
@@ -288,14 +277,18 @@ def _filled_in(config: RunConfig, callbacks: Sequence[Any]) -> RunConfig:
     return config
 
 
-def _callbacks_of(run: RunDirectory, config: RunConfig) -> Iterator[Any]:
+def _callbacks_of(run: RunDirectory, config: RunConfig, progress: Progress) -> Iterator[Any]:
     """Yield the callbacks that a configuration asks for, to which all stages are one fit."""
     from tlearn.training.callbacks import EpochSaver, callbacks_of
+    from tlearn.training.tensorboard_log import TensorBoardLog
 
     if (run / COPIES["callbacks"]).exists():
         yield from callbacks_of(run / COPIES["callbacks"])
     if config.checkpoint.every:
         yield EpochSaver(run / CHECKPOINTS, config.checkpoint)
+    if config.tensorboard:
+        yield TensorBoardLog(make_folder(run, config.tensorboard), progress.say)
+        progress.say(f"to watch it: tlearn tensorboard {run.path}")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from tlearn.training.network import Network
 from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
+from tlearn.training.tensorboard_log import write_log
 
 HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS, "learning_rate")
 
@@ -132,6 +133,7 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
         _draw(run, metrics, state.history, result)
     seconds = {name: round(value, 3) for name, value in setup.clock.seconds().items()}
     run.write_json("metrics.json", metrics | {"seconds": seconds})
+    write_log(Run(run.path), setup, network)
     if setup.config.from_run:
         with contextlib.suppress(RunError):  # it may be gone by now
             setup.progress.say(gain(Run(setup.config.from_run), Run(run.path)))

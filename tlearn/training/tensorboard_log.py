@@ -28,6 +28,7 @@ from tlearn.runs import charts
 from tlearn.runs.measurement import measured_split
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
+from tlearn.runs.tensorboard_folder import folder_of
 from tlearn.settings import flow
 from tlearn.text import printable
 from tlearn.training.network import Network
@@ -120,8 +121,17 @@ def _gradients(model: Any, batch: Batch) -> list[Any]:
     return list(tape.gradient(loss, [variable.value for variable in model.trainable_variables]))
 
 
-def write_log(folder: Path, run: Run, setup: Setup, network: Network) -> None:
+def write_log(run: Run, setup: Setup, network: Network) -> None:
     """Write what is known of a training that is over, or was stopped."""
+    folder = folder_of(run.path)
+    if folder is not None:
+        with saying_why_not(setup.progress.say):
+            _write_results(folder, run, setup, network)
+            _write_projector(folder, run, setup, network)
+
+
+def _write_results(folder: Path, run: Run, setup: Setup, network: Network) -> None:
+    """Write configuration, figures, pictures and the graph."""
     from tensorboard.plugins.hparams import api
 
     stages = run.metrics["stages"]
@@ -143,7 +153,6 @@ def write_log(folder: Path, run: Run, setup: Setup, network: Network) -> None:
         if wrong:
             _write_picture("mistakes", charts.render(_in_rows(wrong, setup))["png"])
     writer.close()
-    _write_projector(folder, run, setup, network)
 
 
 def hyperparameters(config: RunConfig) -> dict[str, Hyperparameter]:
