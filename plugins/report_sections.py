@@ -50,9 +50,9 @@ def _stages(run: Any) -> str:
             str(s["epochs"]),
             f"{s['seconds']:.0f}",
             _accuracy(s),
-            f"{s['share']:.0%}",
+            share,
         ]
-        for s in run.metrics["stages"]
+        for s, share in zip(run.metrics["stages"], run.stage_shares, strict=True)
     ]
     header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "share"]
     table = _table(header, *rows)

@@ -140,7 +140,8 @@ def test_through_the_command_line(photos, tmp_path, quick, capsys, monkeypatch):
     options = ["--backbones", "toy", "--weights", "none", "--quiet"]
     assert main(["compare", str(photos), *options]) == 0
     out = capsys.readouterr().out
-    assert "* toy" in out and "95% interval" in out
+    assert "  toy" in out and "95% interval" in out
+    assert "* no other" not in out  # there is no other
     assert out.endswith(f"next: tlearn finetune {photos} --backbone toy\n")
     assert (tmp_path / "comparisons/photos/comparison.svg").exists()
     assert main(["compare", str(photos), *options, "--json"]) == 0

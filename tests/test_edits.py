@@ -346,6 +346,19 @@ def test_a_corrected_copy_keeps_split_folders_and_folders_in_classes(parts, tmp_
     assert {file.given for file in scan(tmp_path / "out").files} == {"train", "validation"}
 
 
+def test_a_corrected_copy_of_a_table_above_its_splits_names_each_once(parts, tmp_path):
+    (parts / "table.csv").write_text(
+        "path,label,split\n"
+        + "".join(
+            f"{file.relative_to(parts)},{file.parent.name},{file.parent.parent.name}\n"
+            for file in sorted(parts.rglob("*.png"))
+        )
+    )
+    write_corrected(parts / "table.csv", tmp_path / "out")
+    assert (tmp_path / "out/train/red/red/red00.png").is_file()
+    assert not (tmp_path / "out/train/red/train").exists()
+
+
 def test_a_corrected_copy_is_whole_or_not_there(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert "outside" in refusal(write_corrected, photos, photos / "out")

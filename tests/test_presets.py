@@ -30,6 +30,12 @@ def test_presets_go_from_short_to_long():
         assert all(config.size == backbone.default_size for config in configs)
 
 
+def test_stages_of_one_name_are_told_apart():
+    stages = filled(RunConfig(preset="best"), load_registry().get("toy")).stages
+    names = [f"from block3_conv{end}" for end in ("", " (2)", " (3)")]
+    assert [stage.title for stage in stages] == names
+
+
 def test_the_default_is_a_stage_that_needs_headroom():
     toy = load_registry().get("toy")
     configs = RunConfig(), RunConfig(preset="balanced")

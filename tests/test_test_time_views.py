@@ -12,6 +12,7 @@ from tlearn.cli import main
 from tlearn.config import Augmentation
 from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
+from tlearn.errors import ConfigError
 
 
 @pytest.fixture
@@ -62,3 +63,5 @@ def test_the_commands_take_the_number_of_views(toy_run, photos_of, capsys):
     assert main(["evaluate", str(toy_run.run), str(toy_run.photos), "--tta", "2"]) == 0
     assert main(["predict", str(toy_run.run), path, "--tta", "0"]) == 2
     assert "tta: must be at least 1" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="tta: must be at least 1"):
+        tlearn.Run(toy_run.run, tta=0)

@@ -1,7 +1,7 @@
 """Names for screens and for files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 # Control characters, those that turn the direction of writing, line separators, what XML forbids,
@@ -18,6 +18,20 @@ def numbered_names(stem: str, suffix: str = "") -> Iterator[str]:
     """Yield a name as it is, then with the numbers 2, 3, ... after its stem."""
     yield stem + suffix
     yield from (f"{stem}-{number}{suffix}" for number in count(2))
+
+
+def whole_percents(parts: Sequence[float]) -> list[str]:
+    """Return parts of a whole as percentages whose sum is 100 (largest remainder method).
+
+    Example:
+        >>> whole_percents([0.335, 0.335, 0.33])
+        ['34%', '33%', '33%']
+    """
+    percents = [int(100 * part + 1e-9) for part in parts]
+    by_rest = sorted(range(len(parts)), key=lambda i: percents[i] - 100 * parts[i])
+    for i in by_rest[: round(100 * sum(parts)) - sum(percents)]:
+        percents[i] += 1
+    return [f"{percent}%" for percent in percents]
 
 
 def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:

@@ -32,10 +32,15 @@ def lr_find(
     The rate rises from batch to batch while the loss is watched. It takes seconds once the
     activations are cached.
     """
+    from tlearn.backbones import load_registry
+    from tlearn.data.read_data import check_data
     from tlearn.settings import make_config
-    from tlearn.training.rate_search import RULE, find_rates
 
     full = make_config(config, settings, options)
+    load_registry().check(full)
+    check_data(data)
+    from tlearn.training.rate_search import RULE, find_rates  # and Keras, which takes seconds
+
     searches, path = find_rates(data, out, config=full, quiet=quiet)
     if as_json:
         print(json.dumps([asdict(search) for search in searches], indent=2, ensure_ascii=False))

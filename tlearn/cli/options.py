@@ -130,12 +130,7 @@ def open_run(path: Path, engine: str | None, precision: str | None, tta: str | N
     """Open a run to predict with, by options as of :data:`ENGINE` and ``tta``."""
     from tlearn.runs.run import Run
 
-    views = None
-    if tta:
-        from tlearn.settings import make_config
-
-        views = make_config(options={"tta": tta}).tta
-    return Run(path, engine or "auto", precision or "auto", views)
+    return Run(path, engine or "auto", precision or "auto", tta)
 
 
 def _option(field: "ConfigField") -> Callable[[Command], Command]:

@@ -32,7 +32,7 @@ def weights(pattern: str, fetch: bool, as_json: bool) -> None:
         names, reasons = (dict.fromkeys(column) for column in zip(*problems, strict=True))
         raise BackboneError(
             f"the weights of {', '.join(names)} could not be fetched: {'; '.join(reasons)}; "
-            f"{advice()}"
+            f"to train without them, {advice()}"
         )
 
 

@@ -9,6 +9,7 @@ from tlearn.atomic import atomic_directory
 from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import edits_path
 from tlearn.data.filenames import class_folder_name
+from tlearn.data.layouts import SPLIT_WORDS
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError, os_errors_as
@@ -80,6 +81,9 @@ def _check_layout(folder: Path, manifest: Manifest) -> None:
 def _target(folder: Path, file: ImageFile) -> Path:
     """Return a free path for a file in the folder of its class."""
     folders = filter(None, (file.given, class_folder_name(file.label)))
-    first = folder.joinpath(*folders, decode_name(file.below))
+    below = Path(decode_name(file.below))
+    if file.given and SPLIT_WORDS.get(below.parts[0].lower()) == file.given:
+        below = below.relative_to(below.parts[0])  # of a table that is above its splits
+    first = folder.joinpath(*folders, below)
     paths = (first.with_name(name) for name in numbered_names(first.stem, first.suffix))
     return next(path for path in paths if not os.path.lexists(path))

@@ -15,13 +15,13 @@ from tlearn.text import encode_name, natural_key, printable
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-_SPLIT_WORDS: dict[str, Split] = {
+SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
 _FILLERS = "set|sets|data|dataset|images?|imgs?|photos?|pictures?|pics?|samples?|splits?|seg|folder"
-_SPLIT_WORD = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(?:{_FILLERS})?")
+_SPLIT_WORD = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:{_FILLERS})?")
 _FILLER = re.compile(_FILLERS)
 _UNLABELLED = re.compile(rf"pred|predict|predictions?|unlabell?ed|{_FILLERS}")
 _OUTPUT_FILES = ("run.yaml", "comparison.json", "saved_model.pb", "model.xml")
@@ -265,7 +265,7 @@ def _split_and_rest(name: str) -> tuple[Split | None, tuple[str, ...]]:
     if len(splits) != 1:
         return None, ()
     rest = [w for w in words if not (_SPLIT_WORD.fullmatch(w) or _FILLER.fullmatch(w))]
-    return _SPLIT_WORDS[splits[0]], tuple(rest)
+    return SPLIT_WORDS[splits[0]], tuple(rest)
 
 
 def _is_unlabelled(name: str) -> bool:

@@ -26,7 +26,8 @@ from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
 from tlearn.runs.measurement import measure_files, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
-from tlearn.text import decode_name
+from tlearn.settings import make_config
+from tlearn.text import decode_name, whole_percents
 
 CountedSplit = Literal["auto", "train", "validation", "test", "all"]
 PathLike = str | Path
@@ -65,6 +66,7 @@ class Run:
 
     Raises:
         RunError: If it is no run or not finished.
+        ConfigError: If there are no such numbers of views.
     """
 
     def __init__(
@@ -72,11 +74,12 @@ class Run:
         path: PathLike,
         engine: str = "auto",
         precision: str = "auto",
-        tta: int | None = None,
+        tta: int | str | None = None,
     ) -> None:
         self.path = Path(path)
         check_usable(self.path)
-        self._engine, self._tta = (engine, precision), tta
+        self._engine = (engine, precision)
+        self._tta = None if tta is None else make_config(options={"tta": tta}).tta
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -95,6 +98,11 @@ class Run:
     def metric_texts(self, split: str) -> dict[str, str]:
         """Return the metrics of ``validation`` or ``test`` as people read them, by their names."""
         return metric_texts(self.metrics[split])
+
+    @property
+    def stage_shares(self) -> list[str]:
+        """How much each stage, the probe first, counts in the model, as percentages."""
+        return whole_percents([stage["share"] for stage in self.metrics["stages"]])
 
     @cached_property
     def history(self) -> Any:

@@ -28,7 +28,8 @@ def run_summary(run: Run) -> str:
     lines = ["stopped: the model is the best so far"] if metrics["stopped"] else []
     probe, *stages = metrics["stages"]
     n = metrics["validation"]["n"]
-    lines += [_stage_line(stage, n) for stage in (probe, *stages)]
+    shares = zip((probe, *stages), run.stage_shares, strict=True)
+    lines += [_stage_line(stage, share, n) for stage, share in shares]
     if any(0 < stage["share"] < 1 for stage in (probe, *stages)):
         lines.append("the model averages their probabilities, weighted by these shares")
     splits = [split for split in ("validation", "test") if split in metrics]
@@ -91,11 +92,11 @@ def class_lines(figures: Figures) -> list[str]:
     return [*(["least recognised:"] if lines else []), *lines]
 
 
-def _stage_line(stage: dict[str, Any], n: int) -> str:
+def _stage_line(stage: dict[str, Any], share: str, n: int) -> str:
     """Return a line on a stage."""
     epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
-    share, remark = stage["share"], ""
-    if share < 1:
-        remark = f", share of the model {share:.0%}" if share else ", not in the model"
+    remark = ""
+    if stage["share"] < 1:
+        remark = f", share of the model {share}" if stage["share"] else ", not in the model"
     accuracy = with_interval(stage["accuracy"], n)
     return f"{stage['name']}: {epochs}{stage['seconds']:.0f} s, validation {accuracy}{remark}"

@@ -123,14 +123,16 @@ class Comparison:
         ]
         for row in self.rows():
             low, high = row["accuracy_ci95"]
-            name = ("* " if row["frontier"] else "  ") + row["backbone"]
+            marked = row["frontier"] and len(self.results) > 1
+            name = ("* " if marked else "  ") + row["backbone"]
             lines.append(
                 f"{name:<20} {row['accuracy']:>8.1%}  {low:>6.1%} to {high:<6.1%} "
                 f"{row['images_per_second']:>8.4g} {row['bytes'] / 1e6:>5.0f} MB "
                 f"{row['finetune_seconds']:>7.0f} s  {self._against(row)}"
             )
         lines += [f"  {name:<18} not compared: {why}" for name, why in self.skipped.items()]
-        lines.append("* no other is both quicker and more accurate")
+        if len(self.results) > 1:
+            lines.append("* no other is both quicker and more accurate")
         if not all(r.speed_is_sure for r in self.results):
             lines.append(f"the machine was busy: {UNSURE}")
         return "\n".join([*lines, *self._verdict()])

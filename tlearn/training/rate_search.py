@@ -118,7 +118,7 @@ def _searches(setup: Setup) -> Iterator[RateSearch]:
     seen, setup = _halves(setup)
     _, network, _ = start_from_probe(seen, costs, {})
     head = plan_stages((HEAD_STAGE.model_copy(update={"name": "head"}),), setup.built)
-    by_layers = {plan.trainable: plan for plan in (*setup.stages, *head)}
+    by_layers = {plan.trainable: plan for plan in (*reversed(setup.stages), *head)}
     plans = sorted(by_layers.values(), key=lambda plan: len(plan.trainable))
     variables = network.changing(plan.trainable for plan in plans)
     initial = copies(variables)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
                 "give stages: [{unfreeze: none}]"
             )
         stages = (HEAD_STAGE, *stages)
-    stages = stages if config.stages is None else config.stages
+    stages = tuple(_named_apart(stages if config.stages is None else config.stages))
     (monitor,) = [name for name, metric in MONITORS.items() if metric.key == config.metric]
     defaults = {
         "weights": backbone.checked_weights(config.weights),
@@ -68,6 +69,15 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
         ),
     }
     return config.model_copy(update=defaults)
+
+
+def _named_apart(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Yield stages, with a number behind the name of those that are called as one before."""
+    seen: Counter[str] = Counter()
+    for stage in stages:
+        seen[stage.title] += 1
+        number = seen[stage.title]
+        yield stage.model_copy(update={"name": f"{stage.title} ({number})"} if number > 1 else {})
 
 
 def _stages_of(preset: Preset, backbone: Backbone) -> tuple[int, tuple[Stage, ...]]:

@@ -229,11 +229,11 @@ def _curves(run: Run) -> None:
                 if s["name"] == "probe"
                 else message(s["name"]),
                 t("data.validation"): f"{s['accuracy']:.1%}",
-                t("results.share"): f"{s['share']:.0%}" if s["share"] else "",
+                t("results.share"): share if s["share"] else "",
                 t("results.epochs"): s["epochs"],
                 t("results.seconds"): round(s["seconds"]),
             }
-            for s in run.metrics["stages"]
+            for s, share in zip(run.metrics["stages"], run.stage_shares, strict=True)
         ],
         hide_index=True,
     )
