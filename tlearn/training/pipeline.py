@@ -34,7 +34,7 @@ from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.python_files import COPIES, files_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
-from tlearn.runs.tensorboard_folder import make_folder
+from tlearn.runs.tensorboard_folder import check_installed, make_folder
 from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
 from tlearn.training.failures import explain_failure
@@ -91,6 +91,8 @@ def finetune(
     settings = continued(make_config(config, options=options))
     load_registry().check(settings)
     files_of(settings)
+    if settings.tensorboard:
+        check_installed()
     data, progress = Path(data), progress or console_progress(quiet)
     check_data(data)
     path = Path(out) if out else RUNS / data_name(data)
