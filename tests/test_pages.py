@@ -262,6 +262,7 @@ def test_a_training_is_asked_for_as_it_was_entered(here):
     assert "toy" in words(app)
     app.radio[0].set_value("quick")
     app.text_input(key="option.weights").set_value("none")
+    app.text_input(key="option.tensorboard").set_value("logs")
     run(app.number_input(key="option.head.dropout").set_value(0.4))
     assert "--backbone toy" in app.code[0].value and "head.dropout=0.4" in app.code[0].value
     press(app, "train.start")
@@ -272,6 +273,7 @@ def test_a_training_is_asked_for_as_it_was_entered(here):
     assert request.config.model_dump(exclude_unset=True) == {
         "weights": "none",
         "head": {"dropout": 0.4},
+        "tensorboard": str(here.runs / "logs"),
         "preset": "quick",
         "backbone": "toy",
     }
@@ -314,6 +316,7 @@ def test_a_value_that_is_not_allowed_is_told(here):
         ("number", "head.dropout", 2.0, 0.1),
         ("text", "group", "(", ""),
         ("text", "weights", "nowhere", ""),
+        ("text", "tensorboard", "../logs", ""),
         ("number", "size", 7, None),
         ("number", "seed", float("9" * 20), None),
         ("text", "head.hidden", "[99999999]", ""),

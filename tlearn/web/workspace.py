@@ -14,7 +14,7 @@ from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
 from tlearn.data.table_source import holds_table
-from tlearn.errors import DataError, RunError
+from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key, numbered_names
@@ -94,6 +94,17 @@ class Workspace:
         if not (path.is_dir() or (linked and path.is_file())):
             raise DataError(f"there is no {str(path)!r}; choose another data set")
         return path
+
+    def log_folder(self, name: str) -> Path:
+        """Return the folder for TensorBoard of a name, which lies in the folder of runs.
+
+        Raises:
+            ConfigError: If it would not.
+        """
+        try:
+            return inside(self.runs, name)
+        except DataError as error:
+            raise ConfigError(f"tensorboard: {error}", "tensorboard") from None
 
     def new_run(self, name: str) -> Path:
         """Return the directory of a new run.

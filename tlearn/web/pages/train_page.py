@@ -65,6 +65,9 @@ def _ask(data: str, manifest: Manifest) -> None:
     if problem is None:
         config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
         try:
+            if config.tensorboard:
+                logs = str(workspace().log_folder(config.tensorboard))
+                config = config.model_copy(update={"tensorboard": logs})
             backbone, _ = load_registry().check(config)
             if reason := missing_weights(backbone, config.weights):
                 usable = ", ".join(backbones_with_weights()) or "-"
