@@ -15,6 +15,7 @@ from tlearn.cli import main
 from tlearn.config_schema import fields_of
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+SPACE = re.search(r"```yaml space.yaml\n(.*?)```", PAGE, re.S).group(1)
 FILE, PYTHON, SAM = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 TOY = {"backbone": "toy", "weights": "none"}
 
@@ -39,12 +40,13 @@ def test_a_configuration_trains(here, text):
 def test_the_commands_work(here, capsys, monkeypatch):
     (here / "my_callbacks.py").write_text(FILE)
     (here / "my_step.py").write_text(SAM)
+    (here / "space.yaml").write_text(SPACE.replace("efficientnet_lite0", "toy"))
     commands = re.findall(r"^tlearn (.*)$", PAGE, re.M)
-    assert len(commands) >= 8
+    assert len(commands) >= 11
     shown = []
     monkeypatch.setattr("tlearn.cli.tensorboard.serve", lambda folder, port: shown.append(folder))
     for command in commands:
-        words = shlex.split(command)
+        words = shlex.split(command.replace("10m", "1s"))
         trains = words[0] not in ("evaluate", "show", "tensorboard") and "--from" not in words
         toy = ["--backbone", "toy", "--weights", "none"] if trains else []
         assert main([*words, *toy]) == 0, command

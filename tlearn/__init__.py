@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
     from tlearn.training.backbone_comparison import compare as compare
     from tlearn.training.pipeline import demo as demo, finetune as finetune, resume as resume
     from tlearn.training.ranking import Comparison as Comparison
+    from tlearn.training.tuning import tune as tune
+    from tlearn.training.tuning_results import Tuning as Tuning
 
 __version__ = "0.1.0"
 
@@ -62,6 +64,8 @@ _HOMES = {
     "tlearn.training.backbone_comparison": "compare",
     "tlearn.training.pipeline": "demo finetune resume",
     "tlearn.training.ranking": "Comparison",
+    "tlearn.training.tuning": "tune",
+    "tlearn.training.tuning_results": "Tuning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 __all__ = ["__version__", *_HOME_OF]

@@ -45,7 +45,7 @@ def make_config(
     if isinstance(base, RunConfig):
         values = base.model_dump(exclude_unset=True)
     else:
-        values = _read_yaml(Path(base)) if base else {}
+        values = _read_config(Path(base)) if base else {}
     for key, text in (settings or {}).items():
         _put(values, key, parse_yaml(text, f"--set {key}={text}"))
     for key, value in (options or {}).items():
@@ -85,22 +85,39 @@ def flow(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(
+    file: Path, what: str = "the configuration", example: str = "backbone: vgg19"
+) -> dict[str, Any]:
+    """Read keys and values from a YAML file.
+
+    Args:
+        file: The file.
+        what: What it is, for errors.
+        example: One of its lines.
+
+    Raises:
+        ConfigError: If it cannot be read, or holds something else.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
-            f"the configuration {str(file)!r} cannot be read: {reason}; give a YAML file"
+            f"{what} {str(file)!r} cannot be read: {reason}; give a YAML file"
         ) from None
     values = parse_yaml(text, str(file))
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{file} must hold keys and values such as 'backbone: vgg19'. "
+            f"{file} must hold keys and values such as '{example}'. "
             f"Received: a {type(values).__name__}"
         )
+    return values
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    values = read_yaml(file)
     # A run's own run.yaml is a configuration too; its other records are not read.
     recorded = values.get("config")
     mixed = RunConfig.model_fields.keys() & values.keys()

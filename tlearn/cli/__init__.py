@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
     "study": "Train on DATA once for each combination of values, and compare.",
+    "tune": "Search a better configuration for DATA, and measure what it gains.",
     "lr-find": "Search the learning rate of the head and of each stage on DATA.",
     "tensorboard": "Open TensorBoard on RUNS that were trained with --tensorboard.",
     "data": "Show, undo or write out the edits of DATA.",

@@ -13,7 +13,7 @@ from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError, TlearnError
 from tlearn.features.activation_cache import Cache
-from tlearn.features.activations import Item
+from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import Progress, Silent
 from tlearn.training.costs import (
@@ -251,11 +251,16 @@ def _evaluate(
 
 def _features(setup: Setup, items: Sequence[Item]) -> np.ndarray:
     """Return the features of views; cache them, and what fine-tuning needs, where they fit."""
-    activations, cache = setup.activations, setup.activations.cache
+    cache_what_fits(setup.activations, items)
+    return setup.activations.rows(items, FEATURES)
+
+
+def cache_what_fits(activations: Activations, items: Sequence[Item]) -> None:
+    """Cache all outputs of views, or the features alone, as the disk budget allows."""
+    cache = activations.cache
     for outputs in (activations.outputs, (FEATURES,)):
         size = cache_bytes(activations, activations.missing(items, outputs))
         if size <= cache.room():
             cache.make_room(size)
             activations.cache_missing(items, outputs)
             break
-    return activations.rows(items, FEATURES)

@@ -218,3 +218,16 @@ class Checkpoint:
         """Remove it: there is nothing in it worth continuing."""
         self._waiting = None
         self.path.unlink(missing_ok=True)
+
+
+class Unsaved(Checkpoint):
+    """No file: for trainings that are begun anew after an interruption."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), lambda line: None)
+
+    def update(self, state: TrainingState) -> None:
+        """Do nothing."""
+
+    def remove(self) -> None:
+        """Do nothing."""

@@ -38,7 +38,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Its values for people."""
-        return ", ".join(f"{key}={value}" for key, value in self.values.items())
+        return values_text(self.values)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -152,8 +152,7 @@ def study(
     check_data(data)
     done = []
     for number, (values, one) in enumerate(zip(trials, configs, strict=True), start=1):
-        words = ", ".join(f"{key}={value}" for key, value in values.items())
-        progress.say(f"training {number} of {len(trials)}: {words}")
+        progress.say(f"training {number} of {len(trials)}: {values_text(values)}")
         run = finetune(data, path / f"{number:02d}", config=one, progress=progress)
         if run.metrics["stopped"]:
             raise KeyboardInterrupt
@@ -165,6 +164,11 @@ def study(
     for kind, content in files.items():
         (path / f"study.{kind}").write_bytes(content)
     return result
+
+
+def values_text(values: Mapping[str, str]) -> str:
+    """Return values by their keys for people."""
+    return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _curve(run: Run) -> list[dict[str, Any]]:

@@ -1,0 +1,370 @@
+"""Tuning: a search of configurations with the oracles of KerasTuner, and an honest comparison.
+
+A search is a loop: its oracle proposes values, a training gives the figures on validation, and the
+oracle is given them. Each trial is a line of ``trials.jsonl``. A search that is continued begins
+with a new oracle, which is given the figures that are there already; so it goes on as it would
+have, however it ended.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
+from tlearn.data.read_data import check_data, data_name
+from tlearn.data.scan import Manifest
+from tlearn.data.splits import list_dataset, load_dataset
+from tlearn.errors import ConfigError, DataError, RunError, one_line, os_errors_as
+from tlearn.metrics import METRICS
+from tlearn.progress import Progress, Silent, console_progress
+from tlearn.runs.directory import check_free, free_name
+from tlearn.runs.python_files import files_of
+from tlearn.runs.run import Run
+from tlearn.runs.run_state import read_events, state_of
+from tlearn.settings import make_config, to_yaml
+from tlearn.training.failures import explain_failure
+from tlearn.training.pipeline import finetune, resume
+from tlearn.training.tuning_request import (
+    PHOTOS,
+    REQUEST,
+    Request,
+    check_same,
+    prepare_folder,
+    read_request,
+    without,
+    write,
+)
+from tlearn.training.tuning_results import Trial, Tuning, write_results
+from tlearn.training.tuning_space import (
+    as_yaml,
+    check_space,
+    default_space,
+    depths_of,
+    hyperparameters,
+    keras_tuner,
+    read_space,
+    values_of,
+    with_share,
+    with_values,
+)
+
+if TYPE_CHECKING:
+    from tlearn.training.tuning_trials import Evaluation
+
+TunerName = Literal["hyperband", "random", "bayesian", "grid"]
+TUNERS: tuple[TunerName, ...] = ("hyperband", "random", "bayesian", "grid")
+TUNINGS = Path("tunings")  # where searches go that are given no place
+METRIC = "log_loss"  # by which trials are compared: it has no steps, as accuracy has on few photos
+NINTHS, FACTOR = 9, 3  # Hyperband trains with a ninth, a third and all of the epochs
+OF_SPLITS = ("val", "test", "group", "strict")
+TRIALS, DIGEST, LOCK = "trials.jsonl", "photos.digest", ".lock"
+
+
+def tune(
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    trials: int = 50,
+    tuner: str = "hyperband",
+    space: str | Path | Mapping[str, Any] | None = None,
+    folds: int = 0,
+    repeats: int = 3,
+    config: str | Path | RunConfig | None = None,
+    quiet: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Tuning:
+    """Search a better configuration for a data set, and measure what it gains.
+
+    A test split is held back first, by content and group, unless the data has one. The oracle of
+    KerasTuner proposes values, and each trial trains with them on cached activations and is scored
+    on validation. Then the configuration of the best trial and the one that was given are trained
+    anew and compared on the test split, which decided nothing.
+
+    A folder that holds a search of the same arguments is continued, perhaps with more ``trials``
+    or another ``time_budget``; no trial is trained twice.
+
+    Args:
+        data: As of :func:`tlearn.finetune`.
+        out: The folder to make or to continue; ``tunings/<name of the data>`` if not given.
+        trials: How many at most; with ``hyperband`` each round of a configuration is one.
+        tuner: ``hyperband``, which gives a trial a ninth, a third or all of the epochs of its
+            stages, ``random``, ``bayesian`` or ``grid``.
+        space: By dotted key a list of values, or ``{"min": ..., "max": ...}`` with ``step`` and
+            ``sampling``, or a YAML file of that. A space for small photo sets if not given.
+        folds: Cross-validate each trial on so many folds of the training and validation images;
+            0 scores it on the validation split.
+        repeats: How often the best and the given configuration are trained for the comparison.
+        config: A configuration or a YAML file of one, for all trials.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+        **options: Fields of :class:`tlearn.RunConfig`, for all trials. By ``metric``, log loss if
+            not given, trials are compared. ``time_budget`` is that of everything.
+
+    Returns:
+        The trials, the best configuration, the runs of the comparison and the gain. In ``path`` are
+        ``best.yaml``, for :func:`tlearn.finetune`, ``trials.csv``, ``trials.svg`` and the runs.
+
+    Raises:
+        TlearnError: If an argument cannot be used, or no trial could be trained.
+
+    Example:
+        >>> tlearn.tune("photos", trials=20, backbone="mobilenet_v2").gain  # doctest: +SKIP
+    """
+    start = time.monotonic()
+    progress = progress or console_progress(quiet)
+    path = Path(out) if out else free_name(data_name(Path(data)), TUNINGS)
+    old = path.exists() and (path / REQUEST).exists()
+    if not old:
+        check_free(path)
+    base = make_config(config, options=options)
+    budget, base = base.time_budget, without(base, "time_budget")
+    if space is None:
+        space = read_request(path).space if old else default_space(base)
+    space = as_yaml(space) if isinstance(space, Mapping) else read_space(Path(space))
+    values = base.model_dump(mode="json", exclude_unset=True)
+    place = str(Path(data).resolve())
+    request = Request(place, values, space, tuner, folds, repeats, trials, budget)
+    if old:
+        check_same(path, request)
+    check_data(Path(data))
+    _check(request)
+    with os_errors_as(RunError, f"{str(path)!r} cannot be written", "choose another --out"):
+        path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path / LOCK).acquire(timeout=0):
+            prepare_folder(path, request, progress)
+            return _Search(path, request, start + (budget or np.inf), progress).run()
+    except Timeout:
+        raise RunError(f"another process works in {str(path)!r}; wait until it ends") from None
+    except BaseException as error:
+        if not (path / REQUEST).exists():
+            shutil.rmtree(path)
+        elif isinstance(error, KeyboardInterrupt):
+            progress.say(f"to continue: tlearn tune --resume {path}")
+        raise
+
+
+def _check(request: Request) -> None:
+    """Refuse what could not be searched, before anything is written.
+
+    Raises:
+        TlearnError: If an argument cannot be used, or KerasTuner is not installed.
+    """
+    for name, value in (("trials", request.trials), ("repeats", request.repeats)):
+        if value < 1:
+            raise ConfigError(f"{name} must be 1 or more. Received: {value}")
+    if request.folds < 0 or request.folds == 1:
+        raise ConfigError(
+            f"folds must be 2 or more, or 0 for the validation split. Received: {request.folds}"
+        )
+    if request.tuner not in TUNERS:
+        raise ConfigError(f"tuner must be one of {', '.join(TUNERS)}. Received: {request.tuner!r}")
+    if request.settings.from_run:
+        raise ConfigError("a search takes no from_run: leave it out", "from_run")
+    needed = ["keras_tuner", *(["sklearn"] if request.tuner == "bayesian" else [])]
+    if not all(map(find_spec, needed)):
+        raise ConfigError("tuning needs KerasTuner: pip install 'tlearn[tune]'")
+    load_registry().check(request.settings)
+    files_of(request.settings)
+    check_space(request.space, request.settings)
+    hyperparameters(request.varying)
+
+
+class _Search:
+    """One search in its folder."""
+
+    def __init__(self, path: Path, request: Request, deadline: float, progress: Progress) -> None:
+        self.path, self.request = path, request
+        self.deadline, self.progress = deadline, progress
+        self.config = without(request.settings, *OF_SPLITS)  # the photos are divided
+        metric = self.config.metric if "metric" in request.config else METRIC
+        self.metric = METRICS[metric]
+        recorded = (Trial(**record) for record in read_events(path / TRIALS))
+        self.recorded = {trial.number: trial for trial in recorded}
+        self.done: list[Trial] = []
+
+    def run(self) -> Tuning:
+        """Search, compare, and write what came out."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._search(Path(folder))
+        best = self.best
+        config = self._config_of(best, self.request.settings)
+        write(self.path / "best.yaml", to_yaml(config))
+        self.progress.say(f"best: trial {best.number} ({best.text})")
+        runs = {"default": self._trained("default", self.config)}
+        runs["best"] = runs["default"]
+        if best.number:
+            runs["best"] = self._trained("best", without(config, *OF_SPLITS))
+        result = Tuning(self.path, self.metric, self.done, best, config, runs)
+        write_results(result)
+        if find_spec("tensorboard"):
+            from tlearn.training.trial_log import log_trials
+
+            log_trials(self.path / "tensorboard", self.done)
+        return result
+
+    @property
+    def best(self) -> Trial:
+        """The best trial so far; of equals the one with less log loss.
+
+        Raises:
+            ConfigError: If none could be trained.
+        """
+        scored = [trial for trial in self.done if trial.figures]
+        if not scored:
+            raise ConfigError(f"no trial could be trained; the last one: {self.done[-1].error}")
+        return min(scored, key=lambda trial: trial.rank(self.metric))
+
+    def _config_of(self, trial: Trial, base: RunConfig) -> RunConfig:
+        """Return the configuration of a trial; the first is the one that was given."""
+        values = self.request.fixed | trial.values if trial.number else {}
+        return with_share(with_values(base, values), trial.share)
+
+    def _search(self, folder: Path) -> None:
+        """Do all trials; those that are recorded are not trained."""
+        from tlearn.training.tuning_trials import Evaluation, parts_of
+
+        data = self.path / PHOTOS
+        manifest, splits = load_dataset(list_dataset(data, "", Silent()), self.config, Silent())
+        self._check_photos(manifest)
+        parts = parts_of(replace(splits, test=()), self.request.folds, self.config.seed)
+        oracle = self._oracle(folder)
+        depths = depths_of(self.request.space)
+        evaluate = Evaluation(manifest, parts, self.path, folder, depths, self.progress)
+        self._do(Trial(0, {}), evaluate)
+        while (proposal := oracle.create_trial("tlearn")).status == "RUNNING":
+            values = proposal.hyperparameters.values
+            share = values.get("tuner/epochs", NINTHS) / NINTHS
+            trial = Trial(len(self.done), values_of(self.request.varying, values), share)
+            if trial.number not in self.recorded and not self._has_time():
+                self.progress.say("the time budget allows no more trials")
+                return
+            self._report(oracle, proposal, self._do(trial, evaluate))
+        if len(self.done) <= self.request.trials:
+            self.progress.say("the space holds no more trials")
+
+    def _oracle(self, folder: Path) -> Any:
+        """Return a new oracle."""
+        oracles, tuner, trials = keras_tuner().oracles, self.request.tuner, self.request.trials
+        direction = "max" if self.metric.higher_is_better else "min"
+        common = {
+            "objective": keras_tuner().Objective(self.metric.key, direction),
+            "hyperparameters": hyperparameters(self.request.varying),
+            "seed": self.config.seed + 1,  # 0 would be a random one
+        }
+        if tuner == "hyperband":
+            rounds = {"max_epochs": NINTHS, "factor": FACTOR, "hyperband_iterations": 0}
+            oracle = oracles.HyperbandOracle(**rounds, **common)
+            oracle.max_trials = trials  # it has no such argument
+        else:
+            names = {"random": "RandomSearch", "bayesian": "BayesianOptimization"}
+            kind = getattr(oracles, f"{names.get(tuner, 'GridSearch')}Oracle")
+            oracle = kind(max_trials=trials, **common)
+        oracle.verbose = 0
+        oracle._set_project_dir(str(folder), "oracle")
+        return oracle
+
+    def _report(self, oracle: Any, proposal: Any, trial: Trial) -> None:
+        """Give the oracle the score of a trial.
+
+        Raises:
+            ConfigError: If it gives up, because several in a row failed.
+        """
+        key = self.metric.key
+        if trial.figures:
+            oracle.update_trial(proposal.trial_id, {key: trial.figures[key]})
+        proposal.status = "COMPLETED" if trial.figures else "FAILED"
+        try:
+            oracle.end_trial(proposal)
+        except RuntimeError:
+            raise ConfigError(
+                f"three trials in a row could not be trained; the last one, {trial.text}: "
+                f"{trial.error}"
+            ) from None
+
+    def _do(self, trial: Trial, evaluate: "Evaluation") -> Trial:
+        """Return a trial with its figures: as recorded, or trained."""
+        number, recorded = trial.number, self.recorded.get(trial.number)
+        if recorded and (recorded.values, recorded.share) != (trial.values, trial.share):
+            raise RunError(
+                f"trial {number} in {str(self.path)!r} has other values than the oracle proposes "
+                f"now, as with another version of KerasTuner; begin anew with another --out"
+            )
+        if recorded is None:
+            self.progress.say(f"trial {number} of {self.request.trials}: {trial.text}")
+            recorded = self.recorded[number] = self._train(trial, evaluate)
+            lines = (json.dumps(asdict(each)) + "\n" for each in self.recorded.values())
+            write(self.path / TRIALS, "".join(lines))
+            self.progress.say(f"  {recorded.result(self.metric)}")
+        self.done.append(recorded)
+        return recorded
+
+    def _train(self, trial: Trial, evaluate: "Evaluation") -> Trial:
+        """Train a trial, unless another was of the same configuration."""
+        start, config = time.monotonic(), self.config
+        try:
+            config = self._config_of(trial, config)
+            text = to_yaml(config)
+            if same := next((t for t in self.done if t.config == text and t.figures), None):
+                return replace(same, number=trial.number, values=trial.values, share=trial.share)
+            figures, images, epochs = evaluate(config)
+        except Exception as error:
+            failure = explain_failure(error, config)
+            if failure is None:
+                raise
+            return replace(trial, error=one_line(failure, 1000), seconds=time.monotonic() - start)
+        seconds = round(time.monotonic() - start, 3)
+        return replace(
+            trial, config=text, figures=figures, images=images, epochs=epochs, seconds=seconds
+        )
+
+    def _has_time(self) -> bool:
+        """Return whether there is time for another trial and the comparison after it."""
+        given, best = self.done[0], self.best
+        comparison = self.request.repeats * (given.seconds + best.seconds)
+        longest = max(trial.seconds for trial in self.done)
+        return time.monotonic() + longest + comparison < self.deadline
+
+    def _check_photos(self, manifest: Manifest) -> None:
+        """Refuse to continue with other photos.
+
+        Raises:
+            DataError: If one has changed.
+        """
+        file = self.path / DIGEST
+        if not file.exists():
+            write(file, manifest.digest)
+        if file.read_text(encoding="utf-8") != manifest.digest:
+            raise DataError(
+                f"the photos named by {str(self.path / PHOTOS)!r} have changed since the search "
+                f"began; put them back, or begin anew with another --out"
+            )
+
+    def _trained(self, name: str, config: RunConfig) -> list[Run]:
+        """Train a configuration for the comparison, with several seeds; return the runs."""
+        runs = []
+        for i in range(self.request.repeats):
+            path = self.path / (f"{name}-{i + 1}" if i else name)
+            one = make_config(config, options={"seed": config.seed + i})
+            if not path.exists():
+                self.progress.say(f"training {path.name} anew, with seed {one.seed}")
+                run = finetune(self.path / PHOTOS, path, config=one, progress=Silent())
+            elif state_of(path) == "finished":
+                run = Run(path)
+            else:
+                run = resume(path, progress=Silent())
+            if run.metrics["stopped"]:
+                raise KeyboardInterrupt
+            runs.append(run)
+        return runs

@@ -1,0 +1,118 @@
+"""How a trial of a search is trained and scored: without a run directory, on cached activations."""
+
+import contextlib
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlearn.backbones import load_registry
+from tlearn.cache_folder import cache_folder
+from tlearn.config import RunConfig, Stage
+from tlearn.data.scan import Manifest
+from tlearn.data.splits import Splits
+from tlearn.errors import BackboneError, DataError
+from tlearn.features.activation_cache import Cache
+from tlearn.features.activations import Activations
+from tlearn.progress import Progress, Silent
+from tlearn.runs.python_files import COPIES
+from tlearn.training.callbacks import callbacks_of
+from tlearn.training.candidates import cache_what_fits
+from tlearn.training.compile import check_arguments
+from tlearn.training.folds import assign_folds
+from tlearn.training.network_training import train_network
+from tlearn.training.own_step import model_class_of
+from tlearn.training.pipeline import check_callbacks
+from tlearn.training.setup import Setup, read_setup
+from tlearn.training.stages import with_preset
+from tlearn.training.state import Unsaved
+
+
+def parts_of(splits: Splits, folds: int, seed: int) -> list[Splits]:
+    """Return the splits that a trial is trained and scored on: one, or one for each fold."""
+    if not folds:
+        return [splits]
+    files = [*splits.train, *splits.validation]
+    y = np.array([splits.labels.index(file.label) for file in files])
+    of_file = assign_folds(y, [file.group or file.content for file in files], folds, seed)
+    parts = []
+    for fold in range(folds):
+        inside = [file for file, number in zip(files, of_file, strict=True) if number == fold]
+        others = [file for file, number in zip(files, of_file, strict=True) if number != fold]
+        if {file.label for file in others} != set(splits.labels) or not inside:
+            raise DataError(
+                f"too few images for {folds} folds: a class would have none to train on"
+            )
+        parts.append(replace(splits, train=tuple(others), validation=tuple(inside)))
+    return parts
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Trains a configuration on the images of a search.
+
+    Attributes:
+        parts: The splits to train and score it on.
+        copies: The folder with the Python files that the configuration names.
+        folder: Where plugins' callbacks may write.
+        depths: What stages of other trials unfreeze: their activations come from the same pass.
+    """
+
+    manifest: Manifest
+    parts: Sequence[Splits]
+    copies: Path
+    folder: Path
+    depths: Sequence[int | str]
+    progress: Progress
+
+    def __call__(self, config: RunConfig) -> tuple[dict[str, float], int, int]:
+        """Return the mean figures on validation, of how many images, and the epochs trained."""
+        config = with_preset(config, *load_registry().check(config))
+        for stage in config.stages or ():
+            check_arguments(stage)
+
+        def stage_callbacks(stage: Stage) -> Sequence[Any]:
+            own = load_registry().callbacks(stage, self.folder)
+            check_callbacks(own, stage)
+            return own
+
+        model_class = model_class_of(self.copies, config)
+        scores, epochs = [], 0
+        for splits in self.parts:
+            file = self.copies / COPIES["callbacks"]
+            callbacks = callbacks_of(file) if config.callbacks else []
+            with Cache(cache_folder(), config.disk_budget, self.progress.say) as cache:
+                setup = read_setup(config, (self.manifest, splits), cache, Silent())
+                setup = self._with_depths(setup)
+                _, state = train_network(
+                    setup, callbacks, stage_callbacks, Unsaved(), model_class=model_class
+                )
+            if state.stopped or state.best is None:
+                raise KeyboardInterrupt
+            scores.append(state.best.by_key())
+            epochs += len(state.history)
+            gc.collect()
+        sizes = [len(splits.validation) for splits in self.parts]
+        means = {
+            key: float(np.average([score[key] for score in scores], weights=sizes))
+            for key in scores[0]
+        }
+        return means, sum(sizes), round(epochs / len(self.parts))
+
+    def _with_depths(self, setup: Setup) -> Setup:
+        """Return a setup with activations at all depths, cached in one pass if they fit."""
+        built, before = setup.built, setup.activations
+        boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
+        for depth in self.depths:
+            with contextlib.suppress(BackboneError):  # another backbone has so many blocks
+                if layers := built.layers_to_train(depth):
+                    boundaries.append(built.highest_boundary_below(layers))
+        activations = Activations(
+            built, before.rendering, boundaries, before.cache, before.choice, Silent()
+        )
+        if setup.views:
+            cache_what_fits(activations, setup.items(setup.views))
+        return replace(setup, activations=activations)
