@@ -130,7 +130,7 @@ def test_the_end_holds_configuration_figures_and_pictures(whole, folder):
     assert session.group_name == folder.name
     assert found["head.dropout"].number_value == 0.2 and found["backbone"].string_value == "toy"
     assert found["stages.2.batch_size"].number_value == 8 and found["augment.flip"].bool_value
-    assert found["head.hidden"].string_value == "[]"
+    assert found["head.hidden"].string_value == "[]" and "tensorboard" not in found
     for split in ("validation", "test"):
         for key in METRICS:
             (value,) = values(folder, f"classifier/{split}_{key}").values()

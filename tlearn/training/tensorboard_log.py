@@ -167,7 +167,7 @@ def hyperparameters(config: RunConfig) -> dict[str, Hyperparameter]:
         elif value is not None:
             yield key, value if isinstance(value, bool | int | float | str) else flow(value)
 
-    return dict(leaves(config.model_dump(mode="json"), ""))
+    return dict(leaves(config.model_dump(mode="json", exclude={"tensorboard"}), ""))
 
 
 def _write_graph(setup: Setup, network: Network) -> None:
