@@ -21,7 +21,7 @@ from test_resume import Interrupt
 
 import tlearn
 from tlearn.cli import main
-from tlearn.errors import ConfigError
+from tlearn.errors import ConfigError, DataError
 from tlearn.metrics import METRICS, MONITORS
 from tlearn.runs.tensorboard_folder import as_one_folder, folder_of, folders_in
 from tlearn.training import tensorboard_log
@@ -227,6 +227,9 @@ def test_a_full_disk_ends_the_log_and_not_the_training(place, monkeypatch):
     assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 2, 3]
     lines = [line for line in progress.lines if "incomplete" in line]
     assert lines == ["the log for TensorBoard is incomplete: No space left"]
+    with tensorboard_log.saying_why_not(lines.append):
+        raise DataError("'x' changed; start again")
+    assert lines[1] == "the log for TensorBoard is incomplete: 'x' changed; start again"
 
 
 def test_tensorboard_shows_them_until_it_is_ended(place, whole, folder):

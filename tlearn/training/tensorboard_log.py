@@ -51,7 +51,9 @@ def saying_why_not(say: Say) -> Iterator[None]:
     try:
         yield
     except (OSError, DataError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0].rpartition("; ")[2]  # TensorFlow names operations first
+        reason = one_line(error)
+        if isinstance(error, tf.errors.OpError):  # it names its operation and the file first
+            reason = error.message.splitlines()[0].rpartition("; ")[2]
         say(f"the log for TensorBoard is incomplete: {reason}")
 
 
