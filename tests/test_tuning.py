@@ -270,8 +270,15 @@ def test_folds_hold_every_image_back_once_and_keep_groups_together(photos, tmp_p
 
 def test_without_time_the_given_configuration_is_the_best(photos, tmp_path):
     progress = Heard()
+    steps = {"name": "piecewise", "rates": [[0, 0.2], [1, 0.02]]}  # a value that is no plain one
     result = tlearn.tune(
-        photos, tmp_path / "search", time_budget=0.01, repeats=1, progress=progress, **TOY
+        photos,
+        tmp_path / "search",
+        space={"stages[].schedule": ["cosine", steps]},
+        time_budget=0.01,
+        repeats=1,
+        progress=progress,
+        **TOY,
     )
     assert "the time budget allows no more trials" in progress.lines
     assert len(result.trials) == 1 and result.runs["best"] is result.runs["default"]
@@ -302,6 +309,8 @@ def test_trials_that_fail_do_not_end_a_search(photos, tmp_path):
         ({"stages[3].epochs": [1, 2]}, r"stages\[3\].epochs: the training has 1 stages"),
         ({"head.dropout": [0.1, 7]}, "head.dropout: must be less than 1"),
         ({"head.dropout": {"min": 0, "max": 2}}, "head.dropout: must be less than 1"),
+        ({"stages.epochs": [1, 2]}, r"write stages\[\].epochs for all stages"),
+        ({"stages[].optimizer": [{"name": "sgd", "momentum": 3}]}, "Keras refuses the optimizer"),
         ({"head": {"dropout": [0.1]}}, "head of the space takes a list of values or {min, max"),
         ({"head.dropout": 0.3}, "takes a list of values or {min, max, step, sampling}"),
         ({"head.dropout": []}, "takes a list of values"),
@@ -357,7 +366,7 @@ def test_the_space_of_its_own_leaves_out_what_is_given():
     toy = make_config(options={key: TOY[key] for key in ("backbone", "weights")})
     space = default_space(toy)
     check_space(space, toy)
-    assert {"views", "augment", "head.dropout", "preset", "stages[-1].unfreeze"} <= space.keys()
+    assert {"views", "augment", "head.dropout", "preset", "stages[].unfreeze"} <= space.keys()
     given = make_config(options={**TOY, "head": {"dropout": 0.1}, "stages": "1:3", "views": 2})
     assert default_space(given).keys() == {"augment", "head.taps"}
     assert "backbone" in default_space(RunConfig())

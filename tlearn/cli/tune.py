@@ -101,5 +101,8 @@ def tune(
         return 0
     print(result.table())
     print(f"the trials, the picture and the runs are in {result.path}")
-    print(f"next: tlearn finetune {data} --config {result.path / 'best.yaml'}")
+    if not result.best.number:
+        return 0
+    what = "next" if result.better else "to train with the best all the same"
+    print(f"{what}: tlearn finetune {data} --config {result.path / 'best.yaml'}")
     return 0

@@ -177,8 +177,12 @@ def _check(request: Request) -> None:
         raise ConfigError("tuning needs KerasTuner: pip install 'tlearn[tune]'")
     load_registry().check(request.settings)
     files_of(request.settings)
-    check_space(request.space, request.settings)
+    configs = check_space(request.space, request.settings)
     hyperparameters(request.varying)
+    from tlearn.training.compile import check_arguments  # and Keras, which takes seconds
+
+    for stage in (stage for config in configs for stage in config.stages or ()):
+        check_arguments(stage)
 
 
 class _Search:
@@ -363,6 +367,7 @@ class _Search:
             elif state_of(path) == "finished":
                 run = Run(path)
             else:
+                self.progress.say(f"continuing the training of {path.name}")
                 run = resume(path, progress=Silent())
             if run.metrics["stopped"]:
                 raise KeyboardInterrupt

@@ -98,6 +98,11 @@ class Tuning:
         return paired_gain(right["best"], right["default"])
 
     @property
+    def better(self) -> bool:
+        """Whether the best configuration gains more than could be noise."""
+        return self.gain.share > 0 and self.gain.p_value < LEVEL
+
+    @property
     def verdict(self) -> str:
         """The gain in a line for people."""
         if not self.best.number:
@@ -125,6 +130,8 @@ class Tuning:
         more = f", {failed} of them failed" if failed else ""
         lines.append(f"{len(self.trials)} trials{more}, best first, on validation")
         for name, runs in self.runs.items():
+            if name == "best" and not self.best.number:
+                continue
             accuracies = [run.metrics["test"]["accuracy"] for run in runs]
             line = with_interval(float(np.mean(accuracies)), runs[0].metrics["test"]["n"])
             if self.metric.key != "accuracy":

@@ -31,8 +31,8 @@ EXAMPLE = "head.dropout: [0, 0.2, 0.5], or head.dropout: {min: 0, max: 0.6, step
 def default_space(config: RunConfig) -> dict[str, Any]:
     """Return a space for small photo sets, without what a configuration already says.
 
-    The head is that of the probe in any case, so that a trial without stages costs a second; then
-    one stage, of ``balanced``, whose depth and rate count most.
+    Every trial begins with the probe, which takes a second; then come the stages of ``balanced`` or
+    ``best``, of which depth, rate, schedule and regularisation vary.
     """
     backbones = backbones_with_weights() if config.weights is None else []
     backbones = backbones if "backbone" not in config.model_fields_set else []
@@ -41,16 +41,16 @@ def default_space(config: RunConfig) -> dict[str, Any]:
     least = min(len(backbone.blocks.boundaries) for backbone in built)
     space: dict[str, Any] = {
         "backbone": backbones,
-        "preset": ["balanced"],
+        "preset": ["balanced", "best"],
         "views": [2, 4],
         "augment": [name for name in AUGMENTATIONS if name != "none"],
         "head.taps": ["multi", "top"],
         "head.dropout": {"min": 0.0, "max": 0.6, "step": 0.2},
-        "stages[-1].unfreeze": ["none", *(depth for depth in DEPTHS if depth <= least)],
-        "stages[-1].learning_rate": {"min": 1e-4, "max": 4e-3, "sampling": "log"},
-        "stages[-1].schedule": ["cosine", "constant", "exponential"],
-        "stages[-1].label_smoothing": [0.0, 0.1],
-        "stages[-1].mixup": [0.0, 0.2],
+        "stages[].unfreeze": ["none", *(depth for depth in DEPTHS if depth <= least)],
+        "stages[].learning_rate": {"min": 1e-4, "max": 4e-3, "sampling": "log"},
+        "stages[].schedule": ["cosine", "constant", "exponential"],
+        "stages[].label_smoothing": [0.0, 0.1],
+        "stages[].mixup": [0.0, 0.2],
     }
     given = {*config.model_fields_set} | {f"head.{key}" for key in config.head.model_fields_set}
     if given & {"stages", "preset"}:
@@ -85,8 +85,11 @@ def as_yaml(space: SpaceOfKeys) -> dict[str, Any]:
         ) from None
 
 
-def check_space(space: SpaceOfKeys, base: RunConfig) -> None:
+def check_space(space: SpaceOfKeys, base: RunConfig) -> list[RunConfig]:
     """Refuse a space of which a part could not be tried.
+
+    Returns:
+        A full configuration with each value of a list, and both ends of each range.
 
     Raises:
         ConfigError: If a key is unknown or cannot be searched, or a value is not allowed.
@@ -94,6 +97,7 @@ def check_space(space: SpaceOfKeys, base: RunConfig) -> None:
     """
     if not space:
         raise ConfigError(f"the space holds no keys to search; an example is {EXAMPLE}")
+    configs = []
     for key, values in space.items():
         if key in FIXED:
             raise ConfigError(
@@ -101,10 +105,19 @@ def check_space(space: SpaceOfKeys, base: RunConfig) -> None:
                 f"out of the space, or give it with --set {key}=...",
                 key,
             )
+        if key.startswith("stages."):
+            name = key.removeprefix("stages.")
+            raise ConfigError(
+                f"{key} is no key of the space; write stages[].{name} for all stages, or "
+                f"stages[-1].{name} for the last one",
+                key,
+            )
         for value in _ends(key, values):
             config = with_values(base, {key: value})
-            backbone, _ = load_registry().check(config)
+            backbone, preset = load_registry().check(config)
             check_weights(backbone, config.weights)
+            configs.append(with_preset(config, backbone, preset))
+    return configs
 
 
 def _ends(key: str, values: Any) -> Sequence[Any]:
@@ -158,7 +171,7 @@ def hyperparameters(space: SpaceOfKeys) -> Any:
             add(key, min_value=values["min"], max_value=values["max"], **more)
         except ValueError as error:
             raise ConfigError(
-                f"{key} of the space: {error}. Received: {flow(values)}", key
+                f"{key} of the space: {str(error).rstrip('.')}. Received: {flow(values)}", key
             ) from None
     return result
 
