@@ -46,7 +46,7 @@ def _classes(run: Any) -> str:
 def _stages(run: Any) -> str:
     rows = [
         [
-            s["boundary"],
+            s["boundary"] or s["name"],
             str(s["epochs"]),
             f"{s['seconds']:.0f}",
             _accuracy(s),
@@ -56,7 +56,8 @@ def _stages(run: Any) -> str:
     ]
     header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "share"]
     table = _table(header, *rows)
-    return table + _picture(run, "curves", "accuracy and loss over the epochs")
+    gain = "".join(f"<p>{escape(line)}</p>" for line in run.gain_lines())  # of an ensemble
+    return table + gain + _picture(run, "curves", "accuracy and loss over the epochs")
 
 
 def _problems(run: Any) -> str:

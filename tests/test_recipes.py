@@ -42,12 +42,15 @@ def test_the_commands_work(here, capsys, monkeypatch):
     (here / "my_step.py").write_text(SAM)
     (here / "space.yaml").write_text(SPACE.replace("efficientnet_lite0", "toy"))
     commands = re.findall(r"^tlearn (.*)$", PAGE, re.M)
-    assert len(commands) >= 11
+    assert len(commands) >= 14
     shown = []
     monkeypatch.setattr("tlearn.cli.tensorboard.serve", lambda folder, port: shown.append(folder))
     for command in commands:
         words = shlex.split(command.replace("10m", "1s"))
-        trains = words[0] not in ("evaluate", "show", "tensorboard") and "--from" not in words
+        trains = (
+            words[0] not in ("evaluate", "show", "ensemble", "tensorboard")
+            and "--from" not in words
+        )
         toy = ["--backbone", "toy", "--weights", "none"] if trains else []
         assert main([*words, *toy]) == 0, command
     assert [path.parent for path in shown] == [here / "logs"]

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
+from tlearn.runs.measurement import paired_gain
 from tlearn.training.regression import log_loss
-from tlearn.training.shares import mean_probabilities, shares_of
+from tlearn.training.shares import (
+    best_of,
+    cross_fitted,
+    equal_shares,
+    mean_probabilities,
+    shares_of,
+)
 
 CLASSES = 4
 
@@ -73,3 +80,58 @@ def test_the_shares_are_the_likeliest_under_their_prior():
 
 def test_one_network_is_all():
     assert shares_of(np.zeros(1, int), [np.eye(2)[:1]]).tolist() == [1]
+
+
+def guessing(rng, y, accuracy):
+    """Logits of a network that is right that often, by chance, and sure of itself by chance too."""
+    wrong = (y + rng.integers(1, CLASSES, len(y))) % CLASSES
+    guess = np.where(rng.random(len(y)) < accuracy, y, wrong)
+    return np.eye(CLASSES)[guess] * rng.uniform(1, 6, len(y))[:, None]
+
+
+def compared(y, members, fit=shares_of):
+    """Return what an average gains over its best member, cross-fitted in five folds."""
+    right = np.array([logits.argmax(axis=1) == y for logits in members])
+    average, best = cross_fitted(y, members, right, np.arange(len(y)) % 5, fit)
+    return paired_gain(average, best)
+
+
+def test_copies_of_a_network_gain_nothing():
+    y, (one,) = networks(np.random.default_rng(4), 100, (1.5,))
+    for fit in (shares_of, equal_shares):
+        gain = compared(y, [one] * 4, fit)
+        assert gain.share == 0 and gain.p_value == 1
+
+
+def test_where_nothing_is_gained_a_gain_is_reported_as_rarely_as_the_level_says():
+    """Of two networks with errors of their own, one is as good as the surer of both."""
+    rng, gains = np.random.default_rng(5), []
+    for _ in range(600):
+        y = rng.integers(CLASSES, size=150)
+        gains.append(compared(y, [guessing(rng, y, 0.85) for _ in range(2)], equal_shares))
+    differences = np.array([gain.share for gain in gains])
+    assert abs(differences.mean()) < 3 * differences.std() / 600**0.5
+    assert 0.02 < np.mean([gain.p_value < 0.05 for gain in gains]) < 0.06
+
+
+def test_the_best_of_many_equal_networks_is_not_flattered_by_its_choice():
+    rng, cross, same = np.random.default_rng(6), [], []
+    for _ in range(200):
+        y = rng.integers(CLASSES, size=100)
+        members = [guessing(rng, y, 0.8) for _ in range(8)]
+        right = np.array([logits.argmax(axis=1) == y for logits in members])
+        cross.append(cross_fitted(y, members, right, np.arange(100) % 5, equal_shares)[1].mean())
+        same.append(right[best_of(y, members, right)].mean())
+    assert np.mean(cross) == pytest.approx(0.8, abs=0.01) and np.mean(same) > 0.84
+
+
+def test_the_gain_is_that_on_new_images():
+    rng, gains, true = np.random.default_rng(7), [], []
+    for _ in range(100):
+        y, members = networks(rng, 100, (1.5, 1.5, 1.5, 1.5))
+        gains.append(compared(y, members).share)
+        new, of_new = networks(rng, 1000, (1.5, 1.5, 1.5, 1.5))
+        p = mean_probabilities(of_new, shares_of(y, members))
+        true.append((p.argmax(axis=1) == new).mean() - (of_new[0].argmax(axis=1) == new).mean())
+    assert np.mean(true) > 0.02
+    assert np.mean(gains) == pytest.approx(np.mean(true), abs=3 * np.std(gains) / 10)

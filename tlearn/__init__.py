@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
     from tlearn.training.backbone_comparison import compare as compare
     from tlearn.training.pipeline import demo as demo, finetune as finetune, resume as resume
     from tlearn.training.ranking import Comparison as Comparison
+    from tlearn.training.run_ensemble import ensemble as ensemble
     from tlearn.training.tuning import tune as tune
     from tlearn.training.tuning_results import Tuning as Tuning
 
@@ -64,6 +65,7 @@ _HOMES = {
     "tlearn.training.backbone_comparison": "compare",
     "tlearn.training.pipeline": "demo finetune resume",
     "tlearn.training.ranking": "Comparison",
+    "tlearn.training.run_ensemble": "ensemble",
     "tlearn.training.tuning": "tune",
     "tlearn.training.tuning_results": "Tuning",
 }

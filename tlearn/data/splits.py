@@ -25,6 +25,7 @@ from tlearn.data.scan import Manifest, listed_images, scan, with_groups
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 
+COLUMNS = ("file", "class", "split", "content", "group")  # of splits.csv
 FEW = 30  # images of a split: below, every class gets one, whatever the fraction
 MOST = 1.5  # times the requested fraction, which a split may reach so that every class has one
 
@@ -50,10 +51,9 @@ class Splits:
 
     def to_csv(self) -> str:
         """Return ``splits.csv``: file, class, split, content hash and group of every image."""
-        columns = ("file", "class", "split", "content", "group")
         files = ((split, file) for split, files in self.items() for file in files)
         rows = ((f.name, f.label, split, f.content, f.group) for split, f in files)
-        return csv_text(columns, rows)
+        return csv_text(COLUMNS, rows)
 
 
 def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:

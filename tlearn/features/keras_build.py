@@ -8,6 +8,7 @@ import socket
 import sys
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,9 @@ def _from_model(backbone: Backbone, size: int, path: Path, left_out: list[str] |
     model = keras.models.load_model(path, compile=False, safe_mode=True)
     network = backbone.build((size, size, 3), None)
     wanted, there = ([x for x in leaves(m) if x.weights] for m in (network, model))
-    by_name = {layer.name: layer for layer in there}
+    by_name, names = {layer.name: layer for layer in there}, Counter(x.name for x in there)
+    if twice := [layer.name for layer in wanted if names[layer.name] > 1]:
+        raise ValueError(f"it averages networks that each have a layer {twice[0]!r}; give one")
     if left_out is not None:
         for layer in wanted:
             source = by_name.get(layer.name)

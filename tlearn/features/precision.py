@@ -22,8 +22,7 @@ def computing_in(precision: str, model: Any) -> Iterator[None]:
         precision: ``float32`` or ``bfloat16``.
         model: A Keras model.
     """
-    nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    layers = [layer for part in nested for layer in leaves(part) if type(layer) in LAYERS]
+    layers = [x for part in _bodies(model) for x in leaves(part) if type(x) in LAYERS]
     before = [layer.dtype_policy for layer in layers]
     policy = keras.dtype_policies.get("mixed_bfloat16" if precision == "bfloat16" else "float32")
     for layer in layers:
@@ -33,3 +32,11 @@ def computing_in(precision: str, model: Any) -> Iterator[None]:
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
+
+
+def _bodies(model: Any) -> Iterator[Any]:
+    """Yield the models nested in a model but for heads; of the runs of an ensemble, theirs."""
+    for part in model.layers:
+        if isinstance(part, keras.Model) and not part.name.endswith("head"):
+            is_run = part.layers[-1].name == "probabilities"
+            yield from _bodies(part) if is_run else [part]

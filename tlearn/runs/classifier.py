@@ -30,6 +30,7 @@ from tlearn.features.activation_cache import compiled_path
 from tlearn.features.engines import Choice, Engine, choose
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
+BETWEEN = " + "  # the names of the backbones of an ensemble
 OUTPUT = "probabilities"
 MIRROR = 1  # the view that is the mirror image of the plain one
 ADVICE = "train again, or put the whole run back"
@@ -72,7 +73,7 @@ class Classifier:
     Attributes:
         size: Side of the input in pixels.
         resize: How images are brought to that size.
-        backbone: The name of the backbone it was made from.
+        backbone: The name of the backbone it was made from; of an ensemble the names.
         ranges: The values that become black and white in images of more than 8 bits.
         choice: What computes predictions.
         digest: Hash of the file.
@@ -132,12 +133,14 @@ class Classifier:
         from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 
-        backbone = load_registry().backbones.get(self.backbone)
-        advice = ADVICE
-        if self.backbone and backbone is None:
-            advice = f"install a package with the backbone {self.backbone!r}"
+        advice, modules = ADVICE, list[str]()
+        for name in self.backbone.split(BETWEEN):
+            if backbone := load_registry().backbones.get(name):
+                modules += backbone.modules
+            elif name:
+                advice = f"install a package with the backbone {name!r}"
         with _explain_errors(self.path, advice):
-            for module in backbone.modules if backbone else ():
+            for module in modules:
                 importlib.import_module(module)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
                 return keras.models.load_model(self.path, compile=False, safe_mode=True)

@@ -59,6 +59,18 @@ def measure_files(
     Raises:
         DataError: If one of them can no longer be read.
     """
+    p = probabilities_of(classifier, files, progress)
+    return measure(class_numbers(files, classifier.labels), p, classifier.labels), p
+
+
+def probabilities_of(
+    classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
+) -> np.ndarray:
+    """Return the probabilities ``(n, classes)`` of images, in the order of the files.
+
+    Raises:
+        DataError: If one of them can no longer be read.
+    """
     probabilities = []
     with (progress or Silent()).task("evaluating", len(files), "images") as task:
         for path, p in classifier.predict([f.path for f in files]):
@@ -66,10 +78,13 @@ def measure_files(
                 raise DataError(f"{str(path)!r} can no longer be read: {p}; start again")
             probabilities.append(p)
             task.advance()
-    numbers = {label: number for number, label in enumerate(classifier.labels)}
-    y = np.array([numbers[f.label] for f in files])
-    stacked = np.stack(probabilities)
-    return measure(y, stacked, classifier.labels), stacked
+    return np.stack(probabilities)
+
+
+def class_numbers(files: Sequence[ImageFile], labels: Sequence[str]) -> np.ndarray:
+    """Return the classes of images as positions among the labels, ``(n,)``."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    return np.array([numbers[f.label] for f in files])
 
 
 def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -220,6 +235,31 @@ def paired_gain(one: np.ndarray, other: np.ndarray) -> Gain:
     half = Z * math.sqrt((square - middle**2) / n)
     p = mcnemar(int((difference > 0).sum()), int((difference < 0).sum()))
     return Gain(float(difference.mean()), (middle - half, middle + half), p, len(difference))
+
+
+def gain_lines(metrics: Figures) -> list[str]:
+    """Return lines on what an ensemble gains over the best of its runs; none of a training."""
+    gain = metrics.get("gain")
+    if not gain:
+        return []
+    split, (one, other) = gain["split"], gain["right"]
+    words = Gain(gain["share"], gain["ci95"], gain["p_value"], gain["images"]).text
+    name = f", {gain['over']}" if split == "test" else ""
+    lines = [
+        f"gain over the best run alone{name}: {words}, {one} and {other} of {gain['images']} "
+        f"{split} images right; {'could be' if gain['p_value'] >= LEVEL else 'more than'} chance"
+    ]
+    if split == "validation":
+        lines.append(
+            "  cross-fitted: shares, and which run is best, were chosen without the images that "
+            "they are measured on"
+        )
+    if left_out := metrics["left_out"]:
+        lines.append(
+            f"  {left_out} images that one run held out do not count: another was trained on "
+            f"them, or does not have them in that class"
+        )
+    return lines
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -14,9 +14,11 @@ import yaml
 
 from tlearn.csv_files import csv_rows
 from tlearn.data.archive_folder import is_archive, unpacked_folder
+from tlearn.data.data_source import ImageFile
 from tlearn.data.folders import named_image, walk
 from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import scan
+from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
 from tlearn.data.table_files import TableFiles
 from tlearn.data.tables import is_table, read_table
 from tlearn.errors import DataError, RunError, one_line
@@ -24,7 +26,7 @@ from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
-from tlearn.runs.measurement import measure_files, measured_split, metric_texts
+from tlearn.runs.measurement import gain_lines, measure_files, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.settings import make_config
 from tlearn.text import decode_name, whole_percents
@@ -104,6 +106,10 @@ class Run:
         """How much each stage, the probe first, counts in the model, as percentages."""
         return whole_percents([stage["share"] for stage in self.metrics["stages"]])
 
+    def gain_lines(self) -> list[str]:
+        """Return lines on what an ensemble gains over the best of its runs; none of a training."""
+        return gain_lines(self.metrics)
+
     @cached_property
     def history(self) -> Any:
         """The epochs of all stages as a :class:`pandas.DataFrame`; columns as ``history.csv``."""
@@ -169,16 +175,28 @@ class Run:
         Raises:
             DataError: If one of them is no longer there.
         """
-        root = self.photo_folder
-        rows = self._rows("splits.csv", "file", "class", "split")
-        images = [(root / decode_name(r["file"]), r["class"]) for r in rows if r["split"] == split]
-        for path, _ in images:
-            if not path.is_file():
+        files = dict(self.dataset().items())[split]
+        for file in files:
+            if not file.path.is_file():
                 raise DataError(
-                    f"{str(path)!r} is no longer where the run {str(self.path)!r} found it; put "
-                    f"the photos back to {str(root)!r}"
+                    f"{str(file.path)!r} is no longer where the run {str(self.path)!r} found it; "
+                    f"put the photos back to {str(self.photo_folder)!r}"
                 )
-        return images
+        return [(file.path, file.label) for file in files]
+
+    def dataset(self) -> Splits:
+        """Return the images of each split, at their paths in the training.
+
+        Raises:
+            RunError: If ``splits.csv`` is missing or damaged.
+        """
+        files: dict[str, list[ImageFile]] = {split: [] for split in SPLITS}
+        with self._reading("splits.csv") as table:
+            for row in csv_rows(table.read()):
+                name, label, split, content, group = (row[column] for column in SPLIT_COLUMNS)
+                path = self.photo_folder / decode_name(name)
+                files[split].append(ImageFile(path, name, label, content, group=group))
+        return Splits(self.labels, *map(tuple, files.values()))
 
     def splits(self) -> dict[str, str]:
         """Return the split of every image of the training, by its content hash.

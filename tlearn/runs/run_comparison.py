@@ -13,7 +13,7 @@ class RunComparison:
     """The differences of two runs.
 
     Attributes:
-        settings: By dotted key, the values of both, where they differ.
+        settings: By dotted key, the values of both, where both have it and they differ.
         common: How many images both were measured on without having been trained on them.
         right: How many of those images each is right about.
         p_value: How likely so large a difference is by chance (McNemar's exact test), or ``None``
@@ -39,8 +39,8 @@ def compare_runs(one: Run, other: Run) -> RunComparison:
     first, second = (_flat(run.record["config"]) for run in (one, other))
     settings = {
         key: (first.get(key), second.get(key))
-        for key in sorted({*first, *second})
-        if first.get(key) != second.get(key)
+        for key in sorted(first.keys() & second.keys())
+        if first[key] != second[key]
     }
     of_one, of_other = (_by_content(run) for run in (one, other))
     common = sorted(of_one.keys() & of_other.keys())

@@ -32,6 +32,7 @@ def run_summary(run: Run) -> str:
     lines += [_stage_line(stage, share, n) for stage, share in shares]
     if any(0 < stage["share"] < 1 for stage in (probe, *stages)):
         lines.append("the model averages their probabilities, weighted by these shares")
+    lines += run.gain_lines()
     splits = [split for split in ("validation", "test") if split in metrics]
     lines += [f"{split}: {metrics_line(metrics[split])}" for split in splits]
     if stages:

@@ -28,12 +28,13 @@ def describe(run: Run) -> str:
     config = RunDirectory(run.path).request().config
     given = config.model_dump(mode="json", exclude_defaults=True)
     settings = yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=10**6)
-    parts = {
-        "configuration, where it is not the default": settings.splitlines(),
-        "blocks, upwards, and what each stage trains": _blocks(config, len(run.labels)),
-        "epochs": _curves(run),
-        "result": run_summary(run).splitlines(),
-    }
+    parts = {"configuration, where it is not the default": settings.splitlines()}
+    if members := run.record.get("members"):
+        parts["members"] = [f"{m['run']}: {m['backbone']} at {m['size']} pixels" for m in members]
+    else:
+        parts["blocks, upwards, and what each stage trains"] = _blocks(config, len(run.labels))
+        parts["epochs"] = _curves(run)
+    parts["result"] = run_summary(run).splitlines()
     return "\n".join(
         printable(line)
         for title, lines in parts.items()

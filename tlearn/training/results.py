@@ -10,9 +10,12 @@ from typing import Any
 from tlearn import __version__
 from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
+from tlearn.data.splits import Splits
 from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.metrics import MONITORS
+from tlearn.progress import Progress
+from tlearn.runs import charts
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.continued_run import class_changes, gain
 from tlearn.runs.directory import Request, RunDirectory
@@ -24,6 +27,7 @@ from tlearn.training.network import Network
 from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
+from tlearn.training.stopwatch import Stopwatch
 from tlearn.training.tensorboard_log import write_log
 
 HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS, "learning_rate")
@@ -73,10 +77,6 @@ def _record(setup: Setup) -> dict[str, Any]:
     config, manifest = setup.config, setup.manifest
     path, folder = str(manifest.data.resolve()), str(manifest.folder.resolve())
     plugin = load_registry().plugin_of(config.backbone)
-    versions = {"tlearn": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
     return {
         "config": config.model_dump(mode="json"),
         "data": {
@@ -91,8 +91,17 @@ def _record(setup: Setup) -> dict[str, Any]:
             "version": plugin.version,
         },
         "weights_digest": setup.built.digest,
-        "versions": versions,
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of tlearn, Python, and the packages that decide figures."""
+    found = {"tlearn": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def write_results(run: RunDirectory, setup: Setup, network: Network, state: TrainingState) -> None:
@@ -113,26 +122,22 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in state.history)
     run.write("history.csv", csv_text(HISTORY_COLUMNS, epochs))
     run.event("saved", file="model.keras")
-    metrics, classifier, rate = _evaluate(run, setup, saved)
+    choice = choose(setup.config.engine, setup.config.precision)
+    classifier = Classifier.load(run / "model.keras", choice, saved)
+    metrics = measure_saved(run, setup.splits, classifier, setup.progress, setup.clock)
     n = len(setup.splits.validation)
     plan = state.plan
     metrics["stages"] = [
-        _stage_entry(result, n) | {"share": round(shares.get(number, 0.0), 3)}
+        stage_entry(result, n, shares.get(number, 0.0))
         for number, result in enumerate((plan.probe, *state.results))
     ]
     metrics["stopped"] = state.stopped
     metrics["plan"] = asdict(plan.costs) | {"seconds": round(plan.costs.seconds, 1)}
-    metrics["engine"] = asdict(classifier.choice)
-    rates = plan.rates | {"prediction": rate}
-    metrics["images_per_second"] = {name: round(value, 1) for name, value in rates.items()}
-    split = measured_split(metrics)
-    accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
-    result = f"{split}: {accuracy}"
-    setup.progress.say(result)  # before the charts, which take a while
-    with setup.clock.part("figures"):
-        _draw(run, metrics, state.history, result)
-    seconds = {name: round(value, 3) for name, value in setup.clock.seconds().items()}
-    run.write_json("metrics.json", metrics | {"seconds": seconds})
+    rates = {name: round(value, 1) for name, value in plan.rates.items()}
+    metrics["images_per_second"] = rates | metrics["images_per_second"]
+    probe = metrics["stages"][0]
+    curves = charts.learning_curves(state.history, probe | {"loss": probe["log_loss"]})
+    write_metrics(run, metrics, curves, setup.progress, setup.clock)
     write_log(Run(run.path), setup, network)
     if setup.config.from_run:
         with contextlib.suppress(RunError):  # it may be gone by now
@@ -153,51 +158,59 @@ def _better_before(run: RunDirectory, state: TrainingState) -> dict[str, Any] | 
     return metrics if is_better(score, state.best, monitor) else None
 
 
-def _evaluate(
-    run: RunDirectory, setup: Setup, saved: Any
-) -> tuple[dict[str, Any], Classifier, float]:
-    """Measure the saved model; return figures by split, the model, and images per second.
+def measure_saved(
+    run: RunDirectory,
+    splits: Splits,
+    classifier: Classifier,
+    progress: Progress,
+    clock: Stopwatch,
+) -> dict[str, Any]:
+    """Write what a saved model says of the images that were held out.
 
-    Args:
-        run: The run directory.
-        setup: What the training worked with.
-        saved: The model that is in the file, or ``None`` to have it loaded from there.
+    Returns:
+        Its figures by split, the engine, and images per second, as in ``metrics.json``.
     """
-    choice = choose(setup.config.engine, setup.config.precision)
-    classifier = Classifier.load(run / "model.keras", choice, saved)
-    splits = {"validation": setup.splits.validation, "test": setup.splits.test}
     metrics: dict[str, Any] = {}
     predictions: list[HeldOutPrediction] = []
-    with setup.clock.part("loading the model"):
+    with clock.part("loading the model"):
         classifier.make_ready()
-    before = setup.clock.seconds().get("evaluation", 0.0)
-    with setup.clock.part("evaluation"):
-        for split, files in splits.items():
+    before = clock.seconds().get("evaluation", 0.0)
+    with clock.part("evaluation"):
+        for split, files in (("validation", splits.validation), ("test", splits.test)):
             if files:
-                metrics[split], p = measure_files(classifier, files, setup.progress)
-                predictions += held_out_predictions(files, split, p, setup.splits.labels)
-    seconds = setup.clock.seconds()["evaluation"] - before
+                metrics[split], p = measure_files(classifier, files, progress)
+                predictions += held_out_predictions(files, split, p, splits.labels)
+    seconds = clock.seconds()["evaluation"] - before
     run.write("predictions.csv", held_out_csv(predictions))
-    return metrics, classifier, len(predictions) / seconds
-
-
-def _draw(
-    run: RunDirectory, metrics: dict[str, Any], history: list[dict[str, Any]], result: str
-) -> None:
-    """Write the learning curves and the confusions of the split that is held back longest."""
-    from tlearn.runs import charts
-
-    probe = metrics["stages"][0]
-    figures = {
-        "curves": charts.learning_curves(history, probe | {"loss": probe["log_loss"]}),
-        "confusion": charts.confusion(metrics[measured_split(metrics)], title=result),
+    return metrics | {
+        "engine": asdict(classifier.choice),
+        "images_per_second": {"prediction": round(len(predictions) / seconds, 1)},
     }
-    for name, chart in figures.items():
-        for kind, content in charts.render(chart).items():
-            run.write(f"{name}.{kind}", content)
 
 
-def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
+def write_metrics(
+    run: RunDirectory,
+    metrics: dict[str, Any],
+    curves: charts.Chart,
+    progress: Progress,
+    clock: Stopwatch,
+) -> None:
+    """Say how good the model is, draw the curves and the confusions, and write the figures last."""
+    split = measured_split(metrics)  # the one that is held back longest
+    accuracy = with_interval(metrics[split]["accuracy"], metrics[split]["n"])
+    result = f"{split}: {accuracy}"
+    progress.say(result)  # before the charts, which take a while
+    with clock.part("figures"):
+        figures = {"curves": curves, "confusion": charts.confusion(metrics[split], title=result)}
+        for name, chart in figures.items():
+            for kind, content in charts.render(chart).items():
+                run.write(f"{name}.{kind}", content)
+    seconds = {name: round(value, 3) for name, value in clock.seconds().items()}
+    run.write_json("metrics.json", metrics | {"seconds": seconds})
+
+
+def stage_entry(result: StageResult, n: int, share: float) -> dict[str, Any]:
+    """Return what ``metrics.json`` has of a stage, over ``n`` validation images."""
     return {
         "name": result.name,
         "boundary": result.boundary,
@@ -205,4 +218,5 @@ def _stage_entry(result: StageResult, n: int) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         **result.score.by_key(),
         "accuracy_ci95": interval(result.score.accuracy, n),
+        "share": round(share, 3),
     }

@@ -1,14 +1,64 @@
 """How much each network of a training counts in the saved model, and what that predicts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tlearn.training.regression import EPSILON, probabilities
 
 PRIOR = 3.0  # images that each network is taken to have predicted best before any is looked at
+Fit = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]  # shares from y and logits
 LEAST = 0.1  # of the largest share: a network with less is left out, as it would only take time
 STEPS, TOLERANCE = 1000, 1e-6  # of the search for the shares
+
+
+def equal_shares(y: np.ndarray, members: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the same share for each network; see :func:`shares_of`."""
+    return np.full(len(members), 1 / len(members))
+
+
+def cross_fitted(
+    y: np.ndarray,
+    members: Sequence[np.ndarray],
+    right: np.ndarray,
+    folds: np.ndarray,
+    fit: Fit,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether an average and the best network alone are right about each image, ``(n,)``.
+
+    For each fold the shares are fitted on the other folds, and the best network is that which is
+    right most often there: neither has seen the images that it is measured on. What is fitted and
+    measured on the same images flatters either (Stone, Cross-validatory choice and assessment of
+    statistical predictions, 1974).
+
+    Args:
+        y: Class indices, ``(n,)``.
+        members: The logits of each network, ``(n, classes)``.
+        right: Whether each network alone is right, ``(networks, n)``.
+        folds: The fold of each image.
+        fit: Gives the shares, as :func:`shares_of`.
+    """
+    average, best = np.zeros(len(y), bool), np.zeros(len(y), bool)
+    for fold in np.unique(folds):
+        here = folds == fold
+        shares = fit(y[~here], [logits[~here] for logits in members])
+        p = mean_probabilities([logits[here] for logits in members], shares.tolist())
+        average[here] = p.argmax(axis=1) == y[here]
+        best[here] = right[best_of(y[~here], [m[~here] for m in members], right[:, ~here])][here]
+    return average, best
+
+
+def best_of(y: np.ndarray, members: Sequence[np.ndarray], right: np.ndarray) -> int:
+    """Return which network is right most often; of equals, the one with the least log loss.
+
+    Args:
+        y: Class indices, ``(n,)``.
+        members: The logits of each network, ``(n, classes)``.
+        right: Whether each network alone is right, ``(networks, n)``.
+    """
+    rows = np.arange(len(y))
+    losses = [-np.log(probabilities(m)[rows, y] + EPSILON).sum() for m in members]
+    return int(np.lexsort((losses, -right.sum(axis=1)))[0])
 
 
 def mean_probabilities(

@@ -158,7 +158,7 @@ def study(
             raise KeyboardInterrupt
         done.append(Trial(values, run))
     result = Study(done, path)
-    curves = {trial.name: _curve(trial.run) for trial in done}
+    curves = {trial.name: curve_of(trial.run) for trial in done}
     files = {"json": json.dumps(result.rows(), indent=2, ensure_ascii=False).encode()}
     files |= charts.render(charts.curves_side_by_side(curves))
     for kind, content in files.items():
@@ -171,7 +171,7 @@ def values_text(values: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _curve(run: Run) -> list[dict[str, Any]]:
+def curve_of(run: Run) -> list[dict[str, Any]]:
     """Return accuracy and loss on validation, of the probe and after each epoch."""
     probe = run.metrics["stages"][0]
     first = {"val_accuracy": probe["accuracy"], "val_loss": probe["log_loss"]}

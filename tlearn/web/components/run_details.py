@@ -8,7 +8,14 @@ import streamlit as st
 
 from tlearn.data.edits import Edits
 from tlearn.runs import charts
-from tlearn.runs.measurement import FEW, confused_pairs, metric_text, metrics_in, photos_missing
+from tlearn.runs.measurement import (
+    FEW,
+    LEVEL,
+    confused_pairs,
+    metric_text,
+    metrics_in,
+    photos_missing,
+)
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
@@ -215,17 +222,21 @@ def _confusion(run: Run) -> None:
 def _curves(run: Run) -> None:
     progress = read_progress(run.path)
     epochs, error = progress.epochs, progress.expected_error
-    if not epochs:
+    gain = run.metrics.get("gain")
+    if not epochs and gain is None:
         without = "results.no_curves" if error is None else "results.no_headroom"
         st.info(t(without, error=f"{error or 0:.1%}"))
         return
-    probe = run.metrics["stages"][0]
-    curve = charts.learning_curve(epochs, probe, words=chart_words())
-    st.vega_lite_chart(spec=curve, width="stretch")
+    if gain is None:
+        probe = run.metrics["stages"][0]
+        curve = charts.learning_curve(epochs, probe, words=chart_words())
+        st.vega_lite_chart(spec=curve, width="stretch")
+    else:
+        _gain(gain)
     st.dataframe(
         [
             {
-                t("results.stage"): t("chart.probe")
+                t("results.run" if gain else "results.stage"): t("chart.probe")
                 if s["name"] == "probe"
                 else message(s["name"]),
                 t("data.validation"): f"{s['accuracy']:.1%}",
@@ -238,7 +249,23 @@ def _curves(run: Run) -> None:
         hide_index=True,
     )
     if any(0 < s["share"] < 1 for s in run.metrics["stages"]):
-        st.caption(t("results.averaged"))
+        st.caption(t("results.averaged_runs" if gain else "results.averaged"))
+
+
+def _gain(gain: Mapping[str, Any]) -> None:
+    """Show what an ensemble gains over the best of its runs alone."""
+    low, high = (f"{100 * x:+.1f}" for x in gain["ci95"])
+    text = t(
+        "results.gain_noise" if gain["p_value"] >= LEVEL else "results.gain",
+        count=f"{gain['images']:,}",
+        all=gain["right"][0],
+        one=gain["right"][1],
+        points=f"{100 * gain['share']:+.1f}",
+        low=low,
+        high=high,
+    )
+    chosen = t("results.cross_fitted") if gain["split"] == "validation" else ""
+    st.info(f"{text} {chosen}")
 
 
 def _settings(run: Run) -> None:

@@ -1,0 +1,76 @@
+"""Several saved models as one: each sees the same pixels, and their probabilities are averaged."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tlearn.keras_import import keras
+
+OUTPUT = "probabilities"
+LEAST = 1e-7  # the smallest probability that is counted
+
+
+def join(models: Sequence[Any], orders: Sequence[Sequence[int]]) -> tuple[Any, list[Any]]:
+    """Return an input of pixels as large as the largest model's, and each one's probabilities.
+
+    What a smaller model sees are those pixels, scaled down: see :func:`scale_down`. A photo is then
+    scaled twice, which blurs it slightly, instead of once from its file.
+
+    Args:
+        models: From pixels, 0 to 255, to probabilities. They are renamed.
+        orders: For each, the position of every class among its outputs.
+    """
+    sizes = [int(model.inputs[0].shape[1]) for model in models]
+    pixels = keras.Input((max(sizes), max(sizes), 3), name="pixels")
+    outputs = []
+    for number, (model, order, size) in enumerate(zip(models, orders, sizes, strict=True), start=1):
+        model.name = f"member_{number}"  # two may be called the same
+        p = model(pixels if size == max(sizes) else scale_down(pixels, size))
+        in_order = list(order) == sorted(order)
+        outputs.append(p if in_order else keras.ops.take(p, list(order), axis=-1))
+    return pixels, outputs
+
+
+def scale_down(pixels: Any, size: int) -> Any:
+    """Return square pixels ``(n, large, large, 3)`` as ``(n, size, size, 3)``, antialiased.
+
+    The filter is that of :func:`tlearn.data.views.resample`, and of ``keras.layers.Resizing`` with
+    ``antialias``, whose operation TensorFlow alone has: here it is one matrix for each direction.
+    """
+    large = int(pixels.shape[1])
+    unit = np.eye(large, dtype=np.float32)[None, :, :, None]
+    matrix = keras.ops.image.resize(unit, (size, large), antialias=True)
+    kernel = keras.ops.convert_to_numpy(matrix)[0, :, :, 0].T
+    for equation, width in (("nhwc,hu->nuwc", large), ("nhwc,wv->nhvc", size)):
+        layer = keras.layers.EinsumDense(equation, (size, width, 3), trainable=False)
+        pixels = layer(pixels)
+        layer.set_weights([kernel])
+    return pixels
+
+
+def side_by_side(pixels: Any, outputs: Sequence[Any]) -> Any:
+    """Return a model that gives the probabilities of all members, one after the other."""
+    return keras.Model(pixels, keras.layers.Concatenate(name=OUTPUT)(list(outputs)))
+
+
+def average(
+    pixels: Any, outputs: Sequence[Any], shares: Sequence[float], temperature: float
+) -> Any:
+    """Return a model that gives the weighted mean of probabilities, ``keras.layers.average``.
+
+    Args:
+        pixels: The input.
+        outputs: The probabilities of each member.
+        shares: How much each counts; one without a share is not in the model. The sum is 1.
+        temperature: What the logarithm of the mean is divided by.
+    """
+    parts = [
+        keras.layers.Rescaling(share)(p) for p, share in zip(outputs, shares, strict=True) if share
+    ]
+    mean = keras.layers.Add()(parts) if len(parts) > 1 else parts[0]
+    if temperature != 1:
+        logits = keras.ops.log(keras.ops.maximum(mean, LEAST)) / temperature
+        mean = keras.layers.Softmax()(logits)
+    output = keras.layers.Activation("linear", name=OUTPUT)(mean)
+    return keras.Model(pixels, output, name="classifier")
