@@ -16,7 +16,7 @@ import tlearn
 from tlearn.backbones import load_registry
 from tlearn.cli import main
 from tlearn.data.images import load_image
-from tlearn.errors import BackboneError, DataError
+from tlearn.errors import BackboneError, ConfigError, DataError
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.keras_build import leaves
 from tlearn.features.precision import computing_in
@@ -192,6 +192,8 @@ def test_the_weights_of_an_ensemble_are_those_of_no_one_network(members, tmp_pat
     for skip in (False, True):
         with pytest.raises(BackboneError, match="each have a layer 'block"):
             load_backbone(load_registry().get("toy"), 32, str(both.path), 0, skip)
+    with pytest.raises(ConfigError, match=r"is an ensemble.*continue one of its runs"):
+        tlearn.finetune(members / "photos", tmp_path / "more", from_run=str(both.path), quiet=True)
 
 
 def test_heads_of_members_stay_in_float32(members):

@@ -28,12 +28,17 @@ def continued(config: RunConfig) -> RunConfig:
 
     Raises:
         RunError: If that cannot be used.
-        ConfigError: If it asks for another network than that of the run.
+        ConfigError: If it asks for another network than that of the run, or the run is an ensemble.
     """
     if not config.from_run:
         return config
     path = Path(config.from_run).resolve()
     check_usable(path)
+    if "members" in Run(path).record:
+        raise ConfigError(
+            f"{str(path)!r} is an ensemble, which is not trained on; continue one of its runs",
+            "from_run",
+        )
     before = RunDirectory(path).request().config.model_dump(mode="json")
     given = config.model_dump(mode="json", exclude_unset=True) | {"from_run": str(path)}
     if "preset" in given:
