@@ -10,27 +10,37 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from conftest import Heard
 
 import tlearn
+from tlearn.backbones import Exporter
 from tlearn.cli import main
-from tlearn.data.images import load_image
-from tlearn.errors import ConfigError, PluginError, RunError
-from tlearn.features.engines.openvino import ov  # it reports nothing to its makers
+from tlearn.errors import ConfigError, DataError, PluginError, RunError
+from tlearn.runs.parity import compare_answers
 
 STRANGER = """
+import numpy as np
 from tlearn.backbones import Exporter, ReportSection, hookimpl
 
-def fails(run, path):
-    path.write_text("half")
+def fails(run, folder):
+    (folder / "model.bad").write_text("half")
     raise KeyError("no")
 
-def writes(run, path):
-    path.write_text(",".join(run.labels))
+def writes(run, folder):
+    (folder / "names.txt").write_text(",".join(run.labels))
+
+def guess(folder):
+    "Needs nothing."
+    return lambda pixels: np.tile([[0.1, 0.2, 0.7]], (len(pixels), 1))
 
 @hookimpl
 def tlearn_exporters():
-    return [Exporter("fails", "never", ".bad", fails), Exporter("names", "names", ".txt", writes)]
+    return [
+        Exporter("fails", "never", fails),
+        Exporter("names", "names", writes),
+        Exporter("wrong", "always the same class", writes, guess),
+        Exporter("far", "elsewhere", writes, modules=("of_no_package",), install="far"),
+    ]
 
 @hookimpl
 def tlearn_reports():
@@ -53,34 +63,6 @@ def stranger(plugin_file):
     return plugin_file("stranger", STRANGER)
 
 
-@pytest.fixture(scope="module")
-def pixels(made):
-    """Return six photos and what the run's model says of them."""
-    run, photos = made
-    paths = sorted(photos.rglob("*.png"))[::6]
-    images = np.stack([load_image(path, 32, "squash") for path in paths]).astype("float32")
-    return images, np.asarray(run.model(images, training=False))
-
-
-def test_a_saved_model_predicts_the_same(made, pixels, tmp_path):
-    path = tlearn.export(made[0], "saved_model", tmp_path / "out")
-    loaded = tf.saved_model.load(str(path))
-    found = loaded.serve(pixels[0])
-    np.testing.assert_allclose(found, pixels[1], atol=1e-5)
-    assert json.loads((path / "labels.json").read_text()) == list(made[0].labels)
-
-
-def test_an_openvino_model_predicts_the_same(made, pixels):
-    run, _ = made
-    path = tlearn.export(run, "openvino")
-    assert path == run.path / "model_openvino"
-    model = ov.Core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    np.testing.assert_allclose(model(pixels[0])[0], pixels[1], atol=1e-5)
-    assert json.loads((path / "labels.json").read_text()) == list(run.labels)
-    with pytest.raises(RunError, match="exists already"):
-        tlearn.export(run, "openvino")
-
-
 def test_exporters_get_a_model_that_was_called(made):
     """Keras's export to ONNX refuses another as unfinished."""
     assert tlearn.Run(made[0].path).model._called
@@ -90,10 +72,21 @@ def test_an_export_that_fails_leaves_nothing(made, tmp_path, stranger):
     with pytest.raises(
         PluginError, match=r"export to fails failed \(KeyError: 'no'\); nothing was"
     ):
-        tlearn.export(made[0], "fails", tmp_path / "out.bad")
+        tlearn.export(made[0], "fails", tmp_path / "out")
+    with pytest.raises(
+        PluginError, match=r"does not predict as the run does: the likeliest .* 99% must agree"
+    ):
+        tlearn.export(made[0], "wrong", tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plugins"]
-    path = tlearn.export(made[0], "names", tmp_path / "names.txt")
-    assert path.read_text() == "blue,green,red"
+
+
+def test_a_format_without_a_loader_gets_the_metadata(made, tmp_path, stranger):
+    progress = Heard()
+    folder = tlearn.export(made[0], "names", tmp_path / "names", progress)
+    assert sorted(path.name for path in folder.iterdir()) == ["metadata.json", "names.txt"]
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["labels"] == ["blue", "green", "red"] and metadata["size"] == 32
+    assert progress.lines == ["names has no loader: it is not compared with the run"]
 
 
 def test_exports_through_the_command_line(made, tmp_path, capsys):
@@ -101,12 +94,18 @@ def test_exports_through_the_command_line(made, tmp_path, capsys):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "stranger.py").write_text(STRANGER)
     plugins = str(tmp_path / "plugins")
-    assert main(["export", str(run.path), "names", "--plugins-dir", plugins]) == 0
-    assert capsys.readouterr().out == f"written to {run.path / 'model.txt'}\n"
+    assert main(["export", str(run.path), "keras", "--quiet"]) == 0
+    assert capsys.readouterr().out == (
+        "the likeliest class is the run's for 7 of 7 held-back images (100.0%); the largest "
+        f"difference of a probability is 0\nwritten to {run.path / 'export' / 'keras'}\n"
+    )
     slips = {
-        ("nonsense",): "no export format is called 'nonsense'; installed: openvino, saved_model",
+        ("nonsense",): "installed: h5, keras, litert, litert-int8, onnx, openvino, ",
         ("openvin",): "did you mean 'openvino'",
-        ("openvino", "--out", str(tmp_path)): "exists already",
+        ("keras",): "exists already",
+        ("keras", "--out", str(tmp_path)): "exists already",
+        ("far", "--plugins-dir", plugins): "needs of_no_package, which is not installed; run pip "
+        "install 'far'",
     }
     for words, reason in slips.items():
         assert main(["export", str(run.path), *words]) == 2
@@ -114,6 +113,35 @@ def test_exports_through_the_command_line(made, tmp_path, capsys):
         assert reason in err and err.count("\n") == 1
     assert main(["export", str(tmp_path / "none"), "openvino"]) == 2
     assert "there is no run directory" in capsys.readouterr().err
+
+
+def test_where_the_photos_are_gone_pictures_are_drawn(toy_run_copy, tmp_path):
+    run, progress = tlearn.Run(toy_run_copy.run), Heard()
+    run.record["data"]["path"] = str(tmp_path / "gone")
+    folder = tlearn.export(run, "openvino", tmp_path / "out", progress)
+    parity = json.loads((folder / "metadata.json").read_text())["parity"]
+    assert parity["what"] == "drawn pictures" and parity["agreement"] == 1
+    assert "none of the 7 held-back images is in" in progress.lines[0]
+    with pytest.raises(DataError, match="no longer where the run"):
+        tlearn.export(run, "litert-int8", tmp_path / "small")  # which looks at training photos
+
+
+def test_one_image_between_two_classes_does_not_decide():
+    exporter = Exporter("any", "any", lambda run, folder: None)
+    ours = np.tile([0.9, 0.06, 0.04], (20, 1))
+    ours[7] = [0.48, 0.47, 0.05]
+    theirs = ours.copy()
+    theirs[7] = [0.47, 0.48, 0.05]
+    assert compare_answers(ours, theirs, "images", exporter).agreement == 0.95
+    theirs[3] = [0.4, 0.6, 0]
+    with pytest.raises(PluginError, match=r"18 of 20 images \(90.0%\)"):
+        compare_answers(ours, theirs, "images", exporter)
+    theirs[3], theirs[7] = [0.4, 0.6, 0], ours[7]
+    with pytest.raises(PluginError, match=r"19 of 20"):  # the run was sure of that one
+        compare_answers(ours, theirs, "images", exporter)
+    theirs[3] = np.nan
+    with pytest.raises(PluginError, match="not finite"):
+        compare_answers(ours, theirs, "images", exporter)
 
 
 def test_the_report_stands_alone_and_tells_what_the_run_holds(made):
@@ -147,7 +175,7 @@ def test_the_report_needs_no_tensorflow(made, tmp_path):
 
 def test_a_class_without_images_is_said_to_have_none(made, tmp_path):
     path = tmp_path / "run"
-    shutil.copytree(made[0].path, path, ignore=shutil.ignore_patterns("model_openvino"))
+    shutil.copytree(made[0].path, path, ignore=shutil.ignore_patterns("export"))
     metrics = json.loads((path / "metrics.json").read_text())
     figures = metrics["validation"]
     figures["per_class"]["red"] |= {"n": 0, "recall": None, "f1": None}
@@ -183,5 +211,5 @@ def test_slips_of_the_report(made, tmp_path, capsys):
 
 
 def test_an_unknown_format_names_those_there_are(made):
-    with pytest.raises(ConfigError, match="installed: openvino, saved_model"):
+    with pytest.raises(ConfigError, match="installed: h5, keras, litert, "):
         tlearn.export(made[0], "coffee")

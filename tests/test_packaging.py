@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "examples"
 OFFERED = {  # plugins by distribution
     "tlearn-modern": {"efficientnet_v2", "convnext", "resnet_v2", "densenet"},
     "tlearn-kerashub": {"kerashub"},
-    "tlearn-extras": {"gradual", "tflite", "calibration", "epochs", "sorting"},
+    "tlearn-extras": {"gradual", "half", "calibration", "epochs", "sorting"},
     "tlearn-my-net2": {"my_net2"},
 }
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")

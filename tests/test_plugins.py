@@ -72,7 +72,8 @@ def test_the_list_says_what_comes_from_where(tlearn):
     found = listed(tlearn)
     assert found["toy"]["distribution"] == "tlearn-toy" and found["toy"]["backbones"] == ["toy"]
     assert found["presets"]["presets"] == ["auto", "quick", "balanced", "best"]
-    assert found["exporters"]["exporters"] == ["saved_model", "openvino"]
+    formats = "keras h5 weights savedmodel litert litert-int8 onnx openvino tfjs"
+    assert found["exporters"]["exporters"] == formats.split()
     assert found["report"]["hooks"] == ["tlearn_reports"]
     assert not any(plugin["problem"] or plugin["disabled"] for plugin in found.values())
     code, out, _ = tlearn("plugins")
@@ -131,7 +132,7 @@ def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
     )
     folder(
         "export",
-        "@hookimpl\ndef tlearn_exporters():\n    return Exporter('openvino', 's', '', print)",
+        "@hookimpl\ndef tlearn_exporters():\n    return Exporter('openvino', 's', print)",
     )
     place = folder(
         "section", "@hookimpl\ndef tlearn_reports():\n    return ReportSection('figures', 't', str)"

@@ -42,13 +42,13 @@ def test_the_commands_work(here, capsys, monkeypatch):
     (here / "my_step.py").write_text(SAM)
     (here / "space.yaml").write_text(SPACE.replace("efficientnet_lite0", "toy"))
     commands = re.findall(r"^tlearn (.*)$", PAGE, re.M)
-    assert len(commands) >= 14
+    assert len(commands) >= 16
     shown = []
     monkeypatch.setattr("tlearn.cli.tensorboard.serve", lambda folder, port: shown.append(folder))
     for command in commands:
         words = shlex.split(command.replace("10m", "1s"))
         trains = (
-            words[0] not in ("evaluate", "show", "ensemble", "tensorboard")
+            words[0] not in ("evaluate", "show", "ensemble", "tensorboard", "export")
             and "--from" not in words
         )
         toy = ["--backbone", "toy", "--weights", "none"] if trains else []

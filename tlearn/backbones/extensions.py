@@ -31,18 +31,33 @@ class Preset:
 class Exporter:
     """A format to export models in, chosen by ``tlearn export RUN FORMAT``.
 
+    What is exported is a folder. tlearn adds ``metadata.json`` to it and, if there is a loader,
+    ``predict.py``, and compares what that answers with what the run answers.
+
     Attributes:
         name: What the command calls the format.
         summary: One line for people.
-        suffix: What its files end in, ``.tflite`` for instance; empty if it writes a folder.
-        export: ``export(run, path)`` writes the model of a :class:`tlearn.Run` over an empty file,
-            or into an empty folder; if it raises, what it wrote is removed.
+        export: ``export(run, folder)`` writes the model of a :class:`tlearn.Run` into an empty
+            folder; if it raises, the folder is removed.
+        load: ``load(folder)`` opens what was exported and returns a function from pixels, uint8
+            ``(n, size, size, 3)``, to probabilities ``(n, classes)``. Its source becomes part of
+            ``predict.py``, so it is a plain function that imports what it needs, and its docstring
+            says what must be installed.
+        stand_in: The same for comparing where ``load`` raises an ImportError, because the runtime
+            of the format is none of Python's.
+        modules: The modules that ``export`` and ``load`` need beside tlearn's own.
+        install: What to ``pip install`` where one of them is missing.
+        agreement: The least share of images with the likeliest class of the run.
     """
 
     name: str
     summary: str
-    suffix: str
     export: Callable[[Any, Path], None] = field(repr=False)
+    load: Callable[[Path], Any] | None = field(default=None, repr=False)
+    stand_in: Callable[[Path], Any] | None = field(default=None, repr=False)
+    modules: tuple[str, ...] = ()
+    install: str = ""
+    agreement: float = 0.99
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,24 @@ from pathlib import Path
 
 import click
 
-from tlearn.cli.options import RUN, path_option
+from tlearn.cli.options import QUIET, RUN, path_option
+from tlearn.progress import console_progress
 
 
 @click.command()
 @RUN
 @click.argument("form", metavar="FORMAT")
-@path_option("--out", "PATH", "Where to [beside the model, in RUN].")
-def export(run: Path, form: str, out: Path | None) -> None:
-    """Write the model of RUN in another format, such as openvino.
+@path_option("--out", "FOLDER", "Where to [export/FORMAT in RUN].")
+@QUIET
+def export(run: Path, form: str, out: Path | None, quiet: bool) -> None:
+    """Write the model of RUN in another format, such as onnx, into a folder.
 
-    'tlearn plugins' lists the formats.
+    Beside it are metadata.json and predict.py, which needs no tlearn; what that answers is compared
+    with the run. 'tlearn plugins' lists the formats.
     """
-    from tlearn.runs.exports import export as write
+    from tlearn.runs.exports import export as write, parity_of
 
-    print(f"written to {write(run, form, out)}")
+    folder = write(run, form, out, console_progress(quiet))
+    if parity := parity_of(folder):
+        print(parity)
+    print(f"written to {folder}")

@@ -76,7 +76,7 @@ def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) 
     """
     with _reasons(data):
         image, _ = _load_with_note(data, size)
-        return _to_rgb(_upright(image), range_for(image, data, ranges))
+        return to_rgb(upright(image), range_for(image, data, ranges))
 
 
 def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
@@ -91,7 +91,7 @@ def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
     with _reasons(data):
         image, note = _load_with_note(data, size)
         own = own_range(image, data)
-        _to_rgb(_upright(image), own.range if own else None)
+        to_rgb(upright(image), own.range if own else None)
         return own, note or _depth_note(image, data)
 
 
@@ -246,14 +246,15 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"cannot be read: {error.strerror or error}") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF data counts as none."""
     with contextlib.suppress(Exception):
         return ImageOps.exif_transpose(image)
     return image
 
 
-def _to_rgb(image: Image.Image, black_and_white: Range | None) -> Image.Image:
+def to_rgb(image: Image.Image, black_and_white: Range | None) -> Image.Image:
+    """Return an image as 8-bit RGB; ``black_and_white`` as of one of more bits."""
     if black_and_white:
         image = to_8_bits(image, black_and_white)
     elif image.mode == "LAB":
@@ -261,7 +262,7 @@ def _to_rgb(image: Image.Image, black_and_white: Range | None) -> Image.Image:
         transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
         image = ImageCms.applyTransform(image, transform) or image
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        return _on_white(image)
+        return on_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -273,7 +274,8 @@ def _depth_note(image: Image.Image, data: bytes) -> str:
     return "only the upper 8 of the 16 bits per colour are used" if deep else ""
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image that may be transparent on white ground."""
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     ground = Image.new("RGB", image.size, WHITE)
     ground.paste(rgba, mask=rgba.getchannel("A"))

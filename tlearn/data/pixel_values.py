@@ -55,7 +55,7 @@ def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
     kind = kind_of(image)
     if kind is None:
         return None
-    values = _values(image)
+    values = values_of(image)
     declared = _declared_range(image, data, values)
     return OwnRange(kind, declared or _measure_range(kind, values), declared is not None)
 
@@ -83,13 +83,14 @@ def range_for(image: Image.Image, data: bytes, ranges: ValueRanges | None) -> Ra
 def to_8_bits(image: Image.Image, black_and_white: Range) -> Image.Image:
     """Return an image of more than 8 bits as grey from 0 to 255."""
     low, high = black_and_white
-    values = _values(image)
+    values = values_of(image)
     grey = np.rint((np.clip(values, low, high) - low) * (255 / (high - low))).astype(np.uint8)
     grey[values == image.info.get("transparency")] = 255  # the colour a 16-bit PNG leaves clear
     return Image.fromarray(grey)
 
 
-def _values(image: Image.Image) -> np.ndarray:
+def values_of(image: Image.Image) -> np.ndarray:
+    """Return the values of a grey image as float64; those that are not finite are 0."""
     return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
 
 

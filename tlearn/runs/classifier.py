@@ -118,6 +118,13 @@ class Classifier:
         choice = choice or choose()
         return cls(path, labels, size, resize, backbone, ranges, choice, digest, tta, in_memory)
 
+    @property
+    def modules(self) -> list[str]:
+        """The modules that define the layers of its backbones which are not Keras's own."""
+        known = load_registry().backbones
+        names = [name for name in self.backbone.split(BETWEEN) if name in known]
+        return [module for name in names for module in known[name].modules]
+
     @cached_property
     def model(self) -> Any:
         """The Keras model, loaded in Keras's safe mode if it is not at hand.
@@ -133,14 +140,12 @@ class Classifier:
         from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 
-        advice, modules = ADVICE, list[str]()
-        for name in self.backbone.split(BETWEEN):
-            if backbone := load_registry().backbones.get(name):
-                modules += backbone.modules
-            elif name:
+        advice = ADVICE
+        for name in filter(None, self.backbone.split(BETWEEN)):
+            if name not in load_registry().backbones:
                 advice = f"install a package with the backbone {name!r}"
         with _explain_errors(self.path, advice):
-            for module in modules:
+            for module in self.modules:
                 importlib.import_module(module)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
                 return keras.models.load_model(self.path, compile=False, safe_mode=True)
@@ -176,13 +181,13 @@ class Classifier:
 
     def _views(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:
         """Yield each path with each of its views, or once with why it has none."""
-        for path, views in prefetch_map(self._read, paths):
+        for path, views in prefetch_map(self.read_views, paths):
             yield from (
                 [(path, views)] if isinstance(views, DataError) else ((path, v) for v in views)
             )
 
-    def _read(self, path: Path) -> tuple[Path, ArrayOrError]:
-        """Return the views of an image, ``(tta, size, size, 3)``."""
+    def read_views(self, path: Path) -> tuple[Path, ArrayOrError]:
+        """Return a path with the views of its image, uint8 ``(tta, size, size, 3)``, or why not."""
         try:
             data = images.read_bytes(path)
             image = images.decode(data, self.size, self.ranges)

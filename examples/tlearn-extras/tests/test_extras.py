@@ -1,10 +1,10 @@
 """Each hook does what it is for, in a training on pictures that tlearn draws itself."""
 
 import csv
+import json
 import random
 
 import pytest
-import tensorflow as tf
 from PIL import Image
 from tlearn_extras import calibration, gradual
 
@@ -72,14 +72,12 @@ def test_every_epoch_is_logged(run):
     assert all(float(row["loss"]) > 0 for row in rows)
 
 
-def test_tflite_predicts_the_same(run):
-    path = tlearn.export(run, "tflite")
-    assert (path / "labels.txt").read_text().split() == ["blue", "red"]
-    pixels = tf.random.stateless_uniform((1, 32, 32, 3), (0, 0), 0, 255)
-    with pytest.warns(UserWarning, match="deprecated"):
-        lite = tf.lite.Interpreter(str(path / "model.tflite"))
-    found = lite.get_signature_runner()(pixels=pixels)["output_0"]
-    assert abs(found - run.model(pixels).numpy()).max() < 1e-4
+def test_half_is_compared_with_the_run(run):
+    folder = tlearn.export(run, "half")
+    names = {"model.tflite", "metadata.json", "predict.py"}
+    assert {path.name for path in folder.iterdir()} == names
+    parity = json.loads((folder / "metadata.json").read_text())["parity"]
+    assert parity["agreement"] == 1 and parity["largest_difference"] < 1e-2
 
 
 def test_calibration_is_in_the_report(run):
