@@ -1,5 +1,6 @@
 """A search of configurations: KerasTuner's oracles, an end in the middle, the comparison."""
 
+import gc
 import json
 import os
 import signal
@@ -288,12 +289,21 @@ def test_without_time_the_given_configuration_is_the_best(photos, tmp_path):
     assert make_config(tmp_path / "search" / "best.yaml") == make_config(options=TOY)
 
 
-def test_trials_that_fail_do_not_end_a_search(photos, tmp_path):
+def captured():
+    """Return how many tensors the graphs hold that TensorFlow keeps."""
+    gc.collect()
+    graphs = [o for o in gc.get_objects() if type(o).__name__ == "FuncGraph"]
+    return sum(len(graph.captures) for graph in graphs)
+
+
+def test_trials_that_fail_do_not_end_a_search_and_no_trial_stays_in_memory(photos, tmp_path):
+    before = captured()
     space = {"stages[-1].unfreeze": [1, 7]}
     result = tlearn.tune(
         photos, tmp_path / "one", space=space, tuner="grid", repeats=1, quiet=True, **TOY
     )
     assert [bool(trial.error) for trial in result.trials] == [False, False, True]
+    assert captured() == before
     assert "it has 3" in result.trials[2].error and "1 of them failed" in result.table()
     space = {"stages[-1].unfreeze": [7, 8, 9]}
     with pytest.raises(ConfigError, match="three trials in a row could not be trained"):

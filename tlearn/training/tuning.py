@@ -357,19 +357,25 @@ class _Search:
 
     def _trained(self, name: str, config: RunConfig) -> list[Run]:
         """Train a configuration for the comparison, with several seeds; return the runs."""
+        from tlearn.training.tuning_trials import releasing_graphs
+
         runs = []
         for i in range(self.request.repeats):
             path = self.path / (f"{name}-{i + 1}" if i else name)
             one = make_config(config, options={"seed": config.seed + i})
-            if not path.exists():
-                self.progress.say(f"training {path.name} anew, with seed {one.seed}")
-                run = finetune(self.path / PHOTOS, path, config=one, progress=Silent())
-            elif state_of(path) == "finished":
-                run = Run(path)
-            else:
-                self.progress.say(f"continuing the training of {path.name}")
-                run = resume(path, progress=Silent())
+            with releasing_graphs():
+                run = self._run(path, one)
             if run.metrics["stopped"]:
                 raise KeyboardInterrupt
             runs.append(run)
         return runs
+
+    def _run(self, path: Path, config: RunConfig) -> Run:
+        """Return the run of a configuration: finished already, continued, or trained."""
+        if not path.exists():
+            self.progress.say(f"training {path.name} anew, with seed {config.seed}")
+            return finetune(self.path / PHOTOS, path, config=config, progress=Silent())
+        if state_of(path) == "finished":
+            return Run(path)
+        self.progress.say(f"continuing the training of {path.name}")
+        return resume(path, progress=Silent())
