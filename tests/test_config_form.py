@@ -26,6 +26,7 @@ TEXTS = {
     "group": r"p(\d)",
     "preset": "quick",
     "head.hidden": "[8, 4]",
+    "head.module": "mine.py:build",
     "callbacks": "mine.py",
     "train_step": "mine.py:Mine",
     "tensorboard": "my logs",

@@ -397,7 +397,8 @@ def test_a_side_that_does_not_fit_is_refused():
 def test_tokens_are_pooled_as_class_token_and_patches():
     import keras
 
-    from tlearn.features.built_backbone import FEATURES, load_backbone, pool_taps
+    from tlearn.features.built_backbone import FEATURES, load_backbone
+    from tlearn.features.pooling import pool_taps
 
     values = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
     first, patches = (np.asarray(p) for p in pool_taps([keras.ops.convert_to_tensor(values)], 1))

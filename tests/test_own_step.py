@@ -131,7 +131,7 @@ def test_a_resumed_training_comes_to_the_same(here):
                 tlearn.resume(name, quiet=True)
         same(whole, tlearn.resume(name, quiet=True, **({} if step is file else step)))
         config = yaml.safe_load((part.path / "run.yaml").read_text())["config"]
-        assert config["train_step"] == ("sam.py:SamModel" if step is file else ":Counting")
+        assert config["train_step"] == ("train_step.py:SamModel" if step is file else ":Counting")
     copied = (here.parent / "of a file" / "train_step.py").read_text()
     assert copied == SAM
 

@@ -16,7 +16,7 @@ from tlearn.config_schema import fields_of
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 SPACE = re.search(r"```yaml space.yaml\n(.*?)```", PAGE, re.S).group(1)
-FILE, PYTHON, SAM = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+HEAD, FILE, PYTHON, SAM = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 TOY = {"backbone": "toy", "weights": "none"}
 
 
@@ -41,6 +41,7 @@ def test_the_commands_work(here, capsys, monkeypatch):
     (here / "my_callbacks.py").write_text(FILE)
     (here / "my_step.py").write_text(SAM)
     (here / "space.yaml").write_text(SPACE.replace("efficientnet_lite0", "toy"))
+    (here / "my_head.py").write_text(HEAD)
     commands = re.findall(r"^tlearn (.*)$", PAGE, re.M)
     assert len(commands) >= 16
     shown = []

@@ -87,6 +87,7 @@ def _is_reference(value: str) -> str:
 
 
 Taps = Literal["auto", "multi", "top"]
+Pooling = Literal["both", "average", "max", "gem"]
 if TYPE_CHECKING:
     MetricName = str
     MonitorName = str
@@ -217,6 +218,9 @@ class Head(_Section):
     taps: Taps = "auto"
     """`multi` pools features at several depths, `top` the last one alone, `auto` takes what
     cross-validation of the probe prefers."""
+    pooling: Pooling = "both"
+    """How a map becomes features: the `average` of each channel, its `max`, `both`, or `gem`, the
+    generalised mean with the exponent 3."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Fraction of the features dropped in training."""
     hidden: tuple[Width, ...] = Field((), max_length=8)
@@ -230,6 +234,22 @@ class Head(_Section):
     """The penalty on the sizes of the head's weights."""
     l2: float = Field(0.0, ge=0)
     """The penalty on the squares of the head's weights."""
+    module: Annotated[str, AfterValidator(_is_reference)] = ""
+    """A function that makes logits of the pooled features, as `my_head.py:build`, instead of the
+    options above from `dropout` on; the file is copied into the run."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the probe cannot be made such a head."""
+        return bool(self.hidden or self.module)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Head":
+        fields, free = type(self).model_fields, ("taps", "pooling", "module")
+        others = [k for k in fields if k not in free and getattr(self, k) != fields[k].default]
+        if self.module and others:
+            raise ValueError(f"a head of your own takes no {others[0]}; leave out one of them")
+        return self
 
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {

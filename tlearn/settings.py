@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from tlearn.config import Augmentation, Head, ModelCheckpoints, RunConfig, Stage
 from tlearn.errors import ConfigError, nearest
+from tlearn.python_files import with_copies
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "head": Head,
@@ -121,7 +122,9 @@ def _read_config(file: Path) -> dict[str, Any]:
     # A run's own run.yaml is a configuration too; its other records are not read.
     recorded = values.get("config")
     mixed = RunConfig.model_fields.keys() & values.keys()
-    return recorded if isinstance(recorded, dict) and not mixed else values
+    if isinstance(recorded, dict) and not mixed:
+        return with_copies(recorded, file.parent)
+    return values
 
 
 class _Loader(yaml.SafeLoader):

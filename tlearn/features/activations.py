@@ -66,7 +66,9 @@ class Activations:
         wanted = {built.backbone.finetune_from, *(b.name for b in boundaries)}
         names = (b.name for b in built.boundaries[1:] if b.name in wanted)
         self._together = (*names, FEATURES)
-        width = sum(tap.width for tap in built.taps)
+        self._columns = built.feature_columns
+        vectors = 2 if built.cached_pooling == "both" else 1
+        width = sum(vectors * tap.channels for tap in built.taps)
         self._tables = {FEATURES: self._table(FEATURES, (width,), "float32")}
         for boundary in boundaries:
             shape = tuple(int(n) for n in boundary.tensor.shape[1:])
@@ -95,11 +97,12 @@ class Activations:
         return self.cache.table(key, shape, dtype)
 
     def _network_key(self) -> dict[str, object]:
-        backbone = self.built.backbone
+        backbone, pooling = self.built.backbone, self.built.cached_pooling
         return {
             "backbone": backbone.name,
             "weights": self.built.digest,
             "preprocess": repr(backbone.preprocess),
+            **({} if pooling == "both" else {"pooling": pooling}),
         }
 
     @property
@@ -200,6 +203,9 @@ class Activations:
             if lacking:
                 for name, rows in self.compute(pixels, outputs).items():
                     arrays[name][lacking] = rows
+            features = arrays.get(FEATURES)
+            if features is not None and len(self._columns) < features.shape[1]:
+                arrays[FEATURES] = features[:, self._columns]
             yield arrays
         count = self._damage_count() - before
         if count:
@@ -219,13 +225,13 @@ class Activations:
     def rows(self, items: Sequence[Item], output: str) -> np.ndarray:
         """Return the rows of views, at least one: ``(n, ...)``.
 
-        Those of ``features`` are the pooled taps, upwards, averages before maxima.
+        Those of ``features`` are the pooled taps, upwards, as the head sees them.
         """
         batches = self.batches(batched(items, BATCH), [output])
         return np.concatenate([arrays[output] for arrays in batches])
 
     def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
-        """Run the prefix over images without the cache.
+        """Run the prefix over images without the cache; features come as they are cached.
 
         Args:
             pixels: Images, each ``(size, size, 3)`` uint8; at least one.

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from tlearn.backbones import Backbone, Boundary, Preprocess
+from tlearn.config import Pooling
 from tlearn.errors import BackboneError, nearest
 from tlearn.features.keras_build import build, check_keras, digest_of, random_numbers_from
+from tlearn.features.pooling import cached_pooling, columns_of, pool_taps
 from tlearn.keras_import import keras
 
 PIXELS = "pixels"  # the name of the boundary below everything
@@ -41,11 +45,17 @@ class Tap:
     index: int
     name: str
     tensor: Any
+    pooling: Pooling = "both"
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.tensor.shape[-1])
 
     @property
     def width(self) -> int:
-        """Number of features: two for each channel."""
-        return 2 * int(self.tensor.shape[-1])
+        """Number of features that the head sees: one or two for each channel."""
+        return self.channels * (2 if self.pooling == "both" else 1)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class BuiltBackbone:
         seconds: How long it took to build.
         weights: What was asked for: a name, a file, or ``none`` for random weights.
         left_out: Layers that keep random weights, because the file does not have them.
+        pooling: How the taps become features.
     """
 
     backbone: Backbone
@@ -73,6 +84,22 @@ class BuiltBackbone:
     seconds: float = 0.0
     weights: str = "none"
     left_out: tuple[str, ...] = ()
+    pooling: Pooling = "both"
+
+    @property
+    def cached_pooling(self) -> Pooling:
+        """What the cached features hold: those of the head are among them."""
+        return cached_pooling(self.pooling, self.backbone.leading_tokens)
+
+    @property
+    def feature_columns(self) -> np.ndarray:
+        """The columns of the head's features among the cached ones."""
+        channels = [tap.channels for tap in self.taps]
+        return columns_of(self.pooling, channels, self.backbone.leading_tokens)
+
+    def pool(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return the features of taps for the head, one or two vectors for each."""
+        return pool_taps(tensors, self.backbone.leading_tokens, self.pooling)
 
     def layers_to_train(self, unfreeze: int | str) -> frozenset[str]:
         """Return the names of the layers of the top blocks, or from one of a name upwards.
@@ -113,12 +140,13 @@ class BuiltBackbone:
         Activations at boundaries come as float16, as the cache has them; features as float32.
 
         Args:
-            names: Names of boundaries above the pixels, and ``features`` for all pooled taps,
-                averages before maxima.
+            names: Names of boundaries above the pixels, and ``features`` for all pooled taps, as
+                they are cached.
         """
         tensors = {boundary.name: boundary.tensor for boundary in self.boundaries}
         if FEATURES in names:
-            pools = pool_taps([tap.tensor for tap in self.taps], self.backbone.leading_tokens)
+            every, tokens = [tap.tensor for tap in self.taps], self.backbone.leading_tokens
+            pools = pool_taps(every, tokens, self.cached_pooling)
             tensors[FEATURES] = keras.layers.Concatenate()(pools)
         part = keras.Model(self.base.input, [tensors[name] for name in names])
         pixels = keras.Input((self.size, self.size, 3))
@@ -176,31 +204,13 @@ def preprocess_pixels(pixels: Any, preprocess: Preprocess) -> Any:
     return keras.layers.Rescaling(factor, summand, name="preprocess")(pixels)
 
 
-def pool_taps(taps: Sequence[Any], leading_tokens: int = 0) -> list[Any]:
-    """Return two vectors for each tap, in order, each as wide as it has channels.
-
-    Of a map they are the global average and maximum. Of tokens they are the class token
-    and the average of the patches, as DINOv2 is evaluated (Oquab et al., 2023), or, without a class
-    token, average and maximum.
-    """
-    layers, pools = keras.layers, []
-    for tensor in taps:
-        if len(tensor.shape) == 4:
-            pools += [layers.GlobalAveragePooling2D()(tensor), layers.GlobalMaxPooling2D()(tensor)]
-        elif leading_tokens:
-            patches = layers.Cropping1D((leading_tokens, 0))(tensor)
-            pools += [tensor[:, 0], layers.GlobalAveragePooling1D()(patches)]
-        else:
-            pools += [layers.GlobalAveragePooling1D()(tensor), layers.GlobalMaxPooling1D()(tensor)]
-    return pools
-
-
 def load_backbone(
     backbone: Backbone,
     size: int | None,
     weights: str,
     seed: int,
     skip_mismatch: bool = False,
+    pooling: Pooling = "both",
 ) -> BuiltBackbone:
     """Build a backbone and load its weights.
 
@@ -210,6 +220,7 @@ def load_backbone(
         weights: A name the backbone offers, ``none`` for random ones by the seed, or a file.
         seed: Where random numbers begin.
         skip_mismatch: Whether layers that a file does not have keep random weights.
+        pooling: How the taps become features.
 
     Raises:
         BackboneError: If the size is too small, the weights cannot be loaded or do not fit.
@@ -223,8 +234,9 @@ def load_backbone(
     for index, b in enumerate(backbone.blocks.boundaries, start=1):
         tensor = _crossing(backbone, base, b)
         boundaries.append(BuiltBoundary(index, b.layer, b.position, tensor))
-    taps = [Tap(b.index, b.name, b.tensor) for b in boundaries if b.name in backbone.tap_layers]
-    taps.append(Tap(len(boundaries), "top", base.output))
+    inner = [b for b in boundaries if b.name in backbone.tap_layers]
+    taps = [Tap(b.index, b.name, b.tensor, pooling) for b in inner]
+    taps.append(Tap(len(boundaries), "top", base.output, pooling))
     digest, seconds = digest_of(base), time.monotonic() - start
     return BuiltBackbone(
         backbone,
@@ -236,6 +248,7 @@ def load_backbone(
         seconds,
         weights,
         tuple(left_out),
+        pooling,
     )
 
 

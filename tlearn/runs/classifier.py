@@ -28,6 +28,7 @@ from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path
 from tlearn.features.engines import Choice, Engine, choose
+from tlearn.python_files import COPIES, is_trusted, run_file
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 BETWEEN = " + "  # the names of the backbones of an ensemble
@@ -130,7 +131,8 @@ class Classifier:
         """The Keras model, loaded in Keras's safe mode if it is not at hand.
 
         A backbone may have layers that are not Keras's own: its plugin says which modules define
-        them. What the file itself names is not imported.
+        them. So may a head of the user's own: its file is run if it was on this machine before.
+        What the model names itself is not imported.
 
         Raises:
             RunError: If it cannot be loaded.
@@ -140,13 +142,21 @@ class Classifier:
         from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 
-        advice = ADVICE
+        own, advice = self.path.parent / COPIES["head.module"], ADVICE
+        if own.is_file() and not is_trusted(own):
+            advice = (
+                f"its head may have layers of {str(own)!r}, which was never trained with on this "
+                f"machine; if you trust that file, put it into a folder and give that as "
+                f"--plugins-dir"
+            )
         for name in filter(None, self.backbone.split(BETWEEN)):
             if name not in load_registry().backbones:
                 advice = f"install a package with the backbone {name!r}"
         with _explain_errors(self.path, advice):
             for module in self.modules:
                 importlib.import_module(module)
+            if is_trusted(own):
+                run_file(own)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
                 return keras.models.load_model(self.path, compile=False, safe_mode=True)
 

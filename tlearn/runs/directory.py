@@ -11,10 +11,11 @@
 - predictions.csv: what the saved model says of each image that was held back
 - curves and confusion: pictures, as .svg and .png
 
-There are also ``callbacks.py``, ``train_step.py``, and ``checkpoints``, models of single epochs, if
-they were asked for, and ``earlier_splits.csv`` where it continues another run: which images were
-where in that. As long as a training is not over there is ``checkpoint.npz``, from which it can be
-continued, ``progress.jsonl``, and what :mod:`tlearn.runs.run_state` describes.
+There are also ``callbacks.py``, ``train_step.py``, ``head.py``, copies of what the user wrote, and
+``checkpoints``, models of single epochs, if they were asked for, and ``earlier_splits.csv`` where it
+continues another run: which images were where in that. As long as a training is not over there is
+``checkpoint.npz``, from which it can be continued, ``progress.jsonl``, and what
+:mod:`tlearn.runs.run_state` describes.
 """
 
 import contextlib
@@ -34,8 +35,8 @@ from pydantic_core import to_json
 from tlearn.atomic import atomic_file, remove_temporaries
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
+from tlearn.python_files import COPIES, files_of, with_copies
 from tlearn.runs.progress_log import PROGRESS
-from tlearn.runs.python_files import COPIES, files_of
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
 from tlearn.settings import make_config
 from tlearn.text import numbered_names
@@ -92,7 +93,7 @@ class RunDirectory:
         if not numbered:
             check_free(path)
         places = map(path.with_name, numbered_names(path.name)) if numbered else [path]
-        values = config.model_dump(mode="json", exclude_unset=True)
+        values = with_copies(config.model_dump(mode="json", exclude_unset=True), Path())
         parents = [folder for folder in path.parents if not folder.exists()]
         what = f"the run directory {str(path)!r} cannot be made"
         with os_errors_as(RunError, what, "choose another place with --out"):

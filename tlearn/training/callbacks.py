@@ -13,7 +13,7 @@ from tlearn.config import ModelCheckpoints, Stage
 from tlearn.errors import ConfigError, one_line
 from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
-from tlearn.runs.python_files import object_of
+from tlearn.python_files import object_of
 from tlearn.schedules import SCHEDULES
 
 PLATEAU_FACTOR = 0.1  # of Keras

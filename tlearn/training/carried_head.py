@@ -1,12 +1,15 @@
 """The head of a run that is continued, its rows carried over by the names of classes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tlearn.features.keras_build import leaves
+from tlearn.keras_import import keras
 from tlearn.runs.run import Run
+from tlearn.training.head import OWN
 from tlearn.training.network import Network
 from tlearn.training.probe import LinearHead
 
@@ -18,10 +21,12 @@ class CarriedHead:
     Attributes:
         labels: The classes of its logits.
         layers: The arrays of each layer of the saved model by the layer's name.
+        own: The arrays of each layer of a head of the user's own, upwards.
     """
 
     labels: tuple[str, ...]
     layers: dict[str, list[np.ndarray]]
+    own: list[list[np.ndarray]]
 
     @classmethod
     def of(cls, run: Run) -> "CarriedHead":
@@ -31,7 +36,8 @@ class CarriedHead:
             RunError: If the model cannot be loaded.
         """
         layers = {layer.name: layer.get_weights() for layer in leaves(run.model)}
-        return cls(run.labels, layers)
+        own = [layer for layer in _models(run.model) if layer.name == OWN]
+        return cls(run.labels, layers, [x.get_weights() for model in own for x in leaves(model)])
 
     def linear(self, labels: tuple[str, ...]) -> LinearHead:
         """Return it as a linear head for other classes; rows of new ones are zero."""
@@ -45,10 +51,28 @@ class CarriedHead:
         """Set the layers of a network's head; what is new or of another shape stays as it is."""
         for layer in network.head:
             source, present = self.layers.get(layer.name, []), layer.get_weights()
-            if layer is network.logits and source and source[0].shape[:1] == present[0].shape[:1]:
+            if layer.name == OWN:
+                self._into_own(list(leaves(layer)), labels)
+            elif layer.name == "logits" and source and source[0].shape[:1] == present[0].shape[:1]:
                 layer.set_weights(self._by_class(labels, source, present))
             elif [a.shape for a in source] == [a.shape for a in present]:
                 layer.set_weights(source)
+
+    def _into_own(self, layers: list[Any], labels: tuple[str, ...]) -> None:
+        """Set layers of the user's own; the last with weights has an axis of classes, or none."""
+        pairs = [(x, w) for x, w in zip(layers, self.own, strict=False) if x.weights]
+        for number, (layer, source) in enumerate(pairs, start=1):
+            present = layer.get_weights()
+            for i, (old, new) in enumerate(zip(source, present, strict=False)):
+                classes = [a.shape[-1:] for a in (old, new)] == [
+                    (len(self.labels),),
+                    (len(labels),),
+                ]
+                if number == len(pairs) and classes and old.shape[:-1] == new.shape[:-1]:
+                    (present[i],) = self._by_class(labels, [old], [new])
+                elif old.shape == new.shape:
+                    present[i] = old
+            layer.set_weights(present)
 
     def _by_class(
         self, labels: tuple[str, ...], source: list[np.ndarray], present: list[np.ndarray]
@@ -60,3 +84,11 @@ class CarriedHead:
         for array, given in zip(carried, source, strict=True):
             array[..., here] = given[..., there]
         return carried
+
+
+def _models(model: Any) -> Iterator[Any]:
+    """Yield the models among the layers of a model, and those in them."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield layer
+            yield from _models(layer)

@@ -126,7 +126,7 @@ def _fit_to_budget(setup: Setup, model: CostModel, streaming: bool) -> Setup:
     def seconds(stages: Sequence[StagePlan], views: int) -> float:
         return model.costs(stages, views, streaming).seconds
 
-    least = 1 if setup.config.head.hidden else 0  # a head that starts at random must be trained
+    least = 1 if setup.config.head.is_random else 0  # a head that starts at random must be trained
     stages, views = shorten_to_budget(budget, setup.stages, setup.views, seconds, least)
     if seconds(stages, views) > budget:
         setup.progress.say(

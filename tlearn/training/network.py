@@ -10,11 +10,11 @@ from tlearn.features.built_backbone import (
     BuiltBackbone,
     BuiltBoundary,
     Tap,
-    pool_taps,
     preprocess_pixels,
 )
 from tlearn.features.keras_build import random_numbers_from
 from tlearn.keras_import import keras
+from tlearn.training.head import divide, head_layers
 from tlearn.training.probe import Probe
 
 HEAD_RATE = 0.2  # of a stage's learning rate, for a head that starts from the probe
@@ -35,8 +35,7 @@ class Network:
     """Backbone, taps and head, sharing layers between the whole and its suffixes.
 
     The head pools the taps, standardises the pooled features (a batch normalisation that never
-    learns, so that the probe's standardisation is part of the model), drops some, and ends in
-    logits.
+    learns, so that the probe's standardisation is part of the model), and makes logits of them.
 
     Attributes:
         whole: The model users get, of this network alone.
@@ -51,25 +50,11 @@ class Network:
         self, built: BuiltBackbone, taps: Sequence[Tap], classes: int, head: Head, seed: int
     ) -> None:
         self.built, self.taps, self.seed = built, tuple(taps), seed
-        layers = keras.layers
-        self.standardise = layers.BatchNormalization(
+        self.standardise = keras.layers.BatchNormalization(
             center=False, scale=False, epsilon=0.0, trainable=False, name="standardise"
         )
-        self._head = [self.standardise]
-        penalty = keras.regularizers.L1L2(head.l1, head.l2) if head.l1 or head.l2 else None
-        options = {
-            "kernel_initializer": keras.initializers.GlorotUniform(seed),
-            "kernel_regularizer": penalty,
-        }
-        for i, width in enumerate(head.hidden):
-            self._head.append(layers.Dropout(head.dropout, seed=seed + i))
-            self._head.append(layers.Dense(width, name=f"hidden_{i + 1}", **options))
-            if head.batch_norm:
-                self._head.append(layers.BatchNormalization(name=f"hidden_{i + 1}_bn"))
-            self._head.append(layers.Activation(head.activation, name=f"activation_{i + 1}"))
-        self._head.append(layers.Dropout(head.dropout, seed=seed + len(head.hidden)))
-        self.logits = layers.Dense(classes, name="logits", **options)
-        self._head.append(self.logits)
+        layers = head_layers(head, len(self.columns), classes, seed)
+        self._head, self.logits = [self.standardise, *layers], layers[-1]
         self._heads = [self.logits]
         self.whole = self.classifier = self._whole()
 
@@ -142,7 +127,7 @@ class Network:
         self.standardise.set_weights([mean, scale**2])
 
     def start_from(self, probe: Probe) -> None:
-        """Make the probe the head, which must be without hidden layers.
+        """Make the probe the head, which must be logits alone.
 
         Features are scaled down and the kernel up by as much: the logits are the same, but a step
         of an optimizer such as Adam, which changes all weights alike, moves them less. Vectors of
@@ -157,7 +142,7 @@ class Network:
     def divide_logits(self, temperature: float) -> None:
         """Divide the logits: probabilities become less certain above 1, more certain below."""
         for head in self._heads:
-            head.set_weights([array / temperature for array in head.get_weights()])
+            divide(head, temperature)
 
     def average_with(
         self,
@@ -201,7 +186,7 @@ class Network:
         if part is None:
             return low
         outputs = _listed(part(activation))
-        return [*low, *pool_taps(outputs, self.built.backbone.leading_tokens)]
+        return [*low, *self.built.pool(outputs)]
 
     def _up_to(self, boundary: BuiltBoundary | None) -> tuple[Any, Any, list[Any], list[Tap]]:
         """Return pixels, the activation there, the pooled taps up to it, and the taps above.
@@ -217,7 +202,7 @@ class Network:
         tensors = [tap.tensor for tap in low] + [boundary.tensor]
         prefix = keras.Model(self.built.base.input, tensors, name="prefix")
         *outputs, activation = _listed(prefix(start))
-        pools = pool_taps(outputs, self.built.backbone.leading_tokens)
+        pools = self.built.pool(outputs)
         return pixels, activation, pools, [tap for tap in self.taps if tap.index > boundary.index]
 
     def _pixels(self) -> tuple[Any, Any]:
@@ -279,7 +264,7 @@ class Network:
     def _apply_to_taps(self, source: Any, taps: Sequence[Tap], start: Any) -> list[Any]:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
-        return pool_taps(_listed(part(start)), self.built.backbone.leading_tokens)
+        return self.built.pool(_listed(part(start)))
 
     def _apply_head(self, parts: list[Any]) -> Any:
         return _chain(_joined(parts), self._head)

@@ -156,7 +156,7 @@ def start_from_probe(
         network = Network(built, taps, len(splits.labels), config.head, config.seed)
         checks = batched(((f, 0) for f in splits.validation), BATCH)
         at_random, logits_of = False, probe.logits
-        if not config.head.hidden:
+        if not config.head.is_random:
             network.start_from(probe)
         elif setup.carried is None:  # the probe could not be made such a head
             at_random = True
@@ -200,7 +200,7 @@ def start_from_probe(
 def _with_headroom(setup: Setup, error: float) -> Setup:
     """Return the setup without stages that could not be seen to improve on the probe."""
     images, required = len(setup.splits.validation), required_stages(setup.stages)
-    if required == setup.stages or setup.config.head.hidden or has_headroom(error, images):
+    if required == setup.stages or setup.config.head.is_random or has_headroom(error, images):
         return setup
     setup.log("no_headroom", error=error)
     setup.progress.say(

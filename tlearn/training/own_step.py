@@ -10,7 +10,7 @@ import numpy as np
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, TlearnError, one_line
 from tlearn.keras_import import keras
-from tlearn.runs.python_files import COPIES, object_of, split_reference
+from tlearn.python_files import object_of, split_reference
 from tlearn.training.failures import is_out_of_memory
 
 LOGS = ("loss", "accuracy")  # that a step must return: history.csv has them
@@ -20,8 +20,8 @@ def model_class_of(run: Path, config: RunConfig, given: Any = None) -> Any:
     """Return the class of model that the stages of a run train: ``keras.Model``, or one's own.
 
     Args:
-        run: The run directory, which has a copy of the file that the configuration names.
-        config: The configuration.
+        run: The run directory.
+        config: Its configuration.
         given: What ``train_step`` was in Python, if it was not a file.
 
     Raises:
@@ -29,17 +29,16 @@ def model_class_of(run: Path, config: RunConfig, given: Any = None) -> Any:
     """
     file, name = split_reference(config.train_step)
     if given is not None and (file or not name):
-        began = f"with its own {COPIES['train_step']}" if file else "without one"
+        began = f"with that of {file!r}" if file else "without one"
         raise ConfigError(f"train_step: the run {str(run)!r} began {began}; leave it out")
     if not name:
         return keras.Model
     if file:
-        path = run / COPIES["train_step"]
         try:
-            given = object_of(path, name)
+            given = object_of(Path(file), name)
         except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"the training step of {str(path)!r} cannot be used ({type(error).__name__}: "
+                f"the training step of {file!r} cannot be used ({type(error).__name__}: "
                 f"{one_line(error)}); give --train-step FILE.py:NAME, a subclass of keras.Model",
                 "train_step",
             ) from error

@@ -21,6 +21,7 @@ from tlearn.data.sample import draw_sample
 from tlearn.data.splits import list_dataset
 from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
+from tlearn.python_files import files_of
 from tlearn.runs.continued_run import continued, earlier_splits
 from tlearn.runs.directory import (
     CHECKPOINT,
@@ -31,7 +32,6 @@ from tlearn.runs.directory import (
     free_name,
 )
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
-from tlearn.runs.python_files import COPIES, files_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
 from tlearn.runs.tensorboard_folder import check_installed, make_folder
@@ -284,8 +284,8 @@ def _callbacks_of(run: RunDirectory, config: RunConfig, progress: Progress) -> I
     from tlearn.training.callbacks import EpochSaver, callbacks_of
     from tlearn.training.tensorboard_log import TensorBoardLog
 
-    if (run / COPIES["callbacks"]).exists():
-        yield from callbacks_of(run / COPIES["callbacks"])
+    if config.callbacks:
+        yield from callbacks_of(Path(config.callbacks))
     if config.checkpoint.every:
         yield EpochSaver(run / CHECKPOINTS, config.checkpoint)
     if config.tensorboard:

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import platform
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tlearn import __version__
@@ -15,6 +16,7 @@ from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.metrics import MONITORS
 from tlearn.progress import Progress
+from tlearn.python_files import with_copies
 from tlearn.runs import charts
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.continued_run import class_changes, gain
@@ -78,7 +80,7 @@ def _record(setup: Setup) -> dict[str, Any]:
     path, folder = str(manifest.data.resolve()), str(manifest.folder.resolve())
     plugin = load_registry().plugin_of(config.backbone)
     return {
-        "config": config.model_dump(mode="json"),
+        "config": with_copies(config.model_dump(mode="json"), Path()),
         "data": {
             "path": path,
             **({"folder": folder} if folder != path else {}),
@@ -118,7 +120,8 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
             labels, ranges, tta = splits.labels, splits.ranges, setup.config.tta
             save(network.classifier, path, labels, size, resize, backbone, ranges, tta)
         # What Keras makes of its own layers is known; layers of others are put to the test.
-        saved = None if setup.built.backbone.modules else network.classifier
+        others = setup.built.backbone.modules or setup.config.head.module
+        saved = None if others else network.classifier
     epochs = ([epoch[column] for column in HISTORY_COLUMNS] for epoch in state.history)
     run.write("history.csv", csv_text(HISTORY_COLUMNS, epochs))
     run.event("saved", file="model.keras")

@@ -23,6 +23,7 @@ from tlearn.progress import Progress
 from tlearn.runs.run import Run
 from tlearn.training.carried_head import CarriedHead
 from tlearn.training.feed import Feed
+from tlearn.training.head import own_head
 from tlearn.training.network import Network
 from tlearn.training.probe import Start, sample_size
 from tlearn.training.stages import StagePlan, plan_stages
@@ -105,7 +106,7 @@ class Setup:
 
     def start_of_probe(self, files: Sequence[ImageFile]) -> Start | None:
         """Return what a probe of some images goes on from, if a run is continued."""
-        if self.carried is None or self.config.head.hidden:
+        if self.carried is None or self.config.head.is_random:
             return None
         before = self.earlier or {}
         new = [earlier_split(file, before) != "train" for file in files]
@@ -151,7 +152,8 @@ def read_setup(
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
         weights = config.weights or "none"
-        built = load_backbone(backbone, config.size, weights, config.seed, config.skip_mismatch)
+        skip, pooling = config.skip_mismatch, config.head.pooling
+        built = load_backbone(backbone, config.size, weights, config.seed, skip, pooling)
         if built.left_out:
             names, more = ", ".join(built.left_out[:SHOWN]), len(built.left_out) - SHOWN
             names += f" and {more} more" if more > 0 else ""
@@ -161,6 +163,9 @@ def read_setup(
         dataset = (
             load_dataset(data, config, progress, earlier) if isinstance(data, DataSource) else data
         )
+    if config.head.module:  # before anything is computed for it
+        width = sum(tap.width for tap in built.taps)
+        own_head(config.head.module, width, len(dataset[1].labels), config.seed)
     views = 0
     if isinstance(config.views, int):  # no more than there are epochs to show them
         shown = probe_views(built, dataset[1], config.views)

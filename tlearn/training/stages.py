@@ -44,15 +44,15 @@ def with_preset(config: RunConfig, backbone: Backbone, preset: Preset) -> RunCon
 
     Raises:
         BackboneError: If the backbone has no such size or weights.
-        ConfigError: If the head has hidden layers and no stage would train them.
+        ConfigError: If the head starts at random and no stage would train them.
         PluginError: If the preset fails.
     """
     views, stages = _stages_of(preset, backbone)
-    if config.head.hidden:
+    if config.head.is_random:
         if config.stages == ():
             raise ConfigError(
-                "a head with hidden layers starts at random and needs a stage that trains it; "
-                "give stages: [{unfreeze: none}]"
+                "a head with hidden layers or of your own starts at random and needs a stage that "
+                "trains it; give stages: [{unfreeze: none}]"
             )
         stages = (HEAD_STAGE, *stages)
     stages = tuple(_named_apart(stages if config.stages is None else config.stages))

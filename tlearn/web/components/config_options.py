@@ -14,7 +14,7 @@ from tlearn.settings import make_config, parse_yaml
 from tlearn.web.words import t, texts
 
 # Chosen elsewhere on the page; and no page runs a file of somebody.
-APART = ("backbone", "preset", "callbacks", "train_step")
+APART = ("backbone", "preset", "callbacks", "train_step", "head.module")
 
 
 def options() -> tuple[dict[str, Any], dict[str, Any]]:
