@@ -144,7 +144,7 @@ class Counting(keras.callbacks.Callback):
 
     def __init__(self, limit):
         super().__init__()
-        self.limit, self.seen, self.array, self.best = limit, [], np.zeros(3), np.float32(0)
+        self.limit, self.seen, self.hidden, self.best = limit, [], object(), np.float32(0)
 
     def on_epoch_end(self, epoch, logs=None):
         self.seen.append(epoch)
@@ -167,7 +167,7 @@ def test_callbacks_go_on_with_what_changed_and_keep_what_they_were_made_with():
     lines = []
     Fit([Counting(5), keras.callbacks.History()], model, say=lines.append).start()
     assert lines == [
-        "the callback Counting has array, which a checkpoint does not hold: a resumed training "
+        "the callback Counting has hidden, which a checkpoint does not hold: a resumed training "
         "begins without"
     ]
     others = Fit([keras.callbacks.History(), Counting(5)], model, memory)

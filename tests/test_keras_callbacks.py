@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import draw_photos
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_resume import Interrupt
 
 import tlearn
 from tlearn.metrics import MONITORS
@@ -106,3 +107,46 @@ def test_models_of_single_epochs_are_saved_and_the_last_ones_stay(photos, tmp_pa
     model.load_weights(tmp_path / "weights" / "checkpoints" / weights[-1])
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Slow(keras.callbacks.Callback):
+    """Remembers the mean of the weights of the head, in arrays of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.last = np.zeros(3, "float32"), []
+
+    def on_epoch_end(self, epoch, logs=None):
+        bias = self.model.get_layer("logits").get_weights()[1]
+        self.mean += (bias - self.mean) / (epoch + 1)
+        self.last = [*self.last, bias][-2:]
+
+
+def test_arrays_that_callbacks_remember_are_resumed(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    toy = {"backbone": "toy", "weights": "none", "stages": "1:6@1e-2", "quiet": True}
+
+    def callbacks():
+        best = keras.callbacks.EarlyStopping(
+            "loss", mode="max", patience=4, restore_best_weights=True
+        )
+        file = tmp_path / "best.weights.h5"
+        kept = keras.callbacks.ModelCheckpoint(
+            file, "loss", mode="max", save_best_only=True, save_weights_only=True
+        )
+        return [best, kept, Slow()]  # the first epoch has the greatest loss
+
+    whole = callbacks()
+    one = tlearn.finetune(photos, tmp_path / "whole", callbacks=whole, **toy)
+    part = [*callbacks(), Interrupt(0, 3, first=(0,))]
+    assert tlearn.finetune(photos, tmp_path / "part", callbacks=part, **toy).metrics["stopped"]
+    resumed = callbacks()
+    other = tlearn.resume(tmp_path / "part", callbacks=resumed, quiet=True)
+    assert whole[0].stopped_epoch == resumed[0].stopped_epoch == 4
+    assert whole[1].best == resumed[1].best > 0
+    pairs = [(one.model.get_weights(), other.model.get_weights())]
+    pairs += [(whole[0].best_weights, resumed[0].best_weights)]
+    pairs += [([whole[2].mean, *whole[2].last], [resumed[2].mean, *resumed[2].last])]
+    for these, those in pairs:
+        for a, b in zip(these, those, strict=True):
+            np.testing.assert_array_equal(a, b)

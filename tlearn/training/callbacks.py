@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tlearn.schedules import SCHEDULES
 
 PLATEAU_FACTOR = 0.1  # of Keras
 STEERING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
-Memory = dict[str, Any]  # of one callback: what JSON can hold
+Memory = dict[str, Any]  # of one callback: what JSON can hold, and arrays
 
 
 class TerminateOnNaN(keras.callbacks.Callback):  # type: ignore[misc]
@@ -219,7 +220,7 @@ class Fit:
                 "attributes": {
                     name: value
                     for name, value in _attributes(callback).items()
-                    if name not in before or before[name] != value
+                    if name not in before or not _is_same(before[name], value)
                 },
             }
             for callback, before in zip(self.list.callbacks, self._before or (), strict=True)
@@ -287,14 +288,27 @@ class StageCallbacks:
 
 
 def _attributes(callback: Any) -> dict[str, Any]:
-    """Return the attributes of a callback that JSON can hold."""
+    """Return the attributes of a callback that JSON can hold, and arrays and lists of arrays."""
     attributes = {}
     for name, value in vars(callback).items():
+        arrays = value if isinstance(value, list) else [value]
+        if arrays and all(isinstance(array, np.ndarray) for array in arrays):
+            attributes[name] = deepcopy(value)
+            continue
         try:
             attributes[name] = json.loads(json.dumps(value, default=_number))
         except (TypeError, ValueError):
             continue
     return attributes
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two attributes are equal."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
 
 
 def _number(value: Any) -> Any:

@@ -17,6 +17,7 @@ from tlearn.training.costs import Costs
 from tlearn.training.score import WORST, ValidationScore
 
 FORMAT = 9
+ARRAY = "array of a callback"
 PAUSE = 20  # seconds until the next write, for each second that the last one took
 Ends = Literal["", "stage", "training"]
 Arrays = Mapping[str, list[np.ndarray]]
@@ -136,13 +137,21 @@ _RECORD = TypeAdapter(TrainingState)
 
 def save(path: Path, state: TrainingState) -> None:
     """Write a state as ``.npz``: the arrays, and all else as JSON."""
+    remembered: list[np.ndarray] = []  # arrays of callbacks
+
+    def number(array: Any) -> dict[str, int]:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(array)
+        remembered.append(array)
+        return {ARRAY: len(remembered) - 1}
+
     content = {
         "format": FORMAT,
         "state": _RECORD.dump_python(replace(state, arrays={})),
         "arrays": {name: len(values) for name, values in state.arrays.items()},
     }
-    named: dict[str, Any] = {"content": np.array(json.dumps(content))}
-    for name, values in state.arrays.items():
+    named: dict[str, Any] = {"content": np.array(json.dumps(content, default=number))}
+    for name, values in [*state.arrays.items(), (ARRAY, remembered)]:
         named |= {f"{name}.{i}": array for i, array in enumerate(values)}
     with path.open("wb") as file:
         np.savez(file, **named)
@@ -151,7 +160,11 @@ def save(path: Path, state: TrainingState) -> None:
 def load(path: Path) -> TrainingState:
     """Read a state; a damaged file may raise any exception."""
     with np.load(path, allow_pickle=False) as file:
-        content = json.loads(str(file["content"]))
+
+        def array_of(values: dict[str, Any]) -> Any:
+            return file[f"{ARRAY}.{values[ARRAY]}"] if values.keys() == {ARRAY} else values
+
+        content = json.loads(str(file["content"]), object_hook=array_of)
         if content["format"] != FORMAT:
             raise ValueError(f"it is of format {content['format']}, not {FORMAT}")
         counts = content["arrays"].items()
