@@ -11,6 +11,7 @@ from tlearn.cli import main
 from tlearn.config import Head
 from tlearn.errors import ConfigError, RunError
 from tlearn.python_files import TRUSTED
+from tlearn.training.carried_head import CarriedHead
 from tlearn.training.head import divide, head_layers, own_head
 
 TOY = {"backbone": "toy", "weights": "none", "seed": 3, "quiet": True}
@@ -145,9 +146,7 @@ def test_a_run_that_goes_on_from_another_carries_its_head_over(here, tmp_path):
     before = tlearn.finetune(here, "run", **options)
     (here / "blue").rename(here / "azure")
     after = tlearn.finetune(here, "more", from_run="run", stages="none:1@1e-9", quiet=True)
-    ((kernel, scale), (old_kernel, old_scale)) = (
-        run.model.get_layer("own_head").layers[-1].get_weights() for run in (after, before)
-    )
+    (kernel, scale), (old_kernel, old_scale) = (CarriedHead.of(r).own[-1] for r in (after, before))
     assert after.labels == ("azure", "green", "red") and scale == pytest.approx(old_scale)
     np.testing.assert_allclose(kernel[:, 1:], old_kernel[:, 1:], atol=1e-6)
     assert np.abs(kernel[:, 0] - old_kernel[:, 0]).max() > 1e-3

@@ -12,9 +12,9 @@
 - curves and confusion: pictures, as .svg and .png
 
 There are also ``callbacks.py``, ``train_step.py``, ``head.py``, copies of what the user wrote, and
-``checkpoints``, models of single epochs, if they were asked for, and ``earlier_splits.csv`` where it
-continues another run: which images were where in that. As long as a training is not over there is
-``checkpoint.npz``, from which it can be continued, ``progress.jsonl``, and what
+``checkpoints``, models of single epochs, if they were asked for, and ``earlier_splits.csv`` where
+it continues another run: which images were where in that. As long as a training is not over there
+is ``checkpoint.npz``, from which it can be continued, ``progress.jsonl``, and what
 :mod:`tlearn.runs.run_state` describes.
 """
 

@@ -64,11 +64,8 @@ class CarriedHead:
         for number, (layer, source) in enumerate(pairs, start=1):
             present = layer.get_weights()
             for i, (old, new) in enumerate(zip(source, present, strict=False)):
-                classes = [a.shape[-1:] for a in (old, new)] == [
-                    (len(self.labels),),
-                    (len(labels),),
-                ]
-                if number == len(pairs) and classes and old.shape[:-1] == new.shape[:-1]:
+                ends = old.shape[-1:] + new.shape[-1:] == (len(self.labels), len(labels))
+                if number == len(pairs) and ends and old.shape[:-1] == new.shape[:-1]:
                     (present[i],) = self._by_class(labels, [old], [new])
                 elif old.shape == new.shape:
                     present[i] = old

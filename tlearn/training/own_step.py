@@ -95,6 +95,7 @@ def with_step(step: Any) -> Any:
                     raise KeyError(f"it returns no {' and no '.join(missing)}")
             return logs
 
+    OwnStep.__name__ = step.__name__  # in error messages
     return OwnStep
 
 
@@ -109,6 +110,7 @@ def _errors_of(name: str) -> Iterator[None]:
         raise ConfigError(
             f"the training step {name} failed ({type(error).__name__}: {one_line(error)}); it is "
             f"made as keras.Model(inputs, outputs), and train_step(self, data) returns the result "
-            f"of each of self.metrics by its name",
+            f"of each of self.metrics by its name; correct it, in train_step.py of a run that is "
+            f"to be continued",
             "train_step",
         ) from error
