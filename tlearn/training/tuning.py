@@ -27,8 +27,8 @@ from tlearn.data.splits import list_dataset, load_dataset
 from tlearn.errors import ConfigError, DataError, RunError, one_line, os_errors_as
 from tlearn.metrics import METRICS
 from tlearn.progress import Progress, Silent, console_progress
+from tlearn.python_files import files_of
 from tlearn.runs.directory import check_free, free_name
-from tlearn.runs.python_files import files_of
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import read_events, state_of
 from tlearn.settings import make_config, to_yaml
@@ -41,6 +41,7 @@ from tlearn.training.tuning_request import (
     check_same,
     prepare_folder,
     read_request,
+    with_own_files,
     without,
     write,
 )
@@ -374,7 +375,8 @@ class _Search:
         """Return the run of a configuration: finished already, continued, or trained."""
         if not path.exists():
             self.progress.say(f"training {path.name} anew, with seed {config.seed}")
-            return finetune(self.path / PHOTOS, path, config=config, progress=Silent())
+            own = with_own_files(config, self.path)
+            return finetune(self.path / PHOTOS, path, config=own, progress=Silent())
         if state_of(path) == "finished":
             return Run(path)
         self.progress.say(f"continuing the training of {path.name}")

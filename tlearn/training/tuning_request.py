@@ -13,8 +13,8 @@ from tlearn.config import RunConfig
 from tlearn.data.splits import list_dataset, load_dataset
 from tlearn.errors import RunError, one_line
 from tlearn.progress import Progress
+from tlearn.python_files import COPIES, files_of, with_copies
 from tlearn.runs.directory import DAMAGED
-from tlearn.runs.python_files import COPIES, files_of
 from tlearn.settings import make_config
 from tlearn.text import decode_name
 
@@ -127,6 +127,11 @@ def write(path: Path, text: str) -> None:
     """Write a text so that it is there whole or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def with_own_files(config: RunConfig, folder: Path) -> RunConfig:
+    """Return a configuration that names the copies in a folder instead of the user's files."""
+    return make_config(options=with_copies(config.model_dump(exclude_unset=True), folder))
 
 
 def without(config: RunConfig, *keys: str) -> RunConfig:

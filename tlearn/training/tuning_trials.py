@@ -18,7 +18,6 @@ from tlearn.errors import BackboneError, DataError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.progress import Progress, Silent
-from tlearn.runs.python_files import COPIES
 from tlearn.training.callbacks import callbacks_of
 from tlearn.training.candidates import cache_what_fits
 from tlearn.training.compile import check_arguments
@@ -29,6 +28,7 @@ from tlearn.training.pipeline import check_callbacks
 from tlearn.training.setup import Setup, read_setup
 from tlearn.training.stages import with_preset
 from tlearn.training.state import Unsaved
+from tlearn.training.tuning_request import with_own_files
 
 
 @contextlib.contextmanager
@@ -91,6 +91,7 @@ class Evaluation:
 
     def __call__(self, config: RunConfig) -> tuple[dict[str, float], int, int]:
         """Return the mean figures on validation, of how many images, and the epochs trained."""
+        config = with_own_files(config, self.copies)
         config = with_preset(config, *load_registry().check(config))
         for stage in config.stages or ():
             check_arguments(stage)
@@ -103,8 +104,7 @@ class Evaluation:
         model_class = model_class_of(self.copies, config)
         scores, epochs = [], 0
         for splits in self.parts:
-            file = self.copies / COPIES["callbacks"]
-            callbacks = callbacks_of(file) if config.callbacks else []
+            callbacks = callbacks_of(Path(config.callbacks)) if config.callbacks else []
             with (
                 releasing_graphs(),
                 Cache(cache_folder(), config.disk_budget, self.progress.say) as cache,
