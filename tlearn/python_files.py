@@ -4,6 +4,7 @@ A configuration names them as ``FILE.py``, or ``FILE.py:NAME`` for an object in 
 names the copies, which lie beside its ``run.yaml``.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 from copy import deepcopy
@@ -83,8 +84,9 @@ def run_file(path: Path) -> ModuleType:
 def trust(path: Path) -> None:
     """Remember that the user has had a file run: a copy of it may be run where it is needed."""
     mark = _mark(path)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    with contextlib.suppress(OSError):  # it is asked about then
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def is_trusted(path: Path) -> bool:
