@@ -172,6 +172,10 @@ def test_layers_of_ones_own_load_where_they_were_trained_and_nowhere_else(here, 
         return tlearn.Run("run", engine="tensorflow").model
 
     assert [type(layer).__name__ for layer in load().get_layer("own_head").layers][-1] == "Cosine"
+    other = tlearn.finetune(here, "other", head={"hidden": [4]}, stages="none:1", **TOY)
+    joint = tlearn.ensemble(["run", other.path], "joint", quiet=True)
+    known.clear()
+    assert tlearn.Run(joint.path, engine="tensorflow").model.output_shape == (None, 3)
     for mark in (tmp_path / "cache" / TRUSTED).iterdir():
         mark.unlink()  # as on another machine
     with pytest.raises(RunError, match=r"may have layers of 'run/head\.py'.*--plugins-dir"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # The names of the copies, by configuration key.
 COPIES = {"callbacks": "callbacks.py", "train_step": "train_step.py", "head.module": "head.py"}
+HEADS = "head*.py"  # in a run, with layers that its model may have; an ensemble has several
 TRUSTED = "trusted"  # a folder of the cache
 
 

@@ -28,7 +28,7 @@ from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path
 from tlearn.features.engines import Choice, Engine, choose
-from tlearn.python_files import COPIES, is_trusted, run_file
+from tlearn.python_files import HEADS, is_trusted, run_file
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 BETWEEN = " + "  # the names of the backbones of an ensemble
@@ -142,11 +142,13 @@ class Classifier:
         from tlearn.features.keras_build import random_numbers_from
         from tlearn.keras_import import keras
 
-        own, advice = self.path.parent / COPIES["head.module"], ADVICE
-        if own.is_file() and not is_trusted(own):
+        advice, trusted, others = ADVICE, list[Path](), list[Path]()
+        for file in sorted(self.path.parent.glob(HEADS)):
+            (trusted if is_trusted(file) else others).append(file)
+        if others:
             advice = (
-                f"its head may have layers of {str(own)!r}, which was never trained with on this "
-                f"machine; if you trust that file, put it into a folder and give that as "
+                f"its head may have layers of {str(others[0])!r}, which was never trained with on "
+                f"this machine; if you trust that file, put it into a folder and give that as "
                 f"--plugins-dir"
             )
         for name in filter(None, self.backbone.split(BETWEEN)):
@@ -155,8 +157,8 @@ class Classifier:
         with _explain_errors(self.path, advice):
             for module in self.modules:
                 importlib.import_module(module)
-            if is_trusted(own):
-                run_file(own)
+            for file in trusted:
+                run_file(file)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
                 return keras.models.load_model(self.path, compile=False, safe_mode=True)
 

@@ -17,6 +17,7 @@ from tlearn.csv_files import csv_text
 from tlearn.data.splits import Splits
 from tlearn.errors import ConfigError, RunError, os_errors_as
 from tlearn.progress import Progress, console_progress
+from tlearn.python_files import HEADS
 from tlearn.runs.charts import curves_side_by_side
 from tlearn.runs.classifier import BETWEEN, Classifier, save
 from tlearn.runs.directory import EARLIER_SPLITS, RunDirectory, check_free
@@ -162,6 +163,9 @@ def _write(
     with run.replacing("model.keras") as path:
         card = (joint.size, joint.resize, joint.backbone, joint.ranges, joint.tta)
         save(model, path, labels, *card)
+    heads = [file for member in members for file in sorted(member.path.glob(HEADS))]
+    for number, file in enumerate(heads, start=1):
+        run.write(f"head_{number}.py", file.read_bytes())
     run.write_json("labels.json", labels)
     run.write("splits.csv", splits.to_csv())
     _write_earlier_splits(run, members, splits)
