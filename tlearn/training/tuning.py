@@ -66,7 +66,7 @@ TunerName = Literal["hyperband", "random", "bayesian", "grid"]
 TUNERS: tuple[TunerName, ...] = ("hyperband", "random", "bayesian", "grid")
 TUNINGS = Path("tunings")  # where searches go that are given no place
 METRIC = "log_loss"  # by which trials are compared: it has no steps, as accuracy has on few photos
-NINTHS, FACTOR = 9, 3  # Hyperband trains with a ninth, a third and all of the epochs
+THIRDS = 3  # Hyperband trains with a third or all of the epochs; fewer tell little of a stage
 OF_SPLITS = ("val", "test", "group", "strict")
 TRIALS, DIGEST, LOCK = "trials.jsonl", "photos.digest", ".lock"
 
@@ -99,8 +99,8 @@ def tune(
         data: As of :func:`tlearn.finetune`.
         out: The folder to make or to continue; ``tunings/<name of the data>`` if not given.
         trials: How many at most; with ``hyperband`` each round of a configuration is one.
-        tuner: ``hyperband``, which gives a trial a ninth, a third or all of the epochs of its
-            stages, ``random``, ``bayesian`` or ``grid``.
+        tuner: ``hyperband``, which gives a trial a third or all of the epochs of its stages,
+            ``random``, ``bayesian`` or ``grid``.
         space: By dotted key a list of values, or ``{"min": ..., "max": ...}`` with ``step`` and
             ``sampling``, or a YAML file of that. A space for small photo sets if not given.
         folds: Cross-validate each trial on so many folds of the training and validation images;
@@ -250,7 +250,7 @@ class _Search:
         self._do(Trial(0, {}), evaluate)
         while (proposal := oracle.create_trial("tlearn")).status == "RUNNING":
             values = proposal.hyperparameters.values
-            share = values.get("tuner/epochs", NINTHS) / NINTHS
+            share = values.get("tuner/epochs", THIRDS) / THIRDS
             trial = Trial(len(self.done), values_of(self.request.varying, values), share)
             if trial.number not in self.recorded and not self._has_time():
                 self.progress.say("the time budget allows no more trials")
@@ -269,7 +269,7 @@ class _Search:
             "seed": self.config.seed + 1,  # 0 would be a random one
         }
         if tuner == "hyperband":
-            rounds = {"max_epochs": NINTHS, "factor": FACTOR, "hyperband_iterations": 0}
+            rounds = {"max_epochs": THIRDS, "factor": THIRDS, "hyperband_iterations": 0}
             oracle = oracles.HyperbandOracle(**rounds, **common)
             oracle.max_trials = trials  # it has no such argument
         else:

@@ -42,13 +42,13 @@ def default_space(config: RunConfig) -> dict[str, Any]:
     space: dict[str, Any] = {
         "backbone": backbones,
         "preset": ["balanced", "best"],
-        "views": [2, 4],
+        "views": [4, 8],
         "augment": [name for name in AUGMENTATIONS if name != "none"],
         "head.taps": ["multi", "top"],
         "head.dropout": {"min": 0.0, "max": 0.6, "step": 0.2},
         "stages[].unfreeze": ["none", *(depth for depth in DEPTHS if depth <= least)],
-        "stages[].learning_rate": {"min": 1e-4, "max": 4e-3, "sampling": "log"},
-        "stages[].schedule": ["cosine", "constant", "exponential"],
+        "stages[].learning_rate": {"min": 3e-4, "max": 3e-3, "sampling": "log"},
+        "stages[].schedule": ["cosine", "exponential"],
         "stages[].label_smoothing": [0.0, 0.1],
         "stages[].mixup": [0.0, 0.2],
     }
