@@ -204,7 +204,10 @@ def test_the_log_changes_nothing_and_a_resumed_training_goes_on_in_its_folder(pl
     assert list(values(again, "classifier/validation_accuracy")) == [3, 5]
 
 
-def test_runs_and_folders_are_found_and_put_side_by_side(place, whole, folder):
+def test_runs_and_folders_are_found_and_put_side_by_side(
+    place, whole, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     logs = place / "logs"
     assert folders_in([whole.path]) == [folder] == folders_in([whole.path, folder])
     assert folder in folders_in([place]) and folders_in([logs]) == [logs]
