@@ -102,7 +102,9 @@ def test_a_search_is_measured_on_images_that_no_trial_saw(whole, tmp_path):
 def test_what_a_search_writes(whole, faint, tmp_path):
     result, _ = whole
     names = {path.name for path in result.path.iterdir()}
-    assert {"trials.svg", "trials.png", "space.yaml", "best.yaml", "best", "default"} <= names
+    assert {"trials.svg", "trials.png", "space.yaml", "best.yaml", "default", "default-2"} <= names
+    best = f"trial-{result.best.number}"
+    assert [run.path.name for run in result.runs["best"]] == [best, f"{best}-2"]
     rows = csv_rows((result.path / "trials.csv").read_text())
     assert [row["trial"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)

@@ -149,7 +149,7 @@ def tune(
     except Timeout:
         raise RunError(f"another process works in {str(path)!r}; wait until it ends") from None
     except BaseException as error:
-        if not (path / REQUEST).exists():
+        if not (path / PHOTOS).exists():
             shutil.rmtree(path)
         elif isinstance(error, KeyboardInterrupt):
             progress.say(f"to continue: tlearn tune --resume {path}")
@@ -210,7 +210,7 @@ class _Search:
         runs = {"default": self._trained("default", self.config)}
         runs["best"] = runs["default"]
         if best.number:
-            runs["best"] = self._trained("best", without(config, *OF_SPLITS))
+            runs["best"] = self._trained(f"trial-{best.number}", without(config, *OF_SPLITS))
         result = Tuning(self.path, self.metric, self.done, best, config, runs)
         write_results(result)
         if find_spec("tensorboard"):

@@ -100,6 +100,8 @@ def prepare_folder(path: Path, request: Request, progress: Progress) -> None:
     The test split is drawn by content and group, unless the data has one.
     """
     remove_temporaries(path)
+    write(path / REQUEST, yaml.safe_dump(asdict(request), sort_keys=False))
+    write(path / "space.yaml", yaml.safe_dump(request.space, sort_keys=False))
     if not (path / PHOTOS).exists():
         config = request.settings
         source = list_dataset(Path(request.data), config.group, progress)
@@ -119,8 +121,6 @@ def prepare_folder(path: Path, request: Request, progress: Progress) -> None:
         for key, file in files_of(config).items():
             shutil.copy(file, path / COPIES[key])
         write(path / PHOTOS, "".join(json.dumps(line) + "\n" for line in lines))
-    write(path / "space.yaml", yaml.safe_dump(request.space, sort_keys=False))
-    write(path / REQUEST, yaml.safe_dump(asdict(request), sort_keys=False))
 
 
 def write(path: Path, text: str) -> None:

@@ -38,12 +38,14 @@ def releasing_graphs() -> Iterator[None]:
     TensorFlow keeps the graph of each (seen in 2.21), and that the variables: 45 MB per training.
     """
     before = set(map(id, _graphs()))
-    yield
-    for graph in _graphs():
-        if id(graph) not in before:
-            with contextlib.suppress(AttributeError):  # they are no public names
-                graph._function_captures.clear()
-                graph._function_captures._cached_by_val_capture_tuples = []
+    try:
+        yield
+    finally:
+        for graph in _graphs():
+            if id(graph) not in before:
+                with contextlib.suppress(AttributeError):  # they are no public names
+                    graph._function_captures.clear()
+                    graph._function_captures._cached_by_val_capture_tuples = []
 
 
 def _graphs() -> list[Any]:
