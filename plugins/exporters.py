@@ -11,12 +11,14 @@ def tlearn_exporters() -> list[Exporter]:
         exporters_litert,
         exporters_onnx,
         exporters_openvino,
+        exporters_savedmodel,
         exporters_tfjs,
         tfjs_readers,
     )
 
     return [
         *exporters_keras.FORMATS,
+        *exporters_savedmodel.FORMATS,
         *exporters_litert.FORMATS,
         *exporters_onnx.FORMATS,
         *exporters_openvino.FORMATS,

@@ -12,7 +12,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import Heard
 from PIL import Image
+from test_own_head import OWN_LAYER
 
 import tlearn
 from tlearn.data.images import load_image
@@ -152,13 +154,8 @@ def test_its_own_runtime_opens_it(exported, run, photos, expected):
     np.testing.assert_allclose(found, expected, atol=0.05 if "int8" in form else 1e-5)
 
 
-def test_predict_py_answers_what_the_run_answers(exported, run, photos, expected):
-    """It is run as users do, and imports nothing of tlearn."""
-    form, folder = exported
-    if form in ("keras", "h5"):
-        return  # the loader of "weights"
-    if form == "tfjs":
-        tensorflow_js(folder, np.zeros((1, 32, 32, 3), np.float32))
+def answers_of(folder, photos, labels):
+    """Return what ``predict.py`` says of photos; it must import nothing of tlearn."""
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
@@ -172,10 +169,35 @@ def test_predict_py_answers_what_the_run_answers(exported, run, photos, expected
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == list(map(str, photos))
-    for line, p in zip(lines, expected, strict=True):
-        answers = dict(cell.rsplit(" ", 1) for cell in line[1:])
-        found = [float(answers[label]) for label in run.labels]
-        np.testing.assert_allclose(found, p, atol=0.05 if "int8" in form else 1e-5)
+    answers = [dict(cell.rsplit(" ", 1) for cell in line[1:]) for line in lines]
+    return np.array([[float(answer[label]) for label in labels] for answer in answers])
+
+
+def test_predict_py_answers_what_the_run_answers(exported, run, photos, expected):
+    form, folder = exported
+    if form in ("keras", "h5"):
+        return  # the loader of "weights"
+    if form == "tfjs":
+        tensorflow_js(folder, np.zeros((1, 32, 32, 3), np.float32))
+    found = answers_of(folder, photos, run.labels)
+    np.testing.assert_allclose(found, expected, atol=0.05 if "int8" in form else 1e-5)
+
+
+def test_layers_of_an_own_head_come_along(toy_run, photos, tmp_path):
+    (tmp_path / "cosine.py").write_text(OWN_LAYER)
+    own = tlearn.finetune(
+        toy_run.photos,
+        tmp_path / "run",
+        backbone="toy",
+        weights="none",
+        stages="none:1",
+        head={"module": f"{tmp_path / 'cosine.py'}:build"},
+        precision="float32",
+        quiet=True,
+    )
+    expected = np.stack([p for _, p in tlearn.Run(own.path).classifier.predict(photos)])
+    folder = tlearn.export(own, "weights")
+    np.testing.assert_allclose(answers_of(folder, photos, own.labels), expected, atol=0.02)
 
 
 @pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
@@ -221,6 +243,15 @@ def test_predict_py_reads_photos_as_the_run_does(run, tmp_path, photos, resize, 
         for path, name in zip(paths, found.files, strict=True):
             _, views = classifier.read_views(type(tmp_path)(path))
             np.testing.assert_array_equal(found[name], views, path)
+
+
+def test_without_node_js_tensorflow_reads_what_was_written(run, place, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    progress = Heard()
+    folder = tlearn.export(run, "tfjs", place / "without_node", progress)
+    assert json.loads((folder / "metadata.json").read_text())["parity"]["agreement"] == 1
+    assert "there is no Node.js" in progress.lines[0]
+    assert "compared by TensorFlow instead" in progress.lines[0]
 
 
 def test_a_run_of_several_views_answers_with_their_average(run, toy_run, place, photos):

@@ -178,7 +178,7 @@ def test_a_folder_that_holds_nothing_but_the_data_set_is_opened(tmp_path):
 
 
 def make_outputs(root, *names):
-    for name, file in zip(names, ("run.yaml", "comparison.json", "model.xml"), strict=False):
+    for name, file in zip(names, ("run.yaml", "comparison.json", "predict.py"), strict=False):
         (root / name).mkdir(parents=True)
         (root / name / file).write_text("made by tlearn")
         write(root / name, "curves.png")
