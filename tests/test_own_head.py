@@ -1,5 +1,7 @@
 """A head that a function of the user's own makes."""
 
+import runpy
+
 import keras
 import numpy as np
 import pytest
@@ -176,6 +178,13 @@ def test_layers_of_ones_own_load_where_they_were_trained_and_nowhere_else(here, 
     joint = tlearn.ensemble(["run", other.path], "joint", quiet=True)
     known.clear()
     assert tlearn.Run(joint.path, engine="tensorflow").model.output_shape == (None, 3)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    expected = joint.model.predict_on_batch(pixels)
+    for form in ("keras", "weights"):
+        folder = tlearn.export(joint, form)
+        known.clear()
+        predict = runpy.run_path(str(folder / "predict.py"))["load_keras"](folder)
+        np.testing.assert_allclose(predict(pixels), expected, atol=1e-6)
     for mark in (tmp_path / "cache" / TRUSTED).iterdir():
         mark.unlink()  # as on another machine
     with pytest.raises(RunError, match=r"may have layers of 'run/head\.py'.*--plugins-dir"):
