@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from tlearn.config_text import check_reference, parse_stages, read_amount
 from tlearn.keras_objects import Loss, Optimizer, StageSchedule, Written
 from tlearn.metrics import METRICS, MONITORS
 
@@ -26,65 +27,6 @@ Resize = Literal["crop", "squash", "pad"]
 DEFAULT_RESIZE: Resize = "squash"
 EngineName = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "bfloat16"]
-
-UNITS = {
-    "seconds": {"s": 1, "m": 60, "h": 3600},
-    "bytes": {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12},
-}
-SHORT_STAGE = re.compile(
-    r"([^\s:@\[\]{}]+)(?::([0-9]+))?(?:@((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?))?"
-)
-
-
-def _amount(value: Any, kind: str) -> Any:
-    """Read ``90s``, ``5m``, ``1h30m`` or ``500M``, ``10G``; a plain number stays what it is."""
-    if not isinstance(value, str):
-        return value
-    units = UNITS[kind]
-    parts = re.findall(r"([0-9.]+)\s*([a-zA-Z]?)", value.strip().removesuffix("B"))
-    known = {**units, **{unit.swapcase(): factor for unit, factor in units.items()}, "": 1}
-    written = "".join(number + unit for number, unit in parts)
-    if not parts or written != re.sub(r"\s|B$", "", value) or {u for _, u in parts} - known.keys():
-        example = "90s, 5m or 1h30m" if kind == "seconds" else "500M, 10G or 1T"
-        raise ValueError(f"must be a number of {kind} such as {example}")
-    return sum(float(number) * known[unit] for number, unit in parts)
-
-
-def parse_stages(value: Any) -> Any:
-    """Read stages in short form: ``UNFREEZE[:EPOCHS][@RATE]``, separated by commas.
-
-    ``3:8@1e-4,all@1e-5`` unfreezes the top 3 blocks for 8 epochs at 1e-4, then everything at 1e-5;
-    ``none`` alone means no stage after the probe. What is neither text nor a number is
-    returned as it is.
-
-    Raises:
-        ValueError: If the text has another form.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return value
-    text = str(value).strip()
-    if text.lower() == "none":
-        return []
-    matches = [SHORT_STAGE.fullmatch(part.strip()) for part in text.split(",")]
-    if None in matches:
-        raise ValueError(
-            "takes UNFREEZE[:EPOCHS][@RATE], separated by commas, as in '3:8@1e-4,all', or a list "
-            "of mappings such as [{unfreeze: 3, epochs: 8}]"
-        )
-    keys = ("unfreeze", "epochs", "learning_rate")
-    return [
-        {key: word for key, word in zip(keys, match.groups(), strict=True) if word is not None}
-        for match in matches
-        if match
-    ]
-
-
-def _is_reference(value: str) -> str:
-    """Take ``FILE.py:NAME``; without a file it was an object of Python."""
-    if value and not re.fullmatch(r"(.+\.py)?:\w+", value):
-        raise ValueError("must be FILE.py:NAME, as in my_step.py:SamModel")
-    return value
-
 
 Taps = Literal["auto", "multi", "top"]
 Pooling = Literal["both", "average", "max", "gem"]
@@ -101,13 +43,13 @@ Pixels = Annotated[int, Field(ge=8, le=2048)]
 Views = Annotated[int, Field(ge=1, le=1000)]
 Seconds = Annotated[
     float,
-    BeforeValidator(lambda value: _amount(value, "seconds")),
+    BeforeValidator(lambda value: read_amount(value, "seconds")),
     Field(gt=0),
     WithJsonSchema({"type": "string"}),
 ]
 Bytes = Annotated[
     float,
-    BeforeValidator(lambda value: _amount(value, "bytes")),
+    BeforeValidator(lambda value: read_amount(value, "bytes")),
     Field(ge=0),
     WithJsonSchema({"type": "string"}),
 ]
@@ -234,7 +176,7 @@ class Head(_Section):
     """The penalty on the sizes of the head's weights."""
     l2: float = Field(0.0, ge=0)
     """The penalty on the squares of the head's weights."""
-    module: Annotated[str, AfterValidator(_is_reference)] = ""
+    module: Annotated[str, AfterValidator(check_reference)] = ""
     """A function that makes logits of the pooled features, as `my_head.py:build`, instead of the
     options above from `dropout` on; the file is copied into the run."""
 
@@ -358,7 +300,7 @@ class RunConfig(_Section):
     callbacks: str = ""
     """A Python file whose `callbacks` is a list of Keras callbacks, or a function that returns one;
     it is copied into the run."""
-    train_step: Annotated[str, AfterValidator(_is_reference)] = ""
+    train_step: Annotated[str, AfterValidator(check_reference)] = ""
     """A subclass of `keras.Model` whose own `train_step` trains the stages, as
     `my_step.py:SamModel`; the file is copied into the run."""
     tensorboard: str = ""
