@@ -23,10 +23,11 @@ def join(models: Sequence[Any], orders: Sequence[Sequence[int]]) -> tuple[Any, l
     """
     sizes = [int(model.inputs[0].shape[1]) for model in models]
     pixels = keras.Input((max(sizes), max(sizes), 3), name="pixels")
+    scaled = {size: scale_down(pixels, size) for size in sizes}
     outputs = []
     for number, (model, order, size) in enumerate(zip(models, orders, sizes, strict=True), start=1):
         model.name = f"member_{number}"  # two may be called the same
-        p = model(pixels if size == max(sizes) else scale_down(pixels, size))
+        p = model(scaled[size])
         in_order = list(order) == sorted(order)
         outputs.append(p if in_order else keras.ops.take(p, list(order), axis=-1))
     return pixels, outputs
@@ -39,11 +40,17 @@ def scale_down(pixels: Any, size: int) -> Any:
     ``antialias``, whose operation TensorFlow alone has: here it is one matrix for each direction.
     """
     large = int(pixels.shape[1])
+    if size == large:
+        return pixels
     unit = np.eye(large, dtype=np.float32)[None, :, :, None]
     matrix = keras.ops.image.resize(unit, (size, large), antialias=True)
     kernel = keras.ops.convert_to_numpy(matrix)[0, :, :, 0].T
-    for equation, width in (("nhwc,hu->nuwc", large), ("nhwc,wv->nhvc", size)):
-        layer = keras.layers.EinsumDense(equation, (size, width, 3), trainable=False)
+    for what, equation, width in (
+        ("rows", "nhwc,hu->nuwc", large),
+        ("columns", "nhwc,wv->nhvc", size),
+    ):
+        layer = keras.layers.EinsumDense(equation, (size, width, 3), name=f"{what}_{size}")
+        layer.trainable = False
         pixels = layer(pixels)
         layer.set_weights([kernel])
     return pixels
@@ -66,11 +73,14 @@ def average(
         temperature: What the logarithm of the mean is divided by.
     """
     parts = [
-        keras.layers.Rescaling(share)(p) for p, share in zip(outputs, shares, strict=True) if share
+        keras.layers.Rescaling(share, name=f"share_{number}")(p)
+        for number, (p, share) in enumerate(zip(outputs, shares, strict=True), start=1)
+        if share
     ]
-    mean = keras.layers.Add()(parts) if len(parts) > 1 else parts[0]
-    if temperature != 1:
+    mean = keras.layers.Add(name="mean")(parts) if len(parts) > 1 else parts[0]
+    if temperature == 1:
+        output = keras.layers.Activation("linear", name=OUTPUT)(mean)
+    else:
         logits = keras.ops.log(keras.ops.maximum(mean, LEAST)) / temperature
-        mean = keras.layers.Softmax()(logits)
-    output = keras.layers.Activation("linear", name=OUTPUT)(mean)
+        output = keras.layers.Softmax(name=OUTPUT)(logits)
     return keras.Model(pixels, output, name="classifier")
