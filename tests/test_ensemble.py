@@ -232,7 +232,7 @@ def test_it_is_a_run_like_any_other(members, tmp_path, capsys, monkeypatch):
         ["evaluate", str(run), str(members / "photos")],
         ["show", str(run)],
         ["report", str(run)],
-        ["export", str(run), "saved_model"],
+        ["export", str(run), "savedmodel"],
         ["export", str(run), "openvino"],
     ):
         assert main(command) == 0, command
