@@ -38,7 +38,7 @@ def _add_labels(run: Any, path: Path) -> None:
     import h5py
 
     with h5py.File(path, "a") as file:
-        file.attrs["labels"] = list(run.labels)
+        file.attrs["labels"] = json.dumps(run.labels, ensure_ascii=False)
 
 
 def load_keras(folder: Path) -> Any:

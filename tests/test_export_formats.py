@@ -8,6 +8,7 @@ import sys
 import zipfile
 from dataclasses import replace
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from test_own_head import OWN_LAYER
 
 import tlearn
 from tlearn.data.images import load_image
+from tlearn.data.pixel_values import ValueRanges
 from tlearn.features.engines import Choice
 from tlearn.features.engines.openvino import ov  # it reports nothing to its makers
+from tlearn.runs.predict_script import predict_script
 
 MODULES = {"onnx": "tf2onnx", "litert": "ai_edge_litert", "litert-int8": "ai_edge_litert"}
 FORMATS = (
@@ -66,6 +69,9 @@ def exported(request, run, place):
 def keras_file(folder, pixels):
     """Read a whole model in plain Keras."""
     (path,) = folder.glob("model.*")
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            assert json.loads(file.attrs["labels"]) == ["blue", "green", "red"]
     return keras.models.load_model(path, compile=False).predict(pixels, verbose=0)
 
 
@@ -200,13 +206,17 @@ def test_layers_of_an_own_head_come_along(toy_run, photos, tmp_path):
     np.testing.assert_allclose(answers_of(folder, photos, own.labels), expected, atol=0.02)
 
 
+def needs_what_is_not_here(folder):
+    """Needs: pip install nothing."""
+    import of_no_package
+
+    return of_no_package
+
+
 @pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("tta", [1, 2, 4])
 def test_predict_py_reads_photos_as_the_run_does(run, tmp_path, photos, resize, tta):
     """Turned, transparent, of 16 bits or floats, grey, CMYK, large, with a palette."""
-    from tlearn.data.pixel_values import ValueRanges
-    from tlearn.runs.predict_script import predict_script
-
     rng = np.random.default_rng(1)
     odd = {
         "deep.png": Image.fromarray(rng.integers(0, 4096, (40, 50), np.uint16)),
@@ -226,7 +236,7 @@ def test_predict_py_reads_photos_as_the_run_does(run, tmp_path, photos, resize, 
         "augment": tlearn.RunConfig().augment.model_dump(),
     }  # fmt: skip
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
-    (tmp_path / "predict.py").write_text(predict_script("any", tensorflow, tta))
+    (tmp_path / "predict.py").write_text(predict_script("any", needs_what_is_not_here, tta))
     script = subprocess.run(
         [
             sys.executable, "-c",
@@ -252,6 +262,17 @@ def test_without_node_js_tensorflow_reads_what_was_written(run, place, monkeypat
     assert json.loads((folder / "metadata.json").read_text())["parity"]["agreement"] == 1
     assert "there is no Node.js" in progress.lines[0]
     assert "compared by TensorFlow instead" in progress.lines[0]
+
+
+def test_predict_py_says_what_it_needs(tmp_path):
+    (tmp_path / "metadata.json").write_text(json.dumps({"labels": [], "size": 8, "resize": "pad"}))
+    (tmp_path / "predict.py").write_text(predict_script("any", needs_what_is_not_here, 1))
+    for words, reason in (((), "python predict.py PHOTO"), (("a.png",), "'of_no_package'")):
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "predict.py"), *words], capture_output=True, text=True
+        )
+        assert done.returncode == 2 and reason in done.stderr
+        assert "Needs: pip install nothing." in done.stderr
 
 
 def test_a_run_of_several_views_answers_with_their_average(run, toy_run, place, photos):

@@ -71,7 +71,11 @@ def main(names: list[str]) -> int:
     if not names:
         print(__doc__, file=sys.stderr)
         return 2
-    predict, failed = $loader(FOLDER), False
+    try:
+        predict, failed = $loader(FOLDER), False
+    except ImportError as error:
+        print(f"{error}\\n\\n{__doc__}", file=sys.stderr)
+        return 2
     for name in names:
         try:
             pixels = views_of(Path(name))
