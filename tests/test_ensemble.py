@@ -23,6 +23,7 @@ from tlearn.features.precision import computing_in
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.run_comparison import compare_runs
 from tlearn.training.joint_model import average, join, scale_down
+from tlearn.training.shared_images import shared_splits
 
 OPTIONS = {"backbone": "toy", "weights": "none", "quiet": True}
 STAGE = {"unfreeze": 1, "epochs": 2, "learning_rate": 1e-3}
@@ -160,6 +161,22 @@ def test_images_that_one_run_was_trained_on_do_not_count(members, tmp_path):
     assert {c for c in splits if splits[c] == "train"} == {*one} - shared
     tests = tlearn.ensemble([members / "one", members / "tested"], tmp_path / "tests", quiet=True)
     assert "test" not in tests.metrics  # to one of them they were no test images
+
+
+def test_what_a_run_was_trained_on_before_does_not_count_nor_what_is_of_one_group_with_it(
+    members, tmp_path
+):
+    paths = [shutil.copytree(members / name, tmp_path / name) for name in ("one", "wide")]
+    for path in paths:
+        table = (path / "splits.csv").read_text()
+        grouped = re.sub(r'("validation","\w+"),""', r'\1,"g"', table, count=1)
+        assert grouped != table
+        (path / "splits.csv").write_text(grouped)
+    assert shared_splits([tlearn.Run(path) for path in paths])[1] == 0
+    (paths[1] / "earlier_splits.csv").write_text('"content","group","split"\n"0a","g","train"\n')
+    run = tlearn.ensemble(paths, tmp_path / "run", quiet=True)
+    assert run.metrics["left_out"] == 1 and run.splits()["0a"] == "train"
+    assert run.metrics["validation"]["n"] == tlearn.Run(paths[0]).metrics["validation"]["n"] - 1
 
 
 def permuted(run, place, order):

@@ -189,7 +189,7 @@ def _from_model(backbone: Backbone, size: int, path: Path, left_out: list[str] |
     wanted, there = ([x for x in leaves(m) if x.weights] for m in (network, model))
     by_name, names = {layer.name: layer for layer in there}, Counter(x.name for x in there)
     if twice := [layer.name for layer in wanted if names[layer.name] > 1]:
-        raise ValueError(f"it averages networks that each have a layer {twice[0]!r}; give one")
+        raise ValueError(f"it averages networks that each have a layer {twice[0]!r}")
     if left_out is not None:
         for layer in wanted:
             source = by_name.get(layer.name)

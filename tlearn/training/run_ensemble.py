@@ -49,11 +49,12 @@ def ensemble(
 ) -> Run:
     """Average the probabilities of several finished runs; write them as one run.
 
-    Its model sees photos at the largest size of the runs, and scales them down for the others. It
-    is measured, and shares are fitted, on images alone that no run was trained on: those that all
-    hold out. Its figures have a ``gain`` over the best of the runs alone, on their test images;
-    where there are none, on validation images that neither the shares nor the choice of that run
-    have seen (:func:`tlearn.training.shares.cross_fitted`).
+    Its model sees photos at the largest size of the runs, and scales them down for the others; it
+    averages as many test-time views as the run with the most. It is measured, and shares are
+    fitted, on images alone that no run was trained on: those that all hold out. Its figures have a
+    ``gain`` over the best of the runs alone, on their test images; where there are none, on
+    validation images that neither the shares nor the choice of that run have seen
+    (:func:`tlearn.training.shares.cross_fitted`).
 
     Args:
         runs: Two or more run directories, of any backbones and sizes, with the same classes and
