@@ -7,16 +7,16 @@ from tlearn.backbones import Exporter
 
 
 def _export_savedmodel(run: Any, folder: Path) -> None:
-    import keras
+    """Write it as a module of TensorFlow: Keras's own export holds the weights twice."""
     import tensorflow as tf
 
     model, size = run.model, run.classifier.size
-    archive = keras.export.ExportArchive()
-    archive.track(model)
     pixels = tf.TensorSpec((None, size, size, 3), tf.float32, name="pixels")
-    archive.add_endpoint("serve", lambda pixels: model(pixels, training=False), [pixels])
-    archive.add_endpoint("labels", lambda: tf.constant(list(run.labels)), [])
-    archive.write_out(str(folder), verbose=False)
+    module = tf.Module()
+    module.variables_of_model = [variable.value for variable in model.variables]
+    module.serve = tf.function(lambda pixels: model(pixels, training=False), [pixels])
+    module.labels = tf.function(lambda: tf.constant(list(run.labels)), [])
+    tf.saved_model.save(module, str(folder), {"serving_default": module.serve})
 
 
 def load_savedmodel(folder: Path) -> Any:

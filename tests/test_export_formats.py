@@ -85,7 +85,7 @@ def tensorflow(folder, pixels):
     model = tf.saved_model.load(str(folder))
     labels = [label.decode() for label in model.labels().numpy()]
     assert labels == json.loads((folder / "metadata.json").read_text())["labels"]
-    return model.signatures["serve"](pixels=tf.constant(pixels))["output_0"].numpy()
+    return model.signatures["serving_default"](pixels=tf.constant(pixels))["output_0"].numpy()
 
 
 def litert(folder, pixels):
