@@ -275,6 +275,7 @@ def test_the_page_shows_it(here, members):
     assert list(app.dataframe[0].value[t("results.run")]) == ["one", "large"]
     assert t("results.averaged_runs") in words(app)
     (table,) = page("results", {"compare": ["both", "large"]}).table
+    page("predict", **{"chosen.run": "both"})
     assert t("results.preset") in list(table.value[t("results.setting")])
 
 
