@@ -381,6 +381,11 @@ def test_the_space_of_its_own_leaves_out_what_is_given():
     assert {"views", "augment", "head.dropout", "preset", "stages[].unfreeze"} <= space.keys()
     given = make_config(options={**TOY, "head": {"dropout": 0.1}, "stages": "1:3", "views": 2})
     assert default_space(given).keys() == {"augment", "head.taps"}
+    quick = make_config(options={**TOY, "preset": "quick"})
+    assert default_space(quick).keys() == {"views", "augment", "head.taps", "head.dropout"}
+    with pytest.raises(ConfigError, match="the training has no stages; give it some with preset"):
+        check_space({"stages[].epochs": [1, 2]}, quick)
+    check_space({"stages[].epochs": [1, 2], "preset": ["quick", "balanced"]}, quick)
     assert "backbone" in default_space(RunConfig())
 
 
@@ -396,6 +401,7 @@ def test_the_gain_of_two_classifiers():
     assert gain.ci95 == pytest.approx(((b - c) / n - half, (b - c) / n + half))
     assert paired_gain(other, one).share == pytest.approx(-0.08)
     same = paired_gain(one, one)
+    assert paired_gain(one - 1e-9, one).text.startswith("+0.0 points (95% interval -")
     assert (same.share, same.p_value) == (0, 1) and same.ci95[0] < 0 < same.ci95[1]
 
 

@@ -212,10 +212,9 @@ class Gain:
     @property
     def text(self) -> str:
         """It, for people."""
-        low, high = (f"{100 * bound:+.1f}" for bound in self.ci95)
-        return (
-            f"{100 * self.share:+.1f} points (95% interval {low} to {high}, p = {self.p_value:.2g})"
-        )
+        # 0.0 is added because there is a -0.0, too.
+        gain, low, high = (f"{round(100 * x, 1) + 0.0:+.1f}" for x in (self.share, *self.ci95))
+        return f"{gain} points (95% interval {low} to {high}, p = {self.p_value:.2g})"
 
 
 def paired_gain(one: np.ndarray, other: np.ndarray) -> Gain:

@@ -55,10 +55,11 @@ def default_space(config: RunConfig) -> dict[str, Any]:
     given = {*config.model_fields_set} | {f"head.{key}" for key in config.head.model_fields_set}
     if given & {"stages", "preset"}:
         space.pop("preset")
+    fixed = "stages" in given or not stages_of(config)
     return {
         key: values
         for key, values in space.items()
-        if values and key not in given and not (STAGE_KEY.match(key) and "stages" in given)
+        if values and key not in given and not (fixed and STAGE_KEY.match(key))
     }
 
 
@@ -112,6 +113,9 @@ def check_space(space: SpaceOfKeys, base: RunConfig) -> list[RunConfig]:
                 f"stages[-1].{name} for the last one",
                 key,
             )
+        more = {"preset", "stages"} & space.keys()
+        if STAGE_KEY.match(key) and not more and not stages_of(base):
+            raise ConfigError(f"{key}: the training has no stages; give it some with preset", key)
         for value in _ends(key, values):
             config = with_values(base, {key: value})
             backbone, preset = load_registry().check(config)
