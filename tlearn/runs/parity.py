@@ -22,7 +22,7 @@ from tlearn.text import decode_name
 MOST = 500  # images that are compared, evenly taken from all that were held back
 DRAWN = 64  # pictures that are drawn instead, where no photo is left
 BATCH = 16
-CLOSE = 0.1  # two classes of one image are about equally likely to the run
+CLOSE = 0.3  # between the probabilities of two classes: the run is undecided
 
 
 Predict = Callable[[np.ndarray], Any]  # from pixels to probabilities
