@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": "Measure the model of RUN on the labelled images in DATA.",
     "show": "Show RUN: configuration, blocks by stage, figures, curves.",
     "report": "Write one HTML page about RUN, to look at or to pass on.",
-    "export": "Write the model of RUN in another format, such as openvino.",
+    "export": "Write the model of RUN in another format, such as onnx, into a folder.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
     "study": "Train on DATA once for each combination of values, and compare.",
