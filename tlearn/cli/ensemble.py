@@ -20,7 +20,7 @@ from tlearn.cli.options import PATH, QUIET, path_option
 )
 @QUIET
 def ensemble(runs: tuple[Path, ...], out: Path, shares: Any, quiet: bool) -> None:
-    """Average the probabilities of several RUNS, as one run with one model.
+    """Average several RUNS, of any backbones, as one run with one model.
 
     The runs may have other backbones and sizes; classes and the resize rule must be the same, and
     so must the photos that they hold out: train them with the same --seed, --val and --test.

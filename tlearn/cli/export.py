@@ -14,7 +14,7 @@ from tlearn.progress import console_progress
 @path_option("--out", "FOLDER", "Where to [export/FORMAT in RUN].")
 @QUIET
 def export(run: Path, form: str, out: Path | None, quiet: bool) -> None:
-    """Write the model of RUN in another format, such as onnx, into a folder.
+    """Write the model of RUN in another format, such as onnx.
 
     Beside it are metadata.json and predict.py, which needs no tlearn; what that answers is compared
     with the run. 'tlearn plugins' lists the formats.
