@@ -15,7 +15,9 @@ def load_tfjs(folder: Path) -> Any:
 
     def node(*words: str, pixels: bytes = b"") -> bytes:
         command = ["node", *words]
-        done = subprocess.run(command, input=pixels, cwd=folder, capture_output=True, check=True)
+        done = subprocess.run(command, input=pixels, cwd=folder, capture_output=True)
+        if done.returncode:
+            raise OSError(done.stderr.decode(errors="replace").strip())
         return done.stdout
 
     def predict(pixels: np.ndarray) -> np.ndarray:
@@ -25,7 +27,7 @@ def load_tfjs(folder: Path) -> Any:
 
     try:
         node("-e", "require('@tensorflow/tfjs'), require('@tensorflow/tfjs-backend-wasm')")
-    except (OSError, subprocess.CalledProcessError):
+    except OSError:
         raise ImportError(
             "there is no Node.js with @tensorflow/tfjs and its wasm backend"
         ) from None

@@ -20,6 +20,7 @@ from test_own_head import OWN_LAYER
 import tlearn
 from tlearn.data.images import load_image
 from tlearn.data.pixel_values import ValueRanges
+from tlearn.errors import PluginError
 from tlearn.features.engines import Choice
 from tlearn.features.engines.openvino import ov  # it reports nothing to its makers
 from tlearn.runs.predict_script import predict_script
@@ -299,6 +300,15 @@ def test_an_ensemble_is_exported_in_float32(toy_run, tmp_path):
     expected = np.stack([p for _, p in exact.predict(paths)])
     pixels = np.stack([load_image(path, 32) for path in paths]).astype("float32")
     np.testing.assert_allclose(openvino(folder, pixels), expected, atol=1e-5)
+
+
+def test_hdf5_refuses_what_is_no_layer(run, place):
+    x = keras.Input((32, 32, 3), name="pixels")
+    y = keras.layers.GlobalAveragePooling2D()(keras.ops.log(x + 1.0))
+    odd = tlearn.Run(run.path)
+    odd.__dict__["model"] = keras.Model(x, keras.layers.Softmax()(y))
+    with pytest.raises(PluginError, match="HDF5 holds no operation such as Add; choose keras"):
+        tlearn.export(odd, "h5", place / "odd")
 
 
 @pytest.mark.slow
