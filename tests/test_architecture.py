@@ -9,7 +9,7 @@ from conftest import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 HEAVY = {"keras", "tensorflow", "openvino"}
-HEAVY_ROOMS = {"features", "training", "keras_import"}
+HEAVY_ROOMS = {"features", "training", "experiments", "keras_import"}
 MODULES = sorted((ROOT / "tlearn").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*.py"))
 

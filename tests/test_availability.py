@@ -12,8 +12,8 @@ from tlearn.backbones.availability import backbones_with_weights, check_weights,
 from tlearn.cli import main
 from tlearn.config import RunConfig
 from tlearn.errors import BackboneError
+from tlearn.experiments.backbone_comparison import compare
 from tlearn.training import pipeline
-from tlearn.training.backbone_comparison import compare
 
 # Three backbones: one whose host refuses, one whose host answers, one in a package.
 PLUGIN = """

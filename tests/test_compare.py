@@ -12,12 +12,13 @@ from scipy.stats import binom
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import BackboneError, DataError, RunError
+from tlearn.experiments import candidates
+from tlearn.experiments.backbone_comparison import compare
+from tlearn.experiments.candidates import CandidateResult
+from tlearn.experiments.ranking import Comparison
 from tlearn.runs.measurement import LEVEL, holm
-from tlearn.training import candidates, costs
-from tlearn.training.backbone_comparison import compare
-from tlearn.training.candidates import CandidateResult
+from tlearn.training import costs
 from tlearn.training.costs import Throughput
-from tlearn.training.ranking import Comparison
 
 BLIND = """
 from dataclasses import replace
@@ -48,8 +49,8 @@ def blind(plugin_file):
 @pytest.fixture
 def quick(monkeypatch):
     """Measure rates briefly."""
-    for module in ("costs", "candidates"):
-        monkeypatch.setattr(f"tlearn.training.{module}.BENCHMARK_SECONDS", 0.01)
+    for module in ("training.costs", "experiments.candidates"):
+        monkeypatch.setattr(f"tlearn.{module}.BENCHMARK_SECONDS", 0.01)
 
 
 def result(name, right, positions=None, rate=100.0, seconds=10.0, sure=True):

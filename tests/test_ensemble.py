@@ -17,13 +17,13 @@ from tlearn.backbones import load_registry
 from tlearn.cli import main
 from tlearn.data.images import load_image
 from tlearn.errors import BackboneError, ConfigError, DataError
+from tlearn.experiments.joint_model import average, join, scale_down
+from tlearn.experiments.shared_images import shared_splits
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.keras_build import leaves
 from tlearn.features.precision import computing_in
 from tlearn.runs.classifier import Classifier, save
 from tlearn.runs.run_comparison import compare_runs
-from tlearn.training.joint_model import average, join, scale_down
-from tlearn.training.shared_images import shared_splits
 
 OPTIONS = {"backbone": "toy", "weights": "none", "quiet": True}
 STAGE = {"unfreeze": 1, "epochs": 2, "learning_rate": 1e-3}

@@ -8,8 +8,8 @@ import pytest
 
 from tlearn.cli import main
 from tlearn.errors import ConfigError
-from tlearn.training import rate_search
-from tlearn.training.rate_search import diverged, find_rates, result_of, smooth
+from tlearn.experiments import rate_search
+from tlearn.experiments.rate_search import diverged, find_rates, result_of, smooth
 
 TOY = ["--backbone", "toy", "--weights", "none"]
 

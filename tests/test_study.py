@@ -7,7 +7,7 @@ import pytest
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import ConfigError
-from tlearn.training.trials import study
+from tlearn.experiments.trials import study
 
 TOY = ["--backbone", "toy", "--weights", "none", "--quiet"]
 

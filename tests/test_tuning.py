@@ -22,10 +22,10 @@ from tlearn.cli import main
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_rows
 from tlearn.errors import ConfigError, RunError, TlearnError
+from tlearn.experiments import tuning, tuning_trials
+from tlearn.experiments.tuning_space import check_space, default_space, with_share, with_values
 from tlearn.runs.measurement import paired_gain
 from tlearn.settings import make_config, to_yaml
-from tlearn.training import tuning, tuning_trials
-from tlearn.training.tuning_space import check_space, default_space, with_share, with_values
 
 TOY = {"backbone": "toy", "weights": "none", "preset": "balanced"}
 SPACE = {

@@ -35,16 +35,16 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
         RunError as RunError,
         TlearnError as TlearnError,
     )
+    from tlearn.experiments.backbone_comparison import compare as compare
+    from tlearn.experiments.ranking import Comparison as Comparison
+    from tlearn.experiments.run_ensemble import ensemble as ensemble
+    from tlearn.experiments.tuning import tune as tune
+    from tlearn.experiments.tuning_results import Tuning as Tuning
     from tlearn.features.image_features import extract_features as extract_features
     from tlearn.runs.exports import export as export, report as report
     from tlearn.runs.predictions import Prediction as Prediction
     from tlearn.runs.run import Evaluation as Evaluation, Run as Run
-    from tlearn.training.backbone_comparison import compare as compare
     from tlearn.training.pipeline import demo as demo, finetune as finetune, resume as resume
-    from tlearn.training.ranking import Comparison as Comparison
-    from tlearn.training.run_ensemble import ensemble as ensemble
-    from tlearn.training.tuning import tune as tune
-    from tlearn.training.tuning_results import Tuning as Tuning
 
 __version__ = "0.1.0"
 
@@ -62,12 +62,12 @@ _HOMES = {
     "tlearn.runs.exports": "export report",
     "tlearn.runs.predictions": "Prediction",
     "tlearn.runs.run": "Evaluation Run",
-    "tlearn.training.backbone_comparison": "compare",
+    "tlearn.experiments.backbone_comparison": "compare",
     "tlearn.training.pipeline": "demo finetune resume",
-    "tlearn.training.ranking": "Comparison",
-    "tlearn.training.run_ensemble": "ensemble",
-    "tlearn.training.tuning": "tune",
-    "tlearn.training.tuning_results": "Tuning",
+    "tlearn.experiments.ranking": "Comparison",
+    "tlearn.experiments.run_ensemble": "ensemble",
+    "tlearn.experiments.tuning": "tune",
+    "tlearn.experiments.tuning_results": "Tuning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 __all__ = ["__version__", *_HOME_OF]

@@ -26,8 +26,8 @@ def compare(
 
     DATA is a folder, table or archive, as for 'tlearn finetune'.
     """
+    from tlearn.experiments.backbone_comparison import compare as compare_all
     from tlearn.settings import make_config
-    from tlearn.training.backbone_comparison import compare as compare_all
 
     full = make_config(config, settings, options)
     comparison = compare_all(data, out, backbones=backbones, config=full, quiet=quiet)

@@ -25,7 +25,7 @@ def ensemble(runs: tuple[Path, ...], out: Path, shares: Any, quiet: bool) -> Non
     The runs may have other backbones and sizes; classes and the resize rule must be the same, and
     so must the photos that they hold out: train them with the same --seed, --val and --test.
     """
+    from tlearn.experiments.run_ensemble import ensemble as average
     from tlearn.runs.summary import run_summary
-    from tlearn.training.run_ensemble import ensemble as average
 
     print(run_summary(average(runs, out, shares=shares, quiet=quiet)))

@@ -39,7 +39,7 @@ def lr_find(
     full = make_config(config, settings, options)
     load_registry().check(full)
     check_data(data)
-    from tlearn.training.rate_search import RULE, find_rates  # and Keras, which takes seconds
+    from tlearn.experiments.rate_search import RULE, find_rates  # and Keras, which takes seconds
 
     searches, path = find_rates(data, out, config=full, quiet=quiet)
     if as_json:

@@ -30,8 +30,8 @@ def plan(
 
     DATA is a folder, table or archive, as for 'tlearn finetune'.
     """
+    from tlearn.experiments.backbone_comparison import estimates
     from tlearn.settings import make_config
-    from tlearn.training.backbone_comparison import estimates
 
     full = make_config(config, settings, options)
     shown = console_progress(quiet, progress)

@@ -55,8 +55,8 @@ def study(
     As in --vary head.hidden=[],[64],[512] --vary head.dropout=0,0.5: six trainings on the same
     splits with the same seed, and which of their differences are noise.
     """
+    from tlearn.experiments.trials import study as train_all
     from tlearn.settings import make_config
-    from tlearn.training.trials import study as train_all
 
     full = make_config(config, settings, options)
     result = train_all(data, out, vary=vary, config=full, quiet=quiet)

@@ -69,9 +69,9 @@ def tune(
     Trials are trained on cached activations and compared on validation. The best one and the
     configuration that was given are then trained anew and compared on images that no trial saw.
     """
+    from tlearn.experiments.tuning import tune as search
+    from tlearn.experiments.tuning_request import read_request
     from tlearn.settings import make_config
-    from tlearn.training.tuning import tune as search
-    from tlearn.training.tuning_request import read_request
 
     options |= {"metric": score, "time_budget": budget}
     given: dict[str, Any] = {"tuner": tuner, "folds": folds, "repeats": repeats, "space": space}

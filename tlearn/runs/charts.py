@@ -293,7 +293,7 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
     """Return backbones by what an image costs and how accurate they are, with the frontier.
 
     Args:
-        rows: As :meth:`tlearn.training.ranking.Comparison.rows` gives them.
+        rows: As :meth:`tlearn.experiments.ranking.Comparison.rows` gives them.
     """
     points = [
         {

@@ -16,6 +16,8 @@ from tlearn.atomic import atomic_directory
 from tlearn.csv_files import csv_text
 from tlearn.data.splits import Splits
 from tlearn.errors import ConfigError, RunError, os_errors_as
+from tlearn.experiments.shared_images import gain_of, shared_splits
+from tlearn.experiments.trials import curve_of
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import HEADS
 from tlearn.runs.charts import curves_side_by_side
@@ -24,7 +26,6 @@ from tlearn.runs.directory import EARLIER_SPLITS, RunDirectory, check_free
 from tlearn.runs.measurement import class_numbers, probabilities_of
 from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.training.score import ValidationScore
-from tlearn.training.shared_images import gain_of, shared_splits
 from tlearn.training.shares import (
     equal_shares,
     mean_probabilities,
@@ -33,7 +34,6 @@ from tlearn.training.shares import (
 from tlearn.training.state import StageResult
 from tlearn.training.stopwatch import Stopwatch
 from tlearn.training.temperature import temperature_of
-from tlearn.training.trials import curve_of
 
 Shares = Literal["fitted", "equal"]
 PRESET = "ensemble"  # where a training has its preset
@@ -138,7 +138,7 @@ def _write(
     clock: Stopwatch,
 ) -> None:
     """Write the run: the model, what it says of held-out images, its figures, and its record."""
-    from tlearn.training.joint_model import LEAST, average, join, side_by_side
+    from tlearn.experiments.joint_model import LEAST, average, join, side_by_side
     from tlearn.training.results import (
         HISTORY_COLUMNS,
         measure_saved,

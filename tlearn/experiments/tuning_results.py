@@ -11,13 +11,13 @@ import numpy as np
 
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_text
+from tlearn.experiments.trials import values_text
 from tlearn.metrics import METRICS, Metric
 from tlearn.runs.charts import render
 from tlearn.runs.measurement import LEVEL, Gain, paired_gain, with_interval
 from tlearn.runs.run import Run
 from tlearn.runs.trial_charts import trials_of_search
 from tlearn.settings import flow
-from tlearn.training.trials import values_text
 
 SHOWN = 10  # trials in the table for people
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tlearn.experiments.candidates import CandidateResult
 from tlearn.runs.measurement import LEVEL, holm, interval, mcnemar
-from tlearn.training.candidates import CandidateResult
 from tlearn.training.costs import UNSURE
 
 BYTES = 4  # of a float32 number

@@ -15,11 +15,12 @@ from tlearn.config import RunConfig, Stage
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError
+from tlearn.experiments.candidates import cache_what_fits
+from tlearn.experiments.tuning_request import with_own_files
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.progress import Progress, Silent
 from tlearn.training.callbacks import callbacks_of
-from tlearn.training.candidates import cache_what_fits
 from tlearn.training.compile import check_arguments
 from tlearn.training.folds import assign_folds
 from tlearn.training.network_training import train_network
@@ -28,7 +29,6 @@ from tlearn.training.pipeline import check_callbacks
 from tlearn.training.setup import Setup, read_setup
 from tlearn.training.stages import with_preset
 from tlearn.training.state import Unsaved
-from tlearn.training.tuning_request import with_own_files
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlearn.experiments.tuning_results import Trial, plain
 from tlearn.keras_import import tensorflow as tf
-from tlearn.training.tuning_results import Trial, plain
 
 
 def log_trials(folder: Path, trials: Sequence[Trial]) -> None:

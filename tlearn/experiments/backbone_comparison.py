@@ -22,7 +22,7 @@ from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
 
 if TYPE_CHECKING:
-    from tlearn.training.ranking import Comparison
+    from tlearn.experiments.ranking import Comparison
 
 COMPARISONS = Path("comparisons")
 
@@ -76,9 +76,9 @@ def compare(
         raise BackboneError(f"no backbone could be compared: {reasons}; {advice()}")
     manifest, splits = load_dataset(data, settings, progress)
     # Not before all is checked: Keras takes seconds.
+    from tlearn.experiments.candidates import ComparisonSetup, evaluate_candidates
+    from tlearn.experiments.ranking import Comparison
     from tlearn.runs import charts
-    from tlearn.training.candidates import ComparisonSetup, evaluate_candidates
-    from tlearn.training.ranking import Comparison
 
     with atomic_directory(path) as folder:
         deadline = start + settings.time_budget if settings.time_budget else np.inf
@@ -137,7 +137,7 @@ def estimates(
     check_data(data)
     manifest, splits = load_dataset(data, settings, progress)
     # Not before all is checked: Keras takes seconds.
-    from tlearn.training.candidates import ComparisonSetup, costs_of, speed_of
+    from tlearn.experiments.candidates import ComparisonSetup, costs_of, speed_of
 
     with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
         comparison = ComparisonSetup(settings, manifest, splits, cache, progress)

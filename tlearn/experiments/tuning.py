@@ -25,16 +25,7 @@ from tlearn.data.read_data import check_data, data_name
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import list_dataset, load_dataset
 from tlearn.errors import ConfigError, DataError, RunError, one_line, os_errors_as
-from tlearn.metrics import METRICS
-from tlearn.progress import Progress, Silent, console_progress
-from tlearn.python_files import files_of
-from tlearn.runs.directory import check_free, free_name
-from tlearn.runs.run import Run
-from tlearn.runs.run_state import read_events, state_of
-from tlearn.settings import make_config, to_yaml
-from tlearn.training.failures import explain_failure
-from tlearn.training.pipeline import finetune, resume
-from tlearn.training.tuning_request import (
+from tlearn.experiments.tuning_request import (
     PHOTOS,
     REQUEST,
     Request,
@@ -45,8 +36,8 @@ from tlearn.training.tuning_request import (
     without,
     write,
 )
-from tlearn.training.tuning_results import Trial, Tuning, write_results
-from tlearn.training.tuning_space import (
+from tlearn.experiments.tuning_results import Trial, Tuning, write_results
+from tlearn.experiments.tuning_space import (
     as_yaml,
     check_space,
     default_space,
@@ -58,9 +49,18 @@ from tlearn.training.tuning_space import (
     with_share,
     with_values,
 )
+from tlearn.metrics import METRICS
+from tlearn.progress import Progress, Silent, console_progress
+from tlearn.python_files import files_of
+from tlearn.runs.directory import check_free, free_name
+from tlearn.runs.run import Run
+from tlearn.runs.run_state import read_events, state_of
+from tlearn.settings import make_config, to_yaml
+from tlearn.training.failures import explain_failure
+from tlearn.training.pipeline import finetune, resume
 
 if TYPE_CHECKING:
-    from tlearn.training.tuning_trials import Evaluation
+    from tlearn.experiments.tuning_trials import Evaluation
 
 TunerName = Literal["hyperband", "random", "bayesian", "grid"]
 TUNERS: tuple[TunerName, ...] = ("hyperband", "random", "bayesian", "grid")
@@ -214,7 +214,7 @@ class _Search:
         result = Tuning(self.path, self.metric, self.done, best, config, runs)
         write_results(result)
         if find_spec("tensorboard"):
-            from tlearn.training.trial_log import log_trials
+            from tlearn.experiments.trial_log import log_trials
 
             log_trials(self.path / "tensorboard", self.done)
         return result
@@ -238,7 +238,7 @@ class _Search:
 
     def _search(self, folder: Path) -> None:
         """Do all trials; those that are recorded are not trained."""
-        from tlearn.training.tuning_trials import Evaluation, parts_of
+        from tlearn.experiments.tuning_trials import Evaluation, parts_of
 
         data = self.path / PHOTOS
         manifest, splits = load_dataset(list_dataset(data, "", Silent()), self.config, Silent())
@@ -358,7 +358,7 @@ class _Search:
 
     def _trained(self, name: str, config: RunConfig) -> list[Run]:
         """Train a configuration for the comparison, with several seeds; return the runs."""
-        from tlearn.training.tuning_trials import releasing_graphs
+        from tlearn.experiments.tuning_trials import releasing_graphs
 
         runs = []
         for i in range(self.request.repeats):

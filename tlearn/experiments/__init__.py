@@ -1,0 +1,1 @@
+"""Many trainings of one data set: which rate, backbone or configuration is best; ensembles."""
