@@ -114,6 +114,8 @@ def test_metrics_say_how_good_it_is_and_how_it_came(made):
 def test_history_and_events_tell_each_epoch(made):
     run, _ = made
     history = read_csv(run.path / "history.csv")
+    columns = (run.path / "history.csv").read_text().splitlines()[0].split(",")
+    assert len(set(columns)) == len(columns)
     events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events]
     assert kinds[:2] == ["started", "scanned"] and kinds[-1] == "finished"

@@ -70,5 +70,5 @@ def check_reference(value: str) -> str:
         ValueError: If the text has another form.
     """
     if value and not re.fullmatch(r"(.+\.py)?:\w+", value):
-        raise ValueError("must be FILE.py:NAME, as in my_step.py:SamModel")
+        raise ValueError("must be FILE.py:NAME: a Python file, and what it defines")
     return value

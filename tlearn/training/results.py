@@ -32,8 +32,7 @@ from tlearn.training.state import StageResult, TrainingState
 from tlearn.training.stopwatch import Stopwatch
 from tlearn.training.tensorboard_log import write_log
 
-HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS, "learning_rate")
-
+HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS)
 
 PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "pillow")
 
