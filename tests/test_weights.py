@@ -8,7 +8,7 @@ import pytest
 
 import tlearn
 from tlearn.backbones import Weights, load_registry
-from tlearn.errors import BackboneError
+from tlearn.errors import BackboneError, ConfigError
 from tlearn.features.built_backbone import load_backbone
 
 
@@ -152,3 +152,6 @@ def test_a_training_says_what_was_left_out(photos, half, tmp_path, capsys):
     tlearn.finetune(photos, tmp_path / "run", **options)
     line = f"not in {str(half[0])!r}, so these layers keep random weights: block2_conv, block2_bn"
     assert line in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="skip_mismatch is for the weights of a file, not 'none'"):
+        tlearn.finetune(photos, tmp_path / "other", **options | {"weights": "none"})
+    assert not (tmp_path / "other").exists()

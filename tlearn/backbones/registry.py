@@ -88,11 +88,17 @@ class Registry:
 
         Raises:
             BackboneError: If there is no such backbone, or it has no such size or weights.
-            ConfigError: If there is no such preset.
+            ConfigError: If there is no such preset, or nothing that ``skip_mismatch`` could skip.
         """
         backbone, preset = self.get(config.backbone), self.preset(config.preset)
         backbone.checked_size(config.size)
-        backbone.checked_weights(config.weights)
+        weights = backbone.checked_weights(config.weights)
+        if config.skip_mismatch and weights in ("none", *(w.name for w in backbone.weights)):
+            raise ConfigError(
+                f"skip_mismatch is for the weights of a file, not {weights!r}; give a file as "
+                f"weights too, or leave it out",
+                "skip_mismatch",
+            )
         return backbone, preset
 
     def matching(self, pattern: str) -> dict[str, Backbone]:
