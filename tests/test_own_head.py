@@ -13,6 +13,7 @@ from tlearn.cli import main
 from tlearn.config import Head
 from tlearn.errors import ConfigError, RunError
 from tlearn.python_files import TRUSTED
+from tlearn.runs.summary import run_summary
 from tlearn.training.carried_head import CarriedHead
 from tlearn.training.head import divide, head_layers, own_head
 
@@ -138,6 +139,10 @@ def test_a_head_of_ones_own_trains_resumes_and_serves(here, tmp_path):
     np.testing.assert_allclose(np.asarray(plain(pixels)).sum(axis=1), 1, rtol=1e-5)
     evaluation = run.evaluate(here).metrics
     assert evaluation["accuracy"] == run.metrics["validation"]["accuracy"]
+    for accuracy in (0.0, 1.0):
+        run.metrics["stages"][0]["accuracy"] = accuracy
+        run.metrics["validation"]["accuracy"] = 0.5
+        assert ("the probe does better" in run_summary(run)) == (accuracy > 0.5)
     anew = tlearn.finetune(here, "anew", config="run/run.yaml", quiet=True)  # the run is enough
     for a, b in zip(run.model.get_weights(), anew.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -40,6 +40,11 @@ def run_summary(run: Run) -> str:
             "  validation accuracy is slightly optimistic: it was used for model selection"
             + ("" if "test" in metrics else "; --test 0.2 gives an unbiased estimate")
         )
+    if probe["name"] == "probe" and _is_better(probe, run):
+        lines.append(
+            "  the probe does better than this head: train it longer, or leave head.hidden and "
+            "head.module out"
+        )
     lines += class_lines(metrics[measured_split(metrics)])
     problems = run.problems()
     if problems:
@@ -91,6 +96,13 @@ def class_lines(figures: Figures) -> list[str]:
         for recall, label, n in sorted(rows)[:SHOWN_CLASSES]
     ]
     return [*(["least recognised:"] if lines else []), *lines]
+
+
+def _is_better(probe: dict[str, Any], run: Run) -> bool:
+    """Return whether the probe does better than the model of a head that starts at random."""
+    head = run.record["config"]["head"]
+    better: bool = probe["accuracy"] > run.metrics["validation"]["accuracy"]
+    return bool(head["hidden"] or head["module"]) and not probe["share"] and better
 
 
 def _stage_line(stage: dict[str, Any], share: str, n: int) -> str:
