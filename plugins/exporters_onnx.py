@@ -15,10 +15,24 @@ def _export_onnx(run: Any, folder: Path) -> None:
 
     call, pixels = callable_of(run)
     with quietly():
-        network, _ = tf2onnx.convert.from_function(call, [pixels], opset=18)
+        network, _ = tf2onnx.convert.from_function(
+            call, [pixels], opset=18, custom_op_handlers={"Erfc": (_erfc, [])}
+        )
     labels = json.dumps(run.labels, ensure_ascii=False)
     onnx.helper.set_model_props(network, {"labels": labels, "resize": run.classifier.resize})
     onnx.save(network, folder / "model.onnx")
+
+
+def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
+    """Replace erfc, which gelu has and ONNX has not, by 1 - erf."""
+    import numpy as np
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    kind = map_onnx_to_numpy_type(graph.get_dtype(node.output[0]))
+    one = graph.make_const(f"{name}_one", np.array(1, kind))
+    erf = graph.make_node("Erf", node.input)
+    graph.remove_node(name)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name)
 
 
 def load_onnx(folder: Path) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from typing import get_args
 
 import h5py
 import keras
@@ -18,6 +19,7 @@ from PIL import Image
 from test_own_head import OWN_LAYER
 
 import tlearn
+from tlearn.config import ActivationName
 from tlearn.data.images import load_image
 from tlearn.data.pixel_values import ValueRanges
 from tlearn.errors import PluginError
@@ -205,6 +207,22 @@ def test_layers_of_an_own_head_come_along(toy_run, photos, tmp_path):
     expected = np.stack([p for _, p in tlearn.Run(own.path).classifier.predict(photos)])
     folder = tlearn.export(own, "weights")
     np.testing.assert_allclose(answers_of(folder, photos, own.labels), expected, atol=0.02)
+
+
+def test_every_activation_comes_along(toy_run, tmp_path):
+    names = (*get_args(ActivationName), "mish", "softplus", "softsign", "hard_silu", "relu6")
+    (tmp_path / "all.py").write_text(
+        "from keras import layers\n"
+        "def build(x, classes):\n"
+        f"    x = layers.Concatenate()([layers.Activation(name)(x) for name in {names}])\n"
+        "    return layers.Dense(classes)(x)\n"
+    )
+    options = {"backbone": "toy", "weights": "none", "stages": "none:1", "precision": "float32"}
+    head = {"module": f"{tmp_path / 'all.py'}:build"}
+    own = tlearn.finetune(toy_run.photos, tmp_path / "run", head=head, quiet=True, **options)
+    for form in ("onnx", "openvino", "litert"):
+        metadata = json.loads((tlearn.export(own, form) / "metadata.json").read_text())
+        assert metadata["parity"]["largest_difference"] < 1e-4, form
 
 
 def needs_what_is_not_here(folder):
