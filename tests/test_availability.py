@@ -118,8 +118,8 @@ def test_commands_say_so_before_they_read_anything(tmp_path, monkeypatch, capsys
 
 
 def test_a_comparison_skips_them_and_an_estimate_says_it(photos, tmp_path, monkeypatch, capsys):
-    for module in ("costs", "candidates"):
-        monkeypatch.setattr(f"tlearn.training.{module}.BENCHMARK_SECONDS", 0.01)
+    for module in ("training.costs", "experiments.candidates"):
+        monkeypatch.setattr(f"tlearn.{module}.BENCHMARK_SECONDS", 0.01)
     load_registry().get("near").build((32, 32, 3), "imagenet")
     names = ("near", "far", "packed")
     comparison = compare(photos, tmp_path / "c", backbones=names, size=32, quiet=True)

@@ -120,7 +120,7 @@ FILES = {
     "stages: [{unfreeze: 1, epoch: 1}]": "epoch' (did you mean 'epochs'?)",
     "seed: 1\nhead: {dropout: 0.1\n": "broken YAML in c.yaml, line 3",
     "just words": "c.yaml must hold keys and values such as 'backbone: vgg19'",
-    "head: {hidden: [8]}\nstages: []": "hidden layers starts at random and needs a stage",
+    "head: {hidden: [8]}\nstages: []": "starts at random and needs a stage",
 }
 
 
