@@ -303,7 +303,7 @@ def test_callbacks_come_from_a_file_that_is_kept_in_the_run(photos, tmp_path, mo
         assert [stage["epochs"] for stage in run.metrics["stages"]] == [0, 1, 1]
         assert (run.path / "callbacks.py").read_text() == file.read_text()
     for content, words in {
-        "callbacks = 7": "cannot be used .TypeError",
+        "callbacks = 7": "mine.py' cannot be used .TypeError",
         "x = 1": "cannot be used .AttributeError",
         "1 / 0": "cannot be used .ZeroDivisionError: division by zero",
         "callbacks = ['x']": "takes Keras callbacks. Received: 'x'",

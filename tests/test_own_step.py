@@ -141,7 +141,7 @@ def test_a_resumed_training_comes_to_the_same(here):
     [
         ("sam.py", r"train_step: must be FILE\.py:NAME"),
         ("missing.py:Model", r"train_step: there is no file 'missing\.py'"),
-        ("sam.py:Sam", r"cannot be used \(AttributeError: .*'Sam'"),
+        ("sam.py:Sam", r"the training step of 'sam\.py' cannot be used \(AttributeError: .*'Sam'"),
         ("sam.py:tf", r"takes a subclass of keras\.Model.*Received: <module 'tensorflow"),
         (keras.Model, r"that has a train_step.*Received: <class"),
         (7, r"Received: 7"),

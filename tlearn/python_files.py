@@ -7,6 +7,7 @@ names the copies, which lie beside its ``run.yaml``.
 import contextlib
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
@@ -56,6 +57,13 @@ def with_copies(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             _, colon, name = given.rpartition(".py:")
             inside[last] = str(folder / copy) + (f":{name}" if colon else "")
     return values
+
+
+def as_given(message: str, folder: Path, files: Mapping[str, Path]) -> str:
+    """Return a message with the files of a user, by configuration key, instead of their copies."""
+    for key, file in files.items():
+        message = message.replace(str(folder / COPIES[key]), str(file))
+    return message
 
 
 def object_of(path: Path, name: str) -> Any:

@@ -34,6 +34,11 @@ def whole_percents(parts: Sequence[float]) -> list[str]:
     return [f"{percent}%" for percent in percents]
 
 
+def epochs_text(number: int) -> str:
+    """Return a number of epochs in words: ``1 epoch``, ``2 epochs``."""
+    return f"{number} epoch{'' if number == 1 else 's'}"
+
+
 def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:
     """Return what names are sorted by so that ``class 2`` comes before ``class 10``.
 

@@ -18,6 +18,7 @@ from tlearn.runs.measurement import LEVEL, Gain, paired_gain, with_interval
 from tlearn.runs.run import Run
 from tlearn.runs.trial_charts import trials_of_search
 from tlearn.settings import flow
+from tlearn.text import epochs_text
 
 SHOWN = 10  # trials in the table for people
 
@@ -66,8 +67,7 @@ class Trial:
         words = with_interval(self.figures["accuracy"], self.images)
         if metric.key != "accuracy":
             words = f"{metric.name} {self.figures[metric.key]:{metric.form}}, accuracy {words}"
-        s = "" if self.epochs == 1 else "s"
-        return f"{words}, {self.epochs} epoch{s}, {self.seconds:.0f} s"
+        return f"{words}, {epochs_text(self.epochs)}, {self.seconds:.0f} s"
 
 
 @dataclass(frozen=True)

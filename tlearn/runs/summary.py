@@ -10,7 +10,7 @@ from tlearn.runs.measurement import (
     with_interval,
 )
 from tlearn.runs.run import Evaluation, Run
-from tlearn.text import printable
+from tlearn.text import epochs_text, printable
 
 SHOWN_CLASSES = 3  # classes named
 SHOWN_PROBLEMS = 10  # problems named
@@ -107,7 +107,7 @@ def _is_better(probe: dict[str, Any], run: Run) -> bool:
 
 def _stage_line(stage: dict[str, Any], share: str, n: int) -> str:
     """Return a line on a stage."""
-    epochs = f"{stage['epochs']} epochs, " if stage["epochs"] else ""
+    epochs = f"{epochs_text(stage['epochs'])}, " if stage["epochs"] else ""
     remark = ""
     if stage["share"] < 1:
         remark = f", share of the model {share}" if stage["share"] else ", not in the model"

@@ -16,6 +16,7 @@ from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
 from tlearn.python_files import object_of
 from tlearn.schedules import SCHEDULES
+from tlearn.text import epochs_text
 
 PLATEAU_FACTOR = 0.1  # of Keras
 STEERING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
@@ -54,7 +55,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         if epoch + 1 < self.earliest:
             self.model.stop_training = stopped
         elif self.model.stop_training and not stopped and epoch + 1 < self.params["epochs"]:
-            self._say(f"no improvement in {self.wait} epochs: ending the stage here")
+            self._say(f"no improvement in {epochs_text(self.wait)}: ending the stage here")
 
 
 class EpochSaver(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]

@@ -9,6 +9,7 @@ import numpy as np
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import format_bytes
+from tlearn.text import epochs_text
 from tlearn.training.costs import CostModel, Costs, measure_rate, shorten_to_budget, throughput
 from tlearn.training.setup import Setup
 from tlearn.training.stages import StagePlan, plan_stages, required_stages
@@ -134,7 +135,9 @@ def _fit_to_budget(setup: Setup, model: CostModel, streaming: bool) -> Setup:
             f"{seconds(stages, views):.0f} s (budget {budget:.0f} s)"
         )
     elif (stages, views) != (setup.stages, setup.views):
-        parts = [f"{p.stage.epochs} epochs {p.stage.title}" for p in stages] or ["the head alone"]
+        parts = [f"{epochs_text(p.stage.epochs)} {p.stage.title}" for p in stages] or [
+            "the head alone"
+        ]
         views_of = f"{views} views, " if views else ""
         setup.progress.say(f"to fit into {budget:.0f} s: {views_of}{', '.join(parts)}")
     return replace(setup, stages=stages, views=views)

@@ -14,6 +14,7 @@ from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.keras_import import keras
 from tlearn.runs.measurement import with_interval
+from tlearn.text import epochs_text
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.headroom import expected_error, has_headroom
@@ -137,7 +138,7 @@ def _network_of(setup: Setup, state: TrainingState) -> Network:
     check_state(network, plan_stages(stages, built), state)
     stage = stages[state.stage_index].title if state.stage_index < len(stages) else ""
     setup.log("resumed", stage=stage, epoch=state.epoch, epochs=len(state.history))
-    where = f"in stage {stage!r} after {state.epoch} epochs of it" if stage else "at the end"
+    where = f"in stage {stage!r} after {epochs_text(state.epoch)} of it" if stage else "at the end"
     setup.progress.say(f"continuing {where}")
     return network
 

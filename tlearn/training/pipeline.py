@@ -19,9 +19,16 @@ from tlearn.config import RunConfig, Stage
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.sample import draw_sample
 from tlearn.data.splits import list_dataset
-from tlearn.errors import BackboneError, ConfigError, DataError, RunError, os_errors_as
+from tlearn.errors import (
+    BackboneError,
+    ConfigError,
+    DataError,
+    RunError,
+    TlearnError,
+    os_errors_as,
+)
 from tlearn.progress import Progress, console_progress
-from tlearn.python_files import files_of
+from tlearn.python_files import as_given, files_of
 from tlearn.runs.continued_run import continued, earlier_splits
 from tlearn.runs.directory import (
     CHECKPOINT,
@@ -90,7 +97,7 @@ def finetune(
         options["train_step"] = f":{name if name.isidentifier() else 'step'}"
     settings = continued(make_config(config, options=options))
     load_registry().check(settings)
-    files_of(settings)
+    files = files_of(settings)
     if settings.tensorboard:
         check_installed()
     data, progress = Path(data), progress or console_progress(quiet)
@@ -99,8 +106,10 @@ def finetune(
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
         return train(run, progress, callbacks, train_step)
-    except BaseException:
+    except BaseException as error:
         run.discard()
+        if isinstance(error, TlearnError) and not run.path.exists():
+            error.args = (as_given(str(error), run.path, files),)
         raise
 
 
