@@ -37,7 +37,8 @@ def scale_down(pixels: Any, size: int) -> Any:
     """Return square pixels ``(n, large, large, 3)`` as ``(n, size, size, 3)``, antialiased.
 
     The filter is that of :func:`tlearn.data.views.resample`, and of ``keras.layers.Resizing`` with
-    ``antialias``, whose operation TensorFlow alone has: here it is one matrix for each direction.
+    ``antialias``, whose operation TensorFlow alone has: here it is a product with a matrix for each
+    direction, which every format of :func:`tlearn.export` knows.
     """
     large = int(pixels.shape[1])
     if size == large:
@@ -45,13 +46,10 @@ def scale_down(pixels: Any, size: int) -> Any:
     unit = np.eye(large, dtype=np.float32)[None, :, :, None]
     matrix = keras.ops.image.resize(unit, (size, large), antialias=True)
     kernel = keras.ops.convert_to_numpy(matrix)[0, :, :, 0].T
-    for what, equation, width in (
-        ("rows", "nhwc,hu->nuwc", large),
-        ("columns", "nhwc,wv->nhvc", size),
-    ):
-        layer = keras.layers.EinsumDense(equation, (size, width, 3), name=f"{what}_{size}")
-        layer.trainable = False
-        pixels = layer(pixels)
+    pixels = keras.layers.Permute((2, 3, 1))(pixels)
+    for what, order in (("rows", (3, 2, 1)), ("columns", (1, 3, 2))):
+        layer = keras.layers.Dense(size, use_bias=False, name=f"{what}_{size}", trainable=False)
+        pixels = keras.layers.Permute(order)(layer(pixels))
         layer.set_weights([kernel])
     return pixels
 
