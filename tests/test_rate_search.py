@@ -27,6 +27,7 @@ def test_the_suggestion_is_half_of_the_best_rate_a_few_steps_late():
     noisy = np.array(bowl(rates, 1e-3)) * np.random.default_rng(0).uniform(0.9, 1.1, 100)
     again = result_of("head", rates, [0.0, *noisy[1:]])  # a lucky first batch
     assert found.suggestion / 3 < again.suggestion < found.suggestion * 3
+    assert result_of("head", rates, bowl(rates, 10)).is_bound and not found.is_bound
 
 
 def test_means_are_those_of_the_last_losses_without_bias():

@@ -46,6 +46,7 @@ def lr_find(
         print(json.dumps([asdict(search) for search in searches], indent=2, ensure_ascii=False))
         return 0
     for search in searches:
-        print(f"{search.part}: learning_rate {search.suggestion:.1e}")
+        note = ", an upper bound: the loss still fell where the search ends" * search.is_bound
+        print(f"{search.part}: learning_rate {search.suggestion:.1e}{note}")
     print(f"each is {RULE}; the curves are in {path / 'rates.svg'}")
     return 0

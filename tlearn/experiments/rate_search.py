@@ -62,6 +62,11 @@ class RateSearch:
     means: tuple[float, ...]
     suggestion: float
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether the mean loss still fell at the last rate that was tried."""
+        return self.suggestion == PART * self.rates[-1]
+
 
 def find_rates(
     data: str | Path,
