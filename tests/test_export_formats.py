@@ -19,10 +19,12 @@ from PIL import Image
 from test_own_head import OWN_LAYER
 
 import tlearn
+from tlearn.backbones import Preprocess
 from tlearn.config import ActivationName
 from tlearn.data.images import load_image
 from tlearn.data.pixel_values import ValueRanges
 from tlearn.errors import PluginError
+from tlearn.features.built_backbone import preprocess_pixels
 from tlearn.features.engines import Choice
 from tlearn.features.engines.openvino import ov  # it reports nothing to its makers
 from tlearn.runs.predict_script import predict_script
@@ -327,6 +329,18 @@ def test_hdf5_refuses_what_is_no_layer(run, place):
     odd.__dict__["model"] = keras.Model(x, keras.layers.Softmax()(y))
     with pytest.raises(PluginError, match="HDF5 holds no operation such as Add; choose keras"):
         tlearn.export(odd, "h5", place / "odd")
+
+
+def test_every_preprocessing_is_made_of_layers_so_that_hdf5_holds_it():
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    for preprocess in (Preprocess.TF, Preprocess.CAFFE, Preprocess.TORCH, Preprocess.NONE):
+        x = keras.Input((8, 8, 3))
+        model = keras.Model(x, preprocess_pixels(x, preprocess))
+        assert all(isinstance(one, keras.Layer) for one in model.operations)
+        factor, summand = preprocess.factors()
+        ordered = pixels[..., ::-1] if preprocess.channel_order == "bgr" else pixels
+        found = model.predict(pixels, verbose=0)
+        np.testing.assert_allclose(found, ordered * factor + summand, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.slow

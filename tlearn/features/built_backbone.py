@@ -199,9 +199,17 @@ class BuiltBackbone:
 def preprocess_pixels(pixels: Any, preprocess: Preprocess) -> Any:
     """Apply the preprocessing to a tensor of RGB pixels from 0 to 255, with built-in layers."""
     if preprocess.channel_order == "bgr":
-        pixels = keras.ops.flip(pixels, axis=-1)
+        pixels = _reversed_channels(pixels)
     factor, summand = preprocess.factors()
     return keras.layers.Rescaling(factor, summand, name="preprocess")(pixels)
+
+
+def _reversed_channels(pixels: Any) -> Any:
+    """Return BGR for RGB, by layers alone: the HDF5 files of older Keras hold no operations."""
+    layers = keras.layers
+    channels = layers.Permute((3, 1, 2))(pixels)
+    each = [layers.Cropping2D(((i, 2 - i), (0, 0)))(channels) for i in (2, 1, 0)]
+    return layers.Permute((2, 3, 1))(layers.Concatenate(axis=1)(each))
 
 
 def load_backbone(
