@@ -95,15 +95,14 @@ def test_fitted_shares_weigh_the_average(members, tmp_path):
     pixels = pixels_of(members / "photos", 32)
     each = [tlearn.Run(path).model.predict(pixels, verbose=0) for path in paths]
     mean, p = np.average(each, axis=0, weights=shares), run.model.predict(pixels, verbose=0)
-    np.testing.assert_array_equal(p.argmax(axis=1), mean.argmax(axis=1))
-    ratios = np.diff(np.log(p)) / np.diff(np.log(mean))  # one temperature for all
-    assert np.ptp(ratios) < 0.01 and ratios.mean() != pytest.approx(1, abs=0.001)
+    np.testing.assert_allclose(p, mean, atol=1e-5)
+    assert tlearn.export(run, "h5").is_dir()  # of layers alone
 
 
 def test_a_run_without_a_share_is_not_in_the_model(members):
     models = [tlearn.Run(members / name).model for name in ("one", "wide")]
     pixels, outputs = join(models, [range(3)] * 2)
-    model = average(pixels, outputs, [1.0, 0.0], 1.0)
+    model = average(pixels, outputs, [1.0, 0.0])
     assert model.count_params() == models[0].count_params()
     x = pixels_of(members / "photos", 32)
     expected = models[0].predict(x, verbose=0)
@@ -216,7 +215,7 @@ def test_the_weights_of_an_ensemble_are_those_of_no_one_network(members, tmp_pat
 def test_heads_of_members_stay_in_float32(members):
     models = [tlearn.Run(members / name).model for name in ("one", "large")]
     pixels, outputs = join(models, [range(3)] * 2)
-    model = average(pixels, outputs, [0.5, 0.5], 1.0)
+    model = average(pixels, outputs, [0.5, 0.5])
     with computing_in("bfloat16", model):
         halves = {x.name for x in leaves(model) if x.dtype_policy.name == "mixed_bfloat16"}
     assert halves == {"block1_conv", "block2_conv", "block3_conv", "member_1_block3_conv"}

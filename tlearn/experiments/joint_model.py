@@ -59,16 +59,16 @@ def side_by_side(pixels: Any, outputs: Sequence[Any]) -> Any:
     return keras.Model(pixels, keras.layers.Concatenate(name=OUTPUT)(list(outputs)))
 
 
-def average(
-    pixels: Any, outputs: Sequence[Any], shares: Sequence[float], temperature: float
-) -> Any:
+def average(pixels: Any, outputs: Sequence[Any], shares: Sequence[float]) -> Any:
     """Return a model that gives the weighted mean of probabilities, ``keras.layers.average``.
+
+    It has no temperature of its own: the probabilities of each member were fitted to the validation
+    photos already.
 
     Args:
         pixels: The input.
         outputs: The probabilities of each member.
         shares: How much each counts; one without a share is not in the model. The sum is 1.
-        temperature: What the logarithm of the mean is divided by.
     """
     parts = [
         keras.layers.Rescaling(share, name=f"share_{number}")(p)
@@ -76,9 +76,5 @@ def average(
         if share
     ]
     mean = keras.layers.Add(name="mean")(parts) if len(parts) > 1 else parts[0]
-    if temperature == 1:
-        output = keras.layers.Activation("linear", name=OUTPUT)(mean)
-    else:
-        logits = keras.ops.log(keras.ops.maximum(mean, LEAST)) / temperature
-        output = keras.layers.Softmax(name=OUTPUT)(logits)
+    output = keras.layers.Activation("linear", name=OUTPUT)(mean)
     return keras.Model(pixels, output, name="classifier")

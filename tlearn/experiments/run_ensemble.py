@@ -28,12 +28,10 @@ from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.training.score import ValidationScore
 from tlearn.training.shares import (
     equal_shares,
-    mean_probabilities,
     shares_of,
 )
 from tlearn.training.state import StageResult
 from tlearn.training.stopwatch import Stopwatch
-from tlearn.training.temperature import temperature_of
 
 Shares = Literal["fitted", "equal"]
 PRESET = "ensemble"  # where a training has its preset
@@ -60,7 +58,7 @@ def ensemble(
         runs: Two or more run directories, of any backbones and sizes, with the same classes and
             resize rule. They may be ensembles themselves.
         out: The run directory to make.
-        shares: ``fitted`` on validation, with a temperature, or ``equal``: the plain average.
+        shares: ``fitted`` on validation, or ``equal``: the plain average.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
 
@@ -157,10 +155,8 @@ def _write(
         p = probabilities_of(joint, splits.validation, progress)
     logits = [np.log(np.maximum(part, LEAST)) for part in np.split(p, len(members), axis=1)]
     fit = shares_of if rule == "fitted" else equal_shares
-    shares, temperature = fit(y, logits).tolist(), 1.0
-    if rule == "fitted":
-        temperature = temperature_of(y, [np.log(mean_probabilities(logits, shares))])
-    model = average(pixels, outputs, shares, temperature)
+    shares = fit(y, logits).tolist()
+    model = average(pixels, outputs, shares)
     with run.replacing("model.keras") as path:
         card = (joint.size, joint.resize, joint.backbone, joint.ranges, joint.tta)
         save(model, path, labels, *card)
