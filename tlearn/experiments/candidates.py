@@ -16,6 +16,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import Progress, Silent
+from tlearn.runs.measurement import class_numbers
 from tlearn.training.costs import (
     BENCHMARK_SECONDS,
     CostModel,
@@ -95,8 +96,7 @@ class ComparisonSetup:
     @cached_property
     def y(self) -> np.ndarray:
         """Class indices of the training images."""
-        numbers = {label: number for number, label in enumerate(self.splits.labels)}
-        return np.array([numbers[f.label] for f in self.splits.train])
+        return class_numbers(self.splits.train, self.splits.labels)
 
     def of(self, backbone: str) -> Setup:
         """Return what training one backbone would work with.

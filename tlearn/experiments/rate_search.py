@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tlearn.atomic import atomic_directory
-from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
@@ -26,13 +25,14 @@ from tlearn.progress import Progress, console_progress
 from tlearn.runs import charts
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
-from tlearn.training.compile import check_arguments, compile_for
+from tlearn.training.compile import compile_for
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.loop import train_on_batch
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.network_training import start_from_probe
+from tlearn.training.pipeline import filled_in
 from tlearn.training.setup import Setup, read_setup
-from tlearn.training.stages import HEAD_STAGE, StagePlan, plan_stages, with_preset
+from tlearn.training.stages import HEAD_STAGE, StagePlan, plan_stages
 
 RATES = Path("rates")  # where searches go that are given no place
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -102,9 +102,7 @@ def find_rates(
     path = Path(out) if out else free_name(data_name(data), RATES)
     check_free(path)
     check_data(data)
-    settings = with_preset(settings, *load_registry().check(settings))
-    for stage in settings.stages or ():
-        check_arguments(stage)
+    settings = filled_in(settings)
     source = list_dataset(data, settings.group, progress)
     with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
         searches = list(_searches(read_setup(settings, source, cache, progress)))

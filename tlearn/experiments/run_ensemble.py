@@ -22,7 +22,8 @@ from tlearn.progress import Progress, console_progress
 from tlearn.python_files import HEADS
 from tlearn.runs.charts import curves_side_by_side
 from tlearn.runs.classifier import BETWEEN, Classifier, save
-from tlearn.runs.directory import EARLIER_SPLITS, RunDirectory, check_free
+from tlearn.runs.continued_run import write_earlier_splits
+from tlearn.runs.directory import RunDirectory, check_free
 from tlearn.runs.measurement import class_numbers, probabilities_of
 from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.training.score import ValidationScore
@@ -194,9 +195,9 @@ def _write_earlier_splits(run: RunDirectory, members: Sequence[Run], splits: Spl
     """Write what members were trained on before, if they continue other runs."""
     own = {file.content for _, files in splits.items() for file in files}
     rows = [row for member in members for row in member.split_rows()]
-    earlier = [list(r.values()) for r in rows if r["split"] == "train" and r["content"] not in own]
+    earlier = [row for row in rows if row["split"] == "train" and row["content"] not in own]
     if earlier:
-        run.write(EARLIER_SPLITS, csv_text(("content", "group", "split"), earlier))
+        write_earlier_splits(run, earlier)
 
 
 def _joint_classifier(members: Sequence[Run], model: Any) -> Classifier:

@@ -4,14 +4,14 @@ import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
-from tlearn.config import RunConfig, Stage
+from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError
@@ -20,14 +20,13 @@ from tlearn.experiments.tuning_request import with_own_files
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.progress import Progress, Silent
+from tlearn.runs.measurement import class_numbers
 from tlearn.training.callbacks import callbacks_of
-from tlearn.training.compile import check_arguments
 from tlearn.training.folds import assign_folds
 from tlearn.training.network_training import train_network
 from tlearn.training.own_step import model_class_of
-from tlearn.training.pipeline import check_callbacks
+from tlearn.training.pipeline import callbacks_of_stage, filled_in
 from tlearn.training.setup import Setup, read_setup
-from tlearn.training.stages import with_preset
 from tlearn.training.state import Unsaved
 
 
@@ -59,7 +58,7 @@ def parts_of(splits: Splits, folds: int, seed: int) -> list[Splits]:
     if not folds:
         return [splits]
     files = [*splits.train, *splits.validation]
-    y = np.array([splits.labels.index(file.label) for file in files])
+    y = class_numbers(files, splits.labels)
     of_file = assign_folds(y, [file.group or file.content for file in files], folds, seed)
     parts = []
     for fold in range(folds):
@@ -94,15 +93,7 @@ class Evaluation:
     def __call__(self, config: RunConfig) -> tuple[dict[str, float], int, int]:
         """Return the mean figures on validation, of how many images, and the epochs trained."""
         config = with_own_files(config, self.copies)
-        config = with_preset(config, *load_registry().check(config))
-        for stage in config.stages or ():
-            check_arguments(stage)
-
-        def stage_callbacks(stage: Stage) -> Sequence[Any]:
-            own = load_registry().callbacks(stage, self.folder)
-            check_callbacks(own, stage)
-            return own
-
+        config = filled_in(config)
         model_class = model_class_of(self.copies, config)
         scores, epochs = [], 0
         for splits in self.parts:
@@ -114,7 +105,11 @@ class Evaluation:
                 setup = read_setup(config, (self.manifest, splits), cache, Silent())
                 setup = self._with_depths(setup)
                 _, state = train_network(
-                    setup, callbacks, stage_callbacks, Unsaved(), model_class=model_class
+                    setup,
+                    callbacks,
+                    partial(callbacks_of_stage, self.folder),
+                    Unsaved(),
+                    model_class=model_class,
                 )
             if state.stopped or state.best is None:
                 raise KeyboardInterrupt

@@ -1,6 +1,6 @@
 """A run that goes on from another: its configuration, and how the two compare."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from tlearn.data.layouts import Split
 from tlearn.errors import ConfigError
 from tlearn.runs.directory import EARLIER_SPLITS, RunDirectory, check_usable
 from tlearn.runs.measurement import with_interval
-from tlearn.runs.run import Run
+from tlearn.runs.run import UNIT_COLUMNS, Run
 from tlearn.runs.run_comparison import compare_runs
 
 # What another run is continued with, if nothing else is asked for.
@@ -56,7 +56,7 @@ def continued(config: RunConfig) -> RunConfig:
 def _check_same(
     before: dict[str, Any], given: dict[str, Any], values: dict[str, Any], path: Path
 ) -> None:
-    changed = [key for key in ("backbone",) if values[key] != before[key]]
+    changed = ["backbone"] if values["backbone"] != before["backbone"] else []
     changed += ["weights"] if given["weights"] != values["weights"] else []
     changed += [
         f"head.{key}"
@@ -83,11 +83,16 @@ def earlier_splits(run: RunDirectory, config: RunConfig) -> dict[str, Split] | N
     """
     if not config.from_run:
         return None
-    file, columns = run / EARLIER_SPLITS, ("content", "group", "split")
+    file = run / EARLIER_SPLITS
     if not file.exists():
-        rows = Run(config.from_run).split_rows()
-        run.write(EARLIER_SPLITS, csv_text(columns, ([row[c] for c in columns] for row in rows)))
+        write_earlier_splits(run, Run(config.from_run).split_rows())
     return split_by_unit(list(csv_rows(file.read_text(encoding="utf-8"))))
+
+
+def write_earlier_splits(run: RunDirectory, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write ``earlier_splits.csv``, with rows as :meth:`tlearn.Run.split_rows` gives them."""
+    table = csv_text(UNIT_COLUMNS, ([row[c] for c in UNIT_COLUMNS] for row in rows))
+    run.write(EARLIER_SPLITS, table)
 
 
 def class_changes(before: Run, labels: Sequence[str]) -> str:

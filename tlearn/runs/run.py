@@ -33,6 +33,7 @@ from tlearn.text import decode_name, whole_percents
 
 CountedSplit = Literal["auto", "train", "validation", "test", "all"]
 PathLike = str | Path
+UNIT_COLUMNS = ("content", "group", "split")
 PROBLEM_COLUMNS = ("file", "kind", "reason")
 
 
@@ -207,14 +208,13 @@ class Run:
 
     def split_rows(self) -> list[dict[str, str]]:
         """Return ``content``, ``group`` and ``split`` of what :meth:`splits` tells."""
-        columns = ("content", "group", "split")
         with self._reading("splits.csv") as file:
-            rows = [{c: row[c] for c in columns} for row in csv_rows(file.read())]
+            rows = [{c: row[c] for c in UNIT_COLUMNS} for row in csv_rows(file.read())]
             if {row["split"] for row in rows} - set(SPLITS) or not rows:
                 raise ValueError("it does not hold the splits of the images")
         if (self.path / EARLIER_SPLITS).exists():
             own = {row["content"] for row in rows}
-            earlier = self._rows(EARLIER_SPLITS, *columns)
+            earlier = self._rows(EARLIER_SPLITS, *UNIT_COLUMNS)
             rows = [row for row in earlier if row["content"] not in own] + rows
         return rows
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,11 +239,7 @@ def train(
         callbacks = [*callbacks, *_callbacks_of(run, request.config, progress)]
         model_class = model_class_of(run.path, request.config, train_step)
 
-        def stage_callbacks(stage: Stage) -> Sequence[Any]:
-            own = load_registry().callbacks(stage, run.path)
-            check_callbacks(own, stage)
-            return own
-
+        stage_callbacks = partial(callbacks_of_stage, run.path)
         checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
         config, state = request.config, None
         if request.began:
@@ -250,7 +247,7 @@ def train(
             if state is None:
                 run.event("resumed", stage="probe", epoch=0, epochs=0)
         else:
-            config = _filled_in(config, callbacks)
+            config = filled_in(config, callbacks)
         clock.earlier = state.seconds if state else {}
         with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
             earlier = earlier_splits(run, config)
@@ -273,7 +270,18 @@ def train(
     return Run(run.path)
 
 
-def _filled_in(config: RunConfig, callbacks: Sequence[Any]) -> RunConfig:
+def callbacks_of_stage(folder: Path, stage: Stage) -> Sequence[Any]:
+    """Return the callbacks of plugins for a stage, which may write into a folder.
+
+    Raises:
+        ConfigError: If there is one that cannot work.
+    """
+    callbacks = load_registry().callbacks(stage, folder)
+    check_callbacks(callbacks, stage)
+    return callbacks
+
+
+def filled_in(config: RunConfig, callbacks: Sequence[Any] = ()) -> RunConfig:
     """Return a configuration with the defaults of backbone and preset in, its stages checked.
 
     Raises:

@@ -20,6 +20,7 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, load_backbone
 from tlearn.features.engines import choose
 from tlearn.progress import Progress
+from tlearn.runs.measurement import class_numbers
 from tlearn.runs.run import Run
 from tlearn.training.carried_head import CarriedHead
 from tlearn.training.feed import Feed
@@ -83,12 +84,9 @@ class Setup:
     @cached_property
     def targets(self) -> Targets:
         """Class indices, and weights of 1 or inversely proportional to the class's images."""
-        position = {label: i for i, label in enumerate(self.splits.labels)}
-        y = [
-            np.array([position[f.label] for f in files])
-            for files in (self.splits.train, self.splits.validation)
-        ]
-        mode, counts = self.config.class_weights, np.bincount(y[0], minlength=len(position))
+        labels = self.splits.labels
+        y = [class_numbers(files, labels) for files in (self.splits.train, self.splits.validation)]
+        mode, counts = self.config.class_weights, np.bincount(y[0], minlength=len(labels))
         balanced = mode == "balanced" or (mode == "auto" and counts.max() > 2 * counts.min())
         weights = counts.mean() / counts if balanced else np.ones(len(counts))
         return Targets(y[0], y[1], weights.astype(np.float32))
