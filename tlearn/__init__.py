@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
         Weights as Weights,
         hookimpl as hookimpl,
     )
+    from tlearn.checks.data_check import check as check
+    from tlearn.checks.finding import CheckResult as CheckResult, Finding as Finding
     from tlearn.config import RunConfig as RunConfig, Stage as Stage
     from tlearn.data.images import load_image as load_image
     from tlearn.errors import (
@@ -53,6 +55,8 @@ _HOMES = {
     "tlearn.backbones": (
         "Backbone Blocks Boundary Exporter Preprocess Preset ReportSection Weights hookimpl"
     ),
+    "tlearn.checks.data_check": "check",
+    "tlearn.checks.finding": "CheckResult Finding",
     "tlearn.config": "RunConfig Stage",
     "tlearn.data.images": "load_image",
     "tlearn.errors": (

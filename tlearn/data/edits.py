@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +30,22 @@ ENDING = ".edits.csv"
 COLUMNS = ["time", "path", "label"]
 RUNS_ROOT = "TLEARN_RUNS_ROOT"  # environment variable
 LOCK_SECONDS = 60.0
+Action = Literal["class", "exclude", "group"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an edit does, before it is written.
+
+    Attributes:
+        path: A photo's name as in a manifest, or a class followed by ``/``.
+        action: ``class``, ``exclude`` or ``group``.
+        value: The new class, the group, or empty if it is excluded.
+    """
+
+    path: str
+    action: Action
+    value: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""``check``: what may be wrong with a data set, before or after a training."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tlearn.checks.finding import CheckResult, Finding, ranked
+from tlearn.config import RunConfig
+from tlearn.data.scan import scan
+from tlearn.progress import Progress, console_progress
+from tlearn.settings import make_config
+
+
+def check(
+    data: str | Path,
+    *,
+    content: bool = True,
+    config: str | Path | RunConfig | None = None,
+    quiet: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> CheckResult:
+    """Look for what is wrong with the files, names, classes and content of a data set.
+
+    Nothing is changed: ``result.apply(findings)`` makes the edits that findings propose.
+
+    Args:
+        data: As of :func:`tlearn.finetune`.
+        content: Whether to look at what is on the photos too, by the features of a backbone, which
+            takes TensorFlow and longer: duplicates, leaks, suspect labels, outliers.
+        config: A configuration or a YAML file of one.
+        quiet: Show nothing while it works.
+        progress: Where to show progress instead of standard error.
+        **options: Fields of :class:`tlearn.RunConfig`, such as ``backbone`` and ``group``.
+
+    Raises:
+        TlearnError: If an argument or the data cannot be used.
+
+    Example:
+        >>> result = tlearn.check("photos")  # doctest: +SKIP
+        >>> result.counts  # doctest: +SKIP
+        {'unreadable': 2, 'suspect label': 13, 'blurred': 1}
+        >>> result.apply(result.of("unreadable"))  # doctest: +SKIP
+    """
+    start = time.monotonic()
+    settings = make_config(config, options=options)
+    data, progress = Path(data), progress or console_progress(quiet)
+    manifest = scan(data, settings.group, progress)
+    findings: list[Finding] = []
+    if content:
+        from tlearn.checks.content import check_content  # takes seconds to import
+
+        findings += check_content(manifest, settings, progress)
+    seconds = time.monotonic() - start
+    return CheckResult(data, len(manifest.files), manifest.labels, ranked(findings), seconds)
