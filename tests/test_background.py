@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlearn.data.thumbnails import thumbnail, thumbnail_row, thumbnail_url
 from tlearn.errors import DataError
 from tlearn.runs.progress_log import read_progress
 from tlearn.web import background
-from tlearn.web.thumbnails import thumbnail, thumbnail_row, thumbnail_url
 
 
 def done(found):

@@ -7,12 +7,12 @@ import streamlit as st
 from tlearn.data import editing
 from tlearn.data.data_source import ImageFile
 from tlearn.data.scan import Manifest
+from tlearn.data.thumbnails import thumbnail_row
 from tlearn.text import natural_key
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import add_to_class, camera
-from tlearn.web.thumbnails import thumbnail_row
 from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 12

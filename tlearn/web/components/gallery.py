@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from tlearn.data.thumbnails import thumbnail
 from tlearn.web.components.session import pages_of
-from tlearn.web.thumbnails import thumbnail
 from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 24

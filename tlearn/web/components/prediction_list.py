@@ -6,13 +6,13 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.data.editing import add_photos
+from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import pages_of, showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.prediction_process import predictions_csv
-from tlearn.web.thumbnails import thumbnail_url
 from tlearn.web.words import escape_markdown, message, t
 
 FEW = 6  # photos that are shown large, with bars
