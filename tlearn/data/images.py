@@ -40,10 +40,9 @@ FORMATS = [
 WHITE = (255, 255, 255)
 NOT_AN_IMAGE = "not an image in a supported format"
 EMPTY = "the file is empty"
-HEIC = "a HEIC photo; pip install 'tlearn[heic]' to read it, or convert it to JPEG"
 ZEROS = "the file holds only zeros"
 NO_IMAGE = frozenset({NOT_AN_IMAGE, EMPTY, ZEROS})  # reasons
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     SIGNATURE: "PNG",
@@ -149,7 +148,7 @@ def _read_header(file: BinaryIO, size: int) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: If it is in none of the formats that are read.
-        DataError: If it has too many pixels, or what reads its format is not installed.
+        DataError: If it has too many pixels.
     """
     image = _open(file)
     width, height = image.size
@@ -170,10 +169,8 @@ def _open(file: BinaryIO) -> Image.Image:
     """Open an image as ``Image.open`` does, but for its limit of pixels, which is global."""
     head = file.read(64)
     if head[4:8] == b"ftyp" and any(brand in head[8:] for brand in _HEIC_BRANDS):
-        try:
-            from pillow_heif import HeifImageFile
-        except ImportError:
-            raise DataError(HEIC) from None
+        from pi_heif import HeifImageFile
+
         file.seek(0)
         heic: Image.Image = HeifImageFile(file)
         return heic
