@@ -138,6 +138,14 @@ def photos(photo_template, tmp_path):
     return Path(shutil.copytree(photo_template, tmp_path / "photos"))
 
 
+@pytest.fixture
+def parts(tmp_path):
+    """A folder of a training and a validation folder."""
+    for seed, split in enumerate(("train", "val")):
+        draw_photos(tmp_path / "parts" / split, 4, seed=seed)
+    return tmp_path / "parts"
+
+
 def make_run(place, *options):
     """Train on small pictures below ``place``, with a cache there; return run, photos, cache."""
     photos, run, cache = draw_photos(place / "photos"), place / "run", place / "cache"

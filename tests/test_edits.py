@@ -12,15 +12,28 @@ from hypothesis import given, settings, strategies as st
 
 from tlearn.cli import main
 from tlearn.config import RunConfig
-from tlearn.data.corrected_copy import write_corrected
-from tlearn.data.editing import AddedPhotos, add_photos, exclude, merge, move, rename
-from tlearn.data.edits import Edit, Edits, append_edits, edits_path, undo_edits
+from tlearn.data.editing import (
+    AddedPhotos,
+    add_photos,
+    apply_changes,
+    exclude,
+    merge,
+    move,
+    rename,
+    set_group,
+)
+from tlearn.data.edits import Change, Edit, Edits, append_edits, edits_path, undo_edits
 from tlearn.data.scan import scan
 from tlearn.data.splits import draw_splits, load_dataset
 from tlearn.errors import DataError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda s: s.strip("/"))
-LABELS = st.sampled_from(["", "roses", "tulips", "红色 é", 'a"b', "a,b", "a\rb", "a\r\nb\n"])
+LABELS = st.sampled_from(["roses", "tulips", "红色 é", 'a"b', "a,b", "a\rb", "a\r\nb\n"])
+VALUES = st.one_of(
+    st.just(("exclude", "")),
+    LABELS.map(lambda label: ("class", label)),
+    st.one_of(st.just(""), LABELS).map(lambda group: ("group", group)),
+)
 
 
 @pytest.fixture
@@ -29,14 +42,6 @@ def before(photos):
     files = {path: path.read_bytes() for path in photos.rglob("*.png")}
     yield files
     assert {path: path.read_bytes() for path in files} == files
-
-
-@pytest.fixture
-def parts(tmp_path):
-    """A folder of a training and a validation folder."""
-    for seed, split in enumerate(("train", "val")):
-        draw_photos(tmp_path / "parts" / split, 4, seed=seed)
-    return tmp_path / "parts"
 
 
 def labels(photos):
@@ -54,10 +59,17 @@ def no_room(*arguments):
     raise OSError(28, "No space left on device")
 
 
+def as_changes(edits):
+    return [Change(edit.path, edit.action, edit.value) for edit in edits]
+
+
 # ---- The file
 
 
-@given(st.lists(st.lists(st.tuples(NAMES, LABELS), min_size=1, max_size=4), max_size=5))
+CHANGES = st.builds(lambda path, value: Change(path, *value), NAMES, VALUES)
+
+
+@given(st.lists(st.lists(CHANGES, min_size=1, max_size=4), max_size=5))
 @settings(max_examples=40)
 def test_every_name_is_read_back_equal_and_undo_drops_one_action(tmp_path_factory, actions):
     data = tmp_path_factory.mktemp("place") / "data"
@@ -65,8 +77,8 @@ def test_every_name_is_read_back_equal_and_undo_drops_one_action(tmp_path_factor
         append_edits(data, changes)
     while actions:
         found = Edits.of(data)
-        assert [[(e.path, e.label) for e in action] for action in found.actions()] == actions
-        assert [(e.path, e.label) for e in undo_edits(data)] == actions.pop()
+        assert [as_changes(action) for action in found.actions()] == actions
+        assert as_changes(undo_edits(data)) == actions.pop()
     assert undo_edits(data) == () == Edits.of(data).lines and not edits_path(data).exists()
 
 
@@ -75,11 +87,14 @@ def test_the_file_is_a_table_that_people_can_read_and_write(photos, before):
     file = photos.with_name("photos.edits.csv")
     with file.open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
-    assert [(row["path"], row["label"]) for row in rows] == [("red/red00.png", "blue")]
-    file.write_text("\ufefftime,path,label\n2026-01-01,red/,rouge\n\n2026-01-02,blue/blue00.png,")
+    assert [(row["path"], row["action"], row["value"]) for row in rows] == [
+        ("red/red00.png", "class", "blue")
+    ]
+    lines = "2026-01-01,red/,class,rouge\n\n2026-01-02,blue/blue00.png,exclude,"
+    file.write_text(f"\ufefftime,path,action,value\n{lines}")
     assert Edits.of(photos).lines == (
-        Edit("2026-01-01", "red/", "rouge"),
-        Edit("2026-01-02", "blue/blue00.png", ""),
+        Edit("red/", "class", "rouge", "2026-01-01"),
+        Edit("blue/blue00.png", "exclude", "", "2026-01-02"),
     )
     assert set(labels(photos).values()) == {"blue", "green", "rouge"}
     exclude(photos, ["blue/blue01.png"])
@@ -90,17 +105,21 @@ def test_a_damaged_line_is_named(photos):
     file = photos.with_name("photos.edits.csv")
     for line in (
         "x,y",
-        "1,red/a,../up",
-        "1,,red",
-        "1,/,red",
-        '1,"red/a,b',
-        "1,red/a,a//b",
-        "1,a,b,c",
-        '1,"a"b,c',
+        "1,red/a,class,../up",
+        "1,red/a,class,",
+        "1,red/a,exclude,red",
+        "1,red/a,move,red",
+        "1,red/a,red",
+        "1,,class,red",
+        "1,/,class,red",
+        '1,"red/a,class,b',
+        "1,red/a,class,a//b",
+        "1,a,class,b,c",
+        '1,"a"b,class,c',
     ):
-        file.write_text(f"time,path,label\n{line}\n")
+        file.write_text(f"time,path,action,value\n{line}\n")
         assert "damaged" in refusal(scan, photos) and str(file) in refusal(scan, photos)
-    file.write_bytes(b"time,path,label\n1,\xff,red\n")
+    file.write_bytes(b"time,path,action,value\n1,\xff,class,red\n")
     assert "line 2" in refusal(scan, photos)
 
 
@@ -227,17 +246,52 @@ def test_what_cannot_be_edited_is_refused_and_changes_nothing(photos):
     assert "tlearn data undo" in refusal(scan, photos)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a/1", "a/2", "b/1", "a/", "b/", "c/"]), LABELS)))
-def test_no_photo_comes_or_goes_by_edits_and_the_order_of_actions_counts(changes):
+PATHS = st.sampled_from(["a/1", "a/2", "b/1", "a/", "b/", "c/"])
+
+
+@given(st.lists(st.builds(lambda path, value: Edit(path, *value), PATHS, VALUES)))
+def test_no_photo_comes_or_goes_by_edits_and_the_order_of_actions_counts(edits):
     listed = {"a/1": "a", "a/2": "a", "b/1": "b"}
-    lines = tuple(Edit(str(i), path, label) for i, (path, label) in enumerate(changes))
-    after, gone = Edits(lines).apply(listed)
-    assert after.keys() == listed.keys() and set(gone) <= set(lines)
+    lines = tuple(edits)
+    after = Edits(lines).apply(listed)
+    assert after.labels.keys() == listed.keys() and set(after.missing) <= set(lines)
     for cut in range(len(lines) + 1):
-        half, _ = Edits(lines[:cut]).apply(listed)
-        known = {name: label or "" for name, label in half.items() if label is not None}
-        rest, _ = Edits(lines[cut:]).apply(known)
-        assert all(after[name] == rest[name] for name in rest)
+        half = Edits(lines[:cut]).apply(listed)
+        known = {name: label or "" for name, label in half.labels.items() if label is not None}
+        rest = Edits(lines[cut:]).apply(known)
+        assert all(after.labels[name] == rest.labels[name] for name in rest.labels)
+        groups = half.groups | rest.groups
+        assert all(after.groups.get(name) == groups.get(name) for name in rest.labels)
+
+
+def test_a_group_puts_photos_into_one_split_whatever_the_pattern_says(photos):
+    names = [f"{label}/{label}{i:02d}.png" for label in ("red", "blue") for i in range(6)]
+    set_group(photos, names, "garden")
+    manifest = scan(photos)
+    assert {f.group for f in manifest.files if f.name in names} == {"garden"}
+    splits, _ = draw_splits(manifest, 0.4, 0.0, 0)
+    assert len({split for split, files in splits.items() for f in files if f.name in names}) == 1
+    by_pattern = {f.name: f.group for f in scan(photos, r"(\d)\.png").files}
+    assert by_pattern["red/red00.png"] == "garden" and by_pattern["red/red07.png"] == "7"
+    set_group(photos, names[:1], "")
+    assert {f.group for f in scan(photos).files if f.name in names[:2]} == {"", "garden"}
+    apply_changes(photos, [Change("green/", "group", "wood")])
+    assert sum(f.group == "wood" for f in scan(photos).files) == 12
+    assert len(undo_edits(photos)) == 1 and len(undo_edits(photos)) == 1
+    assert sum(f.group == "garden" for f in scan(photos).files) == 12
+
+
+def test_changes_of_several_kinds_are_one_action(photos):
+    changes = (
+        Change("red/red00.png", "exclude"),
+        Change("red/red01.png", "class", "blue"),
+        Change("red/red02.png", "class", "red"),  # which it is
+        Change("green/", "class", "verde"),
+    )
+    assert apply_changes(photos, changes) == (*changes[:2], changes[3])
+    assert scan(photos).counts == {"blue": 13, "red": 10, "verde": 12}
+    assert "not in" in refusal(apply_changes, photos, [changes[0], Change("red/x", "exclude")])
+    assert len(Edits.of(photos).lines) == len(undo_edits(photos)) == 3
 
 
 # ---- Adding photos
@@ -320,61 +374,6 @@ def test_photos_go_to_training_and_never_through_a_link(parts, photos, tmp_path)
     assert "is a file" in refusal(add_photos, photos, "plain", [])
 
 
-# ---- A corrected copy
-
-
-def test_a_corrected_copy_has_the_edited_classes(photos, tmp_path, before):
-    rename(photos, "green", "verde")
-    move(photos, ["red/red00.png"], "blue")
-    exclude(photos, ["red/red01.png"])
-    (photos / "blue/red00.png").write_bytes((photos / "red/red02.png").read_bytes())
-    for link in (False, True):
-        out = tmp_path / f"out {link}"
-        write_corrected(photos, out, link)
-        assert scan(out).counts == scan(photos).counts == {"blue": 14, "red": 10, "verde": 12}
-        assert scan(out).digest == scan(photos).digest
-        assert (out / "blue/red00.png").exists() and (out / "blue/red00-2.png").exists()
-        assert (out / "verde/green00.png").samefile(photos / "green/green00.png") is link
-
-
-def test_a_corrected_copy_keeps_split_folders_and_folders_in_classes(parts, tmp_path):
-    (parts / "train/red/deep").mkdir()
-    (parts / "train/red/red00.png").rename(parts / "train/red/deep/red00.png")
-    move(parts, ["train/red/deep/red00.png"], "blue")
-    write_corrected(parts, tmp_path / "out")
-    assert (tmp_path / "out/train/blue/deep/red00.png").is_file()
-    assert {file.given for file in scan(tmp_path / "out").files} == {"train", "validation"}
-
-
-def test_a_corrected_copy_of_a_table_above_its_splits_names_each_once(parts, tmp_path):
-    (parts / "table.csv").write_text(
-        "path,label,split\n"
-        + "".join(
-            f"{file.relative_to(parts)},{file.parent.name},{file.parent.parent.name}\n"
-            for file in sorted(parts.rglob("*.png"))
-        )
-    )
-    write_corrected(parts / "table.csv", tmp_path / "out")
-    assert (tmp_path / "out/train/red/red/red00.png").is_file()
-    assert not (tmp_path / "out/train/red/train").exists()
-
-
-def test_a_corrected_copy_is_whole_or_not_there(photos, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    assert "outside" in refusal(write_corrected, photos, photos / "out")
-    assert "exists already" in refusal(write_corrected, photos, photos)
-    for label, new in (("red", "train"), ("blue", "val"), ("green", "test")):
-        (photos / label / "deep").mkdir()
-        (photos / label / f"{label}00.png").rename(photos / label / "deep/0.png")
-        rename(photos, label, new)
-    assert "rename these classes" in refusal(write_corrected, photos, out)
-    undo_edits(photos, everything=True)
-
-    monkeypatch.setattr(shutil, "copy2", no_room)
-    assert "No space left" in refusal(write_corrected, photos, out)
-    assert {path.name for path in tmp_path.iterdir()} == {"photos", ".photos.edits.csv.lock"}
-
-
 # ---- The command line
 
 
@@ -388,7 +387,13 @@ def test_edits_on_the_command_line(photos, tmp_path, capsys):
     exclude(photos, ["red/red00.png", "red/red01.png"])
     rename(photos, "blue", "azul")
     code, out = run("show", str(photos))
-    assert code == 0 and "red/red00.png" in out and "class blue" in out and str(photos) in out
+    assert (
+        code == 0
+        and "red/red00.png" in out
+        and "class blue" in out
+        and "excluded" in out
+        and str(photos) in out
+    )
     (photos / "green/broken.jpg").write_bytes(b"\xff\xd8\xffno")
     shutil.copy(photos / "green/green00.png", photos / "green/copy.png")
     out = run("apply", str(photos), str(tmp_path / "out"))[1]

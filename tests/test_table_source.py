@@ -56,7 +56,7 @@ def test_tables_as_kaggle_packs_them(root):
     put(root, "train.csv", b"image_id,label\na,1\nb,2\n")
     put(root, "test.csv", b"image_id\na\n")
     put(root, "sample_submission.csv", b"image_id,label\na,1\n")
-    put(root, "train.csv.edits.csv", b"time,path,label\n")
+    put(root, "train.csv.edits.csv", b"time,path,action,value\n")
     put(write(root, "runs/one/curves.png"), "runs/one/run.yaml", b"")  # an output of tlearn
     heard = Heard()
     manifest = scan(root, progress=heard)

@@ -25,9 +25,7 @@ def show(data: Path) -> None:
     edits = Edits.of(data)
     print(f"{_count(len(edits.lines))} of {data}" + (f" in {edits_path(data)}" * bool(edits.lines)))
     for edit in edits.lines:
-        what = f"class {edit.of_class}" if edit.of_class else edit.path
-        label = f"-> {edit.label}" if edit.label else "excluded"
-        print(f"  {printable(f'{edit.local_time}  {what} {label}')}")
+        print(f"  {printable(f'{edit.local_time}  {edit}')}")
 
 
 @data.command()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.data_source import ImageFile
-from tlearn.data.edits import edits_path
+from tlearn.data.edits import Change, append_edits, edits_path
 from tlearn.data.filenames import class_folder_name
-from tlearn.data.layouts import SPLIT_WORDS
+from tlearn.data.layouts import SPLIT_WORDS, relative_name
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError, os_errors_as
@@ -23,8 +23,8 @@ def write_corrected(
     """Write the readable images of a data set into class folders, whole or not at all.
 
     The new folder ``out`` has split folders where ``data`` has them. A slash in the name of a class
-    is ``_`` in that of its folder, which is reported. With ``link`` it holds hard links instead of
-    copies. The manifest of ``data`` is returned.
+    is ``_`` in that of its folder, which is reported. Groups become edits beside it. With ``link``
+    it holds hard links instead of copies. The manifest of ``data`` is returned.
 
     Raises:
         DataError: If ``out`` exists or is inside ``data``, or cannot be written.
@@ -38,6 +38,7 @@ def write_corrected(
     _check_names(manifest, progress)
     how = ", or leave out --link" if link else ""
     advice = f"make room on the disk, or choose another folder{how}"
+    groups: list[Change] = []
     with (
         os_errors_as(DataError, f"{str(out)!r} cannot be written", advice),
         atomic_directory(out) as folder,
@@ -47,8 +48,13 @@ def write_corrected(
             target = _target(folder, file)
             target.parent.mkdir(parents=True, exist_ok=True)
             (os.link if link else shutil.copy2)(file.path, target)
+            if file.group:
+                groups.append(Change(relative_name(target, folder), "group", file.group))
             task.advance()
         _check_layout(folder, manifest)
+    if groups:
+        append_edits(out, groups)
+        progress.say(f"the groups of {len(groups)} images are in {str(edits_path(out))!r}")
     return manifest
 
 

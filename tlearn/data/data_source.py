@@ -20,8 +20,8 @@ class ImageFile:
         content: BLAKE2b hash of its bytes, 32 hexadecimal digits; empty if it was not read.
         given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in, or
             that a table gives it.
-        group: What the group pattern matched, or a table says; files of one group are put into one
-            split.
+        group: What an edit says, the group pattern matched, or a table says; files of one group are
+            put into one split.
         below: Its path below its class folder, or the folder of its table.
         ranges: The values that become black and white, if it has more than 8 bits.
     """

@@ -1,9 +1,9 @@
-"""Changes to a data set: photos added, moved or excluded, classes renamed or merged."""
+"""Changes to a data set: photos added, moved, grouped or excluded, classes renamed or merged."""
 
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.archive_folder import is_archive
 from tlearn.data.data_source import DataSource, ImageFile
-from tlearn.data.edits import Edits, append_edits
+from tlearn.data.edits import Change, EditedPhotos, Edits, append_edits
 from tlearn.data.filenames import class_folder_name, inside, repair_part, validate_class_name
 from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
@@ -44,7 +44,8 @@ def exclude(data: Path, names: Sequence[str]) -> None:
     Raises:
         DataError: If one is not there; nothing is changed then.
     """
-    _change(data, edited_labels(data), names, "")
+    if not apply_changes(data, [Change(name, "exclude") for name in names]):
+        raise DataError("nothing to change: all of these are excluded already")
 
 
 def move(data: Path, names: Sequence[str], label: str) -> None:
@@ -54,8 +55,43 @@ def move(data: Path, names: Sequence[str], label: str) -> None:
         DataError: If one is not there, all are of this class, or no class can be called so;
             nothing is changed then.
     """
-    labels = edited_labels(data)
-    _change(data, labels, names, _label(label, labels.values()))
+    if not apply_changes(data, [Change(name, "class", label) for name in names]):
+        raise DataError(f"nothing to change: all of these are of class {label!r} already")
+
+
+def set_group(data: Path, names: Sequence[str], group: str) -> None:
+    """Give photos a group, whose photos are put into one split; none if it is empty.
+
+    Raises:
+        DataError: If one is not there; nothing is changed then.
+    """
+    apply_changes(data, [Change(name, "group", group) for name in names])
+
+
+def apply_changes(data: Path, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Make changes as one user action, which one undo takes back; return those with an effect.
+
+    Raises:
+        DataError: If a photo or class is not there, or no class can be called so; nothing is
+            changed then.
+    """
+    labels = edited_photos(data).labels
+    known = set(labels.values())
+    effective: dict[Change, None] = {}
+    for change in changes:
+        path, value = change.path, unicodedata.normalize("NFC", change.value)
+        if change.action == "class":
+            value = _label(value, known)
+        if change.of_class:
+            path = _class_path(change.of_class, known)
+        elif path not in labels:
+            raise DataError(f"{path!r} is not in {str(data)!r}; scan the folder again")
+        before = change.of_class or labels.get(path)
+        if change.action == "group" or before != (value or None):
+            effective[Change(path, change.action, value)] = None
+    if effective:
+        append_edits(data, tuple(effective))
+    return tuple(effective)
 
 
 def rename(data: Path, label: str, new: str) -> None:
@@ -64,13 +100,13 @@ def rename(data: Path, label: str, new: str) -> None:
     Raises:
         DataError: If there is no such class, the new name is taken, or no class can be called so.
     """
-    known = set(edited_labels(data).values())
+    known = set(edited_photos(data).labels.values())
     new = _label(new, known)
     if new in known:
         raise DataError(
             f"there is a class {new!r} already; choose another name, or merge {label!r} into it"
         )
-    append_edits(data, [(_class_path(label, known), new)])
+    append_edits(data, [Change(_class_path(label, known), "class", new)])
 
 
 def merge(data: Path, labels: Sequence[str], into: str) -> None:
@@ -79,10 +115,10 @@ def merge(data: Path, labels: Sequence[str], into: str) -> None:
     Raises:
         DataError: If a class does not exist, nothing is to be merged, or the name is invalid.
     """
-    known = set(edited_labels(data).values())
+    known = set(edited_photos(data).labels.values())
     into = _label(into, known)
     labels = [label for label in dict.fromkeys(labels) if label != into]
-    changes = [(_class_path(label, known), into) for label in labels]
+    changes = [Change(_class_path(label, known), "class", into) for label in labels]
     if not changes:
         raise DataError(f"there is nothing to merge into {into!r}; name other classes")
     append_edits(data, changes)
@@ -103,7 +139,7 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     if not data.is_dir() and is_archive(data):
         raise DataError(f"{str(data)!r} is an archive, to which nothing is added; unpack it first")
     edits = Edits.of(data)
-    labels, _ = edits.apply({file.name: file.label for file in source.files})
+    labels = edits.apply({file.name: file.label for file in source.files}).labels
     label = _label(label, labels.values())
     folder = source.place if source.tables else _class_folder(source, label)
     files = _FilesByContent(source.files)
@@ -134,34 +170,21 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
             left_out.append(Problem(name, "unreadable", reason))
     # If edits renamed the class a to b, a new class a would be renamed, too.
     before = "" if source.tables else class_label(folder.name)
-    after, _ = edits.apply(dict.fromkeys(new, before))
-    changes = [(name, label) for name in (*new, *moved) if after.get(name) != label]
-    if changes:
-        append_edits(data, changes)
+    after = edits.apply(dict.fromkeys(new, before)).labels
+    moves = [name for name in (*new, *moved) if after.get(name) != label]
+    if moves:
+        append_edits(data, [Change(name, "class", label) for name in moves])
     return AddedPhotos(tuple(new), tuple(moved), tuple(left_out))
 
 
-def edited_labels(data: Path) -> dict[str, str | None]:
-    """Return the class of every file after edits, ``None`` for what is excluded.
+def edited_photos(data: Path) -> EditedPhotos:
+    """Return the class of every file after edits, and the groups that these give.
 
     Raises:
         DataError: If it cannot be read as a data set.
     """
     files = read_source(data).files
-    return Edits.of(data).apply({file.name: file.label for file in files})[0]
-
-
-def _change(data: Path, labels: Mapping[str, str | None], names: Sequence[str], label: str) -> None:
-    for name in names:
-        if name not in labels:
-            raise DataError(f"{name!r} is not in {str(data)!r}; scan the folder again")
-    changes = [(name, label) for name in dict.fromkeys(names) if labels[name] != (label or None)]
-    if not changes:
-        raise DataError(
-            f"nothing to change: all of these are {f'of class {label!r}' if label else 'excluded'} "
-            f"already"
-        )
-    append_edits(data, changes)
+    return Edits.of(data).apply({file.name: file.label for file in files})
 
 
 def _label(name: str, known: Iterable[str | None]) -> str:

@@ -1,9 +1,16 @@
 """Edits of a data set: a file beside it changes classes without moving photos.
 
-``photos.edits.csv`` beside ``photos/`` has the columns ``time,path,label``. The path is that of a
-photo as in a manifest, or a class followed by ``/``; the label is its new class, empty for an
-excluded photo. All lines of one action have the same time. An action appends lines and undo removes
-the last ones; the file is written whole or not at all.
+``photos.edits.csv`` beside ``photos/`` has the columns ``time,path,action,value``. The path is that
+of a photo as in a manifest, or a class followed by ``/``, which stands for all photos that are in
+it by then. The action is one of
+
+- ``class``: the value is the new class;
+- ``exclude``: the value is empty; a later ``class`` includes the photo again;
+- ``group``: the value is a group, whose photos are put into one split, or empty for none. It
+  replaces what a table or the group pattern says: an edit is the last word.
+
+All lines of one user action have the same time. New lines are appended and undo removes the last
+ones; the file is written whole or not at all.
 """
 
 import csv
@@ -17,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 from filelock import FileLock, Timeout
 
@@ -27,45 +34,49 @@ from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress
 
 ENDING = ".edits.csv"
-COLUMNS = ["time", "path", "label"]
+COLUMNS = ["time", "path", "action", "value"]
 RUNS_ROOT = "TLEARN_RUNS_ROOT"  # environment variable
 LOCK_SECONDS = 60.0
 Action = Literal["class", "exclude", "group"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What an edit does, before it is written.
+    """What an edit does.
 
     Attributes:
         path: A photo's name as in a manifest, or a class followed by ``/``.
         action: ``class``, ``exclude`` or ``group``.
-        value: The new class, the group, or empty if it is excluded.
+        value: The new class, in Unicode's form NFC; or the group; empty if excluded.
     """
 
     path: str
     action: Action
     value: str = ""
 
-
-@dataclass(frozen=True)
-class Edit:
-    """One line.
-
-    Attributes:
-        time: In ISO 8601; the same for all lines of one action.
-        path: A photo's name as in a manifest, or a class followed by ``/``.
-        label: Its new class in Unicode's form NFC; empty if it is excluded.
-    """
-
-    time: str
-    path: str
-    label: str
-
     @property
     def of_class(self) -> str:
         """The class that is changed, or empty if a photo is."""
         return unicodedata.normalize("NFC", self.path[:-1]) if self.path.endswith("/") else ""
+
+    def __str__(self) -> str:
+        """Describe it in one line, as ``tlearn data show`` does."""
+        what = f"class {self.of_class}" if self.of_class else self.path
+        if self.action == "group":
+            return f"{what}  group {self.value}" if self.value else f"{what}  no group"
+        return f"{what}  -> {self.value}" if self.action == "class" else f"{what}  excluded"
+
+
+@dataclass(frozen=True)
+class Edit(Change):
+    """One line: a change, and when it was made.
+
+    Attributes:
+        time: In ISO 8601; the same for all lines of one user action.
+    """
+
+    time: str = ""
 
     @property
     def local_time(self) -> str:
@@ -74,6 +85,20 @@ class Edit:
             return datetime.fromisoformat(self.time).astimezone().strftime("%Y-%m-%d %H:%M")
         except ValueError:
             return self.time
+
+
+class EditedPhotos(NamedTuple):
+    """What edits make of photos.
+
+    Attributes:
+        labels: The class of each photo, by its name; ``None`` for an excluded one.
+        groups: The groups that edits give, by the names of photos; empty for none.
+        missing: The edits of photos or classes that do not exist.
+    """
+
+    labels: dict[str, str | None]
+    groups: dict[str, str]
+    missing: list[Edit]
 
 
 @dataclass(frozen=True)
@@ -91,31 +116,30 @@ class Edits:
         """
         return cls(_read(edits_path(data)))
 
-    def apply(self, labels: Mapping[str, str]) -> tuple[dict[str, str | None], list[Edit]]:
+    def apply(self, labels: Mapping[str, str]) -> EditedPhotos:
         """Apply all edits in order, each to the result of those before.
 
         Args:
             labels: The class of each photo, by its name; empty outside class folders.
-
-        Returns:
-            The same after the edits, ``None`` for an excluded photo; and the edits of photos or
-            classes that are missing.
         """
-        after: dict[str, str | None] = dict(labels)
-        missing: list[Edit] = []
+        after = EditedPhotos(dict(labels), {}, [])
         for edit in self.lines:
             if edit.of_class:
-                names = [name for name, label in after.items() if label == edit.of_class]
+                names = [name for name, label in after.labels.items() if label == edit.of_class]
             else:
-                names = [edit.path] if edit.path in after else []
-            after.update(dict.fromkeys(names, edit.label or None))
+                names = [edit.path] if edit.path in after.labels else []
+            if edit.action == "group":
+                after.groups.update(dict.fromkeys(names, edit.value))
+            else:
+                after.labels.update(dict.fromkeys(names, edit.value or None))
             if not names:
-                missing.append(edit)
-        return after, missing
+                after.missing.append(edit)
+        return after
 
     def photo_labels(self) -> dict[str, str]:
         """Return the class that was last given to each edited photo, empty if it was excluded."""
-        return {edit.path: edit.label for edit in self.lines if not edit.of_class}
+        photos = (edit for edit in self.lines if not edit.of_class and edit.action != "group")
+        return {edit.path: edit.value for edit in photos}
 
     def actions(self) -> Iterator[tuple[Edit, ...]]:
         """Yield the lines of each action, oldest first."""
@@ -148,8 +172,8 @@ def edits_path(data: Path) -> Path:
     return beside if beside.exists() or os.access(beside.parent, os.W_OK) else aside
 
 
-def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
-    """Append the lines of one action, each with a path and a label: all of them, or none.
+def append_edits(data: Path, changes: Sequence[Change]) -> None:
+    """Append the lines of one user action: all of them, or none.
 
     Raises:
         DataError: If nothing can be written.
@@ -159,7 +183,7 @@ def append_edits(data: Path, changes: Sequence[tuple[str, str]]) -> None:
         time = _now()
         while edits and edits[-1].time == time:  # of another action
             time = _now()
-        _write(path, (*edits, *(Edit(time, name, label) for name, label in changes)))
+        _write(path, (*edits, *(Edit(c.path, c.action, c.value, time) for c in changes)))
 
 
 def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Edit, ...]:
@@ -236,8 +260,8 @@ def _read(path: Path) -> tuple[Edit, ...]:
     except (ValueError, csv.Error):
         line = f"line {rows.line_num} of {str(path)!r}"
         raise DataError(
-            f"{line} is damaged: it should be a time, a path and the name of a class, with commas "
-            f"between them; correct or delete it"
+            f"{line} is damaged: it should be a time, a path, one of {', '.join(ACTIONS)}, and the "
+            f"new class or group, with commas between them; correct or delete it"
         ) from None
 
 
@@ -247,13 +271,16 @@ def _edit(row: Sequence[str]) -> Edit:
     Raises:
         ValueError: If it is damaged.
     """
-    time, path, label = row
-    label = unicodedata.normalize("NFC", label)
+    time, path, action, value = row
+    value = unicodedata.normalize("NFC", value)
     "".join(row).encode()  # fails on bytes that are not UTF-8
-    parts = {*label.split("/")} if label else set()
-    if not path.strip("/") or "\0" in label or parts & {"", ".", ".."}:
+    if action not in ACTIONS or not path.strip("/") or "\0" in value:
         raise ValueError
-    return Edit(time, path, label)
+    if action == "class" and {*value.split("/")} & {"", ".", ".."}:
+        raise ValueError
+    if action == "exclude" and value:
+        raise ValueError
+    return Edit(path, action, value, time)
 
 
 def _write(path: Path, edits: Sequence[Edit]) -> None:
@@ -263,6 +290,6 @@ def _write(path: Path, edits: Sequence[Edit]) -> None:
     ):
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
-        writer.writerows((edit.time, edit.path, edit.label) for edit in edits)
+        writer.writerows((edit.time, edit.path, edit.action, edit.value) for edit in edits)
         file.flush()
         os.fsync(file.fileno())

@@ -82,8 +82,8 @@ def listed_images(source: DataSource) -> list[ImageFile]:
     Raises:
         DataError: If the edits cannot be read.
     """
-    labels, _ = Edits.of(source.data).apply({file.name: file.label for file in source.files})
-    return _with_labels(source, labels, unlabelled=False)[0]
+    after = Edits.of(source.data).apply({file.name: file.label for file in source.files})
+    return _with_labels(source, after.labels, unlabelled=False)[0]
 
 
 def scan(
@@ -117,7 +117,7 @@ def scan(
     source = data if isinstance(data, DataSource) else read_source(data, progress)
     data = source.data
     edits, pattern = Edits.of(data), re.compile(group) if group else None
-    labels, missing = edits.apply({file.name: file.label for file in source.files})
+    labels, groups, missing = edits.apply({file.name: file.label for file in source.files})
     problems = [
         Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
         for edit in missing
@@ -143,6 +143,7 @@ def scan(
     files, range_problems = _with_ranges(files, own_ranges)
     if pattern:
         files = with_groups(source, files, pattern)
+    files = [replace(f, group=groups[f.name]) if f.name in groups else f for f in files]
     problems += range_problems
     problems += _duplicates(files)
     edited = {file.label for file in source.files if labels[file.name] != file.label}

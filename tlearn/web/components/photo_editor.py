@@ -87,13 +87,17 @@ def edit(data: str, do: Callable[[], object], opened: str | None = None) -> None
 
 
 def description(action: Sequence[Edit]) -> str:
-    """Say what an action was, by the first of its lines."""
+    """Say what an action was; several kinds of edits at once by their number alone."""
     first, count = action[0], len(action)
-    if first.of_class:
+    if len({(edit.action, bool(edit.of_class), edit.value) for edit in action}) > 1:
+        return t("data.did_several", count=count)
+    if first.of_class and first.action == "class":
         labels = ", ".join(edit.of_class for edit in action)
-        return t("data.did_rename", label=labels, to=first.label)
-    if first.label:
-        return t("data.did_move", count=count, to=first.label)
+        return t("data.did_rename", label=labels, to=first.value)
+    if first.action == "group":
+        return t("data.did_group", count=count, to=first.value)
+    if first.action == "class":
+        return t("data.did_move", count=count, to=first.value)
     return t("data.did_exclude", count=count)
 
 
