@@ -75,6 +75,7 @@ def test_the_run_holds_everything(made):
         "confusion.svg",
         "confusion.png",
         "predictions.csv",
+        "outputs.npz",
     }
     assert json.loads((run.path / "labels.json").read_text()) == ["blue", "green", "red"]
     record = yaml.safe_load((run.path / "run.yaml").read_text())

@@ -24,7 +24,7 @@ from tlearn.runs.charts import curves_side_by_side
 from tlearn.runs.classifier import BETWEEN, Classifier, save
 from tlearn.runs.continued_run import write_earlier_splits
 from tlearn.runs.directory import RunDirectory, check_free
-from tlearn.runs.measurement import class_numbers, probabilities_of
+from tlearn.runs.measurement import class_numbers, outputs_of
 from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.training.score import ValidationScore
 from tlearn.training.shares import (
@@ -153,7 +153,7 @@ def _write(
         pixels, outputs = join([member.classifier.model for member in members], orders)
     joint = _joint_classifier(members, side_by_side(pixels, outputs))
     with clock.part("evaluation"):
-        p = probabilities_of(joint, splits.validation, progress)
+        p = outputs_of(joint, splits.validation, progress).probabilities
     logits = [np.log(np.maximum(part, LEAST)) for part in np.split(p, len(members), axis=1)]
     fit = shares_of if rule == "fitted" else equal_shares
     shares = fit(y, logits).tolist()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,9 +33,23 @@ from tlearn.python_files import HEADS, is_trusted, run_file
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 BETWEEN = " + "  # the names of the backbones of an ensemble
 OUTPUT = "probabilities"
+FEATURES = "features"
 MIRROR = 1  # the view that is the mirror image of the plain one
 ADVICE = "train again, or put the whole run back"
 ArrayOrError = np.ndarray | DataError  # pixels or probabilities, or why there are none
+
+
+class ModelOutputs(NamedTuple):
+    """What a saved model gives for an image, or for ``n`` images.
+
+    Attributes:
+        probabilities: ``(classes,)`` or ``(n, classes)``, from 0 to 1.
+        features: ``(k,)`` or ``(n, k)``, as :func:`tlearn.features.model_features.with_features`
+            gives them, of the plain view: the nearer, the more alike are two images to the model.
+    """
+
+    probabilities: np.ndarray
+    features: np.ndarray
 
 
 def save(
@@ -164,10 +178,16 @@ class Classifier:
 
     @cached_property
     def _engine(self) -> Engine:
-        compiled = None
+        compiled, names = None, (OUTPUT, FEATURES)
         with contextlib.suppress(CacheError):  # the compiled model is only not cached
-            compiled = compiled_path(cache_folder(), {"model": self.digest})
-        return self.choice.engine_for(lambda _: self.model, [OUTPUT], self.size, compiled)
+            compiled = compiled_path(cache_folder(), {"model": self.digest, "outputs": names})
+        return self.choice.engine_for(self._with_features, names, self.size, compiled)
+
+    def _with_features(self, _: Sequence[str]) -> Any:
+        """Return the model with its features beside the probabilities."""
+        from tlearn.features.model_features import with_features
+
+        return with_features(self.model)
 
     def make_ready(self) -> None:
         """Load and compile the model now; else the first prediction does."""
@@ -179,16 +199,24 @@ class Classifier:
         Images are decoded in threads while the model computes; memory does not grow with their
         number.
         """
-        engine, views = self._engine, list[np.ndarray]()
+        for path, outputs in self.predict_with_features(paths):
+            yield path, outputs if isinstance(outputs, DataError) else outputs.probabilities
+
+    def predict_with_features(
+        self, paths: Sequence[Path]
+    ) -> Iterator[tuple[Path, ModelOutputs | DataError]]:
+        """Yield what :meth:`predict` yields, and the features of each image, in the same pass."""
+        engine, views = self._engine, list[ModelOutputs]()
         for batch, outputs in engine.map(_batches(self._views(paths), engine.batch)):
-            probabilities = iter(outputs[0])
+            rows = map(ModelOutputs, *outputs)
             for path, pixels in batch:
                 if isinstance(pixels, DataError):
                     yield path, pixels
                     continue
-                views.append(next(probabilities))
+                views.append(next(rows))
                 if len(views) == self.tta:
-                    yield path, np.mean(views, axis=0)
+                    mean = np.mean([view.probabilities for view in views], axis=0)
+                    yield path, ModelOutputs(mean, views[0].features)
                     views.clear()
 
     def _views(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:

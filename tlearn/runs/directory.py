@@ -9,6 +9,7 @@
 - labels.json: the class of each output
 - metrics.json: how good it is, by the saved model
 - predictions.csv: what the saved model says of each image that was held back
+- outputs.npz: probabilities and features that it gives for those, and for training images
 - curves and confusion: pictures, as .svg and .png
 
 There are also ``callbacks.py``, ``train_step.py``, ``head.py``, copies of what the user wrote, and

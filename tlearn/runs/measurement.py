@@ -14,7 +14,7 @@ from tlearn.data.data_source import ImageFile
 from tlearn.errors import DataError
 from tlearn.metrics import METRICS, Metric, guess_counts
 from tlearn.progress import Progress, Silent
-from tlearn.runs.classifier import Classifier
+from tlearn.runs.classifier import Classifier, ModelOutputs
 
 LEVEL = 0.05  # of error at which a difference is called significant
 FEW = 30  # images below which the interval is shown first
@@ -50,35 +50,35 @@ def measured_split(metrics: Mapping[str, Any]) -> Literal["validation", "test"]:
 
 def measure_files(
     classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Return figures and probabilities of labelled images, by the path that predicts for users.
+) -> tuple[dict[str, Any], ModelOutputs]:
+    """Return the figures of labelled images, and what the model gives for them, in their order.
 
-    Returns:
-        As :func:`measure`, and ``(n, classes)`` in the order of the files.
+    The figures are as of :func:`measure`, by the path that predicts for users.
 
     Raises:
         DataError: If one of them can no longer be read.
     """
-    p = probabilities_of(classifier, files, progress)
-    return measure(class_numbers(files, classifier.labels), p, classifier.labels), p
+    outputs = outputs_of(classifier, files, progress)
+    y = class_numbers(files, classifier.labels)
+    return measure(y, outputs.probabilities, classifier.labels), outputs
 
 
-def probabilities_of(
+def outputs_of(
     classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
-) -> np.ndarray:
-    """Return the probabilities ``(n, classes)`` of images, in the order of the files.
+) -> ModelOutputs:
+    """Return what a model gives for images, in the order of the files.
 
     Raises:
         DataError: If one of them can no longer be read.
     """
-    probabilities = []
+    rows = []
     with (progress or Silent()).task("evaluating", len(files), "images") as task:
-        for path, p in classifier.predict([f.path for f in files]):
-            if isinstance(p, DataError):
-                raise DataError(f"{str(path)!r} can no longer be read: {p}; start again")
-            probabilities.append(p)
+        for path, outputs in classifier.predict_with_features([f.path for f in files]):
+            if isinstance(outputs, DataError):
+                raise DataError(f"{str(path)!r} can no longer be read: {outputs}; start again")
+            rows.append(outputs)
             task.advance()
-    return np.stack(probabilities)
+    return ModelOutputs(*map(np.stack, zip(*rows, strict=True)))
 
 
 def class_numbers(files: Sequence[ImageFile], labels: Sequence[str]) -> np.ndarray:

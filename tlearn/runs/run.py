@@ -27,6 +27,7 @@ from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
 from tlearn.runs.measurement import gain_lines, measure_files, measured_split, metric_texts
+from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
 from tlearn.settings import make_config
 from tlearn.text import decode_name, whole_percents
@@ -170,6 +171,15 @@ class Run:
         with self._reading("predictions.csv") as file:
             return read_predictions(file.read())
 
+    def outputs(self) -> Outputs:
+        """Return what the saved model gives for held-out images and a sample of training images.
+
+        Raises:
+            RunError: If ``outputs.npz`` is missing or damaged.
+        """
+        with self._explaining("outputs.npz"):
+            return Outputs.from_bytes((self.path / "outputs.npz").read_bytes())
+
     def images(self, split: Literal["train", "validation", "test"]) -> list[tuple[Path, str]]:
         """Return path and class of the images of one split, at their paths in the training.
 
@@ -238,9 +248,17 @@ class Run:
         Raises:
             RunError: If it is missing or damaged.
         """
+        with (
+            self._explaining(name),
+            (self.path / name).open(encoding="utf-8", newline="") as file,
+        ):
+            yield file
+
+    @contextlib.contextmanager
+    def _explaining(self, name: str) -> Iterator[None]:
+        """Raise a RunError about a file of the run that cannot be read."""
         try:
-            with (self.path / name).open(encoding="utf-8", newline="") as file:
-                yield file
+            yield
         except DAMAGED as error:
             raise RunError(
                 f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "

@@ -13,6 +13,7 @@ from tlearn.features.built_backbone import (
     preprocess_pixels,
 )
 from tlearn.features.keras_build import random_numbers_from
+from tlearn.features.model_features import STANDARDISE
 from tlearn.keras_import import keras
 from tlearn.training.head import divide, head_layers
 from tlearn.training.probe import Probe
@@ -51,7 +52,7 @@ class Network:
     ) -> None:
         self.built, self.taps, self.seed = built, tuple(taps), seed
         self.standardise = keras.layers.BatchNormalization(
-            center=False, scale=False, epsilon=0.0, trainable=False, name="standardise"
+            center=False, scale=False, epsilon=0.0, trainable=False, name=STANDARDISE
         )
         layers = head_layers(head, len(self.columns), classes, seed)
         self._head, self.logits = [self.standardise, *layers], layers[-1]

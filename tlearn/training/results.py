@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from tlearn import __version__
 from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
+from tlearn.data.data_source import ImageFile
 from tlearn.data.splits import Splits
 from tlearn.errors import DataError, RunError
 from tlearn.features.engines import choose
@@ -18,14 +20,23 @@ from tlearn.metrics import MONITORS
 from tlearn.progress import Progress
 from tlearn.python_files import with_copies
 from tlearn.runs import charts
-from tlearn.runs.classifier import Classifier, save
+from tlearn.runs.classifier import Classifier, ModelOutputs, save
 from tlearn.runs.continued_run import class_changes, gain
 from tlearn.runs.directory import Request, RunDirectory
-from tlearn.runs.measurement import interval, measure_files, measured_split, with_interval
+from tlearn.runs.measurement import (
+    class_numbers,
+    interval,
+    measure_files,
+    measured_split,
+    outputs_of,
+    with_interval,
+)
+from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_predictions
 from tlearn.runs.run import PROBLEM_COLUMNS, Run
 from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
+from tlearn.training.probe import sample
 from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
 from tlearn.training.state import StageResult, TrainingState
@@ -34,6 +45,7 @@ from tlearn.training.tensorboard_log import write_log
 
 HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS)
 
+MOST_TRAINING = 5000  # training images whose outputs are written, at most
 PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "pillow")
 
 
@@ -167,23 +179,32 @@ def measure_saved(
     progress: Progress,
     clock: Stopwatch,
 ) -> dict[str, Any]:
-    """Write what a saved model says of the images that were held out.
+    """Write what a saved model gives for the images that were held out, and for training images.
 
     Returns:
         Its figures by split, the engine, and images per second, as in ``metrics.json``.
     """
     metrics: dict[str, Any] = {}
     predictions: list[HeldOutPrediction] = []
+    parts: list[tuple[str, Sequence[ImageFile], ModelOutputs]] = []
     with clock.part("loading the model"):
         classifier.make_ready()
     before = clock.seconds().get("evaluation", 0.0)
     with clock.part("evaluation"):
         for split, files in (("validation", splits.validation), ("test", splits.test)):
             if files:
-                metrics[split], p = measure_files(classifier, files, progress)
-                predictions += held_out_predictions(files, split, p, splits.labels)
+                metrics[split], outputs = measure_files(classifier, files, progress)
+                parts.append((split, files, outputs))
+                predictions += held_out_predictions(
+                    files, split, outputs.probabilities, splits.labels
+                )
     seconds = clock.seconds()["evaluation"] - before
     run.write("predictions.csv", held_out_csv(predictions))
+    with clock.part("features of training images"):
+        positions = sample(class_numbers(splits.train, splits.labels), MOST_TRAINING, seed=0)
+        sampled = [splits.train[position] for position in positions.tolist()]
+        parts.append(("train", sampled, outputs_of(classifier, sampled, progress)))
+        run.write("outputs.npz", Outputs.of(parts).to_bytes())
     return metrics | {
         "engine": asdict(classifier.choice),
         "images_per_second": {"prediction": round(len(predictions) / seconds, 1)},

@@ -1,0 +1,92 @@
+"""What a saved model gives for the images of its run: probabilities and features."""
+
+import numpy as np
+import pytest
+
+import tlearn
+from tlearn.features.model_features import WIDTH, with_features
+from tlearn.runs.classifier import Classifier
+from tlearn.runs.outputs import Outputs
+
+
+def test_a_run_holds_the_outputs_of_its_images(toy_run):
+    run = tlearn.Run(toy_run.run)
+    outputs, splits = run.outputs(), run.dataset()
+    for split, files in splits.items():
+        part = outputs.of_split(split)
+        assert part.files.tolist() == [file.name for file in files], split
+        assert part.labels.tolist() == [file.label for file in files], split
+    held_out = {p.file: p for p in run.held_out_predictions()}
+    for name, p in zip(outputs.files, outputs.probabilities, strict=True):
+        if name in held_out:
+            assert p.max() == pytest.approx(held_out[name].probability, abs=1e-6)
+    paths = [toy_run.photos / name for name in outputs.files[:5]]
+    for row, (_, found) in enumerate(run.classifier.predict_with_features(paths)):
+        np.testing.assert_allclose(found.probabilities, outputs.probabilities[row], atol=1e-6)
+        np.testing.assert_allclose(found.features, outputs.features[row], rtol=2e-3, atol=1e-4)
+
+
+def test_features_are_what_the_heads_see(photos, tmp_path, monkeypatch):
+    """Of an average of two networks they are those of both, in memory as from the file."""
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    options = {"backbone": "toy", "weights": "none", "views": 1, "quiet": True}
+    stages = [{"unfreeze": 1, "epochs": 2, "learning_rate": 1e-2}]
+    run = tlearn.finetune(photos, tmp_path / "run", stages=stages, **options)
+    saved = Classifier.load(run.path / "model.keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, saved.size, saved.size, 3))
+    first = with_features(saved.model)
+    again = with_features(Classifier.load(run.path / "model.keras").model)
+    for one, other in zip(first(pixels), again(pixels), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first(pixels)[0], saved.model(pixels))
+    paths = [photos / name for name in run.outputs().files]
+    found = [
+        out.features for _, out in tlearn.Run(run.path).classifier.predict_with_features(paths)
+    ]
+    np.testing.assert_allclose(np.stack(found), run.outputs().features, rtol=2e-3, atol=1e-4)
+
+
+def test_projected_features_keep_their_distances():
+    from tlearn.keras_import import keras
+
+    pixels = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(pixels)
+    wide = keras.layers.Dense(2000)(flat)
+    norm = keras.layers.BatchNormalization(name="standardise", trainable=False)(wide)
+    model = keras.Model(pixels, keras.layers.Softmax()(keras.layers.Dense(3)(norm)))
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 3))
+    features = np.asarray(with_features(model)(x)[1])
+    all_features = np.asarray(keras.Model(pixels, norm)(x))
+    assert features.shape == (40, WIDTH)
+    near, full = (np.linalg.norm(f[:, None] - f[None], axis=-1) for f in (features, all_features))
+    different = ~np.eye(40, dtype=bool)
+    ratio = near[different] / full[different]
+    assert abs(ratio.mean() - 1) < 0.05 and ratio.std() < 2 / np.sqrt(2 * WIDTH)
+
+
+def test_a_model_without_such_a_head_has_its_probabilities_for_features():
+    from tlearn.keras_import import keras
+
+    pixels = keras.Input((8, 8, 3))
+    p = keras.layers.Dense(3, "softmax")(keras.layers.Flatten()(pixels))
+    probabilities, features = with_features(keras.Model(pixels, p))(np.ones((2, 8, 8, 3)))
+    np.testing.assert_array_equal(probabilities, features)
+
+
+def test_a_damaged_file_is_named(toy_run_copy):
+    run = tlearn.Run(toy_run_copy.run)
+    whole = (run.path / "outputs.npz").read_bytes()
+    for content in (b"", b"nothing", whole[: len(whole) // 2]):
+        (run.path / "outputs.npz").write_bytes(content)
+        with pytest.raises(tlearn.RunError, match=r"outputs\.npz of the run .* damaged"):
+            run.outputs()
+    (run.path / "outputs.npz").unlink()
+    with pytest.raises(tlearn.RunError, match="missing"):
+        run.outputs()
+
+
+def test_names_in_any_script_are_read_back():
+    names = np.array(["猫/照片 1.jpg", "שלום/ב.jpg", "a" * 200])
+    outputs = Outputs(names, names, names, np.eye(3, dtype="float32"), np.eye(3, dtype="float32"))
+    assert Outputs.from_bytes(outputs.to_bytes()).files.tolist() == names.tolist()
+    assert outputs.to_bytes() == outputs.to_bytes()
