@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
     from tlearn.runs.exports import export as export, report as report
     from tlearn.runs.predictions import Prediction as Prediction
     from tlearn.runs.run import Evaluation as Evaluation, Run as Run
+    from tlearn.runs.run_comparison import RunComparison as RunComparison, diff as diff
     from tlearn.training.pipeline import demo as demo, finetune as finetune, resume as resume
 
 __version__ = "0.1.0"
@@ -66,6 +67,7 @@ _HOMES = {
     "tlearn.runs.exports": "export report",
     "tlearn.runs.predictions": "Prediction",
     "tlearn.runs.run": "Evaluation Run",
+    "tlearn.runs.run_comparison": "RunComparison diff",
     "tlearn.experiments.backbone_comparison": "compare",
     "tlearn.training.pipeline": "demo finetune resume",
     "tlearn.experiments.ranking": "Comparison",

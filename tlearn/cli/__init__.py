@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
     "study": "Train on DATA once for each combination of values, and compare.",
     "tune": "Search a better configuration for DATA, and measure what it gains.",
+    "diff": "Compare RUN and OTHER on the photos they hold out.",
     "ensemble": "Average several RUNS, of any backbones, as one run with one model.",
     "lr-find": "Search the learning rate of the head and of each stage on DATA.",
     "tensorboard": "Open TensorBoard on RUNS that were trained with --tensorboard.",

@@ -1,0 +1,29 @@
+"""``tlearn diff``."""
+
+import json
+from pathlib import Path
+
+import click
+
+from tlearn.cli.options import JSON, PATH
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("other", type=PATH)
+@click.option("--common", is_flag=True, help="Compare on the photos that both hold out.")
+@JSON
+def diff(run: Path, other: Path, common: bool, as_json: bool) -> None:
+    """Compare RUN and OTHER on the photos they hold out.
+
+    Says which is better (McNemar's test), of which photos they say different classes, who is right,
+    and what differs in configuration and photos. Runs that hold out other photos are refused.
+    """
+    from tlearn.runs.comparison_text import comparison_text
+    from tlearn.runs.run_comparison import diff as compare_two
+
+    comparison = compare_two(run, other, common=common)
+    if as_json:
+        print(json.dumps(comparison.record(), indent=2, ensure_ascii=False))
+    else:
+        print(comparison_text(comparison))
