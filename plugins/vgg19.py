@@ -1,6 +1,6 @@
 """VGG19 (Simonyan and Zisserman, 2014)."""
 
-from tlearn.backbones import Backbone, Blocks, Preprocess, hookimpl, keras_application
+from tlearn.backbones import Backbone, Blocks, Preprocess, Workload, hookimpl, keras_application
 
 
 @hookimpl
@@ -19,5 +19,7 @@ def tlearn_backbones() -> Backbone:
         blocks=Blocks.before("block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1"),
         taps=("block4_conv1", "block5_conv1"),
         finetune_from="block5_conv1",
+        workload=Workload(19508.4e6, 1849.7e6, 20_024_384, 2560, 100_352),
+        accuracy=0.713,
         feature_layers=("block3_pool", "block4_pool", "block5_pool"),
     )

@@ -206,7 +206,6 @@ def here(tmp_path, monkeypatch):
     # Here, as other tests need no Streamlit.
     from tlearn.runs.job_queue import JobQueue
     from tlearn.web.components import scans
-    from tlearn.web.planner import Planner
     from tlearn.web.workspace import DATA, RUNS, Workspace
 
     monkeypatch.setenv(DATA, str(tmp_path / "photos"))
@@ -214,7 +213,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(scans, "AT_ONCE", 600)
     monkeypatch.setattr(scans, "SOON", 600)
     monkeypatch.setattr(JobQueue, "wake", lambda self: None)
-    monkeypatch.setattr(Planner, "ask", lambda *arguments: None)
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()
     sys.modules["__main__"] = main

@@ -40,7 +40,7 @@ from checked_backbones import (
     with_layer,
 )
 
-from tlearn.backbones import Blocks, Preprocess, Weights
+from tlearn.backbones import Blocks, Preprocess, Weights, Workload
 from tlearn.errors import BackboneError
 from tlearn.testing import CHECKS, backbone_checks, run_checks
 
@@ -291,6 +291,7 @@ def test_wrong_facts_are_named():
         ("check_facts", weights("a", "here", "MIT", ""), "'a' must state their trained_on"),
         ("check_facts", weights("none", "here", "MIT", "noise"), "no weights can be called 'none'"),
         ("check_facts", {"weights": GOOD.weights * 2}, "distinct names: ['first', 'first']"),
+        ("check_default_size", {"workload": Workload(1, 0, 2, 3, 4)}, "its workload is another: W"),
         ("check_preprocessing", {"preprocess_reference": f"{TF}s"}, f"'{TF}s' cannot be found"),
         ("check_preprocessing", {"preprocess_reference": "no:f"}, "'no:f' cannot be found"),
         ("check_preprocessing", {"preprocess_reference": "keras"}, "must be 'module:function'"),
@@ -383,6 +384,9 @@ def test_facts_that_contradict_each_other_are_refused():
     ]:
         with pytest.raises(ValueError, match=words):
             replace(GOOD, **facts)
+    for facts in ({"accuracy": 71.8, "accuracy_source": "paper"}, {"accuracy": 0.7}):
+        with pytest.raises(ValueError, match="an accuracy from 0 to 1 with its source"):
+            replace(GOOD.weights[0], **facts)
 
 
 def test_a_side_that_does_not_fit_is_refused():

@@ -1,29 +1,20 @@
-"""The processes of the page's server: what predicts, and what measures."""
+"""The processes of the page's server that predict."""
 
 import csv
 import io
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 from conftest import Heard, draw_photos
-from serving import until
 
-from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
-from tlearn.web.planner import Planner
 from tlearn.web.prediction_process import predict, predictions_csv
 
-CONFIG = RunConfig(
-    backbone="toy", weights="none", engine="tensorflow", stages=[{"unfreeze": 1, "epochs": 2}]
-)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
 
 
@@ -112,90 +103,3 @@ def test_cells_of_a_table_are_harmless(tmp_path):
     assert rows[3][:2] == ["\\udcff.png", "r\u00f6te"]
     dangerous = tuple("=+-@\t\r\n\uff1d")
     assert not any(cell.startswith(dangerous) for row in rows for cell in row)
-
-
-# ---- Planning
-
-
-@pytest.fixture
-def planner(tmp_path):
-    made = []
-
-    def make():
-        made.append(Planner(tmp_path / "runs"))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-
-
-def test_costs_are_measured_once_and_kept(planner, photos):
-    first = planner()
-    first.stop()  # nothing to stop
-    assert first.known("digest", CONFIG) == {} and not first.measuring
-    first.ask(photos, "digest", CONFIG, ["toy"])
-    process = first._process
-    first.stop()  # for a training
-    assert process.poll() is not None and not first.measuring
-    assert first.problem("digest", CONFIG) == ""  # that is no failure
-    first.ask(photos, "digest", CONFIG, ["toy"])
-    assert first.measuring
-    first.ask(photos, "digest", CONFIG, ["toy"])  # while it measures: nothing more
-    until(lambda: not first.measuring)
-    assert first.problem("digest", CONFIG) == ""
-    (row,) = first.known("digest", CONFIG).values()
-    assert row["backbone"] == "toy" and row["seconds"] > 0 and row["images_per_second"] > 0
-    assert row["parameters"] > 0 and row["bytes"] > 0 and row["problem"] == ""
-    again = planner()
-    assert again.known("digest", CONFIG) == {"toy": row}
-    (file,) = again.folder.glob("*.jsonl")
-    for sure in (True, False):  # what a busy machine made unsure is measured again
-        file.write_text(json.dumps(row | {"sure": sure}))
-        again.ask(photos, "digest", CONFIG, ["toy"])
-        assert again.measuring is not sure
-    again.stop()
-    file.write_text(json.dumps(row))
-    assert again.known("other", CONFIG) == {}  # other photos
-    assert again.known("digest", RunConfig(preset="best")) == {}  # another training
-    other = CONFIG.model_copy(update={"backbone": "vgg19", "weights": "imagenet"})
-    assert again.known("digest", other) == {"toy": row}  # the same, with another backbone
-    # A line that was broken off costs that line alone.
-    file.write_text('{"backbone": "toy"}\n[]\n' + json.dumps(row)[:20])
-    assert again.known("digest", CONFIG) == {}
-    with file.open("a") as lines:
-        lines.write("\n" + json.dumps(row))
-    assert again.known("digest", CONFIG) == {"toy": row}
-
-
-def test_why_nothing_could_be_measured_is_told_once(planner, tmp_path):
-    one = planner()
-    nowhere = tmp_path / "nowhere"
-    one.ask(nowhere, "digest", CONFIG, ["toy"])
-    until(lambda: not one.measuring)
-    assert "nowhere" in one.problem("digest", CONFIG)
-    assert one.problem("other", CONFIG) == ""
-    one.ask(nowhere, "digest", CONFIG, ["toy"])
-    assert not one.measuring  # it would fail again
-    shutil.rmtree(one.folder)
-    one.folder.write_text("in the way")
-    other = planner()
-    other.ask(nowhere, "digest", CONFIG, ["toy"])
-    assert not other.measuring and str(one.folder) in other.problem("digest", CONFIG)
-
-
-@POSIX
-def test_what_measures_ends_with_the_server(tmp_path, photos):
-    code = (
-        "import sys, time; from pathlib import Path; from tlearn.config import RunConfig\n"
-        "from tlearn.web.planner import Planner\n"
-        "planner = Planner(Path(sys.argv[1]))\n"
-        "config = RunConfig(backbone='toy', weights='none')\n"
-        "planner.ask(Path(sys.argv[2]), 'digest', config, ['toy'])\n"
-        "print(planner._process.pid, flush=True); time.sleep(600)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "runs"), str(photos)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
-        child = psutil.Process(int(server.stdout.readline()))
-        os.kill(server.pid, signal.SIGKILL)
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)

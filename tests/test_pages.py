@@ -20,7 +20,6 @@ from tlearn.runs.directory import RunDirectory
 from tlearn.web import background
 from tlearn.web.components import scans
 from tlearn.web.linked_folders import ALLOWED
-from tlearn.web.planner import Planner
 
 PACKED = """
 from dataclasses import replace
@@ -331,14 +330,19 @@ def test_a_value_that_is_not_allowed_is_told(here):
     assert not app.error and not labelled(app.button, t("train.start")).disabled
 
 
-def test_what_a_training_takes_is_said_and_whether_that_is_sure(here, monkeypatch):
+def test_what_a_training_takes_is_said_at_once_for_each_family(here):
     draw_photos(here.data / "colours")
-    row = {"seconds": 70, "parameters": 4e6, "bytes": 1e6, "problem": "", "sure": False}
-    monkeypatch.setattr(Planner, "known", lambda *arguments: {"toy": row})
-    app = page("train", **{"train.backbone": "toy"})
-    unsure = f"**{t('train.about', time='70 s')}** ({t('train.unsure')})"
-    assert all(caption.startswith(unsure) for caption in app.radio[0].proto.captions)
-    assert unsure in words(app)
+    app = page("train", **{"train.others": True})
+    about = t("train.about", time="").strip()
+    assert all(about in caption for caption in app.radio[0].proto.captions)
+    family = app.selectbox(key="family.mobilenet_v2")
+    assert [name[12:] for name in family.options] == ["_035", "_050", "_075", "", "_130", "_140"]
+    assert family.value == "mobilenet_v2" and app.button(key="card.efficientnet_lite").disabled
+    run(family.set_value("mobilenet_v2_035"))
+    assert t("train.imagenet", part="60.3%") in words(app)
+    run(app.button(key="card.mobilenet_v2").click())
+    facts = f"**mobilenet\\_v2\\_035** · {t('train.imagenet', part='60.3%')} · **{about}"
+    assert f"{t('train.backbone')}: {facts}" in words(app)
 
 
 def test_without_the_default_backbone_another_is_chosen(here, monkeypatch):

@@ -228,9 +228,9 @@ def test_the_list_takes_wildcards_and_says_which_weights_are_here(tmp_path, monk
     lines = [line for line in capsys.readouterr().out.splitlines() if " px (from " in line]
     places = {line.split()[0]: line.partition("), ")[2] for line in lines}
     assert places == {
-        "mobilenet_v2_035": "not on this machine",
-        "mobilenet_v2_050": "on this machine",
-        "mobilenet_v2_075": "not on this machine",
+        "mobilenet_v2_035": "60.3% on ImageNet, not on this machine",
+        "mobilenet_v2_050": "65.4% on ImageNet, on this machine",
+        "mobilenet_v2_075": "69.8% on ImageNet, not on this machine",
     }
     assert load_registry().get("toy").weights[0].on_this_machine is None
     assert main(["backbones", "vgg18*"]) == 2

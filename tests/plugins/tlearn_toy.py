@@ -1,6 +1,6 @@
 """A backbone small enough for tests: three blocks of convolution, normalisation, pooling."""
 
-from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
+from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, Workload, hookimpl
 
 
 def build(input_shape, weights):
@@ -36,6 +36,7 @@ BACKBONE = Backbone(
     weights=(Weights("faraway", "nowhere", "none", "nothing"),),
     finetune_from="block3_conv",
     feature_layers=("block3_relu",),
+    workload=Workload(737_280, 221_184, 5064, 96, 1024),
 )
 
 

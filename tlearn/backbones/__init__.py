@@ -5,7 +5,7 @@ A plugin needs the names exported here and no others::
     from tlearn.backbones import Backbone, Blocks, Preprocess, Weights, hookimpl
 """
 
-from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess
+from tlearn.backbones.contract import Backbone, Blocks, Boundary, Preprocess, Workload
 from tlearn.backbones.extensions import Exporter, Preset, ReportSection
 from tlearn.backbones.hookspecs import hookimpl
 from tlearn.backbones.keras_applications import keras_application
@@ -25,6 +25,7 @@ __all__ = [
     "Registry",
     "ReportSection",
     "Weights",
+    "Workload",
     "hookimpl",
     "keras_application",
     "load_registry",

@@ -81,6 +81,25 @@ class Blocks:
 
 
 @dataclass(frozen=True)
+class Workload:
+    """What a backbone takes at its default size: costs are estimated of it before it is built.
+
+    Attributes:
+        multiply_adds: Of its convolutions and dense layers, for one image.
+        finetuned: Those of the layers above ``finetune_from``.
+        parameters: All of them.
+        features: How many numbers the head sees of all taps, by average and maximum.
+        activation: How many numbers cross the boundary ``finetune_from``.
+    """
+
+    multiply_adds: float
+    finetuned: float
+    parameters: int
+    features: int
+    activation: int
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A pretrained convolutional base without its top.
 
@@ -112,6 +131,8 @@ class Backbone:
             saved model with such layers is loaded.
         preprocess_reference: A function that ``preprocess`` must equal, as ``module:function``,
             for instance ``keras.applications.vgg19:preprocess_input``; the checks compare them.
+        workload: What it takes; the page estimates no times without it. The checks compare it with
+            the network.
 
     Raises:
         ValueError: If the facts contradict each other.
@@ -134,6 +155,7 @@ class Backbone:
     leading_tokens: int = 0
     modules: tuple[str, ...] = ()
     preprocess_reference: str = ""
+    workload: Workload | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", self.name):

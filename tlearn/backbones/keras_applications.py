@@ -8,6 +8,7 @@ from typing import Any
 from tlearn.backbones.contract import Backbone
 from tlearn.backbones.weight_sources import Weights
 
+PAGE = "keras.io/api/applications"
 HOST = "storage.googleapis.com"  # of all weights of keras.applications
 
 
@@ -18,6 +19,8 @@ def keras_application(
     licence: str = "Apache-2.0",
     file: str = "",
     arguments: Mapping[str, Any] | None = None,
+    accuracy: float | None = None,
+    accuracy_source: str = PAGE,
     **facts: Any,
 ) -> Backbone:
     """Describe a network of ``keras.applications`` with its ImageNet weights.
@@ -28,6 +31,8 @@ def keras_application(
         licence: Of the weights.
         file: Name of the weights' file, where Keras keeps it; it may have wildcards.
         arguments: What else the function is called with.
+        accuracy: Of the weights: see :class:`Weights`, as for its source.
+        accuracy_source: The page of Keras if not given.
         **facts: All other fields of :class:`Backbone` but ``build``, ``weights`` and
             ``preprocess_reference``.
     """
@@ -46,7 +51,16 @@ def keras_application(
         build=build,
         preprocess_reference=f"{home}:preprocess_input",
         weights=(
-            Weights("imagenet", "keras.applications", licence, "ImageNet-1k", file=file, host=HOST),
+            Weights(
+                "imagenet",
+                "keras.applications",
+                licence,
+                "ImageNet-1k",
+                file=file,
+                host=HOST,
+                accuracy=accuracy,
+                accuracy_source=accuracy_source,
+            ),
         ),
         **facts,
     )

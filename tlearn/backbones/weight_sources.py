@@ -23,9 +23,13 @@ class Weights:
         package: What to ``pip install`` for the file; empty if it comes from elsewhere.
         sha256: Digest of the file in ``package``, in hexadecimal digits.
         host: Where Keras downloads the file from.
+        accuracy: Of the whole network on the validation images of ImageNet-1k, top 1, 0 to 1;
+            ``None`` if it was not measured on these.
+        accuracy_source: Where that was published.
 
     Raises:
-        ValueError: If there is a package, and its file or the digest is missing.
+        ValueError: If there is a package, and its file or the digest is missing; or an accuracy
+            that is none, or without its source.
     """
 
     name: str
@@ -36,8 +40,15 @@ class Weights:
     package: str = ""
     sha256: str = ""
     host: str = ""
+    accuracy: float | None = None
+    accuracy_source: str = ""
 
     def __post_init__(self) -> None:
+        if self.accuracy is not None and not (0 < self.accuracy <= 1 and self.accuracy_source):
+            raise ValueError(
+                f"the weights {self.name!r} must state an accuracy from 0 to 1 with its source. "
+                f"Received: {self.accuracy!r}, accuracy_source={self.accuracy_source!r}"
+            )
         if self.package and not (self.file and self.sha256):
             raise ValueError(
                 f"the weights {self.name!r} in the package {self.package} must state their file "

@@ -28,4 +28,5 @@ def backbones(pattern: str) -> None:
 def _describe(weights: Weights) -> str:
     where = {True: ", on this machine", False: ", not on this machine", None: ""}
     place = ", here, but cannot be used" if weights.problem else where[weights.on_this_machine]
-    return f"{weights.name} from {weights.source} ({weights.licence}){place}"
+    share = "" if weights.accuracy is None else f", {weights.accuracy:.1%} on ImageNet"
+    return f"{weights.name} from {weights.source} ({weights.licence}){share}{place}"

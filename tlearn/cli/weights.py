@@ -60,6 +60,8 @@ def _record(backbone: Backbone, weights: Weights) -> dict[str, Any]:
         "source": weights.source,
         "licence": weights.licence,
         "trained_on": weights.trained_on,
+        "accuracy": weights.accuracy,
+        "accuracy_source": weights.accuracy_source,
         "on_this_machine": weights.on_this_machine,
         "path": path and str(path),
         "bytes": path and path.stat().st_size,

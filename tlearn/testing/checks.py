@@ -10,13 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
 import numpy as np
 
-from tlearn.backbones.contract import Backbone
+from tlearn.backbones.contract import Backbone, Workload
 from tlearn.config import Stage
 
 Check = Callable[[Backbone], None]
@@ -40,6 +41,7 @@ except ModuleNotFoundError as error:
 print(*(set(heavy) & set(sys.modules)))
 """
 CLOSE = 1e-4  # relative and absolute
+SIMILAR = 0.02  # of what a backbone takes
 
 
 def check_facts(backbone: Backbone) -> None:
@@ -79,8 +81,12 @@ def check_smallest_size(backbone: Backbone) -> None:
 
 
 def check_default_size(backbone: Backbone) -> None:
-    """It builds at its default size, as it promises."""
+    """It builds at its default size, as it promises, and takes what it says."""
     _check_built(backbone, backbone.default_size)
+    if backbone.workload is not None:
+        actual = _workload(_built(backbone, backbone.default_size))
+        near = np.allclose(astuple(backbone.workload), astuple(actual), rtol=SIMILAR)
+        assert near, f"its workload is another: {actual}"
 
 
 def _check_built(backbone: Backbone, size: int) -> None:
@@ -310,6 +316,21 @@ CHECKS: tuple[Check, ...] = (
     check_feature_layers,
     check_engines_agree,
 )
+
+
+def _workload(built: Any) -> Workload:
+    """Return what a built backbone takes."""
+    from tlearn.training.costs import multiply_adds
+
+    lowest = next((b for b in built.boundaries if b.name == built.backbone.finetune_from), None)
+    above = built.layers_above(lowest) if lowest else frozenset()
+    return Workload(
+        multiply_adds(built, built.layers_above(built.boundaries[0])),
+        multiply_adds(built, above),
+        built.base.count_params(),
+        sum(tap.width for tap in built.taps),
+        int(np.prod(lowest.tensor.shape[1:])) if lowest else 0,
+    )
 
 
 @functools.lru_cache(maxsize=2)

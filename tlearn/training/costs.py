@@ -11,6 +11,7 @@ import psutil
 
 from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
+from tlearn.training.expected_costs import arithmetic
 from tlearn.training.large_sets import most_images
 from tlearn.training.probe import PER_CLASS, sample_size, search_flops
 from tlearn.training.regression import flops
@@ -25,7 +26,6 @@ TRIALS = 2  # that must agree
 AGREE = 0.8  # the least ratio of two speeds that agree
 BUSY = 0.25  # share of the processors' time used by others above which the machine is busy
 UNSURE = "speeds and seconds are unsure; measure again when it is idle"
-MATRIX = 1024  # side of the product that the speed of arithmetic is measured by
 # What a training step takes, for the time its products would take as one large float32 product.
 STEP_FACTOR = {"float32": 1.0, "bfloat16": 0.8}
 # What Python does for each layer again and again, in units of the time it took to build them once:
@@ -135,17 +135,6 @@ def _trial(activations: Activations, items: Sequence[Item]) -> float:
         if seconds >= BENCHMARK_SECONDS / TRIALS:
             break
     return count / seconds
-
-
-def arithmetic() -> float:
-    """Measure the speed of a large float32 product."""
-    a = np.ones((MATRIX, MATRIX), np.float32)
-    best = np.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        np.dot(a, a)
-        best = min(best, time.perf_counter() - start)
-    return 2 * MATRIX**3 / best
 
 
 def multiply_adds(built: BuiltBackbone, layers: frozenset[str]) -> float:

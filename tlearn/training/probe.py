@@ -1,7 +1,10 @@
 """The probe: a regularised linear classifier on features, from which the head starts."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -9,10 +12,12 @@ from threadpoolctl import threadpool_limits
 
 from tlearn.config import Taps
 from tlearn.errors import BackboneError
-from tlearn.features.built_backbone import Tap
 from tlearn.progress import Progress
 from tlearn.training import regression
 from tlearn.training.folds import assign_folds
+
+if TYPE_CHECKING:
+    from tlearn.features.built_backbone import Tap
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
 FIRST = 2  # where the search begins: right for most photo sets

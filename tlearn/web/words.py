@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from tlearn.runs.measurement import FEW, interval
 from tlearn.web.i18n import Texts, texts_for
 
 
@@ -43,3 +44,17 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return t("job.seconds", n=max(1, round(seconds)))
     return t("job.minutes", n=round(seconds / 60))
+
+
+def accuracy_words(accuracy: float, images: int) -> str:
+    """Return an accuracy in words: how many were right, and of many the 95% interval."""
+    right = t("results.right", right=round(accuracy * images), all=f"{images:,}")
+    if images < FEW:
+        return right
+    low, high = (f"{part:.1%}" for part in interval(accuracy, images))
+    return t(
+        "results.share",
+        part=f"{accuracy:.1%}",
+        between=t("common.between", low=low, high=high),
+        right=right,
+    )

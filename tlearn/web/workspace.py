@@ -19,14 +19,12 @@ from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key, numbered_names
 from tlearn.web.linked_folders import linked_folders
-from tlearn.web.planner import Planner
 
 DATA, RUNS = "TLEARN_DATA_ROOT", RUNS_ROOT  # environment variables
 DEEPEST, MOST = 3, 500  # levels that are searched for data sets, and data sets that are listed
 FEW = 100  # entries of a class that are checked for folders, as it may hold very many photos
 
 _queue = cache(JobQueue)
-_planner = cache(Planner)
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,6 @@ class Workspace:
     def run_store(self) -> RunStore:
         """The runs."""
         return RunStore(self.runs)
-
-    @property
-    def planner(self) -> Planner:
-        """The estimates of what trainings take."""
-        return _planner(self.runs)
 
     @property
     def log(self) -> Path:

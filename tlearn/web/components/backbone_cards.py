@@ -1,19 +1,24 @@
 """The backbone of a training and the others that are installed, with what each would cost here."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from os.path import commonprefix
 
 import streamlit as st
 
 from tlearn.backbones import Backbone, load_registry
 from tlearn.config import RunConfig
+from tlearn.data.splits import Splits
+from tlearn.errors import TlearnError
 from tlearn.progress import format_bytes
+from tlearn.training.expected_costs import (
+    ExpectedCosts,
+    expected_costs,
+    family_of,
+    speeds_of,
+)
 from tlearn.web.components.session import workspace
 from tlearn.web.words import duration, escape_markdown, message, t
 
-WIDTH = 255  # pixels of a card: four in a row on a usual screen
-EVERY = 2.0  # seconds between two looks at what was measured
 CHOSEN, OPEN = "train.backbone", "train.others"  # in the session: the backbone, the fold
 Configs = Mapping[str, RunConfig]  # what would be trained, by preset
 
@@ -27,85 +32,67 @@ def chosen_backbone() -> str:
     return str(st.session_state[CHOSEN])
 
 
-def times_by_preset(digest: str, configs: Configs) -> dict[str, str]:
-    """Say what a training with the chosen backbone takes, by preset, where it is known."""
-    planner, backbone = workspace().planner, chosen_backbone()
-    rows = {
-        preset: planner.known(digest, config).get(backbone) for preset, config in configs.items()
-    }
-    return {preset: _time(row) for preset, row in rows.items() if row and not row["problem"]}
+def times_by_preset(configs: Configs, splits: Splits) -> dict[str, str]:
+    """Say what a training with the chosen backbone takes, by preset, where that can be told."""
+    backbone = load_registry().get(chosen_backbone())
+    costs = {preset: _costs(backbone, config, splits) for preset, config in configs.items()}
+    return {preset: f"**{_time(cost)}**" for preset, cost in costs.items() if cost}
 
 
-def show_backbones(data: Path, digest: str, configs: Configs, preset: str) -> None:
-    """Show the chosen backbone, and the others as cards in a fold.
+def show_backbones(config: RunConfig, splits: Splits | None) -> None:
+    """Show the chosen backbone, and in a fold all others, a card for each family.
 
-    The chosen one is measured, for every preset; the others when they are looked at. ``digest`` is
-    that of the data, ``preset`` the one chosen.
+    Args:
+        config: What would be trained; its backbone is each in turn.
+        splits: On these images; ``None`` where there are too few to say.
     """
     backbones, chosen = load_registry().backbones, chosen_backbone()
-    backbone, others = load_registry().get(chosen), sorted(backbones.keys() - {chosen})
-    planner, config = workspace().planner, configs[preset]
-
-    def measure() -> int:
-        """Have the planner measure what is not known; return how many estimates that is."""
-        wanted: list[tuple[RunConfig, Sequence[str]]] = [
-            (configs[name], [chosen]) for name in sorted(configs, key=lambda name: name != preset)
-        ]
-        if st.session_state.get(OPEN):
-            wanted.append((config, others))
-        busy, count = bool(workspace().queue.jobs()), 0
-        if busy:  # it would measure a machine that is busy, and slow it down
-            planner.stop()
-        for wanted_config, names in wanted:
-            count += len(set(names) - planner.known(digest, wanted_config).keys())
-            if not busy:
-                planner.ask(data, digest, wanted_config, names)
-        return count
-
-    missing = measure()
-    waits = missing and not workspace().queue.jobs()  # after a training the page is shown anew
-
-    @st.fragment(run_every=EVERY if waits else None)
-    def show() -> None:
-        if chosen_backbone() != chosen or measure() != missing:
-            st.rerun()  # the times beside the presets change, too
-        known = planner.known(digest, config)
-        with st.container(border=True, gap="small"):
-            facts = " · ".join(_facts(backbone, known.get(chosen, {})))
-            st.markdown(f"{t('train.backbone')}: **{escape_markdown(chosen)}** · {facts}")
-            if not known.get(chosen, {"sure": True})["sure"]:
-                st.caption(t("train.busy"))
-            if missing:
-                problem = planner.problem(digest, config)
-                later = escape_markdown(message(problem)) or t("train.measure_later")
-                st.caption(t("train.measuring") if planner.measuring else later)
-        with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
-            if fold.open:
-                with st.container(horizontal=True):
-                    for name in others:
-                        _card(backbones[name], known.get(name, {}))
-
-    show()
+    with st.container(border=True, gap="small"):
+        facts = " · ".join(_facts(backbones[chosen], config, splits))
+        st.markdown(f"{t('train.backbone')}: **{escape_markdown(chosen)}** · {facts}")
+    with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
+        if fold.open:
+            st.caption(t("train.others_hint"))
+            with st.container(horizontal=True):
+                for family in _families():
+                    _card(family, config, splits)
 
 
-def _time(known: Mapping[str, Any]) -> str:
-    time = f"**{t('train.about', time=duration(known['seconds']))}**"
-    return time if known["sure"] else f"{time} ({t('train.unsure')})"
+def _families() -> list[list[Backbone]]:
+    """Return the backbones by plugin and family, both from the cheapest to the dearest."""
+
+    def work(backbone: Backbone) -> float:
+        return backbone.workload.multiply_adds if backbone.workload else 0.0
+
+    families: dict[tuple[str, str], list[Backbone]] = {}
+    for plugin in load_registry().plugins:
+        for backbone in plugin.backbones:
+            families.setdefault((plugin.name, family_of(backbone)), []).append(backbone)
+    ranked = [sorted(family, key=work) for family in families.values()]
+    return sorted(ranked, key=lambda family: work(family[0]))
 
 
-def _card(backbone: Backbone, known: dict[str, Any]) -> None:
-    with st.container(border=True, width=WIDTH, height="stretch"):
-        st.markdown(f"**{escape_markdown(backbone.name)}**")
+def _card(family: Sequence[Backbone], config: RunConfig, splits: Splits | None) -> None:
+    """Show a family: what it is, a choice among its widths or sizes, and what that costs."""
+    names = [backbone.name for backbone in family]
+    name = commonprefix(names).rstrip("_")  # noqa: RUF071 - of names, not of paths
+    with st.container(border=True, width=320, height="stretch", gap="small"):
+        st.markdown(f"**{escape_markdown(name)}**")
+        backbone = family[0]
+        if len(family) > 1:
+            usual = chosen_backbone() if chosen_backbone() in names else min(names, key=len)
+            which = st.selectbox(t("train.which"), names, names.index(usual), key=f"family.{name}")
+            backbone = next(one for one in family if one.name == which)
         st.caption(escape_markdown(message(backbone.summary)))
-        st.markdown("  \n".join(_facts(backbone, known)))
+        st.markdown("  \n".join(_facts(backbone, config, splits)))
         st.space("stretch")  # the buttons of a row are level
         st.button(
             t("train.choose"),
-            f"card.{backbone.name}",
+            f"card.{name}",
             on_click=_choose,
             args=(backbone.name,),
             width="stretch",
-            help=backbone.name,
+            disabled=backbone.name == chosen_backbone(),
         )
 
 
@@ -114,20 +101,38 @@ def _choose(name: str) -> None:
     st.session_state.update({CHOSEN: name, OPEN: False})
 
 
-def _facts(backbone: Backbone, known: dict[str, Any]) -> list[str]:
+def _costs(backbone: Backbone, config: RunConfig, splits: Splits | None) -> ExpectedCosts | None:
+    if splits is None:
+        return None
+    runs = [run.path for run in workspace().run_store.runs() if run.usable]
+    try:
+        return expected_costs(backbone, config, splits, speeds_of(backbone, runs))
+    except TlearnError:  # the size does not fit this one, say; it is said once it is chosen
+        return None
+
+
+def _time(costs: ExpectedCosts) -> str:
+    low, high = duration(costs.least), duration(costs.seconds)
+    between = t("common.between", low=low, high=high)
+    return t("train.about", time=high if low == high else between)
+
+
+def _facts(backbone: Backbone, config: RunConfig, splits: Splits | None) -> list[str]:
+    """Return what matters in a choice: accuracy, time and disk, size, weights."""
     weights = backbone.weights[0] if backbone.weights else None
-    facts = [f"{backbone.default_size} px"]
+    costs, work, facts = _costs(backbone, config, splits), backbone.workload, []
+    if weights and weights.accuracy is not None:
+        facts.append(t("train.imagenet", part=f"{weights.accuracy:.1%}"))
+    if costs:
+        facts += [f"**{_time(costs)}**", t("train.disk", size=format_bytes(costs.bytes))]
+    if work:
+        facts.append(t("train.parameters", n=f"{work.parameters / 1e6:.1f}"))
+    facts.append(f"{config.size or backbone.default_size} px")
     if weights is None:
         facts.append(t("train.no_weights"))
     elif weights.on_this_machine is False:
-        facts.append(f":orange[{t('train.weights_elsewhere')}]")
+        size = f" ({format_bytes(4 * work.parameters)})" if work else ""
+        facts.append(f":orange[{t('train.weights_elsewhere')}{size}]")
     elif weights.on_this_machine:
         facts.append(t("train.weights_present"))
-    if not known or known["problem"]:
-        return [*facts, escape_markdown(message(known["problem"]))] if known else facts
-    parameters = t("train.parameters", n=f"{known['parameters'] / 1e6:.1f}")
-    return [
-        _time(known),
-        *facts,
-        f"{parameters} · {t('train.disk', size=format_bytes(known['bytes']))}",
-    ]
+    return facts

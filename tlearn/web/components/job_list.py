@@ -8,7 +8,7 @@ from tlearn.runs import charts
 from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.session import attempt, open_page, showing_errors, workspace
-from tlearn.web.words import chart_words, duration, escape_markdown, message, t
+from tlearn.web.words import accuracy_words, chart_words, duration, escape_markdown, message, t
 
 LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
 EVERY = 1.0  # seconds
@@ -102,7 +102,7 @@ def _over(run: RunSummary, latest: bool) -> None:
             problem = f": {escape_markdown(message(run.problem))}" if run.problem else ""
             st.markdown(f"{escape_markdown(run.name)} · {state_words(run)}{problem}")
         else:
-            right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
+            right = accuracy_words(run.accuracy, run.images)
             key = "job.ready" if run.state == "finished" else "job.ended"
             state = state_words(run)
             st.markdown(t(key, name=escape_markdown(run.name), state=state, right=right))
@@ -114,8 +114,8 @@ def _over(run: RunSummary, latest: bool) -> None:
                 icon=":material/image_search:",
             ):
                 open_page("predict", run=run.name)
-            if st.button(t("job.mistakes"), key=f"see.{run.name}"):
-                open_page("results", run=run.name, view="mistakes")
+            if st.button(t("job.results"), key=f"see.{run.name}", icon=":material/leaderboard:"):
+                open_page("results", run=run.name)
         if run.resumable:
             st.button(
                 t("job.resume"),

@@ -49,18 +49,19 @@ def _ask(data: str, manifest: Manifest) -> None:
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
         entered, places = options()
-    folder, problem = workspace().data_set(data), None
+    problem, splits = None, None
     names = load_registry().offered("presets")
     try:
         configs = {name: config_from({**entered, "preset": name}) for name in names}
         one = next(iter(configs.values()))
-        draw_splits(manifest, one.val, one.test, one.seed)
+        splits, _ = draw_splits(manifest, one.val, one.test, one.seed)
     except TlearnError as error:
-        problem, configs = error, {name: config_from({"preset": name}) for name in names}
+        problem, splits = error, None
+        configs = {name: config_from({"preset": name}) for name in names}
     with presets:
-        preset = _preset(times_by_preset(manifest.digest, configs))
+        preset = _preset(times_by_preset(configs, splits) if splits else {})
     with network:
-        show_backbones(folder, manifest.digest, configs, preset)
+        show_backbones(configs[preset], splits)
     config = configs[preset]
     if problem is None:
         config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
@@ -132,7 +133,6 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
                 here.new_run(typed)
             base = typed or data.replace("/", "-")
             here.queue.submit(here.data_set(data), config, base, numbered=not typed)
-            here.planner.stop()
             st.session_state["train.number"] += 1
             st.rerun()
     if not ready:
