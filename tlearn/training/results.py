@@ -4,18 +4,26 @@ import contextlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tlearn import __version__
 from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
 from tlearn.data.data_source import ImageFile
+from tlearn.data.prefetch import batched
 from tlearn.data.splits import Splits
 from tlearn.errors import DataError, RunError
+from tlearn.features.activations import BATCH
+from tlearn.features.built_backbone import FEATURES
 from tlearn.features.engines import choose
+from tlearn.features.model_features import with_features
+from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
 from tlearn.progress import Progress
 from tlearn.python_files import with_copies
@@ -138,7 +146,10 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     run.event("saved", file="model.keras")
     choice = choose(setup.config.engine, setup.config.precision)
     classifier = Classifier.load(run / "model.keras", choice, saved)
-    metrics = measure_saved(run, setup.splits, classifier, setup.progress, setup.clock)
+    cached = None
+    if not (state.results or setup.config.head.is_random or classifier.tta > 1):
+        cached = partial(_outputs_of_cached, setup, network)
+    metrics = measure_saved(run, setup.splits, classifier, setup.progress, setup.clock, cached)
     n = len(setup.splits.validation)
     plan = state.plan
     metrics["stages"] = [
@@ -156,6 +167,18 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     if setup.config.from_run:
         with contextlib.suppress(RunError):  # it may be gone by now
             setup.progress.say(gain(Run(setup.config.from_run), Run(run.path)))
+
+
+def _outputs_of_cached(setup: Setup, network: Network, files: Sequence[ImageFile]) -> ModelOutputs:
+    """Return what a head gives for the cached features of a backbone that was not trained."""
+    head = network.suffix(None)
+    model = with_features(keras.Model(head.input, keras.layers.Softmax()(head.output)))
+    items = [(file, 0) for file in files]
+    parts = [
+        model.predict_on_batch(arrays[FEATURES][:, network.columns])
+        for arrays in setup.activations.batches(batched(iter(items), BATCH), [FEATURES])
+    ]
+    return ModelOutputs(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _better_before(run: RunDirectory, state: TrainingState) -> dict[str, Any] | None:
@@ -178,8 +201,12 @@ def measure_saved(
     classifier: Classifier,
     progress: Progress,
     clock: Stopwatch,
+    cached: Callable[[Sequence[ImageFile]], ModelOutputs] | None = None,
 ) -> dict[str, Any]:
     """Write what a saved model gives for the images that were held out, and for training images.
+
+    For training images, ``cached`` gives it without computing all of the network again, where that
+    is possible.
 
     Returns:
         Its figures by split, the engine, and images per second, as in ``metrics.json``.
@@ -203,7 +230,8 @@ def measure_saved(
     with clock.part("features of training images"):
         positions = sample(class_numbers(splits.train, splits.labels), MOST_TRAINING, seed=0)
         sampled = [splits.train[position] for position in positions.tolist()]
-        parts.append(("train", sampled, outputs_of(classifier, sampled, progress)))
+        outputs = cached(sampled) if cached else outputs_of(classifier, sampled, progress)
+        parts.append(("train", sampled, outputs))
         run.write("outputs.npz", Outputs.of(parts).to_bytes())
     return metrics | {
         "engine": asdict(classifier.choice),
