@@ -400,6 +400,7 @@ def test_journey_of_predictions(tab, server, browser, toy_run, cache):
     record = shutil.copytree(toy_run.run, server.runs / "colours") / "run.yaml"
     record.write_text(record.read_text().replace(str(toy_run.photos), str(photos)))
     the_camera_is_asked(tab)
+    why_there_is_no_camera_is_said(server, browser)
     a_correction_goes_back_to_the_data(tab, photos)
     many_photos_come_as_an_archive(tab, photos)
     pages_speak_chinese_on_a_phone_in_the_dark(server, browser)
@@ -407,13 +408,44 @@ def test_journey_of_predictions(tab, server, browser, toy_run, cache):
 
 
 def the_camera_is_asked(tab):
+    """The bars move several times a second, and a picture can be kept."""
     tab.go("predict?run=colours")
     tab.view("predict.camera")
-    tab.take_photo(tab.button("Clear photo").is_visible)
-    tab.see("camera.jpg")
+    live = tab.page.locator(".live")
+    live.locator(".bar").first.wait_for(timeout=120_000)
+    assert live.locator(".bar .name").all_inner_texts() == ["blue", "green", "red"]
+    until(
+        lambda: float(live.get_attribute("data-rate") or tab.page.wait_for_timeout(100) or 0) >= 3
+    )
+    tab.press("live.stop", then="live.start")
+    assert not live.locator("video").is_visible()
+    tab.press("live.start", then="live.keep")
+    tab.press("live.keep", then="camera.jpg")
     tab.page.reload()
     tab.view("predict.files")
     tab.see("camera.jpg")
+
+
+def why_there_is_no_camera_is_said(server, browser):
+    """Where the browser refuses it, or gives none to the page."""
+    context = browser.new_context(locale=LOCALE)
+    for script, key in (
+        (
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject({name: 'NotAllowedError'})",
+            "denied",
+        ),
+        (
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject({name: 'NotFoundError'})",
+            "missing",
+        ),
+        ("Object.defineProperty(navigator, 'mediaDevices', {value: undefined})", "insecure"),
+    ):
+        with Tab(server, context) as tab:
+            tab.page.add_init_script(script)
+            tab.go("predict?run=colours&view=camera")
+            tab.see(f"live.{key}")
+            tab.see("live.shoot")
+    context.close()
 
 
 def a_correction_goes_back_to_the_data(tab, photos):

@@ -1,12 +1,12 @@
 """Predict: photos in, classes out; and what was wrong goes back to the data."""
 
-import secrets
 from pathlib import Path
 
 import streamlit as st
 
 from tlearn.data.uploads import Upload
 from tlearn.runs.run_store import RunSummary
+from tlearn.web.components.live_camera import live_camera
 from tlearn.web.components.prediction_list import show_predictions
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import (
@@ -28,8 +28,7 @@ def show() -> None:
     """Show a run to predict with, where to bring photos, and what it says of them."""
     st.title(t("predict.title"), anchor=False)
     steps("predict")
-    store = workspace().run_store
-    usable = {run.name: run for run in store.runs() if run.usable}
+    usable = {run.name: run for run in workspace().run_store.runs() if run.usable}
     if not usable:
         st.info(t("predict.empty"))
         if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
@@ -40,25 +39,21 @@ def show() -> None:
     if name is None:
         return
     with showing_errors():
-        _photos(store.path_of(name))
+        _photos(usable[name])
         _predictions(usable[name])
 
 
-def _photos(run: Path) -> None:
+def _photos(run: RunSummary) -> None:
     """Show the ways that photos come in."""
-    scratch = workspace().scratch
     if choose_view("predict", ("files", "camera")) == "camera":
-        taken = st.camera_input(t("predict.camera_hint"))
-        if taken is not None and st.session_state.get("predict.taken") != taken.file_id:
-            st.session_state["predict.taken"] = taken.file_id
-            folder = scratch / secrets.token_hex(8)
-            folder.mkdir(parents=True)
-            (folder / "camera.jpg").write_bytes(taken.getvalue())
-            _begin(run, folder, None)
+        kept = live_camera(run)
+        if kept is not None:
+            _begin(run.path, kept, None)
         return
+    scratch = workspace().scratch
     upload = uploader(scratch, "predict", "any")
     if upload is not None:
-        _begin(run, scratch / upload.token, upload)
+        _begin(run.path, scratch / upload.token, upload)
 
 
 def _begin(run: Path, folder: Path, upload: Upload | None) -> None:

@@ -1,0 +1,44 @@
+"""The live camera: the picture, and beside it what a run says of it, several times a second."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from tlearn.runs.run_store import RunSummary
+from tlearn.web.components.session import workspace
+from tlearn.web.live import live_url
+from tlearn.web.words import t
+
+FOLDER = Path(__file__).parent
+WORDS = (
+    "keep shoot switch start stop asking loading denied missing busy insecure unknown rate"
+).split()
+
+
+def live_camera(run: RunSummary) -> Path | None:
+    """Show the camera; return the folder of a photo that was just kept."""
+    words = {name: t(f"live.{name}") for name in WORDS}
+    result = _component()(
+        key="live",
+        data={
+            "url": live_url(run.name),
+            "labels": list(run.labels),
+            "words": words | {"no_server": t("upload.no_server")},
+        },
+        on_kept_change=lambda: None,
+    )
+    if not result.kept or not re.fullmatch(r"[0-9a-f]{16}", str(result.kept)):
+        return None
+    folder: Path = workspace().scratch / result.kept
+    return folder if folder.is_dir() else None
+
+
+def _component() -> Callable[..., Any]:
+    """Register the component with this session's server; a registration again changes nothing."""
+    html, css, js = (
+        (FOLDER / f"live_camera.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+    )
+    return st.components.v2.component("tlearn.live_camera", html=html, css=css, js=js)
