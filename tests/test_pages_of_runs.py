@@ -12,6 +12,7 @@ from filelock import FileLock
 from pages import labelled, page, press, run, t, view, words
 
 from tlearn.data.scan import scan
+from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
@@ -168,3 +169,30 @@ def test_corrections_are_added_once(here, one_and_two, monkeypatch):
     press(app, "predict.add", count=1)
     assert "already, as green/red00.png" in app.dataframe[0].value[t("data.reason")][0]
     assert scan(here.data / "photos").counts["green"] == 13
+
+
+def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(toy_run.cache))
+    monkeypatch.setattr("tlearn.web.components.scans.AT_ONCE", 600)
+    folder = draw_photos(here.scratch / "asked", 3, seed=9)
+    (folder / "red").rename(folder / "purple")
+    files = sorted(folder.rglob("*.png"))
+    answers = [Prediction(file, (("blue", 0.6), ("red", 0.4))) for file in files]
+    task = background.start(lambda progress: (answers, []))
+    state = {"chosen.run": "one", "chosen.photos": folder.name}
+    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    app = page("predict", **state)
+    found = TASKS[folder.name].evaluation.result
+    right = t("results.right", right=round(found["accuracy"] * 6), all=6)
+    assert found["n"] == 6 and f"{t('predict.accuracy')}: {right}" in words(app)
+    assert t("predict.unknown_class", count=3, names="purple") in words(app)
+    table = app.dataframe[0].value
+    assert list(table[t("chart.true")]) == ["green"] * 3 + ["blue"] * 3 + [""] * 3
+    assert "".join(table[t("predict.is_right")]) == "✗✗✗✓✓✓"
+
+    def no_evaluation(run, folder):
+        raise RunError("it is a defect")
+
+    monkeypatch.setattr("tlearn.web.prediction_process.evaluate", no_evaluation)
+    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    assert f"{t('predict.not_measured')} it is a defect" in words(page("predict", **state))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tlearn.cli.options import DATA, ENGINE, JSON, QUIET, RUN, config_options, open_run
+from tlearn.cli.options import DATA, ENGINE, JSON, PROGRESS, QUIET, RUN, config_options, open_run
 from tlearn.progress import console_progress
 
 
@@ -26,6 +26,7 @@ from tlearn.progress import console_progress
     help="Make unreadable images an error, and classes that the model does not know.",
 )
 @config_options(*ENGINE, "tta")
+@PROGRESS
 @QUIET
 @JSON
 def evaluate(
@@ -33,6 +34,7 @@ def evaluate(
     data: Path,
     split: Any,
     strict: bool,
+    progress: str,
     quiet: bool,
     as_json: bool,
     engine: str | None,
@@ -46,7 +48,7 @@ def evaluate(
     from tlearn.runs.summary import evaluation_summary
 
     model = open_run(run, engine, precision, tta)
-    evaluation = model.evaluate(data, split, console_progress(quiet), strict)
+    evaluation = model.evaluate(data, split, console_progress(quiet, progress), strict)
     if as_json:
         more = ("trained_on", "selected_on", "unknown", "unreadable")
         record = evaluation.metrics | {name: getattr(evaluation, name) for name in more}

@@ -1,13 +1,16 @@
 """Predictions by ``tlearn predict`` in a separate process, as a hostile photo may crash it."""
 
 import contextlib
+import json
 import shutil
 import subprocess
 import tempfile
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tlearn.csv_files import csv_text
 from tlearn.data.folders import walk
@@ -23,7 +26,7 @@ TOP = 5  # classes per photo
 LIFETIME = 24 * 3600.0  # seconds after which predictions and their photos are removed
 
 
-@dataclass(frozen=True)
+@dataclass
 class PredictionTask:
     """The prediction of photos by a run.
 
@@ -32,12 +35,20 @@ class PredictionTask:
         run: The run directory.
         task: Gives the predictions, and which files were left out.
         started: When, by :func:`time.monotonic`.
+        evaluation: Gives what :func:`evaluate` does, once it was asked for.
     """
 
     folder: Path
     run: Path
     task: background.BackgroundTask
     started: float = field(default_factory=time.monotonic)
+    evaluation: background.BackgroundTask | None = None
+
+    def evaluated(self) -> background.BackgroundTask:
+        """Return the evaluation of the photos by their folders, which begins if it did not."""
+        if self.evaluation is None:
+            self.evaluation = background.start(lambda progress: evaluate(self.run, self.folder))
+        return self.evaluation
 
 
 TASKS: dict[str, PredictionTask] = {}  # by the name of the folder
@@ -99,6 +110,37 @@ def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Pre
             after = f"after {len(predictions)} photos: " if predictions else ""
             raise RunError(f"{after}{reason}")
     return predictions
+
+
+def label_of(photo: Path, labels: Sequence[str]) -> str:
+    """Return the class that a photo has by the name of its folder, or an empty text."""
+    name = unicodedata.normalize("NFC", photo.parent.name)
+    return name if name in labels else ""
+
+
+def evaluate(run: Path, folder: Path) -> dict[str, Any]:
+    """Return what ``tlearn evaluate --json`` says of photos in folders named after their classes.
+
+    Raises:
+        RunError: If the run or the photos cannot be used, or the process was killed.
+    """
+    options = ("--json", "--progress", "json")
+    with tempfile.TemporaryFile() as log:
+        process = start_child(
+            "evaluate", str(run), str(folder), *options, stdout=subprocess.PIPE, stderr=log
+        )
+        try:
+            assert process.stdout is not None
+            output = process.stdout.read()  # its input stays open: it ends with the server
+            code = process.wait()
+        finally:  # also on an exception
+            process.kill()
+            process.communicate()
+        with contextlib.suppress(ValueError):
+            return dict(json.loads(output))
+        log.seek(0)
+        reason = error_in(log.read())
+        raise RunError(reason or f"the process ended with code {code} and no message")
 
 
 def predictions_csv(predictions: Sequence[Prediction], folder: Path) -> bytes:

@@ -1,6 +1,6 @@
 """What a model says of photos: bars for a few, a table for many, and a way to say it is wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -9,16 +9,18 @@ from tlearn.data.editing import add_photos
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
+from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import pages_of, showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
-from tlearn.web.prediction_process import predictions_csv
+from tlearn.web.prediction_process import PredictionTask, label_of, predictions_csv
 from tlearn.web.words import escape_markdown, message, t
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
 WIDTH = 340  # pixels of a card
-ORDERS: dict[str, Callable[[Prediction], object]] = {
+Order = Callable[[Prediction], object]
+ORDERS: dict[str, Order] = {
     "unsure": lambda answer: answer.probability,
     "sure": lambda answer: -answer.probability,
     "name": lambda answer: str(answer.path).casefold(),
@@ -26,8 +28,12 @@ ORDERS: dict[str, Callable[[Prediction], object]] = {
 }
 
 
-def show_predictions(run: RunSummary, folder: Path, predictions: Sequence[Prediction]) -> None:
-    """Show predictions, a CSV of them, and corrections."""
+def show_predictions(run: RunSummary, current: PredictionTask) -> None:
+    """Show predictions, a CSV of them, and corrections; how right they are, if folders tell."""
+    folder, (predictions, _) = current.folder, current.task.result
+    true = {a.path: label_of(a.path, run.labels) for a in predictions if not a.problem}
+    if any(true.values()):
+        show_folder_accuracy(current)
     labels, root = run.labels, Path(run.data)
     editable = workspace().name_of(root) is not None and root.is_dir()
     chosen: list[Prediction] = []
@@ -40,7 +46,7 @@ def show_predictions(run: RunSummary, folder: Path, predictions: Sequence[Predic
                         with st.popover(t("predict.wrong")):
                             _correct(root, labels, [answer], str(answer.path))
     else:
-        chosen = _table(folder, predictions)
+        chosen = _table(folder, predictions, true)
     if editable and len(predictions) > FEW:
         _correct(root, labels, chosen, str(folder))
     st.download_button(
@@ -65,28 +71,46 @@ def _card(answer: Prediction) -> None:
         st.progress(probability, f"{escape_markdown(label)} **{probability:.0%}**")
 
 
-def _table(folder: Path, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Show many photos a page at a time; return those that are chosen."""
+def _table(
+    folder: Path, predictions: Sequence[Prediction], true: Mapping[Path, str]
+) -> list[Prediction]:
+    """Show many photos a page at a time; return those that are chosen.
+
+    ``true`` has the class of each by its folder, or an empty text.
+    """
+
+    def wrong(answer: Prediction) -> bool:
+        label = true.get(answer.path)
+        return bool(label) and label != answer.label
+
+    orders = dict(ORDERS)
+    if any(true.values()):
+        orders = {"wrong": lambda answer: (not wrong(answer), -answer.probability)} | orders
     order = st.selectbox(
         t("results.order"),
-        list(ORDERS),
+        list(orders),
         format_func=lambda name: t(f"predict.by_{name}"),
         width=240,
     )
-    ranked = sorted(predictions, key=ORDERS[order])  # type: ignore[arg-type]
+    ranked = sorted(predictions, key=orders[order])  # type: ignore[arg-type]
     shown = [ranked[i] for i in pages_of("predictions.page", len(ranked), PER_PAGE)]
     rows = [
         {
             t("predict.photo"): thumbnail_url(answer.path),
-            t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.class"): answer.label,
             t("predict.probability"): 100 * answer.probability,
+            t("predict.is_right"): {True: "✗", False: "✓"}[wrong(answer)]
+            if true.get(answer.path)
+            else "",
+            t("chart.true"): true.get(answer.path, ""),
             t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
+            t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.reason"): message(answer.problem),
         }
         for answer in shown
     ]
-    hidden = () if any(answer.problem for answer in shown) else (t("data.reason"),)
+    hidden = [] if any(answer.problem for answer in shown) else [t("data.reason")]
+    hidden += [] if any(true.values()) else [t("chart.true"), t("predict.is_right")]
     config = {
         t("predict.photo"): st.column_config.ImageColumn(width="small"),
         t("predict.probability"): st.column_config.ProgressColumn(

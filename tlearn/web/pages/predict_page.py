@@ -35,7 +35,8 @@ def show() -> None:
             open_page("train")
         return
     names = list(usable)
-    name = choose(t("results.run"), "run", names, t("results.choose"), first=names[0])
+    with st.container(width=480):
+        name = choose(t("results.run"), "run", names, t("results.choose"), first=names[0])
     if name is None:
         return
     with showing_errors():
@@ -85,6 +86,5 @@ def _predictions(run: RunSummary) -> None:
     if task.problem:
         st.error(escape_markdown(message(task.problem)))
         return
-    predictions, left_out = task.result
-    show_left_out(left_out)
-    show_predictions(run, folder, predictions)
+    show_left_out(task.result[1])
+    show_predictions(run, current)
