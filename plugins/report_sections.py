@@ -1,76 +1,79 @@
-"""The sections of every report."""
+"""The plain sections of every report: what was left out, where the time went, the configuration."""
 
-from base64 import b64encode
+from collections import Counter, defaultdict
 from html import escape
 from typing import Any
 
 from tlearn.backbones import ReportSection, hookimpl
 
-
-def _table(*rows: list[str]) -> str:
-    """Return an HTML table; the first row is its header."""
-    head, *body = ["<td>".join(["", *map(escape, row)]) for row in rows]
-    return f"<table><tr>{head.replace('<td>', '<th>')}<tr>{'<tr>'.join(body)}</table>"
+FILES = 20  # named of each reason
 
 
-def _picture(run: Any, name: str, words: str) -> str:
-    content = b64encode((run.path / f"{name}.svg").read_bytes()).decode()
-    return f'<img alt="{words}" src="data:image/svg+xml;base64,{content}">'
+def _table(header: list[str], rows: list[list[str]], kind: str) -> str:
+    """Return a table of HTML cells."""
+    head = "".join(f"<th>{cell}" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in rows)
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{head}<tbody>{body}</table></div>'
 
 
-def _figures(run: Any) -> str:
-    splits = [split for split in ("test", "validation") if split in run.metrics]
-    rows = [
-        [split, *run.metric_texts(split).values(), str(run.metrics[split]["n"])] for split in splits
-    ]
-    return _table(["measured on", *run.metric_texts("validation"), "images"], *rows)
+def _left_out(run: Any) -> str:
+    rows = run.problems()
+    if not rows:
+        return "<p>Nothing was left out: all files were read.</p>"
+    often = Counter((row["kind"], row["reason"]) for row in rows)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        kind, reason = row["kind"], escape(row["reason"])
+        file = f"<code><bdi>{escape(row['file'])}</bdi></code>"
+        if often[kind, row["reason"]] > 1:
+            groups[f"{kind}: {reason}"].append(file)
+        else:
+            groups[kind].append(f"{file}: {reason}")
+    return "".join(map(_group, sorted(groups.items(), key=lambda group: -len(group[1]))))
 
 
-def _accuracy(stage: dict[str, Any]) -> str:
-    low, high = stage["accuracy_ci95"]
-    return f"{stage['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+def _group(group: tuple[str, list[str]]) -> str:
+    reason, files = group
+    more = [f"and {len(files) - FILES:,} more: see problems.csv"] if len(files) > FILES else []
+    lines = "".join(f"<li>{line}" for line in [*files[:FILES], *more])
+    is_open = " open" if len(files) <= 5 else ""
+    return (
+        f"<details{is_open}><summary>{reason} ({len(files):,})</summary><ul>{lines}</ul></details>"
+    )
 
 
-def _classes(run: Any) -> str:
-    split = run.measured_split
-    rows = [
-        [label, str(c["n"]), *(f"{c[name]:.2f}" for name in ("precision", "recall", "f1"))]
-        if c["n"]
-        else [label, "no images", "", "", ""]
-        for label, c in run.metrics[split]["per_class"].items()
-    ]
-    table = _table([f"class, on {split}", "images", "precision", "recall", "F1"], *rows)
-    return _picture(run, "confusion", "confusion matrix") + table
-
-
-def _stages(run: Any) -> str:
+def _seconds(run: Any) -> str:
+    spent = dict(run.metrics["seconds"])
+    total = spent.pop("total")
     rows = [
         [
-            s["boundary"] or s["name"],
-            str(s["epochs"]),
-            f"{s['seconds']:.0f}",
-            _accuracy(s),
-            share,
+            escape(phase),
+            f"{seconds:.1f} s",
+            f'<span class="share"><i style="--v:{seconds / max(total, 1e-9):.3f}"></i></span>',
         ]
-        for s, share in zip(run.metrics["stages"], run.stage_shares, strict=True)
+        for phase, seconds in sorted(spent.items(), key=lambda part: -part[1])
     ]
-    header = ["from", "epochs", "seconds", "accuracy on validation (95% interval)", "share"]
-    table = _table(header, *rows)
-    gain = "".join(f"<p>{escape(line)}</p>" for line in run.gain_lines())  # of an ensemble
-    return table + gain + _picture(run, "curves", "accuracy and loss over the epochs")
+    rate = run.metrics["images_per_second"]["prediction"]
+    return _table(["phase", "time", ""], rows, "seconds") + (
+        f"<p>{total:.1f} s in all, before this page was written. The saved model predicts "
+        f"{rate:,.0f} photos a second.</p>"
+    )
 
 
-def _problems(run: Any) -> str:
-    rows = [[p["file"], p["kind"], p["reason"]] for p in run.problems()]
-    return _table(["file", "kind", "why"], *rows) if rows else "<p>None.</p>"
+def _configuration(run: Any) -> str:
+    config = dict(run.record["config"])
+    stages = {f"stage {n}": stage for n, stage in enumerate(config.pop("stages", None) or (), 1)}
+    cells = [[escape(key), escape(str(value))] for key, value in {**config, **stages}.items()]
+    rows = [[f"<code>{key}</code>", f"<code>{value}</code>"] for key, value in cells]
+    versions = ", ".join(f"{name} {number}" for name, number in run.record["versions"].items())
+    return _table(["key", "value"], rows, "plain") + f"<p>Versions: {escape(versions)}</p>"
 
 
 @hookimpl
 def tlearn_reports() -> list[ReportSection]:
     """Offer them, in the order of the page."""
     return [
-        ReportSection("figures", "How good it is", _figures),
-        ReportSection("classes", "Class by class", _classes),
-        ReportSection("stages", "How it was trained", _stages),
-        ReportSection("problems", "Files that need a look", _problems),
+        ReportSection("left-out", "What was left out, or remarked upon", _left_out),
+        ReportSection("seconds", "Seconds by phase", _seconds),
+        ReportSection("configuration", "Configuration", _configuration),
     ]

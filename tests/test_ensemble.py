@@ -255,8 +255,8 @@ def test_it_is_a_run_like_any_other(members, tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert re.search(rf"^  {re.escape(str(members / 'large'))}: toy at 48 pixels$", out, re.M)
     page = (run / "report.html").read_text()
-    assert "large" in page and 'class="failed"' not in page and "toy on 84 images" in page
-    assert (run / "curves.svg").is_file() and (run / "confusion.svg").is_file()
+    assert "large" in page and 'class="failed"' not in page and "averages 2 finished runs" in page
+    assert (run / "figures/accuracy.svg").is_file() and (run / "figures/confusion.svg").is_file()
     comparison = compare_runs(tlearn.Run(run), tlearn.Run(members / "one"))
     assert comparison.p_value is not None and set(comparison.settings) == {"preset", "size"}
     assert json.loads((run / "labels.json").read_text()) == sorted(COLOURS)

@@ -1,12 +1,7 @@
-"""What is made of a run: exports that predict the same, a report that stands alone."""
+"""What is made of a run: exports that predict the same."""
 
-import base64
 import json
-import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +10,12 @@ from conftest import Heard
 import tlearn
 from tlearn.backbones import Exporter
 from tlearn.cli import main
-from tlearn.errors import ConfigError, DataError, PluginError, RunError
+from tlearn.errors import ConfigError, DataError, PluginError
 from tlearn.runs.parity import compare_answers
 
 STRANGER = """
 import numpy as np
-from tlearn.backbones import Exporter, ReportSection, hookimpl
+from tlearn.backbones import Exporter, hookimpl
 
 def fails(run, folder):
     (folder / "model.bad").write_text("half")
@@ -40,14 +35,6 @@ def tlearn_exporters():
         Exporter("names", "names", writes),
         Exporter("wrong", "always the same class", writes, guess),
         Exporter("far", "elsewhere", writes, modules=("of_no_package",), install="far"),
-    ]
-
-@hookimpl
-def tlearn_reports():
-    return [
-        ReportSection("mine", "Mine & yours", lambda run: f"<p>{len(run.labels)} of them</p>"),
-        ReportSection("broken", "Broken", lambda run: 1 / 0),
-        ReportSection("silent", "Silent", lambda run: None),
     ]
 """
 
@@ -142,72 +129,6 @@ def test_one_image_between_two_classes_does_not_decide():
     theirs[3] = np.nan
     with pytest.raises(PluginError, match="not finite"):
         compare_answers(ours, theirs, "images", exporter)
-
-
-def test_the_report_stands_alone_and_tells_what_the_run_holds(made):
-    run, photos = made
-    page = tlearn.report(run).read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:|#)", page)
-    assert "<script" not in page
-    figures = run.metrics["validation"]
-    assert f"{figures['accuracy']:.1%} (" in page and str(photos) in page
-    for label in run.labels:
-        assert f"<td>{label}<td>" in page
-    pictures = [base64.b64decode(found) for found in re.findall(r"base64,([^\"]+)", page)]
-    assert [p for p in pictures if b"<svg" in p] == pictures
-    assert {*pictures} == {(run.path / f"{n}.svg").read_bytes() for n in ("curves", "confusion")}
-    order = [
-        page.index(f'<h2 id="{name}"') for name in ("figures", "classes", "stages", "problems")
-    ]
-    assert order == sorted(order)
-    tlearn.Run(run.path)  # still a whole run
-
-
-def test_the_report_needs_no_tensorflow(made, tmp_path):
-    code = (
-        "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
-        "print(sorted({'tensorflow', 'keras', 'sklearn'} & sys.modules.keys()), code)"
-    )
-    words = ["report", str(made[0].path), "--out", str(tmp_path / "page.html")]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    assert done.stdout.endswith("\n[] 0\n") and not done.stderr
-
-
-def test_a_class_without_images_is_said_to_have_none(made, tmp_path):
-    path = tmp_path / "run"
-    shutil.copytree(made[0].path, path, ignore=shutil.ignore_patterns("export"))
-    metrics = json.loads((path / "metrics.json").read_text())
-    figures = metrics["validation"]
-    figures["per_class"]["red"] |= {"n": 0, "recall": None, "f1": None}
-    (path / "metrics.json").write_text(json.dumps(metrics))
-    page = tlearn.report(path).read_text(encoding="utf-8")
-    assert "<td>red<td>no images<td>" in page and "Not drawn" not in page
-
-
-def test_a_section_that_fails_is_named_and_spoils_no_other(made, tmp_path, capsys, stranger):
-    run, _ = made
-    plugins = str(tmp_path / "plugins")
-    out = tmp_path / "page.html"
-    assert main(["report", str(run.path), "--out", str(out), "--plugins-dir", plugins]) == 0
-    said = capsys.readouterr()
-    assert said.out == f"the report is {out}\n"
-    assert "section broken of the report could not be drawn: ZeroDivisionError" in said.err
-    page = out.read_text(encoding="utf-8")
-    assert '<h2 id="mine">Mine &amp; yours</h2>\n<section>\n<p>3 of them</p>' in page
-    assert "Not drawn: ZeroDivisionError: division by zero" in page
-    assert "render must return HTML, it returned None" in page
-    assert 'id="figures"' in page
-
-
-def test_slips_of_the_report(made, tmp_path, capsys):
-    assert main(["report", str(tmp_path / "none")]) == 2
-    assert "there is no run directory" in capsys.readouterr().err
-    assert main(["report", str(made[0].path), "--out", str(tmp_path / "no/page.html")]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "no" in err
-    assert not Path(tmp_path / "no").exists()
-    with pytest.raises(RunError, match=r"the report '.*' cannot be written: .*; choose another"):
-        tlearn.report(made[0], tmp_path)
 
 
 def test_an_unknown_format_names_those_there_are(made):

@@ -70,10 +70,8 @@ def test_the_run_holds_everything(made):
         "model.keras",
         "labels.json",
         "events.jsonl",
-        "curves.svg",
-        "curves.png",
-        "confusion.svg",
-        "confusion.png",
+        "figures",
+        "report.html",
         "predictions.csv",
         "outputs.npz",
     }
@@ -83,8 +81,9 @@ def test_the_run_holds_everything(made):
     assert record["plugin"] == {"name": "toy", "distribution": "tlearn-toy", "version": "1.0"}
     assert {"tlearn", "tensorflow", "keras", "openvino", "scipy"} <= record["versions"].keys()
     assert len(record["data"]["digest"]) == 32
-    assert (run.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
-    assert (run.path / "confusion.svg").read_text().startswith("<svg")
+    for name in ("accuracy", "loss", "confusion"):
+        assert (run.path / f"figures/{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (run.path / f"figures/{name}.svg").read_text().startswith("<svg")
 
 
 def test_every_image_is_on_one_side_and_problems_are_named(made):

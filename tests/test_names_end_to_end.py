@@ -55,12 +55,12 @@ def test_names_of_every_kind_get_through_and_runs_are_never_data(odd_photos, cap
     assert run.evaluate(".").metrics["n"] == 36 - len(run.images("train"))
     assert len(run.contents()) == 36 == len({*run.contents()})
     assert not {"\x1b", "\r"} & set("".join(capsys.readouterr()))
-    for picture in run.path.glob("*.svg"):
+    for picture in (run.path / "figures").glob("*.svg"):
         ElementTree.parse(picture)
     escaped = GREEN.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    assert escaped in (run.path / "confusion.svg").read_text(encoding="utf-8")
+    assert escaped in (run.path / "figures/confusion.svg").read_text(encoding="utf-8")
     page = tlearn.report(run).read_text(encoding="utf-8")
-    assert "<b>" not in page and escaped in page
+    assert "& <b>" not in page and escaped in page
     said = {}
     for form in ("table", "csv", "json"):
         assert main(["predict", str(run.path), "red", "--format", form]) == 0

@@ -47,7 +47,8 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
     from tlearn.experiments.tuning import tune as tune
     from tlearn.experiments.tuning_results import Tuning as Tuning
     from tlearn.features.image_features import extract_features as extract_features
-    from tlearn.runs.exports import export as export, report as report
+    from tlearn.reports.page import report as report
+    from tlearn.runs.exports import export as export
     from tlearn.runs.predictions import Prediction as Prediction
     from tlearn.runs.run import Evaluation as Evaluation, Run as Run
     from tlearn.runs.run_comparison import RunComparison as RunComparison, diff as diff
@@ -68,7 +69,8 @@ _HOMES = {
         "BackboneError CacheError ConfigError DataError PluginError RunError TlearnError"
     ),
     "tlearn.features.image_features": "extract_features",
-    "tlearn.runs.exports": "export report",
+    "tlearn.reports.page": "report",
+    "tlearn.runs.exports": "export",
     "tlearn.runs.predictions": "Prediction",
     "tlearn.runs.run": "Evaluation Run",
     "tlearn.runs.run_comparison": "RunComparison diff",

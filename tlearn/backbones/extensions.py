@@ -62,7 +62,7 @@ class Exporter:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A part of the page that ``tlearn report RUN`` writes.
+    """A part of ``report.html``, with which a training ends.
 
     Attributes:
         name: Unique among sections.

@@ -36,7 +36,7 @@ def tlearn_exporters() -> Exporter | Iterable[Exporter]:  # type: ignore[empty-b
 
 @hookspec
 def tlearn_reports() -> ReportSection | Iterable[ReportSection]:  # type: ignore[empty-body]
-    """Return sections for the page that ``tlearn report RUN`` writes."""
+    """Return sections for ``report.html``, with which a training ends."""
 
 
 @hookspec

@@ -14,6 +14,6 @@ from tlearn.progress import console_progress
 def report(run: Path, out: Path | None) -> None:
     """Write one HTML page about RUN, to look at or to pass on."""
     check_out(out)
-    from tlearn.runs.exports import report as write
+    from tlearn.reports.page import report as write
 
     print(f"the report is {write(run, out, console_progress())}")

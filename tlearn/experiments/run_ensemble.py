@@ -20,7 +20,8 @@ from tlearn.experiments.shared_images import gain_of, shared_splits
 from tlearn.experiments.trials import curve_of
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import HEADS
-from tlearn.runs.charts import curves_side_by_side
+from tlearn.reports.page import report_of_training
+from tlearn.runs.charts import curves_of_runs
 from tlearn.runs.classifier import BETWEEN, Classifier, save
 from tlearn.runs.continued_run import write_earlier_splits
 from tlearn.runs.directory import RunDirectory, check_free
@@ -86,7 +87,9 @@ def ensemble(
         clock.part("total"),
     ):
         _write(RunDirectory(folder), members, splits, left_out, shares, progress, clock)
-    return Run(path)
+    run = Run(path)
+    report_of_training(run, progress)
+    return run
 
 
 def check_members(runs: Sequence[Run]) -> None:
@@ -186,7 +189,7 @@ def _write(
     ]
     metrics["gain"] = gain_of(run, members, names, splits, logits, fit)
     metrics |= {"left_out": left_out, "stopped": False}
-    curves = curves_side_by_side(dict(zip(names, map(curve_of, members), strict=True)))
+    curves = curves_of_runs(dict(zip(names, map(curve_of, members), strict=True)))
     write_metrics(run, metrics, curves, progress, clock)
     run.event("finished", seconds=round(clock.seconds()["total"], 3))
 

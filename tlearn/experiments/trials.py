@@ -160,7 +160,7 @@ def study(
     result = Study(done, path)
     curves = {trial.name: curve_of(trial.run) for trial in done}
     files = {"json": json.dumps(result.rows(), indent=2, ensure_ascii=False).encode()}
-    files |= charts.render(charts.curves_side_by_side(curves))
+    files |= charts.render({"hconcat": list(charts.curves_of_runs(curves).values())})
     for kind, content in files.items():
         (path / f"study.{kind}").write_bytes(content)
     return result

@@ -17,6 +17,19 @@ BORDER = "#888"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
 CELL = 40  # pixels
 PAIRS = 30  # pairs drawn
+WIDTH = 360  # pixels
+INK = "currentColor"  # of texts and axes: that of the page around a chart; black in a file
+THEME = {
+    "background": "white",
+    "axis": {
+        **{f"{part}Color": INK for part in ("label", "title", "domain", "tick", "grid")},
+        **{"gridOpacity": 0.15, "domainOpacity": 0.5, "tickOpacity": 0.5},
+    },
+    "legend": {"labelColor": INK, "titleColor": INK},
+    "title": {"color": INK},
+    "text": {"color": INK},
+    "view": {"stroke": INK, "strokeOpacity": 0.2},
+}
 WORDS = "epoch accuracy loss training validation probe true predicted photos share".split()
 ENGLISH = {word: word for word in WORDS}
 
@@ -28,7 +41,7 @@ def render(chart: Chart) -> dict[str, bytes]:
     """
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(_printable(chart))
+    svg = vl_convert.vegalite_to_svg({"config": THEME, **_printable(chart)})
     return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
 
 
@@ -56,13 +69,12 @@ def _text(field: str, when: str, **mark: Any) -> Chart:
     return {"transform": transform, "mark": {"type": "text", **mark}, "encoding": encoding}
 
 
-def learning_curves(epochs: Sequence[Row], probe: Row) -> Chart:
-    """Return accuracy and loss over all epochs, side by side; see :func:`learning_curve`."""
-    width = 360
-    curves = [
-        learning_curve(epochs, probe, name, width=str(width)) for name in ("accuracy", "loss")
-    ]
-    return {"hconcat": [curve | {"width": width} for curve in curves]}
+def learning_curves(epochs: Sequence[Row], probe: Row) -> dict[str, Chart]:
+    """Return ``accuracy`` and ``loss`` over all epochs; see :func:`learning_curve`."""
+    return {
+        name: learning_curve(epochs, probe, name, width=str(WIDTH)) | {"width": WIDTH}
+        for name in ("accuracy", "loss")
+    }
 
 
 def learning_curve(
@@ -134,8 +146,8 @@ def learning_curve(
     return {"height": 280, "layer": [borders, line]}
 
 
-def curves_side_by_side(runs: Mapping[str, Sequence[Row]]) -> Chart:
-    """Return validation accuracy and loss over the epochs of several runs, a line for each.
+def curves_of_runs(runs: Mapping[str, Sequence[Row]]) -> dict[str, Chart]:
+    """Return ``accuracy`` and ``loss`` on validation over the epochs of several runs.
 
     Args:
         runs: By name, ``val_accuracy`` and ``val_loss`` of the probe and after each epoch.
@@ -147,21 +159,22 @@ def curves_side_by_side(runs: Mapping[str, Sequence[Row]]) -> Chart:
     ]
     color = _name("run", title=None, sort=list(runs), legend={"orient": "bottom", "columns": 2})
     epoch = _number("epoch", axis={"tickMinStep": 1, "format": "d", "grid": False})
-    quantities = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
-    each = [
-        {
-            "width": 360,
+    return {
+        quantity: {
+            "data": {"values": rows},
+            "width": WIDTH,
             "height": 280,
             "mark": {"type": "line", "point": True},
             "encoding": {
                 "x": epoch,
-                "y": _number(key, title=title, scale={"zero": False}),
+                "y": _number(
+                    f"val_{quantity}", title=f"validation {quantity}", scale={"zero": False}
+                ),
                 "color": color,
             },
         }
-        for key, title in quantities.items()
-    ]
-    return {"data": {"values": rows}, "hconcat": each}
+        for quantity in ("accuracy", "loss")
+    }
 
 
 def loss_against_rate(searches: Sequence[Row]) -> Chart:

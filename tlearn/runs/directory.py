@@ -10,7 +10,8 @@
 - metrics.json: how good it is, by the saved model
 - predictions.csv: what the saved model says of each image that was held back
 - outputs.npz: probabilities and features that it gives for those, and for training images
-- curves and confusion: pictures, as .svg and .png
+- report.html: a page about the run
+- figures: the pictures of the report, as .svg and .png
 
 There are also ``callbacks.py``, ``train_step.py``, ``head.py``, copies of what the user wrote, and
 ``checkpoints``, models of single epochs, if they were asked for, and ``earlier_splits.csv`` where
@@ -22,7 +23,7 @@ is ``checkpoint.npz``, from which it can be continued, ``progress.jsonl``, and w
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ from tlearn.text import numbered_names
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINTS = "checkpoints"
+FIGURES = "figures"
 EARLIER_SPLITS = "earlier_splits.csv"
 RUNS = Path("runs")  # where runs go that are given no place
 # What reading a file raises that holds something else than it should.
@@ -190,6 +192,12 @@ class RunDirectory:
     def replacing(self, name: str) -> AbstractContextManager[Path]:
         """Yield a temporary path that replaces ``name`` if the block succeeds."""
         return atomic_file(self.path / name)
+
+    def write_figure(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Write a picture, given by file ending, below :data:`FIGURES`."""
+        (self.path / FIGURES).mkdir(exist_ok=True)
+        for kind, content in files.items():
+            self.write(f"{FIGURES}/{name}.{kind}", content)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``: the kind, the time in seconds since 1970, fields."""

@@ -54,8 +54,7 @@ def run_summary(run: Run) -> str:
         lines += [f"  and {more} more"] if more > 0 else []
     lines += [
         f"took {metrics['seconds']['total']:.0f} s; the run is in {path}",
-        f"  model {path / 'model.keras'}, curves {path / 'curves.svg'}, "
-        f"confusions {path / 'confusion.svg'}",
+        f"  model {path / 'model.keras'}, report {path / 'report.html'}",
         f"next: tlearn predict {path} PHOTO_OR_FOLDER",
     ]
     return "\n".join(map(printable, lines))

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
 from tlearn.progress import Progress
 from tlearn.python_files import with_copies
+from tlearn.reports.page import report_of_training
 from tlearn.runs import charts
 from tlearn.runs.classifier import Classifier, ModelOutputs, save
 from tlearn.runs.continued_run import class_changes, gain
@@ -161,8 +162,13 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
     rates = {name: round(value, 1) for name, value in plan.rates.items()}
     metrics["images_per_second"] = rates | metrics["images_per_second"]
     probe = metrics["stages"][0]
-    curves = charts.learning_curves(state.history, probe | {"loss": probe["log_loss"]})
+    curves = (
+        charts.learning_curves(state.history, probe | {"loss": probe["log_loss"]})
+        if state.history
+        else {}
+    )
     write_metrics(run, metrics, curves, setup.progress, setup.clock)
+    report_of_training(Run(run.path), setup.progress)
     write_log(Run(run.path), setup, network)
     if setup.config.from_run:
         with contextlib.suppress(RunError):  # it may be gone by now
@@ -242,7 +248,7 @@ def measure_saved(
 def write_metrics(
     run: RunDirectory,
     metrics: dict[str, Any],
-    curves: charts.Chart,
+    curves: Mapping[str, charts.Chart],
     progress: Progress,
     clock: Stopwatch,
 ) -> None:
@@ -252,10 +258,9 @@ def write_metrics(
     result = f"{split}: {accuracy}"
     progress.say(result)  # before the charts, which take a while
     with clock.part("figures"):
-        figures = {"curves": curves, "confusion": charts.confusion(metrics[split], title=result)}
-        for name, chart in figures.items():
-            for kind, content in charts.render(chart).items():
-                run.write(f"{name}.{kind}", content)
+        confusion = charts.confusion(metrics[split], title=result)
+        for name, chart in {**curves, "confusion": confusion}.items():
+            run.write_figure(name, charts.render(chart))
     seconds = {name: round(value, 3) for name, value in clock.seconds().items()}
     run.write_json("metrics.json", metrics | {"seconds": seconds})
 

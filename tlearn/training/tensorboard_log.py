@@ -25,6 +25,7 @@ from tlearn.features.extraction import layers
 from tlearn.keras_import import keras, tensorflow as tf
 from tlearn.metrics import METRICS
 from tlearn.runs import charts
+from tlearn.runs.directory import FIGURES
 from tlearn.runs.measurement import measured_split
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
@@ -150,7 +151,7 @@ def _write_results(folder: Path, run: Run, setup: Setup, network: Network) -> No
                 if stage[key] is not None:
                     tf.summary.scalar(f"stage/{key}", stage[key], number)
         _write_graph(setup, network)
-        _write_picture("confusion", (run.path / "confusion.png").read_bytes())
+        _write_picture("confusion", (run.path / FIGURES / "confusion.png").read_bytes())
         wrong = _mistakes(run)
         if wrong:
             _write_picture("mistakes", charts.render(_in_rows(wrong, setup))["png"])

@@ -1,0 +1,1 @@
+"""The page about a run: what it was trained on, how good it is, and when not to believe it."""

@@ -1,0 +1,89 @@
+"""Which class is taken for which: a table that stays readable with a hundred classes."""
+
+import numpy as np
+
+from tlearn.reports.contents import Contents
+from tlearn.reports.markup import name, paragraph, text
+from tlearn.runs.measurement import Figures, confused_pairs
+
+PAIRS = 15  # most confused pairs listed
+ORDERED = 300  # classes up to which leaves of the tree are turned; it takes n^3 steps and more
+
+
+def class_order(figures: Figures) -> list[int]:
+    """Return the classes in an order in which those that are confused are neighbours.
+
+    The leaves of a tree of average linkage over how often two classes are taken for each other,
+    turned so that neighbours are as near as the tree allows (Bar-Joseph et al., 2001). Without
+    confusions it is the order there is.
+    """
+    labels = list(figures["per_class"])
+    numbers = {label: k for k, label in enumerate(labels)}
+    shares = np.zeros((len(labels), len(labels)))
+    for true, other, count in confused_pairs(figures):
+        shares[numbers[true], numbers[other]] += count / figures["per_class"][true]["n"]
+    if len(labels) < 3 or not shares.any():
+        return list(range(len(labels)))
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    both = shares + shares.T
+    distances = squareform(both.max() - both, checks=False)
+    tree = linkage(distances, "average")
+    if len(labels) <= ORDERED:
+        tree = optimal_leaf_ordering(tree, distances)
+    order: list[int] = leaves_list(tree).tolist()
+    return order
+
+
+def confusion_table(contents: Contents) -> str:
+    """Return the table, and the most confused pairs."""
+    figures, labels = contents.figures, contents.labels
+    order = class_order(figures)
+    head = "".join(
+        f"<th scope=col><span><bdi title='{text(labels[k])}'>{text(labels[k])}</bdi></span>"
+        for k in order
+    )
+    rows = "".join(_row(figures, labels, k, order) for k in order)
+    words = (
+        f"Rows are what the {contents.split} photos are, columns what the model says. Classes that "
+        f"are confused with each other stand side by side. Click a number to see its photos."
+    )
+    size = "small" if len(labels) <= 12 else "many"
+    return (
+        paragraph(words)
+        + f'<div class="wide matrix-box"><table class="matrix {size}"><thead><tr><th>{head}'
+        f'<tbody>{rows}</table></div><div id="cell-photos" aria-live="polite"></div>'
+        + _pairs(contents)
+    )
+
+
+def _row(figures: Figures, labels: list[str], true: int, order: list[int]) -> str:
+    counts, n = figures["confusion"][labels[true]], figures["per_class"][labels[true]]["n"]
+    cells = []
+    for other in order:
+        count = counts.get(labels[other], 0)
+        kind = "r" if other == true else "w"
+        cells.append(_cell(true, other, count, count / n, kind) if count else "<td>")
+    return f"<tr><th scope=row>{name(labels[true])}{''.join(cells)}"
+
+
+def _cell(true: int, other: int, count: int, share: float, kind: str) -> str:
+    return (
+        f'<td class="{kind}" style="--s:{100 * share:.0f}%"><button data-cell="{true},{other}">'
+        f"{count}</button>"
+    )
+
+
+def _pairs(contents: Contents) -> str:
+    pairs = confused_pairs(contents.figures)
+    if not pairs:
+        return paragraph("No photo was taken for another class.")
+    numbers = {label: k for k, label in enumerate(contents.labels)}
+    lines = "".join(
+        f'<li><button data-cell="{numbers[true]},{numbers[other]}">{count} of '
+        f"{contents.figures['per_class'][true]['n']}</button> {name(true)}, taken for {name(other)}"
+        for true, other, count in pairs[:PAIRS]
+    )
+    more = f" (the first {PAIRS} of {len(pairs)})" if len(pairs) > PAIRS else ""
+    return f"<h3>Most confused{more}</h3><ol class='pairs'>{lines}</ol>"

@@ -1,0 +1,42 @@
+"""Pieces of HTML. Whatever comes from a user goes through :func:`text` or :func:`name`."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from tlearn.text import printable
+
+LONG = 40  # characters from which a name is shown in full when it is pointed at
+
+
+def text(value: object) -> str:
+    """Return a value as HTML: escaped, control characters written out."""
+    return escape(printable(str(value)))
+
+
+def name(value: str) -> str:
+    """Return a name as HTML: cut where there is no room, in its own direction of writing."""
+    title = f' title="{text(value)}"' if len(value) >= LONG else ""
+    return f"<bdi{title}>{text(value)}</bdi>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+    """Return a table.
+
+    Args:
+        header: Texts of its first row.
+        rows: Cells as HTML.
+        kind: Its classes of CSS.
+    """
+    head = "".join(f"<th scope=col>{text(cell)}" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in rows)
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{head}<tbody>{body}</table></div>'
+
+
+def items(lines: Iterable[str]) -> str:
+    """Return a list of lines of HTML."""
+    return f"<ul>{''.join(f'<li>{line}' for line in lines)}</ul>"
+
+
+def paragraph(content: str, kind: str = "") -> str:
+    """Return a paragraph of HTML."""
+    return f'<p class="{kind}">{content}</p>' if kind else f"<p>{content}</p>"

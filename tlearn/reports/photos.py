@@ -1,0 +1,108 @@
+"""The held-out photos in a report: which are listed, and their thumbnails."""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tlearn.data.thumbnails import thumbnail
+from tlearn.reports.markup import name, text
+from tlearn.runs.predictions import HeldOutPrediction
+from tlearn.text import decode_name, printable
+
+SHOWN = 12  # mistakes, and hits, shown large
+LARGE, SMALL = 160, 72  # pixels
+LISTED = 5000  # photos that the page knows by name
+# Thumbnails at most; fewer after a training, where they may cost little time.
+MOST, MOST_AFTER_TRAINING = 1000, 150
+BYTES = 3_000_000  # of all thumbnails
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The held-out photos of one split with what the model says of them.
+
+    Attributes:
+        folder: What their names are relative to.
+        rows: The mistakes, the most confident first; then the hits, the least confident first.
+        most: How many get a thumbnail.
+    """
+
+    folder: Path
+    rows: Sequence[HeldOutPrediction]
+    most: int
+
+    @classmethod
+    def of(cls, folder: Path, rows: Sequence[HeldOutPrediction], thorough: bool) -> "Photos":
+        """Make them of rows in any order, with few thumbnails unless ``thorough``."""
+        mistakes = sorted((row for row in rows if not row.correct), key=lambda p: -p.probability)
+        hits = sorted((row for row in rows if row.correct), key=lambda p: p.probability)
+        return cls(folder, [*mistakes, *hits], MOST if thorough else MOST_AFTER_TRAINING)
+
+    @cached_property
+    def thumbnails(self) -> list[str]:
+        """Thumbnails of the first photos as base64; empty where a photo is no longer there."""
+        found: list[str] = []
+        size = 0
+        for row in self.rows[: self.most]:
+            data = self._thumbnail(row, SMALL)
+            found.append(b64encode(data).decode() if data else "")
+            size += len(found[-1])
+            if size > BYTES:
+                break
+        return found
+
+    def note(self) -> str:
+        """Return how many thumbnails are missing, in words, if there are any missing."""
+        missing, some = self.thumbnails.count(""), len(self.thumbnails)
+        if missing:
+            return (
+                f"{missing} of {some} photos are no longer below {text(self.folder)}, or cannot be "
+                f"read any more: they are given by name."
+            )
+        return ""
+
+    def gallery(self, rows: Sequence[HeldOutPrediction]) -> str:
+        """Return some photos with their classes, as HTML."""
+        return f'<div class="gallery">{"".join(map(self._card, rows))}</div>'
+
+    def _card(self, row: HeldOutPrediction) -> str:
+        data = self._thumbnail(row, LARGE)
+        picture = '<div class="gone">not there any more</div>'
+        if data:
+            source = f"data:image/jpeg;base64,{b64encode(data).decode()}"
+            picture = f'<img src="{source}" width={LARGE} height={LARGE} alt="">'
+        guess = f"{name(row.predicted)} ({row.probability:.1%} sure)"
+        words = guess if row.correct else f"{name(row.label)}, taken for {guess}"
+        file = text(decode_name(row.file))
+        return (
+            f'<figure class="{"hit" if row.correct else "mistake"}">{picture}<figcaption>{words}'
+            f'<small title="{file}"><bdi>{file}</bdi></small></figcaption></figure>'
+        )
+
+    def _thumbnail(self, row: HeldOutPrediction, pixels: int) -> bytes | None:
+        return thumbnail(self.folder / decode_name(row.file), pixels)
+
+    def script_data(self, labels: Sequence[str]) -> str:
+        """Return the photos as JSON for the script of the page, safe within HTML.
+
+        Each is a list: name, number of its class, of the predicted class, probability, and a
+        thumbnail, if there is one.
+        """
+        numbers = {label: k for k, label in enumerate(labels)}
+        photos: list[list[str | int | float]] = [
+            [
+                printable(decode_name(row.file)),
+                numbers[row.label],
+                numbers[row.predicted],
+                round(row.probability, 4),
+            ]
+            for row in self.rows[:LISTED]
+        ]
+        for photo, data in zip(photos, self.thumbnails, strict=False):
+            photo.append(data)
+        content = {"labels": list(map(printable, labels)), "photos": photos}
+        line = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return line.replace("<", "\\u003c").replace("&", "\\u0026")

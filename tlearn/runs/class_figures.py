@@ -1,0 +1,93 @@
+"""How well each class is recognised, with intervals."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tlearn.runs.measurement import Figures, interval
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share from 0 to 1 with its 95% interval."""
+
+    value: float
+    ci95: Pair
+
+    @property
+    def text(self) -> str:
+        """It, for people."""
+        return f"{self.value:.0%} ({self.ci95[0]:.0%} to {self.ci95[1]:.0%})"
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """How well a class is recognised.
+
+    Attributes:
+        label: The class.
+        images: How many images of it were measured on.
+        guesses: How many images were predicted as it.
+        right: How many of both.
+        precision: Right among the guesses; ``None`` where it was never predicted.
+        recall: Right among its images; ``None`` without images.
+        f1: The harmonic mean of both; ``None`` without images.
+    """
+
+    label: str
+    images: int
+    guesses: int
+    right: int
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+
+
+def class_figures(figures: Figures) -> list[ClassFigures]:
+    """Return how well each class of one split of ``metrics.json`` is recognised."""
+    guesses: Counter[str] = Counter()
+    for row in figures["confusion"].values():
+        guesses.update(row)
+    return [_of_class(label, figures, guesses[label]) for label in figures["per_class"]]
+
+
+def _of_class(label: str, figures: Figures, guesses: int) -> ClassFigures:
+    images: int = figures["per_class"][label]["n"]
+    right: int = figures["confusion"][label].get(label, 0)
+    return ClassFigures(
+        label,
+        images,
+        guesses,
+        right,
+        precision=_share(right, guesses),
+        recall=_share(right, images),
+        f1=f1_share(right, images, guesses) if images else None,
+    )
+
+
+def _share(right: int, n: int) -> Share | None:
+    """Return a share of ``n`` with the interval of Wilson (1927)."""
+    return Share(right / n, _pair(interval(right / n, n))) if n else None
+
+
+def f1_share(right: int, images: int, guesses: int) -> Share:
+    """Return F1 with an interval.
+
+    Of the images that are of the class or predicted as it, those that are both are the share
+    ``J``, the index of Jaccard, and ``F1 = 2 J / (1 + J)``. So many of so many are a binomial
+    count, hence the interval of Wilson (1927) for ``J``, carried over by that rising function.
+
+    Args:
+        right: How many images of the class were predicted as it.
+        images: How many there are, at least 1.
+        guesses: How many were predicted as it.
+    """
+    either = images + guesses - right
+    low, high = (2 * end / (1 + end) for end in interval(right / either, either))
+    return Share(2 * right / (images + guesses), (low, high))
+
+
+def _pair(ends: list[Any]) -> Pair:
+    return float(ends[0]), float(ends[1])
