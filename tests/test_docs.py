@@ -119,7 +119,7 @@ def test_the_example_backbone_of_the_guide_is_correct():
 
 def test_the_listed_run_files_are_those_a_run_has():
     table = README.split("### What you get")[1].split("###")[0]
-    named = set(re.findall(r"`([\w.]+\.(?:yaml|csv|json|jsonl|txt|html|keras|npz|html))`", table))
+    named = set(re.findall(r"`([\w.]+\.(?:yaml|csv|json|jsonl|txt|html|keras|npz))`", table))
     source = (ROOT / "tlearn/runs/directory.py").read_text(encoding="utf-8")
     assert named - {"tlearn.json"} == set(re.findall(r"^- ([\w.]+\.\w+):", source, re.M))
 

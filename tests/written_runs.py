@@ -11,6 +11,7 @@ from tlearn.data.splits import Splits
 from tlearn.runs import charts
 from tlearn.runs.directory import RunDirectory
 from tlearn.runs.measurement import interval, measure
+from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import held_out_csv, held_out_predictions
 from tlearn.runs.run import PROBLEM_COLUMNS, Run
 
@@ -53,6 +54,14 @@ def written_run(folder, labels, numbers, *, skill=1.5, side=40, problems=(), see
         "predictions.csv",
         held_out_csv(held_out_predictions(splits.validation, "validation", p, labels)),
     )
+    outputs = Outputs(
+        np.array([file.name for file in splits.validation]),
+        np.array(["validation"] * len(y)),
+        np.array([file.label for file in splits.validation]),
+        p.astype(np.float32),
+        (p @ rng.normal(size=(len(labels), 16))).astype(np.float32),
+    )
+    run.write("outputs.npz", outputs.to_bytes())
     run.write("problems.csv", csv_text(PROBLEM_COLUMNS, problems))
     epochs = [("top", k, 0.5, 1.0, 0.5, 1.0) for k in (1, 2)]
     run.write("history.csv", csv_text(HISTORY, epochs))

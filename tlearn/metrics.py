@@ -108,6 +108,21 @@ def _f1(right: np.ndarray, images: np.ndarray, guesses: np.ndarray) -> Any:
     return 2 * right / (images + guesses).clip(1)
 
 
+def counts_above(is_of: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many images of a class, and of others, are at or above each score, highest first.
+
+    Args:
+        is_of: Whether each image is of the class, ``(n,)``.
+        scores: Its probability, ``(n,)``.
+    """
+    import numpy as np
+
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # of images with the same score
+    right = np.cumsum(is_of[order])[last]
+    return right, np.flatnonzero(last) + 1 - right
+
+
 def _one_against_rest(area: Callable[[np.ndarray, np.ndarray], float]) -> Compute:
     """Return the mean over the classes of an area under a curve, each class against the others.
 
@@ -123,18 +138,12 @@ def _one_against_rest(area: Callable[[np.ndarray, np.ndarray], float]) -> Comput
         some = np.unique(y)
         if len(some) < 2:
             return 1.0
-        areas = []
-        for k in some:
-            order = np.argsort(-p[:, k], kind="stable")
-            last = np.append(np.diff(p[order, k]) != 0, True)  # of images with the same score
-            right = np.cumsum(y[order] == k)[last]
-            areas.append(area(right, np.flatnonzero(last) + 1 - right))
-        return float(np.mean(areas))
+        return float(np.mean([area(*counts_above(y == k, p[:, k])) for k in some]))
 
     return compute
 
 
-def _roc_area(right: np.ndarray, wrong: np.ndarray) -> float:
+def roc_area(right: np.ndarray, wrong: np.ndarray) -> float:
     """Return the area under the receiver operating characteristic, by trapezoids."""
     import numpy as np
 
@@ -143,7 +152,7 @@ def _roc_area(right: np.ndarray, wrong: np.ndarray) -> float:
     return float(((hits[1:] + hits[:-1]) / 2 * np.diff(alarms)).sum())
 
 
-def _average_precision(right: np.ndarray, wrong: np.ndarray) -> float:
+def average_precision_of(right: np.ndarray, wrong: np.ndarray) -> float:
     """Return the precision at each threshold, weighted by how much recall it adds."""
     import numpy as np
 
@@ -158,8 +167,8 @@ METRICS = {
         Metric("top_5_accuracy", "top-5 accuracy", top_accuracy, share=True),
         Metric("macro_precision", "macro precision", _of_guesses(_precision)),
         Metric("macro_f1", "macro F1", _of_guesses(_f1), brief=True),
-        Metric("roc_auc", "ROC-AUC", _one_against_rest(_roc_area)),
-        Metric("average_precision", "average precision", _one_against_rest(_average_precision)),
+        Metric("roc_auc", "ROC-AUC", _one_against_rest(roc_area)),
+        Metric("average_precision", "average precision", _one_against_rest(average_precision_of)),
         Metric("log_loss", "log loss", log_loss, higher_is_better=False, brief=True),
         Metric("brier", "Brier score", brier, higher_is_better=False),
     )

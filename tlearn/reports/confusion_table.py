@@ -7,6 +7,7 @@ from tlearn.reports.markup import name, paragraph, text
 from tlearn.runs.measurement import Figures, confused_pairs
 
 PAIRS = 15  # most confused pairs listed
+FEW = 12  # classes up to which there is room beside the table
 ORDERED = 300  # classes up to which leaves of the tree are turned; it takes n^3 steps and more
 
 
@@ -49,13 +50,15 @@ def confusion_table(contents: Contents) -> str:
         f"Rows are what the {contents.split} photos are, columns what the model says. Classes that "
         f"are confused with each other stand side by side. Click a number to see its photos."
     )
-    size = "small" if len(labels) <= 12 else "many"
-    return (
-        paragraph(words)
-        + f'<div class="wide matrix-box"><table class="matrix {size}"><thead><tr><th>{head}'
-        f'<tbody>{rows}</table></div><div id="cell-photos" aria-live="polite"></div>'
-        + _pairs(contents)
+    few = len(labels) <= FEW
+    matrix = (
+        f'<div class="wide matrix-box"><table class="matrix {"few" if few else "many"}"><thead><tr>'
+        f"<th>{head}<tbody>{rows}</table></div>"
     )
+    pairs, photos = _pairs(contents), '<div id="cell-photos" aria-live="polite"></div>'
+    if few:
+        return f'{paragraph(words)}<div class="beside">{matrix}<div>{pairs}</div></div>{photos}'
+    return paragraph(words) + matrix + photos + pairs
 
 
 def _row(figures: Figures, labels: list[str], true: int, order: list[int]) -> str:

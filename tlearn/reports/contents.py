@@ -3,12 +3,14 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+
+import numpy as np
 
 from tlearn.reports.photos import Photos
 from tlearn.runs.charts import Chart, render
 from tlearn.runs.directory import FIGURES, RunDirectory
 from tlearn.runs.measurement import Figures
+from tlearn.runs.outputs import Outputs
 from tlearn.runs.run import Run
 
 
@@ -55,6 +57,23 @@ class Contents:
         some = [p for p in self.run.held_out_predictions() if p.split == self.split]
         return Photos.of(self.run.photo_folder, some, self.thorough)
 
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What the saved model gives for them."""
+        return self.run.outputs().of_split(self.split)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of the photos that :attr:`numbers` are of, ``(n, classes)``, float64."""
+        p = self.outputs.probabilities.astype(np.float64)
+        return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The true class of each photo of :attr:`outputs`, as a position among the labels."""
+        numbers = {label: k for k, label in enumerate(self.labels)}
+        return np.array([numbers[str(label)] for label in self.outputs.labels])
+
     def draw(self, name: str, chart: Chart, caption: str) -> str:
         """Return a chart as HTML, and write it into the run as a picture."""
         files = render(chart)
@@ -71,6 +90,3 @@ class Contents:
         """Return a figure whose identifiers no other figure of the page has."""
         svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
         return f'<figure id="figure-{name}">{svg}<figcaption>{caption}</figcaption></figure>'
-
-
-Section = Any  # a function from Contents to HTML

@@ -26,7 +26,7 @@ def model_card(contents: Contents) -> str:
             f"to sort photos like those of the data into {classes} classes, with a person who can "
             f"look at doubtful ones",
         ],
-        ["Not intended", "whatever is listed at the top of this page under what it is not for"],
+        ["Not intended", "what the summary of this page lists under what it must not be used for"],
         ["Input, output", f"one RGB photo, made {_side(record)}; {classes} probabilities"],
         *_data(contents),
         *(["Weights", line] for line in _weights(record)),
@@ -66,7 +66,7 @@ def _data(contents: Contents) -> Iterator[list[str]]:
     ]
     left_out = len(contents.run.problems())
     if left_out:
-        yield ["Left out, or remarked upon", f"{left_out:,} files, listed above"]
+        yield ["Left out, or remarked upon", f'{left_out:,} files: see <a href="#left-out">why</a>']
     yield ["Rights in the photos", "not known to tlearn: state them before you pass the model on"]
 
 

@@ -18,10 +18,12 @@ from tlearn.reports.class_table import class_table
 from tlearn.reports.confusion_table import confusion_table
 from tlearn.reports.contents import Contents
 from tlearn.reports.examples import examples
+from tlearn.reports.feature_map import feature_map
 from tlearn.reports.history import training
 from tlearn.reports.markup import name, paragraph, text
 from tlearn.reports.model_card import model_card
 from tlearn.reports.overview import overview
+from tlearn.reports.probabilities import calibration, thresholds
 from tlearn.runs.run import Run
 
 Render = Callable[[], str]
@@ -33,6 +35,9 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Contents], str]]] = {
     "confusions": ("What is taken for what", confusion_table),
     "classes": ("Class by class", class_table),
     "mistakes": ("Mistakes, and uncertain hits", examples),
+    "calibration": ("How far its probabilities can be trusted", calibration),
+    "thresholds": ("ROC, and precision against recall", thresholds),
+    "map": ("The photos as the model sees them", feature_map),
     "training": ("How it was trained", training),
     "model-card": ("Model card", model_card),
 }

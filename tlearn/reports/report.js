@@ -30,7 +30,7 @@ function showCell(button) {
   const heading = element("p");
   heading.append(number + words, element("bdi", labels[said]));
   if (is !== said) heading.append(" that are ", element("bdi", labels[is]));
-  const row = element("div", undefined, "few");
+  const row = element("div", undefined, "strip");
   for (const [file, , , probability, thumbnail] of found.slice(0, MOST)) {
     const figure = element("figure");
     const name = element("bdi", file);
@@ -79,13 +79,30 @@ document.addEventListener("click", (event) => {
   if (sort) sortBy(sort.closest("th"));
 });
 
-// What is pointed at in a figure says what it is.
+// What is pointed at in a figure says what it is; a dot of the map shows its photo.
 const tip = document.getElementById("tip");
+const places = new Map();
+const map = document.querySelector("[data-photos]");
+if (map) {
+  const numbers = JSON.parse(map.dataset.photos);
+  map.querySelectorAll(".mark-symbol.role-mark path").forEach((dot, k) => places.set(dot, numbers[k]));
+}
 
 document.addEventListener("pointerover", (event) => {
   const mark = event.target.closest("svg [role=graphics-symbol][aria-label]");
   tip.hidden = !mark || mark.matches(".role-axis, .role-legend");
-  if (!tip.hidden) tip.replaceChildren(mark.getAttribute("aria-label"));
+  if (tip.hidden) return;
+  const photo = photos[places.get(mark)];
+  if (photo) {
+    const [, is, said, probability, thumbnail] = photo;
+    const words = element("div");
+    words.append(element("bdi", labels[is]));
+    if (is !== said) words.append(", taken for ", element("bdi", labels[said]));
+    words.append(" (" + (100 * probability).toFixed(1) + "% sure)");
+    tip.replaceChildren(picture(thumbnail) || "", words);
+  } else {
+    tip.replaceChildren(mark.getAttribute("aria-label"));
+  }
 });
 
 document.addEventListener("pointermove", (event) => {

@@ -1,0 +1,53 @@
+"""What the probabilities are worth: how honest they are, and how well they rank."""
+
+import numpy as np
+
+from tlearn.reports.contents import Contents
+from tlearn.reports.markup import paragraph
+from tlearn.runs.quality_charts import ranking, reliability_diagram
+from tlearn.runs.quality_curves import average, calibration_error, curves_of_classes, reliability
+
+
+def calibration(contents: Contents) -> str:
+    """Return the reliability diagram."""
+    p, y = contents.probabilities, contents.numbers
+    bins = reliability(p.max(axis=1), p.argmax(axis=1) == y)
+    error = calibration_error(bins)
+    words = (
+        f"Are 80% right where it is 80% sure? On the {contents.split} photos its probabilities "
+        f"are off by {100 * error:.1f} points on average (expected calibration error). Below the "
+        f"dashed line it is too sure, above it too modest; large dots stand for many photos."
+    )
+    chart = reliability_diagram({"as saved": bins})
+    figure = contents.draw("reliability", chart, "How often it is right, by how sure it is.")
+    return paragraph(words) + f'<div class="figures">{figure}</div>'
+
+
+def thresholds(contents: Contents) -> str:
+    """Return the curves over all thresholds, each class against the others."""
+    p, y, labels = contents.probabilities, contents.numbers, contents.labels
+    if len(np.unique(y)) < 2:
+        return paragraph("There are photos of one class alone: nothing to tell it from.")
+    roc, precision = (
+        {labels[k]: curve for k, curve in curves_of_classes(y, p, kind).items()}
+        for kind in ("roc", "precision_recall")
+    )
+    figures = [
+        contents.draw(
+            "roc",
+            ranking(roc, average(list(roc.values()), False), "false alarms", "hits", False),
+            "Receiver operating characteristic; in brackets the area under each curve (ROC-AUC).",
+        ),
+        contents.draw(
+            "precision_recall",
+            ranking(
+                precision, average(list(precision.values()), True), "recall", "precision", True
+            ),
+            "Precision against recall; in brackets the average precision.",
+        ),
+    ]
+    words = (
+        "Each class against all others, for every threshold at which its probability would count "
+        "as a yes. The bold line is the mean over the classes, each counting the same."
+    )
+    return paragraph(words) + f'<div class="figures">{"".join(figures)}</div>'
