@@ -142,7 +142,7 @@ def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
         "ours": "the backbone name 'vgg19' is taken by tlearn",
         "preset": "the preset name 'quick' is taken by tlearn",
         "export": "the export format name 'openvino' is taken by tlearn",
-        "section": "the report section name 'figures' is taken by tlearn",
+        "section": "the report section name 'seconds' is taken by tlearn",
     }.items():
         assert words in found[name]["problem"] and found[name]["distribution"].endswith(".py")
 
