@@ -135,7 +135,7 @@ def test_names_that_are_taken_are_refused_naming_both(tlearn, folder):
         "@hookimpl\ndef tlearn_exporters():\n    return Exporter('openvino', 's', print)",
     )
     place = folder(
-        "section", "@hookimpl\ndef tlearn_reports():\n    return ReportSection('figures', 't', str)"
+        "section", "@hookimpl\ndef tlearn_reports():\n    return ReportSection('seconds', 't', str)"
     )
     found = listed(tlearn, "--plugins-dir", place)
     for name, words in {
