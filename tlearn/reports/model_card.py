@@ -27,7 +27,7 @@ def model_card(contents: Contents) -> str:
             f"look at doubtful ones",
         ],
         ["Not intended", "what the summary of this page lists under what it must not be used for"],
-        ["Input, output", f"one RGB photo, made {_side(record)}; {classes} probabilities"],
+        ["Input, output", f"one RGB photo, made {_input(record)}; {classes} probabilities"],
         *_data(contents),
         *(["Weights", line] for line in _weights(record)),
         [
@@ -49,7 +49,7 @@ def model_card(contents: Contents) -> str:
     return table(["", ""], [[f"<b>{what}</b>", words] for what, words in rows], "plain card")
 
 
-def _side(record: dict[str, Any]) -> str:
+def _input(record: dict[str, Any]) -> str:
     size, resize = record["config"].get("size"), record["config"].get("resize")
     how = {"squash": "by squeezing", "crop": "by cropping"}.get(str(resize), text(resize))
     return f"{text(size)} pixels square {how}"

@@ -8,7 +8,7 @@ import numpy as np
 from tlearn.runs.charts import BORDER, INK, TRAINING, VALIDATION, Chart
 from tlearn.runs.quality_curves import Bin, Curve
 
-SIDE = 340  # pixels
+SQUARE = 340  # pixels
 POINTS = 60  # of a curve drawn
 # Colours of classes, told apart on white and on the dark background; of more classes a wheel.
 PALETTE = "#3b82c4 #d9730d #12805c #c2479b #8a63d2 #a67c00 #d64545 #2a93a6 #6f8f2a #7a7f87".split()
@@ -69,8 +69,8 @@ def ranking(curves: Mapping[str, Curve], mean: Curve, x: str, y: str, steps: boo
     mark = {"type": "line", "interpolate": "step-before" if steps else "linear"}
     bold = _rows(mean, mean_label, mean_label)
     return {
-        "width": SIDE,
-        "height": SIDE,
+        "width": SQUARE,
+        "height": SQUARE,
         "layer": [
             _diagonal(chance),
             line | {"data": {"values": rows}, "mark": mark | {"strokeWidth": 1.3}},
@@ -130,8 +130,8 @@ def reliability_diagram(bins: Mapping[str, Sequence[Bin]]) -> Chart:
     place = {"x": _share("x", "probability of the answer"), "y": _share("y", "share that is right")}
     values = {"data": {"values": rows}}
     return {
-        "width": SIDE,
-        "height": SIDE,
+        "width": SQUARE,
+        "height": SQUARE,
         "layer": [
             _diagonal([{"x": 0, "y": 0}, {"x": 1, "y": 1}]),
             values | {"mark": {"type": "line"}, "encoding": place | {"color": color}},
