@@ -63,6 +63,19 @@ def test_values_are_filled_in():
     assert texts_for("en")("data.photos", count=3) == "Photos: 3"
 
 
+def test_every_check_and_what_it_says_is_translated():
+    reasons, checks = set(), set()
+    for path in (APP.parent / "checks").glob("*_checks.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+                checks |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "reason":
+                reasons |= template_of(node.value)
+    keys = {re.sub(r"\W", "_", check.lower()) for check in checks}
+    assert not {f"check.{key}" for key in keys} - flat("en").keys()
+    assert not reasons - error_texts().keys()
+
+
 def test_every_option_has_a_name_in_every_language():
     keys = {f.key for f in fields_of()} | {
         f"{f.key}.{c.key}" for f in fields_of() for c in f.columns
@@ -72,6 +85,16 @@ def test_every_option_has_a_name_in_every_language():
     assert texts_for("zh").option("size", "x")[0] != texts_for("en").option("size", "x")[0]
 
 
+def template_of(node):
+    """Return a text with {} for each value, as a set; empty of what is no text."""
+    if isinstance(node, ast.Constant):
+        return {node.value}
+    if not isinstance(node, ast.JoinedStr):
+        return set()
+    parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return {"".join(map(str, parts))}
+
+
 def templates():
     """Return all texts of the source, and what pydantic says, with {} for each value."""
     found = set()
@@ -79,11 +102,7 @@ def templates():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(node.value)
-            elif isinstance(node, ast.JoinedStr):
-                parts = (
-                    part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
-                )
-                found.add("".join(map(str, parts)))
+            found |= template_of(node) if isinstance(node, ast.JoinedStr) else set()
     bounds = {
         "greater_than": "gt",
         "greater_than_equal": "ge",

@@ -4,7 +4,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tlearn.checks.finding import CheckResult, Finding, ranked
+from tlearn.backbones import load_registry
+from tlearn.checks.class_checks import check_classes
+from tlearn.checks.finding import CheckResult, ranked
+from tlearn.checks.measures import Measuring
+from tlearn.checks.name_checks import check_hidden, check_names
+from tlearn.checks.photo_checks import check_photos
+from tlearn.checks.scan_checks import check_duplicates, check_scan
 from tlearn.config import RunConfig
 from tlearn.data.scan import scan
 from tlearn.progress import Progress, console_progress
@@ -40,16 +46,28 @@ def check(
         >>> result = tlearn.check("photos")  # doctest: +SKIP
         >>> result.counts  # doctest: +SKIP
         {'unreadable': 2, 'suspect label': 13, 'blurred': 1}
-        >>> result.apply(result.of("unreadable"))  # doctest: +SKIP
+        >>> result.apply(result.of("unreadable", "roses/a.jpg"))  # doctest: +SKIP
     """
     start = time.monotonic()
     settings = make_config(config, options=options)
     data, progress = Path(data), progress or console_progress(quiet)
-    manifest = scan(data, settings.group, progress)
-    findings: list[Finding] = []
     if content:
+        load_registry().get(settings.backbone)  # there is one, before all is read
+    measuring = Measuring()
+    manifest = scan(data, settings.group, progress, inspect=measuring.inspect)
+    findings = [
+        *check_scan(manifest.problems),
+        *check_photos({f.name: measuring.measures[f.name] for f in manifest.files}),
+        *check_names(manifest.files),
+        *check_hidden(manifest.folder),
+        *check_classes(manifest.files),
+    ]
+    if not content:
+        findings += check_duplicates(manifest.files)
+    else:
         from tlearn.checks.content import check_content  # takes seconds to import
 
         findings += check_content(manifest, settings, progress)
     seconds = time.monotonic() - start
-    return CheckResult(data, len(manifest.files), manifest.labels, ranked(findings), seconds)
+    photos = len(manifest.files)
+    return CheckResult(data, manifest.folder, photos, manifest.labels, ranked(findings), seconds)

@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from tlearn.data.editing import apply_changes
 from tlearn.data.edits import Change
+from tlearn.errors import ConfigError, nearest
+from tlearn.text import decode_name
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -20,7 +23,8 @@ class Finding:
     Attributes:
         check: The check that found it, in words of the field: ``suspect label``, ``blurred``, ...
         names: The photos as in the manifest, or folders with ``/`` at the end. The first is the
-            one that it is about, the others are those that it is compared with.
+            one that it is about, the others are those that it is compared with. Files that cannot
+            be read or are hidden are no photos of the manifest.
         reason: One plain sentence for the user.
         severity: ``error`` for what is not used or spoils the measurement, ``warning`` for what is
             probably wrong, ``note`` for what is good to know.
@@ -42,6 +46,7 @@ class CheckResult:
 
     Attributes:
         data: The data set.
+        folder: The folder that the names of photos are relative to.
         photos: How many photos were looked at.
         labels: Its classes, in natural order.
         findings: By severity, check and score: what matters most first.
@@ -49,6 +54,7 @@ class CheckResult:
     """
 
     data: Path
+    folder: Path
     photos: int
     labels: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -59,21 +65,57 @@ class CheckResult:
         """The number of findings of each check, in the order of the findings."""
         return dict(Counter(finding.check for finding in self.findings))
 
-    def of(self, check: str) -> tuple[Finding, ...]:
-        """Return the findings of one check, the surest first."""
-        return tuple(finding for finding in self.findings if finding.check == check)
+    def path_of(self, name: str) -> Path:
+        """Return where a photo or folder of a finding is; a file may be unreadable or gone."""
+        return self.folder / decode_name(name)
+
+    def of(self, *which: str) -> tuple[Finding, ...]:
+        """Return the findings of checks or about photos or folders; ``all`` stands for all.
+
+        Raises:
+            ConfigError: If nothing was found by a check of this name, or about such a photo.
+        """
+        chosen: dict[int, Finding] = {}
+        for word in which:
+            added = {
+                k: finding
+                for k, finding in enumerate(self.findings)
+                if word in ("all", finding.check, finding.names[0])
+            }
+            if not added and word != "all":
+                names = (finding.names[0] for finding in self.findings)
+                close = nearest(word, (*self.counts, *names))
+                raise ConfigError(
+                    f"no finding is of a check or about a photo called {word!r}{close}; there are "
+                    f"{', '.join(self.counts) or 'none'}"
+                )
+            chosen |= added
+        return tuple(chosen[k] for k in sorted(chosen))
+
+    def apply(self, findings: Iterable[Finding]) -> tuple[Change, ...]:
+        """Make the edits that findings propose, as one user action; return those with an effect.
+
+        ``tlearn data undo`` takes them back.
+
+        Raises:
+            DataError: If a photo is not there any more; nothing is changed then.
+        """
+        return apply_changes(self.data, proposed_edits(findings))
 
     def to_json(self) -> str:
         """Return everything as JSON, for ``tlearn check --json``."""
-        values = {
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values of JSON."""
+        return {
             "data": str(self.data),
             "photos": self.photos,
-            "labels": self.labels,
+            "classes": list(self.labels),
             "seconds": round(self.seconds, 3),
             "counts": self.counts,
             "findings": [asdict(finding) for finding in self.findings],
         }
-        return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -94,10 +136,16 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(listed, key=key))
 
 
-def proposed_edits(findings: Sequence[Finding]) -> tuple[Change, ...]:
-    """Return the edits that findings propose, one of each path and kind, those of the first."""
+def proposed_edits(findings: Iterable[Finding]) -> tuple[Change, ...]:
+    """Return the edits that findings propose.
+
+    Where several concern the class of one photo, that of the first finding counts; but what any of
+    them excludes is excluded, and nothing else is done to it.
+    """
     changes: dict[tuple[str, bool], Change] = {}
-    for finding in findings:
-        for change in finding.edits:
+    proposed = [change for finding in findings for change in finding.edits]
+    excluded = {change.path for change in proposed if change.action == "exclude"}
+    for change in proposed:
+        if change.action == "exclude" or change.path not in excluded:
             changes.setdefault((change.path, change.action == "group"), change)
     return tuple(changes.values())

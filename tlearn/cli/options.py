@@ -64,10 +64,10 @@ def path_option(name: str, metavar: str, words: str, **more: Any) -> Callable[[C
     return click.option(name, type=PATH, metavar=metavar, help=words, **more)
 
 
-def check_out(out: Path | None) -> None:
-    """Refuse a file to write, given as ``--out``, whose folder is missing."""
+def check_out(out: Path | None, option: str = "--out") -> None:
+    """Refuse a file to write, given as an option, whose folder is missing."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise click.UsageError(f"--out takes a file in an existing folder, not {str(out)!r}")
+        raise click.UsageError(f"{option} takes a file in an existing folder, not {str(out)!r}")
 
 
 DATA = click.argument("data", type=PATH)

@@ -19,7 +19,7 @@ _INVISIBLE = frozenset("\u00ad\u200b\u2028\u2029\ufeff") | frozenset(
     map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2070)])
 )
 LONGEST = 230  # bytes of a repaired name: a number may be added to it
-_DEVICES = re.compile(r"(con|prn|aux|nul|clock\$|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+DEVICES = re.compile(r"(con|prn|aux|nul|clock\$|(com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 MOST_CHARACTERS = 100  # of a class name
 
 
@@ -109,7 +109,7 @@ def repair_part(part: str) -> str:
     part = unicodedata.normalize("NFC", "".join(filter(_is_safe, part)))
     part = _shorten(part, "", LONGEST).lstrip()
     part = re.sub(r"[\s.]+$", "", part)
-    if match := _DEVICES.match(part):
+    if match := DEVICES.match(part):
         part = f"{match[0]}_{part[match.end() :]}"
     if os.name == "nt":
         part = re.sub(r'[:*?"<>|]', "_", part)

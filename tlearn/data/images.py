@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, get_args
+from typing import BinaryIO, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -78,11 +78,24 @@ def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) 
         return to_rgb(upright(image), range_for(image, data, ranges))
 
 
-def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
-    """Decode an image file as :func:`decode` does.
+class Examined(NamedTuple):
+    """An image file, decoded.
 
-    Returns:
-        The range of its values if they have more than 8 bits, and a note for the user, or "".
+    Attributes:
+        own: The range of its values if they have more than 8 bits.
+        note: A note for the user, or empty.
+        image: As :func:`decode` gives it, but for the image's own range of values.
+        loaded: As Pillow gives it, with format, mode and metadata.
+    """
+
+    own: OwnRange | None
+    note: str
+    image: Image.Image
+    loaded: Image.Image
+
+
+def examine(data: bytes, size: int) -> Examined:
+    """Decode an image file as :func:`decode` does, and say more about it.
 
     Raises:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
@@ -90,8 +103,14 @@ def examine(data: bytes, size: int) -> tuple[OwnRange | None, str]:
     with _reasons(data):
         image, note = _load_with_note(data, size)
         own = own_range(image, data)
-        to_rgb(upright(image), own.range if own else None)
-        return own, note or _depth_note(image, data)
+        rgb = to_rgb(upright(image), own.range if own else None)
+        return Examined(own, note or _depth_note(image, data), rgb, image)
+
+
+def stored_size(loaded: Image.Image, data: bytes) -> tuple[int, int]:
+    """Return the width and height of an image file, also where it was decoded at another scale."""
+    reduced = loaded.format in ("JPEG", "MPO")
+    return _open(io.BytesIO(data)).size if reduced else loaded.size
 
 
 def check_header(file: BinaryIO) -> None:

@@ -24,8 +24,8 @@ _FILLERS = "set|sets|data|dataset|images?|imgs?|photos?|pictures?|pics?|samples?
 _SPLIT_WORD = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:{_FILLERS})?")
 _FILLER = re.compile(_FILLERS)
 _UNLABELLED = re.compile(rf"pred|predict|predictions?|unlabell?ed|{_FILLERS}")
-_OUTPUT_FILES = ("run.yaml", "comparison.json", "learning_curve.json", "predict.py")
-_OUTPUT_FOLDERS = ("runs", "comparisons", "learning_curves")
+_OUTPUT_FILES = ("run.yaml", "comparison.json", "predict.py")
+_OUTPUT_FOLDERS = ("runs", "comparisons")
 _LEVELS = 4  # of folders in each other that are opened where they hold nothing but one folder
 _SHOWN = 12  # classes named in a line
 
@@ -90,19 +90,20 @@ def split_of(name: str) -> Split | None:
     return None if rest else split
 
 
-def similar_labels(labels: Iterable[str]) -> list[Problem]:
-    """Report classes whose names differ in capital letters or spaces alone."""
+def similar_labels(labels: Iterable[str]) -> dict[str, str]:
+    """Return the classes whose names differ in capital letters or spaces alone, and from which."""
     first: dict[str, str] = {}
-    problems: list[Problem] = []
-    for label in sorted(labels, key=natural_key):
-        other = first.setdefault("".join(label.casefold().split()), label)
-        if other != label:
-            reason = (
-                f"differs from {other!r} in capital letters or spaces alone; rename one of the "
-                f"folders if they are one class"
-            )
-            problems.append(Problem(label, "class name", reason))
-    return problems
+    listed = sorted(labels, key=natural_key)
+    others = {label: first.setdefault("".join(label.casefold().split()), label) for label in listed}
+    return {label: other for label, other in others.items() if other != label}
+
+
+def similarity(other: str) -> str:
+    """Return what is said of a class whose name is like that of another."""
+    return (
+        f"differs from {other!r} in capital letters or spaces alone; rename one of the folders if "
+        f"they are one class"
+    )
 
 
 @dataclass

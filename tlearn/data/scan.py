@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from tlearn.data import images
 from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import Edits, say_edits
 from tlearn.data.folders import named_image
-from tlearn.data.layouts import similar_labels
+from tlearn.data.layouts import similar_labels, similarity
 from tlearn.data.pixel_values import OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
@@ -23,6 +23,8 @@ from tlearn.progress import Progress, Silent
 from tlearn.text import natural_key
 
 CHECK_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
+INSPECTED_SIZE = 256  # pixels of the shorter side, at least, of images that are inspected
+Inspect = Callable[[ImageFile, images.Examined, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def scan(
     progress: Progress | None = None,
     unlabelled: bool = False,
     cache: ScanCache | None = None,
+    inspect: Inspect | None = None,
 ) -> Manifest:
     """Read every file of a data set; return the images and the problems.
 
@@ -108,6 +111,9 @@ def scan(
         progress: Reports progress.
         unlabelled: Whether to include images outside any class folder, with an empty label.
         cache: Results of earlier scans, used for unchanged files.
+        inspect: Called with each image that is read and the bytes of its file, in several threads;
+            the image is at least ``INSPECTED_SIZE`` pixels wide and high if the file is. Files that
+            ``cache`` has are not read.
 
     Raises:
         DataError: If there is no such data set, no readable image in it, or a table is wrong.
@@ -128,7 +134,10 @@ def scan(
     files: list[ImageFile] = []
     own_ranges: dict[str, OwnRange] = {}
 
-    results = prefetch_map(lambda file: checked.check(file.path, _check_file), labelled)
+    def check(file: ImageFile) -> FileCheck:
+        return checked.check(file.path, lambda path: _check_file(file, inspect))
+
+    results = prefetch_map(check, labelled)
     with progress.task("reading images", len(labelled), "files") as task:
         for file, result in zip(labelled, results, strict=True):
             task.advance()
@@ -148,7 +157,8 @@ def scan(
     problems += _duplicates(files)
     edited = {file.label for file in source.files if labels[file.name] != file.label}
     problems += _empty_classes(source, files, edited)
-    problems += similar_labels({file.label for file in files})
+    similar = similar_labels({file.label for file in files}).items()
+    problems += [Problem(label, "class name", similarity(other)) for label, other in similar]
     for problem in problems:
         if problem.kind in FOLDER_KINDS:
             progress.say(f"{problem.name}: {problem.reason}")
@@ -202,18 +212,20 @@ def _with_labels(
     return labelled, [Problem(file.name, "no class", reason) for file in stray]
 
 
-def _check_file(path: Path) -> FileCheck:
+def _check_file(file: ImageFile, inspect: Inspect | None) -> FileCheck:
     """Hash a file and try to decode it."""
     try:
-        data = images.read_bytes(path)
+        data = images.read_bytes(file.path)
     except DataError as error:  # the disk's failure, perhaps over soon: not the file's
         return FileCheck(kind="unreadable", reason=str(error), lasting=False)
     try:
-        own, note = images.examine(data, CHECK_SIZE)
+        examined = images.examine(data, INSPECTED_SIZE // 2 if inspect else CHECK_SIZE)
     except DataError as error:
-        foreign = str(error) in images.NO_IMAGE and not named_image(path)
+        foreign = str(error) in images.NO_IMAGE and not named_image(file.path)
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
-    return FileCheck(content=content_hash(data), reason=note, own=own)
+    if inspect:
+        inspect(file, examined, data)
+    return FileCheck(content=content_hash(data), reason=examined.note, own=examined.own)
 
 
 def _with_ranges(

@@ -39,6 +39,12 @@ def preset_name(preset: str) -> str:
     return texts().words.get(f"train.name_{preset}", preset)
 
 
+def check_name(check: str) -> str:
+    """Return what the page calls a check of a data set, such as ``suspect label``."""
+    key = "".join(char if char.isalnum() else "_" for char in check.lower())
+    return texts().words.get(f"check.{key}", check)
+
+
 def duration(seconds: float) -> str:
     """Return a time in words, such as ``24 s`` or ``5 min``."""
     if seconds < 100:

@@ -1,0 +1,82 @@
+"""The findings of a data set as one HTML page, with thumbnails in it and nothing from elsewhere."""
+
+from html import escape
+from itertools import groupby
+from pathlib import Path
+
+from tlearn.atomic import atomic_file
+from tlearn.checks.finding import CheckResult, Finding
+from tlearn.data.thumbnails import thumbnail_url
+from tlearn.errors import DataError, os_errors_as
+from tlearn.text import printable
+
+MOST = 60  # findings of each check
+MOST_THUMBNAILS = 600  # of 3 to 5 kB each
+PIXELS = 112
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --dim: #777; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+h2 { margin: 2.5rem 0 .5rem; font-size: 1.15rem; }
+h2 small, .dim { color: var(--dim); font-weight: normal; font-size: .85rem; }
+ul { list-style: none; padding: 0; display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(15.5rem, 1fr)); }
+li { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem; overflow-wrap: anywhere; }
+img { width: 112px; height: 112px; border-radius: .3rem; margin-right: .3rem; }
+nav a { display: inline-block; margin: 0 1rem .3rem 0; }
+.error { color: #c62828; } .warning { color: #b26a00; } .note { color: var(--dim); }
+@media (prefers-color-scheme: dark) { .error { color: #ff8a80; } .warning { color: #ffb74d; } }
+code { font-size: .85rem; }
+"""
+
+
+def write_page(result: CheckResult, path: Path) -> None:
+    """Write the page: of each check the surest findings.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    what = f"{str(path)!r} cannot be written"
+    with os_errors_as(DataError, what, "choose another place"), atomic_file(path) as temporary:
+        temporary.write_text(page(result), encoding="utf-8")
+
+
+def page(result: CheckResult) -> str:
+    """Return the page."""
+    title = escape(printable(f"Check of {result.data}"))
+    links = " ".join(
+        f'<a href="#{k}">{escape(check)} ({count})</a>'
+        for k, (check, count) in enumerate(result.counts.items())
+    )
+    sections: list[str] = []
+    thumbnails = 0
+    for k, (check, group) in enumerate(groupby(result.findings, key=lambda f: f.check)):
+        findings = list(group)
+        items = []
+        for finding in findings[:MOST]:
+            room = max(0, min(2, MOST_THUMBNAILS - thumbnails))
+            urls = [thumbnail_url(result.path_of(n), PIXELS) for n in finding.names[:room]]
+            thumbnails += len(urls)
+            items.append(_item(finding, urls))
+        rest = len(findings) - len(items)
+        more = f'<p class="dim">and {rest} more: tlearn check --json lists them' if rest else ""
+        sections.append(
+            f'<h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
+            f"{findings[0].severity}, {len(findings)}</small></h2><ul>{''.join(items)}</ul>{more}"
+        )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
+        f"<h1>{title}</h1><p>{result.photos} photos of {len(result.labels)} classes, "
+        f"{len(result.findings)} findings.</p><nav>{links}</nav>{''.join(sections)}"
+    )
+
+
+def _item(finding: Finding, urls: list[str]) -> str:
+    """Return one finding: what it is about, why, and what would be done about it."""
+    pictures = "".join(f'<img src="{url}" alt="">' for url in urls if url)
+    names = "<br>".join(f"<bdi>{escape(printable(name))}</bdi>" for name in finding.names[:2])
+    edits = "<br>".join(escape(printable(f"fix: {edit}")) for edit in finding.edits[:3])
+    return (
+        f"<li>{pictures}<div>{names}</div><div>{escape(printable(finding.reason))}</div>"
+        f'<div class="dim">{edits}</div>'
+    )

@@ -1,0 +1,68 @@
+"""Checks of classes: how many photos they have."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from tlearn.checks.finding import Finding, Severity
+from tlearn.data.data_source import ImageFile
+from tlearn.data.edits import Change
+from tlearn.data.layouts import similar_labels, similarity
+
+FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
+# The accuracy suffers from about this ratio on: M. Buda et al., A systematic study of the class
+# imbalance problem in convolutional neural networks, Neural Networks 106 (2018).
+IMBALANCE = 10
+
+
+def check_classes(files: Sequence[ImageFile]) -> list[Finding]:
+    """Return the classes with too few photos to train on, and whether the others are unbalanced.
+
+    Args:
+        files: All photos, with their classes; those that are given for validation or test do not
+            count.
+    """
+    labels = {file.label for file in files}
+    counts = Counter(file.label for file in files if file.given in (None, "train"))
+    findings = [_small(label, counts[label]) for label in sorted(labels) if counts[label] < FEW]
+    if len(labels) == 1:
+        reason = "the only class: at least two are needed to tell them apart"
+        findings.append(Finding("one class", (f"{next(iter(labels))}/",), reason, "error"))
+    findings += _similar(labels, counts)
+    return [*findings, *_imbalance({k: n for k, n in counts.items() if n >= FEW})]
+
+
+def _small(label: str, count: int) -> Finding:
+    if count > 1:
+        reason = f"{count} photos to train on: too few to learn reliably; {FEW} are a beginning"
+    elif count:
+        reason = "one photo alone: it cannot be both trained on and measured"
+    else:
+        reason = "no photo to train on"
+    severity: Severity = "warning" if count > 1 else "error"
+    return Finding("small class", (f"{label}/",), reason, severity, 1 - count / FEW)
+
+
+def _similar(labels: Iterable[str], counts: Mapping[str, int]) -> list[Finding]:
+    """Report classes of nearly the same name; the smaller may be merged into the larger."""
+    findings = []
+    for pair in similar_labels(labels).items():
+        less, more = sorted(pair, key=lambda label: counts.get(label, 0))
+        edits = (Change(f"{less}/", "class", more),)
+        names = (f"{less}/", f"{more}/")
+        findings.append(Finding("similar classes", names, similarity(more), "warning", 1, edits))
+    return findings
+
+
+def _imbalance(counts: Mapping[str, int]) -> list[Finding]:
+    if not counts:
+        return []
+    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[most] < IMBALANCE * counts[least]:
+        return []
+    reason = (
+        f"{counts[least]} photos, where {most!r} has {counts[most]}: small classes are predicted "
+        f"less often and worse"
+    )
+    names = (f"{least}/", f"{most}/")
+    score = counts[most] / counts[least]
+    return [Finding("imbalance", names, reason, "warning", score)]

@@ -1,0 +1,155 @@
+"""Checks of single photos: how they are stored, and whether anything can be seen on them.
+
+What is dark, blurred or small in one data set is usual in another, such as scans of brains, photos
+at night, or icons. Except for photos of one colour, a photo is therefore reported only if it is
+beyond an absolute threshold and apart from the data set itself as well. The thresholds were chosen
+on five sets of 3,854 photos (flowers, clothing, brain scans, hand signs, weather), and on the same
+photos darkened, brightened and blurred.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from tlearn.checks.finding import Finding
+from tlearn.checks.measures import Measures
+from tlearn.data.edits import Change
+from tlearn.text import decode_name
+
+DARK = (
+    50  # of 255, of the brightest 5%; the darkest of the five sets has 48, another 51, all else 71
+)
+BRIGHT = 205  # of 255, of the darkest 5%; the brightest of the five sets has 197
+APART = 3  # times darker, brighter, smaller than the median
+ONE_COLOUR = 5  # standard deviation; the least of the five sets is 15
+BLUR = 0.5  # of the blur effect; 0.2 to 0.4 is usual
+BLUR_DEVIATIONS = 3  # robust standard deviations above the median
+EDGE = 0.3  # and nothing in it is sharp: photos usually have 0.6 and more
+LEAST = 64  # pixels of the shorter side: networks see 224
+ASPECT = 3  # a phone's photo is 2.2, a panorama 3 and more
+RARE = 0.1  # of the photos, in a way that others are not
+
+ENDINGS = {
+    "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
+    "MPO": ".jpg .jpeg .jpe .jfif .mpo",
+    "PNG": ".png .apng",
+    "GIF": ".gif",
+    "BMP": ".bmp .dib",
+    "DIB": ".dib .bmp",
+    "TIFF": ".tif .tiff",
+    "WEBP": ".webp",
+    "AVIF": ".avif .avifs",
+    "HEIF": ".heic .heif .hif",
+    "JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c",
+    "PPM": ".ppm .pgm .pbm .pnm .pfm",
+    "ICO": ".ico",
+    "QOI": ".qoi",
+    "PCX": ".pcx",
+    "SGI": ".sgi .rgb .rgba .bw",
+    "DDS": ".dds",
+}
+MODES = {
+    "1": "black and white alone, without greys",
+    "P": "a palette of at most 256 colours",
+    "PA": "a palette of at most 256 colours",
+    "CMYK": "CMYK colours, which are for print",
+    "LAB": "LAB colours",
+    "YCbCr": "YCbCr colours",
+    "HSV": "HSV colours",
+}
+
+
+def check_photos(measures: Mapping[str, Measures]) -> list[Finding]:
+    """Return what is found by the measures of photos, which are given by their names."""
+    if not measures:
+        return []
+    usual = _Usual(list(measures.values()))
+    findings: list[Finding] = []
+    for name, photo in measures.items():
+        findings += _storage(name, photo, usual)
+        findings += _visibility(name, photo, usual)
+    return findings
+
+
+class _Usual:
+    """What is usual in a data set."""
+
+    def __init__(self, photos: Sequence[Measures]) -> None:
+        def median(value: Callable[[Measures], float]) -> float:
+            return float(np.median([value(photo) for photo in photos]))
+
+        self.dark = median(lambda photo: photo.dark)
+        self.bright = median(lambda photo: photo.bright)
+        self.side = median(lambda photo: min(photo.width, photo.height))
+        self.aspect = median(_aspect)
+        self.edge = median(lambda photo: photo.edge)
+        blur = median(lambda photo: photo.blur)
+        deviation = 1.4826 * median(lambda photo: abs(photo.blur - blur))  # robust
+        self.blur = blur + BLUR_DEVIATIONS * deviation
+        self.modes = Counter(photo.mode for photo in photos)
+        self.grey = sum(photo.grey for photo in photos) / len(photos)
+        self.photos = len(photos)
+
+
+def _aspect(photo: Measures) -> float:
+    return max(photo.width, photo.height) / max(1, min(photo.width, photo.height))
+
+
+def _storage(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
+    """Check how a photo is stored."""
+    suffix = PurePosixPath(decode_name(name)).suffix
+    endings = ENDINGS.get(photo.format, suffix.lower()).split()
+    if suffix.lower() not in endings:
+        form = "JPEG" if photo.format == "MPO" else photo.format
+        if suffix:
+            reason = f"a {form} file whose name ends in {suffix}: other programs may not read it"
+        else:
+            reason = f"a {form} file whose name has no ending: other programs may not read it"
+        yield Finding("wrong extension", (name,), reason, "note")
+    if photo.several:
+        reason = "an animation, or a file of several pages: the first picture alone is used"
+        yield Finding("animated", (name,), reason, "note")
+    if photo.turned:
+        reason = "it is stored turned and set upright when it is read; other programs may not do so"
+        yield Finding("EXIF-rotated", (name,), reason, "note")
+    share = usual.modes[photo.mode] / usual.photos
+    if photo.mode in MODES and share < RARE:
+        reason = f"stored with {MODES[photo.mode]}, as few of the photos are"
+        yield Finding("unusual mode", (name,), reason, "note", 1 - share)
+    if photo.grey and photo.spread >= ONE_COLOUR and usual.grey < RARE:
+        reason = "without colour, as few of the photos are"
+        yield Finding("grey", (name,), reason, "note", 1 - usual.grey)
+    elif not photo.grey and usual.grey > 1 - RARE:
+        yield Finding("colour", (name,), "in colour, as few of the photos are", "note", usual.grey)
+
+
+def _visibility(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
+    """Check whether anything can be seen on a photo; of what hides the rest that alone."""
+    exclude = (Change(name, "exclude"),)
+    side, aspect = min(photo.width, photo.height), _aspect(photo)
+    size = f"{photo.width} x {photo.height} pixels"
+    if side < LEAST and side * APART < usual.side:
+        reason = f"{size}, where the shorter side of the photos usually has {usual.side:.0f}"
+        yield Finding("tiny", (name,), reason, "warning", 1 - side / LEAST, exclude)
+    if aspect > ASPECT and aspect > 2 * usual.aspect:
+        reason = f"{size}: one side is {aspect:.1f} times as long as the other"
+        yield Finding("extreme aspect", (name,), reason, "warning", aspect, exclude)
+    if photo.spread < ONE_COLOUR:
+        reason = "nothing can be seen on it: it is of one colour"
+        score = 1 - photo.spread / ONE_COLOUR
+        yield Finding("one colour", (name,), reason, "warning", score, exclude)
+    elif photo.dark < min(DARK, usual.dark / APART):
+        reason = f"nearly black: 95% of it has at most {photo.dark:.0f} of 255 in brightness"
+        yield Finding("dark", (name,), reason, "warning", 1 - photo.dark / DARK, exclude)
+    elif photo.bright > max(BRIGHT, 255 - (255 - usual.bright) / APART):
+        reason = f"nearly white: 95% of it has at least {photo.bright:.0f} of 255 in brightness"
+        yield Finding("bright", (name,), reason, "warning", photo.bright / 255, exclude)
+    elif (
+        side >= LEAST
+        and photo.blur > max(BLUR, usual.blur)
+        and photo.edge < min(EDGE, usual.edge / 2)
+    ):
+        reason = "nothing in it is sharp: it is blurred, or enlarged from a small picture"
+        yield Finding("blurred", (name,), reason, "warning", photo.blur, exclude)

@@ -1,0 +1,60 @@
+"""What a scan says about a data set, as findings."""
+
+from collections.abc import Iterable
+
+from tlearn.checks.finding import Finding, Severity
+from tlearn.data.data_source import ImageFile
+from tlearn.data.edits import Change
+from tlearn.data.images import EMPTY, ZEROS
+from tlearn.data.problems import Problem
+
+# The check and the severity of each kind of problem; others have checks of their own.
+CHECKS: dict[str, tuple[str, Severity]] = {
+    "unreadable": ("unreadable", "error"),
+    "not an image": ("not an image", "note"),
+    "no class": ("no class", "warning"),
+    "empty class": ("empty class", "warning"),
+    "folder": ("folder", "note"),
+    "edit": ("edit without effect", "note"),
+    "pixels": ("pixel values", "note"),
+    "refused": ("left out", "warning"),
+    "renamed": ("renamed", "note"),
+}
+
+
+def check_scan(problems: Iterable[Problem]) -> list[Finding]:
+    """Return the problems of a scan as findings, except those that other checks say more about."""
+    return [_finding(problem) for problem in problems if problem.kind in CHECKS]
+
+
+def _finding(problem: Problem) -> Finding:
+    check, severity = CHECKS[problem.kind]
+    name, edits = problem.name, tuple[Change, ...]()
+    if problem.reason in (EMPTY, ZEROS):
+        check, severity = "zero bytes", "error"
+    if problem.kind == "pixels" and problem.reason.startswith("damaged"):
+        check, severity = "damaged", "note"
+    if problem.kind == "empty class":
+        name += "/"
+    if problem.kind in ("unreadable", "not an image"):
+        edits = (Change(name, "exclude"),)
+    return Finding(check, (name,), problem.reason, severity, edits=edits)
+
+
+def check_duplicates(files: Iterable[ImageFile]) -> list[Finding]:
+    """Return files of the same content, each but the first."""
+    first: dict[str, ImageFile] = {}
+    findings: list[Finding] = []
+    for file in files:
+        other = first.setdefault(file.content, file)
+        if other is file:
+            continue
+        names = (file.name, other.name)
+        if other.label != file.label:
+            reason = f"the same file as one of class {other.label!r}"
+            findings.append(Finding("conflict", names, reason, "error", 1))
+        else:
+            reason = "the same file as another of its class"
+            exclude = (Change(file.name, "exclude"),)
+            findings.append(Finding("duplicate", names, reason, "warning", 1, exclude))
+    return findings

@@ -1,0 +1,137 @@
+"""``tlearn check``."""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlearn.cli.options import (
+    CONFIG,
+    DATA,
+    ENGINE,
+    JSON,
+    QUIET,
+    SET,
+    check_out,
+    config_options,
+    path_option,
+)
+
+if TYPE_CHECKING:
+    from tlearn.checks.finding import CheckResult, Finding
+
+SHOWN = 5  # findings of each check
+SHOWN_EDITS = 20
+
+
+@click.command()
+@DATA
+@click.option("--files-only", is_flag=True, help="Look at files, names and classes alone: seconds.")
+@click.option(
+    "--fix",
+    multiple=True,
+    metavar="CHECK|PHOTO|all",
+    help="Make the edits that these findings propose; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the edits of --fix, or all; make none.")
+@path_option("--html", "FILE", "Write a page with thumbnails.")
+@config_options("backbone", "weights", "size", "resize", "group", "disk_budget", *ENGINE)
+@CONFIG
+@SET
+@QUIET
+@JSON
+def check(
+    data: Path,
+    files_only: bool,
+    fix: tuple[str, ...],
+    dry_run: bool,
+    html: Path | None,
+    config: Path | None,
+    settings: dict[str, str],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Look for what is wrong with DATA: files, names, classes, content.
+
+    DATA is a folder, table or archive, as for 'tlearn finetune'. Photos are never changed: --fix
+    writes edits, which 'tlearn data undo DATA' takes back. Findings do not change the exit code.
+    """
+    check_out(html, "--html")
+    from tlearn.checks.check_page import write_page
+    from tlearn.checks.data_check import check as check_data
+    from tlearn.checks.finding import proposed_edits
+    from tlearn.settings import make_config
+
+    full = make_config(config, settings, options)
+    result = check_data(data, content=not files_only, config=full, quiet=quiet)
+    chosen = result.of(*fix or ["all"]) if fix or dry_run else ()
+    edits = proposed_edits(chosen)
+    if html:
+        write_page(result, html)
+    if fix and not dry_run and edits:
+        edits = result.apply(chosen)
+    if as_json:
+        more = {"edits": [vars(edit) for edit in edits], "made": bool(fix and not dry_run)}
+        values = result.to_dict() | (more if fix or dry_run else {})
+        print(json.dumps(values, ensure_ascii=False, indent=1))
+        return
+    print(_summary(result))
+    if not (fix or dry_run):
+        _print_findings(result)
+    else:
+        _print_edits(list(map(str, edits)), made=bool(fix) and not dry_run, data=data)
+    if html:
+        print(f"the page is {html}")
+
+
+def _summary(result: "CheckResult") -> str:
+    many = f"{result.photos} photos of {len(result.labels)} classes in {result.seconds:.1f} s"
+    if not result.findings:
+        return f"nothing wrong with {many}"
+    severities = [finding.severity for finding in result.findings]
+    counts = [
+        f"{n} {word}{'s' if n != 1 else ''}"
+        for word in ("error", "warning", "note")
+        if (n := severities.count(word))
+    ]
+    return f"{', '.join(counts)} about {many}"
+
+
+def _print_findings(result: "CheckResult") -> None:
+    """Print the first findings of each check, with the edits that they propose."""
+    from tlearn.text import printable
+
+    for check, group in groupby(result.findings, key=lambda finding: finding.check):
+        findings = list(group)
+        print(f"\n{check} ({len(findings)}, {findings[0].severity})")
+        for finding in findings[:SHOWN]:
+            print(f"  {printable(_line(finding))}")
+        if len(findings) > SHOWN:
+            print(f"  ... and {len(findings) - SHOWN} more: --json and --html list them")
+    fixable = list(dict.fromkeys(f.check for f in result.findings if f.edits))
+    if fixable:
+        print(f"\nnext: tlearn check {result.data} --fix {json.dumps(fixable[0])} --dry-run")
+
+
+def _line(finding: "Finding") -> str:
+    names = " ~ ".join(finding.names[:2])
+    edits = "; ".join(
+        f"{edit.action}{f' {edit.value}' if edit.value else ''}" for edit in finding.edits[:2]
+    )
+    return f"{names}: {finding.reason}" + (f" [{edits}]" if edits else "")
+
+
+def _print_edits(edits: list[str], made: bool, data: Path) -> None:
+    from tlearn.text import printable
+
+    count = f"{len(edits) or 'no'} edit{'' if len(edits) == 1 else 's'}"
+    print(f"{count} {'made' if made else 'proposed'}")
+    for edit in edits[:SHOWN_EDITS]:
+        print(f"  {printable(edit)}")
+    if len(edits) > SHOWN_EDITS:
+        print(f"  ... and {len(edits) - SHOWN_EDITS} more: --json lists them")
+    if made and edits:
+        print(f"'tlearn data undo {data}' takes them back")
