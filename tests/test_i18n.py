@@ -7,6 +7,7 @@ from string import Formatter
 from typing import get_args
 
 import pytest
+import yaml
 from pydantic_core import PydanticKnownError
 
 from tlearn.backbones.registry import KINDS
@@ -49,6 +50,24 @@ def test_every_text_that_is_asked_for_is_there_and_every_text_is_used():
     assert from_values <= known
     rest = known - asked - tables - from_values
     assert not [key for key in rest if not any(key.startswith(start) for start in made)]
+
+
+def test_no_key_stands_twice_in_a_table():
+    """YAML would take the last without a word."""
+
+    def mapping(loader, node, deep=False):
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        twice.extend(key for key in set(keys) if keys.count(key) > 1)
+        return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    for file in sorted((APP / "i18n").glob("*.yaml")):
+        twice = []
+        yaml.load(file.read_text("utf-8"), Loader)
+        assert not twice, file.name
 
 
 @pytest.mark.parametrize(

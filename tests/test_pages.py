@@ -341,8 +341,8 @@ def test_what_a_training_takes_is_said_at_once_for_each_family(here):
     run(family.set_value("mobilenet_v2_035"))
     assert t("train.imagenet", part="60.3%") in words(app)
     run(app.button(key="card.mobilenet_v2").click())
-    facts = f"**mobilenet\\_v2\\_035** · {t('train.imagenet', part='60.3%')} · **{about}"
-    assert f"{t('train.backbone')}: {facts}" in words(app)
+    assert f"{t('train.backbone')}: **mobilenet\\_v2\\_035**" in words(app)
+    assert f"{t('train.imagenet', part='60.3%')}  \n**{about}" in words(app)
 
 
 def test_without_the_default_backbone_another_is_chosen(here, monkeypatch):

@@ -10,7 +10,13 @@ from conftest import Heard
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
 from tlearn.runs.directory import RunDirectory
-from tlearn.runs.progress_log import LoggedProgress, StoppableProgress, read_progress
+from tlearn.runs.progress_log import (
+    LAST_SECONDS,
+    UNPLANNED,
+    LoggedProgress,
+    StoppableProgress,
+    read_progress,
+)
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, state_of
 
 
@@ -169,6 +175,34 @@ def test_the_steps_of_a_training_follow_each_other(tmp_path):
         file.write('{"event": "step", "step": "computing", "time": 9}\n')
     at = read_progress(tmp_path)
     assert (at.step, at.task, len(at.epochs)) == ("computing", "", 1)
+
+
+def test_how_long_it_still_takes_follows_from_the_plan_and_then_from_the_epochs(tmp_path):
+    def after(now, *events):
+        with (tmp_path / EVENTS).open("a") as file:
+            file.writelines(json.dumps(event) + "\n" for event in events)
+        at = read_progress(tmp_path)
+        return at.seconds_remaining(now), at.part_done(now)
+
+    left, part = after(102, {"event": "started", "time": 100})
+    assert left is None and part == 0
+    computing = {"event": "step", "step": "computing", "time": 103}
+    assert after(104, computing)[1] == pytest.approx(UNPLANNED / 4)
+    left, part = after(110, {"event": "planned", "seconds": 50, "epochs": 10})
+    assert (left, part) == (40, pytest.approx(10 / 50))
+    assert after(149)[1] == 0.5  # at most, before the first epoch
+    assert after(900) == (None, pytest.approx(1 / 4))  # it was planned too short
+    epochs = [{"event": "epoch", "time": 120 + 10 * k} for k in range(3)]
+    left, _ = after(145, {"event": "step", "step": "training", "time": 115}, *epochs)
+    assert left == 7 * 10 - 5 + LAST_SECONDS
+    resumed = [{"event": "started", "time": 500}, {"event": "resumed", "epochs": 2}]
+    assert after(505, *resumed, {"event": "planned", "seconds": 80, "epochs": 8})[0] == 75
+    training = {"event": "step", "step": "training", "time": 506}
+    assert after(510, training, {"event": "epoch", "time": 510})[0] == 7 * 4 + LAST_SECONDS
+    left, _ = after(530, {"event": "epoch", "time": 530})
+    assert left == 6 * 20 + LAST_SECONDS  # of its own epochs alone
+    assert after(560, {"event": "step", "step": "measuring", "time": 559})[0] == 20
+    assert after(900) == (None, pytest.approx(3 / 4))
 
 
 def test_files_of_progress_may_hold_anything(tmp_path):

@@ -13,6 +13,8 @@ from tlearn.runs.run_state import EVENTS, TAIL, read_events
 
 PROGRESS = "progress.jsonl"
 STEPS = ("reading", "computing", "training", "measuring")  # of a training, as events name them
+LAST_SECONDS = 4.0  # that saving and measuring take at the least
+UNPLANNED = 0.1  # the part of a bar for what is done before a time can be told
 
 
 class LoggedProgress:
@@ -106,6 +108,9 @@ class TrainingProgress:
         lines: What was said to the user.
         expected_error: The part of new photos that the probe is expected to get wrong, where that
             leaves too little to fine-tune for; else ``None``.
+        started: When it began or was resumed, in seconds since 1970.
+        since: When the present step began, likewise.
+        earlier: How many of the epochs are from before it was resumed.
     """
 
     step: str
@@ -118,6 +123,9 @@ class TrainingProgress:
     epochs: list[dict[str, Any]]
     lines: list[str]
     expected_error: float | None
+    started: float = 0.0
+    since: float = 0.0
+    earlier: int = 0
 
     @property
     def step_number(self) -> int:
@@ -131,6 +139,35 @@ class TrainingProgress:
         if self.step == "training" and self.epoch_count:
             part = len(self.epochs) / self.epoch_count
         return (self.step_number - 1 + min(1.0, part)) / len(STEPS)
+
+    def seconds_remaining(self, now: float) -> float | None:
+        """Return about how long the training still takes; ``None`` where that cannot be told.
+
+        It is planned before the training, and then follows from the epochs that were trained.
+
+        Args:
+            now: In seconds since 1970.
+        """
+        times = [_number(epoch.get("time")) for epoch in self.epochs[self.earlier :]]
+        if self.step == "training" and times and self.epoch_count:
+            first, count = (times[0], len(times) - 1) if len(times) > 1 else (self.since, 1)
+            each = (times[-1] - first) / count
+            rest = each * (self.epoch_count - len(self.epochs)) - (now - times[-1])
+            return max(0.0, rest) + LAST_SECONDS
+        left = self.planned - (now - self.started)
+        return left if left > 0 else None
+
+    def part_done(self, now: float) -> float:
+        """Return the part of the time of the training that has passed, 0 to 1.
+
+        Before that can be told, a small part is for the steps that are done. Until the first epoch
+        it is half at most: a plan may be wrong.
+        """
+        left, passed = self.seconds_remaining(now), max(0.0, now - self.started)
+        if not self.planned:
+            return UNPLANNED * self.fraction
+        most = 0.5 if self.epoch_count > len(self.epochs) == self.earlier else 1.0
+        return min(most, self.fraction if left is None else passed / (passed + left))
 
     @property
     def best(self) -> float | None:
@@ -150,6 +187,7 @@ def read_progress(run: Path) -> TrainingProgress:
     again.
     """
     step, since = STEPS[0], 0.0
+    started, earlier = 0.0, 0
     planned: dict[str, Any] = {}
     probe: dict[str, Any] | None = None
     epochs: list[dict[str, Any]] = []
@@ -158,6 +196,7 @@ def read_progress(run: Path) -> TrainingProgress:
         kind = event.get("event")
         if kind == "started":
             step, since = STEPS[0], _number(event.get("time"))
+            started, earlier, planned = since, len(epochs), {}
         elif kind == "step" and event.get("step") in STEPS:
             step, since = event["step"], _number(event.get("time"))
         elif kind == "planned":
@@ -170,6 +209,7 @@ def read_progress(run: Path) -> TrainingProgress:
             epochs.append(event)
         elif kind == "resumed":
             del epochs[int(_number(event.get("epochs"))) :]
+            earlier = len(epochs)
     entries = list(read_events(run / PROGRESS, TAIL))
     task: dict[str, Any] = next((entry for entry in reversed(entries) if "task" in entry), {})
     if _number(task.get("start")) < since:  # it was of the step before
@@ -185,6 +225,9 @@ def read_progress(run: Path) -> TrainingProgress:
         epochs,
         [str(entry["say"]) for entry in entries if "say" in entry],
         error,
+        started,
+        since,
+        earlier,
     )
 
 

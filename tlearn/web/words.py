@@ -59,7 +59,7 @@ def accuracy_words(accuracy: float, images: int) -> str:
         return right
     low, high = (f"{part:.1%}" for part in interval(accuracy, images))
     return t(
-        "results.share",
+        "results.right_share",
         part=f"{accuracy:.1%}",
         between=t("common.between", low=low, high=high),
         right=right,

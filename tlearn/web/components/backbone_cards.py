@@ -39,17 +39,22 @@ def times_by_preset(configs: Configs, splits: Splits) -> dict[str, str]:
     return {preset: f"**{_time(cost)}**" for preset, cost in costs.items() if cost}
 
 
-def show_backbones(config: RunConfig, splits: Splits | None) -> None:
-    """Show the chosen backbone, and in a fold all others, a card for each family.
+def show_backbone(config: RunConfig, splits: Splits | None) -> None:
+    """Show the chosen backbone.
 
     Args:
-        config: What would be trained; its backbone is each in turn.
+        config: What would be trained; its backbone is ignored.
         splits: On these images; ``None`` where there are too few to say.
     """
-    backbones, chosen = load_registry().backbones, chosen_backbone()
+    backbone = load_registry().get(chosen_backbone())
     with st.container(border=True, gap="small"):
-        facts = " · ".join(_facts(backbones[chosen], config, splits))
-        st.markdown(f"{t('train.backbone')}: **{escape_markdown(chosen)}** · {facts}")
+        st.markdown(f"{t('train.backbone')}: **{escape_markdown(backbone.name)}**")
+        st.caption(escape_markdown(message(backbone.summary)))
+        st.markdown("  \n".join(_facts(backbone, config, splits)))
+
+
+def show_others(config: RunConfig, splits: Splits | None) -> None:
+    """Show all backbones in a fold, a card for each family; see :func:`show_backbone`."""
     with st.expander(t("train.others"), key=OPEN, on_change="rerun") as fold:
         if fold.open:
             st.caption(t("train.others_hint"))
@@ -118,21 +123,22 @@ def _time(costs: ExpectedCosts) -> str:
 
 
 def _facts(backbone: Backbone, config: RunConfig, splits: Splits | None) -> list[str]:
-    """Return what matters in a choice: accuracy, time and disk, size, weights."""
+    """Return lines on what matters in a choice: accuracy, time and disk, size, weights."""
     weights = backbone.weights[0] if backbone.weights else None
-    costs, work, facts = _costs(backbone, config, splits), backbone.workload, []
+    costs, work, lines = _costs(backbone, config, splits), backbone.workload, []
     if weights and weights.accuracy is not None:
-        facts.append(t("train.imagenet", part=f"{weights.accuracy:.1%}"))
+        lines.append(t("train.imagenet", part=f"{weights.accuracy:.1%}"))
     if costs:
-        facts += [f"**{_time(costs)}**", t("train.disk", size=format_bytes(costs.bytes))]
-    if work:
-        facts.append(t("train.parameters", n=f"{work.parameters / 1e6:.1f}"))
-    facts.append(f"{config.size or backbone.default_size} px")
+        disk = t("train.disk", size=format_bytes(costs.bytes))
+        lines.append(f"**{_time(costs)}** · {disk}")
+    size = f"{config.size or backbone.default_size} px"
+    parameters = work and t("train.parameters", n=f"{work.parameters / 1e6:.1f}")
+    lines.append(f"{parameters} · {size}" if parameters else size)
     if weights is None:
-        facts.append(t("train.no_weights"))
+        lines.append(t("train.no_weights"))
     elif weights.on_this_machine is False:
-        size = f" ({format_bytes(4 * work.parameters)})" if work else ""
-        facts.append(f":orange[{t('train.weights_elsewhere')}{size}]")
+        bytes_of = f" ({format_bytes(4 * work.parameters)})" if work else ""
+        lines.append(f":orange[{t('train.weights_elsewhere')}{bytes_of}]")
     elif weights.on_this_machine:
-        facts.append(t("train.weights_present"))
-    return facts
+        lines.append(t("train.weights_present"))
+    return lines

@@ -84,10 +84,13 @@ def _progress(run: RunSummary) -> None:
     facts = [t("job.step", now=at.step_number, all=len(STEPS), what=t(f"job.step_{kind}"))]
     if at.best is not None:
         facts.append(t("job.right_so_far", part=f"{at.best:.0%}"))
-    left = at.planned - (time.time() - run.changed)
-    if left > 0:
+    now = time.time()
+    left = at.seconds_remaining(now)
+    if left is not None:
         facts.append(t("job.remaining", time=duration(left)))
-    st.progress(at.fraction, "".join(facts))
+    bar = f"bar.{run.name}.{at.started}"  # which never goes back
+    st.session_state[bar] = max(st.session_state.get(bar, 0.0), at.part_done(now))
+    st.progress(st.session_state[bar], "".join(facts))
     with st.expander(t("job.details")):
         if at.epochs:
             st.markdown(t("job.epoch", now=len(at.epochs), all=at.epoch_count))

@@ -12,7 +12,12 @@ from tlearn.data.splits import draw_splits
 from tlearn.errors import BackboneError, TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
-from tlearn.web.components.backbone_cards import chosen_backbone, show_backbones, times_by_preset
+from tlearn.web.components.backbone_cards import (
+    chosen_backbone,
+    show_backbone,
+    show_others,
+    times_by_preset,
+)
 from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
@@ -33,7 +38,8 @@ def show() -> None:
         if st.button(t("train.go_data"), type="primary", icon=":material/photo_library:"):
             open_page("data")
         return
-    data = choose_data()
+    with st.container(width=480):
+        data = choose_data()
     if data is None:
         return
     with showing_errors():
@@ -45,7 +51,9 @@ def show() -> None:
 def _ask(data: str, manifest: Manifest) -> None:
     """Show what can be chosen, and the button that starts it."""
     show_counts(manifest)
-    presets, start, network = st.container(), st.container(), st.container()
+    left, network = st.columns((3, 2), gap="large")
+    presets, start = left.container(), left.container()
+    others = st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
         entered, places = options()
@@ -61,7 +69,9 @@ def _ask(data: str, manifest: Manifest) -> None:
     with presets:
         preset = _preset(times_by_preset(configs, splits) if splits else {})
     with network:
-        show_backbones(configs[preset], splits)
+        show_backbone(configs[preset], splits)
+    with others:
+        show_others(configs[preset], splits)
     config = configs[preset]
     if problem is None:
         config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
@@ -84,7 +94,9 @@ def _ask(data: str, manifest: Manifest) -> None:
             place.error(escape_markdown(message(str(problem))))
             if at_field:
                 st.caption(t("train.error_in_options"))
-        _start(data, config, ready=problem is None)
+        name = _start(data, config, ready=problem is None)
+    if problem is None:
+        _command(data, config, name)
 
 
 def _preset(times: Mapping[str, str]) -> str:
@@ -111,8 +123,8 @@ def _preset(times: Mapping[str, str]) -> str:
     return str(chosen)
 
 
-def _start(data: str, config: RunConfig, ready: bool) -> None:
-    """Show the name of the run, the button, and the same as a command where it can be given."""
+def _start(data: str, config: RunConfig, ready: bool) -> str:
+    """Show a field for the name of the run, and the button; return the name."""
     here = workspace()
     default = free_name(data.replace("/", "-"), here.runs).name
     number = st.session_state.setdefault("train.number", 0)  # each training has its own field
@@ -135,13 +147,14 @@ def _start(data: str, config: RunConfig, ready: bool) -> None:
             here.queue.submit(here.data_set(data), config, base, numbered=not typed)
             st.session_state["train.number"] += 1
             st.rerun()
-    if not ready:
-        return
+    return typed or default
+
+
+def _command(data: str, config: RunConfig, name: str) -> None:
+    """Show the same as a command, and as a configuration where it is not the default one."""
+    here = workspace()
     with st.expander(t("train.command"), icon=":material/terminal:"):
-        st.code(
-            to_command(config, here.data_set(data), here.runs / (typed or default)),
-            language="sh",
-            wrap_lines=True,
-        )
+        command = to_command(config, here.data_set(data), here.runs / name)
+        st.code(command, language="sh", wrap_lines=True)
         if config != RunConfig():
             st.code(to_yaml(config), language="yaml")
