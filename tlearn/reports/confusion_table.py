@@ -52,8 +52,8 @@ def confusion_table(contents: Contents) -> str:
     )
     few = len(labels) <= FEW
     matrix = (
-        f'<div class="wide matrix-box"><table class="matrix {"few" if few else "many"}"><thead><tr>'
-        f"<th>{head}<tbody>{rows}</table></div>"
+        f'<div class="wide matrix-box"><table class="matrix {"few" if few else "many"}" '
+        f'style="--n:{len(labels)}"><thead><tr><th>{head}<tbody>{rows}</table></div>'
     )
     pairs, photos = _pairs(contents), '<div id="cell-photos" aria-live="polite"></div>'
     if few:

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from tlearn.reports.confusion_table import class_order
 from tlearn.reports.contents import Contents
-from tlearn.reports.markup import paragraph
+from tlearn.reports.markup import paragraph, text
 from tlearn.runs.quality_charts import PALETTE, photo_map
 from tlearn.text import decode_name, printable
 
@@ -71,4 +71,7 @@ def feature_map(contents: Contents) -> str:
         f"have a wrong class.{sample} {how}"
     )
     figure = contents.draw("map", photo_map(places, rows, labels), "Photos by their features.")
-    return paragraph(words) + f"<div id='map' data-photos='{json.dumps(photos)}'>{figure}</div>"
+    options = "".join(f"<option value={k}>{text(v)}" for k, v in enumerate(contents.labels))
+    select = f"<select id=map-class><option value=''>all classes{options}</select>"
+    choice = f"<p><label>Show {select}</label>"
+    return f"{paragraph(words)}{choice}<div data-photos='{json.dumps(photos)}'>{figure}</div>"

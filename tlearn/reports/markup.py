@@ -5,7 +5,7 @@ from html import escape
 
 from tlearn.text import printable
 
-LONG = 40  # characters from which a name is shown in full when it is pointed at
+LONG = 40  # characters from which a name is cut; pointing at it shows all of it
 
 
 def text(value: object) -> str:
@@ -15,19 +15,23 @@ def text(value: object) -> str:
 
 def name(value: str) -> str:
     """Return a name as HTML: cut where there is no room, in its own direction of writing."""
-    title = f' title="{text(value)}"' if len(value) >= LONG else ""
+    title = f' class="long" title="{text(value)}"' if len(value) >= LONG else ""
     return f"<bdi{title}>{text(value)}</bdi>"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", sortable: bool = False
+) -> str:
     """Return a table.
 
     Args:
         header: Texts of its first row.
         rows: Cells as HTML.
         kind: Its classes of CSS.
+        sortable: Whether a click on a heading sorts it.
     """
-    head = "".join(f"<th scope=col>{text(cell)}" for cell in header)
+    cells = [f"<button data-sort>{text(h)}</button>" if sortable else text(h) for h in header]
+    head = "".join(f"<th scope=col>{cell}" for cell in cells)
     body = "".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in rows)
     return f'<div class="wide"><table class="{kind}"><thead><tr>{head}<tbody>{body}</table></div>'
 

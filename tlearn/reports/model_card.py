@@ -62,7 +62,7 @@ def _data(contents: Contents) -> Iterator[list[str]]:
     yield ["Data", f"{name(data['path'])}: {splits}; digest <code>{text(data['digest'])}</code>"]
     yield [
         "Photos of each class",
-        ", ".join(f"{name(label)} {number:,}" for label, number in data["images"].items()),
+        ", ".join(f"{name(label)} ({number:,})" for label, number in data["images"].items()),
     ]
     left_out = len(contents.run.problems())
     if left_out:

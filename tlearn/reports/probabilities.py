@@ -3,7 +3,7 @@
 import numpy as np
 
 from tlearn.reports.contents import Contents
-from tlearn.reports.markup import paragraph
+from tlearn.reports.markup import name, paragraph, table
 from tlearn.runs.quality_charts import ranking, reliability_diagram
 from tlearn.runs.quality_curves import average, calibration_error, curves_of_classes, reliability
 
@@ -20,7 +20,11 @@ def calibration(contents: Contents) -> str:
     )
     chart = reliability_diagram({"as saved": bins})
     figure = contents.draw("reliability", chart, "How often it is right, by how sure it is.")
-    return paragraph(words) + f'<div class="figures">{figure}</div>'
+    rows = [
+        [f"{one.probability:.0%}", f"{one.right:.0%}", f"{one.images:,}"] for one in reversed(bins)
+    ]
+    numbers = table(["sure, on average", "right", "photos"], rows)
+    return paragraph(words) + f'<div class="beside">{figure}{numbers}</div>'
 
 
 def thresholds(contents: Contents) -> str:
@@ -46,8 +50,13 @@ def thresholds(contents: Contents) -> str:
             "Precision against recall; in brackets the average precision.",
         ),
     ]
+    rows = [
+        [name(label), f"{roc[label].area:.3f}", f"{precision[label].area:.3f}"] for label in roc
+    ]
+    areas = table(["class", "ROC-AUC", "average precision"], rows, sortable=True)
     words = (
         "Each class against all others, for every threshold at which its probability would count "
         "as a yes. The bold line is the mean over the classes, each counting the same."
     )
-    return paragraph(words) + f'<div class="figures">{"".join(figures)}</div>'
+    every = f"<details><summary>The areas of all classes</summary>{areas}</details>"
+    return paragraph(words) + f'<div class="figures">{"".join(figures)}</div>{every}'

@@ -86,6 +86,13 @@ const map = document.querySelector("[data-photos]");
 if (map) {
   const numbers = JSON.parse(map.dataset.photos);
   map.querySelectorAll(".mark-symbol.role-mark path").forEach((dot, k) => places.set(dot, numbers[k]));
+  const choice = document.getElementById("map-class");
+  choice.addEventListener("change", () => {
+    for (const [dot, k] of places) {
+      const shown = choice.value === "" || photos[k]?.[1] === Number(choice.value);
+      dot.style.opacity = shown ? "" : "0.08";
+    }
+  });
 }
 
 document.addEventListener("pointerover", (event) => {

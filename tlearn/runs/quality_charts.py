@@ -10,6 +10,7 @@ from tlearn.runs.quality_curves import Bin, Curve
 
 SQUARE = 340  # pixels
 POINTS = 60  # of a curve drawn
+LONG = 24  # characters of a name in a legend, at most
 # Colours of classes, told apart on white and on the dark background; of more classes a wheel.
 PALETTE = "#3b82c4 #d9730d #12805c #c2479b #8a63d2 #a67c00 #d64545 #2a93a6 #6f8f2a #7a7f87".split()
 NAMED = 5  # of many classes, those with the least area are named
@@ -37,7 +38,7 @@ def ranking(curves: Mapping[str, Curve], mean: Curve, x: str, y: str, steps: boo
     worst = sorted(curves, key=lambda name: curves[name].area)
     few = len(curves) <= len(PALETTE)
     named = list(curves) if few else worst[:NAMED]
-    labels = {name: f"{name} ({curves[name].area:.3f})" for name in curves}
+    labels = {name: f"{_cut(name)} ({curves[name].area:.3f})" for name in curves}
     mean_label = f"{AVERAGE} ({mean.area:.3f})"
     domain = [mean_label, *(labels[name] for name in named)]
     colours = [INK, *PALETTE[: len(named)]]
@@ -77,6 +78,10 @@ def ranking(curves: Mapping[str, Curve], mean: Curve, x: str, y: str, steps: boo
             line | {"data": {"values": bold}, "mark": mark | {"strokeWidth": 3}},
         ],
     }
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONG else f"{name[: LONG - 1]}…"
 
 
 def _rows(curve: Curve, line: str, colour: str) -> list[dict[str, Any]]:
