@@ -37,6 +37,10 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
         RunError as RunError,
         TlearnError as TlearnError,
     )
+    from tlearn.experiments.accuracy_curve import (
+        LearningCurve as LearningCurve,
+        learning_curve as learning_curve,
+    )
     from tlearn.experiments.backbone_comparison import compare as compare
     from tlearn.experiments.ranking import Comparison as Comparison
     from tlearn.experiments.run_ensemble import ensemble as ensemble
@@ -72,6 +76,7 @@ _HOMES = {
     "tlearn.runs.run_comparison": "RunComparison diff",
     "tlearn.experiments.backbone_comparison": "compare",
     "tlearn.training.pipeline": "demo finetune resume",
+    "tlearn.experiments.accuracy_curve": "LearningCurve learning_curve",
     "tlearn.experiments.ranking": "Comparison",
     "tlearn.experiments.run_ensemble": "ensemble",
     "tlearn.experiments.tuning": "tune",

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "Write the model of RUN in another format, such as onnx.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",
     "plan": "Estimate seconds and disk of fine-tuning each backbone on DATA.",
+    "learning-curve": "Measure accuracy by number of photos, and what more would bring.",
     "study": "Train on DATA once for each combination of values, and compare.",
     "tune": "Search a better configuration for DATA, and measure what it gains.",
     "diff": "Compare RUN and OTHER on the photos they hold out.",

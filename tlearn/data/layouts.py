@@ -24,8 +24,8 @@ _FILLERS = "set|sets|data|dataset|images?|imgs?|photos?|pictures?|pics?|samples?
 _SPLIT_WORD = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:{_FILLERS})?")
 _FILLER = re.compile(_FILLERS)
 _UNLABELLED = re.compile(rf"pred|predict|predictions?|unlabell?ed|{_FILLERS}")
-_OUTPUT_FILES = ("run.yaml", "comparison.json", "predict.py")
-_OUTPUT_FOLDERS = ("runs", "comparisons")
+_OUTPUT_FILES = ("run.yaml", "comparison.json", "learning_curve.json", "predict.py")
+_OUTPUT_FOLDERS = ("runs", "comparisons", "learning_curves")
 _LEVELS = 4  # of folders in each other that are opened where they hold nothing but one folder
 _SHOWN = 12  # classes named in a line
 

@@ -194,6 +194,7 @@ def fit_probe(
     seed: int,
     advance: Callable[[int], object] = lambda n: None,
     start: Start | None = None,
+    strength: float | None = None,
 ) -> Probe:
     """Fit the probe, its strength chosen by cross-validation on the training images' plain views.
 
@@ -208,6 +209,7 @@ def fit_probe(
         seed: Decides the folds.
         advance: Called with how many of ``FITS`` are done.
         start: What it goes on from, if not from nothing.
+        strength: The inverse regularisation, where it is known; nothing is cross-validated then.
     """
     n, views, d = features.shape
     mean, scale, flat = _standardise(features.reshape(n * views, d))
@@ -219,7 +221,11 @@ def fit_probe(
         plain = _span(flat[::views])[0] if views > 1 else z
         given = start.head.logits(features.reshape(n * views, d)) if start else None
         known = (given[::views], start.new) if start and given is not None else None
-        chosen = _choose(plain, y, groups, class_weights, seed, advance, known)
+        if strength is None:
+            chosen = _choose(plain, y, groups, class_weights, seed, advance, known)
+        else:
+            none = np.zeros(0, int)
+            chosen = CrossValidation(strength, 0.0, np.inf, none, none, strength)
         kernel, bias = regression.fit(
             z, np.repeat(y, views), chosen.strength, class_weights, given=given
         )
