@@ -132,6 +132,14 @@ def test_what_a_whole_set_has_in_common_is_not_reported(tmp_path):
         assert not look(tmp_path / name).findings, name
 
 
+def test_what_a_class_has_in_common_is_not_reported(data):
+    (data / "night").mkdir()
+    for i in range(9):
+        image = drawn(700 + i).point(lambda v: v * 0.15).filter(ImageFilter.GaussianBlur(5))
+        image.save(data / "night" / f"{i}.jpg")
+    assert set(look(data).counts) == {"small class"}
+
+
 def test_a_turned_photo_or_one_reduced_while_decoding_has_the_size_of_its_file(data):
     drawn(5, (2400, 300)).save(data / "cups" / "wide.jpg")
     drawn(6, (120, 1600)).save(data / "cups" / "high.webp")

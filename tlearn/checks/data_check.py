@@ -13,6 +13,7 @@ from tlearn.checks.photo_checks import check_photos
 from tlearn.checks.scan_checks import check_duplicates, check_scan
 from tlearn.config import RunConfig
 from tlearn.data.scan import scan
+from tlearn.data.tables import is_table
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
 
@@ -57,9 +58,9 @@ def check(
     manifest = scan(data, settings.group, progress, inspect=measuring.inspect)
     findings = [
         *check_scan(manifest.problems),
-        *check_photos({f.name: measuring.measures[f.name] for f in manifest.files}),
+        *check_photos(manifest.files, measuring.measures),
         *check_names(manifest.files),
-        *check_hidden(manifest.folder),
+        *([] if is_table(data) else check_hidden(manifest.folder)),
         *check_classes(manifest.files),
     ]
     if not content:

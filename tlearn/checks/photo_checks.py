@@ -2,12 +2,12 @@
 
 What is dark, blurred or small in one data set is usual in another, such as scans of brains, photos
 at night, or icons. Except for photos of one colour, a photo is therefore reported only if it is
-beyond an absolute threshold and apart from the data set itself as well. The thresholds were chosen
-on five sets of 3,854 photos (flowers, clothing, brain scans, hand signs, weather), and on the same
-photos darkened, brightened and blurred.
+beyond an absolute threshold and apart from the whole set, and from its class, as well. The
+thresholds were chosen on five sets of 3,854 photos (flowers, clothing, brain scans, hand signs,
+weather), and on the same photos darkened, brightened and blurred.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from tlearn.checks.finding import Finding
 from tlearn.checks.measures import Measures
+from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
 from tlearn.text import decode_name
 
@@ -24,11 +25,12 @@ DARK = (
 BRIGHT = 205  # of 255, of the darkest 5%; the brightest of the five sets has 197
 APART = 3  # times darker, brighter, smaller than the median
 ONE_COLOUR = 5  # standard deviation; the least of the five sets is 15
-BLUR = 0.5  # of the blur effect; 0.2 to 0.4 is usual
+BLUR = 0.55  # of the blur effect; 0.2 to 0.4 is usual, skies and other smooth motifs have 0.6
 BLUR_DEVIATIONS = 3  # robust standard deviations above the median
 EDGE = 0.3  # and nothing in it is sharp: photos usually have 0.6 and more
 LEAST = 64  # pixels of the shorter side: networks see 224
 ASPECT = 3  # a phone's photo is 2.2, a panorama 3 and more
+ENOUGH = 8  # photos of a class, to say what is usual in it
 RARE = 0.1  # of the photos, in a way that others are not
 
 ENDINGS = {
@@ -61,15 +63,26 @@ MODES = {
 }
 
 
-def check_photos(measures: Mapping[str, Measures]) -> list[Finding]:
-    """Return what is found by the measures of photos, which are given by their names."""
-    if not measures:
-        return []
-    usual = _Usual(list(measures.values()))
+def check_photos(files: Sequence[ImageFile], measures: Mapping[str, Measures]) -> list[Finding]:
+    """Return what is found on photos.
+
+    Args:
+        files: The photos, of which there is one at least.
+        measures: Of each, by its name.
+    """
+    usual = _Usual([measures[file.name] for file in files])
+    classes: dict[str, list[Measures]] = defaultdict(list)
+    for file in files:
+        classes[file.label].append(measures[file.name])
+    of_class = {label: _Usual(its) for label, its in classes.items() if len(its) >= ENOUGH}
     findings: list[Finding] = []
-    for name, photo in measures.items():
-        findings += _storage(name, photo, usual)
-        findings += _visibility(name, photo, usual)
+    for file in files:
+        photo = measures[file.name]
+        findings += _storage(file.name, photo, usual)
+        if hidden := list(_visibility(file.name, photo, usual)):
+            own = _visibility(file.name, photo, of_class.get(file.label, usual))
+            checks = {finding.check for finding in own}
+            findings += [finding for finding in hidden if finding.check in checks]
     return findings
 
 
