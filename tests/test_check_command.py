@@ -32,8 +32,8 @@ def test_findings_are_listed_by_check_with_what_would_be_done(check, photos):
     assert code == 0 and "1 error, 2 warnings about 38 photos of 3 classes" in out
     for line in (
         "unreadable (1, error)",
-        "red/broken.jpg: damaged or unsupported JPEG file [exclude]",
-        "red/red00.png ~ red/copy.png: the same file as another of its class [exclude]",
+        "red/broken.jpg: damaged or unsupported JPEG file [fix: excluded]",
+        "red/red00.png ~ red/copy.png: the same file as another of its class [fix: excluded]",
         f'next: tlearn check {photos} --fix "unreadable" --dry-run',
     ):
         assert line in out
@@ -64,7 +64,7 @@ def test_json_and_the_page_have_everything(check, photos, tmp_path):
     assert len(values["edits"]) == 3 and values["made"] is False
     assert f"the page is {tmp_path / 'check.html'}" in check("--html", tmp_path / "check.html")[1]
     html = (tmp_path / "check.html").read_text(encoding="utf-8")
-    assert html.count('<img src="data:image/jpeg') == 3 and "fix: red/broken.jpg" in html
+    assert html.count('<img src="data:image/jpeg') == 3 and "fix: excluded" in html
     assert "http" not in html
 
 

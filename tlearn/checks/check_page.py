@@ -1,11 +1,13 @@
 """The findings of a data set as one HTML page, with thumbnails in it and nothing from elsewhere."""
 
+import shlex
 from html import escape
 from itertools import groupby
 from pathlib import Path
 
 from tlearn.atomic import atomic_file
 from tlearn.checks.finding import CheckResult, Finding
+from tlearn.data.read_data import data_name
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import DataError, os_errors_as
 from tlearn.text import printable
@@ -14,17 +16,17 @@ MOST = 60  # findings of each check
 MOST_THUMBNAILS = 600  # of 3 to 5 kB each
 PIXELS = 112
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --dim: #777; }
+:root { color-scheme: light dark; --line: #8884; --dim: light-dark(#5f5f5f, #a8a8a8); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+h1, h2 { overflow-wrap: anywhere; }
 h2 { margin: 2.5rem 0 .5rem; font-size: 1.15rem; }
-h2 small, .dim { color: var(--dim); font-weight: normal; font-size: .85rem; }
+small, .dim { color: var(--dim); font-weight: normal; font-size: .85rem; }
 ul { list-style: none; padding: 0; display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(15.5rem, 1fr)); }
 li { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem; overflow-wrap: anywhere; }
 img { width: 112px; height: 112px; border-radius: .3rem; margin-right: .3rem; }
 nav a { display: inline-block; margin: 0 1rem .3rem 0; }
-.error { color: #c62828; } .warning { color: #b26a00; } .note { color: var(--dim); }
-@media (prefers-color-scheme: dark) { .error { color: #ff8a80; } .warning { color: #ffb74d; } }
+.error { color: light-dark(#b71c1c, #ff8a80); } .warning { color: light-dark(#8f5300, #ffb74d); }
 code { font-size: .85rem; }
 """
 
@@ -42,7 +44,7 @@ def write_page(result: CheckResult, path: Path) -> None:
 
 def page(result: CheckResult) -> str:
     """Return the page."""
-    title = escape(printable(f"Check of {result.data}"))
+    title = escape(printable(f"Check of {data_name(result.data)}"))
     links = " ".join(
         f'<a href="#{k}">{escape(check)} ({count})</a>'
         for k, (check, count) in enumerate(result.counts.items())
@@ -59,6 +61,11 @@ def page(result: CheckResult) -> str:
             items.append(_item(finding, urls))
         rest = len(findings) - len(items)
         more = f'<p class="dim">and {rest} more: tlearn check --json lists them' if rest else ""
+        if any(finding.edits for finding in findings):
+            command = escape(
+                printable(shlex.join(["tlearn", "check", str(result.data), "--fix", check]))
+            )
+            more += f'<p class="dim">to fix all of these: <code>{command}</code>'
         sections.append(
             f'<h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
             f"{findings[0].severity}, {len(findings)}</small></h2><ul>{''.join(items)}</ul>{more}"
@@ -75,8 +82,6 @@ def _item(finding: Finding, urls: list[str]) -> str:
     """Return one finding: what it is about, why, and what would be done about it."""
     pictures = "".join(f'<img src="{url}" alt="">' for url in urls if url)
     names = "<br>".join(f"<bdi>{escape(printable(name))}</bdi>" for name in finding.names[:2])
-    edits = "<br>".join(escape(printable(f"fix: {edit}")) for edit in finding.edits[:3])
-    return (
-        f"<li>{pictures}<div>{names}</div><div>{escape(printable(finding.reason))}</div>"
-        f'<div class="dim">{edits}</div>'
-    )
+    fix = f'<div class="dim">fix: {escape(printable(finding.fix))}</div>' if finding.edits else ""
+    reason = escape(printable(finding.reason))
+    return f"<li>{pictures}<div><b>{names}</b></div><div>{reason}</div>{fix}"

@@ -13,6 +13,7 @@ from tlearn.errors import ConfigError, nearest
 from tlearn.text import decode_name
 
 Severity = Literal["error", "warning", "note"]
+MOST_EDITS = 3  # of one finding that are described
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -38,6 +39,14 @@ class Finding:
     severity: Severity = "warning"
     score: float = 0.0
     edits: tuple[Change, ...] = ()
+
+    @property
+    def fix(self) -> str:
+        """What its edits do, in a few words; empty where there are none."""
+        edits = self.edits[:MOST_EDITS]
+        texts = [edit.effect if edit.path == self.names[0] else str(edit) for edit in edits]
+        rest = len(self.edits) - len(edits)
+        return "; ".join(texts) + (f"; and {rest} more" if rest else "")
 
 
 @dataclass(frozen=True)

@@ -118,10 +118,7 @@ def _print_findings(result: "CheckResult") -> None:
 
 def _line(finding: "Finding") -> str:
     names = " ~ ".join(finding.names[:2])
-    edits = "; ".join(
-        f"{edit.action}{f' {edit.value}' if edit.value else ''}" for edit in finding.edits[:2]
-    )
-    return f"{names}: {finding.reason}" + (f" [{edits}]" if edits else "")
+    return f"{names}: {finding.reason}" + (f" [fix: {finding.fix}]" if finding.edits else "")
 
 
 def _print_edits(edits: list[str], made: bool, data: Path) -> None:

@@ -60,12 +60,17 @@ class Change:
         """The class that is changed, or empty if a photo is."""
         return unicodedata.normalize("NFC", self.path[:-1]) if self.path.endswith("/") else ""
 
+    @property
+    def effect(self) -> str:
+        """What becomes of the photo or class, such as ``excluded``."""
+        if self.action == "group":
+            return f"group {self.value}" if self.value else "no group"
+        return f"-> {self.value}" if self.action == "class" else "excluded"
+
     def __str__(self) -> str:
         """Describe it in one line, as ``tlearn data show`` does."""
         what = f"class {self.of_class}" if self.of_class else self.path
-        if self.action == "group":
-            return f"{what}  group {self.value}" if self.value else f"{what}  no group"
-        return f"{what}  -> {self.value}" if self.action == "class" else f"{what}  excluded"
+        return f"{what}  {self.effect}"
 
 
 @dataclass(frozen=True)
