@@ -199,7 +199,7 @@ def test_hidden_photos_and_folders_are_reported(data):
     (data / "__MACOSX").mkdir()
     shutil.copy(data / "cups" / "00.jpg", data / "__MACOSX" / "00.jpg")
     found = {f.names[0]: f.reason for f in look(data).of("hidden")}
-    assert found.keys() == {"cups/.more/", "cups/.c.jpg"} and " 2 images" in found["cups/.more/"]
+    assert found.keys() == {"cups/.more/", "cups/.c.jpg"} and "(2)" in found["cups/.more/"]
 
 
 # ---- Classes
@@ -238,6 +238,8 @@ def test_findings_become_edits_at_once_and_one_undo_takes_them_back(data):
         "one colour",
     ]
     assert result.of("all") == result.findings
+    again = CheckResult.from_json(result.to_json())
+    assert again.findings == result.findings and again.path_of("cups/black.jpg").is_file()
     with pytest.raises(ConfigError, match="did you mean 'unreadable'"):
         result.of("unreadible")
     assert len(result.apply(result.findings)) == len(Edits.of(data).lines) == 2

@@ -119,12 +119,36 @@ class CheckResult:
         """Return everything as values of JSON."""
         return {
             "data": str(self.data),
+            "folder": str(self.folder),
             "photos": self.photos,
             "classes": list(self.labels),
             "seconds": round(self.seconds, 3),
             "counts": self.counts,
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+    @classmethod
+    def from_json(cls, text: str) -> "CheckResult":
+        """Return the result that :meth:`to_json` wrote, perhaps in another process."""
+        values = json.loads(text)
+        findings = [
+            Finding(
+                **{
+                    **finding,
+                    "names": tuple(finding["names"]),
+                    "edits": tuple(Change(**edit) for edit in finding["edits"]),
+                }
+            )
+            for finding in values["findings"]
+        ]
+        return cls(
+            Path(values["data"]),
+            Path(values["folder"]),
+            values["photos"],
+            tuple(values["classes"]),
+            tuple(findings),
+            values["seconds"],
+        )
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -109,7 +109,7 @@ def check_hidden(folder: Path) -> list[Finding]:
                 if count:
                     path = encode_name((here / name).relative_to(folder).as_posix())
                     reason = (
-                        f"a hidden folder of {count} images: it is ignored; rename it to use them"
+                        f"a hidden folder: its images ({count}) are ignored; rename it to use them"
                     )
                     findings.append(Finding("hidden", (f"{path}/",), reason, "warning", count))
         for name in sorted(files):

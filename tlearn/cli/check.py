@@ -88,7 +88,8 @@ def check(
 
 
 def _summary(result: "CheckResult") -> str:
-    many = f"{result.photos} photos of {len(result.labels)} classes in {result.seconds:.1f} s"
+    classes = f"{len(result.labels)} class{'es' if len(result.labels) > 1 else ''}"
+    many = f"{result.photos} photos of {classes} in {result.seconds:.1f} s"
     if not result.findings:
         return f"nothing wrong with {many}"
     severities = [finding.severity for finding in result.findings]
@@ -124,11 +125,14 @@ def _line(finding: "Finding") -> str:
 def _print_edits(edits: list[str], made: bool, data: Path) -> None:
     from tlearn.text import printable
 
-    count = f"{len(edits) or 'no'} edit{'' if len(edits) == 1 else 's'}"
+    if not edits:
+        print("no edits: these findings propose none, or they are made already")
+        return
+    count = f"{len(edits)} edit{'' if len(edits) == 1 else 's'}"
     print(f"{count} {'made' if made else 'proposed'}")
     for edit in edits[:SHOWN_EDITS]:
         print(f"  {printable(edit)}")
     if len(edits) > SHOWN_EDITS:
         print(f"  ... and {len(edits) - SHOWN_EDITS} more: --json lists them")
-    if made and edits:
+    if made:
         print(f"'tlearn data undo {data}' takes them back")
