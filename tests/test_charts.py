@@ -95,6 +95,17 @@ def test_of_more_classes_the_most_confused_pairs_come_first():
     assert rows[1]["share"] == pytest.approx(2 / 9)
 
 
+def test_in_a_file_the_matrix_of_a_hundred_classes_is_whole_and_names_all():
+    labels = [f"猫 {k}" for k in range(charts.FILE_MATRIX)]
+    found = figures(labels, n=900)
+    spec = charts.confusion(found, order=labels[::-1])
+    cells = sum(len(row) for row in found["confusion"].values())
+    assert len(spec["data"]["values"]) == cells and spec["encoding"]["y"]["sort"] == labels[::-1]
+    files = charts.render(spec)
+    words = texts(files["svg"])
+    assert all(words.count(label) == 2 for label in labels) and len(files["png"]) < 2_000_000
+
+
 def test_without_errors_there_is_still_a_chart():
     y = np.arange(40)
     found = measure(y, np.eye(40) + 1e-9, [str(k) for k in y])

@@ -14,8 +14,7 @@ from written_runs import written_run
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import RunError
-from tlearn.reports.confusion_table import class_order
-from tlearn.runs.class_figures import f1_share
+from tlearn.runs.class_figures import class_order, f1_share
 from tlearn.runs.measurement import measure
 
 STRANGER = """

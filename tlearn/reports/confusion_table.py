@@ -1,40 +1,12 @@
 """Which class is taken for which: a table that stays readable with a hundred classes."""
 
-import numpy as np
-
 from tlearn.reports.contents import Contents
 from tlearn.reports.markup import name, paragraph, text
+from tlearn.runs.class_figures import class_order
 from tlearn.runs.measurement import Figures, confused_pairs
 
 PAIRS = 15  # most confused pairs listed
 FEW = 12  # classes up to which there is room beside the table
-ORDERED = 300  # classes up to which leaves of the tree are turned; it takes n^3 steps and more
-
-
-def class_order(figures: Figures) -> list[int]:
-    """Return the classes in an order in which those that are confused are neighbours.
-
-    The leaves of a tree of average linkage over how often two classes are taken for each other,
-    turned so that neighbours are as near as the tree allows (Bar-Joseph et al., 2001). Without
-    confusions it is the order there is.
-    """
-    labels = list(figures["per_class"])
-    numbers = {label: k for k, label in enumerate(labels)}
-    shares = np.zeros((len(labels), len(labels)))
-    for true, other, count in confused_pairs(figures):
-        shares[numbers[true], numbers[other]] += count / figures["per_class"][true]["n"]
-    if len(labels) < 3 or not shares.any():
-        return list(range(len(labels)))
-    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-    from scipy.spatial.distance import squareform
-
-    both = shares + shares.T
-    distances = squareform(both.max() - both, checks=False)
-    tree = linkage(distances, "average")
-    if len(labels) <= ORDERED:
-        tree = optimal_leaf_ordering(tree, distances)
-    order: list[int] = leaves_list(tree).tolist()
-    return order
 
 
 def confusion_table(contents: Contents) -> str:

@@ -5,14 +5,15 @@ import json
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tlearn.reports.confusion_table import class_order
 from tlearn.reports.contents import Contents
 from tlearn.reports.markup import paragraph, text
+from tlearn.runs.class_figures import class_order
 from tlearn.runs.quality_charts import PALETTE, photo_map
 from tlearn.text import decode_name, printable
 
 MOST = 1000  # photos on the map
 LEAST = 4  # below, there is no map
+STEPS = 500  # of t-SNE: two seconds for as many photos
 
 
 def principal_places(features: np.ndarray) -> np.ndarray:
@@ -32,8 +33,9 @@ def neighbour_places(features: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(features) - 1) / 3)
-    method = TSNE(perplexity=perplexity, init="pca", random_state=0)
-    return np.asarray(method.fit_transform(features))
+    method = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=STEPS)
+    with threadpool_limits(1):  # as above; and the same map on every machine
+        return np.asarray(method.fit_transform(features))
 
 
 def feature_map(contents: Contents) -> str:

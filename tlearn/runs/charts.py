@@ -15,7 +15,8 @@ TRAINING, VALIDATION = "#3b82c4", "#d9730d"
 SHARE = "#12805c"
 BORDER = "#888"
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
-CELL = 40  # pixels
+FILE_MATRIX = 100  # the same in a file, where there is room
+CELL, SMALL_CELL = 40, 22  # pixels
 PAIRS = 30  # pairs drawn
 WIDTH = 360  # pixels
 INK = "currentColor"  # of texts and axes: that of the page around a chart; black in a file
@@ -207,7 +208,10 @@ def _search(search: Row) -> Chart:
 
 
 def confusion(
-    figures: Mapping[str, Any], words: Mapping[str, str] = ENGLISH, title: str = ""
+    figures: Mapping[str, Any],
+    words: Mapping[str, str] = ENGLISH,
+    title: str = "",
+    order: Sequence[str] | None = None,
 ) -> Chart:
     """Return which class is taken for which; a click selects a cell as ``cell``.
 
@@ -218,11 +222,15 @@ def confusion(
         figures: Of one split, as ``metrics.json`` has them.
         words: Texts for all of :data:`WORDS`.
         title: The title.
+        order: The classes in the order of rows and columns, for a file: the matrix then is whole
+            up to :data:`FILE_MATRIX` classes.
     """
-    labels, counts = list(figures["per_class"]), figures["confusion"]
-    whole = len(labels) <= MATRIX
+    labels, counts = list(order or figures["per_class"]), figures["confusion"]
+    whole = len(labels) <= (FILE_MATRIX if order else MATRIX)
     if whole:
         cells = [(true, other, counts[true].get(other, 0)) for true in labels for other in labels]
+        if len(labels) > MATRIX:
+            cells = [cell for cell in cells if cell[2]]
     else:
         cells = confused_pairs(figures)[:PAIRS]
     rows = [
@@ -270,19 +278,21 @@ def _matrix(labels: list[str], words: Mapping[str, str], tooltip: list[Any]) -> 
             "tooltip": tooltip,
         },
     }
+    step, size = (CELL, 13) if len(labels) <= MATRIX else (SMALL_CELL, 10)
     numbers = [
-        _text("count", "datum.count > 0 && datum.share > 0.5", fontSize=13, color="white"),
-        _text("count", "datum.count > 0 && datum.share <= 0.5", fontSize=13),
+        _text("count", "datum.count > 0 && datum.share > 0.5", fontSize=size, color="white"),
+        _text("count", "datum.count > 0 && datum.share <= 0.5", fontSize=size),
     ]
+    place = {"sort": labels, "scale": {"domain": labels}}  # also those without a cell
     return {
         "encoding": {
-            "x": _name("predicted", title=words["predicted"], sort=labels, axis=across),
-            "y": _name("true", title=words["true"], sort=labels, axis=axis),
+            "x": _name("predicted", title=words["predicted"], axis=across, **place),
+            "y": _name("true", title=words["true"], axis=axis, **place),
         },
         "layer": [cells, *numbers],
         # Unlike a width, it leaves room for the labels on the page, too.
-        "width": {"step": CELL},
-        "height": {"step": CELL},
+        "width": {"step": step},
+        "height": {"step": step},
     }
 
 

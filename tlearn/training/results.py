@@ -29,6 +29,7 @@ from tlearn.progress import Progress
 from tlearn.python_files import with_copies
 from tlearn.reports.page import report_of_training
 from tlearn.runs import charts
+from tlearn.runs.class_figures import class_order
 from tlearn.runs.classifier import Classifier, ModelOutputs, save
 from tlearn.runs.continued_run import class_changes, gain
 from tlearn.runs.directory import Request, RunDirectory
@@ -258,7 +259,9 @@ def write_metrics(
     result = f"{split}: {accuracy}"
     progress.say(result)  # before the charts, which take a while
     with clock.part("figures"):
-        confusion = charts.confusion(metrics[split], title=result)
+        labels = list(metrics[split]["per_class"])
+        order = [labels[k] for k in class_order(metrics[split])]
+        confusion = charts.confusion(metrics[split], title=result, order=order)
         for name, chart in {**curves, "confusion": confusion}.items():
             run.write_figure(name, charts.render(chart))
     seconds = {name: round(value, 3) for name, value in clock.seconds().items()}
