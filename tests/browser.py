@@ -213,7 +213,8 @@ class Tab:
 
     def view(self, key):
         """Choose one of several views, or a preset."""
-        radio = self.page.get_by_role("radio", name=self.text(key)).first
+        name = re.compile(rf"(^|\s){re.escape(self.text(key))}")  # perhaps after an icon
+        radio = self.page.get_by_role("radio", name=name).first
         self.repeat(lambda: radio.click(force=True), radio.is_checked)
         self.settle()
 

@@ -205,6 +205,7 @@ def here(tmp_path, monkeypatch):
     """The roots of a test of the pages; a page waits for what it shows, and starts no process."""
     # Here, as other tests need no Streamlit.
     from tlearn.runs.job_queue import JobQueue
+    from tlearn.web import data_process
     from tlearn.web.components import scans
     from tlearn.web.workspace import DATA, RUNS, Workspace
 
@@ -212,6 +213,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
     monkeypatch.setattr(scans, "AT_ONCE", 600)
     monkeypatch.setattr(scans, "SOON", 600)
+    monkeypatch.setattr(data_process, "run", lambda progress, do, *args: do(progress, *args))
     monkeypatch.setattr(JobQueue, "wake", lambda self: None)
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()

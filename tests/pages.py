@@ -53,4 +53,11 @@ def press(app, key, **values):
 
 
 def view(app, name):
-    return run(app.button_group[0].set_value(name))
+    """Choose one of the views of a page."""
+    (views,) = [group for group in app.button_group if group.key.endswith(".view")]
+    return run(views.set_value(name))
+
+
+def source(app, name):
+    """Choose what a new data set comes from."""
+    return run(app.button_group(key="new.source").set_value(name))

@@ -75,8 +75,8 @@ def test_journey_of_data(tab, server, context, tmp_path):
     upload_a_folder(tab, server, folder)
     edit_classes(tab)
     look_at_the_splits(tab)
-    photos_come_from_the_camera(tab, server)
-    loose_photos_are_refused(tab, server, folder, tmp_path / "labels.csv")
+    a_class_is_made_here_with_photos_of_the_camera(tab, server)
+    a_table_that_cannot_be_used_is_refused(tab, server, folder, tmp_path / "labels.csv")
     an_upload_is_cancelled(tab, server)
     leaving_during_an_upload_warns_and_leaves_nothing(tab, server, context)
     an_upload_goes_on_while_another_page_is_shown(tab, server, folder)
@@ -89,6 +89,9 @@ def test_journey_of_data(tab, server, context, tmp_path):
 def upload_a_folder(tab, server, folder):
     """What is no photo is left out, and what cannot be read is excluded."""
     tab.go()
+    tab.see("common.about_train")
+    tab.fits()
+    tab.view("data.from_upload")
     tab.upload(str(folder), folder=True)
     tab.see("data.left_out", count=1)  # what is no photo
     counts = tab.text("data.counts", photos=3 * PER_CLASS, classes=3)
@@ -129,23 +132,45 @@ def look_at_the_splits(tab):
     tab.see("data.did_exclude", count=1)
 
 
-def photos_come_from_the_camera(tab, server):
-    tab.go("?data=colours&class=green")
-    tab.press("data.camera", then="Take Photo")
-    green = server.data / "colours" / "green"
+def a_class_is_made_here_with_photos_of_the_camera(tab, server):
+    """Photos are taken as long as the button is held, and again."""
+    tab.go("?data=colours")
+    new_data_set(tab, "from_classes")
+    for n, name in enumerate(("cup", "手"), 1):
+        tab.fill(tab.page.get_by_label(tab.text("data.class_number", n=n)), name)
+    tab.press("data.make_classes", then="data.photos", count=0)
+    cup = server.data / tab.text("data.default_name") / "cup"
+    hold = tab.button("camera.hold")
+    tab.repeat(
+        tab.keyed("add.cup").get_by_role("button").click, tab.button("camera.open").is_visible
+    )
+    tab.repeat(tab.button("camera.open").click, hold.is_visible)
+    tab.page.wait_for_function(
+        "[...document.querySelectorAll('*')].some(e => e.shadowRoot?.querySelector('video')"
+        "?.readyState > 1)"
+    )
 
     def taken():
-        return len(list(green.glob("camera-*.jpg")))
+        return len(list(cup.glob("camera-*.jpg")))
 
-    for count in (1, 2):
-        tab.take_photo(lambda count=count: taken() >= count)
-    until(lambda: tab.shown("data.camera_taken", count=taken()).is_visible())
+    for _ in range(2):
+        before = taken()
+        hold.hover()
+        tab.page.mouse.down()
+        tab.page.wait_for_timeout(700)
+        tab.page.mouse.up()
+        until(lambda before=before: taken() > before)
+        until(lambda: tab.shown("data.added", label="cup", count=taken()).is_visible())
+    count = taken()
     dialog = tab.page.get_by_role("dialog")
     tab.press("Close", then=lambda: not dialog.is_visible())
+    tab.see("data.photos", count=count)
 
 
-def new_data_set(tab):
-    tab.unfold("data.new", tab.page.locator(".uploader"))
+def new_data_set(tab, source="from_upload"):
+    choice = tab.page.get_by_role("radio", name=tab.text(f"data.{source}"))
+    tab.unfold("data.new", choice)
+    tab.view(f"data.{source}")
 
 
 def data_sets(server):
@@ -159,15 +184,13 @@ def staged(server):
     return [path for path in paths if path.name != ".lock"]
 
 
-def loose_photos_are_refused(tab, server, folder, table):
-    """With a table that cannot be used it is said why."""
+def a_table_that_cannot_be_used_is_refused(tab, server, folder, table):
     before = data_sets(server)
     photo = photo_files(folder)[0]
     table.write_text(f"{photo.name},red\n")  # names no columns
-    for files, words in (([photo], "data.loose"), ([photo, table], "this table is ignored")):
-        new_data_set(tab)
-        tab.upload([str(path) for path in files])
-        tab.see(words)
+    new_data_set(tab)
+    tab.upload([str(path) for path in (photo, table)])
+    tab.see("this table is ignored")
     assert data_sets(server) == before
 
 
@@ -229,7 +252,7 @@ def an_upload_goes_on_while_another_page_is_shown(tab, server, folder):
 
 def a_folder_is_used_in_place(tab, server, folder):
     before = data_sets(server)
-    new_data_set(tab)
+    new_data_set(tab, "from_folder")
     field = tab.field("data.folder")
     tab.submit(field, str(folder.parent / "nowhere"), then="is not there")
     tab.submit(field, str(folder), then="data.placed", name="colours-2")

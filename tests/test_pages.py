@@ -2,13 +2,11 @@
 
 import os
 import re
-import shutil
 import threading
-from types import SimpleNamespace
 
 import pytest
 from conftest import draw_photos
-from pages import follow, labelled, page, press, run, t, view, words
+from pages import follow, labelled, page, press, run, source, t, view, words
 from streamlit.testing.v1 import AppTest
 from test_uploads import photo, send, zipped
 
@@ -17,7 +15,7 @@ from tlearn.data.editing import exclude
 from tlearn.data.scan import scan
 from tlearn.data.uploads import Upload
 from tlearn.runs.directory import RunDirectory
-from tlearn.web import background
+from tlearn.web import background, data_work
 from tlearn.web.components import scans
 from tlearn.web.linked_folders import ALLOWED
 
@@ -35,17 +33,18 @@ def tlearn_backbones():
 
 def test_empty_pages_say_what_to_do_next(here):
     pages = {name: page(name) for name in ("data", "train", "results", "predict")}
-    assert t("data.empty")[:14] in words(pages["data"])
+    assert t("common.purpose") in words(pages["data"])
+    assert t("data.from_classes_hint") in words(pages["data"])
     for name in ("train", "results", "predict"):
         assert t(f"{name}.empty") in words(pages[name])
-    for name in ("data", "train", "predict"):
+    for name in ("train", "predict"):
         step = f":green-badge[{t(f'common.step_{name}')}]"
         assert step in re.sub(r"\[\d ", "[", words(pages[name]))
     assert labelled(pages["predict"].button, t("results.go_train"))
 
 
 def test_a_sample_is_one_click_away(here):
-    app = press(page("data"), "data.sample")
+    app = press(source(page("data"), "from_sample"), "data.sample")
     assert "Photos: **360** · classes: **6**" in words(app).splitlines()
     assert (here.data / "sample").is_dir()
 
@@ -55,6 +54,7 @@ def test_a_folder_of_this_machine_is_shown_and_the_fold_is_closed(here, tmp_path
     draw_photos(here.data / "colours")
     app = page("data")
     before = app.expander[0].key
+    source(app, "from_folder")
     labelled(app.text_input, t("data.folder")).set_value(str(draw_photos(tmp_path / "mine")))
     press(app, "data.link")
     assert app.query_params["data"] == "mine" and app.expander[0].key != before  # a new one
@@ -68,7 +68,7 @@ def test_work_in_the_background_is_shown_until_it_is_over(here, monkeypatch):
         assert going.wait(60)
         return scan(*arguments, **options)
 
-    monkeypatch.setattr(scans, "scan", slow_scan)
+    monkeypatch.setattr(data_work, "scan", slow_scan)
     with monkeypatch.context() as patch:
         patch.setattr(scans, "AT_ONCE", 0)
         app = page("data")
@@ -177,61 +177,74 @@ def test_too_few_photos_are_said(here):
     assert t("data.small_classes", count=2, few=10, names="blue, red") in words(app)
 
 
-def test_photos_of_the_camera_are_added_under_a_name_of_our_own(here, tmp_path, monkeypatch):
-    one = draw_photos(tmp_path / "more", 1, seed=1) / "blue" / "blue00.png"
-    taken = SimpleNamespace(name="../../../red/red00.png", getvalue=one.read_bytes)
+def test_a_data_set_is_made_of_classes_that_are_named_here(here):
+    app = page("data")
+    assert t("common.purpose") in words(app)
+    run(app.text_input(key="new.class.0").set_value("猫"))
+    run(app.text_input(key="new.class.1").set_value("a\\b"))  # another field comes with it
+    app.text_input(key="new.class.2").set_value("cup")
+    press(app, "data.make_classes")
+    assert "without backslashes" in app.error[0].value and not here.data_sets()
+    app.text_input(key="new.class.1").set_value("dog")
+    press(app, "data.make_classes")
+    name = t("data.default_name")
+    assert here.data_sets() == [name]
+    assert {path.name for path in (here.data / name).iterdir()} == {"猫", "dog", "cup"}
+    assert t("data.small_classes", count=3, few=10, names="cup, dog, 猫") in words(app)
+    app.text_input(key="new_class.name.0").set_value("dog")
+    run(app.button(key="new_class.add").click())
+    assert "there is a class 'dog' already" in app.error[0].value.replace("\\", "")
+    app.text_input(key="new_class.name.0").set_value("pen")
+    run(app.button(key="new_class.add").click())
+    assert (here.data / name / "pen").is_dir() and "pen" in words(app)
+    run(app.button(key="remove.pen").click())
+    assert not (here.data / name / "pen").exists() and "pen" not in words(app)
 
-    def camera_input(label, key, on_change, args):
-        if key == "camera.0":  # as if the visitor cleared a photo that failed, and took another
-            import streamlit
 
-            for photo in (None, taken):
-                streamlit.session_state[key] = photo
-                on_change(*args)
-
-    monkeypatch.setattr("streamlit.camera_input", camera_input)
-    draw_photos(here.data / "colours")
-    red = (here.data / "colours" / "red" / "red00.png").read_bytes()
-    app = run(press(page("data", {"class": "blue"}), "data.camera"))
-    assert t("data.camera_taken", count=1) in words(app)
-    assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
-    (new,) = (here.data / "colours").rglob("camera-*.jpg")
-    assert new.parent.name == "blue" and new.read_bytes() == one.read_bytes()
-    assert (here.data / "colours" / "red" / "red00.png").read_bytes() == red
+def comes(monkeypatch, **uploads):
+    """Have the fields of a class give uploads, once each; say in which order they are asked."""
+    for field in ("camera", "uploader"):
+        coming = uploads.get(field, [])
+        monkeypatch.setattr(
+            f"tlearn.web.components.class_photos.{field}",
+            lambda root, key, coming=coming, **kind: coming.pop() if coming else None,
+        )
 
 
-def test_what_cannot_be_added_to_a_class_is_said_and_the_rest_is_added(here, tmp_path, monkeypatch):
-    draw_photos(here.data / "colours")
-    more = draw_photos(tmp_path / "more", 2, classes=("blue",), seed=1) / "blue"
-    whole = (more / "blue00.png").read_bytes()
-    (more / "blue00.png").write_bytes(whole[: len(whole) // 2])  # the first of the two
-    upload = SimpleNamespace(
-        unpack=lambda: None,
-        images=lambda: sorted(more.iterdir()),
-        report=[],
-        cancel=lambda: shutil.rmtree(more),
-    )
-    coming = [upload]
-    monkeypatch.setattr(
-        "tlearn.web.components.upload.uploader",
-        lambda data, key, **options: coming.pop() if coming and key[:6] == "class." else None,
-    )
-    app = page("data", {"class": "blue"})
-    assert t("data.left_out", count=1) in words(app) and "blue00" in words(app)
-    run(app.button(key="data.dismiss").click())
-    assert t("data.left_out", count=1) not in words(app)
+def test_photos_are_added_to_a_class_and_what_cannot_be_is_kept_with_the_data(
+    here, tmp_path, monkeypatch
+):
+    data = draw_photos(here.data / "colours")
+    uploads = [Upload(here.data), Upload(here.data)]
+    good = photo(77)
+    send(uploads[0], "../../../red/red00.png", good)  # as a hostile browser would call it
+    send(uploads[0], "camera-1.jpg", good)
+    send(uploads[1], "new.png", photo(78))
+    send(uploads[1], "half.png", photo(79)[:400])
+    send(uploads[1], "notes.txt", b"words")
+    comes(monkeypatch, camera=uploads[:1], uploader=uploads[1:])
+    app = page("data")
+    run(app.button(key="add.blue").click())
+    assert t("data.added", label="blue", count=2) in words(app)
+    assert scan(data).counts == {"blue": 14, "green": 12, "red": 12}
+    assert [path.name for path in data.rglob("camera-*")] == ["camera-1.jpg"]
+    assert not any(upload.is_open for upload in uploads)
+    assert t("data.left_out", count=3) in words(app)
+    app = page("data")  # another visit
+    assert t("data.left_out", count=3) in words(app)
     view(app, "tab_problems")
-    assert "blue00.png" in [name for d in app.dataframe for name in d.value.get(t("data.file"), ())]
-    assert scan(here.data / "colours").counts == {"blue": 13, "green": 12, "red": 12}
-    assert not more.exists()
+    listed = {name for table in app.dataframe for name in table.value.get(t("data.file"), ())}
+    assert listed >= {"half.png", "notes.txt", "../../../red/red00.png"}
+    run(app.button(key="data.dismiss").click())
+    assert t("data.left_out", count=3) not in words(page("data"))
 
 
 def test_photos_come_with_a_table(here, monkeypatch):
     """What cannot be read as a data set is told and not kept."""
     coming = []
     monkeypatch.setattr(
-        "tlearn.web.components.upload.uploader",
-        lambda data, key, **options: coming.pop() if coming and key == "new" else None,
+        "tlearn.web.components.new_data_set.uploader",
+        lambda root, key: coming.pop() if coming else None,
     )
     photos = [*((f"{i}.png", photo(i)) for i in range(4)), ("bad.png", b"words")]
     wrong, right = b"id,label\n0,a\n9,b\n", b"id,label\n0,a\n1,b\n2,b\nbad,b\n"
@@ -239,7 +252,7 @@ def test_photos_come_with_a_table(here, monkeypatch):
         upload = Upload(here.data, tables=True)
         send(upload, "set.zip", zipped([("labels.csv", table), *photos]))
         coming.append(upload)
-        app = page("data")
+        app = page("data", **{"new.source": "from_upload"})
         if said:
             assert said in words(app) and not here.data_sets()
             assert "'set/labels" in words(app)  # not where it was for a moment
@@ -248,8 +261,34 @@ def test_photos_come_with_a_table(here, monkeypatch):
     assert t("data.counts", photos=3, classes=2) in words(app)
 
 
+def test_loose_photos_are_sorted_into_classes(here, monkeypatch):
+    """Without a folder they are of one class; beside class folders they are in none."""
+    coming = [Upload(here.data)]
+    for i in range(3):
+        send(coming[0], f"{i}.png", photo(i))
+    monkeypatch.setattr(
+        "tlearn.web.components.new_data_set.uploader",
+        lambda root, key: coming.pop() if coming else None,
+    )
+    app = page("data", **{"new.source": "from_upload"})
+    (name,) = here.data_sets()
+    assert scan(here.data / name).counts == {t("data.unsorted"): 3}
+    assert t("data.one_class") in words(app)
+    data = draw_photos(here.data / "colours")
+    (data / "loose.png").write_bytes(photo(9))
+    app = page("data", {"data": "colours"})
+    assert t("data.outside_classes", count=1) in words(app)
+    press(app, "data.sort_them")
+    run(app.checkbox[0].check())
+    run(labelled(app.selectbox, t("data.move_to")).set_value("red"))
+    press(app, "data.move", count=1)
+    assert scan(data).counts == {"blue": 12, "green": 12, "red": 13}
+    assert t("data.outside_classes", count=1) not in words(app)
+
+
 def test_a_folder_without_photos_is_told(here):
     (here.data / "empty" / "a").mkdir(parents=True)
+    (here.data / "empty" / "a" / "notes.txt").write_text("words")
     app = page("data")
     assert "no images below" in words(app)
     assert "no images below" in words(follow(app, "train"))

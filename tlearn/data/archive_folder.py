@@ -17,6 +17,7 @@ from tlearn.progress import Progress, format_bytes
 from tlearn.text import decode_name, encode_name
 
 REPORT = ".upload.csv"  # in the folder of what was unpacked or uploaded: its problems
+DISMISSED = ".upload.dismissed"  # beside it: how many of its lines a user has dismissed
 COLUMNS = ("file", "kind", "reason")
 REFUSED = (".rar", ".7z", ".zst", ".cab", ".lzh", ".arj")  # endings of archives that are not read
 
@@ -124,6 +125,26 @@ def read_report(folder: Path) -> list[Problem]:
         return [Problem(decode_name(row["file"]), row["kind"], row["reason"]) for row in rows]
     except (OSError, ValueError, KeyError):
         return []  # a damaged report does not make the data unusable
+
+
+def add_to_report(folder: Path, problems: list[Problem]) -> None:
+    """Add problems of photos that came later to the report of a folder."""
+    if problems:
+        write_report(folder, [*read_report(folder), *problems])
+
+
+def open_report(folder: Path) -> list[Problem]:
+    """Return the problems in the report of a folder that nobody has dismissed."""
+    try:
+        seen = int((folder / DISMISSED).read_text("ascii"))
+    except (OSError, ValueError):
+        seen = 0
+    return read_report(folder)[seen:]
+
+
+def dismiss_report(folder: Path) -> None:
+    """Dismiss all problems that are in the report of a folder now; they stay in it."""
+    (folder / DISMISSED).write_text(str(len(read_report(folder))), "ascii")
 
 
 def _check_photos(archive: Path, result: UnpackResult) -> None:

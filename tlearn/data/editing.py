@@ -18,7 +18,7 @@ from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.read_data import class_label, read_source
 from tlearn.data.scan import CHECK_SIZE, content_hash
-from tlearn.errors import DataError, nearest
+from tlearn.errors import DataError, nearest, os_errors_as
 from tlearn.text import numbered_names
 
 
@@ -122,6 +122,42 @@ def merge(data: Path, labels: Sequence[str], into: str) -> None:
     if not changes:
         raise DataError(f"there is nothing to merge into {into!r}; name other classes")
     append_edits(data, changes)
+
+
+def add_class(data: Path, label: str) -> None:
+    """Make the folder of a new class, without a photo yet.
+
+    Raises:
+        DataError: If there is such a class, none can be called so, or a table names the classes.
+    """
+    source = read_source(data)
+    if source.tables or not data.is_dir():
+        raise DataError(
+            f"the classes of {str(data)!r} are not folders; a new class begins with a photo that "
+            f"is moved to it"
+        )
+    labels = {*edited_photos(data).labels.values(), *source.class_folders.values()}
+    new = _label(label, ())
+    if new in labels:
+        raise DataError(f"there is a class {new!r} already; choose another name")
+    folder = _class_folder(source, new)
+    advice = "make room on the disk, or let its folder be written to"
+    with os_errors_as(DataError, f"the class {new!r} cannot be made", advice):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_class(data: Path, label: str) -> None:
+    """Remove the folder of a class that holds nothing.
+
+    Raises:
+        DataError: If there is no such folder, or it holds files.
+    """
+    source = read_source(data)
+    folders = [source.folder / name for name, of in source.class_folders.items() if of == label]
+    advice = "move the files in it away first"
+    with os_errors_as(DataError, f"the class {label!r} cannot be removed", advice):
+        for folder in folders:
+            folder.rmdir()
 
 
 def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]]) -> AddedPhotos:

@@ -1,7 +1,7 @@
 """Problems of a data set: files that are not used, and notes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FOLDER_KINDS = frozenset({"empty class", "folder", "class name"})  # not about a file
@@ -38,6 +38,18 @@ def with_ignored_table(reason: str, problems: Sequence[Problem]) -> str:
         return reason
     # The whole sentence is written out: the page has its translation.
     return f"{reason}; {table.name}: this table is ignored: {table.reason.removeprefix(before)}"
+
+
+def group_by_reason(problems: Iterable[Problem]) -> list[tuple[Problem, ...]]:
+    """Return problems of one kind and reason together, the largest groups first.
+
+    Reasons that name other files, those of renamed and duplicate ones, count as one.
+    """
+    groups: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        reason = "" if problem.kind in ("renamed", "duplicate") else problem.reason
+        groups.setdefault((problem.kind, reason), []).append(problem)
+    return sorted(map(tuple, groups.values()), key=lambda group: -len(group))
 
 
 def summarize(problems: Sequence[Problem], most: int = 3) -> str:

@@ -34,6 +34,7 @@ class Manifest:
     Attributes:
         data: What was scanned.
         folder: The folder that the names of files are relative to.
+        empty: The labels of class folders without a photo.
     """
 
     data: Path
@@ -41,6 +42,7 @@ class Manifest:
     files: tuple[ImageFile, ...]
     problems: tuple[Problem, ...]
     edits: Edits = field(default_factory=Edits)
+    empty: tuple[str, ...] = ()
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -156,13 +158,15 @@ def scan(
     problems += range_problems
     problems += _duplicates(files)
     edited = {file.label for file in source.files if labels[file.name] != file.label}
-    problems += _empty_classes(source, files, edited)
+    empty = _empty_class_folders(source, files, edited)
+    problems += _empty_classes(source, files, empty)
     similar = similar_labels({file.label for file in files}).items()
     problems += [Problem(label, "class name", similarity(other)) for label, other in similar]
     for problem in problems:
         if problem.kind in FOLDER_KINDS:
             progress.say(f"{problem.name}: {problem.reason}")
-    return Manifest(data, source.folder, tuple(files), tuple(problems), edits)
+    labels_of_empty = tuple(sorted({*empty.values()}, key=natural_key))
+    return Manifest(data, source.folder, tuple(files), tuple(problems), edits, labels_of_empty)
 
 
 def with_groups(
@@ -261,16 +265,21 @@ def _duplicates(files: list[ImageFile]) -> list[Problem]:
     return problems
 
 
-def _empty_classes(
+def _empty_class_folders(
     source: DataSource, files: Sequence[ImageFile], edited: set[str]
+) -> dict[str, str]:
+    """Return the class folders without an image, by name, unless edits moved their images."""
+    used = {file.label for file in files} | edited
+    return {name: label for name, label in source.class_folders.items() if label not in used}
+
+
+def _empty_classes(
+    source: DataSource, files: Sequence[ImageFile], empty: Mapping[str, str]
 ) -> list[Problem]:
     """Report class folders without an image, and classes without one in a given split."""
     labels = {file.label for file in files}
-    problems = [
-        Problem(name, "empty class", "a class folder without a readable image: not a class")
-        for name, label in source.class_folders.items()
-        if label not in labels | edited
-    ]
+    reason = "a class folder without a readable image: not a class"
+    problems = [Problem(name, "empty class", reason) for name in empty]
     for split, before in source.splits.items():
         present = {file.label for file in files if file.given == split}
         if present and split != "train":

@@ -30,9 +30,25 @@ STYLE = Template("""
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
 .stButtonGroup button[aria-checked="true"] p, [data-testid="stSliderThumbValue"] { color: $accent; }
 [data-testid="stVegaLiteChart"] { max-width: 100%; overflow-x: auto; }
+.tlearn-steps {
+  display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem;
+  margin: 0 !important; padding: 0 !important;
+  list-style: none; line-height: 1.45;
+}
+.tlearn-steps li {
+  display: flex; gap: 0.75rem; margin: 0; padding: 0.75rem 1rem; border: 1px solid #8884;
+  border-radius: 0.5rem;
+}
+.tlearn-steps .number {
+  flex: none; width: 1.8em; height: 1.8em; line-height: 1.8em; border-radius: 50%;
+  text-align: center; font-weight: 600; background: $accent; color: $background;
+}
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
+  h1 { font-size: 1.6rem !important; }
+  .tlearn-steps { grid-template-columns: 1fr; gap: 0; }
+  .tlearn-steps li { padding: 0.4rem 0; border: none; }
   [data-testid="stHeader"], [data-testid="stSidebar"] { display: none; }
   .st-key-bottom_bar {
     display: flex; position: fixed; bottom: 0; left: 0; width: 100%; z-index: 100; gap: 0;

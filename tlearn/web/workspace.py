@@ -2,19 +2,20 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from tlearn.atomic import atomic_directory
 from tlearn.data.edits import RUNS_ROOT, edits_path
-from tlearn.data.filenames import inside, repair_part
+from tlearn.data.filenames import class_folder_name, inside, repair_part, validate_class_name
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
 from tlearn.data.table_source import holds_table
-from tlearn.errors import ConfigError, DataError, RunError
+from tlearn.errors import ConfigError, DataError, RunError, os_errors_as
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
 from tlearn.text import natural_key, numbered_names
@@ -124,6 +125,28 @@ class Workspace:
             # Edits of a deleted data set may exist.
             if not (os.path.lexists(path) or edits_path(path).exists() or path.name in linked)
         )
+
+    def make_data_set(self, name: str, labels: Sequence[str]) -> Path:
+        """Make a data set of classes without photos; return its folder.
+
+        Raises:
+            DataError: If a name is invalid, or there is no class or one twice.
+        """
+        names = [class_folder_name(validate_class_name(label)) for label in labels]
+        if not names:
+            raise DataError("a data set begins with a class; give the name of one")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise DataError(f"the class {twice!r} is given twice; choose another name")
+        target = self.new_data_set(name)
+        advice = "make room on the disk, or let its folder be written to"
+        with (
+            os_errors_as(DataError, f"the data set {name!r} cannot be made", advice),
+            atomic_directory(target) as folder,
+        ):
+            for each in names:
+                (folder / each).mkdir(parents=True)
+        return target
 
     def name_of(self, folder: Path) -> str | None:
         """Return a data set's name, or ``None`` if it is neither linked nor in the data root."""

@@ -1,6 +1,6 @@
 """The classes of a data set: all of them, and one of them."""
 
-from collections import defaultdict
+from functools import partial
 
 import streamlit as st
 
@@ -8,57 +8,106 @@ from tlearn.data import editing
 from tlearn.data.data_source import ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
-from tlearn.text import natural_key
+from tlearn.text import decode_name, natural_key
+from tlearn.web.components.class_photos import add_button
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
 from tlearn.web.components.session import pages_of, workspace
-from tlearn.web.components.upload import add_to_class, camera
+from tlearn.web.components.upload import shorten
 from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 12
 STRIP = 6
-LONGEST = 48  # characters of a class's name in the list
+ENOUGH = 3  # photos of a class with fewer of which the button to add some stands out
+UNSORTED = "/"  # in place of a class in the address: photos outside any; no class is called so
 
 
 def classes(data: str, manifest: Manifest) -> None:
     """Show the classes with a few photos each, or the one that was opened."""
-    by_label: dict[str, list[ImageFile]] = defaultdict(list)
+    by_label: dict[str, list[ImageFile]] = {label: [] for label in manifest.empty}
     for file in manifest.files:
-        by_label[file.label].append(file)
+        by_label.setdefault(file.label, []).append(file)
     opened = st.query_params.get("class")
     if opened in by_label:
         _one(data, opened, by_label)
-        return
-    labels = list(manifest.labels)
-    words = st.text_input(t("data.find_class")) if len(labels) > PER_PAGE else ""
-    labels = [label for label in labels if words.casefold() in label.casefold()]
+    elif opened == UNSORTED:
+        _unsorted(data, manifest)
+    else:
+        _all(data, by_label)
+
+
+def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
+    """List the classes, a page at a time."""
+    labels = sorted(by_label, key=natural_key)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if len(labels) > PER_PAGE:
+            words = st.text_input(t("data.find_class"), width=280)
+            labels = [label for label in labels if words.casefold() in label.casefold()]
+        _new_class(data)
     for i in pages_of("classes.page", len(labels), PER_PAGE):
         label = labels[i]
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(width=160, gap=None):
                 st.markdown(f"**{escape_markdown(shorten(label))}**")
-                st.caption(t("data.photos", count=len(files)))
-            # As one picture, which shrinks where there is no room.
-            st.image(thumbnail_row([file.path for file in files[:STRIP]]), width="content")
-            if st.button(t("data.open"), key=f"open.{label}", help=label):
-                st.query_params["class"] = label
-                st.rerun()
+                st.caption(t("data.photos", count=f"{len(files):,}"))
+            if files:  # as one picture, which shrinks where there is no room
+                st.image(thumbnail_row([file.path for file in files[:STRIP]]), width="content")
+                if st.button(t("data.open"), key=f"open.{label}", help=label):
+                    st.query_params["class"] = label
+                    st.rerun()
+            add_button(data, label, primary=len(files) < ENOUGH)
+            if not files and st.button(
+                "",
+                key=f"remove.{label}",
+                icon=":material/close:",
+                help=t("data.remove_class"),
+                type="tertiary",
+            ):
+                root = workspace().data_set(data)
+                edit(data, partial(editing.remove_class, root, label))
+
+
+def _new_class(data: str) -> None:
+    """Show the button and the field for another class."""
+    root = workspace().data_set(data)
+    made = st.session_state.get("new_class.made", 0)  # another one for each: closed and empty
+
+    def add(name: str) -> None:
+        editing.add_class(root, name)
+        st.session_state["new_class.made"] = made + 1
+
+    with st.popover(t("data.add_class"), icon=":material/add:", key=f"new_class.{made}"):
+        name = st.text_input(t("data.class"), key=f"new_class.name.{made}", max_chars=100).strip()
+        if st.button(t("data.add_class"), type="primary", key="new_class.add") and name:
+            edit(data, lambda: add(name))
+
+
+def _unsorted(data: str, manifest: Manifest) -> None:
+    """Show the photos outside any class folder, to be moved to classes."""
+    _heading(t("data.unsorted"))
+    names = [p.name for p in manifest.problems if p.kind == "no class"]
+    pictures = [Picture(manifest.folder / decode_name(name), name) for name in names]
+    labels = sorted({*manifest.labels, *manifest.empty}, key=natural_key)
+    photo_editor(data, pictures, labels, f"unsorted.{data}")
+
+
+def _heading(words: str) -> None:
+    """Show what was opened, and the way back to all classes."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if st.button(t("data.all_classes"), icon=":material/arrow_back:"):
+            del st.query_params["class"]
+            st.rerun()
+        st.subheader(escape_markdown(words), anchor=False)
 
 
 def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
     """Show one class: its photos, and what can be done with them."""
     others = [other for other in sorted(by_label, key=natural_key) if other != label]
     root = workspace().data_set(data)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        if st.button(t("data.all_classes"), icon=":material/arrow_back:"):
-            del st.query_params["class"]
-            st.rerun()
-        st.subheader(escape_markdown(label), anchor=False)
+    _heading(label)
     with st.container(horizontal=True):
-        with st.popover(t("data.add_photos"), icon=":material/add_a_photo:"):
-            add_to_class(data, label)
-        camera(data, label)
+        add_button(data, label)
         with st.popover(t("data.rename"), icon=":material/edit:"):
             new = st.text_input(t("data.new_name"), label, key=f"rename.{label}", max_chars=100)
             new = new.strip()
@@ -73,8 +122,3 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
                 edit(data, lambda: editing.merge(root, [label], into), opened=into)
     pictures = [Picture(file.path, file.name) for file in by_label[label]]
     photo_editor(data, pictures, others, f"gallery.{data}.{label}")
-
-
-def shorten(name: str) -> str:
-    """Return a long name with an ellipsis in place of its end."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

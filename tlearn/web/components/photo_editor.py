@@ -79,7 +79,7 @@ def edit(data: str, do: Callable[[], object], opened: str | None = None) -> None
     """Change a data set, then look at it again; ``opened`` is the class to show then."""
     with showing_errors():
         do()
-        st.session_state["data.message"] = ("success", t("data.done"), [])
+        st.session_state["data.message"] = ("success", t("data.done"))
         if opened is not None:
             st.query_params["class"] = opened
         look_again(data)

@@ -4,18 +4,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.scan import Manifest, scan
-from tlearn.data.scan_cache import ScanCache
+from tlearn.data.scan import Manifest
 from tlearn.progress import Progress, format_bytes
-from tlearn.web import background
+from tlearn.web import background, data_process
 from tlearn.web.components.session import workspace
+from tlearn.web.data_work import look
 from tlearn.web.words import escape_markdown, message, t
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
-KNOWN = ScanCache()
 _scans: dict[Path, background.BackgroundTask] = {}  # by data folder, the scan begun last
-_manifests: dict[Path, Manifest] = {}  # by data folder, what was found last
+_manifests: dict[Path, tuple[str, Manifest]] = {}  # what was found last, with its token
 
 
 def wait_for(task: background.BackgroundTask, label: str) -> bool:
@@ -55,7 +54,7 @@ def manifest_of(name: str) -> Manifest | None:
     seen[name] = visit
     if root in _manifests and not task.over.wait(SOON):
         _refresh(task)
-        return _manifests[root]
+        return _manifests[root][1]
     if not wait_for(task, t("common.reading")):
         return None
     if task.replaced:  # another session has changed something meanwhile
@@ -64,7 +63,7 @@ def manifest_of(name: str) -> Manifest | None:
         st.warning(escape_markdown(message(task.problem)))
         return None
     _manifests[root] = task.result
-    return _manifests[root]
+    return _manifests[root][1]
 
 
 def show_counts(manifest: Manifest) -> None:
@@ -92,10 +91,12 @@ def look_again(name: str) -> None:
 def _begin(root: Path) -> background.BackgroundTask:
     """Begin a scan; one that is running may have passed what has changed, and is ended."""
 
-    def look(progress: Progress) -> Manifest:
-        return scan(root, progress=progress, cache=KNOWN)
+    def find(progress: Progress) -> tuple[str, Manifest]:
+        known, manifest = _manifests.get(root, ("", None))
+        token, new = data_process.run(progress, look, root, known)
+        return token, new or manifest  # type: ignore[return-value]
 
     if root in _scans:
         _scans[root].replaced = True
-    _scans[root] = background.start(look)
+    _scans[root] = background.start(find)
     return _scans[root]

@@ -117,7 +117,7 @@ def steps(current: str) -> None:
         f":{'green' if name == current else 'gray'}-badge[{i} {t(f'common.step_{name}')}]"
         for i, name in enumerate(("data", "train", "predict"), 1)
     ]
-    st.markdown(f"{t('common.purpose')} {' '.join(badges)}")
+    st.markdown(f"{t('common.purpose')}: {' '.join(badges)}")
 
 
 def pages_of(key: str, count: int, size: int) -> range:

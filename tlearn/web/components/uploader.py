@@ -1,4 +1,4 @@
-"""The field that files and folders are dropped on."""
+"""The field that files and folders are dropped on, and the camera that takes photos."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ WORDS = (
     "hint folder files cancel cancelled reading sending remaining stay received failed too_many "
     "too_large no_server"
 ).split()
+CAMERA_WORDS = "open hold turn close hint taken none denied busy insecure failed".split()
 
 
 def uploader(root: Path, key: str, kind: Literal["set", "any", "flat"] = "set") -> Upload | None:
@@ -28,23 +29,40 @@ def uploader(root: Path, key: str, kind: Literal["set", "any", "flat"] = "set") 
         kind: What is meant to come: a data set of class folders, photos in any way, or photos
             without folders.
     """
-    state = st.session_state
-    upload = find_upload(state.get(f"{key}.token", ""))
-    if upload is None:
-        upload = new_upload(root, tables=kind == "set")
-        state[f"{key}.token"] = upload.token
     words = {name: t(f"upload.{name}") for name in WORDS}
     if kind != "set":
         words["hint"] = t(f"upload.hint_{kind}")
-    result = _component()(
+    limits = {"limit_files": LIMITS.files, "limit_bytes": LIMITS.bytes}
+    return _receive("uploader", root, key, words, kind == "set", flat=kind == "flat", **limits)
+
+
+def camera(root: Path, key: str) -> Upload | None:
+    """Show a camera that takes photos while a button is held; return those of the last time.
+
+    Args:
+        root: The folder that photos go below.
+        key: Which of several cameras.
+    """
+    return _receive("camera", root, key, {name: t(f"camera.{name}") for name in CAMERA_WORDS})
+
+
+def _receive(
+    component: str,
+    root: Path,
+    key: str,
+    words: dict[str, str],
+    tables: bool = False,
+    **data: object,
+) -> Upload | None:
+    """Show a component that sends files to an upload; return the upload when all have come."""
+    state = st.session_state
+    upload = find_upload(state.get(f"{key}.token", ""))
+    if upload is None:
+        upload = new_upload(root, tables=tables)
+        state[f"{key}.token"] = upload.token
+    result = _component(component)(
         key=f"{key}.field",
-        data={
-            "url": UPLOAD.format(token=upload.token),
-            "limit_files": LIMITS.files,
-            "limit_bytes": LIMITS.bytes,
-            "words": words,
-            "flat": kind == "flat",
-        },
+        data={"url": UPLOAD.format(token=upload.token), "key": key, "words": words, **data},
         on_done_change=lambda: None,
         on_ended_change=lambda: None,
     )
@@ -63,9 +81,9 @@ def is_uploading(key: str) -> bool:
     return upload is not None and upload.bytes > 0
 
 
-def _component() -> Callable[..., Any]:
-    """Register the component with this session's server; a registration again changes nothing."""
+def _component(name: str) -> Callable[..., Any]:
+    """Register a component with this session's server; a registration again changes nothing."""
     html, css, js = (
-        (FOLDER / f"uploader.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+        (FOLDER / f"{name}.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
     )
-    return st.components.v2.component("tlearn.uploader", html=html, css=css, js=js)
+    return st.components.v2.component(f"tlearn.{name}", html=html, css=css, js=js)

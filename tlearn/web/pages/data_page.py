@@ -3,14 +3,17 @@
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.archive_folder import read_report
+from tlearn.data.archive_folder import dismiss_report, open_report
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
-from tlearn.web.components.class_editor import classes, shorten
+from tlearn.web.components.class_editor import UNSORTED, classes
+from tlearn.web.components.class_photos import add_dialog
+from tlearn.web.components.new_data_set import new_data_set
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
 from tlearn.web.components.session import (
+    attempt,
     choose_data,
     choose_view,
     open_page,
@@ -19,8 +22,9 @@ from tlearn.web.components.session import (
     workspace,
 )
 from tlearn.web.components.split_table import show_split
-from tlearn.web.components.upload import PLACING, left_out_of, new_data_set, show_message
+from tlearn.web.components.upload import PLACING, shorten, show_groups, show_message, show_report
 from tlearn.web.components.uploader import is_uploading
+from tlearn.web.components.welcome import welcome
 from tlearn.web.words import escape_markdown, message, t
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
@@ -28,26 +32,30 @@ FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
 
 def show() -> None:
     """Show a data set, its photos and what can be corrected, and where to add others."""
+    if not workspace().data_sets():
+        welcome()
+        new_data_set()
+        show_message()
+        return
     st.title(t("data.title"), anchor=False)
     steps("data")
-    names = workspace().data_sets()
-    if not names:
-        st.markdown(t("data.empty"))
     placed = st.session_state.get("adding.placed", 0)  # an expander of its own for each: closed
     with st.expander(
         t("data.new"),
-        expanded=not names or PLACING in st.session_state or is_uploading("new"),
-        icon=":material/upload:",
+        expanded=PLACING in st.session_state or is_uploading("new"),
+        icon=":material/add_box:",
         key=f"new.{placed}",
     ):
         new_data_set()
     show_message()
-    data = choose_data() if names else None
+    data = choose_data()
     if data is None:
         return
+    add_dialog(data)
     with showing_errors():
         manifest = manifest_of(data)
         _header(data, manifest)
+        show_report(data)
         if manifest is not None:
             _tabs(data, manifest)
 
@@ -77,18 +85,38 @@ def _header(data: str, manifest: Manifest | None) -> None:
             open_page("train")
     for warning in warnings:
         st.warning(warning)
+    if manifest is not None:
+        _show_unsorted(manifest)
 
 
 def _too_little(manifest: Manifest) -> list[str]:
     """Say why nothing, or nothing reliable, can be learned from a data set."""
-    if len(manifest.labels) < 2:
+    labels = {*manifest.labels, *manifest.empty}
+    if len(labels) < 2:
         return [t("data.one_class")]
-    small = [label for label, count in manifest.counts.items() if count < FEW]
+    counts = {**dict.fromkeys(manifest.empty, 0), **manifest.counts}
+    small = [label for label, count in counts.items() if count < FEW]
     if not small:
         return []
     names = ", ".join(escape_markdown(shorten(label)) for label in small[:5])
     names += " …" if len(small) > 5 else ""
     return [t("data.small_classes", count=len(small), few=FEW, names=names)]
+
+
+def _show_unsorted(manifest: Manifest) -> None:
+    """Say how many photos are outside any class folder, and offer to sort them."""
+    count = sum(problem.kind == "no class" for problem in manifest.problems)
+    if count and st.query_params.get("class") != UNSORTED:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                f":material/warning: {t('data.outside_classes', count=f'{count:,}')}",
+                width="content",
+            )
+            st.button(
+                t("data.sort_them"),
+                on_click=st.query_params.update,
+                kwargs={"class": UNSORTED, "view": "tab_classes"},
+            )
 
 
 def _tabs(data: str, manifest: Manifest) -> None:
@@ -104,9 +132,15 @@ def _tabs(data: str, manifest: Manifest) -> None:
 def _problems(data: str, manifest: Manifest) -> None:
     """Show what is wrong with which file, and exclude what is chosen."""
     root = workspace().data_set(data)
-    problems = [*manifest.problems, *read_report(root), *left_out_of(data)]
+    left_out = open_report(root)
+    if left_out:
+        st.markdown(f"**{t('data.left_out', count=len(left_out))}**")
+        show_groups(left_out)
+        st.button(t("data.dismiss_all"), on_click=attempt, args=(dismiss_report, root))
+    problems = [problem for problem in manifest.problems if problem not in left_out]
     if not problems:
-        st.success(t("data.no_problems"))
+        if not left_out:
+            st.success(t("data.no_problems"))
         return
     rows = [
         {
@@ -120,9 +154,9 @@ def _problems(data: str, manifest: Manifest) -> None:
     event = st.dataframe(
         rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=f"bad.{data}"
     )
-    chosen = [manifest.problems[i] for i in event.selection.rows if i < len(manifest.problems)]
+    chosen = [problems[i] for i in event.selection.rows if i < len(problems)]
     names = [p.name for p in chosen if p.kind not in (*FOLDER_KINDS, "edit")]
-    unreadable = [p.name for p in manifest.problems if p.kind in ("unreadable", "not an image")]
+    unreadable = [p.name for p in problems if p.kind in ("unreadable", "not an image")]
     with st.container(horizontal=True):
         if st.button(
             t("data.exclude", count=len(names)) if names else t("data.exclude_none"),

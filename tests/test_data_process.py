@@ -1,0 +1,83 @@
+"""The process in which the page has data sets read."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TESTS, Heard, draw_photos
+from serving import until
+
+from tlearn.data.scan import scan
+from tlearn.errors import DataError
+from tlearn.web import background, data_process
+from tlearn.web.data_work import look
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
+
+
+class Counted(Heard):
+    done = 0
+
+    def advance(self, n=1, note=""):
+        self.done += n
+
+
+def slow(progress, count, ready):
+    """Work of a test in the process for data, which ends when it is not wanted any more."""
+    with progress.task("counting", count, "files") as task:
+        for _ in range(count):
+            Path(ready).touch()
+            time.sleep(0.02)
+            task.advance()
+    return os.getpid()
+
+
+def stopped(path):
+    path.unlink(missing_ok=True)
+    time.sleep(0.3)
+    return not path.exists()
+
+
+def crash(progress):
+    os.abort()
+
+
+@pytest.fixture
+def client(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ['PYTHONPATH']}")
+    monkeypatch.setattr(data_process, "_CLIENT", client := data_process._Client())
+    yield client
+    client.close()
+
+
+def test_data_are_read_in_a_process_of_their_own(tmp_path, client):
+    folder = draw_photos(tmp_path / "colours")
+    progress = Counted()
+    token, manifest = data_process.run(progress, look, folder, "")
+    assert manifest == scan(folder) and progress.done == 36
+    assert data_process.run(progress, look, folder, token) == (token, None)
+    (folder / "red" / "red00.png").unlink()
+    changed, manifest = data_process.run(progress, look, folder, token)
+    assert changed != token and manifest.counts["red"] == 11
+    with pytest.raises(DataError, match="is not there"):
+        data_process.run(progress, look, tmp_path / "gone", "")
+    (folder := tmp_path / "new" / "cup").mkdir(parents=True)
+    _, manifest = data_process.run(progress, look, folder.parent, "")
+    assert (manifest.files, manifest.empty) == ((), ("cup",))
+
+
+@POSIX
+def test_the_process_for_data_goes_on_after_a_crash_and_ends_what_is_replaced(tmp_path, client):
+    first = data_process.run(Counted(), slow, 1, tmp_path / "ready")
+    assert first != os.getpid()
+    task = background.start(
+        lambda progress: data_process.run(progress, slow, 10_000, tmp_path / "second")
+    )
+    until((tmp_path / "second").exists)
+    task.replaced = True
+    assert task.over.wait(60) and (task.result, task.problem) == (None, "")
+    until(lambda: stopped(tmp_path / "second"))
+    with pytest.raises(DataError, match="was ended"):
+        data_process.run(Counted(), crash)
+    assert data_process.run(Counted(), slow, 1, tmp_path / "ready") != first

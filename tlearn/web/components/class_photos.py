@@ -1,0 +1,91 @@
+"""Photos for a class: dropped, chosen, or taken with the camera."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from tlearn.data.problems import Problem
+from tlearn.data.uploads import Upload
+from tlearn.progress import Progress
+from tlearn.web import background, data_process
+from tlearn.web.components.scans import look_again, wait_for
+from tlearn.web.components.session import workspace
+from tlearn.web.components.upload import show_left_out
+from tlearn.web.components.uploader import camera, uploader
+from tlearn.web.data_work import add_photos
+from tlearn.web.words import escape_markdown, message, t
+
+OPEN = "adding.class"  # where a session keeps the data set and class that photos are added to
+TASK = "adding.task"
+
+
+def add_button(data: str, label: str, primary: bool = False) -> None:
+    """Show the button that opens the dialog for photos of a class."""
+    state = st.session_state
+    st.button(
+        t("data.add_photos"),
+        key=f"add.{label}",
+        icon=":material/add_a_photo:",
+        type="primary" if primary else "secondary",
+        on_click=lambda: state.update({OPEN: (data, label), "adding.added": (0, "", [])}),
+    )
+
+
+def add_dialog(data: str) -> None:
+    """Show the dialog for photos of a class, if it was opened; it stays open for more."""
+    state = st.session_state
+    of, label = state.get(OPEN, ("", ""))
+    if of == data:
+        title = t("data.photos_of", label=escape_markdown(label))
+        st.dialog(title, width="medium", on_dismiss=lambda: state.pop(OPEN, None))(_fields)(
+            data, label
+        )
+
+
+def _fields(data: str, label: str) -> None:
+    """Show the camera and the field for files; add what comes from either."""
+    state, root = st.session_state, workspace().data
+    key = f"class.{data}.{label}"
+    taken = camera(root, f"{key}.camera")
+    sent = uploader(root, key, kind="flat")
+    if uploads := [upload for upload in (taken, sent) if upload is not None]:
+        state[TASK] = _begin(data, label, uploads)
+    if TASK in state:
+        task: background.BackgroundTask = state[TASK]
+        if not wait_for(task, t("data.placing")):
+            return
+        del state[TASK]
+        if task.problem:
+            state["adding.added"] = (0, task.problem, [])
+        else:
+            count, left_out = task.result
+            before = state.get("adding.added", (0, "", []))[0]
+            state["adding.added"] = (before + count, "", left_out)
+        look_again(data)
+        st.rerun()
+    count, problem, left_out = state.get("adding.added", (0, "", []))
+    if problem:
+        st.error(escape_markdown(message(problem)))
+    elif count:
+        st.success(t("data.added", label=escape_markdown(label), count=count))
+    show_left_out(left_out)
+
+
+def _begin(data: str, label: str, uploads: Sequence[Upload]) -> background.BackgroundTask:
+    folder = workspace().data_set(data)
+
+    def add(progress: Progress) -> tuple[int, list[Problem]]:
+        count, problems = 0, list[Problem]()
+        for upload in uploads:
+            try:
+                upload.unpack(progress)
+                photos: list[tuple[str, Path | bytes]] = [(p.name, p) for p in upload.images()]
+                report = upload.report
+                more = data_process.run(progress, add_photos, folder, label, photos, report)
+                count, problems = count + more[0], problems + more[1]
+            finally:
+                upload.cancel()
+        return count, problems
+
+    return background.start(add)

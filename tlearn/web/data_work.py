@@ -1,0 +1,103 @@
+"""What the page has done in the process for data: each takes the progress first."""
+
+import secrets
+from pathlib import Path
+
+from tlearn.data import editing
+from tlearn.data.archive_folder import add_to_report
+from tlearn.data.edits import Edits
+from tlearn.data.filenames import class_folder_name
+from tlearn.data.folders import list_folder
+from tlearn.data.problems import Problem, with_ignored_table
+from tlearn.data.read_data import read_source
+from tlearn.data.scan import Manifest, scan
+from tlearn.data.scan_cache import ScanCache
+from tlearn.errors import DataError
+from tlearn.progress import Progress
+from tlearn.text import natural_key
+
+LOOSE = "these photos lie in no class folder"
+_CACHE = ScanCache()
+_seen: dict[Path, tuple[str, Manifest]] = {}  # what a scan gave last, with its token
+
+
+def look(progress: Progress, root: Path, known: str) -> tuple[str, Manifest | None]:
+    """Scan a data set; only files that have changed are read again.
+
+    Class folders without any file are a data set to begin with.
+
+    Args:
+        progress: Reports progress.
+        root: The data set.
+        known: The token of the manifest that the caller has, or an empty text.
+
+    Returns:
+        A token of what was found, and the manifest unless it is the known one.
+
+    Raises:
+        DataError: If it cannot be used.
+    """
+    try:
+        manifest = scan(root, progress=progress, cache=_CACHE)
+    except DataError:
+        source = read_source(root)
+        if source.files or not source.class_folders:
+            raise
+        labels = tuple(sorted({*source.class_folders.values()}, key=natural_key))
+        manifest = Manifest(root, source.folder, (), source.problems, Edits.of(root), empty=labels)
+    token, last = _seen.get(root, ("", None))
+    if manifest != last:
+        token = secrets.token_hex(8)
+        _seen[root] = token, manifest
+    return token, None if token == known else manifest
+
+
+def describe_new(progress: Progress, root: Path, unsorted: str) -> tuple[int, int]:
+    """Return how many photos and classes there are in what was uploaded.
+
+    Photos without class folders and table are put into one folder, called ``unsorted``.
+
+    Raises:
+        DataError: If it cannot be used.
+    """
+    source = read_source(root, progress)
+    if not (source.class_folders or source.tables):
+        reason = with_ignored_table(LOOSE, source.problems)
+        if reason != LOOSE:
+            raise DataError(reason)
+        _put_into_class(root, unsorted)
+        source = read_source(root, progress)
+    labels = [file.label for file in source.files if file.label]
+    return len(labels), len({*labels})
+
+
+def add_photos(
+    progress: Progress,
+    root: Path,
+    label: str,
+    photos: list[tuple[str, Path | bytes]],
+    left_out: list[Problem],
+) -> tuple[int, list[Problem]]:
+    """Add photos to a class.
+
+    Returns:
+        How many were added or moved to it; and what was left out, with ``left_out``, which is added
+        to the report of the data set as well.
+
+    Raises:
+        DataError: If nothing can be added.
+    """
+    added = editing.add_photos(root, label, photos)
+    problems = [*left_out, *added.left_out]
+    if root.is_dir():
+        add_to_report(root, problems)
+    return len(added.new) + len(added.moved), problems
+
+
+def _put_into_class(folder: Path, label: str) -> None:
+    """Put photos that lie loose in a folder into the folder of one class there."""
+    loose = list_folder(folder)
+    target = folder / class_folder_name(label)
+    target.mkdir()
+    for path in loose:
+        path.rename(target / path.name)
