@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tlearn
+from tlearn.training.cross_validation import CrossValidation
 from tlearn.training.headroom import expected_error, has_headroom
-from tlearn.training.probe import CrossValidation
 
 OPTIONS = {"backbone": "toy", "weights": "none"}
 

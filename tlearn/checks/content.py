@@ -1,11 +1,126 @@
 """Checks of what is on the photos, by the features of a backbone."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from tlearn.backbones import load_registry
+from tlearn.backbones.availability import check_weights
+from tlearn.cache_folder import cache_folder
+from tlearn.checks.duplicates import Pictures, check_copies, check_shots
 from tlearn.checks.finding import Finding
+from tlearn.checks.near_duplicates import near_duplicates
+from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
+from tlearn.checks.photo_features import PhotoFeatures, read_features, thumbnails
+from tlearn.checks.suspect_labels import FITS, LabelNoise, label_noise
 from tlearn.config import RunConfig
+from tlearn.data.data_source import ImageFile
+from tlearn.data.edits import Change
 from tlearn.data.scan import Manifest
+from tlearn.data.splits import Splits, draw_splits
+from tlearn.errors import DataError
+from tlearn.features.activation_cache import Cache
 from tlearn.progress import Progress
+from tlearn.runs.measurement import class_numbers
+from tlearn.training.setup import read_setup
+from tlearn.training.stages import with_preset
 
 
 def check_content(manifest: Manifest, config: RunConfig, progress: Progress) -> list[Finding]:
-    """Return what is found in the photos of a scanned data set, in any order."""
-    return []
+    """Return what is found in the photos of a scanned data set, in any order.
+
+    Copies and near-identical shots, suspect labels and outliers. The features are those that a
+    training with this configuration uses: what is computed for one is cached for the other.
+
+    Raises:
+        TlearnError: If the backbone cannot be built, its weights cannot be had, or a photo can no
+            longer be read.
+    """
+    by_content: dict[str, list[ImageFile]] = {}
+    for file in manifest.files:
+        by_content.setdefault(file.content, []).append(file)
+    files = list(by_content.values())
+    first = [its[0] for its in files]
+    features = _features(manifest, first, config, progress)
+    pairs = near_duplicates(features.depths, thumbnails(first, progress), progress)
+    pictures = Pictures(files, manifest.labels, _splits(manifest, config), pairs)
+    y = class_numbers(first, manifest.labels)
+    noise = _label_noise(pictures, features, y, config.seed, progress)
+    copies = check_copies(pictures, noise.probabilities)
+    conflicts = {finding.names[0] for finding in copies if finding.check == "conflict"}
+    suspects = [f for f in _suspects(pictures, noise, y) if f.names[0] not in conflicts]
+    named = conflicts | {finding.names[0] for finding in suspects}
+    outliers = [f for f in _outliers(first, features, y) if f.names[0] not in named]
+    return [*copies, *check_shots(pictures), *suspects, *outliers]
+
+
+def _features(
+    manifest: Manifest, files: Sequence[ImageFile], config: RunConfig, progress: Progress
+) -> PhotoFeatures:
+    """Return the features of photos."""
+    config = with_preset(config, *load_registry().check(config))
+    check_weights(load_registry().get(config.backbone), config.weights)
+    splits = Splits(manifest.labels, tuple(files), ())
+    with Cache(cache_folder(), config.disk_budget, progress.say) as cache:
+        setup = read_setup(config, (manifest, splits), cache, progress)
+        return read_features(setup.activations, files, config.seed, progress)
+
+
+def _splits(manifest: Manifest, config: RunConfig) -> dict[str, str]:
+    """Return the split of each file by its name, as a training draws it where none is given."""
+    of_file = {file.name: str(file.given) for file in manifest.files if file.given}
+    try:
+        drawn, _ = draw_splits(manifest, config.val, config.test, config.seed)
+    except DataError:  # too few photos: a training would say so
+        return of_file
+    return of_file | {file.name: split for split, files in drawn.items() for file in files}
+
+
+def _label_noise(
+    pictures: Pictures, features: PhotoFeatures, y: np.ndarray, seed: int, progress: Progress
+) -> LabelNoise:
+    """Return how far labels can be believed; copies do not vouch for each other."""
+    units, classes = pictures.units(), len(pictures.labels)
+    with progress.task("cross-validating labels", FITS, "fits") as task:
+        if classes < 2 or len(set(units)) < 2:
+            return LabelNoise(np.full((len(y), classes), 1 / classes), np.zeros(len(y)), 0.0)
+        return label_noise(features.depths, y, classes, units, seed, task.advance)
+
+
+def _suspects(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[Finding]:
+    findings: list[Finding] = []
+    for i in noise.suspects().tolist():
+        others = noise.probabilities[i].copy()
+        others[y[i]] = -1.0
+        label, other = pictures.labels[y[i]], pictures.labels[int(others.argmax())]
+        own, its = noise.probabilities[i, y[i]], others.max()
+        for file in pictures.files[i]:
+            reason = (
+                f"perhaps {other!r} and not {label!r}: to a probe that did not see it, that has a "
+                f"probability of {its:.0%}, its own class has {own:.0%}"
+            )
+            change = Change(file.name, "class", other)
+            score = float(noise.wrong[i])
+            findings.append(
+                Finding("suspect label", (file.name,), reason, "warning", score, (change,))
+            )
+    return findings
+
+
+def _outliers(files: Sequence[ImageFile], features: PhotoFeatures, y: np.ndarray) -> list[Finding]:
+    scores = outlier_scores(features.top, y)
+    reason = (
+        f"unlike the other photos of its class; of photos that belong there, about "
+        f"{FALSE_ALARMS:.0%} are called so"
+    )
+    return [
+        Finding(
+            "outlier",
+            (files[i].name,),
+            reason,
+            "note",
+            float(scores[i]),
+            (Change(files[i].name, "exclude"),),
+        )
+        for i in np.flatnonzero(scores > 1).tolist()
+    ]

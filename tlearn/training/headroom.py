@@ -1,6 +1,6 @@
 """Whether the probe leaves errors that fine-tuning could be seen to mend."""
 
-from tlearn.training.probe import CrossValidation
+from tlearn.training.cross_validation import CrossValidation
 
 # Fine-tuning mends half of a probe's errors at best, measured on five photo sets. Of so small a
 # part of the photos, a half is under a point; of so few in the validation set, within its noise.

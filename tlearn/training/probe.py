@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,16 +14,17 @@ from tlearn.config import Taps
 from tlearn.errors import BackboneError
 from tlearn.progress import Progress
 from tlearn.training import regression
-from tlearn.training.folds import assign_folds
+from tlearn.training.cross_validation import (
+    FOLDS,
+    SAMPLE,
+    STEPS,
+    CrossValidation,
+    choose_strength,
+)
 
 if TYPE_CHECKING:
     from tlearn.features.built_backbone import Tap
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, scikit-learn's C
-FIRST = 2  # where the search begins: right for most photo sets
-FOLDS = 5
-SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
-STEPS = 4  # strengths that a search looks at, typically
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 JITTER = 1e-5  # of the largest square of a row: float32 products are right to about a tenth of it
 SMALL = 100_000_000  # multiplications of a product below which one thread is fastest
@@ -31,29 +32,6 @@ PROBE_VIEWS = 2  # more views of the same photos change the probe by less than i
 PROBE_NUMBERS = 8_000_000  # features times views times images, at most, that strengths are tried on
 FEWER = 1280  # images that they are tried on where those of the data set are more than that
 PER_CLASS = 16  # of those, at least: of more classes, some are left out
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Predictions of regressions for images that they were not fitted on.
-
-    Of six strengths, the best by log loss flatters the accuracy by less than its noise.
-
-    Attributes:
-        strength: The inverse regularisation with the least log loss.
-        accuracy: The part of the images that is classified right.
-        log_loss: In nats; infinite if there were too few images to hold any out.
-        positions: The images counted, in ascending order.
-        guesses: The predicted class of each.
-        optimum: The strength between its neighbours at which the log loss is estimated to be least.
-    """
-
-    strength: float
-    accuracy: float
-    log_loss: float
-    positions: np.ndarray
-    guesses: np.ndarray
-    optimum: float
 
 
 @dataclass(frozen=True)
@@ -222,7 +200,7 @@ def fit_probe(
         given = start.head.logits(features.reshape(n * views, d)) if start else None
         known = (given[::views], start.new) if start and given is not None else None
         if strength is None:
-            chosen = _choose(plain, y, groups, class_weights, seed, advance, known)
+            chosen = choose_strength(plain, y, groups, class_weights, seed, advance, known)
         else:
             none = np.zeros(0, int)
             chosen = CrossValidation(strength, 0.0, np.inf, none, none, strength)
@@ -287,95 +265,3 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]
         return np.asarray(x.T @ combined.astype(x.dtype))
 
     return root.astype(x.dtype), lift
-
-
-def _choose(
-    z: np.ndarray,
-    y: np.ndarray,
-    groups: Sequence[str],
-    class_weights: Sequence[float],
-    seed: int,
-    advance: Callable[[int], object],
-    known: tuple[np.ndarray, np.ndarray] | None = None,
-) -> CrossValidation:
-    """Choose the strength with the least log loss.
-
-    The loss has one valley over the strength: the search walks from the usual one downhill. With
-    too few images to hold any out, it stays there.
-
-    Of a head that it starts from, ``known`` holds the logits, and which images are new to it: only
-    those are counted, and where there are none, the strength is the least.
-    """
-    parts = _folds(y, groups, seed)
-    seen = np.sort(np.concatenate([outside for _, outside in parts])) if parts else np.zeros(0, int)
-    given, new = known or (None, np.ones(len(y), bool))
-    seen = seen[new[seen]]
-    if not len(seen):
-        advance(STEPS * FOLDS)
-        usual = STRENGTHS[FIRST] if new.any() else STRENGTHS[0]
-        return CrossValidation(usual, 0.0, np.inf, seen, seen, usual)
-    scores: dict[int, CrossValidation] = {}
-
-    def score(i: int) -> CrossValidation:
-        if i not in scores:
-            held_out = _held_out(z, y, parts, STRENGTHS[i], class_weights, advance, given)[seen]
-            guesses = held_out.argmax(axis=1)
-            loss = regression.log_loss(y[seen], regression.probabilities(held_out))
-            accuracy = float((guesses == y[seen]).mean())
-            scores[i] = CrossValidation(STRENGTHS[i], accuracy, loss, seen, guesses, STRENGTHS[i])
-        return scores[i]
-
-    def better(i: int, than: int) -> bool:
-        return score(i).log_loss < score(than).log_loss
-
-    best = FIRST
-    for step in (1, -1):
-        while 0 <= best + step < len(STRENGTHS) and better(best + step, best):
-            best += step
-    advance(max(0, STEPS * FOLDS - len(scores) * len(parts)))  # the search was short
-    losses = [score(i).log_loss for i in (best - 1, best, best + 1) if i in scores]
-    return replace(score(best), optimum=STRENGTHS[best] * 10 ** _lowest(losses))
-
-
-def _lowest(losses: Sequence[float]) -> float:
-    """Return where a parabola through three losses at -1, 0 and 1 is lowest; 0 if there are less.
-
-    The middle one is the least of them, so it is no farther than half a step from there.
-    """
-    if len(losses) < 3:
-        return 0.0
-    before, least, after = losses
-    return (before - after) / max(2 * (before + after - 2 * least), regression.EPSILON)
-
-
-def _folds(y: np.ndarray, groups: Sequence[str], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return ``(inside, outside)`` positions of each fold, over a sample where there are many."""
-    counts = np.bincount(y)
-    number = min(FOLDS, int(counts.max()), len(set(groups)))
-    if number < 2:
-        return []
-    positions = np.arange(len(y))
-    if len(y) > SAMPLE:
-        positions = np.sort(np.random.default_rng(seed).choice(len(y), SAMPLE, replace=False))
-    fold = assign_folds(y[positions], np.asarray(groups)[positions].tolist(), number, seed)
-    parts = [(positions[fold != k], positions[fold == k]) for k in range(number)]
-    return [(i, o) for i, o in parts if len(o) and len(np.unique(y[i])) > 1]
-
-
-def _held_out(
-    z: np.ndarray,
-    y: np.ndarray,
-    parts: Sequence[tuple[np.ndarray, np.ndarray]],
-    strength: float,
-    class_weights: Sequence[float],
-    advance: Callable[[int], object],
-    given: np.ndarray | None,
-) -> np.ndarray:
-    """Return scores ``(n, classes)``, each row from a regression that did not see it."""
-    scores = np.zeros((len(y), len(class_weights))) if given is None else given.astype(np.float64)
-    for inside, outside in parts:
-        before = None if given is None else given[inside]
-        kernel, bias = regression.fit(z[inside], y[inside], strength, class_weights, given=before)
-        scores[outside] += z[outside] @ kernel + bias
-        advance(1)
-    return scores

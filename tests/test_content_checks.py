@@ -1,0 +1,149 @@
+"""Checks of what is on the photos: copies, shots of one scene, suspect labels, outliers."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from tlearn.checks.alignment import similarity
+from tlearn.checks.content import check_content
+from tlearn.checks.neighbours import nearest
+from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
+from tlearn.checks.suspect_labels import label_noise
+from tlearn.config import RunConfig
+from tlearn.data.edits import Change
+from tlearn.data.scan import scan
+from tlearn.progress import Silent
+
+COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40), "green": (60, 180, 60)}
+
+
+def draw(seed, colour=(128, 128, 128)):
+    """Draw blots of two sizes in a colour, 96 by 72 pixels, others for each seed."""
+    noise = np.random.default_rng(seed).normal(size=(2, 72, 96))
+    coarse, fine = (gaussian_filter(x, s) for x, s in zip(noise, (9, 3), strict=True))
+    blots = coarse / coarse.std() + fine / fine.std()
+    pixels = np.array(colour) + 25 * blots[..., None]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def test_neighbours_are_the_nearest_other_rows():
+    rng = np.random.default_rng(0)
+    x, of = rng.normal(size=(2, 40, 3)).astype(np.float32)
+    places, distances = nearest(x, 4, of)
+    wanted = np.linalg.norm(of[:, None] - x, axis=2)
+    wanted[np.diag_indices(40)] = np.inf
+    assert (places == wanted.argsort(axis=1)[:, :4]).all()
+    np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :4], atol=1e-3)
+    assert nearest(x[:1], 4)[0].shape == (1, 0)
+
+
+def test_cropped_copies_are_alike_and_other_pictures_are_not():
+    pictures = [draw(seed).convert("L") for seed in range(20)]
+    cropped = [
+        picture.crop((i % 5, i % 4, 96 - i % 6, 72 - i % 3)) for i, picture in enumerate(pictures)
+    ]
+    a, b = (np.stack([x.resize((64, 64)) for x in each]) for each in (pictures, cropped))
+    assert similarity(a, b).min() > 0.9
+    assert similarity(a, np.roll(b, 1, axis=0))[:, 1].max() < 0.7
+
+
+def clusters(n, classes, apart, seed):
+    """Draw features of classes around centres, and their classes."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    centres = apart * np.random.default_rng(0).normal(size=(classes, 30))
+    return (centres[y] + rng.normal(size=(n, 30))).astype(np.float32), y
+
+
+def test_labels_that_were_swapped_are_suspect_and_those_of_clean_sets_are_not():
+    z, y = clusters(400, 4, 1.0, 1)
+    units = [str(i) for i in range(400)]
+    clean = label_noise(z, y, 4, units, 0)
+    assert not len(clean.suspects()) and clean.rate < 0.01
+    swapped = np.random.default_rng(2).choice(400, 20, replace=False)
+    labels = y.copy()
+    labels[swapped] = (y[swapped] + 1) % 4
+    noise = label_noise(z, labels, 4, units, 0)
+    assert set(noise.suspects().tolist()) == set(swapped.tolist())
+    assert 0.03 < noise.rate < 0.08
+    assert (noise.probabilities[swapped].argmax(axis=1) == y[swapped]).all()
+
+
+def test_copies_with_one_wrong_label_do_not_vouch_for_each_other():
+    z, y = clusters(200, 4, 1.0, 1)
+    z, labels = np.concatenate([z, z[:1].repeat(5, axis=0)]), np.append(y, [1] * 5)
+    labels[0] = 1
+    units = [str(i) for i in range(200)] + ["0"] * 5
+    assert set(label_noise(z, labels, 4, units, 0).suspects().tolist()) == {0, *range(200, 205)}
+
+
+def test_labels_of_classes_with_very_few_photos_are_not_judged():
+    z, y = clusters(60, 2, 1.0, 1)
+    y[:2] = 2
+    assert not label_noise(z, y, 3, [str(i) for i in range(60)], 0).wrong[:2].any()
+    assert not label_noise(z[:4], y[:4], 3, list("abcd"), 0).wrong.any()
+
+
+def test_outliers_are_called_so_about_as_often_as_is_said_where_there_are_none():
+    rates = []
+    for seed, (width, apart, classes) in enumerate([(16, 1, 5), (64, 1, 2), (256, 0.5, 5)] * 4):
+        rng = np.random.default_rng(seed)
+        y, scales = np.arange(600) % classes, np.geomspace(1, 0.2, width)
+        centres = 1 + apart * scales * rng.normal(size=(classes, width))
+        top = centres[y] + scales * rng.normal(size=(600, width))
+        rates.append((outlier_scores(np.abs(top).astype(np.float32), y) > 1).mean())
+    assert 0.3 * FALSE_ALARMS < np.mean(rates) < 2 * FALSE_ALARMS
+    top[:6] *= -1
+    assert (outlier_scores(top.astype(np.float32), y)[:6] > 1).all()
+    assert not outlier_scores(top[:8].astype(np.float32), y[:8]).any()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Draw photos of three classes, with a folder for each split."""
+    for k, (label, colour) in enumerate(COLOURS.items()):
+        for i in range(16):
+            folder = tmp_path / "photos" / ("test" if i > 11 else "train") / label
+            folder.mkdir(parents=True, exist_ok=True)
+            draw(100 * k + i, colour).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def content_findings(photos):
+    config = RunConfig(backbone="toy", weights="none")
+    return {f.names[0]: f for f in check_content(scan(photos), config, Silent())}
+
+
+def test_a_clean_set_has_no_findings_of_copies_or_labels(photos):
+    assert not [f for f in content_findings(photos).values() if f.check != "outlier"]
+
+
+def test_copies_are_found_across_splits_and_classes_and_within_one(photos):
+    picture = Image.open(photos / "test/red/13.png")
+    mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((60, 45))
+    mirrored.save(photos / "train/red/leak.jpg", quality=60)
+    Image.open(photos / "train/red/2.png").save(photos / "train/blue/conflict.jpg", quality=80)
+    Image.open(photos / "train/green/3.png").crop((3, 2, 93, 70)).save(
+        photos / "train/green/near.png"
+    )
+    (photos / "train/green/same.png").write_bytes((photos / "train/green/4.png").read_bytes())
+    found = content_findings(photos)
+    leak, conflict = found["train/red/leak.jpg"], found["train/blue/conflict.jpg"]
+    assert (leak.check, leak.severity, leak.names[1]) == ("leak", "error", "test/red/13.png")
+    assert leak.edits == (Change("train/red/leak.jpg", "exclude"),)
+    assert (conflict.check, conflict.names[1]) == ("conflict", "train/red/2.png")
+    checks = {
+        f.names: f.check for f in found.values() if f.check in ("duplicate", "near duplicate")
+    }
+    assert checks == {
+        ("train/green/near.png", "train/green/3.png"): "near duplicate",
+        ("train/green/same.png", "train/green/4.png"): "duplicate",
+    }
+
+
+def test_a_photo_of_another_class_is_suspect_and_its_edit_gives_it_that(photos):
+    draw(999, COLOURS["red"]).save(photos / "train/blue/wrong.png")
+    finding = content_findings(photos)["train/blue/wrong.png"]
+    assert finding.check == "suspect label" and 0.5 < finding.score <= 1
+    assert finding.edits == (Change("train/blue/wrong.png", "class", "red"),)

@@ -1,0 +1,183 @@
+"""What is wrong with copies of a photo: in two splits, in two classes, or in one."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlearn.checks.finding import Finding
+from tlearn.checks.near_duplicates import Pair
+from tlearn.data.data_source import ImageFile
+from tlearn.data.edits import Change
+from tlearn.data.layouts import SPLITS
+
+LARGEST = 1 / 3  # of a class that shots of one scene may be, to be put into one split
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The different pictures of a data set, each with the files that hold it.
+
+    Attributes:
+        files: The files of each picture, of equal content.
+        labels: The class names.
+        splits: The split of each file by its name, as it is given or as a training draws it; those
+            without one are missing.
+        pairs: The near duplicates among the pictures.
+    """
+
+    files: Sequence[Sequence[ImageFile]]
+    labels: Sequence[str]
+    splits: Mapping[str, str]
+    pairs: Sequence[Pair]
+
+    def clusters(self, *kinds: str) -> np.ndarray:
+        """Return a number for each picture, the same where pairs of these kinds connect them."""
+        return components(len(self.files), self._connected(kinds))
+
+    def units(self) -> list[str]:
+        """Return for each picture what must stay in one fold: copies, shots of a scene, a group."""
+        pairs = self._connected(("copy", "shots"))
+        first: dict[str, int] = {}
+        for i, files in enumerate(self.files):
+            pairs += [(first.setdefault(f.group, i), i) for f in files if f.group]
+        return [str(i) for i in components(len(self.files), pairs).tolist()]
+
+    def _connected(self, kinds: Sequence[str]) -> list[tuple[int, int]]:
+        return [(pair.first, pair.second) for pair in self.pairs if pair.kind in kinds]
+
+
+def components(n: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Return for each of ``n`` things the smallest that pairs connect it with, ``(n,)``."""
+    parent = list(range(n))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for pair in pairs:
+        a, b = sorted(map(root, pair))
+        parent[b] = a
+    return np.array([root(i) for i in range(n)], np.int64)
+
+
+def check_copies(pictures: Pictures, beliefs: np.ndarray) -> list[Finding]:
+    """Return a finding for each file that shows what another shows, which is better to keep.
+
+    Args:
+        pictures: The pictures.
+        beliefs: The probability of each class for each picture, ``(n, classes)``, from a probe
+            that saw none of its copies.
+    """
+    score = np.ones(len(pictures.files))  # of its surest pair
+    for pair in sorted(pictures.pairs, key=lambda pair: pair.score):
+        score[[pair.first, pair.second]] = pair.score
+    cluster = pictures.clusters("copy")
+    members: dict[int, list[tuple[int, ImageFile]]] = defaultdict(list)
+    for i, files in enumerate(pictures.files):
+        members[int(cluster[i])] += [(i, file) for file in files]
+    findings: list[Finding] = []
+    for its in members.values():
+        if len(its) > 1:
+            belief = beliefs[[i for i, _ in its]].mean(axis=0)
+            of_label = dict(zip(pictures.labels, belief.tolist(), strict=True))
+            best, *others = sorted(its, key=lambda pair: _worth(pair[1], of_label, pictures))
+            findings += [
+                _copy(other, best, of_label, pictures, float(score[other[0]])) for other in others
+            ]
+    return findings
+
+
+def _worth(
+    file: ImageFile, belief: Mapping[str, float], pictures: Pictures
+) -> tuple[float, int, int, str]:
+    """Return what comes first: the likeliest class, then what is held out, then large files."""
+    split = pictures.splits.get(file.name)
+    rank = SPLITS[::-1].index(split) if split in SPLITS else 0
+    return -belief[file.label], rank, -file.path.stat().st_size, file.name
+
+
+def _copy(
+    other: tuple[int, ImageFile],
+    best: tuple[int, ImageFile],
+    belief: Mapping[str, float],
+    pictures: Pictures,
+    score: float,
+) -> Finding:
+    (i, file), (k, kept) = other, best
+    same = "the same file" if i == k else "nearly the same picture"
+    names, exclude = (file.name, kept.name), (Change(file.name, "exclude"),)
+    split, its = (pictures.splits.get(f.name, "") for f in (file, kept))
+    score = 1.0 if i == k else score
+    if file.label != kept.label:
+        sure = belief[kept.label] - belief[file.label]
+        reason = (
+            f"{same} as {kept.name} of class {kept.label!r}; to a probe that saw neither, that "
+            f"class has a probability of {belief[kept.label]:.0%}, {file.label!r} has "
+            f"{belief[file.label]:.0%}"
+        )
+        return Finding("conflict", names, reason, "error", sure, exclude)
+    if split and its and split != its:
+        reason = f"{same} in the {split} split as {kept.name} in the {its} split"
+        if i == k:  # what draw_splits does with those of given splits
+            reason += f"; a training leaves it out of {split}"
+        return Finding("leak", names, reason, "warning" if i == k else "error", score, exclude)
+    check = "duplicate" if i == k else "near duplicate"
+    reason = f"{same} as {kept.name}, in the same class"
+    return Finding(check, names, reason, "warning", score, exclude)
+
+
+def check_shots(pictures: Pictures) -> list[Finding]:
+    """Return near-identical shots of a class that should be in one split, as one group."""
+    cluster, copies = pictures.clusters("copy", "shots"), pictures.clusters("copy")
+    scores: dict[int, list[float]] = defaultdict(list)
+    for pair in pictures.pairs:
+        if pair.kind == "shots":
+            scores[int(cluster[pair.first])].append(pair.score)
+    findings: list[Finding] = []
+    for root, its in scores.items():
+        shown = np.flatnonzero(cluster == root)
+        files = [file for i in shown.tolist() for file in pictures.files[i]]
+        number = len(np.unique(copies[shown]))
+        by_label: dict[str, list[ImageFile]] = defaultdict(list)
+        for file in files:
+            by_label[file.label].append(file)
+        findings += [
+            _shots(label, own, min(number, len(own)), pictures, float(np.mean(its)))
+            for label, own in by_label.items()
+            if len(own) > 1 and not _one_group(own)
+        ]
+    return findings
+
+
+def _one_group(files: Sequence[ImageFile]) -> bool:
+    groups = {file.group for file in files}
+    return len(groups) == 1 and "" not in groups
+
+
+def _shots(
+    label: str, files: Sequence[ImageFile], number: int, pictures: Pictures, score: float
+) -> Finding:
+    """Return the finding about shots of one scene, in one class."""
+    names = tuple(file.name for file in files)
+    of_class = sum(file.label == label for its in pictures.files for file in its)
+    splits = {pictures.splits[name] for name in names if name in pictures.splits}
+    apart = len(splits) > 1
+    where = f"are in {' and '.join(sorted(splits))}" if apart else "may be put into several splits"
+    reason = f"{number} near-identical shots of one scene {where}, which flatters the accuracy"
+    if len(files) > LARGEST * of_class:
+        reason += "; they are too many of their class for one group"
+        return Finding("burst", names, reason, "warning" if apart else "note", score)
+    groups = {file.group for file in files if file.group}
+    group = min(groups, default=f"shots like {names[0]}")
+    joined = [
+        file
+        for its in pictures.files
+        for file in its
+        if file.name in names or (file.group in groups and file.group != group)
+    ]
+    edits = tuple(Change(file.name, "group", group) for file in joined if file.group != group)
+    return Finding("burst", names, reason, "warning" if apart else "note", score, edits)

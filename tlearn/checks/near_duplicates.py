@@ -1,0 +1,110 @@
+"""Near duplicates: pictures that were recompressed, resized, mirrored, recoloured or cropped.
+
+Candidates are the nearest neighbours, by features of all depths, and by thumbnails and their mirror
+images; what two pictures share once they are aligned decides.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tlearn.checks.alignment import similarity
+from tlearn.checks.neighbours import nearest, unit_rows
+from tlearn.progress import Progress
+
+BLOCK = 1024  # pairs at a time
+ALIKE = 3  # neighbours by features that are looked at
+FARTHEST = 1.25  # distance of their features, where 0 is the same and 1.41 unrelated
+SIMILAR = 2  # neighbours by thumbnails
+UNLIKE = 0.6  # distance of thumbnails: a correlation of 0.82
+POSSIBLE = 0.5  # correlation of outlines of small thumbnails from which large ones are compared
+COPY, CLOSE = 0.9, 0.97  # correlations of copies: both at least COPY, or that of the pictures CLOSE
+SHOT = 0.7  # and of their outlines this; also of shots of one scene ...
+SHOT_DISTANCE = 0.8  # ... whose features are no farther apart
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that are one, or nearly.
+
+    Attributes:
+        first: Position of a picture.
+        second: That of another, larger.
+        kind: ``copy`` of one photo, or two ``shots`` of one scene.
+        score: The correlation of their outlines, up to 1.
+    """
+
+    first: int
+    second: int
+    kind: Literal["copy", "shots"]
+    score: float
+
+
+def near_duplicates(features: np.ndarray, thumbnails: np.ndarray, progress: Progress) -> list[Pair]:
+    """Return the pairs of near duplicates among pictures, each pair once.
+
+    Args:
+        features: ``(n, d)``; angles between them count.
+        thumbnails: Grey, ``(n, side, side)`` uint8.
+        progress: Shows what is done.
+    """
+    unit = unit_rows(features)
+    pairs = _candidates(unit, thumbnails, progress)
+    small = _shrunk(thumbnails, 2)
+    found: list[Pair] = []
+    with progress.task("comparing pictures", len(pairs), "pairs") as task:
+        for start in range(0, len(pairs), BLOCK):
+            part = pairs[start : start + BLOCK]
+            i, j = part.T
+            mirrored = small[i][:, :, ::-1]
+            straight, flipped = similarity(small[i], small[j]), similarity(mirrored, small[j])
+            turned = flipped.sum(axis=1) > straight.sum(axis=1)
+            likely = np.flatnonzero(np.where(turned, flipped[:, 1], straight[:, 1]) > POSSIBLE)
+            i, j, turned = i[likely], j[likely], turned[likely, None, None]
+            first = np.where(turned, thumbnails[i][:, :, ::-1], thumbnails[i])
+            distances = np.linalg.norm(unit[i] - unit[j], axis=1)
+            found += _judged(i, j, similarity(first, thumbnails[j]), distances)
+            task.advance(len(part))
+    return found
+
+
+def _judged(i: np.ndarray, j: np.ndarray, alike: np.ndarray, distances: np.ndarray) -> list[Pair]:
+    pictures, outlines = alike.T
+    copies = (np.minimum(pictures, outlines) >= COPY) | ((pictures >= CLOSE) & (outlines >= SHOT))
+    shots = ~copies & (outlines >= SHOT) & (distances <= SHOT_DISTANCE)
+    return [
+        Pair(int(i[k]), int(j[k]), "copy" if copies[k] else "shots", float(outlines[k]))
+        for k in np.flatnonzero(copies | shots)
+    ]
+
+
+def _candidates(unit: np.ndarray, thumbnails: np.ndarray, progress: Progress) -> np.ndarray:
+    """Return pairs ``(m, 2)`` of positions that are to be compared, the smaller first."""
+    small = _shrunk(thumbnails, 4)
+    flat, mirrored = (_standardised(x) for x in (small, small[:, :, ::-1]))
+    searches = [
+        (unit, unit, ALIKE, FARTHEST),
+        (flat, flat, SIMILAR, UNLIKE),
+        (flat, mirrored, SIMILAR, UNLIKE),
+    ]
+    pairs = [np.zeros((0, 2), np.int64)]
+    with progress.task("searching near duplicates", 3 * len(unit), "images") as task:
+        for x, of, most, farthest in searches:
+            near, distances = nearest(x, most, of, task.advance)
+            i, k = np.nonzero(distances <= farthest)
+            pairs.append(np.sort(np.stack([i, near[i, k]], axis=1), axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _shrunk(thumbnails: np.ndarray, times: int) -> np.ndarray:
+    """Return thumbnails with sides so many times smaller, as uint8."""
+    n, side, _ = thumbnails.shape
+    parts = thumbnails.reshape(n, side // times, times, side // times, times)
+    return np.asarray(parts.mean(axis=(2, 4), dtype=np.float32), np.uint8)
+
+
+def _standardised(small: np.ndarray) -> np.ndarray:
+    """Return rows of length 1 and mean 0 of small thumbnails."""
+    flat = small.reshape(len(small), -1).astype(np.float32)
+    return unit_rows(flat - flat.mean(axis=1, keepdims=True))

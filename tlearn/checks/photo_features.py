@@ -1,0 +1,123 @@
+"""What the checks of content compare: for each picture a row of features and a thumbnail.
+
+Memory is a few kilobytes for each picture: the features of all taps pass by in batches, and only
+their principal components stay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy.linalg import eigh
+
+from tlearn.checks.alignment import SIDE
+from tlearn.data.data_source import ImageFile
+from tlearn.data.prefetch import batched, prefetch_map
+from tlearn.features.activations import BATCH, Activations, read_scanned
+from tlearn.features.built_backbone import FEATURES
+from tlearn.progress import Progress
+from tlearn.training.probe import require_finite
+
+WIDTH = 512  # components at most: with more the checks are not better
+SAMPLE = 2000  # photos whose components they are
+
+
+@dataclass(frozen=True)
+class Components:
+    """Projects features on the axes along which those of a sample differ most.
+
+    Attributes:
+        mean: Subtracted from the features, ``(d,)``.
+        scale: What they are divided by then, ``(d,)``.
+        axes: ``(d, k)``.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, standardise: bool) -> "Components":
+        """Return the components of a sample of features, ``(n, d)``.
+
+        Raises:
+            BackboneError: If there are features that are not finite.
+        """
+        require_finite(x)
+        mean, scale = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
+        if standardise:
+            mean, scale = x.mean(axis=0), x.std(axis=0)
+            scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
+        z = (x - mean) / scale
+        most = min(WIDTH, len(z))
+        squares, vectors = eigh(z @ z.T, subset_by_index=(len(z) - most, len(z) - 1))
+        some = squares > 1e-6 * max(float(squares.max()), 1e-6)
+        axes = z.T @ (vectors[:, some] / np.sqrt(squares[some]))
+        return cls(mean, scale, axes.astype(np.float32))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return the components ``(n, k)`` of features ``(n, d)``."""
+        require_finite(x)
+        return np.asarray((x - self.mean) / self.scale @ self.axes, np.float32)
+
+
+@dataclass(frozen=True)
+class PhotoFeatures:
+    """What is compared of ``n`` photos.
+
+    Attributes:
+        depths: Components of the standardised features of all depths, ``(n, k)``: for probes, and
+            for what looks alike.
+        top: Components of the averages at the top, ``(n, k)``, with the angles between them: for
+            what is alike.
+    """
+
+    depths: np.ndarray
+    top: np.ndarray
+
+
+def read_features(
+    activations: Activations, files: Sequence[ImageFile], seed: int, progress: Progress
+) -> PhotoFeatures:
+    """Return the features of photos; cache them, too, where trainings find them.
+
+    Raises:
+        DataError: If a photo can no longer be read.
+    """
+    items = [(file, 0) for file in files]
+    activations.cache_missing(items, (FEATURES,))
+    tap = activations.built.taps[-1]
+    columns = slice(-tap.width, tap.channels - tap.width or None)  # the averages come first
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:SAMPLE]).tolist()
+    sample = activations.rows([items[i] for i in chosen], FEATURES)
+    parts = (Components.of(sample, True), Components.of(sample[:, columns], False))
+    depths, top = (np.empty((len(files), part.axes.shape[1]), np.float32) for part in parts)
+    done = 0
+    with progress.task("reading features", len(files), "images") as task:
+        for arrays in activations.batches(batched(items, BATCH), [FEATURES]):
+            x = arrays[FEATURES]
+            depths[done : done + len(x)] = parts[0](x)
+            top[done : done + len(x)] = parts[1](x[:, columns])
+            done += len(x)
+            task.advance(len(x))
+    return PhotoFeatures(depths, top)
+
+
+def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
+    """Return grey thumbnails of whole photos, squashed: ``(n, SIDE, SIDE)`` uint8.
+
+    Raises:
+        DataError: If a photo can no longer be read.
+    """
+
+    def render(file: ImageFile) -> np.ndarray:
+        image = read_scanned(file, SIDE)
+        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("L"))
+
+    result = np.empty((len(files), SIDE, SIDE), np.uint8)
+    with progress.task("making thumbnails", len(files), "images") as task:
+        for i, pixels in enumerate(prefetch_map(render, files)):
+            result[i] = pixels
+            task.advance()
+    return result
