@@ -8,7 +8,7 @@ light and large areas are alike in many photos of one scene.
 
 import numpy as np
 
-SIDE = 64  # pixels of a thumbnail that is compared
+PIXELS = 64  # the side of a thumbnail that is compared
 LEVELS = 3  # of halved thumbnails
 STEPS = 6  # of each
 STRETCH = (0.75, 1.33)

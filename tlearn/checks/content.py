@@ -5,17 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from tlearn.backbones import load_registry
-from tlearn.backbones.availability import check_weights
 from tlearn.cache_folder import cache_folder
-from tlearn.checks.duplicates import Pictures, check_copies, check_shots
+from tlearn.checks.content_checks import check_labels, check_outliers
+from tlearn.checks.copy_checks import Pictures, check_copies, check_shots
 from tlearn.checks.finding import Finding
 from tlearn.checks.near_duplicates import near_duplicates
-from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
 from tlearn.checks.photo_features import PhotoFeatures, read_features, thumbnails
 from tlearn.checks.suspect_labels import FITS, LabelNoise, label_noise
 from tlearn.config import RunConfig
 from tlearn.data.data_source import ImageFile
-from tlearn.data.edits import Change
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, draw_splits
 from tlearn.errors import DataError
@@ -48,9 +46,9 @@ def check_content(manifest: Manifest, config: RunConfig, progress: Progress) -> 
     noise = _label_noise(pictures, features, y, config.seed, progress)
     copies = check_copies(pictures, noise.probabilities)
     conflicts = {finding.names[0] for finding in copies if finding.check == "conflict"}
-    suspects = [f for f in _suspects(pictures, noise, y) if f.names[0] not in conflicts]
+    suspects = [f for f in check_labels(pictures, noise, y) if f.names[0] not in conflicts]
     named = conflicts | {finding.names[0] for finding in suspects}
-    outliers = [f for f in _outliers(first, features, y) if f.names[0] not in named]
+    outliers = [f for f in check_outliers(first, features.top, y) if f.names[0] not in named]
     return [*copies, *check_shots(pictures), *suspects, *outliers]
 
 
@@ -59,7 +57,6 @@ def _features(
 ) -> PhotoFeatures:
     """Return the features of photos."""
     config = with_preset(config, *load_registry().check(config))
-    check_weights(load_registry().get(config.backbone), config.weights)
     splits = Splits(manifest.labels, tuple(files), ())
     with Cache(cache_folder(), config.disk_budget, progress.say) as cache:
         setup = read_setup(config, (manifest, splits), cache, progress)
@@ -85,42 +82,3 @@ def _label_noise(
         if classes < 2 or len(set(units)) < 2:
             return LabelNoise(np.full((len(y), classes), 1 / classes), np.zeros(len(y)), 0.0)
         return label_noise(features.depths, y, classes, units, seed, task.advance)
-
-
-def _suspects(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[Finding]:
-    findings: list[Finding] = []
-    for i in noise.suspects().tolist():
-        others = noise.probabilities[i].copy()
-        others[y[i]] = -1.0
-        label, other = pictures.labels[y[i]], pictures.labels[int(others.argmax())]
-        own, its = noise.probabilities[i, y[i]], others.max()
-        for file in pictures.files[i]:
-            reason = (
-                f"perhaps {other!r} and not {label!r}: to a probe that did not see it, that has a "
-                f"probability of {its:.0%}, its own class has {own:.0%}"
-            )
-            change = Change(file.name, "class", other)
-            score = float(noise.wrong[i])
-            findings.append(
-                Finding("suspect label", (file.name,), reason, "warning", score, (change,))
-            )
-    return findings
-
-
-def _outliers(files: Sequence[ImageFile], features: PhotoFeatures, y: np.ndarray) -> list[Finding]:
-    scores = outlier_scores(features.top, y)
-    reason = (
-        f"unlike the other photos of its class; of photos that belong there, about "
-        f"{FALSE_ALARMS:.0%} are called so"
-    )
-    return [
-        Finding(
-            "outlier",
-            (files[i].name,),
-            reason,
-            "note",
-            float(scores[i]),
-            (Change(files[i].name, "exclude"),),
-        )
-        for i in np.flatnonzero(scores > 1).tolist()
-    ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tlearn.backbones import load_registry
+from tlearn.backbones.availability import check_weights
 from tlearn.checks.class_checks import check_classes
 from tlearn.checks.finding import CheckResult, ranked
 from tlearn.checks.measures import Measuring
@@ -53,7 +54,8 @@ def check(
     settings = make_config(config, options=options)
     data, progress = Path(data), progress or console_progress(quiet)
     if content:
-        load_registry().get(settings.backbone)  # there is one, before all is read
+        backbone = load_registry().get(settings.backbone)  # before all is read
+        check_weights(backbone, backbone.checked_weights(settings.weights))
     measuring = Measuring()
     manifest = scan(data, settings.group, progress, inspect=measuring.inspect)
     findings = [

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.linalg import eigh
 
-from tlearn.checks.alignment import SIDE
+from tlearn.checks.alignment import PIXELS
 from tlearn.data.data_source import ImageFile
 from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.features.activations import BATCH, Activations, read_scanned
@@ -105,17 +105,17 @@ def read_features(
 
 
 def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
-    """Return grey thumbnails of whole photos, squashed: ``(n, SIDE, SIDE)`` uint8.
+    """Return grey thumbnails of whole photos, squashed: ``(n, PIXELS, PIXELS)`` uint8.
 
     Raises:
         DataError: If a photo can no longer be read.
     """
 
     def render(file: ImageFile) -> np.ndarray:
-        image = read_scanned(file, SIDE)
-        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("L"))
+        image = read_scanned(file, PIXELS)
+        return np.asarray(image.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC).convert("L"))
 
-    result = np.empty((len(files), SIDE, SIDE), np.uint8)
+    result = np.empty((len(files), PIXELS, PIXELS), np.uint8)
     with progress.task("making thumbnails", len(files), "images") as task:
         for i, pixels in enumerate(prefetch_map(render, files)):
             result[i] = pixels

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlearn.checks.finding import Finding
+from tlearn.checks.finding import Finding, Severity
 from tlearn.checks.near_duplicates import Pair
 from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
@@ -108,26 +108,29 @@ def _copy(
     score: float,
 ) -> Finding:
     (i, file), (k, kept) = other, best
-    same = "the same file" if i == k else "nearly the same picture"
     names, exclude = (file.name, kept.name), (Change(file.name, "exclude"),)
     split, its = (pictures.splits.get(f.name, "") for f in (file, kept))
     score = 1.0 if i == k else score
     if file.label != kept.label:
-        sure = belief[kept.label] - belief[file.label]
+        own, better = belief[file.label], belief[kept.label]
         reason = (
-            f"{same} as {kept.name} of class {kept.label!r}; to a probe that saw neither, that "
-            f"class has a probability of {belief[kept.label]:.0%}, {file.label!r} has "
-            f"{belief[file.label]:.0%}"
+            f"the same picture as one of class {kept.label!r}, which is likelier: a probe that saw "
+            f"none of them gives {better:.0%} to that class and {own:.0%} to {file.label!r}"
         )
-        return Finding("conflict", names, reason, "error", sure, exclude)
+        return Finding("conflict", names, reason, "error", better - own, exclude)
     if split and its and split != its:
-        reason = f"{same} in the {split} split as {kept.name} in the {its} split"
-        if i == k:  # what draw_splits does with those of given splits
-            reason += f"; a training leaves it out of {split}"
-        return Finding("leak", names, reason, "warning" if i == k else "error", score, exclude)
-    check = "duplicate" if i == k else "near duplicate"
-    reason = f"{same} as {kept.name}, in the same class"
-    return Finding(check, names, reason, "warning", score, exclude)
+        if i == k:  # draw_splits keeps those together that it draws
+            reason = f"the same file as one in {its}: a training leaves it out of {split}"
+            return Finding("leak", names, reason, "warning", score, exclude)
+        reason = (
+            f"in {split}, and nearly the same picture as one in {its}: the accuracy is flattered"
+        )
+        return Finding("leak", names, reason, "error", score, exclude)
+    if i == k:
+        reason = "the same file as another of its class"
+        return Finding("duplicate", names, reason, "warning", score, exclude)
+    reason = "nearly the same picture as another of its class"
+    return Finding("near duplicate", names, reason, "warning", score, exclude)
 
 
 def check_shots(pictures: Pictures) -> list[Finding]:
@@ -166,18 +169,18 @@ def _shots(
     of_class = sum(file.label == label for its in pictures.files for file in its)
     splits = {pictures.splits[name] for name in names if name in pictures.splits}
     apart = len(splits) > 1
-    where = f"are in {' and '.join(sorted(splits))}" if apart else "may be put into several splits"
-    reason = f"{number} near-identical shots of one scene {where}, which flatters the accuracy"
+    severity: Severity = "warning" if apart else "note"
     if len(files) > LARGEST * of_class:
-        reason += "; they are too many of their class for one group"
-        return Finding("burst", names, reason, "warning" if apart else "note", score)
+        reason = f"{number} near-identical shots, too many of their class to be put into one split"
+        return Finding("burst", names, reason, severity, score)
+    if apart:
+        reason = f"{number} near-identical shots in several splits: the accuracy is flattered"
+    else:
+        reason = f"{number} near-identical shots, which another split may part"
     groups = {file.group for file in files if file.group}
     group = min(groups, default=f"shots like {names[0]}")
     joined = [
-        file
-        for its in pictures.files
-        for file in its
-        if file.name in names or (file.group in groups and file.group != group)
+        file for its in pictures.files for file in its if file.name in names or file.group in groups
     ]
     edits = tuple(Change(file.name, "group", group) for file in joined if file.group != group)
-    return Finding("burst", names, reason, "warning" if apart else "note", score, edits)
+    return Finding("burst", names, reason, severity, score, edits)

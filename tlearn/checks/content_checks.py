@@ -1,0 +1,52 @@
+"""What a probe does not believe, and what is far from the rest, as findings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tlearn.checks.copy_checks import Pictures
+from tlearn.checks.finding import Finding
+from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
+from tlearn.checks.suspect_labels import LabelNoise
+from tlearn.data.data_source import ImageFile
+from tlearn.data.edits import Change
+
+
+def check_labels(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[Finding]:
+    """Return the photos whose label is more likely wrong than right, with what it could be.
+
+    Args:
+        pictures: The pictures.
+        noise: How far their labels can be believed.
+        y: The class index of each picture.
+    """
+    findings: list[Finding] = []
+    for i in noise.suspects().tolist():
+        p = noise.probabilities[i].copy()
+        own, p[y[i]] = float(p[y[i]]), -1.0
+        likelier, score = pictures.labels[int(p.argmax())], float(noise.wrong[i])
+        reason = (
+            f"perhaps {likelier!r}: a probe that did not see it gives {p.max():.0%} to that class "
+            f"and {own:.0%} to its own"
+        )
+        for name in (file.name for file in pictures.files[i]):
+            edits = (Change(name, "class", likelier),)
+            findings.append(Finding("suspect label", (name,), reason, "warning", score, edits))
+    return findings
+
+
+def check_outliers(files: Sequence[ImageFile], top: np.ndarray, y: np.ndarray) -> list[Finding]:
+    """Return the photos that are far from all others of their class.
+
+    Args:
+        files: The photos, of different content.
+        top: Features whose angles tell what is alike, ``(n, d)``.
+        y: The class index of each.
+    """
+    scores = outlier_scores(top, y)
+    reason = f"unlike all others of its class; about {FALSE_ALARMS:.0%} of photos are so by chance"
+    return [
+        Finding("outlier", (file.name,), reason, "note", score, (Change(file.name, "exclude"),))
+        for file, score in zip(files, scores.tolist(), strict=True)
+        if score > 1
+    ]
