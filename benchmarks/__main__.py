@@ -5,7 +5,8 @@ InceptionV3), ``extraction`` (views per second against the bare engine), ``feed`
 ``growth`` (memory and time against the number of images) and ``startup`` (of the command line).
 
 ``quality`` takes an hour and more, and is run when it is named: accuracy, log loss, calibration and
-seconds of presets and baselines on several sets, and whether they differ significantly.
+seconds of presets and baselines on several sets, and whether they differ significantly. So is
+``labelling``: what ``tlearn label-next`` gains over photos at random.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 from benchmarks.common import SHARED, python
 from benchmarks.growth import growth
+from benchmarks.labelling import labelling, labelling_row
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
 from benchmarks.training import against_plain, inception
 from tlearn.errors import TlearnError
@@ -136,6 +138,11 @@ PARTS = {
     "prediction": Part(lambda a: apart("prediction()"), _prediction),
     "growth": Part(lambda a: growth(a.images), _growth),
     "startup": Part(lambda a: startup(), _startup),
+    "labelling": Part(
+        lambda a: labelling(a.sets or SETS),
+        tables=lambda result: [f"{row['set']}: {labelling_row(row)}" for row in result],
+        default=False,
+    ),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
 
@@ -144,9 +151,12 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} [all but quality]"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"of {', '.join(PARTS)} [all but labelling and quality]",
     )
-    parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; quality: all]")
+    parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; others: all]")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seeds", nargs="+", type=int, default=TUNING)
     seeds.add_argument(

@@ -23,6 +23,7 @@ from tlearn.errors import PluginError, TlearnError, hint_of, nearest
 COMMANDS = {
     "finetune": "Train on DATA: a folder with one folder of images per class.",
     "predict": "Classify images: PATHS are files, folders, archives, tables.",
+    "label-next": "Choose the photos of FOLDER that are most worth labelling for RUN.",
     "evaluate": "Measure the model of RUN on the labelled images in DATA.",
     "show": "Show RUN: configuration, blocks by stage, figures, curves.",
     "report": "Write one HTML page about RUN, to look at or to pass on.",

@@ -178,7 +178,7 @@ def learning_curve(
     with atomic_directory(path) as folder:
         with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress).of(backbone.name)
-            images, wrong = measure(subsets, _features(setup, subsets), progress)
+            images, wrong = measure(subsets, features_of(setup, subsets), progress)
         likely = forecast(images, wrong, subsets.groups[subsets.measured], settings.seed)
         curve = LearningCurve(
             data, backbone.name, subsets.shares, images, wrong, len(splits.train), likely, path
@@ -190,7 +190,7 @@ def learning_curve(
     return curve
 
 
-def _features(setup: Setup, subsets: Subsets) -> np.ndarray:
+def features_of(setup: Setup, subsets: Subsets) -> np.ndarray:
     """Return the features of all photos at the taps that a probe of all is better with."""
     items = [(file, 0) for file in subsets.files]
     cache_what_fits(setup.activations, items)
