@@ -70,7 +70,7 @@ def measure(examined: Examined, data: bytes) -> Measures:
     loaded = examined.loaded
     small = examined.image
     small.thumbnail((PIXELS, PIXELS), Image.Resampling.BOX)
-    colours = np.asarray(small, np.float32)
+    channels = np.array([np.asarray(channel, np.float32) for channel in small.split()])
     grey = np.asarray(small.convert("L"), np.float32)
     dark, bright = np.percentile(grey, (95, 5))
     several = turned = False
@@ -85,10 +85,10 @@ def measure(examined: Examined, data: bytes) -> Measures:
         *stored_size(loaded, data),
         several,
         turned,
-        bool((colours.max(2) - colours.min(2)).mean() < 2),
+        bool((channels.max(0) - channels.min(0)).mean() < 2),
         float(dark),
         float(bright),
-        float(colours.std((0, 1)).max()),
+        float(channels.std((1, 2)).max()),
         blur(grey),
         edge(grey),
     )
