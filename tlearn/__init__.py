@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # the names again, for type checkers and editors
     from tlearn.features.image_features import extract_features as extract_features
     from tlearn.reports.page import report as report
     from tlearn.runs.active_learning import NextPhotos as NextPhotos, label_next as label_next
+    from tlearn.runs.explanation import Explanation as Explanation, explain as explain
     from tlearn.runs.exports import export as export
     from tlearn.runs.predictions import Prediction as Prediction
     from tlearn.runs.run import Evaluation as Evaluation, Run as Run
@@ -71,6 +72,7 @@ _HOMES = {
     ),
     "tlearn.features.image_features": "extract_features",
     "tlearn.reports.page": "report",
+    "tlearn.runs.explanation": "Explanation explain",
     "tlearn.runs.exports": "export",
     "tlearn.runs.active_learning": "NextPhotos label_next",
     "tlearn.runs.predictions": "Prediction",

@@ -77,15 +77,24 @@ def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     ``crop`` takes the central square, ``squash`` changes the aspect, ``pad`` keeps all of the
     image and fills the rest with ImageNet's mean colour.
     """
-    width, height = image.size
     if resize == "pad":
-        return np.asarray(pad(image, size, (0, 0, width, height)))
-    box: Box = (0, 0, width, height)
-    if resize == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-    return np.asarray(resample(image, (size, size), box))
+        return np.asarray(pad(image, size, (0, 0, *image.size)))
+    return np.asarray(resample(image, (size, size), box_of_square(*image.size, resize)))
+
+
+def box_of_square(width: float, height: float, resize: Resize) -> Box:
+    """Return which part of an image the plain view shows; with ``pad`` it is more than the image.
+
+    Args:
+        width: Of the image.
+        height: Likewise.
+        resize: The resize rule.
+    """
+    if resize == "squash":
+        return (0, 0, width, height)
+    side = min(width, height) if resize == "crop" else max(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return (left, top, left + side, top + side)
 
 
 def pad(image: Image.Image, size: int, box: Box) -> Image.Image:

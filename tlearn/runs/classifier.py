@@ -27,7 +27,7 @@ from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path
-from tlearn.features.engines import Choice, Engine, choose
+from tlearn.features.engines import Choice, Engine, choose, outputs_of
 from tlearn.python_files import HEADS, is_trusted, run_file
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
@@ -218,6 +218,15 @@ class Classifier:
                     mean = np.mean([view.probabilities for view in views], axis=0)
                     yield path, ModelOutputs(mean, views[0].features)
                     views.clear()
+
+    def predict_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the probabilities of views, ``(n, classes)``.
+
+        Args:
+            pixels: At least one view, each uint8, ``(size, size, 3)``.
+        """
+        probabilities, _ = outputs_of(self._engine, pixels)
+        return probabilities
 
     def _views(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:
         """Yield each path with each of its views, or once with why it has none."""

@@ -129,7 +129,12 @@ def predict_script(form: str, load: Callable[..., Any], tta: int) -> str:
     if many:
         sources = [*map(getsource, [*reading, content_hash]), getsource(views).split(IMPORTS)[1]]
     else:
-        sources = [*map(getsource, [*reading, views.to_square, views.pad, views.resample])]
+        sources = [
+            *map(
+                getsource,
+                [*reading, views.to_square, views.box_of_square, views.pad, views.resample],
+            )
+        ]
         sources[-2] = sources[-2].replace("PAD_COLOUR", str(views.PAD_COLOUR))
     text = SCRIPT.substitute(
         version=__version__,
