@@ -28,7 +28,6 @@ from tlearn.text import printable
 )
 @path_option("--copy", "OUT", "Copy them into this new folder, with a table to fill in.")
 @path_option("--csv", "FILE", "Write a table of them, with a column for the classes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides between equals.")
 @config_options(*ENGINE, "tta")
 @QUIET
 @JSON
@@ -38,7 +37,6 @@ def label_next(
     number: int,
     copy: Path | None,
     csv: Path | None,
-    seed: int,
     quiet: bool,
     as_json: bool,
     engine: str | None,
@@ -56,7 +54,7 @@ def label_next(
     from tlearn.runs.active_learning import TABLE, label_next as choose
 
     model = open_run(run, engine, precision, tta)
-    chosen = choose(model, folder, number, seed=seed, progress=console_progress(quiet))
+    chosen = choose(model, folder, number, progress=console_progress(quiet))
     if csv is not None:
         chosen.write_table(csv)
     if copy is not None:
