@@ -266,6 +266,17 @@ def test_a_photo_gets_one_class_and_what_is_excluded_is_excluded_alone():
     )
 
 
+def test_a_fix_is_told_in_a_few_words():
+    group = tuple(Change(name, "group", "1") for name in "abc")
+    for edits, words in (
+        ((Change("a", "exclude"),), "excluded"),
+        ((Change("b", "exclude"),), "b: excluded"),
+        ((Change("a", "class", "x"), *group), "-> x; 3 photos: group 1"),
+        ((), ""),
+    ):
+        assert Finding("burst", ("a", "b"), "", edits=edits).fix == words
+
+
 def test_what_matters_most_stands_first():
     findings = [
         Finding("b", ("1",), "", "note", 3),

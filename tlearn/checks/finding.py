@@ -1,7 +1,7 @@
 """What a check finds in a data set, and the edits that would put it right."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from tlearn.errors import ConfigError, nearest
 from tlearn.text import decode_name
 
 Severity = Literal["error", "warning", "note"]
-MOST_EDITS = 3  # of one finding that are described
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -43,10 +42,15 @@ class Finding:
     @property
     def fix(self) -> str:
         """What its edits do, in a few words; empty where there are none."""
-        edits = self.edits[:MOST_EDITS]
-        texts = [edit.effect if edit.path == self.names[0] else str(edit) for edit in edits]
-        rest = len(self.edits) - len(edits)
-        return "; ".join(texts) + (f"; and {rest} more" if rest else "")
+        paths: dict[str, list[str]] = defaultdict(list)
+        for edit in self.edits:
+            paths[edit.effect].append(edit.path)
+        return "; ".join(
+            effect
+            if its == [self.names[0]]
+            else f"{f'{len(its)} photos' if its[1:] else its[0]}: {effect}"
+            for effect, its in paths.items()
+        )
 
 
 @dataclass(frozen=True)
