@@ -167,6 +167,12 @@ def test_evaluate_knows_trained_images_again_wherever_they_lie(made, tmp_path):
     assert found.trained_on == trained
     assert found.metrics["n"] == len(rows) - trained
     assert run.evaluate(tmp_path / "moved", "all").metrics["n"] == len(rows)
+    held_out = {row["file"] for row in rows if row["split"] != "train"}
+    for i, path in enumerate(sorted((photos / "red").glob("*.png"))):
+        if f"red/{path.name}" in held_out:
+            (moved / f"{i}.img").unlink()
+    with pytest.raises(tlearn.DataError, match=f"all {trained} images below .* were trained on"):
+        run.evaluate(tmp_path / "moved")
 
 
 def computed(run):

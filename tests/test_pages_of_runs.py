@@ -15,6 +15,7 @@ from tlearn.data.scan import scan
 from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background
+from tlearn.web.explanation_process import ShownExplanation, explain
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
 
 
@@ -196,3 +197,39 @@ def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkey
     monkeypatch.setattr("tlearn.web.prediction_process.evaluate", no_evaluation)
     monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
     assert f"{t('predict.not_measured')} it is a defect" in words(page("predict", **state))
+
+
+def test_photos_are_explained_on_demand(here, one_and_two, monkeypatch):
+    folder = draw_photos(here.scratch / "asked", 1, ("red", "blue"), seed=9)
+    red, blue = folder / "red/red00.png", folder / "blue/blue00.png"
+    near = here.data / "photos/red/red00.png"
+    asked = []
+
+    def explain(run, photos, place):
+        asked.append((run, list(photos)))
+        return {red: ShownExplanation(red, ((near, "a_class"),))}
+
+    monkeypatch.setattr("tlearn.web.prediction_process.explain", explain)
+    monkeypatch.setattr("tlearn.web.components.scans.AT_ONCE", 600)
+    answers = [Prediction(red, (("red", 0.6),)), Prediction(blue, (), "unreadable")]
+    task = background.start(lambda progress: (answers, []))
+    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
+    assert t("predict.nearest") not in words(app)
+    press(app, "predict.why")
+    assert asked == [(one_and_two[0], [red])]
+    shown = words(app)
+    assert t("predict.heat", label="red") in shown and r"a\_class" in shown
+    assert labelled(app.button, t("predict.why")).disabled  # all are explained
+
+
+def test_explanations_of_the_command_are_read(toy_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(toy_run.cache))
+    photos = draw_photos(tmp_path / "new", 1, ("red",), seed=9)
+    photo = photos / "red/red00.png"
+    found = explain(toy_run.run, [photo], tmp_path / "why")[photo]
+    assert found.picture.parent == tmp_path / "why" and found.picture.is_file()
+    assert len(found.neighbours) == 5
+    assert all(path.parent.name == label for path, label in found.neighbours)
+    with pytest.raises(RunError, match="there is no run directory"):
+        explain(tmp_path / "none", [photo], tmp_path / "other")

@@ -332,6 +332,11 @@ class Run:
                 f"of these"
             )
         files = [f for f in known if _counts(splits.get(f.content), split)]
+        if not files and split == "auto":
+            raise DataError(
+                f"all {len(known)} images below {str(data)!r} were trained on, so they say little "
+                f"of new ones; give others, or --split all to count them"
+            )
         if not files:
             raise DataError(
                 f"none of the {len(known)} images below {str(data)!r} belong to "

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ from tlearn.progress import Progress
 from tlearn.runs.predictions import Prediction, prediction_columns
 from tlearn.web import background
 from tlearn.web.child import error_in, start_child
+from tlearn.web.explanation_process import ShownExplanation, explain
 
 TOP = 5  # classes per photo
 LIFETIME = 24 * 3600.0  # seconds after which predictions and their photos are removed
@@ -36,6 +38,8 @@ class PredictionTask:
         task: Gives the predictions, and which files were left out.
         started: When, by :func:`time.monotonic`.
         evaluation: Gives what :func:`evaluate` does, once it was asked for.
+        explaining: Gives explanations of photos, while they are made.
+        explained: The explanations of photos so far.
     """
 
     folder: Path
@@ -43,6 +47,18 @@ class PredictionTask:
     task: background.BackgroundTask
     started: float = field(default_factory=time.monotonic)
     evaluation: background.BackgroundTask | None = None
+    explaining: background.BackgroundTask | None = None
+    explained: dict[Path, ShownExplanation] = field(default_factory=dict)
+
+    @property
+    def explanations(self) -> Path:
+        """The folder for pictures of explanations."""
+        return self.folder.with_name(f"{self.folder.name}.explanations")
+
+    def explain(self, photos: Sequence[Path]) -> None:
+        """Begin to explain some of the photos."""
+        place = self.explanations / secrets.token_hex(4)
+        self.explaining = background.start(lambda progress: explain(self.run, photos, place))
 
     def evaluated(self) -> background.BackgroundTask:
         """Return the evaluation of the photos by their folders, which begins if it did not."""
@@ -77,7 +93,8 @@ def start_prediction(
     for old in list(TASKS.values()):
         if old.folder != folder and (old is before or now - old.started > LIFETIME):
             TASKS.pop(old.folder.name, None)
-            shutil.rmtree(old.folder, ignore_errors=True)
+            for place in (old.folder, old.explanations):
+                shutil.rmtree(place, ignore_errors=True)
     task = background.start(do)
     TASKS[folder.name] = PredictionTask(folder, run, task)
 
@@ -139,7 +156,7 @@ def evaluate(run: Path, folder: Path) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             return dict(json.loads(output))
         log.seek(0)
-        reason = error_in(log.read())
+        reason = error_in(log.read()).replace(repr(str(folder)), "the folder")
         raise RunError(reason or f"the process ended with code {code} and no message")
 
 

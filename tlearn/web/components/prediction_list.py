@@ -9,10 +9,12 @@ from tlearn.data.editing import add_photos
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
+from tlearn.web.components.explanations import offer_explanations, show_explanation
 from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import pages_of, showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
+from tlearn.web.explanation_process import ShownExplanation
 from tlearn.web.prediction_process import PredictionTask, label_of, predictions_csv
 from tlearn.web.words import escape_markdown, message, t
 
@@ -36,19 +38,25 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
         show_folder_accuracy(current)
     labels, root = run.labels, Path(run.data)
     editable = workspace().name_of(root) is not None and root.is_dir()
-    chosen: list[Prediction] = []
     if len(predictions) <= FEW:
         with st.container(horizontal=True):
             for answer in predictions:
                 with st.container(border=True, width=WIDTH):
-                    _card(answer)
+                    _card(answer, current.explained.get(answer.path))
                     if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
                             _correct(root, labels, [answer], str(answer.path))
+        offer_explanations(current, predictions)
     else:
         chosen = _table(folder, predictions, true)
-    if editable and len(predictions) > FEW:
-        _correct(root, labels, chosen, str(folder))
+        if editable:
+            _correct(root, labels, chosen, str(folder))
+        offer_explanations(current, chosen)
+        with st.container(horizontal=True):
+            for answer in chosen:
+                if explanation := current.explained.get(answer.path):
+                    with st.container(border=True, width=WIDTH):
+                        _card(answer, explanation)
     st.download_button(
         t("predict.csv"),
         lambda: predictions_csv(predictions, folder),
@@ -61,9 +69,12 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
         st.caption(t("predict.no_data", root=root))
 
 
-def _card(answer: Prediction) -> None:
-    """Show one photo with a bar for each of the likeliest classes."""
-    show_photo(answer.path, WIDTH)
+def _card(answer: Prediction, explanation: ShownExplanation | None) -> None:
+    """Show one photo with a bar for each of the likeliest classes, and why, if that is known."""
+    if explanation:
+        show_explanation(explanation, answer.label)
+    else:
+        show_photo(answer.path, WIDTH)
     st.caption(escape_markdown(answer.path.name))
     if answer.problem:
         st.warning(escape_markdown(message(answer.problem)))
