@@ -54,13 +54,9 @@ def duration(seconds: float) -> str:
 
 def accuracy_words(accuracy: float, images: int) -> str:
     """Return an accuracy in words: how many were right, and of many the 95% interval."""
-    right = t("results.right", right=round(accuracy * images), all=f"{images:,}")
+    numbers = {"right": round(accuracy * images), "all": f"{images:,}"}
     if images < FEW:
-        return right
+        return t("results.right", **numbers)
     low, high = (f"{part:.1%}" for part in interval(accuracy, images))
-    return t(
-        "results.right_share",
-        part=f"{accuracy:.1%}",
-        between=t("common.between", low=low, high=high),
-        right=right,
-    )
+    between = t("common.between", low=low, high=high)
+    return t("results.right_share", part=f"{accuracy:.1%}", between=between, **numbers)
