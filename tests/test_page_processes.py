@@ -5,11 +5,15 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import Heard, draw_photos
+from serving import until
 
 from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
@@ -103,3 +107,31 @@ def test_cells_of_a_table_are_harmless(tmp_path):
     assert rows[3][:2] == ["\\udcff.png", "r\u00f6te"]
     dangerous = tuple("=+-@\t\r\n\uff1d")
     assert not any(cell.startswith(dangerous) for row in rows for cell in row)
+
+
+CHILD = """
+import sys
+from tlearn.web.child import start_child
+process = start_child("predict", *sys.argv[1:3], stdout=-3, stderr=-3)
+"""
+LIVE = """
+import sys, threading, time
+from pathlib import Path
+from tlearn.web.live_process import LiveClassifier
+live = LiveClassifier(Path(sys.argv[1]))
+threading.Thread(target=live.answer, args=(b"no picture",), daemon=True).start()
+while not live._process:
+    time.sleep(0.01)
+process = live._process
+"""
+WAIT = "print(process.pid, flush=True); import time; time.sleep(600)"
+
+
+@POSIX
+@pytest.mark.parametrize("code", [CHILD, LIVE], ids=["child", "live"])
+def test_what_predicts_ends_with_the_server(toy_run, photos, code):
+    command = [sys.executable, "-c", code + WAIT, str(toy_run.run), str(photos)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        child = psutil.Process(int(server.stdout.readline()))
+        os.kill(server.pid, signal.SIGKILL)
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
