@@ -6,7 +6,17 @@ from typing import Any
 import click
 
 from tlearn.cli.console import fail
-from tlearn.cli.options import ENGINE, JSON, PATH, QUIET, RUN, config_options, open_run, path_option
+from tlearn.cli.options import (
+    ENGINE,
+    JSON,
+    PATH,
+    PROGRESS,
+    QUIET,
+    RUN,
+    config_options,
+    open_run,
+    path_option,
+)
 from tlearn.progress import console_progress
 
 
@@ -30,6 +40,7 @@ from tlearn.progress import console_progress
 )
 @path_option("--out", "FOLDER", "The folder to make [explanations/RUN].")
 @config_options(*ENGINE)
+@PROGRESS
 @QUIET
 @JSON
 def explain(
@@ -39,6 +50,7 @@ def explain(
     label: str | None,
     neighbours: int,
     out: Path | None,
+    progress: str,
     quiet: bool,
     as_json: bool,
     engine: str | None,
@@ -62,10 +74,13 @@ def explain(
         method=method,
         label=label,
         neighbours=neighbours,
-        progress=console_progress(quiet),
+        progress=console_progress(quiet, progress),
     )
     if all(explanation.problem for explanation in explanations):
-        return fail(f"no image can be read: {explanations[0].problem}; give photos")
+        return fail(
+            f"no image can be read: {explanations[0].problem}; give photos",
+            as_json=progress == "json",
+        )
     write_explanations(opened, explanations, folder)
     if as_json:
         print(to_json([record_of(explanation) for explanation in explanations]), end="")

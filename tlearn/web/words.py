@@ -1,11 +1,14 @@
 """Texts in the browser's language, and values in words."""
 
+import unicodedata
 from typing import Any
 
 import streamlit as st
 
 from tlearn.runs.measurement import FEW, interval
 from tlearn.web.i18n import Texts, texts_for
+
+ISOLATE, END = "\u2068", "\u2069"  # a part of a text whose direction does not spread
 
 
 def texts() -> Texts:
@@ -25,7 +28,14 @@ def message(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     r"""Return text for Markdown as it stands: names may hold anything."""
-    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|<>~$:^" else char for char in text)
+    escaped = "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>~$:^" else c for c in text)
+    return isolate(escaped)
+
+
+def isolate(text: str) -> str:
+    """Return text that does not turn the text around it, where it is written from the right."""
+    turns = any(unicodedata.bidirectional(char) in ("R", "AL") for char in text)
+    return f"{ISOLATE}{text}{END}" if turns else text
 
 
 def chart_words() -> dict[str, str]:

@@ -15,9 +15,9 @@ MOST = 6  # photos that are explained at a time
 PIXELS = 88  # of a training photo
 
 
-def offer_explanations(current: PredictionTask, answers: Sequence[Prediction]) -> None:
+def offer_explanations(current: PredictionTask, predictions: Sequence[Prediction]) -> None:
     """Show the button that explains photos, at most :data:`MOST`, and how far that is."""
-    photos = [answer.path for answer in answers if not answer.problem][:MOST]
+    photos = [one.path for one in predictions if not one.problem][:MOST]
     missing = [photo for photo in photos if photo not in current.explained]
     if st.button(
         t("predict.why"),
@@ -38,10 +38,14 @@ def offer_explanations(current: PredictionTask, answers: Sequence[Prediction]) -
     st.rerun()
 
 
-def show_explanation(explanation: ShownExplanation, label: str) -> None:
-    """Show a photo with what speaks for a class, and the training photos that are most like it."""
+def show_heat(explanation: ShownExplanation, label: str) -> None:
+    """Show a photo with what speaks for a class."""
     st.image(explanation.picture, width="stretch")
     st.caption(t("predict.heat", label=escape_markdown(label)))
+
+
+def show_neighbours(explanation: ShownExplanation) -> None:
+    """Show the training photos that a photo is most like."""
     if not explanation.neighbours:
         return
     st.markdown(f"**{t('predict.nearest')}**")

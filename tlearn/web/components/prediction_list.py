@@ -9,14 +9,14 @@ from tlearn.data.editing import add_photos
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
-from tlearn.web.components.explanations import offer_explanations, show_explanation
+from tlearn.web.components.explanations import offer_explanations, show_heat, show_neighbours
 from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import pages_of, showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.explanation_process import ShownExplanation
 from tlearn.web.prediction_process import PredictionTask, label_of, predictions_csv
-from tlearn.web.words import escape_markdown, message, t
+from tlearn.web.words import escape_markdown, isolate, message, t
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
@@ -71,8 +71,10 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
 
 def _card(answer: Prediction, explanation: ShownExplanation | None) -> None:
     """Show one photo with a bar for each of the likeliest classes, and why, if that is known."""
+    if not answer.problem:
+        st.markdown(f"**{escape_markdown(answer.label)}** {answer.probability:.0%}")
     if explanation:
-        show_explanation(explanation, answer.label)
+        show_heat(explanation, answer.label)
     else:
         show_photo(answer.path, WIDTH)
     st.caption(escape_markdown(answer.path.name))
@@ -80,6 +82,8 @@ def _card(answer: Prediction, explanation: ShownExplanation | None) -> None:
         st.warning(escape_markdown(message(answer.problem)))
     for label, probability in answer.top:
         st.progress(probability, f"{escape_markdown(label)} **{probability:.0%}**")
+    if explanation:
+        show_neighbours(explanation)
 
 
 def _table(
@@ -114,7 +118,9 @@ def _table(
             if true.get(answer.path)
             else "",
             t("chart.true"): true.get(answer.path, ""),
-            t("predict.second"): "  ".join(f"{label} {p:.0%}" for label, p in answer.top[1:3]),
+            t("predict.second"): "  ".join(
+                f"{isolate(label)} {p:.0%}" for label, p in answer.top[1:3]
+            ),
             t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.reason"): message(answer.problem),
         }
