@@ -24,7 +24,7 @@ DARK = (
 )
 BRIGHT = 205  # of 255, of the darkest 5%; the brightest of the five sets has 197
 APART = 3  # times darker, brighter, smaller than the median
-ONE_COLOUR = 5  # standard deviation; the least of the five sets is 15
+ONE_COLOUR = 3  # standard deviation; the least of the five sets is 15
 BLUR = 0.55  # of the blur effect; 0.2 to 0.4 is usual, skies and other smooth motifs have 0.6
 BLUR_DEVIATIONS = 3  # robust standard deviations above the median
 EDGE = 0.3  # and nothing in it is sharp: photos usually have 0.6 and more
@@ -78,11 +78,12 @@ def check_photos(files: Sequence[ImageFile], measures: Mapping[str, Measures]) -
     findings: list[Finding] = []
     for file in files:
         photo = measures[file.name]
-        findings += _storage(file.name, photo, usual)
-        if hidden := list(_visibility(file.name, photo, usual)):
-            own = _visibility(file.name, photo, of_class.get(file.label, usual))
-            checks = {finding.check for finding in own}
-            findings += [finding for finding in hidden if finding.check in checks]
+        own = _visibility(file.name, photo, of_class.get(file.label, usual))
+        checks = {finding.check for finding in own}
+        visibility = [f for f in _visibility(file.name, photo, usual) if f.check in checks]
+        findings += [*_storage(file.name, photo, usual), *visibility]
+        if not {finding.check for finding in visibility} & {"one colour", "dark", "bright"}:
+            findings += _colour(file.name, photo, usual)
     return findings
 
 
@@ -131,7 +132,11 @@ def _storage(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
     if photo.mode in MODES and share < RARE:
         reason = f"stored with {MODES[photo.mode]}, as few of the photos are"
         yield Finding("unusual mode", (name,), reason, "note", 1 - share)
-    if photo.grey and photo.spread >= ONE_COLOUR and usual.grey < RARE:
+
+
+def _colour(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
+    """Check whether a photo has colour, as the others have or have not."""
+    if photo.grey and usual.grey < RARE:
         reason = "without colour, as few of the photos are"
         yield Finding("grey", (name,), reason, "note", 1 - usual.grey)
     elif not photo.grey and usual.grey > 1 - RARE:
