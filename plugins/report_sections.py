@@ -63,10 +63,19 @@ def _seconds(run: Any) -> str:
 def _configuration(run: Any) -> str:
     config = dict(run.record["config"])
     stages = {f"stage {n}": stage for n, stage in enumerate(config.pop("stages", None) or (), 1)}
-    cells = [[escape(key), escape(str(value))] for key, value in {**config, **stages}.items()]
-    rows = [[f"<code>{key}</code>", f"<code>{value}</code>"] for key, value in cells]
+    rows = [
+        [f"<code>{escape(key)}</code>", f"<code>{escape(_words(value))}</code>"]
+        for key, value in {**config, **stages}.items()
+        if value not in ("", None)
+    ]
     versions = ", ".join(f"{name} {number}" for name, number in run.record["versions"].items())
     return _table(["key", "value"], rows, "plain") + f"<p>Versions: {escape(versions)}</p>"
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key}: {v}" for key, v in value.items() if v not in ("", None))
 
 
 @hookimpl

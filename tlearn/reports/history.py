@@ -9,8 +9,8 @@ def training(contents: Contents) -> str:
     """Return the curves and the stages; of an ensemble its runs."""
     curves = paragraph("Only the head was trained, in one step: there are no curves.")
     if contents.ensemble or any(stage["epochs"] for stage in contents.run.metrics["stages"]):
-        begins = "epoch 0 is the probe, dashed lines are where stages begin"
-        accuracy = contents.drawn("accuracy", f"Accuracy: {begins}.")
+        begins = "" if contents.ensemble else ", dashed lines are where stages begin"
+        accuracy = contents.drawn("accuracy", f"Accuracy: epoch 0 is the probe{begins}.")
         loss = contents.drawn("loss", "Loss: less is better.")
         curves = f'<div class="figures">{accuracy}{loss}</div>'
     rows = [

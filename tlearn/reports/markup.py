@@ -25,7 +25,7 @@ def table(
     """Return a table.
 
     Args:
-        header: Texts of its first row.
+        header: Texts of its first row; none for a table without.
         rows: Cells as HTML.
         kind: Its classes of CSS.
         sortable: Whether a click on a heading sorts it.
@@ -33,7 +33,8 @@ def table(
     cells = [f"<button data-sort>{text(h)}</button>" if sortable else text(h) for h in header]
     head = "".join(f"<th scope=col>{cell}" for cell in cells)
     body = "".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in rows)
-    return f'<div class="wide"><table class="{kind}"><thead><tr>{head}<tbody>{body}</table></div>'
+    head = f"<thead><tr>{head}" if cells else ""
+    return f'<div class="wide"><table class="{kind}">{head}<tbody>{body}</table></div>'
 
 
 def items(lines: Iterable[str]) -> str:

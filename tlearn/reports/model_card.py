@@ -46,7 +46,7 @@ def model_card(contents: Contents) -> str:
             "are measured badly; wrong labels in the data count as mistakes, and are learned",
         ],
     ]
-    return table(["", ""], [[f"<b>{what}</b>", words] for what, words in rows], "plain card")
+    return table([], [[f"<b>{what}</b>", words] for what, words in rows], "plain card")
 
 
 def _input(record: dict[str, Any]) -> str:
