@@ -25,10 +25,9 @@ def _left_out(run: Any) -> str:
     for row in rows:
         kind, reason = row["kind"], escape(row["reason"])
         file = f"<code><bdi>{escape(row['file'])}</bdi></code>"
-        if often[kind, row["reason"]] > 1:
-            groups[f"{kind}: {reason}"].append(file)
-        else:
-            groups[kind].append(f"{file}: {reason}")
+        alike = often[kind, row["reason"]] > 1
+        key, line = (f"{kind}: {reason}", file) if alike else (kind, f"{file}: {reason}")
+        groups[key].append(line)
     return "".join(map(_group, sorted(groups.items(), key=lambda group: -len(group[1]))))
 
 
@@ -36,28 +35,21 @@ def _group(group: tuple[str, list[str]]) -> str:
     reason, files = group
     more = [f"and {len(files) - FILES:,} more: see problems.csv"] if len(files) > FILES else []
     lines = "".join(f"<li>{line}" for line in [*files[:FILES], *more])
-    is_open = " open" if len(files) <= 5 else ""
-    return (
-        f"<details{is_open}><summary>{reason} ({len(files):,})</summary><ul>{lines}</ul></details>"
-    )
+    start = "<details open>" if len(files) <= 5 else "<details>"
+    return f"{start}<summary>{reason} ({len(files):,})</summary><ul>{lines}</ul></details>"
 
 
 def _seconds(run: Any) -> str:
     spent = dict(run.metrics["seconds"])
     total = spent.pop("total")
+    bar = '<span class="share"><i style="--v:{:.3f}"></i></span>'
     rows = [
-        [
-            escape(phase),
-            f"{seconds:.1f} s",
-            f'<span class="share"><i style="--v:{seconds / max(total, 1e-9):.3f}"></i></span>',
-        ]
+        [escape(phase), f"{seconds:.1f} s", bar.format(seconds / max(total, 1e-9))]
         for phase, seconds in sorted(spent.items(), key=lambda part: -part[1])
     ]
-    rate = run.metrics["images_per_second"]["prediction"]
-    return _table(["phase", "time", ""], rows, "seconds") + (
-        f"<p>{total:.1f} s in all, before this page was written. The saved model predicts "
-        f"{rate:,.0f} photos a second.</p>"
-    )
+    rate = f"{run.metrics['images_per_second']['prediction']:,.0f} photos a second"
+    words = f"<p>{total:.1f} s before this page was written. The saved model predicts {rate}.</p>"
+    return _table(["phase", "time", ""], rows, "seconds") + words
 
 
 def _configuration(run: Any) -> str:

@@ -89,16 +89,23 @@ def test_a_training_ends_with_a_report_that_stands_alone(toy_run):
     assert "tlearn report RUN" in page.text
 
 
-def test_the_report_can_be_written_again_and_needs_no_tensorflow(made, tmp_path):
-    code = (
-        "import sys; from tlearn.cli import main; code = main(sys.argv[1:]); "
-        "print(sorted({'tensorflow', 'keras'} & sys.modules.keys()), code)"
-    )
-    words = ["report", str(made[0].path), "--out", str(tmp_path / "page.html")]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    assert done.stdout.endswith("\n[] 0\n") and not done.stderr
-    assert "Not drawn" not in Page(tmp_path / "page.html").text
+def test_written_again_it_says_why_the_model_answers_as_it_does(made, tmp_path):
+    run, _ = made
+    page = Page(tlearn.report(run, tmp_path / "page.html"))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    cards = page.source.count('<small class="file"')
+    assert cards == run.metrics["validation"]["n"] == page.text.count("most alike: ")
+    assert page.source.count("width=160") == 2 * cards and "Not drawn" not in page.text
+
+
+def test_the_report_of_a_training_needs_no_tensorflow(made, tmp_path):
+    code = (
+        "import sys, tlearn; tlearn.report(*sys.argv[1:], thorough=False); "
+        "print({'tensorflow', 'keras', 'sklearn'} & sys.modules.keys())"
+    )
+    words = [str(made[0].path), str(tmp_path / "page.html")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout == "set()\n" and not done.stderr
 
 
 def test_names_in_any_script_and_hostile_ones_are_only_text(tmp_path):

@@ -12,7 +12,10 @@ from tlearn.progress import console_progress
 @RUN
 @path_option("--out", "FILE", "The page to write [RUN/report.html].")
 def report(run: Path, out: Path | None) -> None:
-    """Write one HTML page about RUN, to look at or to pass on."""
+    """Write one HTML page about RUN, to look at or to pass on.
+
+    A training ends with it; here it has heat maps, more photos and a finer map of them, too.
+    """
     check_out(out)
     from tlearn.reports.page import report as write
 

@@ -1,11 +1,12 @@
 """What the sections of a report are made of."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from tlearn.progress import Progress
 from tlearn.reports.photos import Photos
 from tlearn.runs.charts import Chart, render
 from tlearn.runs.directory import FIGURES, RunDirectory
@@ -23,12 +24,13 @@ class Contents:
         thorough: Whether what takes seconds is computed, too: a training ends with a report
             without it.
         keep_figures: Whether pictures are written into the run.
+        progress: Where to show progress.
     """
 
     run: Run
     thorough: bool
     keep_figures: bool
-    _drawn: list[str] = field(default_factory=list)
+    progress: Progress
 
     @property
     def split(self) -> str:

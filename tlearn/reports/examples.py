@@ -1,23 +1,78 @@
 """Photos to look at: where the model is wrong and sure of it, where it is right and unsure."""
 
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from PIL import ImageOps
+
+from tlearn.errors import TlearnError
 from tlearn.reports.contents import Contents
-from tlearn.reports.markup import paragraph
-from tlearn.reports.photos import SHOWN
+from tlearn.reports.markup import name, paragraph, text
+from tlearn.reports.photos import LARGE, SHOWN
+from tlearn.runs.predictions import HeldOutPrediction
+
+NEIGHBOURS = 5  # nearest training photos whose classes are named
+METHOD: Final = "grad-cam"
 
 
 def examples(contents: Contents) -> str:
     """Return the most confident mistakes and the least confident hits."""
-    photos = contents.photos
-    mistakes = [row for row in photos.rows if not row.correct][:SHOWN]
-    hits = [row for row in photos.rows if row.correct][:SHOWN]
-    wrong = photos.gallery(mistakes) if mistakes else paragraph("There are no mistakes.")
-    right = photos.gallery(hits) if hits else paragraph("There are no hits.")
-    note = photos.note()
+    rows = contents.photos.rows
+    mistakes = [row for row in rows if not row.correct][:SHOWN]
+    hits = [row for row in rows if row.correct][:SHOWN]
+    note = contents.photos.note()
+    reasons, why_not = _reasons(contents, [*mistakes, *hits]) if contents.thorough else ({}, "")
+    heat = (
+        "Beside each photo is what speaks for the answer, by Grad-CAM: the lighter, the more. "
+        "Below are the classes of the training photos that are most alike to the model."
+    )
+    notes = [line for line in (note, heat if reasons else "", why_not) if line]
+
+    def gallery(some: Sequence[HeldOutPrediction]) -> str:
+        cards = (contents.photos.card(row, *reasons.get(row.file, ())) for row in some)
+        return f'<div class="gallery{" with-heat" if reasons else ""}">{"".join(cards)}</div>'
+
     return (
-        (paragraph(note, "note") if note else "")
+        "".join(paragraph(line, "note") for line in notes)
         + "<h3>Most confident mistakes</h3>"
         + paragraph("Look here first: many of them have a wrong class, or show two things.")
-        + wrong
+        + (gallery(mistakes) if mistakes else paragraph("There are no mistakes."))
         + "<h3>Least confident hits</h3>"
-        + right
+        + (gallery(hits) if hits else paragraph("There are no hits."))
     )
+
+
+def _reasons(
+    contents: Contents, rows: Sequence[HeldOutPrediction]
+) -> tuple[dict[str, tuple[bytes, str]], str]:
+    """Return a JPEG with a heat map, and the nearest classes, by photo; or why there are none."""
+    from tlearn.runs.explanation import explain, overlays
+
+    photos = contents.photos
+    there = [row for row in rows if photos.path(row).is_file()]
+    try:
+        explanations = explain(
+            contents.run,
+            [photos.path(row) for row in there],
+            method=METHOD,
+            neighbours=NEIGHBOURS,
+            progress=contents.progress,
+        )
+        found = {}
+        for row, explanation in zip(there, explanations, strict=True):
+            if not explanation.problem:
+                out = io.BytesIO()
+                heat = overlays(contents.run, explanation)[METHOD]
+                ImageOps.fit(heat, (LARGE, LARGE)).save(out, "JPEG", quality=80)
+                near = Counter(neighbour.label for neighbour in explanation.neighbours)
+                found[row.file] = (out.getvalue(), _nearest(near))
+    except TlearnError as error:
+        return {}, f"There are no heat maps: {text(error)}"
+    return found, ""
+
+
+def _nearest(near: Counter[str]) -> str:
+    classes = ", ".join(f"{name(label)} ({number})" for label, number in near.most_common())
+    return f"<small>most alike: {classes}</small>"

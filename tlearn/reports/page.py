@@ -57,8 +57,8 @@ def report(
         out: The file; ``report.html`` in the run directory if not given, and the pictures of the
             page then go to ``figures`` there. It is overwritten.
         progress: Where to report which sections could not be drawn; the page does too.
-        thorough: Compute what takes seconds, too: thumbnails of up to 1,000 photos. The page that
-            a training writes is without it.
+        thorough: Compute what takes seconds, too: heat maps of the photos shown large, thumbnails
+            of up to 1,000, a map by t-SNE. The page that a training writes is without.
 
     Raises:
         RunError: If there is no such run, or the file cannot be written.
@@ -69,8 +69,8 @@ def report(
         RunError, f"the report {str(path)!r} cannot be written", "choose another --out"
     )
     with unwritten, atomic_file(path) as file:
-        page = _page(Contents(run, thorough, keep_figures=out is None), progress or Silent())
-        file.write_text(page, encoding="utf-8")
+        contents = Contents(run, thorough, out is None, progress or Silent())
+        file.write_text(_page(contents), encoding="utf-8")
     return path
 
 
@@ -82,7 +82,7 @@ def report_of_training(run: Run, progress: Progress) -> None:
         progress.say(f"there is no report: {error}")
 
 
-def _page(contents: Contents, progress: Progress) -> str:
+def _page(contents: Contents) -> str:
     run = contents.run
     sections: dict[str, tuple[str, Render]] = {}
     for key, (title, function) in SECTIONS.items():
@@ -91,7 +91,7 @@ def _page(contents: Contents, progress: Progress) -> str:
         for section in plugin.reports:
             key = f"plugin-{section.name}" if section.name in SECTIONS else section.name
             sections[key] = (section.title, partial(section.render, run))
-    parts = [_section(key, *section, progress) for key, section in sections.items()]
+    parts = [_section(key, *section, contents.progress) for key, section in sections.items()]
     links = "".join(
         f'<a href="#{text(key)}">{text(key.replace("-", " ").capitalize())}</a>' for key in sections
     )
@@ -115,7 +115,7 @@ def _page(contents: Contents, progress: Progress) -> str:
 
 
 def _footer(contents: Contents) -> str:
-    again = "<code>tlearn report RUN</code> writes it again, with more photos."
+    again = "<code>tlearn report RUN</code> adds heat maps and more photos."
     more = "" if contents.thorough else f" Written when the training ended; {again}"
     return f"Made by tlearn {__version__}. This page loads nothing from anywhere.{more}"
 

@@ -64,26 +64,31 @@ class Photos:
             )
         return ""
 
-    def gallery(self, rows: Sequence[HeldOutPrediction]) -> str:
-        """Return some photos with their classes, as HTML."""
-        return f'<div class="gallery">{"".join(map(self._card, rows))}</div>'
+    def path(self, row: HeldOutPrediction) -> Path:
+        """Return where the photo was in the training."""
+        return self.folder / decode_name(row.file)
 
-    def _card(self, row: HeldOutPrediction) -> str:
-        data = self._thumbnail(row, LARGE)
-        picture = '<div class="gone">not there any more</div>'
-        if data:
-            source = f"data:image/jpeg;base64,{b64encode(data).decode()}"
-            picture = f'<img src="{source}" width={LARGE} height={LARGE} alt="">'
+    def card(self, row: HeldOutPrediction, heat: bytes | None = None, words: str = "") -> str:
+        """Return a photo with its classes, as HTML.
+
+        Args:
+            row: What the model says of it.
+            heat: A JPEG of it with a heat map.
+            words: More about it, as HTML.
+        """
+        photo = self._thumbnail(row, LARGE)
+        pictures = "".join(map(_picture, [photo, *([heat] if heat else [])]))
         guess = f"{name(row.predicted)} ({row.probability:.1%} sure)"
-        words = guess if row.correct else f"{name(row.label)}, taken for {guess}"
+        classes = guess if row.correct else f"{name(row.label)}, taken for {guess}"
         file = text(decode_name(row.file))
         return (
-            f'<figure class="{"hit" if row.correct else "mistake"}">{picture}<figcaption>{words}'
-            f'<small title="{file}"><bdi>{file}</bdi></small></figcaption></figure>'
+            f'<figure class="{"hit" if row.correct else "mistake"}"><div>{pictures}</div>'
+            f'<figcaption>{classes}<small class="file" title="{file}"><bdi>{file}</bdi></small>'
+            f"{words}</figcaption></figure>"
         )
 
     def _thumbnail(self, row: HeldOutPrediction, pixels: int) -> bytes | None:
-        return thumbnail(self.folder / decode_name(row.file), pixels)
+        return thumbnail(self.path(row), pixels)
 
     def script_data(self, labels: Sequence[str]) -> str:
         """Return the photos as JSON for the script of the page, safe within HTML.
@@ -106,3 +111,10 @@ class Photos:
         content = {"labels": list(map(printable, labels)), "photos": photos}
         line = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         return line.replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _picture(data: bytes | None) -> str:
+    if not data:
+        return '<div class="gone">not there any more</div>'
+    source = f"data:image/jpeg;base64,{b64encode(data).decode()}"
+    return f'<img src="{source}" width={LARGE} height={LARGE} alt="">'
