@@ -238,8 +238,7 @@ def test_findings_become_edits_at_once_and_one_undo_takes_them_back(data):
         "one colour",
     ]
     assert result.of("all") == result.findings
-    again = CheckResult.from_json(result.to_json())
-    assert again.findings == result.findings and again.path_of("cups/black.jpg").is_file()
+    assert result.path_of("cups/black.jpg").is_file()
     with pytest.raises(ConfigError, match="did you mean 'unreadable'"):
         result.of("unreadible")
     assert len(result.apply(result.findings)) == len(Edits.of(data).lines) == 2

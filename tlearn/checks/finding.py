@@ -131,29 +131,6 @@ class CheckResult:
             "findings": [asdict(finding) for finding in self.findings],
         }
 
-    @classmethod
-    def from_json(cls, text: str) -> "CheckResult":
-        """Return the result that :meth:`to_json` wrote, perhaps in another process."""
-        values = json.loads(text)
-        findings = [
-            Finding(
-                **{
-                    **finding,
-                    "names": tuple(finding["names"]),
-                    "edits": tuple(Change(**edit) for edit in finding["edits"]),
-                }
-            )
-            for finding in values["findings"]
-        ]
-        return cls(
-            Path(values["data"]),
-            Path(values["folder"]),
-            values["photos"],
-            tuple(values["classes"]),
-            tuple(findings),
-            values["seconds"],
-        )
-
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return findings in the order of severity, then of checks, then of falling scores.
