@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tlearn.runs.temperature_effect import calibration_lines, calibration_of, reliability_in
 from tlearn.training.regression import log_loss, probabilities
-from tlearn.training.temperature import temperature_of
+from tlearn.training.temperature import cross_fitted, temperature_of
 
 
 def drawn(rng, images, classes=5):
@@ -36,3 +37,20 @@ def test_many_images_give_it_back_and_few_right_ones_change_little():
     right = np.array([0, 1, 2])
     assert 0.8 < temperature_of(right, [4 * np.eye(3)]) < 1
     assert temperature_of(right, [np.zeros((3, 3))]) == pytest.approx(1, abs=0.01)
+
+
+def test_calibration_is_measured_without_the_images_it_was_fitted_on():
+    rng = np.random.default_rng(2)
+    y, logits = drawn(rng, 3000)
+    wrong, folds = [3 * logits], rng.integers(0, 5, len(y))
+    after = cross_fitted(y, wrong, [1.0], folds)
+    t = temperature_of(y[folds != 2], [wrong[0][folds != 2]])
+    np.testing.assert_allclose(after[folds == 2], probabilities(wrong[0][folds == 2] / t))
+    record = calibration_of(y, probabilities(wrong[0]), after, temperature_of(y, wrong))
+    assert record["before"]["error"] > 2 * record["after"]["error"]
+    assert record["after"]["log_loss"] < record["before"]["log_loss"]
+    (line,) = calibration_lines({"calibration": record})
+    assert "temperature 2.8" in line and "on 3000 validation images" in line
+    bins = reliability_in({"calibration": record}, "after")
+    assert sum(one.images for one in bins) == 3000 and reliability_in({}, "after") == []
+    assert calibration_lines({"calibration": {}}) == []

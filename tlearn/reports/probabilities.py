@@ -3,9 +3,10 @@
 import numpy as np
 
 from tlearn.reports.contents import Contents
-from tlearn.reports.markup import name, paragraph, table
+from tlearn.reports.markup import name, paragraph, table, text
 from tlearn.runs.quality_charts import ranking, reliability_diagram
 from tlearn.runs.quality_curves import average, calibration_error, curves_of_classes, reliability
+from tlearn.runs.temperature_effect import calibration_lines, reliability_in
 
 
 def calibration(contents: Contents) -> str:
@@ -18,7 +19,12 @@ def calibration(contents: Contents) -> str:
         f"are off by {100 * error:.1f} points on average (expected calibration error). Below the "
         f"dashed line it is too sure, above it too modest; large dots stand for many photos."
     )
-    chart = reliability_diagram({"as saved": bins})
+    metrics = contents.run.metrics
+    lines = [f"In numbers: {text(line)}." for line in calibration_lines(metrics)]
+    words = " ".join([words, *lines])
+    before = reliability_in(metrics, "before")
+    others = {"without temperature (validation)": before} if before else {}
+    chart = reliability_diagram({"as saved": bins} | others)
     figure = contents.draw("reliability", chart, "How often it is right, by how sure it is.")
     rows = [
         [f"{one.probability:.0%}", f"{one.right:.0%}", f"{one.images:,}"] for one in reversed(bins)

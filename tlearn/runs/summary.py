@@ -10,6 +10,7 @@ from tlearn.runs.measurement import (
     with_interval,
 )
 from tlearn.runs.run import Evaluation, Run
+from tlearn.runs.temperature_effect import calibration_lines
 from tlearn.text import epochs_text, printable
 
 SHOWN_CLASSES = 3  # classes named
@@ -45,6 +46,7 @@ def run_summary(run: Run) -> str:
             "  the probe does better than this head: train it longer, or leave head.hidden and "
             "head.module out"
         )
+    lines += calibration_lines(metrics)
     lines += class_lines(metrics[measured_split(metrics)])
     problems = run.problems()
     if problems:

@@ -14,9 +14,11 @@ from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.keras_import import keras
 from tlearn.runs.measurement import with_interval
+from tlearn.runs.temperature_effect import calibration_of
 from tlearn.text import epochs_text
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
+from tlearn.training.folds import assign_folds
 from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
 from tlearn.training.loop import Training, check_state, run_stages
@@ -34,9 +36,10 @@ from tlearn.training.state import (
     TrainingPlan,
     TrainingState,
 )
-from tlearn.training.temperature import temperature_of
+from tlearn.training.temperature import cross_fitted, temperature_of
 
 BATCH = 64  # views whose features are read together
+FOLDS = 5  # of validation, in which calibration is measured
 
 
 def train_network(
@@ -121,8 +124,25 @@ def _make_classifier(setup: Setup, network: Network, state: TrainingState) -> Tr
     temperature = temperature_of(y, logits, shares)
     network.divide_logits(temperature)
     p = mean_probabilities(logits, shares, temperature)
-    by_number = {m.number: float(share) for m, share in zip(members, shares, strict=True)}
-    return replace(state, best=ValidationScore.of(y, np.log(p + EPSILON)), shares=by_number)
+    return replace(
+        state,
+        best=ValidationScore.of(y, np.log(p + EPSILON)),
+        shares={m.number: float(share) for m, share in zip(members, shares, strict=True)},
+        calibration=_calibration(setup, logits, shares, temperature),
+    )
+
+
+def _calibration(
+    setup: Setup, members: Sequence[np.ndarray], shares: Sequence[float], temperature: float
+) -> dict[str, Any]:
+    """Return what a temperature does for the probabilities of validation; nothing of one group."""
+    y, files = setup.targets.validation, setup.splits.validation
+    groups = [file.group or file.content for file in files]
+    folds = assign_folds(y, groups, min(FOLDS, len(set(groups))), setup.config.seed)
+    if len(np.unique(folds)) < 2:
+        return {}
+    before, after = mean_probabilities(members, shares), cross_fitted(y, members, shares, folds)
+    return calibration_of(y, before, after, temperature)
 
 
 def _network_of(setup: Setup, state: TrainingState) -> Network:

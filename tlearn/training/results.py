@@ -159,6 +159,7 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
         for number, result in enumerate((plan.probe, *state.results))
     ]
     metrics["stopped"] = state.stopped
+    metrics["calibration"] = (better or {}).get("calibration", state.calibration)
     metrics["plan"] = asdict(plan.costs) | {"seconds": round(plan.costs.seconds, 1)}
     rates = {name: round(value, 1) for name, value in plan.rates.items()}
     metrics["images_per_second"] = rates | metrics["images_per_second"]

@@ -92,6 +92,7 @@ class TrainingState:
             ``initial`` weights, if the head began at random; and within a stage the present ones
             (``network``), the variables of the ``optimizer`` and of an own training ``step``.
         shares: The weights of those that the model averages, by number; empty before the end.
+        calibration: What the temperature of the model does, as ``metrics.json`` has it; likewise.
     """
 
     plan: TrainingPlan
@@ -107,6 +108,7 @@ class TrainingState:
     stopped: bool = False
     arrays: Arrays = field(default_factory=dict, repr=False)
     shares: dict[int, float] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
     @property

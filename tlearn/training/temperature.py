@@ -32,3 +32,22 @@ def temperature_of(
 
     found = minimize_scalar(penalised, bounds=BOUNDS, method="bounded", options={"xatol": 1e-3})
     return float(np.exp(found.x))
+
+
+def cross_fitted(
+    y: np.ndarray, members: Sequence[np.ndarray], shares: Sequence[float], folds: np.ndarray
+) -> np.ndarray:
+    """Return probabilities ``(n, classes)``, for each fold by the temperature of the other folds.
+
+    Args:
+        y: Class indices, ``(n,)``.
+        members: The logits of each network, ``(n, classes)``.
+        shares: The weights with which their probabilities are averaged.
+        folds: The fold of each image, at least two.
+    """
+    p = np.zeros(members[0].shape)
+    for fold in np.unique(folds):
+        here = folds == fold
+        temperature = temperature_of(y[~here], [logits[~here] for logits in members], shares)
+        p[here] = mean_probabilities([logits[here] for logits in members], shares, temperature)
+    return p
