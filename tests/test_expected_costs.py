@@ -12,9 +12,14 @@ from tlearn.data.splits import load_dataset
 from tlearn.errors import BackboneError
 from tlearn.progress import Silent
 from tlearn.training import expected_costs as module
-from tlearn.training.expected_costs import Speeds, expected_costs, speeds_of
+from tlearn.training.expected_costs import Speeds, speeds_of
 
 SPEEDS = Speeds(prefix=1e10, training=1e10)
+
+
+def expected_costs(backbone, config, splits, speeds):
+    preset = load_registry().preset(config.preset)
+    return module.expected_costs(backbone, preset, config, splits, speeds)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.atomic import atomic_file
-from tlearn.backbones import Backbone, Workload, load_registry
+from tlearn.backbones import Backbone, Preset, Workload, load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_rows
@@ -120,13 +120,14 @@ def fastest_arithmetic() -> float:
 
 
 def expected_costs(
-    backbone: Backbone, config: RunConfig, splits: Splits, speeds: Speeds
+    backbone: Backbone, preset: Preset, config: RunConfig, splits: Splits, speeds: Speeds
 ) -> ExpectedCosts | None:
     """Return what a training from a cold start is expected to cost; ``None`` if nobody can tell.
 
     Args:
         backbone: The backbone; that of the configuration is ignored.
-        config: As it was requested; presets are filled in here.
+        preset: What the configuration names.
+        config: As it was requested.
         splits: The images.
         speeds: Of :func:`speeds_of`.
 
@@ -136,8 +137,8 @@ def expected_costs(
     work = backbone.workload
     if work is None:
         return None
-    named = config.model_copy(update={"backbone": backbone.name})
-    config = with_preset(named, *load_registry().check(named))
+    named = config.model_copy(update={"backbone": backbone.name, "weights": "none"})
+    config = with_preset(named, backbone, preset)
     work = _at_size(work, (config.size or backbone.default_size) / backbone.default_size)
     stages = config.stages or ()
     needed = [stage for stage in stages if not stage.needs_headroom]

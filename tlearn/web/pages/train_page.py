@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from tlearn.backbones import load_registry
+from tlearn.backbones import Preset, load_registry
 from tlearn.backbones.availability import backbones_with_weights, missing_weights
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
@@ -12,12 +12,7 @@ from tlearn.data.splits import draw_splits
 from tlearn.errors import BackboneError, TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
-from tlearn.web.components.backbone_cards import (
-    chosen_backbone,
-    show_backbone,
-    show_others,
-    times_by_preset,
-)
+from tlearn.web.components.backbone_cards import Offers, show_backbone, show_others
 from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import manifest_of, show_counts
@@ -57,8 +52,8 @@ def _ask(data: str, manifest: Manifest) -> None:
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
         entered, places = options()
-    problem, splits = None, None
-    names = load_registry().offered("presets")
+    problem, splits, registry = None, None, load_registry()
+    names = registry.offered("presets")
     try:
         configs = {name: config_from({**entered, "preset": name}) for name in names}
         one = next(iter(configs.values()))
@@ -66,20 +61,22 @@ def _ask(data: str, manifest: Manifest) -> None:
     except TlearnError as error:
         problem, splits = error, None
         configs = {name: config_from({"preset": name}) for name in names}
+    runs = [run.path for run in workspace().run_store.runs() if run.usable]
+    offers = Offers(registry, runs, splits)
     with presets:
-        preset = _preset(times_by_preset(configs, splits) if splits else {})
+        preset = _preset(names, offers.times(configs))
     with network:
-        show_backbone(configs[preset], splits)
+        show_backbone(offers, configs[preset])
     with others:
-        show_others(configs[preset], splits)
+        show_others(offers, configs[preset])
     config = configs[preset]
     if problem is None:
-        config = config_from({**entered, "preset": preset, "backbone": chosen_backbone()})
+        config = config_from({**entered, "preset": preset, "backbone": offers.chosen.name})
         try:
             if config.tensorboard:
                 logs = str(workspace().log_folder(config.tensorboard))
                 config = config.model_copy(update={"tensorboard": logs})
-            backbone, _ = load_registry().check(config)
+            backbone, _ = registry.check(config)
             if reason := missing_weights(backbone, config.weights):
                 usable = ", ".join(backbones_with_weights()) or "-"
                 words = {"name": backbone.name, "reason": message(reason), "backbones": usable}
@@ -99,9 +96,8 @@ def _ask(data: str, manifest: Manifest) -> None:
         _command(data, config, name)
 
 
-def _preset(times: Mapping[str, str]) -> str:
+def _preset(presets: Mapping[str, Preset], times: Mapping[str, str]) -> str:
     """Show the presets with what each takes; return the one chosen."""
-    presets = load_registry().offered("presets")
     names = sorted(presets, key=lambda name: FIRST.index(name) if name in FIRST else 99)
     default = RunConfig().preset
 
