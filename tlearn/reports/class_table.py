@@ -7,6 +7,7 @@ from tlearn.runs.class_figures import ClassFigures, Share, class_figures
 COLUMNS = {
     "class": "",
     "photos": "measured on",
+    "trained on": "photos of it that the model has learned from",
     "precision": "of the photos predicted as this class, how many are of it",
     "recall": "of its photos, how many are recognised",
     "F1": "the harmonic mean of precision and recall",
@@ -19,7 +20,8 @@ def class_table(contents: Contents) -> str:
         f'<th scope=col title="{text(help)}"><button data-sort>{text(column)}</button>'
         for column, help in COLUMNS.items()
     )
-    rows = "".join(_row(figures) for figures in class_figures(contents.figures))
+    trained_on = contents.run.class_counts("train")
+    rows = "".join(_row(c, trained_on[c.label]) for c in class_figures(contents.figures))
     return (
         paragraph(
             f"On the {contents.split} photos, with 95% intervals: of Wilson for precision and "
@@ -31,7 +33,7 @@ def class_table(contents: Contents) -> str:
     )
 
 
-def _row(c: ClassFigures) -> str:
+def _row(c: ClassFigures, trained_on: int) -> str:
     never = "never predicted" if c.images else "no photos"
     cells = [
         f"<td>{_share(share, otherwise)}"
@@ -41,7 +43,7 @@ def _row(c: ClassFigures) -> str:
             (c.f1, "no photos"),
         )
     ]
-    return f"<tr><th scope=row>{name(c.label)}<td>{c.images}{''.join(cells)}"
+    return f"<tr><th scope=row>{name(c.label)}<td>{c.images}<td>{trained_on}{''.join(cells)}"
 
 
 def _share(share: Share | None, otherwise: str) -> str:

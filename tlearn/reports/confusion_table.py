@@ -6,6 +6,7 @@ from tlearn.runs.class_figures import class_order
 from tlearn.runs.measurement import Figures, confused_pairs
 
 PAIRS = 15  # most confused pairs listed
+CORNER = "<small>true ↓ predicted →</small>"
 FEW = 12  # classes up to which there is room beside the table
 
 
@@ -25,7 +26,7 @@ def confusion_table(contents: Contents) -> str:
     few = len(labels) <= FEW
     matrix = (
         f'<div class="wide matrix-box"><table class="matrix {"few" if few else "many"}" '
-        f'style="--n:{len(labels)}"><thead><tr><th>{head}<tbody>{rows}</table></div>'
+        f'style="--n:{len(labels)}"><thead><tr><th>{CORNER}{head}<tbody>{rows}</table></div>'
     )
     pairs, photos = _pairs(contents), '<div id="cell-photos" aria-live="polite"></div>'
     if few:

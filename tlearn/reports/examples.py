@@ -14,6 +14,7 @@ from tlearn.reports.photos import LARGE, SHOWN
 from tlearn.runs.predictions import HeldOutPrediction
 
 NEIGHBOURS = 5  # nearest training photos whose classes are named
+FIRST = paragraph("Look here first: many of them have a wrong class, or show two things.")
 METHOD: Final = "grad-cam"
 
 
@@ -37,8 +38,7 @@ def examples(contents: Contents) -> str:
     return (
         "".join(paragraph(line, "note") for line in notes)
         + "<h3>Most confident mistakes</h3>"
-        + paragraph("Look here first: many of them have a wrong class, or show two things.")
-        + (gallery(mistakes) if mistakes else paragraph("There are no mistakes."))
+        + (FIRST + gallery(mistakes) if mistakes else paragraph("There are no mistakes."))
         + "<h3>Least confident hits</h3>"
         + (gallery(hits) if hits else paragraph("There are no hits."))
     )

@@ -228,6 +228,11 @@ class Run:
             rows = [row for row in earlier if row["content"] not in own] + rows
         return rows
 
+    def class_counts(self, split: str) -> Counter[str]:
+        """Return how many images of each class are in a split."""
+        rows = self._rows("splits.csv", "class", "split")
+        return Counter(row["class"] for row in rows if row["split"] == split)
+
     def contents(self) -> dict[str, str]:
         """Return the content hash of every image of the training, by its path below the data."""
         return {row["file"]: row["content"] for row in self._rows("splits.csv", "file", "content")}
