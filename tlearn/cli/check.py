@@ -54,10 +54,11 @@ def check(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Look for what is wrong with DATA: files, names, classes, content.
+    """Look for what is wrong with DATA, and put it right.
 
-    DATA is a folder, table or archive, as for 'tlearn finetune'. Photos are never changed: --fix
-    writes edits, which 'tlearn data undo DATA' takes back. Findings do not change the exit code.
+    DATA is a folder, table or archive, as for 'tlearn finetune'. Its files, names, classes and what
+    is on the photos are looked at. Photos are never changed: --fix writes edits, which 'tlearn data
+    undo DATA' takes back. Findings do not change the exit code.
     """
     check_out(html, "--html")
     from tlearn.checks.check_page import write_page
