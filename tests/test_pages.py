@@ -136,6 +136,10 @@ def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(here):
     press(app, "data.move", count=2)
     assert scan(here.data / "colours").counts == {"blue": 28, "green": 30, "red": 32}
     press(app, "data.select_all", count=28)
+    press(app, "data.group", count=28)
+    groups = {file.group for file in scan(here.data / "colours").files if file.label == "blue"}
+    assert len(groups) == 1 and "" not in groups
+    press(app, "data.select_all", count=28)
     press(app, "data.exclude", count=28)
     assert scan(here.data / "colours").counts == {"green": 30, "red": 32}
 

@@ -73,6 +73,14 @@ def photo_editor(
             help=t("data.exclude_hint"),
         ):
             edit(data, lambda: change(editing.exclude))
+        if not excluded and st.button(
+            t("data.group", count=count) if count > 1 else t("data.group_none"),
+            key=f"{key}.group",
+            disabled=count < 2,
+            icon=":material/link:",
+            help=t("data.group_hint"),
+        ):
+            edit(data, lambda: change(editing.set_group, f"shots like {min(selected)}"))
 
 
 def edit(data: str, do: Callable[[], object], opened: str | None = None) -> None:
