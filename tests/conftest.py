@@ -213,7 +213,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv(RUNS, str(tmp_path / "runs"))
     monkeypatch.setattr(scans, "AT_ONCE", 600)
     monkeypatch.setattr(scans, "SOON", 600)
-    monkeypatch.setattr(data_process, "run", lambda progress, do, *args: do(progress, *args))
+    for name in ("run", "run_apart"):
+        monkeypatch.setattr(data_process, name, lambda progress, do, *args: do(progress, *args))
     monkeypatch.setattr(JobQueue, "wake", lambda self: None)
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()

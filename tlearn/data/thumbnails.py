@@ -24,6 +24,18 @@ def thumbnail(path: Path, pixels: int = 160) -> bytes | None:
     return _thumbnail(path, stat.st_mtime_ns, stat.st_size, pixels)
 
 
+def preview(path: Path, pixels: int) -> bytes | None:
+    """Return a whole photo, its longer side at most ``pixels``, as a JPEG; ``None`` as above."""
+    try:
+        image = decode(read_bytes(path), pixels, ranges=None)
+    except DataError:
+        return None
+    image.thumbnail((pixels, pixels))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
 def thumbnail_url(path: Path, pixels: int = 64) -> str:
     """Return a thumbnail as a ``data:`` address, for tables; empty if it cannot be read."""
     data = thumbnail(path, pixels)

@@ -48,6 +48,16 @@ def run(progress: Progress, do: Callable[[Progress, *Ts], T], *arguments: *Ts) -
 Answers = queue.SimpleQueue[tuple[str, Any]]
 
 
+def run_apart(progress: Progress, do: Callable[[Progress, *Ts], T], *arguments: *Ts) -> T:
+    """Do the same as :func:`run` in a process that ends afterwards, with the memory it took."""
+    client = _Client()
+    try:
+        result: T = client.run(progress, (do, arguments))
+    finally:
+        client.close()
+    return result
+
+
 class _Client:
     """The side of the page's server."""
 

@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from tlearn.checks.finding import CheckResult
 from tlearn.data import editing
 from tlearn.data.archive_folder import add_to_report
 from tlearn.data.edits import Edits
@@ -92,6 +93,17 @@ def add_photos(
     if root.is_dir():
         add_to_report(root, problems)
     return len(added.new) + len(added.moved), problems
+
+
+def check_data(progress: Progress, root: Path, content: bool) -> CheckResult:
+    """Return what :func:`tlearn.check` finds in a data set.
+
+    Raises:
+        TlearnError: If it cannot be used.
+    """
+    from tlearn.checks.data_check import check
+
+    return check(root, content=content, progress=progress)
 
 
 def _put_into_class(folder: Path, label: str) -> None:

@@ -86,6 +86,12 @@ def unlink_folder(root: Path, name: str) -> None:
     _write(root, links)
 
 
+def rename_link(root: Path, name: str, new: str) -> None:
+    """Give a linked data set another name, which is free."""
+    links = linked_folders(root)
+    _write(root, {new if each == name else each: folder for each, folder in links.items()})
+
+
 def _write(root: Path, links: dict[str, Path]) -> None:
     root.mkdir(parents=True, exist_ok=True)
     text = json.dumps({name: str(folder) for name, folder in links.items()}, indent=2)

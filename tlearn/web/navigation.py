@@ -43,6 +43,16 @@ STYLE = Template("""
   flex: none; width: 1.8em; height: 1.8em; line-height: 1.8em; border-radius: 50%;
   text-align: center; font-weight: 600; background: $accent; color: $background;
 }
+[class*="st-key-below-"] { flex-wrap: nowrap; justify-content: space-between; }
+[class*="st-key-below-"] > :has([data-testid="stCheckbox"]) { flex: 1 1 0; min-width: 0; }
+[class*="st-key-gallery-"] [data-testid="stCheckbox"] p {
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; display: block; max-width: 6.4rem;
+}
+[class*="st-key-gallery-"] [data-testid="stCaptionContainer"] p {
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden;
+  overflow-wrap: anywhere;
+}
+[role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }

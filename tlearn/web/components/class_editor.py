@@ -9,6 +9,7 @@ from tlearn.data.data_source import ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
 from tlearn.text import decode_name, natural_key
+from tlearn.web.components.balance_chart import show_balance
 from tlearn.web.components.class_photos import add_button
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
@@ -44,6 +45,9 @@ def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
             words = st.text_input(t("data.find_class"), width=280)
             labels = [label for label in labels if words.casefold() in label.casefold()]
         _new_class(data)
+    if len(by_label) > 1 and any(by_label.values()):
+        with st.expander(t("data.balance"), icon=":material/bar_chart:"):
+            show_balance({label: len(by_label[label]) for label in labels})
     for i in pages_of("classes.page", len(labels), PER_PAGE):
         label = labels[i]
         files = by_label[label]
@@ -120,5 +124,6 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
             into = st.selectbox(t("data.merge_into"), others, key=f"merge.{label}")
             if st.button(t("data.merge"), type="primary") and into:
                 edit(data, lambda: editing.merge(root, [label], into), opened=into)
-    pictures = [Picture(file.path, file.name) for file in by_label[label]]
+    files = sorted(by_label[label], key=lambda file: natural_key(file.name))
+    pictures = [Picture(file.path, file.name) for file in files]
     photo_editor(data, pictures, others, f"gallery.{data}.{label}")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.thumbnails import thumbnail
+from tlearn.data.thumbnails import preview, thumbnail
 from tlearn.web.components.session import pages_of
 from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 24
 PIXELS = 160
+LARGE = 1200  # pixels of the longer side of one that is enlarged
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,78 @@ class Picture:
 
 
 def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:
-    """Show pictures, a page at a time.
+    """Show pictures, a page at a time; each can be enlarged.
 
     ``selected`` has the names of those that are selected and is kept up to date; without it, none
     can be.
     """
     shown = pages_of(f"{key}.page", len(pictures), PER_PAGE)
-    with st.container(horizontal=True, gap="small"):
-        for picture in (pictures[i] for i in shown):
-            with st.container(width=PIXELS, gap=None):
-                show(picture.path)
-                if picture.caption:
-                    st.caption(escape_markdown(picture.caption))
-                if selected is not None:
-                    tick = f"{key}.{picture.name}"
-                    st.session_state[tick] = picture.name in selected
-                    st.checkbox(
-                        escape_markdown(Path(picture.name).name),
-                        key=tick,
-                        on_change=selected.symmetric_difference_update,
-                        args=([picture.name],),
-                    )
+    with st.container(horizontal=True, gap="small", key=f"gallery.{key}"):
+        for i in shown:
+            _cell(pictures[i], key, i, selected)
+    if f"{key}.enlarged" in st.session_state:
+        _enlarge(pictures, f"{key}.enlarged")
+
+
+def _cell(picture: Picture, key: str, i: int, selected: set[str] | None) -> None:
+    """Show one picture with what stands below it."""
+    name = Path(picture.name).name
+    with st.container(width=PIXELS, gap=None):
+        show(picture.path)
+        if picture.caption:
+            st.caption(escape_markdown(picture.caption), help=picture.caption)
+        row = st.container(
+            horizontal=True, gap="small", vertical_alignment="center", key=f"below.{key}.{i}"
+        )
+        with row:
+            if selected is not None:
+                tick = f"{key}.{picture.name}"
+                st.session_state[tick] = picture.name in selected
+                st.checkbox(
+                    escape_markdown(name),
+                    key=tick,
+                    on_change=selected.symmetric_difference_update,
+                    args=([picture.name],),
+                )
+            st.button(
+                "",
+                key=f"{key}.enlarge.{i}",
+                icon=":material/zoom_in:",
+                help=f"{t('data.enlarge')}: {name}",
+                type="tertiary",
+                on_click=st.session_state.update,
+                args=({f"{key}.enlarged": i},),
+            )
+
+
+def _enlarge(pictures: Sequence[Picture], place: str) -> None:
+    """Show a picture as large as there is room, and the way to those beside it."""
+    state = st.session_state
+
+    def content() -> None:
+        i = min(state.get(place, 0), len(pictures) - 1)
+        picture = pictures[i]
+        photo = preview(picture.path, LARGE)
+        if photo is None:
+            st.caption(t("common.unreadable"))
+        else:
+            st.image(photo, width="content")
+        st.caption(escape_markdown(" · ".join(filter(None, (picture.name, picture.caption)))))
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            for words, icon, to in (
+                ("data.previous", ":material/chevron_left:", i - 1),
+                ("data.next", ":material/chevron_right:", i + 1),
+            ):
+                st.button(
+                    t(words),
+                    icon=icon,
+                    disabled=not 0 <= to < len(pictures),
+                    on_click=state.update,
+                    args=({place: to},),
+                )
+
+    title = f"{state[place] + 1} / {len(pictures)}"
+    st.dialog(title, width="large", on_dismiss=lambda: state.pop(place, None))(content)()
 
 
 def show(path: Path, pixels: int = PIXELS) -> None:

@@ -7,8 +7,10 @@ from tlearn.data.archive_folder import dismiss_report, open_report
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
+from tlearn.web.components.check_view import check_view
 from tlearn.web.components.class_editor import UNSORTED, classes
 from tlearn.web.components.class_photos import add_dialog
+from tlearn.web.components.data_menu import data_menu, show_deleted
 from tlearn.web.components.new_data_set import new_data_set
 from tlearn.web.components.photo_editor import description, edit, history
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
@@ -36,19 +38,19 @@ def show() -> None:
         welcome()
         new_data_set()
         show_message()
+        show_deleted()
         return
     st.title(t("data.title"), anchor=False)
-    steps("data")
-    placed = st.session_state.get("adding.placed", 0)  # an expander of its own for each: closed
-    with st.expander(
-        t("data.new"),
-        expanded=PLACING in st.session_state or is_uploading("new"),
-        icon=":material/add_box:",
-        key=f"new.{placed}",
-    ):
-        new_data_set()
+    opened = "class" in st.query_params  # then its photos are what the page is about
+    if not opened:
+        steps("data")
+        _new()
     show_message()
-    data = choose_data()
+    show_deleted()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        data = choose_data()
+        if data is not None:
+            data_menu(data)
     if data is None:
         return
     add_dialog(data)
@@ -58,6 +60,18 @@ def show() -> None:
         show_report(data)
         if manifest is not None:
             _tabs(data, manifest)
+
+
+def _new() -> None:
+    """Show what a new data set can come from, in a fold that closes when one was made."""
+    placed = st.session_state.get("adding.placed", 0)  # an expander of its own for each: closed
+    with st.expander(
+        t("data.new"),
+        expanded=PLACING in st.session_state or is_uploading("new"),
+        icon=":material/add_box:",
+        key=f"new.{placed}",
+    ):
+        new_data_set()
 
 
 def _header(data: str, manifest: Manifest | None) -> None:
@@ -74,7 +88,7 @@ def _header(data: str, manifest: Manifest | None) -> None:
             help=t("data.undo_hint"),
         ):
             edit(data, lambda: undo_edits(root, time=actions[-1][0].time))
-        if st.button(t("data.look_again"), icon=":material/refresh:"):
+        if st.button("", key="look", icon=":material/refresh:", help=t("data.look_again")):
             look_again(data)
             st.rerun()
         if manifest is not None and st.button(
@@ -122,6 +136,7 @@ def _show_unsorted(manifest: Manifest) -> None:
 def _tabs(data: str, manifest: Manifest) -> None:
     views = {
         "tab_classes": lambda: classes(data, manifest),
+        "tab_check": lambda: check_view(data),
         "tab_problems": lambda: _problems(data, manifest),
         "tab_split": lambda: show_split(manifest),
         "tab_history": lambda: history(data, manifest.labels),

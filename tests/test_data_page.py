@@ -1,0 +1,89 @@
+"""What is done with data sets on their page: renamed, deleted, checked, looked at."""
+
+import json
+
+import pytest
+from conftest import draw_photos
+from pages import labelled, page, press, run, t, view, words
+from test_uploads import photo
+
+from tlearn.config import RunConfig
+from tlearn.data.editing import exclude, rename
+from tlearn.data.edits import Edits
+from tlearn.data.scan import scan
+from tlearn.errors import DataError
+from tlearn.runs.directory import RunDirectory
+from tlearn.web.components import check_view
+from tlearn.web.components.balance_chart import balance_chart
+from tlearn.web.data_trash import deleted_data_sets, rename_data_set, restore_data_set
+
+
+def test_a_data_set_is_renamed_with_its_edits_and_in_its_runs(here):
+    data = draw_photos(here.data / "colours")
+    rename(data, "red", "rouge")
+    run_directory = RunDirectory.create(here.runs / "one", RunConfig(backbone="toy"), data)
+    (here.runs / "one" / "stop").touch()  # it will not begin
+    before = (here.runs / "one" / "run.yaml").stat().st_mtime_ns
+    app = page("data", {"data": "colours"})
+    run(app.text_input(key="rename_set.colours").set_value("Farben"))
+    press(app, "data.rename_set")
+    assert here.data_sets() == ["Farben"] and "rouge" in words(app)
+    assert scan(here.data / "Farben").counts == {"blue": 12, "green": 12, "rouge": 12}
+    assert run_directory.request().data == here.data / "Farben"
+    assert (here.runs / "one" / "run.yaml").stat().st_mtime_ns == before
+    draw_photos(here.data / "other", 1)
+    with pytest.raises(DataError, match="there is a data set 'other' already"):
+        rename_data_set(here, "Farben", "other")
+    here.queue.submit(here.data / "Farben", RunConfig(backbone="toy"), "two")
+    with pytest.raises(DataError, match="the run 'two' trains on 'Farben'"):
+        rename_data_set(here, "Farben", "new")
+
+
+def test_a_deleted_data_set_is_restored(here):
+    data = draw_photos(here.data / "colours")
+    exclude(data, ["red/red00.png"])
+    app = press(page("data"), "data.delete_set")
+    assert not here.data_sets() and t("common.purpose") in words(app)
+    draw_photos(here.data / "colours", 1, classes=("red",))  # the name is taken meanwhile
+    app = page("data")
+    run(app.button(key="restore.menu.colours").click())
+    assert here.data_sets() == ["colours", "colours-2"]
+    assert app.query_params["data"] == "colours-2" and "Photos: **35**" in words(app)
+    assert deleted_data_sets(here) == []
+    with pytest.raises(DataError, match="not among the deleted"):
+        restore_data_set(here, "colours")
+
+
+def test_what_a_check_finds_is_corrected_one_by_one_and_all_at_once(here, monkeypatch):
+    monkeypatch.setattr(check_view, "_checks", {})
+    data = draw_photos(here.data / "colours")
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (data / "red" / name).write_bytes(photo(3)[:200])
+    app = view(page("data"), "tab_check")
+    assert "unreadable" in words(app).lower()
+    run(app.button(key="fix.unreadable.0").click())
+    assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg"]
+    run(app.button(key="fix.unreadable").click())
+    assert {edit.path for edit in Edits.of(data).lines} == {f"red/{n}.jpg" for n in "abc"}
+    assert "unreadable" not in words(app).lower()
+    run(labelled(app.button, "Undo").click())
+    assert "unreadable" in words(app).lower()
+    assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg"]
+
+
+def test_a_photo_is_enlarged(here):
+    draw_photos(here.data / "colours", 3)
+    app = page("data", {"class": "blue"})
+    run(app.button(key="gallery.colours.blue.enlarge.1").click())
+    assert "blue/blue01.png" in words(app).replace("\\", "")
+    press(app, "data.next")
+    assert "blue/blue02.png" in words(app).replace("\\", "")
+    assert labelled(app.button, t("data.next")).disabled
+
+
+def test_the_chart_of_classes_shows_each_name_as_it_is():
+    chart = balance_chart({"1": 3, "10": 4, "'\\": 5, "x" * 99: 6}, "Class", "Photos")
+    assert [row["count"] for row in chart["data"]["values"]] == [3, 4, 5, 6]
+    expression = chart["encoding"]["y"]["axis"]["labelExpr"]
+    names = json.loads(expression.removesuffix("[datum.value]"))
+    assert names[:3] == ["1", "10", "'\\"] and len(names[3]) == 40

@@ -1,0 +1,142 @@
+"""What the checks of a data set find, with photos, and the corrections that they propose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import streamlit as st
+
+from tlearn.checks.finding import CheckResult, Finding, proposed_edits
+from tlearn.data.edits import Change, Edits
+from tlearn.data.thumbnails import thumbnail_row
+from tlearn.web import background, data_process
+from tlearn.web.components.photo_editor import edit
+from tlearn.web.components.scans import wait_for
+from tlearn.web.components.session import pages_of, workspace
+from tlearn.web.components.upload import shorten
+from tlearn.web.data_work import check_data
+from tlearn.web.words import escape_markdown, message, t, texts
+
+PER_PAGE = 8  # findings of a check
+PIXELS = 112
+COLOURS = {"error": "red", "warning": "orange", "note": "gray"}
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A check of a data set, running or over."""
+
+    task: background.BackgroundTask
+    content: bool
+
+
+_checks: dict[Path, _Check] = {}  # by data folder, the one begun last
+
+
+def check_view(data: str) -> None:
+    """Show what was found; the files are checked without being asked for, their content is not."""
+    root = workspace().data_set(data)
+    if root not in _checks:
+        _begin(root, content=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(t("data.check_files"), icon=":material/refresh:"):
+            _begin(root, content=False)
+        if st.button(
+            t("data.check_content"), icon=":material/image_search:", help=t("data.check_hint")
+        ):
+            _begin(root, content=True)
+    check = _checks[root]
+    if not wait_for(check.task, t("data.checking")):
+        return
+    if check.task.problem:
+        st.warning(escape_markdown(message(check.task.problem)))
+        return
+    result: CheckResult = check.task.result
+    findings = _open_findings(result, Edits.of(root))
+    if not findings:
+        st.success(t("data.check_none"))
+    if not check.content:
+        st.caption(t("data.check_hint"))
+    for name, group in groupby(findings, key=lambda finding: finding.check):
+        _show_check(data, result, name, list(group))
+
+
+def _begin(root: Path, content: bool) -> None:
+    if root in _checks:
+        _checks[root].task.replaced = True
+    task = background.start(
+        lambda progress: data_process.run_apart(progress, check_data, root, content)
+    )
+    _checks[root] = _Check(task, content)
+
+
+def _open_findings(result: CheckResult, edits: Edits) -> list[Finding]:
+    """Return the findings whose proposals were not carried out, and that are not excluded."""
+    made: dict[tuple[str, bool], Change] = {}
+    for line in edits.lines:
+        made[line.path, line.action == "group"] = line
+    excluded = {path for (path, group), line in made.items() if line.action == "exclude"}
+
+    def is_made(change: Change) -> bool:
+        line = made.get((change.path, change.action == "group"))
+        return line is not None and (line.action, line.value) == (change.action, change.value)
+
+    return [
+        finding
+        for finding in result.findings
+        if finding.names[0] not in excluded
+        and not (finding.edits and all(map(is_made, finding.edits)))
+    ]
+
+
+def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Finding]) -> None:
+    """Show the findings of one check, and a button that makes all the edits they propose."""
+    colour = COLOURS[findings[0].severity]
+    severity = t(f"data.severity_{findings[0].severity}")
+    count = len(proposed_edits(findings))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        title = escape_markdown(texts().words.get(f"check.{name.replace(' ', '_')}", name))
+        title = title[:1].upper() + title[1:]
+        st.markdown(f"#### {title} :{colour}-badge[{len(findings):,} · {severity}]")
+        if count > 1 and st.button(
+            t("data.fix_all", count=f"{count:,}"),
+            key=f"fix.{name}",
+            icon=":material/done_all:",
+            help=t("data.fix_hint"),
+        ):
+            edit(data, partial(result.apply, findings))
+    shown = pages_of(f"check.{name}.page", len(findings), PER_PAGE)
+    with st.container(horizontal=True, gap="small"):
+        for i in shown:
+            _show_finding(data, result, findings[i], f"{name}.{i}")
+
+
+def _show_finding(data: str, result: CheckResult, finding: Finding, key: str) -> None:
+    """Show one finding: the photos, why, and what is proposed."""
+    photos = [name for name in finding.names[:2] if not name.endswith("/")]
+    paths = [path for path in map(result.path_of, photos) if path.is_file()]
+    with st.container(border=True, width=268, gap="small"):
+        if paths:
+            st.image(thumbnail_row(paths, PIXELS), width="content")
+        names = " · ".join(shorten(name, 60) for name in finding.names[:2])
+        st.markdown(f"**{escape_markdown(names)}**")
+        st.caption(escape_markdown(message(finding.reason)))
+        if finding.edits and st.button(
+            _proposal(finding), key=f"fix.{key}", icon=":material/done:", help=finding.fix
+        ):
+            edit(data, partial(result.apply, [finding]))
+
+
+def _proposal(finding: Finding) -> str:
+    """Say what the edits of a finding do."""
+    actions = {change.action for change in finding.edits}
+    values = {change.value for change in finding.edits}
+    if actions == {"class"} and len(values) == 1:
+        return t("data.fix_class", label=escape_markdown(shorten(values.pop(), 24)))
+    if actions == {"exclude"}:
+        return t("data.exclude", count=len(finding.edits))
+    if actions == {"group"}:
+        return t("data.fix_group", count=len(finding.edits))
+    return t("data.fix_several", count=len(finding.edits))
