@@ -20,8 +20,7 @@ def calibration(contents: Contents) -> str:
         f"dashed line it is too sure, above it too modest; large dots stand for many photos."
     )
     metrics = contents.run.metrics
-    lines = [f"In numbers: {text(line)}." for line in calibration_lines(metrics)]
-    words = " ".join([words, *lines])
+    effect = "".join(paragraph(f"{text(line)}.") for line in calibration_lines(metrics))
     before = reliability_in(metrics, "before")
     others = {"without temperature (validation)": before} if before else {}
     chart = reliability_diagram({"as saved": bins} | others)
@@ -30,7 +29,7 @@ def calibration(contents: Contents) -> str:
         [f"{one.probability:.0%}", f"{one.right:.0%}", f"{one.images:,}"] for one in reversed(bins)
     ]
     numbers = table(["sure, on average", "right", "photos"], rows)
-    return paragraph(words) + f'<div class="beside">{figure}{numbers}</div>'
+    return f'{paragraph(words)}{effect}<div class="beside">{figure}{numbers}</div>'
 
 
 def thresholds(contents: Contents) -> str:
