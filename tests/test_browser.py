@@ -383,7 +383,8 @@ def outlive_the_server(tab, server, hold):
 def look_at_results(tab):
     tab.go("results?run=colours")
     tab.see("results.accuracy")
-    for view in ("confusion", "unsure", "curves", "settings", "mistakes"):
+    others = ("classes", "threshold", "unsure", "curves", "export", "settings", "mistakes")
+    for view in ("confusion", *others):
         tab.view(f"results.{view}")
         if view == "confusion":
             tab.see("results.confusion_hint")
@@ -408,9 +409,7 @@ def download(tab):
 
 
 def compare(tab):
-    for name in ("colours", "second"):
-        tick = tab.keyed(f"tick.{name}")
-        tab.repeat(tick.locator("label").click, tick.locator("input").is_checked)
+    tab.go("results?run=colours&compare=second")
     tab.see("results.different")
 
 

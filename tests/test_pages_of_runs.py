@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,7 +15,8 @@ from pages import labelled, page, press, run, t, view, words
 from tlearn.data.scan import scan
 from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
-from tlearn.web import background
+from tlearn.web import background, run_work
+from tlearn.web.downloads import export_url, report_url
 from tlearn.web.explanation_process import ShownExplanation, explain
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
 
@@ -44,12 +46,11 @@ def test_results_of_a_run(here, one_and_two):
     app.text_area[0].set_value("a note")
     press(app, "results.keep_note")
     assert (here.runs / "one" / "note.txt").read_text() == "a note\n"
-    app.checkbox(key="tick.one").check()
-    run(app.checkbox(key="tick.two").check())  # before the page has shown the first tick
-    assert "could be chance" in words(app)
-    run(app.button(key="run.two").click())  # a click chooses, and ends the comparison
+    run(labelled(app.selectbox, t("results.compare")).set_value("two"))
+    assert "could be chance" in words(app) and app.query_params["compare"] == "two"
+    run(app.button(key="run.two").click())  # a click opens, and ends the comparison
     assert app.subheader[0].value == "two" and "could be chance" not in words(app)
-    assert app.query_params["run"] == "two" and not app.checkbox(key="tick.one").value
+    assert app.query_params["run"] == "two" and "compare" not in app.query_params
     press(app, "results.delete")
     assert runs_of(here) == ["one"]
     press(app, "results.undo", name="two")
@@ -72,7 +73,7 @@ def test_a_comparison_shows_what_only_one_run_is_right_about(one_and_two):
         record = yaml.safe_load((run_folder / "run.yaml").read_text())
         record["config"]["stages"] *= times
         (run_folder / "run.yaml").write_text(yaml.safe_dump(record))
-    app = page("results", {"compare": ["one", "two"]})
+    app = page("results", {"run": "one", "compare": "two"})
     assert t("results.only", name="one", count=1) in words(app)
     assert t("results.only", name="two", count=1) not in words(app)
     (table,) = app.table
@@ -80,6 +81,70 @@ def test_a_comparison_shows_what_only_one_run_is_right_about(one_and_two):
     said = t("results.stage_words", stage="top 1 block", epochs=1, rate="0.0005")
     row = [cell.replace("\\", "") for cell in table.value.iloc[0]]
     assert row[1:] == [t("results.repeated", count=2, stage=said), t("results.no_stages")]
+
+
+def test_runs_are_listed_by_data_set(here, one_and_two):
+    record = (one_and_two[1] / "run.yaml").read_text()
+    (one_and_two[1] / "run.yaml").write_text(record.replace(str(here.data / "photos"), "/else/far"))
+    text = words(page("results", {"run": "one"}))
+    for name in ("photos", "far"):
+        assert f"**{name}** :gray[:small[· {t('results.runs', count=1)}]]" in text
+
+
+def test_classes_and_thresholds(one_and_two):
+    app = page("results", {"run": "one", "view": "classes"})
+    table = app.dataframe[0].value
+    assert list(table[t("data.class")]) == ["blue", "green", "red"]
+    assert all(" to " in text for text in table[t("results.recall_between")])
+    view(app, "threshold")
+    run(app.slider[0].set_value(100))
+    answered = labelled(app.metric, t("results.answered"))
+    assert answered.delta.startswith(t("results.of", part="0", all="7"))
+    run(app.slider[0].set_value(0))
+    run(labelled(app.selectbox, t("data.class")).set_value("red"))
+    answered = labelled(app.metric, t("results.answered"))
+    assert answered.value == "100.0%" and len(app.get("vega_lite_chart")) == 1
+
+
+def test_formats_are_made_in_the_background(here, one_and_two, monkeypatch):
+    asked = []
+
+    def run_command(progress, *arguments):
+        asked.append(arguments)
+        if arguments[0] == "export":
+            folder = Path(arguments[1]) / "export" / arguments[2]
+            folder.mkdir(parents=True)
+            (folder / "model").write_bytes(b"1234")
+        else:
+            raise RunError("the disk is full")
+
+    monkeypatch.setattr(run_work, "run_command", run_command)
+    monkeypatch.setattr(run_work, "WORK", {})
+    monkeypatch.setattr(run_work, "find_spec", lambda name: None if name == "onnx" else object())
+    app = page("results", {"run": "one", "view": "export"})
+    assert "pip install 'tlearn[onnx]'" in words(app)
+    run(app.button(key=f"make.{export_url('one', 'openvino')}").click())
+    assert asked == [("export", str(one_and_two[0]), "openvino")]
+    assert (one_and_two[0] / "export/openvino/model").is_file()
+    links = [button.proto.url for button in app.get("link_button")]
+    assert export_url("one", "openvino") in links and report_url("one") in links
+    run(app.button(key=f"make.{report_url('one')}").click())
+    assert "the disk is full" in words(app)
+
+
+def test_heat_maps_are_shown_where_asked_for(here, one_and_two, monkeypatch):
+    near = ((here.data / "photos/red/red00.png", "red"),)
+
+    def explained(run, photos, folder):  # the first cannot be read
+        return {photo: ShownExplanation(photo, near) for photo in photos[1:]}
+
+    monkeypatch.setattr(run_work, "explain", explained)
+    monkeypatch.setattr(run_work, "WORK", {})
+    app = page("results", {"run": "one", "view": "unsure"})
+    run(app.toggle[0].set_value(True))
+    text = words(app)
+    assert text.count(t("results.nearest", names="red")) == 6  # of 7
+    assert text.count("data:image/jpeg") == 6
 
 
 def test_the_address_holds_run_and_view(here, one_and_two):
@@ -101,7 +166,8 @@ def test_the_address_holds_run_and_view(here, one_and_two):
 
 def test_photos_of_results_are_excluded_from_the_data(here, one_and_two):
     app = page("results", {"run": "one", "view": "unsure"})
-    run(next(c for c in app.checkbox if not c.key.startswith("tick.")).check())
+    assert t("results.changes_go", data="photos") in words(app)
+    run(app.checkbox[0].check())
     press(app, "data.exclude", count=1)
     assert any(caption.value.endswith(t("results.excluded")) for caption in app.caption)
     assert len(scan(here.data / "photos").files) == 35

@@ -34,6 +34,29 @@ def whole_percents(parts: Sequence[float]) -> list[str]:
     return [f"{percent}%" for percent in percents]
 
 
+def percent(share: float) -> str:
+    """Return a share from 0 to 1 as it is written everywhere.
+
+    Example:
+        >>> percent(0.9286)
+        '92.9%'
+    """
+    return f"{share:.1%}"
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most so many characters, without its middle if it is longer.
+
+    Example:
+        >>> shortened("a very long name", 9)
+        'a ve…name'
+    """
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+
+
 def epochs_text(number: int) -> str:
     """Return a number of epochs in words: ``1 epoch``, ``2 epochs``."""
     return f"{number} epoch{'' if number == 1 else 's'}"

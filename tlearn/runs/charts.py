@@ -304,7 +304,9 @@ def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[A
         "mark": {"type": "bar", "cursor": "pointer", "color": VALIDATION},
         "encoding": {
             "x": _number("count", title=words["photos"], axis={"format": "d", "tickCount": ticks}),
-            "y": _name("pair", title=title, sort=None, axis={"labelLimit": 320}),
+            "y": _name(
+                "pair", title=title, sort=None, axis={"labelLimit": 320, "labelOverlap": False}
+            ),
             "opacity": _if_selected(1, 0.8),
             "tooltip": tooltip,
         },

@@ -64,13 +64,13 @@ def _of_class(label: str, figures: Figures, guesses: int) -> ClassFigures:
         images,
         guesses,
         right,
-        precision=_share(right, guesses),
-        recall=_share(right, images),
+        precision=share_of(right, guesses),
+        recall=share_of(right, images),
         f1=f1_share(right, images, guesses) if images else None,
     )
 
 
-def _share(right: int, n: int) -> Share | None:
+def share_of(right: int, n: int) -> Share | None:
     """Return a share of ``n`` with the interval of Wilson (1927)."""
     return Share(right / n, _pair(interval(right / n, n))) if n else None
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -93,6 +94,14 @@ KEYS: dict[Order, Any] = {
     "name": lambda run: natural_key(run.name),
     "seconds": lambda run: run.seconds,
 }
+
+
+def by_data(runs: Iterable[RunSummary]) -> dict[str, list[RunSummary]]:
+    """Return runs by the path of their data, in the order in which they come."""
+    groups: dict[str, list[RunSummary]] = {}
+    for run in runs:
+        groups.setdefault(run.data, []).append(run)
+    return groups
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""Downloads of runs, streamed from disk: ``NAME.keras`` is the model, ``NAME.zip`` all of it."""
+"""Downloads of runs, streamed from disk.
+
+``NAME.keras`` is the model, ``NAME.html`` the report, ``NAME.zip`` all of it.
+"""
 
 import os
 import tempfile
 import zipfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +20,10 @@ from tlearn.web.i18n import texts_for
 from tlearn.web.workspace import Workspace
 
 DOWNLOAD = "/tlearn/run/{file}"
+EXPORT = "/tlearn/export/{run}/{form}"
 HEADERS = {"Cache-Control": "no-store"}
+# A report is a page of its own: sections of plugins may run scripts there, but not as this page.
+SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts allow-popups"}
 
 
 def run_url(file: str) -> str:
@@ -24,19 +31,59 @@ def run_url(file: str) -> str:
     return DOWNLOAD.format(file=quote(file, safe=""))
 
 
+def report_url(run: str) -> str:
+    """Return the address of the report of a run."""
+    return run_url(f"{run}.html")
+
+
+def export_url(run: str, form: str) -> str:
+    """Return the address of a run in a format, as a zip."""
+    return EXPORT.format(run=quote(run, safe=""), form=quote(form, safe=""))
+
+
 async def send_run(request: Request) -> Response:
     """Send a run or its model."""
     file = request.path_params["file"]
     name, _, kind = file.rpartition(".")
-    here = Workspace.from_environment()
-    try:
-        run = here.run_store.path_of(name)
+
+    async def send(run: Path, scratch: Path) -> Response | None:
         if kind == "zip":
-            path = await run_sync(zip_run, run, here.scratch)
-            return _TemporaryFile(path, filename=file, headers=HEADERS)
+            return _TemporaryFile(await run_sync(zip_folder, run, scratch), file)
+        if kind == "html" and (run / "report.html").is_file():
+            return FileResponse(run / "report.html", headers=HEADERS | SANDBOX)
         if kind == "keras" and (run / "model.keras").is_file():
             return FileResponse(run / "model.keras", filename=file, headers=HEADERS)
-        problem = f"there is no file {file!r} any more; load the page again"
+        return None
+
+    return await _answer(request, name, file, send)
+
+
+async def send_export(request: Request) -> Response:
+    """Send what a run was exported to, as a zip."""
+    name, form = request.path_params["run"], request.path_params["form"]
+
+    async def send(run: Path, scratch: Path) -> Response | None:
+        forms = [folder for folder in (run / "export").glob("*") if folder.name == form]
+        if not forms:
+            return None
+        return _TemporaryFile(await run_sync(zip_folder, forms[0], scratch), f"{name}-{form}.zip")
+
+    return await _answer(request, name, form, send)
+
+
+async def _answer(
+    request: Request,
+    name: str,
+    file: str,
+    send: Callable[[Path, Path], Awaitable[Response | None]],
+) -> Response:
+    """Send a file of a run, or say in the language of the browser why there is none."""
+    here = Workspace.from_environment()
+    problem = f"there is no file {file!r} any more; load the page again"
+    try:
+        answer = await send(here.run_store.path_of(name), here.scratch)
+        if answer is not None:
+            return answer
     except TlearnError as error:
         problem = str(error)
     except OSError as error:
@@ -48,6 +95,9 @@ async def send_run(request: Request) -> Response:
 class _TemporaryFile(FileResponse):
     """Sends a file and removes it, even if the browser disconnects."""
 
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(path, filename=name, headers=HEADERS)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
@@ -55,8 +105,8 @@ class _TemporaryFile(FileResponse):
             Path(self.path).unlink(missing_ok=True)
 
 
-def zip_run(path: Path, scratch: Path) -> Path:
-    """Pack a run into a file of its own in ``scratch``, which others on the machine cannot read."""
+def zip_folder(path: Path, scratch: Path) -> Path:
+    """Pack a folder into a file of its own in ``scratch``, which other users cannot read."""
     handle, name = tempfile.mkstemp(".zip", dir=scratch)
     os.close(handle)
     try:

@@ -22,7 +22,7 @@ from streamlit.logger import set_log_level
 from tlearn.data.process_folder import process_folder
 from tlearn.data.uploads import STAGING
 from tlearn.web.access import AccessMiddleware, has_openid
-from tlearn.web.downloads import DOWNLOAD, send_run
+from tlearn.web.downloads import DOWNLOAD, EXPORT, send_export, send_run
 from tlearn.web.live import LIVE, receive_picture
 from tlearn.web.transfers import UPLOAD, receive
 from tlearn.web.words import t
@@ -32,6 +32,7 @@ SCRIPT = Path(__file__).parent / "pages" / "script.py"
 ROUTES = [
     Route(UPLOAD, receive, methods=["POST", "DELETE"]),
     Route(DOWNLOAD, send_run, methods=["GET"]),
+    Route(EXPORT, send_export, methods=["GET"]),
     Route(LIVE, receive_picture, methods=["POST"]),
 ]
 LOG = logging.getLogger("tlearn.web")

@@ -1,5 +1,6 @@
 """Two runs side by side."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from tlearn.runs import charts
 from tlearn.runs.measurement import LEVEL
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
-from tlearn.runs.run_comparison import compare_runs
-from tlearn.text import decode_name
+from tlearn.runs.run_comparison import RunComparison, compare_runs
+from tlearn.text import decode_name, shortened
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
-from tlearn.web.components.run_details import photo_caption, show_accuracy
+from tlearn.web.components.run_details import show_accuracy
+from tlearn.web.components.run_views import photo_caption
 from tlearn.web.words import chart_words, escape_markdown, message, preset_name, t, texts
+
+CLASSES, LONG = 10, 40  # classes named, and characters of a name
 
 
 def side_by_side(*paths: Path) -> None:
@@ -29,7 +33,10 @@ def side_by_side(*paths: Path) -> None:
     else:
         key = "results.differ" if comparison.p_value < LEVEL else "results.noise"
         a, b = (f"{count:,}" for count in comparison.right)
-        st.info(t(key, count=f"{comparison.common:,}", one=names[0], a=a, other=names[1], b=b))
+        words = t(key, count=f"{comparison.common:,}", one=names[0], a=a, other=names[1], b=b)
+        st.info(f"{words} {_gain(comparison, names)}")
+    if comparison.relabelled:
+        st.caption(t("results.relabelled", count=comparison.relabelled))
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
         with column, st.container(border=True):
             st.markdown(f"**{name}**")
@@ -38,21 +45,7 @@ def side_by_side(*paths: Path) -> None:
             if epochs:
                 curve = charts.learning_curve(epochs, run.metrics["stages"][0], words=chart_words())
                 st.vega_lite_chart(spec=curve, width="stretch", key=f"pair.{run.path.name}")
-    if comparison.settings:
-        st.markdown(f"**{t('results.different')}**")
-        st.table(  # it wraps long values
-            [
-                {
-                    t("results.setting"): _name(key),
-                    **{
-                        name: escape_markdown(_words(key, value))
-                        for name, value in zip(names, values, strict=True)
-                    },
-                }
-                for key, values in comparison.settings.items()
-            ],
-            hide_index=True,
-        )
+    _differences(comparison, names)
     for right, wrong, name, mistakes in zip(
         runs, runs[::-1], names, comparison.mistakes[::-1], strict=True
     ):
@@ -64,6 +57,75 @@ def side_by_side(*paths: Path) -> None:
                 for one in mistakes
             ]
             gallery(pictures, f"only.{right.path.name}.{wrong.path.name}")
+    _both_wrong(runs[0], comparison, names)
+
+
+def _gain(comparison: RunComparison, names: Sequence[str]) -> str:
+    gain = comparison.gain
+    if gain is None:
+        return ""
+    points, low, high = (f"{100 * x:+.1f}" for x in (gain.share, *gain.ci95))
+    p_value = f"{gain.p_value:.2g}"
+    one, other = names
+    return t("results.gains", one=one, other=other, gain=points, low=low, high=high, p=p_value)
+
+
+def _differences(comparison: RunComparison, names: Sequence[str]) -> None:
+    """Show what settings, data and classes differ in, in words."""
+    rows = {
+        _name(key): tuple(_words(key, value) for value in values)
+        for key, values in comparison.settings.items()
+    }
+    if comparison.data[0] != comparison.data[1]:
+        rows[t("results.data")] = comparison.data
+    if any(comparison.only_classes):
+        rows[t("results.classes_apart")] = tuple(map(_some, comparison.only_classes))
+    same = comparison.trained_on_both
+    if comparison.trained_on != (same, same):
+        rows[t("results.trained_on")] = tuple(
+            t("results.only_there", count=f"{n:,}", other=f"{n - same:,}")
+            for n in comparison.trained_on
+        )
+    if not rows:
+        st.caption(t("results.nothing_differs"))
+        return
+    st.markdown(f"**{t('results.different')}**")
+    st.table(  # it wraps long values
+        [
+            {
+                t("results.setting"): setting,
+                **{name: escape_markdown(text) for name, text in zip(names, texts, strict=True)},
+            }
+            for setting, texts in rows.items()
+        ],
+        hide_index=True,
+    )
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = [shortened(label, LONG) for label in labels[:CLASSES]]
+    return ", ".join(shown) + (f" + {len(labels) - CLASSES}" if labels[CLASSES:] else "") or "—"
+
+
+def _both_wrong(run: Run, comparison: RunComparison, names: Sequence[str]) -> None:
+    photos = [d.predictions for d in comparison.disagreements if d.right == "neither"]
+    if not photos:
+        return
+    st.markdown(f"**{t('results.neither', count=len(photos))}**")
+    pictures = [
+        Picture(
+            run.photo_folder / decode_name(first.file),
+            first.file,
+            t(
+                "results.say",
+                label=first.label,
+                predicted=first.predicted,
+                other=second.predicted,
+            ),
+        )
+        for first, second in photos
+    ]
+    gallery(pictures, f"neither.{'.'.join(names)}")
 
 
 def _name(key: str) -> str:

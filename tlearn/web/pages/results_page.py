@@ -1,4 +1,4 @@
-"""Results: all runs, one of them, two side by side."""
+"""Results: all runs by data set, one of them, or two side by side."""
 
 import time
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.runs.measurement import FEW
-from tlearn.runs.run_store import Order, RunSummary
+from tlearn.runs.measurement import FEW, interval
+from tlearn.runs.run_store import Order, RunSummary, by_data
+from tlearn.text import percent, shortened
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.run_details import one_run
 from tlearn.web.components.run_pair import side_by_side
@@ -24,11 +25,15 @@ from tlearn.web.words import duration, escape_markdown, preset_name, t
 
 ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
 PER_PAGE = 10
-COMPARED = "compare"  # in the address: the runs that are ticked, two at most
+LONG, NOTE = 28, 60  # characters of a name and of a note that are shown
+BESIDE = 640  # pixels beside the name of a run; less where there is no room
+MANY = 6  # lines of the list from which it scrolls
+HEIGHT = 340  # pixels of it then
+COMPARED = "compare"  # in the address: the run that the open one is compared with
 
 
 def show() -> None:
-    """Show the list of runs; below it the run that is open, or two side by side."""
+    """Show the runs; below them the one that is open, alone or beside another."""
     st.title(t("results.title"), anchor=False)
     store = workspace().run_store
     names = [run.name for run in store.runs()]
@@ -51,13 +56,15 @@ def show() -> None:
     asked = st.query_params.get("run")
     if asked is not None and asked not in names:
         st.warning(t("common.not_there", name=escape_markdown(asked)))
-    chosen, ticked = _current_run(runs), _current_ticks(runs)
-    _table(runs, chosen, ticked)
+    chosen = _current_run(runs)
+    _table(runs, chosen)
+    st.divider()
+    other = _header(chosen, store.runs())
     with showing_errors():
-        if len(ticked) == 2:
-            side_by_side(*map(store.path_of, ticked))
-        else:
+        if other is None:
             one_run(chosen)
+        else:
+            side_by_side(chosen.path, store.path_of(other))
 
 
 def _current_run(runs: Sequence[RunSummary]) -> RunSummary:
@@ -68,74 +75,86 @@ def _current_run(runs: Sequence[RunSummary]) -> RunSummary:
     return by_name[name] if name else next((run for run in runs if run.usable), runs[0])
 
 
-def _current_ticks(runs: Sequence[RunSummary]) -> list[str]:
-    usable = {run.name for run in runs if run.usable}
-    return [name for name in st.query_params.get_all(COMPARED) if name in usable][-2:]
-
-
 def _choose(name: str) -> None:
     st.query_params.pop(COMPARED, None)
     remember("run", name)
 
 
-def _tick(name: str, ticked: Sequence[str], shown: Sequence[str]) -> None:
-    """Tick a run, in place of the first of two, or take its tick away.
-
-    Of the runs shown, one may have been ticked after the page was: its tick counts, too.
-    """
-    late = [other for other in shown if st.session_state[f"tick.{other}"] and other not in ticked]
-    others = [other for other in (*ticked, *late) if other != name]
-    st.query_params[COMPARED] = others if name in ticked else [*others[-1:], name]
-
-
-def _table(runs: Sequence[RunSummary], chosen: RunSummary, ticked: Sequence[str]) -> None:
-    """Show the runs, a line each: its name chooses it, a tick compares it."""
-    if sum(run.usable for run in runs) > 1:
-        st.caption(t("results.tick_hint"))
-    shown = [runs[k] for k in pages_of("results.page", len(runs), PER_PAGE)]
-    for run in shown:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            tick = f"tick.{run.name}"
-            st.session_state[tick] = run.name in ticked
-            st.checkbox(
-                t("results.compare", name=escape_markdown(run.name)),
-                key=tick,
-                label_visibility="collapsed",
-                disabled=not run.usable,
-                on_change=_tick,
-                args=(run.name, ticked, [other.name for other in shown]),
-                width=24,
-            )
-            st.button(
-                escape_markdown(run.name),
-                f"run.{run.name}",
-                on_click=_choose,
-                args=(run.name,),
-                type="primary" if run == chosen and len(ticked) < 2 else "secondary",
-                width=165,
-            )
-            for text, width in _cells(run):
-                st.markdown(text, width=width)
+def _table(runs: Sequence[RunSummary], chosen: RunSummary) -> None:
+    """Show the runs by data set, a line each: its name opens it."""
+    groups = by_data(runs)
+    ordered = [run for group in groups.values() for run in group]
+    shown = [ordered[k] for k in pages_of("results.page", len(ordered), PER_PAGE)]
+    lines = len(shown) + len({run.data for run in shown})
+    place = st.container(height=HEIGHT if lines > MANY else "content", border=False, gap="small")
+    for data, group in groups.items():
+        here = [run for run in group if run in shown]
+        if not here:
+            continue
+        name = workspace().name_of(Path(data)) or Path(data).name
+        count = t("results.runs", count=len(group))
+        place.markdown(f"**{escape_markdown(name)}** :gray[:small[· {count}]]")
+        for run in here:
+            with place.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.button(
+                    escape_markdown(shortened(run.name, LONG)),
+                    f"run.{run.name}",
+                    on_click=_choose,
+                    args=(run.name,),
+                    type="primary" if run == chosen else "secondary",
+                    width=220,
+                    help=escape_markdown(run.name) if len(run.name) > LONG else None,
+                )
+                st.markdown(_facts(run), width=BESIDE)
 
 
-def _cells(run: RunSummary) -> list[tuple[str, int]]:
-    """Return what stands in the line of a run, and the widths in pixels."""
-    accuracy = state_words(run)
+def _header(chosen: RunSummary, runs: Sequence[RunSummary]) -> str | None:
+    """Show the name of the open run; return which other it is to be compared with, if any."""
+    usable = [run for run in runs if run.usable and run.name != chosen.name]
+    same = [run.name for run in usable if run.data == chosen.data]
+    others = same + [run.name for run in usable if run.name not in same]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader(escape_markdown(chosen.name), anchor=False, width="stretch")
+        if not (chosen.usable and others):
+            return None
+        asked, key = st.query_params.get(COMPARED), f"compare.{chosen.name}"
+        if asked in others:
+            st.session_state[key] = asked
+        return st.selectbox(
+            t("results.compare"),
+            others,
+            index=None,
+            key=key,
+            placeholder=t("results.no_other"),
+            on_change=lambda: _compare(st.session_state[key]),
+            width=280,
+        )
+
+
+def _compare(name: str | None) -> None:
+    if name is None:
+        st.query_params.pop(COMPARED, None)
+    else:
+        st.query_params[COMPARED] = name
+
+
+def _facts(run: RunSummary) -> str:
+    """Return what stands beside the name of a run."""
+    result = f"**{state_words(run)}**"
     if run.accuracy is not None:
-        right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
-        accuracy = right if run.images < FEW else f"{run.accuracy:.1%}"
-    data = escape_markdown(Path(run.data).name)
+        low, high = map(percent, interval(run.accuracy, run.images))
+        result = f"**{percent(run.accuracy)}** :gray[{t('common.between', low=low, high=high)}]"
+        if run.images < FEW:
+            right = t("results.right", right=round(run.accuracy * run.images), all=run.images)
+            result = f"**{right}**"
     facts = [
         run.backbone,
         preset_name(run.preset),
         *([duration(run.seconds)] if run.seconds else []),
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
     ]
-    facts.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)))
-    return [
-        (f"**{accuracy}**", 130),
-        (f"{data} :gray[:small[· {escape_markdown(' · '.join(facts))}]]", 415),
-        *([(escape_markdown(run.note), 200)] if run.note else []),
-    ]
+    note = f" · {escape_markdown(shortened(run.note, NOTE))}" if run.note else ""
+    return f"{result} :gray[:small[· {escape_markdown(' · '.join(facts))}{note}]]"
 
 
 def _undo() -> None:

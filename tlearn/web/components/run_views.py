@@ -1,0 +1,264 @@
+"""What to look at in a run: mistakes, classes, thresholds, curves, settings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from tlearn.data.edits import Edits
+from tlearn.runs import charts
+from tlearn.runs.class_figures import Share, class_figures
+from tlearn.runs.measurement import LEVEL, confused_pairs
+from tlearn.runs.predictions import HeldOutPrediction
+from tlearn.runs.progress_log import read_progress
+from tlearn.runs.run import Run
+from tlearn.runs.threshold_chart import threshold_chart
+from tlearn.runs.thresholds import Answers
+from tlearn.text import decode_name, natural_key, percent
+from tlearn.web.components.gallery import Picture, gallery
+from tlearn.web.components.heat_gallery import heat_gallery
+from tlearn.web.components.photo_editor import photo_editor
+from tlearn.web.components.run_exports import run_exports
+from tlearn.web.components.session import workspace
+from tlearn.web.words import chart_words, escape_markdown, message, t
+
+MOST = 200  # photos in a gallery of mistakes
+MOST_CONFUSED = 5  # pairs of classes named
+
+
+def _mistakes(run: Run) -> None:
+    wrong = [p for p in run.held_out_predictions() if not p.correct]
+    st.markdown(t("results.mistakes_hint") if wrong else t("results.no_mistakes"))
+    photos_of(run, sorted(wrong, key=lambda p: -p.probability), "mistakes")
+
+
+def _unsure(run: Run) -> None:
+    right = [p for p in run.held_out_predictions() if p.correct]
+    st.markdown(t("results.unsure_hint"))
+    photos_of(run, sorted(right, key=lambda p: p.probability), "unsure")
+
+
+def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:
+    """Show photos; those that are in the data root can be moved to other classes and excluded.
+
+    Where the model looked at is shown instead where that is asked for.
+    """
+    if not predictions:
+        return
+    root = Path(run.record["data"]["path"])
+    data = workspace().name_of(root) if root.exists() else None
+    shown, key = predictions[:MOST], f"{key}.{run.path.name}"
+    if st.toggle(t("results.heat"), key=f"{key}.heat", help=t("results.heat_hint")):
+        heat_gallery(run, shown, key)
+        return
+    labels = Edits.of(root).photo_labels() if data else {}
+    pictures = []
+    for one in shown:
+        caption, label = photo_caption(one), labels.get(one.file, one.label)
+        if label != one.label:
+            changed = t("results.moved", label=label) if label else t("results.excluded")
+            caption = f"{caption} · {changed}"
+        path = run.photo_folder / decode_name(one.file)
+        pictures.append(Picture(path, one.file, caption))
+    if data is None:
+        st.caption(t("results.elsewhere", root=escape_markdown(str(root))))
+        gallery(pictures, key)
+    else:
+        st.caption(t("results.changes_go", data=escape_markdown(data)))
+        classes = sorted({p.label for p in run.held_out_predictions()}, key=natural_key)
+        photo_editor(data, pictures, classes, key)
+
+
+def photo_caption(prediction: HeldOutPrediction) -> str:
+    """Return the class of a photo, and for which it was taken."""
+    if prediction.correct:
+        return f"{prediction.label} {percent(prediction.probability)}"
+    return t(
+        "results.taken_for",
+        label=prediction.label,
+        predicted=prediction.predicted,
+        probability=percent(prediction.probability),
+    )
+
+
+def _confusion(run: Run) -> None:
+    """Show the most confused classes and the matrix; a click shows the photos of a cell."""
+    split = run.measured_split
+    figures = run.metrics[split]
+    pairs = confused_pairs(figures)
+    if pairs:
+        st.markdown(f"**{t('results.most_confused')}**")
+    for true, predicted, count in pairs[:MOST_CONFUSED]:
+        names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
+        st.markdown(f"- {t('results.cell', **names, count=count)}")
+    if not pairs and len(figures["per_class"]) > charts.MATRIX:
+        st.markdown(t("results.no_mistakes"))
+        return
+    st.caption(t("results.confusion_hint"))
+    chart = charts.confusion(figures, chart_words())
+    dark = st.context.theme.type == "dark"
+    chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
+    event = st.vega_lite_chart(
+        spec=chart, on_select="rerun", key=f"confusion.{run.path.name}", width="content"
+    )
+    cells = event.selection.get("cell", [])
+    if not cells:
+        return
+    true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
+    cell = (split, true, predicted)
+    predictions = [p for p in run.held_out_predictions() if (p.split, p.label, p.predicted) == cell]
+    names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
+    st.markdown(t("results.cell", **names, count=len(predictions)))
+    photos_of(run, predictions, f"cell.{true}.{predicted}")
+
+
+def _curves(run: Run) -> None:
+    progress = read_progress(run.path)
+    epochs, error = progress.epochs, progress.expected_error
+    gain = run.metrics.get("gain")
+    if not epochs and gain is None:
+        without = "results.no_curves" if error is None else "results.no_headroom"
+        st.info(t(without, error=percent(error or 0)))
+        return
+    if gain is None:
+        probe = run.metrics["stages"][0]
+        curve = charts.learning_curve(epochs, probe, words=chart_words())
+        st.vega_lite_chart(spec=curve, width="stretch")
+    else:
+        _gain(gain)
+    st.dataframe(
+        [
+            {
+                t("results.run" if gain else "results.stage"): t("chart.probe")
+                if s["name"] == "probe"
+                else message(s["name"]),
+                t("data.validation"): percent(s["accuracy"]),
+                t("results.share"): share if s["share"] else "",
+                t("results.epochs"): s["epochs"],
+                t("results.seconds"): round(s["seconds"]),
+            }
+            for s, share in zip(run.metrics["stages"], run.stage_shares, strict=True)
+        ],
+        hide_index=True,
+    )
+    if any(0 < s["share"] < 1 for s in run.metrics["stages"]):
+        st.caption(t("results.averaged_runs" if gain else "results.averaged"))
+
+
+def _gain(gain: Mapping[str, Any]) -> None:
+    """Show what an ensemble gains over the best of its runs alone."""
+    low, high = (f"{100 * x:+.1f}" for x in gain["ci95"])
+    text = t(
+        "results.gain_noise" if gain["p_value"] >= LEVEL else "results.gain",
+        count=f"{gain['images']:,}",
+        all=gain["right"][0],
+        one=gain["right"][1],
+        points=f"{100 * gain['share']:+.1f}",
+        low=low,
+        high=high,
+    )
+    chosen = t("results.cross_fitted") if gain["split"] == "validation" else ""
+    st.info(f"{text} {chosen}")
+
+
+def _classes(run: Run) -> None:
+    """Show how well each class is recognised; a click on a heading sorts."""
+    split = run.measured_split
+    st.caption(t("results.classes_hint", split=t(f"data.{split}")))
+    rows = [
+        {
+            t("data.class"): one.label,
+            t("chart.photos"): one.images,
+            **{
+                t(f"results.{name}{part}"): value
+                for name, share in (
+                    ("precision", one.precision),
+                    ("recall", one.recall),
+                    ("f1", one.f1),
+                )
+                for part, value in (("", _percents(share)), ("_between", _between(share)))
+            },
+        }
+        for one in class_figures(run.metrics[split])
+    ]
+    bar = st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100)
+    bars = {t(f"results.{name}"): bar for name in ("precision", "recall", "f1")}
+    st.dataframe(rows, hide_index=True, column_config=bars, height="content")
+
+
+def _percents(share: Share | None) -> float | None:
+    return None if share is None else 100 * share.value
+
+
+def _between(share: Share | None) -> str:
+    if share is None:
+        return ""
+    low, high = map(percent, share.ci95)
+    return t("common.between", low=low, high=high)
+
+
+@st.fragment
+def _threshold(run: Run) -> None:
+    """Show what is answered from a probability upwards, and how right that is."""
+    split = run.measured_split
+    outputs = run.outputs().of_split(split)
+    st.markdown(t("results.threshold_hint", split=t(f"data.{split}")))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        label = st.selectbox(
+            t("data.class"),
+            run.labels,
+            index=None,
+            placeholder=t("results.all_classes"),
+            key=f"threshold.class.{run.path.name}",
+            width=280,
+        )
+        percents = st.slider(
+            t("results.at_least"),
+            0,
+            100,
+            50,
+            format="%d%%",
+            key=f"threshold.{run.path.name}",
+            width=420,
+        )
+    answers = Answers.of(outputs, run.labels, label)
+    point = answers.at(percents / 100)
+    figures = {
+        "answered": (percent(point.answered / max(1, len(answers.scores))), point.answered),
+        "precision": (point.precision, point.right),
+        "recall": (point.recall, point.right),
+    }
+    wholes = {"answered": len(answers.scores), "precision": point.answered, "recall": point.images}
+    with st.container(horizontal=True):
+        for name, (share, count) in figures.items():
+            part = t("results.of", part=f"{count:,}", all=f"{wholes[name]:,}")
+            between = f" · {_between(share)}" if isinstance(share, Share) else ""
+            st.metric(
+                t(f"results.{name}"),
+                percent(share.value) if isinstance(share, Share) else share or "—",
+                f"{part}{between}",
+                "off",
+                delta_arrow="off",
+                border=True,
+                help=t(f"results.{name}_help"),
+            )
+    words = {name: t(f"results.{name}") for name in ("precision", "recall", "at_least")}
+    chart = threshold_chart(answers.curve(), percents / 100, words)
+    st.vega_lite_chart(spec=chart, width="stretch")
+
+
+def _settings(run: Run) -> None:
+    st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
+
+
+VIEWS = {
+    "mistakes": _mistakes,
+    "confusion": _confusion,
+    "classes": _classes,
+    "threshold": _threshold,
+    "unsure": _unsure,
+    "curves": _curves,
+    "export": run_exports,
+    "settings": _settings,
+}

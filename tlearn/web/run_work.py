@@ -1,0 +1,129 @@
+"""Exports, reports and heat maps of runs: commands of tlearn in processes of their own."""
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from tlearn.backbones import Exporter, load_registry
+from tlearn.errors import RunError
+from tlearn.progress import Progress
+from tlearn.runs.run_state import records_in
+from tlearn.web import background
+from tlearn.web.child import error_in, start_child
+from tlearn.web.explanation_process import ShownExplanation, explain
+
+WORK: dict[tuple[str, ...], background.BackgroundTask] = {}  # by what it is about, begun last
+
+
+def run_command(progress: Progress, *arguments: str) -> None:
+    """Run a command of tlearn, and show its progress.
+
+    Raises:
+        RunError: With its error, if it fails.
+    """
+    with tempfile.TemporaryFile() as output:
+        command = (*arguments, "--progress", "json")
+        process = start_child(*command, stdout=output, stderr=subprocess.PIPE)
+        lines: list[bytes] = []
+        try:
+            assert process.stderr is not None
+            with contextlib.ExitStack() as stack:
+                title, done, task = "", 0, None
+                for line in process.stderr:
+                    lines.append(line)
+                    for record in records_in(line.decode("utf-8", "replace")):
+                        if "task" not in record:
+                            continue
+                        if record["task"] != title:
+                            title, done = str(record["task"]), 0
+                            opened = progress.task(title, record["total"], record["unit"])
+                            task = stack.enter_context(opened)
+                        assert task is not None
+                        task.advance(record["done"] - done)
+                        done = record["done"]
+            code = process.wait()
+        finally:  # also on an exception
+            process.kill()
+            process.communicate()
+    if code:
+        reason = error_in(b"".join(lines))
+        raise RunError(reason or f"the process ended with code {code} and no message")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that a run can be exported in.
+
+    Attributes:
+        exporter: The exporter.
+        install: What to run where something is not installed, else empty.
+    """
+
+    exporter: Exporter
+    install: str
+
+
+def formats() -> list[Format]:
+    """Return the formats of all plugins, those that can be used first."""
+    every = [
+        Format(exporter, "" if all(map(find_spec, exporter.modules)) else exporter.install)
+        for plugin in load_registry().plugins
+        for exporter in plugin.exporters
+    ]
+    return sorted(every, key=lambda form: bool(form.install))
+
+
+def exported(run: Path, form: str) -> Path:
+    """Return the folder of an export, which need not be there."""
+    return run / "export" / form
+
+
+def export_task(run: Path, form: str) -> background.BackgroundTask | None:
+    """Return the export that was begun last."""
+    return WORK.get(("export", str(run), form))
+
+
+def start_export(run: Path, form: str) -> None:
+    """Export a run, in place of what was exported before."""
+
+    def do(progress: Progress) -> None:
+        shutil.rmtree(exported(run, form), ignore_errors=True)
+        run_command(progress, "export", str(run), form)
+
+    key = ("export", str(run), form)
+    if key not in WORK or WORK[key].over.is_set():
+        WORK[key] = background.start(do)
+
+
+def report_task(run: Path) -> background.BackgroundTask | None:
+    """Return the report that was begun last."""
+    return WORK.get(("report", str(run)))
+
+
+def start_report(run: Path) -> None:
+    """Write the whole report of a run."""
+    key = ("report", str(run))
+    if key not in WORK or WORK[key].over.is_set():
+        WORK[key] = background.start(lambda p: run_command(p, "report", str(run)))
+
+
+def heat_maps(run: Path, photos: Sequence[Path], scratch: Path) -> background.BackgroundTask:
+    """Return the task that explains photos, as :func:`explain` does; it begins if it did not."""
+    names = "\n".join(map(str, photos))
+    digest = hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    key = ("heat", str(run), digest)
+
+    def do(progress: Progress) -> dict[Path, ShownExplanation]:
+        folder = scratch / f"heat-{secrets.token_hex(8)}"
+        return explain(run, photos, folder)
+
+    if key not in WORK or WORK[key].problem:
+        WORK[key] = background.start(do)
+    return WORK[key]
