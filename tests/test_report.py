@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,6 +15,8 @@ from written_runs import written_run
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import RunError
+from tlearn.reports.confusion_table import MOST
+from tlearn.reports.photos import Limits, Photos
 from tlearn.runs.class_figures import class_order, f1_share
 from tlearn.runs.measurement import measure
 
@@ -138,6 +141,23 @@ def test_any_number_of_classes_and_photos(tmp_path, numbers):
         (is_, said) for _, is_, said, *_ in page.photos["photos"]
     }
     assert ("no photos" in page.text) == (0 in numbers)
+
+
+def test_of_very_many_classes_those_that_are_confused_are_shown(tmp_path):
+    run = written_run(tmp_path, [f"class {k}" for k in range(MOST + 30)], [1] * (MOST + 30), side=0)
+    page = Page(tlearn.report(run, thorough=False))
+    confusions = page.source.split('id="confusions"')[1].split("</section>")[0]
+    assert confusions.count("<th scope=row>") == MOST
+    assert f"Of the {MOST + 30} classes these are the {MOST}" in page.text
+
+
+def test_large_photos_have_fewer_thumbnails_after_a_training(tmp_path):
+    run = written_run(tmp_path, ["a", "b"], [4, 4])
+    rows = run.held_out_predictions()
+    photos = Photos.of(run.photo_folder, rows, thorough=False)
+    assert len(photos.thumbnails) == 8
+    assert len(replace(photos, limits=Limits(6, 1)).thumbnails) == 1
+    assert len(replace(photos, limits=Limits(6, 10_000_000)).thumbnails) == 6
 
 
 def test_photos_that_were_moved_away_are_given_by_name(tmp_path):

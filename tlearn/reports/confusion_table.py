@@ -1,11 +1,14 @@
 """Which class is taken for which: a table that stays readable with a hundred classes."""
 
+from collections import Counter
+
 from tlearn.reports.contents import Contents
 from tlearn.reports.markup import name, paragraph, text
 from tlearn.runs.class_figures import class_order
 from tlearn.runs.measurement import Figures, confused_pairs
 
 PAIRS = 15  # most confused pairs listed
+MOST = 200  # classes in the table
 CORNER = "<small>true ↓ predicted →</small>"
 FEW = 12  # classes up to which there is room beside the table
 
@@ -13,7 +16,7 @@ FEW = 12  # classes up to which there is room beside the table
 def confusion_table(contents: Contents) -> str:
     """Return the table, and the most confused pairs."""
     figures, labels = contents.figures, contents.labels
-    order = class_order(figures)
+    order, more = _shown(class_order(figures), contents)
     head = "".join(
         f"<th scope=col><span><bdi title='{text(labels[k])}'>{text(labels[k])}</bdi></span>"
         for k in order
@@ -21,7 +24,7 @@ def confusion_table(contents: Contents) -> str:
     rows = "".join(_row(figures, labels, k, order) for k in order)
     words = (
         f"Rows are what the {contents.split} photos are, columns what the model says. Classes that "
-        f"are confused with each other stand side by side. Click a number to see its photos."
+        f"are confused with each other stand side by side. Click a number to see its photos.{more}"
     )
     few = len(labels) <= FEW
     matrix = (
@@ -32,6 +35,18 @@ def confusion_table(contents: Contents) -> str:
     if few:
         return f'{paragraph(words)}<div class="beside">{matrix}<div>{pairs}</div></div>{photos}'
     return paragraph(words) + matrix + photos + pairs
+
+
+def _shown(order: list[int], contents: Contents) -> tuple[list[int], str]:
+    """Return the classes that there is room for, those in most confusions, and a remark."""
+    if len(order) <= MOST:
+        return order, ""
+    labels, confusions = contents.labels, Counter[str]()
+    for true, other, count in confused_pairs(contents.figures):
+        confusions.update({true: count, other: count})
+    some = sorted(order, key=lambda k: -confusions[labels[k]])[:MOST]
+    remark = f" Of the {len(order):,} classes these are the {MOST} that are confused most."
+    return [k for k in order if k in set(some)], remark
 
 
 def _row(figures: Figures, labels: list[str], true: int, order: list[int]) -> str:

@@ -15,9 +15,24 @@ from tlearn.text import decode_name, printable
 SHOWN = 12  # mistakes, and hits, shown large
 LARGE, SMALL = 160, 72  # pixels
 LISTED = 5000  # photos that the page knows by name
-# Thumbnails at most; fewer after a training, where they may cost little time.
-MOST, MOST_AFTER_TRAINING = 1000, 150
 BYTES = 3_000_000  # of all thumbnails
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many thumbnails there are at most.
+
+    Attributes:
+        photos: How many.
+        read: Bytes of photos that are read for them.
+    """
+
+    photos: int
+    read: int
+
+
+THOROUGH = Limits(1000, 1 << 40)
+AFTER_TRAINING = Limits(150, 30_000_000)  # they may cost little time there
 
 
 @dataclass(frozen=True)
@@ -27,31 +42,32 @@ class Photos:
     Attributes:
         folder: What their names are relative to.
         rows: The mistakes, the most confident first; then the hits, the least confident first.
-        most: How many get a thumbnail.
+        limits: Of thumbnails.
     """
 
     folder: Path
     rows: Sequence[HeldOutPrediction]
-    most: int
+    limits: Limits
 
     @classmethod
     def of(cls, folder: Path, rows: Sequence[HeldOutPrediction], thorough: bool) -> "Photos":
         """Make them of rows in any order, with few thumbnails unless ``thorough``."""
         mistakes = sorted((row for row in rows if not row.correct), key=lambda p: -p.probability)
         hits = sorted((row for row in rows if row.correct), key=lambda p: p.probability)
-        return cls(folder, [*mistakes, *hits], MOST if thorough else MOST_AFTER_TRAINING)
+        return cls(folder, [*mistakes, *hits], THOROUGH if thorough else AFTER_TRAINING)
 
     @cached_property
     def thumbnails(self) -> list[str]:
         """Thumbnails of the first photos as base64; empty where a photo is no longer there."""
         found: list[str] = []
-        size = 0
-        for row in self.rows[: self.most]:
+        read = size = 0
+        for row in self.rows[: self.limits.photos]:
+            if read > self.limits.read or size > BYTES:
+                break
             data = self._thumbnail(row, SMALL)
             found.append(b64encode(data).decode() if data else "")
+            read += self.path(row).stat().st_size if data else 0
             size += len(found[-1])
-            if size > BYTES:
-                break
         return found
 
     def note(self) -> str:

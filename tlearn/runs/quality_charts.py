@@ -1,5 +1,6 @@
 """Charts of how a classifier ranks images, how honest it is, and how it sees them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from tlearn.runs.quality_curves import Bin, Curve
 
 SQUARE = 340  # pixels
 POINTS = 60  # of a curve drawn
+MOST = 200  # curves drawn; of more classes every second, third, ...
 LONG = 24  # characters of a name in a legend, at most
 # Colours of classes, told apart on white and on the dark background; of more classes a wheel.
 PALETTE = "#3b82c4 #d9730d #12805c #c2479b #8a63d2 #a67c00 #d64545 #2a93a6 #6f8f2a #7a7f87".split()
@@ -44,9 +46,10 @@ def ranking(curves: Mapping[str, Curve], mean: Curve, x: str, y: str, steps: boo
     colours = [INK, *PALETTE[: len(named)]]
     if len(named) < len(curves):
         domain, colours = [*domain, EVERY], [*colours, BORDER]
+    others = [name for name in worst if name not in named]
     rows = [
         row
-        for name in [*(n for n in curves if n not in named), *named]
+        for name in [*others[:: math.ceil(len(curves) / MOST)], *named]
         for row in _rows(curves[name], labels[name], labels[name] if name in named else EVERY)
     ]
     color = {
