@@ -19,12 +19,11 @@ from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
 from tlearn.text import decode_name
 
-DARK = (
-    50  # of 255, of the brightest 5%; the darkest of the five sets has 48, another 51, all else 71
-)
-BRIGHT = 205  # of 255, of the darkest 5%; the brightest of the five sets has 197
+DARK = 50  # of 255, that 5% exceed; in the five sets one photo has 48, another 51, all others 71
+BRIGHT = 205  # of 255, that 95% exceed; the brightest of the five sets has 197
 APART = 3  # times darker, brighter, smaller than the median
 ONE_COLOUR = 3  # standard deviation; the least of the five sets is 15
+PURE = 0.5  # the same of what is neither dark nor bright, but black, white or another colour alone
 BLUR = 0.55  # of the blur effect; 0.2 to 0.4 is usual, skies and other smooth motifs have 0.6
 BLUR_DEVIATIONS = 3  # robust standard deviations above the median
 EDGE = 0.3  # and nothing in it is sharp: photos usually have 0.6 and more
@@ -154,16 +153,18 @@ def _visibility(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
     if aspect > ASPECT and aspect > 2 * usual.aspect:
         reason = f"{size}: one side is {aspect:.1f} times as long as the other"
         yield Finding("extreme aspect", (name,), reason, "warning", aspect, exclude)
-    if photo.spread < ONE_COLOUR:
-        reason = "nothing can be seen on it: it is of one colour"
-        score = 1 - photo.spread / ONE_COLOUR
-        yield Finding("one colour", (name,), reason, "warning", score, exclude)
+    one_colour = "nothing can be seen on it: it is of one colour"
+    evenness = 1 - photo.spread / ONE_COLOUR
+    if photo.spread < PURE:
+        yield Finding("one colour", (name,), one_colour, "warning", evenness, exclude)
     elif photo.dark < min(DARK, usual.dark / APART):
         reason = f"nearly black: 95% of it has at most {photo.dark:.0f} of 255 in brightness"
         yield Finding("dark", (name,), reason, "warning", 1 - photo.dark / DARK, exclude)
     elif photo.bright > max(BRIGHT, 255 - (255 - usual.bright) / APART):
         reason = f"nearly white: 95% of it has at least {photo.bright:.0f} of 255 in brightness"
         yield Finding("bright", (name,), reason, "warning", photo.bright / 255, exclude)
+    elif photo.spread < ONE_COLOUR:
+        yield Finding("one colour", (name,), one_colour, "warning", evenness, exclude)
     elif (
         side >= LEAST
         and photo.blur > max(BLUR, usual.blur)
