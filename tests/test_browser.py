@@ -422,9 +422,11 @@ def test_journey_of_predictions(tab, server, browser, toy_run, cache):
     record = shutil.copytree(toy_run.run, server.runs / "colours") / "run.yaml"
     record.write_text(record.read_text().replace(str(toy_run.photos), str(photos)))
     the_camera_is_asked(tab)
-    why_there_is_no_camera_is_said(server, browser)
+    why_there_is_no_camera_is_said(server, browser, photo_files(photos)[0])
     a_correction_goes_back_to_the_data(tab, photos)
     many_photos_come_as_an_archive(tab, photos)
+    new = draw_photos(server.data.parent / "new", 3, seed=5)
+    photos_in_class_folders_are_measured_and_explained(tab, new)
     pages_speak_chinese_on_a_phone_in_the_dark(server, browser)
     a_server_that_was_closed_is_said(tab, server)
 
@@ -448,7 +450,7 @@ def the_camera_is_asked(tab):
     tab.see("camera.jpg")
 
 
-def why_there_is_no_camera_is_said(server, browser):
+def why_there_is_no_camera_is_said(server, browser, photo):
     """Where the browser refuses it, or gives none to the page."""
     context = browser.new_context(locale=LOCALE)
     for script, key in (
@@ -467,7 +469,19 @@ def why_there_is_no_camera_is_said(server, browser):
             tab.go("predict?run=colours&view=camera")
             tab.see(f"live.{key}")
             tab.see("live.shoot")
+            if key == "insecure":  # as of a phone in the local network: it can take a photo
+                tab.page.set_input_files(".live input", photo)
+                tab.see("camera.jpg")
     context.close()
+
+
+def photos_in_class_folders_are_measured_and_explained(tab, folder):
+    tab.upload(folder, folder=True)
+    tab.see("predict.accuracy", 120)
+    tab.see("predict.choose_rows")
+    tab.upload([photo_files(folder)[0]])
+    tab.press("predict.why", then="predict.nearest")
+    assert tab.page.locator("[data-testid=stImage] img").filter(visible=True).count() == 6
 
 
 def a_correction_goes_back_to_the_data(tab, photos):

@@ -43,6 +43,10 @@ def classifier(toy_run, monkeypatch):
 
 def test_pictures_are_answered_as_files_are_and_by_one_process(classifier, toy_run, tmp_path):
     one = classifier()
+    one.start()
+    begun = one._process
+    one.start()
+    assert one._process is begun and begun.poll() is None
     answers = {label: one.answer(frame(label)) for label in COLOURS}
     process = one._process
     for label, answer in answers.items():

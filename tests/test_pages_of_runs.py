@@ -1,6 +1,7 @@
 """The pages of results and of predictions without a browser."""
 
 import csv
+import json
 import re
 import shutil
 import time
@@ -236,6 +237,20 @@ def test_corrections_are_added_once(here, one_and_two, monkeypatch):
     press(app, "predict.add", count=1)
     assert "already, as green/red00.png" in app.dataframe[0].value[t("data.reason")][0]
     assert scan(here.data / "photos").counts["green"] == 13
+
+
+def test_what_is_ready_says_how_good_it_is_and_can_be_tried(here, one_and_two):
+    record = one_and_two[0] / "metrics.json"
+    metrics = json.loads(record.read_text())
+    metrics["validation"] |= {"n": 300, "accuracy": 0.9}
+    record.write_text(json.dumps(metrics))
+    with (one_and_two[0] / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "finished", "time": time.time()}) + "\n")
+    app = page("train")
+    between = t("common.between", low="86.1%", high="92.9%")
+    right = t("results.right_share", part="90.0%", right=270, all=300, between=between)
+    assert t("job.ready", name="one", right=right) in words(app)
+    assert app.button(key="try.one") and app.button(key="see.one").label == t("job.results")
 
 
 def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkeypatch):

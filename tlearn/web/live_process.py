@@ -58,6 +58,14 @@ class LiveClassifier:
                 self._end()
         raise RunError("the process that classifies ended without an answer; try again")
 
+    def start(self) -> None:
+        """Start the process, unless it is there or is being started, so that the model is read."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._started()
+            finally:
+                self._lock.release()
+
     def close(self) -> None:
         """End the process."""
         with self._lock:

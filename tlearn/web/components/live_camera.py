@@ -10,6 +10,7 @@ import streamlit as st
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.session import workspace
 from tlearn.web.live import live_url
+from tlearn.web.live_process import live_classifier
 from tlearn.web.words import t
 
 FOLDER = Path(__file__).parent
@@ -20,6 +21,7 @@ WORDS = (
 
 def live_camera(run: RunSummary) -> Path | None:
     """Show the camera; return the folder of a photo that was just kept."""
+    live_classifier(run.path).start()  # it reads the model while the browser asks for the camera
     words = {name: t(f"live.{name}") for name in WORDS}
     result = _component()(
         key="live",

@@ -39,10 +39,11 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
     labels, root = run.labels, Path(run.data)
     editable = workspace().name_of(root) is not None and root.is_dir()
     if len(predictions) <= FEW:
+        alone = len(predictions) == 1
         with st.container(horizontal=True):
             for answer in predictions:
-                with st.container(border=True, width=WIDTH):
-                    _card(answer, current.explained.get(answer.path))
+                with st.container(border=True, width="stretch" if alone else WIDTH):
+                    _card(answer, current.explained.get(answer.path), wide=alone)
                     if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
                             _correct(root, labels, [answer], str(answer.path))
@@ -69,21 +70,27 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
         st.caption(t("predict.no_data", root=root))
 
 
-def _card(answer: Prediction, explanation: ShownExplanation | None) -> None:
-    """Show one photo with a bar for each of the likeliest classes, and why, if that is known."""
-    if not answer.problem:
-        st.markdown(f"**{escape_markdown(answer.label)}** {answer.probability:.0%}")
-    if explanation:
-        show_heat(explanation, answer.label)
-    else:
-        show_photo(answer.path, WIDTH)
-    st.caption(escape_markdown(answer.path.name))
-    if answer.problem:
-        st.warning(escape_markdown(message(answer.problem)))
-    for label, probability in answer.top:
-        st.progress(probability, f"{escape_markdown(label)} **{probability:.0%}**")
-    if explanation:
-        show_neighbours(explanation)
+def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool = False) -> None:
+    """Show one photo with a bar for each of the likeliest classes, and why, if that is known.
+
+    Where the card is ``wide``, the bars stand beside the photo.
+    """
+    photo, bars = st.columns(2, gap="large") if wide else (st.container(), st.container())
+    with photo:
+        if not answer.problem:
+            st.markdown(f"**{escape_markdown(answer.label)}** {answer.probability:.0%}")
+        if explanation:
+            show_heat(explanation, answer.label)
+        else:
+            show_photo(answer.path, WIDTH)
+        st.caption(escape_markdown(answer.path.name))
+    with bars:
+        if answer.problem:
+            st.warning(escape_markdown(message(answer.problem)))
+        for label, probability in answer.top:
+            st.progress(probability, f"{escape_markdown(label)} **{probability:.0%}**")
+        if explanation:
+            show_neighbours(explanation)
 
 
 def _table(
