@@ -10,12 +10,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from conftest import Heard
 from written_runs import written_run
 
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import RunError
+from tlearn.reports import page as page_module
 from tlearn.reports.confusion_table import MOST
+from tlearn.reports.page import report_of_training
 from tlearn.reports.photos import Limits, Photos
 from tlearn.runs.class_figures import class_order, f1_share
 from tlearn.runs.measurement import measure
@@ -212,6 +215,14 @@ def test_a_section_that_fails_is_named_and_spoils_no_other(made, tmp_path, capsy
     assert "Not drawn: ZeroDivisionError: division by zero" in page
     assert "render must return HTML, it returned None" in page
     assert 'id="summary"' in page
+
+
+def test_a_fault_of_the_page_loses_no_training(tmp_path, monkeypatch):
+    run, progress = written_run(tmp_path, ["a", "b"], [2, 2]), Heard()
+    monkeypatch.setattr(page_module, "_page", lambda contents: 1 / 0)
+    report_of_training(run, progress)
+    assert progress.lines == ["there is no report: ZeroDivisionError: division by zero"]
+    assert not (run.path / "report.html").exists()
 
 
 def test_slips_of_the_report(made, tmp_path, capsys):

@@ -46,7 +46,9 @@ def feature_map(contents: Contents) -> str:
         return paragraph(f"{n} photos make no map.")
     at = np.sort(np.random.default_rng(0).permutation(n)[:MOST])
     features = outputs.features[at]
-    places = (neighbour_places if contents.thorough else principal_places)(features)
+    alike = not np.ptp(features, axis=0).any()
+    find = principal_places if alike or not contents.thorough else neighbour_places
+    places = find(features)
     positions = {row.file: k for k, row in enumerate(contents.photos.rows)}
     photos = [positions[str(file)] for file in outputs.files[at]]
     shown = [contents.photos.rows[k] for k in photos]

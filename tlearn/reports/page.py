@@ -78,8 +78,10 @@ def report_of_training(run: Run, progress: Progress) -> None:
     """Write the report that a training ends with; say why where it cannot be written."""
     try:
         report(run, progress=progress, thorough=False)
-    except TlearnError as error:
-        progress.say(f"there is no report: {error}")
+    # The training is over and saved: nothing that is wrong with a page may lose it.
+    except Exception as error:  # noqa: BLE001
+        kind = "" if isinstance(error, TlearnError) else f"{type(error).__name__}: "
+        progress.say(f"there is no report: {kind}{one_line(error)}")
 
 
 def _page(contents: Contents) -> str:
