@@ -17,7 +17,7 @@ from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import shorten
 from tlearn.web.data_work import check_data
-from tlearn.web.words import escape_markdown, message, t, texts
+from tlearn.web.words import check_name, escape_markdown, message, t
 
 PER_PAGE = 8  # findings of a check
 PIXELS = 112
@@ -97,7 +97,7 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
     severity = t(f"data.severity_{findings[0].severity}")
     count = len(proposed_edits(findings))
     with st.container(horizontal=True, vertical_alignment="center"):
-        title = escape_markdown(texts().words.get(f"check.{name.replace(' ', '_')}", name))
+        title = escape_markdown(check_name(name))
         title = title[:1].upper() + title[1:]
         st.markdown(f"#### {title} :{colour}-badge[{len(findings):,} · {severity}]")
         if count > 1 and st.button(
