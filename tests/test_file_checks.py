@@ -226,6 +226,13 @@ def test_a_set_of_one_class_is_looked_at_too(tmp_path):
     assert look(tmp_path / "data").of("one class")[0].severity == "error"
 
 
+def test_the_same_file_in_two_splits_stays_in_the_one_that_measures(parts):
+    shutil.copy(parts / "val" / "red" / "red00.png", parts / "train" / "red" / "copy.png")
+    (leak,) = look(parts).of("leak")
+    assert leak.names == ("train/red/copy.png", "val/red/red00.png")
+    assert leak.edits == (Change("train/red/copy.png", "exclude"),)
+
+
 # ---- Findings and edits
 
 

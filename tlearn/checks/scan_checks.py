@@ -6,6 +6,7 @@ from tlearn.checks.finding import Finding, Severity
 from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
 from tlearn.data.images import EMPTY, ZEROS
+from tlearn.data.layouts import SPLITS
 from tlearn.data.problems import Problem
 
 # The check and the severity of each kind of problem; others have checks of their own.
@@ -42,19 +43,23 @@ def _finding(problem: Problem) -> Finding:
 
 
 def check_duplicates(files: Iterable[ImageFile]) -> list[Finding]:
-    """Return files of the same content, each but the first."""
+    """Return files of the same content, each but one: that in the split that is used last."""
     first: dict[str, ImageFile] = {}
     findings: list[Finding] = []
-    for file in files:
+    for file in sorted(files, key=lambda file: -SPLITS.index(file.given or "train")):
         other = first.setdefault(file.content, file)
         if other is file:
             continue
-        names = (file.name, other.name)
+        names, exclude = (file.name, other.name), (Change(file.name, "exclude"),)
         if other.label != file.label:
             reason = f"the same file as one of class {other.label!r}"
             findings.append(Finding("conflict", names, reason, "error", 1))
+        elif other.given != file.given:
+            reason = (
+                f"the same file as one in {other.given}: a training leaves it out of {file.given}"
+            )
+            findings.append(Finding("leak", names, reason, "warning", 1, exclude))
         else:
             reason = "the same file as another of its class"
-            exclude = (Change(file.name, "exclude"),)
             findings.append(Finding("duplicate", names, reason, "warning", 1, exclude))
     return findings
