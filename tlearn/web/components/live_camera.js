@@ -3,6 +3,7 @@
 const SIDE = 480; // pixels of the longer side that is sent: more than networks look at
 const SHOWN = 5; // bars at most, where there are more classes than that which all fit
 const ALL = 8; // classes of which each has a bar that stays in its place
+const LEAST = 40; // milliseconds from one picture to the next
 const SPAN = 3000; // milliseconds over which answers are counted
 
 export default function ({ parentElement, data, setTriggerValue }) {
@@ -17,7 +18,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
     listen(live);
     start(live);
   }
-  return () => stop(live);
+  return () => {
+    live.begun = !live.stream; // if it is shown again, it goes on where it was going
+    stop(live);
+  };
 }
 
 const part = (live, name) => live.root.querySelector("." + name);
@@ -95,6 +99,7 @@ async function run(live, stream) {
       continue;
     }
     const { url } = live;
+    const next = new Promise((resolve) => setTimeout(resolve, LEAST));
     let answer;
     try {
       answer = await send(live, url, image);
@@ -104,6 +109,7 @@ async function run(live, stream) {
       return show(live, false, error.message || live.data.words.no_server);
     }
     if (here() && url === live.url) draw(live, answer);
+    await next;
   }
 }
 
