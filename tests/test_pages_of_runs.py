@@ -136,7 +136,7 @@ def test_formats_are_made_in_the_background(here, one_and_two, monkeypatch):
 def test_heat_maps_are_shown_where_asked_for(here, one_and_two, monkeypatch):
     near = ((here.data / "photos/red/red00.png", "red"),)
 
-    def explained(run, photos, folder):  # the first cannot be read
+    def explained(run, photos, folder, progress):  # the first cannot be read
         return {photo: ShownExplanation(photo, near) for photo in photos[1:]}
 
     monkeypatch.setattr(run_work, "explain", explained)

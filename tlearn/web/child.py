@@ -4,13 +4,17 @@ The standard input of a child, ``python -m tlearn.web.child plan ...``, is a pip
 which the system closes when the server ends.
 """
 
+import contextlib
 import os
 import runpy
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import IO
 
+from tlearn.errors import RunError
+from tlearn.progress import Progress
 from tlearn.runs.run_state import records_in
 
 
@@ -37,6 +41,41 @@ def error_in(output: bytes) -> str:
     if not errors:
         return ""
     return "; ".join(str(errors[-1][key]) for key in ("error", "hint") if errors[-1].get(key))
+
+
+def run_command(progress: Progress, *arguments: str) -> None:
+    """Run a command of tlearn, and show its progress.
+
+    Raises:
+        RunError: With its error, if it fails.
+    """
+    with tempfile.TemporaryFile() as output:
+        command = (*arguments, "--progress", "json")
+        process = start_child(*command, stdout=output, stderr=subprocess.PIPE)
+        lines: list[bytes] = []
+        try:
+            assert process.stderr is not None
+            with contextlib.ExitStack() as stack:
+                title, done, task = "", 0, None
+                for line in process.stderr:
+                    lines.append(line)
+                    for record in records_in(line.decode("utf-8", "replace")):
+                        if "task" not in record:
+                            continue
+                        if record["task"] != title:
+                            title, done = str(record["task"]), 0
+                            opened = progress.task(title, record["total"], record["unit"])
+                            task = stack.enter_context(opened)
+                        assert task is not None
+                        task.advance(record["done"] - done)
+                        done = record["done"]
+            code = process.wait()
+        finally:  # also on an exception
+            process.kill()
+            process.communicate()
+    if code:
+        reason = error_in(b"".join(lines))
+        raise RunError(reason or f"the process ended with code {code} and no message")
 
 
 def _end_with_parent() -> None:

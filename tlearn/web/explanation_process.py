@@ -1,17 +1,15 @@
 """Explanations by ``tlearn explain`` in a separate process: the page's server loads no network."""
 
 import json
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlearn.errors import RunError
+from tlearn.progress import Progress, Silent
 from tlearn.runs.run import Run
 from tlearn.text import decode_name
-from tlearn.web.child import error_in, start_child
+from tlearn.web.child import run_command
 
 NEIGHBOURS = 5  # training photos for each photo
 
@@ -29,31 +27,22 @@ class ShownExplanation:
     neighbours: tuple[tuple[Path, str], ...]
 
 
-def explain(run: Path, photos: Sequence[Path], folder: Path) -> dict[Path, ShownExplanation]:
+def explain(
+    run: Path, photos: Sequence[Path], folder: Path, progress: Progress | None = None
+) -> dict[Path, ShownExplanation]:
     """Explain photos; those that cannot be read are left out.
 
     Args:
         run: The run directory.
         photos: The photos.
         folder: Where pictures go; made here.
+        progress: Where to show progress.
 
     Raises:
         RunError: If the run cannot be used, or the process was killed.
     """
-    options = ("--neighbours", str(NEIGHBOURS), "--out", str(folder), "--progress", "json")
-    with tempfile.TemporaryFile() as log:
-        process = start_child(
-            "explain", str(run), *map(str, photos), *options, stdout=subprocess.DEVNULL, stderr=log
-        )
-        try:
-            code = process.wait()
-        finally:  # also on an exception
-            process.kill()
-            process.communicate()
-        if code:
-            log.seek(0)
-            reason = error_in(log.read())
-            raise RunError(reason or f"the process ended with code {code} and no message")
+    options = ("--neighbours", str(NEIGHBOURS), "--out", str(folder))
+    run_command(progress or Silent(), "explain", str(run), *map(str, photos), *options)
     records: list[dict[str, Any]] = json.loads((folder / "explanations.json").read_text("utf-8"))
     place = Run(run).photo_folder
     return {

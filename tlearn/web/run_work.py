@@ -1,60 +1,20 @@
 """Exports, reports and heat maps of runs: commands of tlearn in processes of their own."""
 
-import contextlib
 import hashlib
 import secrets
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from tlearn.backbones import Exporter, load_registry
-from tlearn.errors import RunError
 from tlearn.progress import Progress
-from tlearn.runs.run_state import records_in
 from tlearn.web import background
-from tlearn.web.child import error_in, start_child
+from tlearn.web.child import run_command
 from tlearn.web.explanation_process import ShownExplanation, explain
 
 WORK: dict[tuple[str, ...], background.BackgroundTask] = {}  # by what it is about, begun last
-
-
-def run_command(progress: Progress, *arguments: str) -> None:
-    """Run a command of tlearn, and show its progress.
-
-    Raises:
-        RunError: With its error, if it fails.
-    """
-    with tempfile.TemporaryFile() as output:
-        command = (*arguments, "--progress", "json")
-        process = start_child(*command, stdout=output, stderr=subprocess.PIPE)
-        lines: list[bytes] = []
-        try:
-            assert process.stderr is not None
-            with contextlib.ExitStack() as stack:
-                title, done, task = "", 0, None
-                for line in process.stderr:
-                    lines.append(line)
-                    for record in records_in(line.decode("utf-8", "replace")):
-                        if "task" not in record:
-                            continue
-                        if record["task"] != title:
-                            title, done = str(record["task"]), 0
-                            opened = progress.task(title, record["total"], record["unit"])
-                            task = stack.enter_context(opened)
-                        assert task is not None
-                        task.advance(record["done"] - done)
-                        done = record["done"]
-            code = process.wait()
-        finally:  # also on an exception
-            process.kill()
-            process.communicate()
-    if code:
-        reason = error_in(b"".join(lines))
-        raise RunError(reason or f"the process ended with code {code} and no message")
 
 
 @dataclass(frozen=True)
@@ -122,7 +82,7 @@ def heat_maps(run: Path, photos: Sequence[Path], scratch: Path) -> background.Ba
 
     def do(progress: Progress) -> dict[Path, ShownExplanation]:
         folder = scratch / f"heat-{secrets.token_hex(8)}"
-        return explain(run, photos, folder)
+        return explain(run, photos, folder, progress)
 
     if key not in WORK or WORK[key].problem:
         WORK[key] = background.start(do)

@@ -27,8 +27,8 @@ ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
 PER_PAGE = 10
 LONG, NOTE = 28, 60  # characters of a name and of a note that are shown
 BESIDE = 640  # pixels beside the name of a run; less where there is no room
-MANY = 6  # lines of the list from which it scrolls
-HEIGHT = 340  # pixels of it then
+MANY = 12  # lines of the list from which it scrolls
+HEIGHT = 460  # pixels of it then
 COMPARED = "compare"  # in the address: the run that the open one is compared with
 
 
@@ -86,7 +86,8 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary) -> None:
     ordered = [run for group in groups.values() for run in group]
     shown = [ordered[k] for k in pages_of("results.page", len(ordered), PER_PAGE)]
     lines = len(shown) + len({run.data for run in shown})
-    place = st.container(height=HEIGHT if lines > MANY else "content", border=False, gap="small")
+    scrolls = lines > MANY
+    place = st.container(height=HEIGHT if scrolls else "content", border=scrolls, gap="small")
     for data, group in groups.items():
         here = [run for run in group if run in shown]
         if not here:
