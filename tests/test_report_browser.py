@@ -61,7 +61,7 @@ def test_what_is_clicked_and_pointed_at_answers(opened):
     assert photos.count() == int(cell.inner_text())
     assert photos.first.evaluate("image => image.naturalWidth") == 72
     assert cell.get_attribute("aria-pressed") == "true"
-    recalls = page.locator(".classes tbody td:nth-child(5) [data-value]")
+    recalls = page.locator(".classes tbody td:nth-child(3) [data-value]")
     heading = page.locator(".classes [data-sort]", has_text="recall")
     for ascending in (True, False):
         heading.click()

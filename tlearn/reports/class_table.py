@@ -6,11 +6,11 @@ from tlearn.runs.class_figures import ClassFigures, Share, class_figures
 
 COLUMNS = {
     "class": "",
-    "photos": "measured on",
-    "trained on": "photos of it that the model has learned from",
     "precision": "of the photos predicted as this class, how many are of it",
     "recall": "of its photos, how many are recognised",
     "F1": "the harmonic mean of precision and recall",
+    "photos": "measured on",
+    "trained on": "photos of it that the model has learned from",
 }
 
 
@@ -43,7 +43,7 @@ def _row(c: ClassFigures, trained_on: int) -> str:
             (c.f1, "no photos"),
         )
     ]
-    return f"<tr><th scope=row>{name(c.label)}<td>{c.images}<td>{trained_on}{''.join(cells)}"
+    return f"<tr><th scope=row>{name(c.label)}{''.join(cells)}<td>{c.images}<td>{trained_on}"
 
 
 def _share(share: Share | None, otherwise: str) -> str:

@@ -54,7 +54,7 @@ def _what_is_trained(contents: Contents) -> str:
             f"It was trained on {splits['train']:,} of {images:,} photos, starting from "
             f"{text(config['backbone'])} with {text(start)} weights."
         )
-    held_back = f" {held} were held back." if held else ""
+    held_back = f" Held back: {held}." if held else ""
     return (
         f"The model tells {len(labels)} classes apart: {some}{more}. The photos are from "
         f"{name(Path(data['path']).name)}. {how}{held_back}"

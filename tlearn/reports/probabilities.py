@@ -20,7 +20,8 @@ def calibration(contents: Contents) -> str:
         f"dashed line it is too sure, above it too modest; large dots stand for many photos."
     )
     metrics = contents.run.metrics
-    effect = "".join(paragraph(f"{text(line)}.") for line in calibration_lines(metrics))
+    lines = [line.removeprefix("calibration: ") for line in calibration_lines(metrics)]
+    effect = "".join(paragraph(f"{text(line[0].upper() + line[1:])}.") for line in lines)
     before = reliability_in(metrics, "before")
     others = {"without temperature (validation)": before} if before else {}
     chart = reliability_diagram({"as saved": bins} | others)
