@@ -14,7 +14,7 @@ STEPS = 6  # of each
 STRETCH = (0.75, 1.33)
 SHIFT = 0.3  # of half a side, at most
 MARGIN = 2  # pixels at the borders that are not compared: filters see beyond them
-FINE, COARSE = 2, 12  # of smoothing, between which outlines are
+FINE, COARSE = 1, 4  # smoothings between which outlines are: with 2 and 12, silhouettes count
 PAIRS = 256  # at a time
 
 

@@ -20,6 +20,7 @@ from tlearn.errors import DataError
 from tlearn.features.activation_cache import Cache
 from tlearn.progress import Progress
 from tlearn.runs.measurement import class_numbers
+from tlearn.training.cross_validation import few_threads
 from tlearn.training.setup import read_setup
 from tlearn.training.stages import with_preset
 
@@ -81,4 +82,5 @@ def _label_noise(
     with progress.task("cross-validating labels", FITS, "fits") as task:
         if classes < 2 or len(set(units)) < 2:
             return LabelNoise(np.full((len(y), classes), 1 / classes), np.zeros(len(y)), 0.0)
-        return label_noise(features.depths, y, classes, units, seed, task.advance)
+        with few_threads(features.depths.size * classes):
+            return label_noise(features.depths, y, classes, units, seed, task.advance)

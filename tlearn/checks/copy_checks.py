@@ -142,17 +142,14 @@ def check_shots(pictures: Pictures) -> list[Finding]:
             scores[int(cluster[pair.first])].append(pair.score)
     findings: list[Finding] = []
     for root, its in scores.items():
-        shown = np.flatnonzero(cluster == root)
-        files = [file for i in shown.tolist() for file in pictures.files[i]]
-        number = len(np.unique(copies[shown]))
-        by_label: dict[str, list[ImageFile]] = defaultdict(list)
-        for file in files:
-            by_label[file.label].append(file)
-        findings += [
-            _shots(label, own, min(number, len(own)), pictures, float(np.mean(its)))
-            for label, own in by_label.items()
-            if len(own) > 1 and not _one_group(own)
-        ]
+        by_label: dict[str, list[tuple[int, ImageFile]]] = defaultdict(list)
+        for i in np.flatnonzero(cluster == root).tolist():
+            for file in pictures.files[i]:
+                by_label[file.label].append((int(copies[i]), file))
+        for own in by_label.values():
+            number, files = len({copy for copy, _ in own}), [file for _, file in own]
+            if number > 1 and not _one_group(files):
+                findings.append(_shots(files, number, pictures, float(np.mean(its))))
     return findings
 
 
@@ -161,12 +158,10 @@ def _one_group(files: Sequence[ImageFile]) -> bool:
     return len(groups) == 1 and "" not in groups
 
 
-def _shots(
-    label: str, files: Sequence[ImageFile], number: int, pictures: Pictures, score: float
-) -> Finding:
+def _shots(files: Sequence[ImageFile], number: int, pictures: Pictures, score: float) -> Finding:
     """Return the finding about shots of one scene, in one class."""
     names = tuple(file.name for file in files)
-    of_class = sum(file.label == label for its in pictures.files for file in its)
+    of_class = sum(file.label == files[0].label for its in pictures.files for file in its)
     splits = {pictures.splits[name] for name in names if name in pictures.splits}
     apart = len(splits) > 1
     severity: Severity = "warning" if apart else "note"

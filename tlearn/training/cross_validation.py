@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tlearn.training import regression
 from tlearn.training.folds import assign_folds
@@ -12,6 +13,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation, sciki
 FIRST = 2  # where the search begins: right for most photo sets
 FOLDS = 5
 SAMPLE = 4000  # images the strength is chosen on, at most: more would not change the choice
+SMALL = 100_000_000  # multiplications of a product below which one thread is fastest
 STEPS = 4  # strengths that a search looks at, typically
 
 
@@ -36,6 +38,14 @@ class CrossValidation:
     positions: np.ndarray
     guesses: np.ndarray
     optimum: float
+
+
+def few_threads(multiplications: int) -> threadpool_limits:
+    """Return a context in which products of so many multiplications take one thread, if small.
+
+    Of small ones there are many: threads that wait for each other made them 20 times slower.
+    """
+    return threadpool_limits(1 if multiplications < SMALL else None)
 
 
 def choose_strength(

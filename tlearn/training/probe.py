@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from threadpoolctl import threadpool_limits
 
 from tlearn.config import Taps
 from tlearn.errors import BackboneError
@@ -20,6 +19,7 @@ from tlearn.training.cross_validation import (
     STEPS,
     CrossValidation,
     choose_strength,
+    few_threads,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 FITS = STEPS * FOLDS + 1  # regressions that are fitted for a probe
 JITTER = 1e-5  # of the largest square of a row: float32 products are right to about a tenth of it
-SMALL = 100_000_000  # multiplications of a product below which one thread is fastest
 PROBE_VIEWS = 2  # more views of the same photos change the probe by less than its noise
 PROBE_NUMBERS = 8_000_000  # features times views times images, at most, that strengths are tried on
 FEWER = 1280  # images that they are tried on where those of the data set are more than that
@@ -192,8 +191,7 @@ def fit_probe(
     n, views, d = features.shape
     mean, scale, flat = _standardise(features.reshape(n * views, d))
     multiplications = n * views * min(n * views, d) * len(class_weights)
-    # Of small problems there are many: threads that wait for each other made them 20 times slower.
-    with threadpool_limits(1 if multiplications < SMALL else None):
+    with few_threads(multiplications):
         z, lifted = _span(flat)
         # Half as many dimensions for two views, a quarter the time.
         plain = _span(flat[::views])[0] if views > 1 else z
