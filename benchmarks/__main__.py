@@ -5,8 +5,9 @@ InceptionV3), ``extraction`` (views per second against the bare engine), ``feed`
 ``growth`` (memory and time against the number of images) and ``startup`` (of the command line).
 
 ``quality`` takes an hour and more, and is run when it is named: accuracy, log loss, calibration and
-seconds of presets and baselines on several sets, and whether they differ significantly. So is
-``labelling``: what ``tlearn label-next`` gains over photos at random.
+seconds of presets and baselines on several sets, and whether they differ significantly. So are
+``labelling``: what ``tlearn label-next`` gains over photos at random; and ``check``: what ``tlearn
+check`` finds of faults planted in copies of the sets, and what 10,000 photos take.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Any
 from benchmarks.common import SHARED, python
 from benchmarks.growth import growth
 from benchmarks.labelling import labelling, labelling_row
+from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
 from benchmarks.training import against_plain, inception
 from tlearn.errors import TlearnError
@@ -104,6 +106,14 @@ def _growth(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def _check(result: dict[str, Any]) -> list[str]:
+    large = result["large"]
+    return [
+        f"`tlearn check`, {large['photos']:,} photos | {large['seconds']:.0f} s, "
+        f"{large['memory_mib']:,.0f} MiB | {large['cpu_seconds']:.0f} CPU seconds | "
+    ]
+
+
 def _startup(result: dict[str, Any]) -> list[str]:
     return [
         f"`tlearn --help` | {1000 * result['seconds']:.0f} ms | `python -c pass` "
@@ -143,6 +153,7 @@ PARTS = {
         tables=lambda result: [f"{row['set']}: {labelling_row(row)}" for row in result],
         default=False,
     ),
+    "check": Part(planted_faults, _check, lambda result: result["tables"], default=False),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
 
@@ -154,7 +165,7 @@ def make_parser() -> argparse.ArgumentParser:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"of {', '.join(PARTS)} [all but labelling and quality]",
+        help=f"of {', '.join(PARTS)} [all but labelling, check and quality]",
     )
     parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; others: all]")
     seeds = parser.add_mutually_exclusive_group()
@@ -164,6 +175,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cpu", choices=CPUS, help="stand in for a CPU that has no more than this")
     parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
+    parser.add_argument("--photos", type=int, default=10_000, help="of the large set of check")
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
     quality = parser.add_argument_group("quality")
     quality.add_argument(
