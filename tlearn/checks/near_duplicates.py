@@ -19,8 +19,8 @@ FARTHEST = 1.25  # distance of their features, where 0 is the same and 1.41 unre
 SIMILAR = 2  # neighbours by thumbnails
 UNLIKE = 0.6  # distance of thumbnails: a correlation of 0.82
 POSSIBLE = 0.5  # correlation of outlines of small thumbnails from which large ones are compared
-# Of copies made of photos of five sets, three in a hundred have less; of different shots in them, two
-# pairs have more, from one tripod. Hands of one person in one pose have 0.8.
+# Of copies made of photos of five sets, three in a hundred have less; of different shots, two pairs
+# from one tripod have more. Hands of one person in one pose have 0.8.
 COPY = 0.9  # correlation of outlines
 SHOT, SHOT_DISTANCE = 0.6, 0.68  # of shots of one scene: at least, and of their features at most
 
