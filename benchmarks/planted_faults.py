@@ -124,7 +124,7 @@ def dark(its: Planting, file: ImageFile, fault: str) -> None:
 
 
 def truncated(its: Planting, file: ImageFile, fault: str) -> None:
-    """Cut a file off."""
+    """Leave a part of a file."""
     path = its.copy(file, fault=fault)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * its.rng.uniform(0.2, 0.9))])
@@ -165,7 +165,7 @@ def plant(data: Path, others: Sequence[Path], folder: Path, seed: int) -> Planti
     return its
 
 
-def judge(
+def score(
     findings: Sequence[Mapping[str, Any]], its: Planting, native: set[tuple[str, ...]]
 ) -> dict[str, dict[str, float]]:
     """Return precision and recall of each check, and how many findings each has.
@@ -226,7 +226,7 @@ def planted_faults(arguments: argparse.Namespace) -> dict[str, Any]:
                     found, done = run_check(its.folder, Path(cache))
                 row = {"set": data.name, "seed": seed, "photos": len(its.sources)}
                 row |= {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
-                row |= {"memory_mib": done.memory, "checks": judge(found, its, native)}
+                row |= {"memory_mib": done.memory, "checks": score(found, its, native)}
                 rows.append(row)
                 print(f"  {data.name} seed {seed}: {text_of([row])}", flush=True)
     return {"rows": rows, "large": large(arguments.photos), "tables": tables(rows)}
