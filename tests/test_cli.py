@@ -140,7 +140,14 @@ def test_a_runs_record_repeats_it_and_json_is_alone_on_its_stream(toy_run, tlear
     assert layout == "class folders: blue, green, red"
     assert first.startswith("reading images: 36/36 files, ")
     assert second == "3 classes, 36 images: 29 train, 7 validation"
-    steps = ["plan", "fitting the probe", "probe", "training top 1 block", "evaluating"]
+    steps = [
+        "plan",
+        "fitting the probe",
+        "probe",
+        "training top 1 block",
+        "evaluating",
+        "evaluating",
+    ]
     steps.append("validation")
     assert [line.split(":")[0] for line in others] == steps
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "label-next": "Choose the photos of FOLDER that are most worth labelling for RUN.",
     "evaluate": "Measure the model of RUN on the labelled images in DATA.",
     "show": "Show RUN: configuration, blocks by stage, figures, curves.",
-    "explain": "Show what in IMAGES speaks for their class, and what they are like.",
+    "explain": "Show what in IMAGES speaks for their class, and similar photos.",
     "report": "Write one HTML page about RUN, to look at or to pass on.",
     "export": "Write the model of RUN in another format, such as onnx.",
     "compare": "Rank the installed backbones by a probe on photos of DATA.",

@@ -56,7 +56,7 @@ def explain(
     engine: str | None,
     precision: str | None,
 ) -> int:
-    """Show what in IMAGES speaks for their class, and what they are like.
+    """Show what in IMAGES speaks for their class, and similar photos.
 
     IMAGES are files, folders, archives, tables. A picture with a heat map for each, a page, and
     JSON are written into a folder.
