@@ -1,6 +1,7 @@
 """What the page has done in the process for data: each takes the progress first."""
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from tlearn.checks.finding import CheckResult
@@ -9,10 +10,12 @@ from tlearn.data.archive_folder import add_to_report
 from tlearn.data.edits import Edits
 from tlearn.data.filenames import class_folder_name
 from tlearn.data.folders import list_folder
+from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.problems import Problem, with_ignored_table
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.scan_cache import ScanCache
+from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.text import natural_key
@@ -51,6 +54,34 @@ def look(progress: Progress, root: Path, known: str) -> tuple[str, Manifest | No
         token = secrets.token_hex(8)
         _seen[root] = token, manifest
     return token, None if token == known else manifest
+
+
+def split_counts(
+    progress: Progress, root: Path, val: float, test: float, seed: int
+) -> tuple[dict[str, dict[Split, int]], int]:
+    """Return how many photos of each class are in each split, and how many are in none.
+
+    Raises:
+        DataError: If the data set cannot be used or split.
+    """
+    manifest = _seen[root][1] if root in _seen else scan(root, progress=progress, cache=_CACHE)
+    splits, problems = draw_splits(manifest, val, test, seed)
+    counts = {label: dict.fromkeys(SPLITS, 0) for label in splits.labels}
+    for split, files in splits.items():
+        for file in files:
+            counts[file.label][split] += 1
+    return counts, sum(problem.kind != "empty class" for problem in problems)
+
+
+def change(
+    progress: Progress, do: Callable[..., None], root: Path, names: list[str], *values: str
+) -> None:
+    """Do something with photos, such as :func:`tlearn.data.editing.exclude`.
+
+    Raises:
+        DataError: If it cannot be done.
+    """
+    do(root, names, *values)
 
 
 def describe_new(progress: Progress, root: Path, unsorted: str) -> tuple[int, int]:

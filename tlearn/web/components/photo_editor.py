@@ -6,7 +6,9 @@ import streamlit as st
 
 from tlearn.data import editing
 from tlearn.data.edits import Edit, Edits
+from tlearn.progress import Silent
 from tlearn.text import decode_name
+from tlearn.web import data_process, data_work
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import showing_errors, workspace
@@ -32,8 +34,8 @@ def photo_editor(
     selected: set[str] = st.session_state.setdefault(f"{key}.selected", set())
     selected &= {picture.name for picture in pictures}
 
-    def change(do: Callable[..., None], *arguments: str) -> None:
-        do(root, sorted(selected), *arguments)
+    def change(do: Callable[..., None], *values: str) -> None:
+        data_process.run(Silent(), data_work.change, do, root, sorted(selected), *values)
         selected.clear()
 
     bar = st.container(horizontal=True, vertical_alignment="bottom")

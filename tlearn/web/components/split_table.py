@@ -1,12 +1,17 @@
 """The split of a data set: sliders for the parts that the next training uses, and their counts."""
 
+from pathlib import Path
+from typing import cast
+
 import streamlit as st
 
 from tlearn.data.layouts import Split
 from tlearn.data.scan import Manifest
-from tlearn.data.splits import draw_splits
-from tlearn.errors import DataError
+from tlearn.web import data_process
+from tlearn.web.background import BackgroundTask, start
 from tlearn.web.components.config_options import option_value
+from tlearn.web.components.scans import wait_for
+from tlearn.web.data_work import split_counts
 from tlearn.web.words import escape_markdown, message, t
 
 
@@ -16,21 +21,31 @@ def show_split(manifest: Manifest) -> None:
     with st.container(horizontal=True):
         val = _fraction(manifest, "validation", least=1)
         test = _fraction(manifest, "test", least=0)
-    try:
-        splits, problems = draw_splits(manifest, val, test, option_value("seed"))
-    except DataError as error:
-        st.warning(escape_markdown(message(str(error))))
+    arguments = (manifest.data, val, test, option_value("seed"))
+    task = _task(manifest, arguments)
+    if not wait_for(task, t("common.reading")):
         return
-    rows = {label: {t("data.class"): label} for label in splits.labels}
-    for side, files in splits.items():
-        for label in rows:
-            rows[label][t(f"data.{side}")] = 0  # type: ignore[assignment]
-        for file in files:
-            rows[file.label][t(f"data.{side}")] += 1  # type: ignore[operator]
-    st.dataframe(list(rows.values()), hide_index=True)
-    left_out = [p for p in problems if p.kind != "empty class"]
+    if task.problem:
+        st.warning(escape_markdown(message(task.problem)))
+        return
+    counts, left_out = task.result
+    rows = [
+        {t("data.class"): label} | {t(f"data.{split}"): n for split, n in of.items()}
+        for label, of in counts.items()
+    ]
+    st.dataframe(rows, hide_index=True)
     if left_out:
-        st.caption(t("data.split_left_out", count=len(left_out)))
+        st.caption(t("data.split_left_out", count=left_out))
+
+
+def _task(manifest: Manifest, arguments: tuple[Path, float, float, int]) -> BackgroundTask:
+    """Return the task that draws a split, begun where it is another one than before."""
+    state = st.session_state
+    before, drawn, task = state.get("split.drawn", (None, None, BackgroundTask()))
+    if before is not manifest or drawn != arguments:
+        task = start(lambda progress: data_process.run(progress, split_counts, *arguments))
+        state["split.drawn"] = (manifest, arguments, task)
+    return cast(BackgroundTask, task)
 
 
 def _fraction(manifest: Manifest, split: Split, least: int) -> float:
