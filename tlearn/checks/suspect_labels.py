@@ -7,10 +7,10 @@ likelihood; Bayes' rule then gives for each photo the probability that its label
 labels would teach the probe to be unsure: first it is fitted to all photos, then to those whose
 labels it believes, then to all but the suspects.
 
-With 5 % of the labels of photo sets swapped, this finds more of them with fewer false alarms than
-the pruning of confident learning (Northcutt et al., JAIR 2021, in its package ``cleanlab``), which
-has no parameter for a probe that is too sure or not sure enough, and tells no probability; see
-``python -m benchmarks check``.
+Of flowers with 5 % of the labels swapped (eight draws), 0.82 of the suspects were swapped and 0.78
+of the swapped were suspect; by the pruning of confident learning (Northcutt et al., JAIR 2021; its
+package ``cleanlab``, ``filter_by="both"``) from cross-validated probabilities of the same probe,
+0.76 and 0.73. It has no parameter for a probe that is too sure or not sure enough.
 """
 
 from collections.abc import Callable, Sequence
