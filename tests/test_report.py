@@ -146,6 +146,19 @@ def test_any_number_of_classes_and_photos(tmp_path, numbers):
     assert ("no photos" in page.text) == (0 in numbers)
 
 
+def test_the_summary_says_when_not_to_believe_it(tmp_path):
+    lines = {}
+    for skill in (0.0, 6.0):
+        run = written_run(tmp_path / str(skill), ["a", "b", "c"], [40, 40, 20], skill=skill)
+        lines[skill] = Page(tlearn.report(run, thorough=False)).text
+    bad, good = lines.values()
+    assert "not surely better than naming a each time, which would be right for 40%" in bad
+    assert "misses more than half of them" in bad and "most often taken for" in bad
+    for words in ("surely better", "more than half"):
+        assert words not in good
+    assert "What it must not be used for" in good and "Decisions about people" in good
+
+
 def test_of_very_many_classes_those_that_are_confused_are_shown(tmp_path):
     run = written_run(tmp_path, [f"class {k}" for k in range(MOST + 30)], [1] * (MOST + 30), side=0)
     page = Page(tlearn.report(run, thorough=False))

@@ -66,6 +66,14 @@ def _of_measurement(contents: Contents) -> list[str]:
     lines = []
     if figures["n"] < FEW:
         lines.append(f"{text(accuracy_text(figures['accuracy'], figures['n']))}.")
+    images = {label: values["n"] for label, values in figures["per_class"].items()}
+    largest = max(images, key=images.__getitem__)
+    share = images[largest] / figures["n"]
+    if interval(figures["accuracy"], figures["n"])[0] <= share:
+        lines.append(
+            f"It is not surely better than naming {name(largest)} each time, which would be right "
+            f"for {share:.0%} of the photos."
+        )
     if metrics["stopped"]:
         lines.append("The training was stopped: the model is the best up to then.")
     if contents.split == "validation" and not contents.ensemble and len(metrics["stages"]) > 1:
@@ -140,6 +148,10 @@ def _limits(contents: Contents) -> list[str]:
         "it was measured on some of them: <code>tlearn evaluate RUN FOLDER</code>.",
         "Decisions about people's health, safety or rights on its word alone.",
     ]
+    classes = class_figures(figures)
+    missed = [c for c in classes if c.images >= SCARCE and 2 * c.right < c.images]
+    if missed:
+        lines.append(f"Finding photos of {_names(missed)}: it misses more than half of them.")
     if wrong:
         lines.append(
             f"Work in which one mistake in {max(1, round(figures['n'] / wrong))} is too many, "
