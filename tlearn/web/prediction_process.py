@@ -124,8 +124,9 @@ def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Pre
         if len(predictions) < max(1, count):
             log.seek(0)
             reason = error_in(log.read()) or f"the process ended with code {code} and no message"
-            after = f"after {len(predictions)} photos: " if predictions else ""
-            raise RunError(f"{after}{reason}")
+            if predictions:
+                reason = f"after {len(predictions)} photos: {reason}"
+            raise RunError(reason)
     return predictions
 
 
