@@ -272,7 +272,7 @@ def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkey
     assert list(table[t("chart.true")]) == ["green"] * 3 + ["blue"] * 3 + [""] * 3
     assert "".join(table[t("predict.is_right")]) == "✗✗✗✓✓✓"
 
-    def no_evaluation(run, folder):
+    def no_evaluation(run, folder, progress):
         raise RunError("it is a defect")
 
     monkeypatch.setattr("tlearn.web.prediction_process.evaluate", no_evaluation)
@@ -286,7 +286,7 @@ def test_photos_are_explained_on_demand(here, one_and_two, monkeypatch):
     near = here.data / "photos/red/red00.png"
     asked = []
 
-    def explain(run, photos, place):
+    def explain(run, photos, place, progress):
         asked.append((run, list(photos)))
         return {red: ShownExplanation(red, ((near, "a_class"),))}
 

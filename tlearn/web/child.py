@@ -43,8 +43,8 @@ def error_in(output: bytes) -> str:
     return "; ".join(str(errors[-1][key]) for key in ("error", "hint") if errors[-1].get(key))
 
 
-def run_command(progress: Progress, *arguments: str) -> None:
-    """Run a command of tlearn, and show its progress.
+def run_command(progress: Progress, *arguments: str) -> bytes:
+    """Run a command of tlearn, show its progress, and return its standard output.
 
     Raises:
         RunError: With its error, if it fails.
@@ -73,9 +73,11 @@ def run_command(progress: Progress, *arguments: str) -> None:
         finally:  # also on an exception
             process.kill()
             process.communicate()
-    if code:
-        reason = error_in(b"".join(lines))
-        raise RunError(reason or f"the process ended with code {code} and no message")
+        if code:
+            reason = error_in(b"".join(lines))
+            raise RunError(reason or f"the process ended with code {code} and no message")
+        output.seek(0)
+        return output.read()
 
 
 def _end_with_parent() -> None:

@@ -21,7 +21,7 @@ from tlearn.errors import RunError
 from tlearn.progress import Progress
 from tlearn.runs.predictions import Prediction, prediction_columns
 from tlearn.web import background
-from tlearn.web.child import error_in, start_child
+from tlearn.web.child import error_in, run_command, start_child
 from tlearn.web.explanation_process import ShownExplanation, explain
 
 TOP = 5  # classes per photo
@@ -58,12 +58,12 @@ class PredictionTask:
     def explain(self, photos: Sequence[Path]) -> None:
         """Begin to explain some of the photos."""
         place = self.explanations / secrets.token_hex(4)
-        self.explaining = background.start(lambda progress: explain(self.run, photos, place))
+        self.explaining = background.start(lambda p: explain(self.run, photos, place, p))
 
     def evaluated(self) -> background.BackgroundTask:
         """Return the evaluation of the photos by their folders, which begins if it did not."""
         if self.evaluation is None:
-            self.evaluation = background.start(lambda progress: evaluate(self.run, self.folder))
+            self.evaluation = background.start(lambda p: evaluate(self.run, self.folder, p))
         return self.evaluation
 
 
@@ -136,29 +136,17 @@ def label_of(photo: Path, labels: Sequence[str]) -> str:
     return name if name in labels else ""
 
 
-def evaluate(run: Path, folder: Path) -> dict[str, Any]:
+def evaluate(run: Path, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return what ``tlearn evaluate --json`` says of photos in folders named after their classes.
 
     Raises:
         RunError: If the run or the photos cannot be used, or the process was killed.
     """
-    options = ("--json", "--progress", "json")
-    with tempfile.TemporaryFile() as log:
-        process = start_child(
-            "evaluate", str(run), str(folder), *options, stdout=subprocess.PIPE, stderr=log
-        )
-        try:
-            assert process.stdout is not None
-            output = process.stdout.read()  # its input stays open: it ends with the server
-            code = process.wait()
-        finally:  # also on an exception
-            process.kill()
-            process.communicate()
-        with contextlib.suppress(ValueError):
-            return dict(json.loads(output))
-        log.seek(0)
-        reason = error_in(log.read()).replace(repr(str(folder)), "the folder")
-        raise RunError(reason or f"the process ended with code {code} and no message")
+    try:
+        output = run_command(progress, "evaluate", str(run), str(folder), "--json")
+    except RunError as error:  # the folder is one of ours
+        raise RunError(str(error).replace(repr(str(folder)), "the folder")) from None
+    return dict(json.loads(output))
 
 
 def predictions_csv(predictions: Sequence[Prediction], folder: Path) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from tlearn.runs.measurement import FEW, interval
+from tlearn.text import percent
 from tlearn.web.i18n import Texts, texts_for
 
 ISOLATE, END = "\u2068", "\u2069"  # a part of a text whose direction does not spread
@@ -67,6 +68,6 @@ def accuracy_words(accuracy: float, images: int) -> str:
     numbers = {"right": round(accuracy * images), "all": f"{images:,}"}
     if images < FEW:
         return t("results.right", **numbers)
-    low, high = (f"{part:.1%}" for part in interval(accuracy, images))
+    low, high = map(percent, interval(accuracy, images))
     between = t("common.between", low=low, high=high)
-    return t("results.right_share", part=f"{accuracy:.1%}", between=between, **numbers)
+    return t("results.right_share", part=percent(accuracy), between=between, **numbers)

@@ -12,6 +12,7 @@ from tlearn.config import RunConfig
 from tlearn.data.splits import Splits
 from tlearn.errors import TlearnError
 from tlearn.progress import format_bytes
+from tlearn.text import percent
 from tlearn.training.expected_costs import (
     ExpectedCosts,
     expected_costs,
@@ -136,7 +137,7 @@ def _facts(backbone: Backbone, config: RunConfig, offers: Offers) -> list[str]:
     weights = backbone.weights[0] if backbone.weights else None
     costs, work, lines = offers.costs(backbone, config), backbone.workload, []
     if weights and weights.accuracy is not None:
-        lines.append(t("train.imagenet", part=f"{weights.accuracy:.1%}"))
+        lines.append(t("train.imagenet", part=percent(weights.accuracy)))
     if costs:
         disk = t("train.disk", size=format_bytes(costs.bytes))
         lines.append(f"**{_time(costs)}** · {disk}")

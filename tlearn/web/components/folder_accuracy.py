@@ -7,6 +7,7 @@ import streamlit as st
 
 from tlearn.runs import charts
 from tlearn.runs.measurement import FEW, confused_pairs, interval
+from tlearn.text import percent
 from tlearn.web.components.scans import wait_for
 from tlearn.web.prediction_process import PredictionTask
 from tlearn.web.words import accuracy_words, chart_words, escape_markdown, message, t
@@ -27,7 +28,7 @@ def show_folder_accuracy(current: PredictionTask) -> None:
     with st.container(border=True, gap="small"):
         st.markdown(f"**{t('predict.accuracy')}: {accuracy_words(accuracy, n)}**")
         if n < FEW:
-            low, high = (f"{part:.0%}" for part in interval(accuracy, n))
+            low, high = map(percent, interval(accuracy, n))
             st.markdown(t("results.few", low=low, high=high))
         for line in _not_counted(found):
             st.caption(line)

@@ -7,6 +7,7 @@ import streamlit as st
 from tlearn.runs import charts
 from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
+from tlearn.text import percent
 from tlearn.web.components.session import attempt, open_page, showing_errors, workspace
 from tlearn.web.words import accuracy_words, chart_words, duration, escape_markdown, message, t
 
@@ -83,7 +84,7 @@ def _progress(run: RunSummary) -> None:
     kind = "finetune" if at.step == "training" and at.epoch_count and at.probe else at.step
     facts = [t("job.step", now=at.step_number, all=len(STEPS), what=t(f"job.step_{kind}"))]
     if at.best is not None:
-        facts.append(t("job.right_so_far", part=f"{at.best:.0%}"))
+        facts.append(t("job.right_so_far", part=percent(at.best)))
     now = time.time()
     left = at.seconds_remaining(now)
     if left is not None:

@@ -164,7 +164,7 @@ function draw(live, { top, problem, unknown }) {
     const value = known.get(name) ?? 0;
     row.classList.toggle("best", name === top[0]?.[0]);
     row.children[0].textContent = row.title = name;
-    row.children[1].textContent = `${Math.round(100 * value)}%`;
+    row.children[1].textContent = `${(100 * value).toFixed(1)}%`;
     row.children[2].firstChild.style.width = `${100 * value}%`;
   });
   const now = performance.now();

@@ -9,6 +9,7 @@ from tlearn.data.editing import add_photos
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
+from tlearn.text import percent
 from tlearn.web.components.explanations import offer_explanations, show_heat, show_neighbours
 from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
@@ -78,7 +79,7 @@ def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool =
     photo, bars = st.columns(2, gap="large") if wide else (st.container(), st.container())
     with photo:
         if not answer.problem:
-            st.markdown(f"**{escape_markdown(answer.label)}** {answer.probability:.0%}")
+            st.markdown(f"**{escape_markdown(answer.label)}** {percent(answer.probability)}")
         if explanation:
             show_heat(explanation, answer.label)
         else:
@@ -88,7 +89,7 @@ def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool =
         if answer.problem:
             st.warning(escape_markdown(message(answer.problem)))
         for label, probability in answer.top:
-            st.progress(probability, f"{escape_markdown(label)} **{probability:.0%}**")
+            st.progress(probability, f"{escape_markdown(label)} **{percent(probability)}**")
         if explanation:
             show_neighbours(explanation)
 
@@ -126,7 +127,7 @@ def _table(
             else "",
             t("chart.true"): true.get(answer.path, ""),
             t("predict.second"): "  ".join(
-                f"{isolate(label)} {p:.0%}" for label, p in answer.top[1:3]
+                f"{isolate(label)} {percent(p)}" for label, p in answer.top[1:3]
             ),
             t("data.file"): answer.path.relative_to(folder).as_posix(),
             t("data.reason"): message(answer.problem),
@@ -138,7 +139,7 @@ def _table(
     config = {
         t("predict.photo"): st.column_config.ImageColumn(width="small"),
         t("predict.probability"): st.column_config.ProgressColumn(
-            format="%.0f%%", min_value=0, max_value=100
+            format="%.1f%%", min_value=0, max_value=100
         ),
     }
     event = st.dataframe(
