@@ -54,7 +54,7 @@ def check_duplicates(files: Iterable[ImageFile]) -> list[Finding]:
         if other.label != file.label:
             reason = f"the same file as one of class {other.label!r}"
             findings.append(Finding("conflict", names, reason, "error", 1))
-        elif other.given != file.given:
+        elif file.given and other.given != file.given:
             reason = (
                 f"the same file as one in {other.given}: a training leaves it out of {file.given}"
             )
