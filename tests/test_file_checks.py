@@ -224,6 +224,9 @@ def test_empty_small_and_unbalanced_classes_are_reported(tmp_path):
 def test_a_set_of_one_class_is_looked_at_too(tmp_path):
     draw_photos(tmp_path / "data", 12, ("red",))
     assert look(tmp_path / "data").of("one class")[0].severity == "error"
+    draw_photos(tmp_path / "outer" / "photos", 2)
+    shutil.copy(tmp_path / "data" / "red" / "red00.png", tmp_path / "outer" / "photos")
+    assert "blue, green, red: if these are" in look(tmp_path / "outer").of("one class")[0].reason
 
 
 def test_the_same_file_in_two_splits_stays_in_the_one_that_measures(parts):

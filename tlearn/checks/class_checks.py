@@ -25,10 +25,22 @@ def check_classes(files: Sequence[ImageFile]) -> list[Finding]:
     counts = Counter(file.label for file in files if file.given in (None, "train"))
     findings = [_small(label, counts[label]) for label in sorted(labels) if counts[label] < FEW]
     if len(labels) == 1:
-        reason = "the only class: at least two are needed to tell them apart"
-        findings.append(Finding("one class", (f"{next(iter(labels))}/",), reason, "error"))
+        findings.append(_only_class(files))
     findings += _similar(labels, counts)
     return [*findings, *_imbalance({k: n for k, n in counts.items() if n >= FEW})]
+
+
+def _only_class(files: Sequence[ImageFile]) -> Finding:
+    """Report a class that has no other beside it, but perhaps classes in it."""
+    folders = {file.below.partition("/")[0] for file in files if "/" in file.below}
+    reason = "the only class: at least two are needed to tell them apart"
+    if len(folders) > 1:
+        names = ", ".join(sorted(folders)[:5])
+        reason = (
+            f"the only class, with folders in it, such as {names}: if these are the classes, "
+            f"move away the images beside them"
+        )
+    return Finding("one class", (f"{files[0].label}/",), reason, "error")
 
 
 def _small(label: str, count: int) -> Finding:
