@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[float, Make, tuple[str, ...]]] = {
     "copy across splits": (0.03, copy_across_splits, ("leak",)),
     "copy across classes": (0.01, copy_across_classes, ("conflict",)),
     "blurred": (0.02, blurred, ("blurred",)),
-    "dark": (0.02, dark, ("dark",)),
+    "dark": (0.02, dark, ("dark", "one colour")),
     "truncated": (0.02, truncated, ("unreadable",)),
     "foreign": (0.01, foreign, ("outlier", "suspect label")),
 }
