@@ -50,8 +50,8 @@ def test_figures_are_what_scikit_learn_says():
     assert confused_pairs(figures) == [("ant", "bee", 1), ("cat", "ant", 1)]
     assert class_lines(figures) == [
         "least recognised:",
-        "  cat: 0% of 1 recognised, most often taken for ant (1)",
-        "  ant: 67% of 3 recognised, most often taken for bee (1)",
+        "  cat: 0.0% of 1 recognised, most often taken for ant (1)",
+        "  ant: 66.7% of 3 recognised, most often taken for bee (1)",
     ]
 
 
@@ -99,13 +99,13 @@ def test_a_figure_that_is_not_finite_is_said_to_be_so():
 
 def test_of_few_photos_the_interval_comes_first():
     text = accuracy_text(13 / 14, 14)
-    assert text.startswith("13 of 14 right; too few photos to be sure: 69% to 99% (")
+    assert text.startswith("13 of 14 right; too few photos to be sure: 68.5% to 98.7% (")
     more = photos_missing(13 / 14, 14)
     assert f"({more} more would tell within 10%)" in text
     low, high = interval(13 / 14, 14 + more)
     assert high - low < 0.21
-    assert accuracy_text(1.0, 17) == "17 of 17 right; too few photos to be sure: 82% to 100%"
-    assert with_interval(1.0, 17) == "17 of 17 right (95% interval 82% to 100%)"
+    assert accuracy_text(1.0, 17) == "17 of 17 right; too few photos to be sure: 81.6% to 100.0%"
+    assert with_interval(1.0, 17) == "17 of 17 right (95% interval 81.6% to 100.0%)"
     assert accuracy_text(0.9, 30) == with_interval(0.9, 30) == "90.0% (95% interval 74.4% to 96.5%)"
 
 

@@ -10,6 +10,7 @@ from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
 from tlearn.checks.suspect_labels import LabelNoise
 from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
+from tlearn.text import percent
 
 
 def check_labels(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[Finding]:
@@ -26,8 +27,8 @@ def check_labels(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[F
         own, p[y[i]] = float(p[y[i]]), -1.0
         likelier, score = pictures.labels[int(p.argmax())], float(noise.wrong[i])
         reason = (
-            f"perhaps {likelier!r}: a probe that did not see it gives {p.max():.0%} to that class "
-            f"and {own:.0%} to its own"
+            f"perhaps {likelier!r}: a probe that did not see it gives {percent(p.max())} to that "
+            f"class and {percent(own)} to its own"
         )
         for name in (file.name for file in pictures.files[i]):
             edits = (Change(name, "class", likelier),)

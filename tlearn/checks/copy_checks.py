@@ -11,6 +11,7 @@ from tlearn.checks.near_duplicates import Pair
 from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
 from tlearn.data.layouts import SPLITS
+from tlearn.text import percent
 
 LARGEST = 1 / 3  # of a class that shots of one scene may be, to be put into one split
 
@@ -115,7 +116,8 @@ def _copy(
         own, better = belief[file.label], belief[kept.label]
         reason = (
             f"the same picture as one of class {kept.label!r}, which is likelier: a probe that saw "
-            f"none of them gives {better:.0%} to that class and {own:.0%} to {file.label!r}"
+            f"none of them gives {percent(better)} to that class and {percent(own)} to "
+            f"{file.label!r}"
         )
         return Finding("conflict", names, reason, "error", better - own, exclude)
     if split and its and split != its:

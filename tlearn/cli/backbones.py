@@ -3,6 +3,7 @@
 import click
 
 from tlearn.backbones import Weights, load_registry
+from tlearn.text import percent
 
 
 @click.command()
@@ -28,5 +29,5 @@ def backbones(pattern: str) -> None:
 def _describe(weights: Weights) -> str:
     where = {True: ", on this machine", False: ", not on this machine", None: ""}
     place = ", here, but cannot be used" if weights.problem else where[weights.on_this_machine]
-    share = "" if weights.accuracy is None else f", {weights.accuracy:.1%} on ImageNet"
+    share = "" if weights.accuracy is None else f", {percent(weights.accuracy)} on ImageNet"
     return f"{weights.name} from {weights.source} ({weights.licence}){share}{place}"

@@ -17,6 +17,7 @@ from tlearn.features.activations import Activations, Item
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import Progress, Silent
 from tlearn.runs.measurement import class_numbers
+from tlearn.text import percent
 from tlearn.training.costs import (
     BENCHMARK_SECONDS,
     CostModel,
@@ -144,7 +145,9 @@ def evaluate_candidates(
                 skipped[backbone] = str(error)
             else:
                 results.append(result)
-                setup.progress.say(f"{backbone}: {result.accuracy:.1%} in {result.seconds:.0f} s")
+                setup.progress.say(
+                    f"{backbone}: {percent(result.accuracy)} in {result.seconds:.0f} s"
+                )
     except KeyboardInterrupt:
         if not results:
             raise

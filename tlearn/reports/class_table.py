@@ -3,6 +3,7 @@
 from tlearn.reports.contents import Contents
 from tlearn.reports.markup import name, paragraph, text
 from tlearn.runs.class_figures import ClassFigures, Share, class_figures
+from tlearn.text import percent
 
 COLUMNS = {
     "class": "",
@@ -53,6 +54,6 @@ def _share(share: Share | None, otherwise: str) -> str:
     low, high = share.ci95
     bar = f"--v:{share.value:.3f};--l:{low:.3f};--h:{high:.3f}"
     return (
-        f'<span class="share" data-value="{share.value:.6f}"><b>{share.value:.0%}</b> '
-        f'<span class="ci">{low:.0%} to {high:.0%}</span><i style="{bar}"></i></span>'
+        f'<span class="share" data-value="{share.value:.6f}"><b>{percent(share.value)}</b> '
+        f'<span class="ci">{percent(low)} to {percent(high)}</span><i style="{bar}"></i></span>'
     )

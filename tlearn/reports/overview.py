@@ -7,6 +7,7 @@ from tlearn.reports.contents import Contents
 from tlearn.reports.markup import items, name, paragraph, text
 from tlearn.runs.class_figures import ClassFigures, class_figures
 from tlearn.runs.measurement import FEW, accuracy_text, confused_pairs, interval
+from tlearn.text import percent
 
 NAMED = 12  # classes named in a sentence
 WEAK = 3  # classes named as the weakest
@@ -28,11 +29,11 @@ def _headline(contents: Contents) -> str:
     accuracy, n = figures["accuracy"], figures["n"]
     right = round(accuracy * n)
     low, high = interval(accuracy, n)
-    big = f"{accuracy:.1%}" if n >= FEW else f"{right} of {n}"
+    big = percent(accuracy) if n >= FEW else f"{right} of {n}"
     return (
         f'<div class="headline"><strong>{big}</strong><div>of {n} {split} photos are recognised: '
         f"{right} right, {n - right} wrong. Of all photos taken like these it recognises "
-        f"<b>{low:.1%} to {high:.1%}</b> (95% interval).</div></div>"
+        f"<b>{percent(low)} to {percent(high)}</b> (95% interval).</div></div>"
     )
 
 
@@ -72,7 +73,7 @@ def _of_measurement(contents: Contents) -> list[str]:
     if interval(figures["accuracy"], figures["n"])[0] <= share:
         lines.append(
             f"It is not surely better than naming {name(largest)} each time, which would be right "
-            f"for {share:.0%} of the photos."
+            f"for {percent(share)} of the photos."
         )
     if metrics["stopped"]:
         lines.append("The training was stopped: the model is the best up to then.")
@@ -85,7 +86,7 @@ def _of_measurement(contents: Contents) -> list[str]:
         first = contents.photos.rows[0]
         lines.append(
             f"The most confident mistake: {name(first.label)} taken for {name(first.predicted)}, "
-            f"{first.probability:.1%} sure. Such photos often have a wrong class: see "
+            f"{percent(first.probability)} sure. Such photos often have a wrong class: see "
             f'<a href="#mistakes">mistakes</a>.'
         )
     return lines

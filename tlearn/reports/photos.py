@@ -10,7 +10,7 @@ from pathlib import Path
 from tlearn.data.thumbnails import thumbnail
 from tlearn.reports.markup import name, text
 from tlearn.runs.predictions import HeldOutPrediction
-from tlearn.text import decode_name, printable
+from tlearn.text import decode_name, percent, printable
 
 SHOWN = 12  # mistakes, and hits, shown large
 LARGE, SMALL = 160, 72  # pixels
@@ -94,7 +94,7 @@ class Photos:
         """
         photo = self._thumbnail(row, LARGE)
         pictures = "".join(map(_picture, [photo, *([heat] if heat else [])]))
-        guess = f"{name(row.predicted)} ({row.probability:.1%} sure)"
+        guess = f"{name(row.predicted)} ({percent(row.probability)} sure)"
         classes = guess if row.correct else f"{name(row.label)}, taken for {guess}"
         file = text(decode_name(row.file))
         return (

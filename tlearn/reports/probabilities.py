@@ -7,6 +7,7 @@ from tlearn.reports.markup import name, paragraph, table, text
 from tlearn.runs.quality_charts import ranking, reliability_diagram
 from tlearn.runs.quality_curves import average, calibration_error, curves_of_classes, reliability
 from tlearn.runs.temperature_effect import calibration_lines, reliability_in
+from tlearn.text import percent
 
 
 def calibration(contents: Contents) -> str:
@@ -27,7 +28,7 @@ def calibration(contents: Contents) -> str:
     chart = reliability_diagram({"as saved": bins} | others)
     figure = contents.draw("reliability", chart, "How often it is right, by how sure it is.")
     rows = [
-        [f"{one.probability:.0%}", f"{one.right:.0%}", f"{one.images:,}"] for one in reversed(bins)
+        [percent(one.probability), percent(one.right), f"{one.images:,}"] for one in reversed(bins)
     ]
     numbers = table(["sure, on average", "right", "photos"], rows)
     return f'{paragraph(words)}{effect}<div class="beside">{figure}{numbers}</div>'

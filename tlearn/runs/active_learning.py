@@ -17,7 +17,7 @@ from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.photo_selection import WIDER, Candidate, least_sure, select
 from tlearn.runs.run import PathLike, Run, image_paths
-from tlearn.text import encode_name, numbered_names
+from tlearn.text import encode_name, numbered_names, percent
 
 COLUMNS = ("path", "label", "predicted", "probability", "second", "second_probability")
 TABLE = "labels.csv"
@@ -59,7 +59,7 @@ class NextPhotos:
     def text(self) -> str:
         """It, for people."""
         lines = [
-            f"{row['path']}  {' or '.join(f'{label} {p:.1%}' for label, p in row['top'])}"
+            f"{row['path']}  {' or '.join(f'{label} {percent(p)}' for label, p in row['top'])}"
             for row in self.rows()
         ]
         others = {

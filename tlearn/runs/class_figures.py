@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.runs.measurement import Figures, confused_pairs, interval
+from tlearn.text import percent
 
 Pair = tuple[float, float]
 ORDERED = 300  # classes up to which leaves of the tree are turned; it takes n^3 steps and more
@@ -22,7 +23,7 @@ class Share:
     @property
     def text(self) -> str:
         """It, for people."""
-        return f"{self.value:.0%} ({self.ci95[0]:.0%} to {self.ci95[1]:.0%})"
+        return f"{percent(self.value)} ({percent(self.ci95[0])} to {percent(self.ci95[1])})"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from tlearn.config import Stage
 from tlearn.runs.measurement import LEVEL, with_interval
 from tlearn.runs.run_comparison import Disagreement, RunComparison
-from tlearn.text import epochs_text, printable
+from tlearn.text import epochs_text, percent, printable
 
 SHOWN = 10  # photos of a kind, and classes
 RIGHT = {"first": "only {} is", "second": "only {} is", "neither": "neither run is"}
@@ -70,7 +70,7 @@ def _photos(names: tuple[str, str], photos: Sequence[Disagreement]) -> Iterator[
     who = RIGHT[kind].format(names[kind == "second"])
     yield f"photos that {who} right about, the surest mistakes first: {len(photos):,}"
     for photo in photos[:SHOWN]:
-        first, second = (f"{p.predicted} {p.probability:.1%}" for p in photo.predictions)
+        first, second = (f"{p.predicted} {percent(p.probability)}" for p in photo.predictions)
         file, label = photo.predictions[0].file, photo.predictions[0].label
         yield f"  {file} is {label}: {names[0]} says {first}, {names[1]} {second}"
     if photos[SHOWN:]:

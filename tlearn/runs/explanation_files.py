@@ -17,7 +17,7 @@ from tlearn.errors import DataError, RunError, os_errors_as
 from tlearn.runs.directory import check_free
 from tlearn.runs.explanation import Explanation, overlays, shown_photo
 from tlearn.runs.run import Run
-from tlearn.text import decode_name, encode_name, numbered_names, printable
+from tlearn.text import decode_name, encode_name, numbered_names, percent, printable
 
 PAGE = Template("""\
 <!doctype html>
@@ -121,10 +121,10 @@ def lines_of(explanation: Explanation) -> list[str]:
     """Return an explanation as lines for a terminal."""
     if explanation.problem:
         return [printable(f"{explanation.path}  {explanation.problem}")]
-    ranked = "  ".join(f"{label} {p:.1%}" for label, p in explanation.top)
+    ranked = "  ".join(f"{label} {percent(p)}" for label, p in explanation.top)
     lines = [f"{explanation.path}  {ranked}"]
     if explanation.label != explanation.top[0][0]:
-        lines.append(f"  explained: {explanation.label} {explanation.probability:.1%}")
+        lines.append(f"  explained: {explanation.label} {percent(explanation.probability)}")
     if explanation.drop is not None:
         lines.append(f"  {_drop_text(explanation)}")
     near = ", ".join(f"{n.file} ({n.label}, {n.distance:.3f})" for n in explanation.neighbours)
@@ -137,7 +137,7 @@ def _drop_text(explanation: Explanation) -> str:
     p, drop = explanation.probability, explanation.drop or 0.0
     if drop < 0.005:
         return "covering any one part hardly changes the probability"
-    return f"covering the part that matters most lowers {p:.1%} to {max(p - drop, 0):.1%}"
+    return f"covering the part that matters most lowers {percent(p)} to {percent(max(p - drop, 0))}"
 
 
 def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image]) -> str:
@@ -149,7 +149,7 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
     heading = f"<article><h2>{text(explanation.path.name)}</h2>"
     if explanation.problem or not pictures:
         return f"{heading}<p>{text(explanation.problem or 'cannot be read any more')}</p></article>"
-    ranked = ", ".join(f"<b>{text(label)}</b> {p:.1%}" for label, p in explanation.top)
+    ranked = ", ".join(f"<b>{text(label)}</b> {percent(p)}" for label, p in explanation.top)
     captions = {"photo": "the photo"} | {
         method: f"{CAPTIONS[method]}: what speaks for {text(explanation.label)}"
         for method in explanation.heat

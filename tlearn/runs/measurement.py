@@ -15,6 +15,7 @@ from tlearn.errors import DataError
 from tlearn.metrics import METRICS, Metric, guess_counts
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier, ModelOutputs
+from tlearn.text import percent
 
 LEVEL = 0.05  # of error at which a difference is called significant
 FEW = 30  # images below which the interval is shown first
@@ -156,18 +157,17 @@ def interval(accuracy: float, n: int) -> list[float]:
 
 def with_interval(accuracy: float, n: int) -> str:
     """Return an accuracy over ``n`` images with its interval."""
-    low, high = interval(accuracy, n)
-    if n < FEW:
-        return f"{round(accuracy * n)} of {n} right (95% interval {low:.0%} to {high:.0%})"
-    return f"{accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
+    low, high = map(percent, interval(accuracy, n))
+    value = percent(accuracy) if n >= FEW else f"{round(accuracy * n)} of {n} right"
+    return f"{value} (95% interval {low} to {high})"
 
 
 def accuracy_text(accuracy: float, n: int) -> str:
     """Return an accuracy with its interval; over few images, how many more narrow it."""
     if n >= FEW:
         return with_interval(accuracy, n)
-    low, high = interval(accuracy, n)
-    text = f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low:.0%} to {high:.0%}"
+    low, high = map(percent, interval(accuracy, n))
+    text = f"{round(accuracy * n)} of {n} right; too few photos to be sure: {low} to {high}"
     more = photos_missing(accuracy, n)
     return f"{text} ({more} more would tell within {NARROW:.0%})" if more else text
 

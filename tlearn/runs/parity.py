@@ -17,7 +17,7 @@ from tlearn.errors import DataError, PluginError, one_line
 from tlearn.features.engines import Choice
 from tlearn.progress import Progress
 from tlearn.runs.run import Run
-from tlearn.text import decode_name
+from tlearn.text import decode_name, percent
 
 MOST = 500  # images that are compared, evenly taken from all that were held back
 DRAWN = 64  # pictures that are drawn instead, where no photo is left
@@ -49,7 +49,7 @@ class Parity:
         same = round(self.agreement * self.images)
         return (
             f"the likeliest class is the run's for {same} of {self.images} {self.what} "
-            f"({self.agreement:.1%}); the largest difference of a probability is "
+            f"({percent(self.agreement)}); the largest difference of a probability is "
             f"{self.largest_difference:.2g}"
         )
 

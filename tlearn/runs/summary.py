@@ -11,7 +11,7 @@ from tlearn.runs.measurement import (
 )
 from tlearn.runs.run import Evaluation, Run
 from tlearn.runs.temperature_effect import calibration_lines
-from tlearn.text import epochs_text, printable
+from tlearn.text import epochs_text, percent, printable
 
 SHOWN_CLASSES = 3  # classes named
 SHOWN_PROBLEMS = 10  # problems named
@@ -92,8 +92,8 @@ def class_lines(figures: Figures) -> list[str]:
     ]
     mistakes = {true: (other, count) for true, other, count in reversed(confused_pairs(figures))}
     lines = [
-        f"  {label}: {recall:.0%} of {n} recognised, most often taken for {mistakes[label][0]} "
-        f"({mistakes[label][1]})"
+        f"  {label}: {percent(recall)} of {n} recognised, most often taken for "
+        f"{mistakes[label][0]} ({mistakes[label][1]})"
         for recall, label, n in sorted(rows)[:SHOWN_CLASSES]
     ]
     return [*(["least recognised:"] if lines else []), *lines]

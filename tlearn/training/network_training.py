@@ -15,7 +15,7 @@ from tlearn.features.built_backbone import FEATURES, Tap
 from tlearn.keras_import import keras
 from tlearn.runs.measurement import with_interval
 from tlearn.runs.temperature_effect import calibration_of
-from tlearn.text import epochs_text
+from tlearn.text import epochs_text, percent
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.folds import assign_folds
@@ -225,9 +225,9 @@ def _with_headroom(setup: Setup, error: float) -> Setup:
         return setup
     setup.log("no_headroom", error=error)
     setup.progress.say(
-        f"the probe is expected to get {error:.1%} of new photos wrong, {error * images:.0f} of "
-        f"the {images} for validation: an improvement could hardly be seen, so the network is not "
-        f"fine-tuned; --preset balanced fine-tunes it all the same"
+        f"the probe is expected to get {percent(error)} of new photos wrong, {error * images:.0f} "
+        f"of the {images} for validation: an improvement could hardly be seen, so the network is "
+        f"not fine-tuned; --preset balanced fine-tunes it all the same"
     )
     return replace(setup, stages=required)
 

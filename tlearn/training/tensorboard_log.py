@@ -31,7 +31,7 @@ from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
 from tlearn.runs.tensorboard_folder import folder_of
 from tlearn.settings import flow
-from tlearn.text import printable
+from tlearn.text import percent, printable
 from tlearn.training.network import Network
 from tlearn.training.setup import Setup
 
@@ -216,7 +216,7 @@ def _in_rows(wrong: Sequence[HeldOutPrediction], setup: Setup) -> charts.Chart:
     for number, mistake in enumerate(wrong):
         pixels = setup.activations.render(files[mistake.file], [0])[0]
         png = b64encode(tf.io.encode_png(pixels).numpy()).decode()
-        guess = f"as {mistake.predicted}, {mistake.probability:.0%}"
+        guess = f"as {mistake.predicted}, {percent(mistake.probability)}"
         row, column = divmod(number, COLUMNS)
         rows.append(
             {
