@@ -182,8 +182,9 @@ def test_predictions_say_the_same_in_every_format(made, tlearn):
     for found, row, line in zip(objects, rows, table.out.splitlines(), strict=True):
         (best, second), problem = found["top"], found["problem"]
         assert [found["label"], found["probability"]] == best and best[1] >= second[1]
-        columns = ["path", "label_1", "probability_1", "label_2", "probability_2", "problem"]
-        assert list(row) == columns
+        columns = ["path", "label_1", "probability_1", "label_2", "probability_2"]
+        assert list(row) == [*columns, "unknown", "distance", "problem"]
+        assert row["unknown"] == ("" if problem else str(int(found["unknown"])))
         assert [row["label_1"], row["label_2"]] == [best[0], second[0]]
         assert float(row["probability_2"]) == pytest.approx(second[1], abs=1e-6)
         assert row["problem"] == problem == ""
@@ -196,7 +197,7 @@ def test_no_more_classes_than_there_are(made, tlearn, top, classes):
     image = made.photos / "red/red00.png"
     out = tlearn("predict", made.run, image, "--top", top, "--format", "csv").out
     (row,) = csv.DictReader(out.splitlines())
-    assert len(row) == 2 * top + 2
+    assert len(row) == 2 * top + 4
     labels = [row[f"label_{k + 1}"] for k in range(top)]
     assert len(set(labels[:classes])) == classes and not any(labels[classes:])
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import shutil
 import signal
@@ -64,7 +63,7 @@ def test_what_cannot_predict_says_why(toy_run, tmp_path):
 @POSIX
 def test_a_process_that_is_killed_while_it_predicts_is_told(toy_run, tmp_path, monkeypatch):
     """As one is that takes too much memory: what it said before is not taken for all."""
-    line = json.dumps({"path": str(tmp_path / "a.png"), "top": [["red", 0.9]], "problem": ""})
+    line = Prediction(tmp_path / "a.png", (("red", 0.9),)).to_json()
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\necho '{line}'\necho '{line[:9]}'\nkill -9 $$\n")
     script.chmod(0o755)
@@ -92,7 +91,7 @@ def test_cells_of_a_table_are_harmless(tmp_path):
     text = predictions_csv(answers, tmp_path).decode("utf-8-sig")
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     assert header[:3] == ["path", "label_1", "probability_1"] and header[-1] == "problem"
-    assert {len(row) for row in rows} == {len(header)} == {12}
+    assert {len(row) for row in rows} == {len(header)} == {14}
     assert rows[0][:7] == [
         "'@SUM(A1).png",
         "'=cmd|' /C calc'!A0",

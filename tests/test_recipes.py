@@ -18,6 +18,7 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 SPACE = re.search(r"```yaml space.yaml\n(.*?)```", PAGE, re.S).group(1)
 HEAD, FILE, PYTHON, SAM = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 TOY = {"backbone": "toy", "weights": "none"}
+NO_TRAINING = ("evaluate", "predict", "explain", "show", "ensemble", "tensorboard", "export")
 
 
 @pytest.fixture
@@ -48,10 +49,7 @@ def test_the_commands_work(here, capsys, monkeypatch):
     monkeypatch.setattr("tlearn.cli.tensorboard.serve", lambda folder, port: shown.append(folder))
     for command in commands:
         words = shlex.split(command.replace("10m", "1s"))
-        trains = (
-            words[0] not in ("evaluate", "show", "ensemble", "tensorboard", "export")
-            and "--from" not in words
-        )
+        trains = words[0] not in NO_TRAINING and "--from" not in words
         toy = ["--backbone", "toy"] if trains else []
         toy += ["--weights", "none"] if trains and "--weights" not in words else []
         assert main([*words, *toy]) == 0, command

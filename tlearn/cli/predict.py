@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="json is one object per line.",
 )
+@click.option(
+    "--reject",
+    type=click.FloatRange(0, 0.5),
+    default=0.05,
+    show_default=True,
+    metavar="PART",
+    help="Part of photos of the known classes that may be called unknown; 0 calls none unknown.",
+)
 @path_option("--out", "FILE", "Write there instead of to standard output.")
 @config_options(*ENGINE, "tta")
 @PROGRESS
@@ -52,6 +60,7 @@ def predict(
     paths: tuple[Path, ...],
     top: int,
     form: str,
+    reject: float,
     out: Path | None,
     progress: str,
     quiet: bool,
@@ -64,7 +73,7 @@ def predict(
 
     model = open_run(run, engine, precision, tta)
     shown = console_progress(quiet or (out is None and progress == "auto"), progress)
-    predictions = model.iter_predictions(paths, top, shown)
+    predictions = model.iter_predictions(paths, top, shown, reject)
     readable: list[bool] = []
     lines = _lines(predictions, form, top, readable)
     if out is None:
@@ -102,5 +111,4 @@ def _lines(
         elif form == "csv":
             yield csv_line(p.cells(top))
         else:
-            ranked = "  ".join(f"{label} {value:6.1%}" for label, value in p.top)
-            yield printable(f"{p.path}  {p.problem or ranked}") + "\n"
+            yield printable(f"{p.path}  {p.text}") + "\n"

@@ -10,13 +10,14 @@ import numpy as np
 
 from tlearn.atomic import atomic_directory, atomic_file
 from tlearn.csv_files import csv_text
+from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.images import decode, read_bytes
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.scan import content_hash
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.photo_selection import WIDER, Candidate, least_sure, select
-from tlearn.runs.run import PathLike, Run, image_paths
+from tlearn.runs.run import Run
 from tlearn.text import encode_name, numbered_names, percent
 
 COLUMNS = ("path", "label", "predicted", "probability", "second", "second_probability")

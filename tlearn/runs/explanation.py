@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.images import decode, load_image, read_bytes
 from tlearn.errors import ConfigError, DataError, nearest as nearest_name
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import ModelOutputs
 from tlearn.runs.overlay import overlay
-from tlearn.runs.run import PathLike, Run, image_paths
+from tlearn.runs.run import Run
 
 Method = Literal["grad-cam", "occlusion", "both"]
 CELLS = 12  # of the grid that patches are moved on, in each direction
@@ -34,7 +35,8 @@ class Neighbour:
     Attributes:
         file: Its path below the data folder.
         label: Its class.
-        distance: Between the features of the two, as the model sees them.
+        distance: Between the features of the two, as the model sees them; at 1 as far as training
+            photos usually are from their fifth nearest.
     """
 
     file: str
@@ -133,10 +135,11 @@ def nearest(run: Run, features: np.ndarray, most: int = 5) -> list[tuple[Neighbo
     Raises:
         RunError: If ``outputs.npz`` of the run is missing or damaged.
     """
-    training = run.outputs().of_split("train")
+    training, usual = run.outputs().of_split("train"), run.unknown_detector.usual
     found = []
     for start in range(0, len(features), ROWS):
-        for distances in distances_between(features[start : start + ROWS], training.features):
+        for row in distances_between(features[start : start + ROWS], training.features):
+            distances = row / usual
             order = np.argsort(distances, kind="stable")[:most].tolist()
             found.append(
                 tuple(

@@ -127,7 +127,7 @@ def lines_of(explanation: Explanation) -> list[str]:
         lines.append(f"  explained: {explanation.label} {percent(explanation.probability)}")
     if explanation.drop is not None:
         lines.append(f"  {_drop_text(explanation)}")
-    near = ", ".join(f"{n.file} ({n.label}, {n.distance:.3f})" for n in explanation.neighbours)
+    near = ", ".join(f"{n.file} ({n.label}, {n.distance:.2f})" for n in explanation.neighbours)
     lines += [f"  nearest training photos: {near}"] if near else []
     return list(map(printable, lines))
 
@@ -162,7 +162,7 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
         for name, caption in captions.items()
     )
     near = "".join(
-        f"<figure>{_thumbnail(run, n.file)}<figcaption>{text(n.label)}, distance {n.distance:.3f}"
+        f"<figure>{_thumbnail(run, n.file)}<figcaption>{text(n.label)}, distance {n.distance:.2f}"
         f"<br>{text(Path(n.file).name)}</figcaption></figure>"
         for n in explanation.neighbours
     )

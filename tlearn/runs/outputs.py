@@ -47,8 +47,11 @@ class Outputs:
 
     def of_split(self, *splits: str) -> "Outputs":
         """Return the rows of some splits."""
-        rows = np.isin(self.splits, splits)
-        return Outputs(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return self.rows(np.isin(self.splits, splits))
+
+    def rows(self, chosen: np.ndarray) -> "Outputs":
+        """Return some rows, by a mask or by their positions."""
+        return Outputs(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def to_bytes(self) -> bytes:
         """Return the file; features are rounded to float16."""

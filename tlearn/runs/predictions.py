@@ -19,11 +19,16 @@ class Prediction:
     Attributes:
         top: The likeliest classes with their probabilities, best first; empty if it has a problem.
         problem: Why the image cannot be read, else empty.
+        unknown: Whether it is unlike the photos of all classes that were trained on.
+        distance: How far it is from training photos, as the model sees them; at 1 as far as these
+            are from each other. 0 if it has a problem.
     """
 
     path: Path
     top: tuple[tuple[str, float], ...]
     problem: str = ""
+    unknown: bool = False
+    distance: float = 0.0
 
     @property
     def label(self) -> str:
@@ -38,7 +43,9 @@ class Prediction:
     def to_json(self) -> str:
         """Return it as a line of JSON."""
         record = {"path": str(self.path), "label": self.label, "probability": self.probability}
-        return json.dumps(record | {"top": self.top, "problem": self.problem}, ensure_ascii=False)
+        for name in ("top", "problem", "unknown", "distance"):
+            record[name] = getattr(self, name)
+        return json.dumps(record, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> "Prediction":
@@ -50,9 +57,16 @@ class Prediction:
         try:
             record = json.loads(line)
             top = tuple((str(label), float(p)) for label, p in record["top"])
-            return cls(Path(record["path"]), top, str(record["problem"]))
+            rest = str(record["problem"]), bool(record["unknown"]), float(record["distance"])
+            return cls(Path(record["path"]), top, *rest)
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is no prediction: {line!r}") from error
+
+    @property
+    def text(self) -> str:
+        """The likeliest classes as people read them, or why there are none."""
+        ranked = "  ".join(f"{label} {p:6.1%}" for label, p in self.top)
+        return self.problem or (f"unknown, most like {ranked}" if self.unknown else ranked)
 
     def cells(self, top: int, name: str = "") -> list[str | float]:
         """Return the cells of a CSV row below :func:`prediction_columns`.
@@ -63,13 +77,14 @@ class Prediction:
         """
         ranked = [cell for label, p in self.top[:top] for cell in (label, round(p, 6))]
         ranked += [""] * (2 * top - len(ranked))
-        return [encode_name(name or str(self.path)), *ranked, self.problem]
+        known = ["" if self.problem else int(self.unknown), round(self.distance, 3) or ""]
+        return [encode_name(name or str(self.path)), *ranked, *known, self.problem]
 
 
 def prediction_columns(top: int) -> list[str]:
     """Return the columns of a table of predictions with so many classes each."""
     ranked = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
-    return ["path", *ranked, "problem"]
+    return ["path", *ranked, "unknown", "distance", "problem"]
 
 
 @dataclass(frozen=True)

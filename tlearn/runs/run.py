@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,27 +14,26 @@ import numpy as np
 import yaml
 
 from tlearn.csv_files import csv_rows
-from tlearn.data.archive_folder import is_archive, unpacked_folder
 from tlearn.data.data_source import ImageFile
-from tlearn.data.folders import named_image, walk
+from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.layouts import SPLITS
+from tlearn.data.prefetch import batched
 from tlearn.data.scan import scan
 from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
-from tlearn.data.table_files import TableFiles
-from tlearn.data.tables import is_table, read_table
 from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
-from tlearn.runs.classifier import Classifier
+from tlearn.runs.classifier import Classifier, ModelOutputs
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
 from tlearn.runs.measurement import gain_lines, measure_files, measured_split, metric_texts
 from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import HeldOutPrediction, Prediction, read_predictions
+from tlearn.runs.unknown import REJECT, UnknownDetector
 from tlearn.settings import make_config
 from tlearn.text import decode_name, whole_percents
 
 CountedSplit = Literal["auto", "train", "validation", "test", "all"]
-PathLike = str | Path
+BATCH = 16  # photos that are looked at together, whether they are unknown
 UNIT_COLUMNS = ("content", "group", "split")
 PROBLEM_COLUMNS = ("file", "kind", "reason")
 
@@ -270,32 +270,65 @@ class Run:
                 f"put it back or train again"
             ) from None
 
-    def predict(self, paths: PathLike | Iterable[PathLike], top: int = 3) -> list[Prediction]:
+    def predict(
+        self, paths: PathLike | Iterable[PathLike], top: int = 3, reject: float = REJECT
+    ) -> list[Prediction]:
         """Predict images; folders, archives and tables stand for all files in them.
 
+        Args:
+            paths: The images.
+            top: How many classes to give for each.
+            reject: The part of photos of the known classes that may be called unknown, 0 to 0.5;
+                the larger, the more photos of other kinds are found. With 0 none is.
+
         Raises:
+            ConfigError: If ``reject`` is out of bounds.
             DataError: If a path does not exist or nothing is found.
         """
-        return list(self.iter_predictions(paths, top))
+        return list(self.iter_predictions(paths, top, reject=reject))
+
+    @cached_property
+    def unknown_detector(self) -> UnknownDetector:
+        """What tells photos of other kinds from those of the known classes.
+
+        Raises:
+            RunError: If ``outputs.npz`` is missing or damaged.
+        """
+        return UnknownDetector(self.outputs())
 
     def iter_predictions(
         self,
         paths: PathLike | Iterable[PathLike],
         top: int = 3,
         progress: Progress | None = None,
+        reject: float = REJECT,
     ) -> Iterator[Prediction]:
         """Yield predictions in order while they are made; see :meth:`predict`."""
+        threshold = self.unknown_detector.threshold(reject) if reject else math.inf
         files = image_paths([paths] if isinstance(paths, str | Path) else paths, progress)
         labels = self.labels
         with (progress or Silent()).task("predicting", len(files), "images") as task:
-            for path, p in self.classifier.predict(files):
-                task.advance()
-                if isinstance(p, DataError):
-                    yield Prediction(path, (), str(p))
-                    continue
-                best = np.argsort(-p, kind="stable")[: max(1, top)]
-                ranked = tuple((labels[i], float(p[i])) for i in best)
-                yield Prediction(path, ranked)
+            for batch in batched(self.classifier.predict_with_features(files), BATCH):
+                readable = [outputs for _, outputs in batch if not isinstance(outputs, DataError)]
+                strange = iter(self._strangeness(readable if reject else []))
+                for path, outputs in batch:
+                    task.advance()
+                    if isinstance(outputs, DataError):
+                        yield Prediction(path, (), str(outputs))
+                        continue
+                    score, distance = next(strange, (0.0, 0.0))
+                    p = outputs.probabilities
+                    best = np.argsort(-p, kind="stable")[: max(1, top)]
+                    ranked = tuple((labels[i], float(p[i])) for i in best)
+                    yield Prediction(path, ranked, "", score > threshold, distance)
+
+    def _strangeness(self, outputs: Sequence[ModelOutputs]) -> list[tuple[float, float]]:
+        """Return the score and the distance of each of some photos; see ``unknown_detector``."""
+        if not outputs:
+            return []
+        joined = ModelOutputs(*map(np.stack, zip(*outputs, strict=True)))
+        strange = self.unknown_detector.strangeness(joined)
+        return list(zip(strange.scores.tolist(), strange.distances.tolist(), strict=True))
 
     def evaluate(
         self,
@@ -357,33 +390,6 @@ class Run:
             dict(unknown),
             tuple((p.name, p.reason) for p in manifest.unreadable),
         )
-
-
-def image_paths(paths: Iterable[PathLike], progress: Progress | None = None) -> list[Path]:
-    """Return the given files, and those in folders, archives and tables, in order.
-
-    Of folders and archives they are the visible files. Archives are unpacked into the cache.
-
-    Raises:
-        DataError: If a path does not exist, no file is found, or an archive or a table is wrong.
-    """
-    files: list[Path] = []
-    places = [Path(path) for path in paths]
-    for path in places:
-        if path.is_dir():
-            files += walk(path)
-        elif path.is_file() and is_table(path):
-            files += dict(TableFiles(read_table(path, classes=False), None, outside=True).files)
-        elif path.is_file() and not named_image(path) and is_archive(path):
-            files += walk(unpacked_folder(path, progress or Silent()))
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(f"there is no {str(path)!r}; give image files or folders of them")
-    if not files:
-        where = ", ".join(repr(str(path)) for path in places[:3]) or "no path"
-        raise DataError(f"no files in {where}; give image files or folders of them")
-    return files
 
 
 def _counts(split: str | None, counted: CountedSplit) -> bool:

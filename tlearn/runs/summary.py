@@ -11,6 +11,7 @@ from tlearn.runs.measurement import (
 )
 from tlearn.runs.run import Evaluation, Run
 from tlearn.runs.temperature_effect import calibration_lines
+from tlearn.runs.unknown import unknown_lines
 from tlearn.text import epochs_text, percent, printable
 
 SHOWN_CLASSES = 3  # classes named
@@ -46,7 +47,7 @@ def run_summary(run: Run) -> str:
             "  the probe does better than this head: train it longer, or leave head.hidden and "
             "head.module out"
         )
-    lines += calibration_lines(metrics)
+    lines += [*calibration_lines(metrics), *unknown_lines(metrics)]
     lines += class_lines(metrics[measured_split(metrics)])
     problems = run.problems()
     if problems:

@@ -44,6 +44,7 @@ from tlearn.runs.measurement import (
 from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_predictions
 from tlearn.runs.run import PROBLEM_COLUMNS, Run
+from tlearn.runs.unknown import UnknownDetector
 from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
 from tlearn.training.probe import sample
@@ -240,7 +241,9 @@ def measure_saved(
         sampled = [splits.train[position] for position in positions.tolist()]
         outputs = cached(sampled) if cached else outputs_of(classifier, sampled, progress)
         parts.append(("train", sampled, outputs))
-        run.write("outputs.npz", Outputs.of(parts).to_bytes())
+        every = Outputs.of(parts)
+        run.write("outputs.npz", every.to_bytes())
+        metrics["unknown"] = UnknownDetector(every).record(every)
     return metrics | {
         "engine": asdict(classifier.choice),
         "images_per_second": {"prediction": round(len(predictions) / seconds, 1)},
