@@ -177,7 +177,7 @@ def test_what_cannot_be_fetched_is_an_error_after_the_list(capsys):
 
 def test_the_demonstration_takes_a_backbone_whose_weights_are_here(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(pipeline, "draw_sample", lambda folder: folder)
+    monkeypatch.setattr(pipeline, "draw_sample", lambda folder, progress: folder)
     monkeypatch.setattr(pipeline, "finetune", lambda *_, **options: asked.append(options))
     pipeline.demo(tmp_path / "one", quiet=True)
     default = load_registry().get(RunConfig().backbone)

@@ -45,7 +45,7 @@ def test_empty_pages_say_what_to_do_next(here):
 
 def test_a_sample_is_one_click_away(here):
     app = press(source(page("data"), "from_sample"), "data.sample")
-    assert "Photos: **360** · classes: **6**" in words(app).splitlines()
+    assert "Photos: **240** · classes: **6**" in words(app).splitlines()
     assert (here.data / "sample").is_dir()
 
 

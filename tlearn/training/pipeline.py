@@ -172,7 +172,7 @@ def demo(
     check_free(folder)
     progress.say(f"drawing pictures into {folder / 'photos'}")
     with os_errors_as(RunError, f"{str(folder)!r} cannot be written", "choose another --out"):
-        photos = draw_sample(folder / "photos")
+        photos = draw_sample(folder / "photos", progress)
     here, backbone = backbones_with_weights(), RunConfig().backbone
     if here and backbone not in here:
         backbone = here[0]

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from tlearn.atomic import atomic_directory
 from tlearn.checks.finding import CheckResult
 from tlearn.data import editing
 from tlearn.data.archive_folder import add_to_report
@@ -13,6 +14,7 @@ from tlearn.data.folders import list_folder
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.problems import Problem, with_ignored_table
 from tlearn.data.read_data import read_source
+from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.scan_cache import ScanCache
 from tlearn.data.splits import draw_splits
@@ -124,6 +126,13 @@ def add_photos(
     if root.is_dir():
         add_to_report(root, problems)
     return len(added.new) + len(added.moved), problems
+
+
+def make_sample(progress: Progress, folder: Path) -> Path:
+    """Draw the sample set into a new folder, which is there when it is whole; return it."""
+    with atomic_directory(folder) as temporary:
+        draw_sample(temporary, progress)
+    return folder
 
 
 def check_data(progress: Progress, root: Path, content: bool) -> CheckResult:

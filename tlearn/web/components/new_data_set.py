@@ -1,15 +1,13 @@
 """What a new data set comes from: classes made here, an upload, a folder elsewhere, a sample."""
 
-from pathlib import Path
-
 import streamlit as st
 
-from tlearn.atomic import atomic_directory
-from tlearn.data.sample import draw_sample
+from tlearn.web import data_process
 from tlearn.web.components.link_folder import link_form
 from tlearn.web.components.session import showing_errors, workspace
 from tlearn.web.components.upload import PLACING, make_data_set, place_upload, show_new, wait
 from tlearn.web.components.uploader import is_uploading, uploader
+from tlearn.web.data_work import make_sample
 from tlearn.web.linked_folders import may_link
 from tlearn.web.words import t
 
@@ -96,11 +94,4 @@ def _from_sample() -> None:
     st.markdown(t("data.sample_hint"))
     if st.button(t("data.sample"), type="primary", icon=":material/auto_awesome:"):
         target = workspace().new_data_set("sample")
-        make_data_set(lambda progress: (_sample(target), ""))
-
-
-def _sample(target: Path) -> Path:
-    """Draw the sample set; it is seen when it is there whole."""
-    with atomic_directory(target) as folder:
-        draw_sample(folder)
-    return target
+        make_data_set(lambda progress: (data_process.run(progress, make_sample, target), ""))
