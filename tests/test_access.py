@@ -55,6 +55,7 @@ PATHS = (
     "/component/x",
     "/tlearn/upload/abc",
     "/tlearn/run/abc.zip",
+    "/tlearn/export/abc/onnx",
 )
 
 

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from tlearn.data.process_folder import process_folder
 from tlearn.data.uploads import STAGING, Upload
 from tlearn.web import downloads, transfers
-from tlearn.web.downloads import run_url, zip_run
+from tlearn.web.downloads import export_url, report_url, run_url, zip_folder
 from tlearn.web.i18n import texts_for
 from tlearn.web.server import ROUTES
 from tlearn.web.transfers import FORM_BYTES, UPLOAD, find_upload, new_upload
@@ -299,6 +299,21 @@ def test_a_model_is_given(run):
     assert ask(APP, unquote(link), "DELETE").status == 405
 
 
+def test_a_report_and_an_export_are_given(run):
+    (run / "report.html").write_text("<p>a report</p>")
+    folder = run / "export" / "openvino"
+    folder.mkdir(parents=True)
+    (folder / "model.xml").write_text("a model")
+    report = ask(APP, unquote(report_url(run.name)))
+    assert (report.status, report.body) == (200, b"<p>a report</p>")
+    assert report.headers["content-security-policy"].startswith("sandbox allow-scripts")
+    exported = ask(APP, unquote(export_url(run.name, "openvino")))
+    with zipfile.ZipFile(io.BytesIO(exported.body)) as archive:
+        assert archive.namelist() == ["openvino/model.xml"]
+    for form in ("onnx", "..", ".", "%2e%2e", "*"):
+        assert ask(APP, export_url(run.name, form)).status == 404
+
+
 def test_a_file_that_has_gone_is_told(run, monkeypatch):
     (run / "model.keras").unlink()
     (run.parent / ".hidden").mkdir()
@@ -319,7 +334,7 @@ def test_a_file_that_has_gone_is_told(run, monkeypatch):
     def unreadable(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(downloads, "zip_run", unreadable)
+    monkeypatch.setattr(downloads, "zip_folder", unreadable)
     answer = ask(APP, f"/tlearn/run/{run.name}.zip", headers={"accept-language": "zh-CN"})
     said = "the file cannot be read: Permission denied"
     assert (answer.status, answer.body.decode()) == (404, texts_for("zh").message(said))
@@ -329,11 +344,11 @@ def test_a_whole_run_is_packed_for_each_request_and_removed(run, monkeypatch):
     made = []
 
     def recorded(*arguments):
-        made.append(zip_run(*arguments))
+        made.append(zip_folder(*arguments))
         assert made[-1].stat().st_mode & 0o077 == 0
         return made[-1]
 
-    monkeypatch.setattr(downloads, "zip_run", recorded)
+    monkeypatch.setattr(downloads, "zip_folder", recorded)
     link = f"/tlearn/run/{run.name}.zip"
     for _ in range(2):
         with zipfile.ZipFile(io.BytesIO(ask(APP, link).body)) as archive:

@@ -58,6 +58,7 @@ STYLE = Template("""
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
   h1 { font-size: 1.6rem !important; }
   .tlearn-steps { grid-template-columns: 1fr; gap: 0; }
+  .st-key-runs { max-height: 17rem; overflow-y: auto; }
   .tlearn-steps li { padding: 0.4rem 0; border: none; }
   [data-testid="stHeader"], [data-testid="stSidebar"] { display: none; }
   .st-key-bottom_bar {

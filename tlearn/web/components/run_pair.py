@@ -18,7 +18,7 @@ from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import show_accuracy
 from tlearn.web.components.run_views import photo_caption
-from tlearn.web.words import chart_words, escape_markdown, message, preset_name, t, texts
+from tlearn.web.words import chart_words, escape_markdown, isolate, message, preset_name, t, texts
 
 CLASSES, LONG = 10, 40  # classes named, and characters of a name
 
@@ -103,7 +103,7 @@ def _differences(comparison: RunComparison, names: Sequence[str]) -> None:
 
 
 def _some(labels: Sequence[str]) -> str:
-    shown = [shortened(label, LONG) for label in labels[:CLASSES]]
+    shown = [isolate(shortened(label, LONG)) for label in labels[:CLASSES]]
     return ", ".join(shown) + (f" + {len(labels) - CLASSES}" if labels[CLASSES:] else "") or "—"
 
 
@@ -118,9 +118,9 @@ def _both_wrong(run: Run, comparison: RunComparison, names: Sequence[str]) -> No
             first.file,
             t(
                 "results.say",
-                label=first.label,
-                predicted=first.predicted,
-                other=second.predicted,
+                label=isolate(first.label),
+                predicted=isolate(first.predicted),
+                other=isolate(second.predicted),
             ),
         )
         for first, second in photos

@@ -21,7 +21,7 @@ from tlearn.web.components.heat_gallery import heat_gallery
 from tlearn.web.components.photo_editor import photo_editor
 from tlearn.web.components.run_exports import run_exports
 from tlearn.web.components.session import workspace
-from tlearn.web.words import chart_words, escape_markdown, message, t
+from tlearn.web.words import chart_words, escape_markdown, isolate, message, t
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
@@ -72,14 +72,11 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
 
 def photo_caption(prediction: HeldOutPrediction) -> str:
     """Return the class of a photo, and for which it was taken."""
+    label, probability = isolate(prediction.label), percent(prediction.probability)
     if prediction.correct:
-        return f"{prediction.label} {percent(prediction.probability)}"
-    return t(
-        "results.taken_for",
-        label=prediction.label,
-        predicted=prediction.predicted,
-        probability=percent(prediction.probability),
-    )
+        return f"{label} {probability}"
+    predicted = isolate(prediction.predicted)
+    return t("results.taken_for", label=label, predicted=predicted, probability=probability)
 
 
 def _confusion(run: Run) -> None:

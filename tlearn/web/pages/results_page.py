@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -87,7 +88,8 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary) -> None:
     shown = [ordered[k] for k in pages_of("results.page", len(ordered), PER_PAGE)]
     lines = len(shown) + len({run.data for run in shown})
     scrolls = lines > MANY
-    place = st.container(height=HEIGHT if scrolls else "content", border=scrolls, gap="small")
+    height: Literal["content"] | int = HEIGHT if scrolls else "content"
+    place = st.container(key="runs", height=height, border=scrolls, gap="small")
     for data, group in groups.items():
         here = [run for run in group if run in shown]
         if not here:
