@@ -31,12 +31,16 @@ def test_findings_are_listed_by_check_with_what_would_be_done(check, photos):
     code, out = check()
     assert code == 0 and "1 error, 2 warnings about 38 photos of 3 classes" in out
     for line in (
-        "unreadable (1, error)",
-        "red/broken.jpg: damaged or unsupported JPEG file [fix: excluded]",
-        "red/red00.png ~ red/copy.png: the same file as another of its class [fix: excluded]",
-        f'next: tlearn check {photos} --fix "unreadable" --dry-run',
+        "unreadable (1 error)",
+        "red/broken.jpg: damaged or unsupported JPEG file [fix: exclude]",
+        "red/red00.png ~ red/copy.png: the same file as another of its class [fix: exclude]",
+        f"next: tlearn check {photos} --fix unreadable --dry-run",
     ):
         assert line in out
+    Image.new("RGB", (40, 36)).save(photos / "red" / "night.png", compress_level=0)
+    out = check()[1]
+    assert "one colour (2 warnings): nothing can be seen on it" in out
+    assert out.count("nothing can be seen on it") == out.count("\n  red/night.png\n") == 1
     assert "nothing wrong with 36 photos" in (check("--fix", "all"), check())[1][1]
 
 
@@ -46,7 +50,7 @@ def test_fixes_are_looked_at_made_at_once_and_undone(check, photos, capsys):
     assert check("--fix", "one colour", "--dry-run")[1].count("excluded") == 1
     assert not scan(photos).edits.lines
     code, out = check("--fix", "one colour", "--fix", "red/broken.jpg")
-    assert code == 0 and "2 edits made" in out and f"'tlearn data undo {photos}'" in out
+    assert code == 0 and "2 edits made" in out and f"tlearn data undo {photos} takes" in out
     assert scan(photos).counts["red"] == 13 and not scan(photos).unreadable
     assert main(["data", "undo", str(photos)]) == 0 and "2 edits" in capsys.readouterr().out
     code, out = check("--fix", "colours")
@@ -64,7 +68,7 @@ def test_json_and_the_page_have_everything(check, photos, tmp_path):
     assert len(values["edits"]) == 3 and values["made"] is False
     assert f"the page is {tmp_path / 'check.html'}" in check("--html", tmp_path / "check.html")[1]
     html = (tmp_path / "check.html").read_text(encoding="utf-8")
-    assert html.count('<img src="data:image/jpeg') == 3 and "fix: excluded" in html
+    assert html.count('<img src="data:image/jpeg') == 3 and "fix: exclude<" in html
     assert "http" not in html
 
 

@@ -180,15 +180,15 @@ def test_names_that_differ_in_case_spaces_or_unicode_form_are_reported():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="these names are one file there")
-def test_classes_that_differ_in_case_can_be_merged(data):
-    (data / "Cups").mkdir()
-    drawn(7).save(data / "Cups" / "1.jpg")
-    (finding,) = look(data).of("similar classes")
-    assert finding.names == ("Cups/", "cups/")
-    assert finding.edits == (Change("Cups/", "class", "cups"),)
+def test_classes_that_differ_in_case_or_spaces_can_be_merged_into_the_largest(data):
+    for label in ("Cups", "cups ", "CUPS"):
+        (data / label).mkdir()
+        drawn(len(label) + ord(label[1])).save(data / label / "1.jpg")
+    findings = look(data).of("similar classes")
+    assert {f.names for f in findings} == {(f"{k}/", "cups/") for k in ("Cups", "cups ", "CUPS")}
     assert "similar names" not in look(data).counts
-    look(data).apply([finding])
-    assert scan(data).counts == {"cups": 21, "plates": 20}
+    look(data).apply(findings)
+    assert scan(data).counts == {"cups": 23, "plates": 20}
 
 
 def test_hidden_photos_and_folders_are_reported(data):
@@ -278,9 +278,10 @@ def test_a_photo_gets_one_class_and_what_is_excluded_is_excluded_alone():
 def test_a_fix_is_told_in_a_few_words():
     group = tuple(Change(name, "group", "1") for name in "abc")
     for edits, words in (
-        ((Change("a", "exclude"),), "excluded"),
-        ((Change("b", "exclude"),), "b: excluded"),
-        ((Change("a", "class", "x"), *group), "-> x; 3 photos: group 1"),
+        ((Change("a", "exclude"),), "exclude"),
+        ((Change("b", "exclude"),), "exclude b"),
+        ((Change("a", "class", "x"), *group), "relabel as 'x'; group 3 photos as '1'"),
+        ((Change("a/", "class", "x"),), "merge a/ into 'x'"),
         ((), ""),
     ):
         assert Finding("burst", ("a", "b"), "", edits=edits).fix == words
@@ -288,12 +289,13 @@ def test_a_fix_is_told_in_a_few_words():
 
 def test_what_matters_most_stands_first():
     findings = [
-        Finding("b", ("1",), "", "note", 3),
-        Finding("a", ("2",), "", "warning", 1),
-        Finding("b", ("3",), "", "error", 1),
-        Finding("a", ("4",), "", "warning", 2),
+        Finding("burst", ("1",), "", "note", 3),
+        Finding("blurred", ("2",), "", "warning", 1),
+        Finding("burst", ("3",), "", "error", 1),
+        Finding("suspect label", ("4",), "", "warning", 1),
+        Finding("blurred", ("5",), "", "warning", 2),
     ]
-    assert [f.names[0] for f in ranked(findings)] == ["3", "1", "4", "2"]
+    assert [f.names[0] for f in ranked(findings)] == ["3", "1", "4", "5", "2"]
 
 
 def test_the_page_shows_names_of_strangers_as_text(data):

@@ -11,6 +11,7 @@ import yaml
 from pydantic_core import PydanticKnownError
 
 from tlearn.backbones.registry import KINDS
+from tlearn.checks.finding import CHECKS
 from tlearn.config_schema import fields_of
 from tlearn.runs.run_state import State
 from tlearn.settings import WORDS
@@ -90,8 +91,9 @@ def test_every_check_and_what_it_says_is_translated():
                 checks |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "reason":
                 reasons |= template_of(node.value)
-    keys = {re.sub(r"\W", "_", check.lower()) for check in checks}
-    assert not {f"check.{key}" for key in keys} - flat("en").keys()
+    assert checks <= set(CHECKS)  # which has their order
+    keys = {f"check.{re.sub(r'[^a-z0-9]', '_', check.lower())}" for check in CHECKS}
+    assert keys == {key for key in flat("en") if key.startswith("check.")}
     assert not reasons - error_texts().keys()
 
 

@@ -1,6 +1,6 @@
 """Checks of classes: how many photos they have."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tlearn.checks.finding import Finding, Severity
@@ -55,13 +55,18 @@ def _small(label: str, count: int) -> Finding:
 
 
 def _similar(labels: Iterable[str], counts: Mapping[str, int]) -> list[Finding]:
-    """Report classes of nearly the same name; the smaller may be merged into the larger."""
+    """Report classes of nearly the same name; all may be merged into the largest of them."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label, first in similar_labels(labels).items():
+        alike[first].append(label)
     findings = []
-    for pair in similar_labels(labels).items():
-        less, more = sorted(pair, key=lambda label: counts.get(label, 0))
-        edits = (Change(f"{less}/", "class", more),)
-        names = (f"{less}/", f"{more}/")
-        findings.append(Finding("similar classes", names, similarity(more), "warning", 1, edits))
+    for first, others in alike.items():
+        most, *less = sorted((first, *others), key=lambda label: -counts.get(label, 0))
+        for label in less:
+            names, edits = (f"{label}/", f"{most}/"), (Change(f"{label}/", "class", most),)
+            findings.append(
+                Finding("similar classes", names, similarity(most), "warning", 1, edits)
+            )
     return findings
 
 

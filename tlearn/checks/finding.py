@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,17 @@ from tlearn.text import decode_name
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+# What to look at first, among checks of one severity: what stops a training, what spoils its
+# measurement or its classes, what is on single photos, how files are stored.
+CHECKS = (
+    *("one class", "small class", "unreadable", "zero bytes", "leak", "conflict", "suspect label"),
+    *("no class", "empty class", "hidden", "left out", "similar classes", "imbalance"),
+    *("burst", "near duplicate", "duplicate"),
+    *("one colour", "dark", "bright", "blurred", "tiny", "extreme aspect", "outlier"),
+    *("similar names", "unsafe name", "edit without effect", "folder", "renamed", "damaged"),
+    *("pixel values", "animated", "unusual mode", "grey", "colour", "EXIF-rotated"),
+    *("wrong extension", "not an image"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,23 @@ class Finding:
     @property
     def fix(self) -> str:
         """What its edits do, in a few words; empty where there are none."""
-        paths: dict[str, list[str]] = defaultdict(list)
+        alike: dict[tuple[str, str, str], list[Change]] = defaultdict(list)
         for edit in self.edits:
-            paths[edit.effect].append(edit.path)
-        return "; ".join(
-            effect
-            if its == [self.names[0]]
-            else f"{f'{len(its)} photos' if its[1:] else its[0]}: {effect}"
-            for effect, its in paths.items()
-        )
+            alike[edit.action, edit.value, edit.of_class].append(edit)
+        return "; ".join(_instruction(edits, self.names[0]) for edits in alike.values())
+
+
+def _instruction(edits: Sequence[Change], own: str) -> str:
+    """Say what edits that do the same do; a photo or class called ``own`` is not named."""
+    edit, *more = edits
+    what = f" {len(edits)} photos" if more else "" if edit.path == own else f" {edit.path}"
+    if edit.action == "exclude":
+        return f"exclude{what}"
+    if edit.action == "group":
+        return f"group{what} as {edit.value!r}" if edit.value else f"ungroup{what}"
+    if edit.of_class:
+        return f"merge{what} into {edit.value!r}"
+    return f"relabel{what} as {edit.value!r}"
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,7 @@ class CheckResult:
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return findings in the order of severity, then of checks, then of falling scores.
+    """Return findings in the order of severity, then of ``CHECKS``, then of falling scores.
 
     A check stands where its most severe finding does.
     """
@@ -143,9 +162,9 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         rank = SEVERITIES.index(finding.severity)
         worst[finding.check] = min(rank, worst.get(finding.check, rank))
 
-    def key(finding: Finding) -> tuple[int, str, int, float]:
+    def key(finding: Finding) -> tuple[int, int, int, float]:
         rank = SEVERITIES.index(finding.severity)
-        return worst[finding.check], finding.check, rank, -finding.score
+        return worst[finding.check], CHECKS.index(finding.check), rank, -finding.score
 
     return tuple(sorted(listed, key=key))
 

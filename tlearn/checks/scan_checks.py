@@ -37,7 +37,7 @@ def _finding(problem: Problem) -> Finding:
         check, severity = "damaged", "note"
     if problem.kind == "empty class":
         name += "/"
-    if problem.kind in ("unreadable", "not an image"):
+    if problem.kind == "unreadable":
         edits = (Change(name, "exclude"),)
     return Finding(check, (name,), problem.reason, severity, edits=edits)
 

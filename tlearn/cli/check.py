@@ -1,6 +1,8 @@
 """``tlearn check``."""
 
 import json
+import shlex
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,13 +95,17 @@ def _summary(result: "CheckResult") -> str:
     many = f"{result.photos} photos of {classes} in {result.seconds:.1f} s"
     if not result.findings:
         return f"nothing wrong with {many}"
-    severities = [finding.severity for finding in result.findings]
-    counts = [
+    return f"{_severities(result.findings)} about {many}"
+
+
+def _severities(findings: "Sequence[Finding]") -> str:
+    """Return how many findings there are of each severity, such as ``1 error, 2 notes``."""
+    severities = [finding.severity for finding in findings]
+    return ", ".join(
         f"{n} {word}{'s' if n != 1 else ''}"
         for word in ("error", "warning", "note")
         if (n := severities.count(word))
-    ]
-    return f"{', '.join(counts)} about {many}"
+    )
 
 
 def _print_findings(result: "CheckResult") -> None:
@@ -108,19 +114,23 @@ def _print_findings(result: "CheckResult") -> None:
 
     for check, group in groupby(result.findings, key=lambda finding: finding.check):
         findings = list(group)
-        print(f"\n{check} ({len(findings)}, {findings[0].severity})")
+        reasons = {_reason(finding) for finding in findings}
+        common = len(findings) > 1 and len(reasons) == 1  # is said once
+        more = f": {printable(reasons.pop())}" if common else ""
+        print(f"\n{check} ({_severities(findings)}){more}")
         for finding in findings[:SHOWN]:
-            print(f"  {printable(_line(finding))}")
+            names = " ~ ".join(finding.names[:2])
+            print(f"  {printable(names if common else f'{names}: {_reason(finding)}')}")
         if len(findings) > SHOWN:
             print(f"  ... and {len(findings) - SHOWN} more: --json and --html list them")
     fixable = list(dict.fromkeys(f.check for f in result.findings if f.edits))
     if fixable:
-        print(f"\nnext: tlearn check {result.data} --fix {json.dumps(fixable[0])} --dry-run")
+        command = shlex.join(["tlearn", "check", str(result.data), "--fix", fixable[0]])
+        print(f"\nnext: {command} --dry-run")
 
 
-def _line(finding: "Finding") -> str:
-    names = " ~ ".join(finding.names[:2])
-    return f"{names}: {finding.reason}" + (f" [fix: {finding.fix}]" if finding.edits else "")
+def _reason(finding: "Finding") -> str:
+    return finding.reason + (f" [fix: {finding.fix}]" if finding.edits else "")
 
 
 def _print_edits(edits: list[str], made: bool, data: Path) -> None:
@@ -136,4 +146,4 @@ def _print_edits(edits: list[str], made: bool, data: Path) -> None:
     if len(edits) > SHOWN_EDITS:
         print(f"  ... and {len(edits) - SHOWN_EDITS} more: --json lists them")
     if made:
-        print(f"'tlearn data undo {data}' takes them back")
+        print(f"{shlex.join(['tlearn', 'data', 'undo', str(data)])} takes them back")
