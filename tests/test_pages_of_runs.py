@@ -280,6 +280,20 @@ def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkey
     assert f"{t('predict.not_measured')} it is a defect" in words(page("predict", **state))
 
 
+def test_what_is_unknown_is_said(here, one_and_two, tmp_path, monkeypatch):
+    files = sorted(draw_photos(here.scratch / "asked", 9, ("red",), seed=9).rglob("*.png"))
+    folder = files[0].parent.rename(here.scratch / "loose").resolve()
+    files = [folder / file.name for file in files]
+    answers = [Prediction(f, (("blue", 0.6),), unknown=k % 3 == 1) for k, f in enumerate(files)]
+    shown = {}
+    for count in (2, 9):
+        task = background.start(lambda progress, count=count: (answers[:count], []))
+        monkeypatch.setitem(TASKS, "loose", PredictionTask(folder, one_and_two[0], task))
+        shown[count] = page("predict", **{"chosen.run": "one", "chosen.photos": "loose"})
+    assert words(shown[2]).count(t("live.unknown")) == 1
+    assert list(shown[9].dataframe[0].value[t("predict.unknown")]) == ["?"] * 3 + [""] * 6
+
+
 def test_photos_are_explained_on_demand(here, one_and_two, monkeypatch):
     folder = draw_photos(here.scratch / "asked", 1, ("red", "blue"), seed=9)
     red, blue = folder / "red/red00.png", folder / "blue/blue00.png"

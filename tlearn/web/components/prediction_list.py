@@ -78,7 +78,9 @@ def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool =
     """
     photo, bars = st.columns(2, gap="large") if wide else (st.container(), st.container())
     with photo:
-        if not answer.problem:
+        if answer.unknown:
+            st.markdown(f":orange[**{t('live.unknown')}**]")
+        elif not answer.problem:
             st.markdown(f"**{escape_markdown(answer.label)}** {percent(answer.probability)}")
         if explanation:
             show_heat(explanation, answer.label)
@@ -107,6 +109,8 @@ def _table(
         return bool(label) and label != answer.label
 
     orders = dict(ORDERS)
+    if any(answer.unknown for answer in predictions):
+        orders = {"unknown": lambda answer: (not answer.unknown, answer.probability)} | orders
     if any(true.values()):
         orders = {"wrong": lambda answer: (not wrong(answer), -answer.probability)} | orders
     order = st.selectbox(
@@ -121,6 +125,7 @@ def _table(
         {
             t("predict.photo"): thumbnail_url(answer.path),
             t("data.class"): answer.label,
+            t("predict.unknown"): "?" if answer.unknown else "",
             t("predict.probability"): 100 * answer.probability,
             t("predict.is_right"): {True: "✗", False: "✓"}[wrong(answer)]
             if true.get(answer.path)
@@ -135,6 +140,7 @@ def _table(
         for answer in shown
     ]
     hidden = [] if any(answer.problem for answer in shown) else [t("data.reason")]
+    hidden += [] if any(answer.unknown for answer in shown) else [t("predict.unknown")]
     hidden += [] if any(true.values()) else [t("chart.true"), t("predict.is_right")]
     config = {
         t("predict.photo"): st.column_config.ImageColumn(width="small"),
