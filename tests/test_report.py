@@ -16,12 +16,13 @@ from written_runs import written_run
 import tlearn
 from tlearn.cli import main
 from tlearn.errors import RunError
-from tlearn.reports import page as page_module
+from tlearn.reports import examples as reports_examples, page as page_module
 from tlearn.reports.confusion_table import MOST
 from tlearn.reports.page import report_of_training
 from tlearn.reports.photos import Limits, Photos
 from tlearn.runs.class_figures import class_order, f1_share
 from tlearn.runs.measurement import measure
+from tlearn.runs.run import Run
 
 STRANGER = """
 from tlearn.backbones import ReportSection, hookimpl
@@ -102,6 +103,16 @@ def test_written_again_it_says_why_the_model_answers_as_it_does(made, tmp_path):
     cards = page.source.count('<small class="file"')
     assert cards == run.metrics["validation"]["n"] == page.text.count("most alike: ")
     assert page.source.count("width=160") == 2 * cards and "Not drawn" not in page.text
+
+
+def test_a_long_training_has_heat_maps_at_once(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(reports_examples, "LONG_TRAINING", 0.0)
+    page = Page(tlearn.report(made[0], tmp_path / "page.html", thorough=False))
+    assert "most alike: " in page.text
+    monkeypatch.setattr(Run, "model", property(lambda run: 1 / 0))
+    page = Page(tlearn.report(made[0], tmp_path / "page.html", thorough=False))
+    assert "There are no heat maps: ZeroDivisionError" in page.text
+    assert "Not drawn" not in page.text and "width=160" in page.source
 
 
 def test_the_report_of_a_training_needs_no_tensorflow(made, tmp_path):

@@ -7,7 +7,8 @@ from typing import Final
 
 from PIL import ImageOps
 
-from tlearn.errors import TlearnError
+from tlearn.errors import TlearnError, one_line
+from tlearn.progress import Silent
 from tlearn.reports.contents import Contents
 from tlearn.reports.markup import name, paragraph, text
 from tlearn.reports.photos import LARGE, SHOWN
@@ -15,6 +16,7 @@ from tlearn.runs.predictions import HeldOutPrediction
 
 NEIGHBOURS = 5  # nearest training photos whose classes are named
 FIRST = paragraph("Look here first: many of them have a wrong class, or show two things.")
+LONG_TRAINING = 60.0  # seconds, of which heat maps take a few per cent
 METHOD: Final = "grad-cam"
 
 
@@ -24,7 +26,11 @@ def examples(contents: Contents) -> str:
     mistakes = [row for row in rows if not row.correct][:SHOWN]
     hits = [row for row in rows if row.correct][:SHOWN]
     note = contents.photos.note()
-    reasons, why_not = _reasons(contents, [*mistakes, *hits]) if contents.thorough else ({}, "")
+    affordable = contents.run.metrics["seconds"]["total"] >= LONG_TRAINING
+    reasons: dict[str, tuple[bytes, str]] = {}
+    why_not = ""
+    if contents.thorough or affordable:
+        reasons, why_not = _reasons(contents, [*mistakes, *hits])
     heat = (
         "Beside each photo is what speaks for the answer, by Grad-CAM: the lighter, the more. "
         "Below are the classes of the training photos that are most alike to the model."
@@ -58,7 +64,7 @@ def _reasons(
             [photos.path(row) for row in there],
             method=METHOD,
             neighbours=NEIGHBOURS,
-            progress=contents.progress,
+            progress=contents.progress if contents.thorough else Silent(),
         )
         found = {}
         for row, explanation in zip(there, explanations, strict=True):
@@ -68,8 +74,10 @@ def _reasons(
                 ImageOps.fit(heat, (LARGE, LARGE)).save(out, "JPEG", quality=80)
                 near = Counter(neighbour.label for neighbour in explanation.neighbours)
                 found[row.file] = (out.getvalue(), _nearest(near))
-    except TlearnError as error:
-        return {}, f"There are no heat maps: {text(error)}"
+    # Without them, the section is still useful; a model of layers of one's own may raise anything.
+    except Exception as error:  # noqa: BLE001
+        kind = "" if isinstance(error, TlearnError) else f"{type(error).__name__}: "
+        return {}, f"There are no heat maps: {text(kind + one_line(error))}"
     return found, ""
 
 

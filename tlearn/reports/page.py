@@ -58,7 +58,8 @@ def report(
             page then go to ``figures`` there. It is overwritten.
         progress: Where to report which sections could not be drawn; the page does too.
         thorough: Compute what takes seconds, too: heat maps of the photos shown large, thumbnails
-            of up to 1,000, a map by t-SNE. The page that a training writes is without.
+            of up to 1,000, a map by t-SNE. The page that a training writes is without, but for heat
+            maps where the training took a minute or more.
 
     Raises:
         RunError: If there is no such run, or the file cannot be written.
@@ -117,7 +118,7 @@ def _page(contents: Contents) -> str:
 
 
 def _footer(contents: Contents) -> str:
-    again = "<code>tlearn report RUN</code> adds heat maps and more photos."
+    again = "<code>tlearn report RUN</code> writes it again, with heat maps and more photos."
     more = "" if contents.thorough else f" Written when the training ended; {again}"
     return f"Made by tlearn {__version__}. This page loads nothing from anywhere.{more}"
 
