@@ -48,6 +48,7 @@ STYLE = Template("""
 [class*="st-key-gallery-"] [data-testid="stCheckbox"] p {
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap; display: block; max-width: 6.4rem;
 }
+[class*="st-key-gallery-"] p { unicode-bidi: plaintext; text-align: left; }
 [class*="st-key-gallery-"] [data-testid="stCaptionContainer"] p {
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden;
   overflow-wrap: anywhere;

@@ -97,6 +97,8 @@ def _header(data: str, manifest: Manifest | None) -> None:
             icon=":material/model_training:",
         ):
             open_page("train")
+    if "class" in st.query_params:  # the page is about one class
+        return
     for warning in warnings:
         st.warning(warning)
     if manifest is not None:
@@ -120,7 +122,7 @@ def _too_little(manifest: Manifest) -> list[str]:
 def _show_unsorted(manifest: Manifest) -> None:
     """Say how many photos are outside any class folder, and offer to sort them."""
     count = sum(problem.kind == "no class" for problem in manifest.problems)
-    if count and st.query_params.get("class") != UNSORTED:
+    if count:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(
                 f":material/warning: {t('data.outside_classes', count=f'{count:,}')}",
