@@ -61,7 +61,8 @@ def test_the_command_chooses_copies_and_writes_a_table(toy_run, folder, tmp_path
     assert main([*arguments, "--copy", str(out), "--csv", str(table)]) == 0
     text = capsys.readouterr().out
     assert "5 of 16 photos" in text and "1 that the run knows" in text and "1 unreadable" in text
-    assert f"fill in the column label of {table}, then: tlearn finetune {table} --from" in text
+    assert f"fill in the column label of {table}; then add the photos to" in text
+    assert f"tlearn finetune {table} --from {toy_run.run}" in text
     with (out / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["path"] for row in rows} == {p.name for p in out.iterdir()} - {"labels.csv"}

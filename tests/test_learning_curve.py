@@ -89,7 +89,7 @@ def test_the_command_writes_curve_and_chart(photos, tmp_path, monkeypatch, capsy
     folder = tmp_path / "learning_curves" / "photos"
     assert {path.suffix for path in folder.iterdir()} == {".json", ".svg", ".png"}
     record = json.loads((folder / "learning_curve.json").read_text())
-    assert record["measured_on"] == 60 and record["training_images"] == 48
+    assert record["measured_on"] == 60 and record["used"] == record["images"] == 60
     assert [row["share"] for row in record["sizes"]] == list(SHARES)
     assert record["sizes"][-1]["images"] == 48 and record["forecast"]["images"] == 96
     assert record["forecast"]["text"] in out

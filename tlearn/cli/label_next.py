@@ -66,4 +66,7 @@ def label_next(
         return
     print("\n".join(map(printable, chosen.text.splitlines())))
     for table in filter(None, (csv, copy / TABLE if copy else None)):
-        print(f"fill in the column label of {table}, then: tlearn finetune {table} --from {run}")
+        print(
+            f"fill in the column label of {table}; then add the photos to {model.photo_folder} and "
+            f"train again, or continue on them alone: tlearn finetune {table} --from {run}"
+        )

@@ -44,7 +44,8 @@ class LearningCurve:
         images: How many photos these are, ``(shares,)``.
         wrong: Whether a probe of each repetition and share is wrong about each photo, none of which
             it was trained on: ``(repetitions, shares, photos)``.
-        all_images: How many photos there are to train on: more, if the curve is of a sample.
+        all_images: How many photos there are, to train on and to measure.
+        used: How many of those the curve is of.
         forecast: What more photos would likely bring.
         path: The folder with the figures and the chart.
     """
@@ -55,6 +56,7 @@ class LearningCurve:
     images: np.ndarray
     wrong: np.ndarray
     all_images: int
+    used: int
     forecast: Forecast
     path: Path
 
@@ -87,7 +89,8 @@ class LearningCurve:
             "data": str(self.data),
             "backbone": self.backbone,
             "measured_on": self.wrong.shape[2],
-            "training_images": self.all_images,
+            "images": self.all_images,
+            "used": self.used,
             "sizes": self.rows(),
             "forecast": {
                 "images": known.more,
@@ -126,8 +129,8 @@ class LearningCurve:
             f"a probe on {self.backbone}, each time {REPEATS} subsets, measured on {measured:,} "
             f"photos that it was not trained on; test was not used"
         )
-        if self.all_images > self.images[-1]:
-            lines.append(f"of a sample: there are {self.all_images:,} photos to train on")
+        if self.all_images > self.used:
+            lines.append(f"of a sample of {self.used:,} of the {self.all_images:,} photos")
         return "\n".join([*lines, self.forecast.text])
 
 
@@ -179,9 +182,16 @@ def learning_curve(
         with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress).of(backbone.name)
             images, wrong = measure(subsets, features_of(setup, subsets), progress)
-        likely = forecast(images, wrong, subsets.groups[subsets.measured], settings.seed)
         curve = LearningCurve(
-            data, backbone.name, subsets.shares, images, wrong, len(splits.train), likely, path
+            data,
+            backbone.name,
+            subsets.shares,
+            images,
+            wrong,
+            len(splits.train) + len(splits.validation),
+            len(subsets.files),
+            forecast(images, wrong, subsets.groups[subsets.measured], settings.seed),
+            path,
         )
         content = json.dumps(curve.record(), indent=2, ensure_ascii=False) + "\n"
         chart = accuracy_by_photos(curve.rows(), curve.band())

@@ -27,7 +27,7 @@ from tlearn.web.words import duration, escape_markdown, preset_name, t
 ORDERS: tuple[Order, ...] = ("newest", "accuracy", "name", "seconds")
 PER_PAGE = 10
 LONG, NOTE = 28, 60  # characters of a name and of a note that are shown
-BESIDE = 640  # pixels beside the name of a run; less where there is no room
+BESIDE = 480  # pixels beside the name of a run; less where there is no room
 MANY = 12  # lines of the list from which it scrolls
 HEIGHT = 460  # pixels of it then
 COMPARED = "compare"  # in the address: the run that the open one is compared with
