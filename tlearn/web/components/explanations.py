@@ -15,8 +15,8 @@ MOST = 6  # photos that are explained at a time
 PIXELS = 88  # of a training photo
 
 
-def offer_explanations(current: PredictionTask, predictions: Sequence[Prediction]) -> None:
-    """Show the button that explains photos, at most :data:`MOST`, and how far that is."""
+def explain_button(current: PredictionTask, predictions: Sequence[Prediction]) -> None:
+    """Show the button that explains photos, at most :data:`MOST`."""
     photos = [one.path for one in predictions if not one.problem][:MOST]
     missing = [photo for photo in photos if photo not in current.explained]
     if st.button(
@@ -27,6 +27,10 @@ def offer_explanations(current: PredictionTask, predictions: Sequence[Prediction
     ):
         current.explain(missing)
         st.rerun()
+
+
+def await_explanations(current: PredictionTask) -> None:
+    """Show how far explanations are that are being made, or why there are none."""
     task = current.explaining
     if task is None or not wait_for(task, t("predict.explaining")):
         return

@@ -9,8 +9,14 @@ from tlearn.data.editing import add_photos
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
+from tlearn.runs.unknown import REJECT
 from tlearn.text import percent
-from tlearn.web.components.explanations import offer_explanations, show_heat, show_neighbours
+from tlearn.web.components.explanations import (
+    await_explanations,
+    explain_button,
+    show_heat,
+    show_neighbours,
+)
 from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
 from tlearn.web.components.session import pages_of, showing_errors, workspace
@@ -48,25 +54,31 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
                     if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
                             _correct(root, labels, [answer], str(answer.path))
-        offer_explanations(current, predictions)
+        chosen = list(predictions)
     else:
         chosen = _table(folder, predictions, true)
         if editable:
             _correct(root, labels, chosen, str(folder))
-        offer_explanations(current, chosen)
         with st.container(horizontal=True):
             for answer in chosen:
                 if explanation := current.explained.get(answer.path):
                     with st.container(border=True, width=WIDTH):
                         _card(answer, explanation)
-    st.download_button(
-        t("predict.csv"),
-        lambda: predictions_csv(predictions, folder),
-        f"{run.name}.csv",
-        "text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-    )
+    unknown = sum(answer.unknown for answer in predictions)
+    if unknown:
+        numbers = {"count": unknown, "all": f"{len(predictions):,}", "part": percent(REJECT)}
+        st.caption(t("predict.unknown_count", **numbers))
+    with st.container(horizontal=True):
+        explain_button(current, chosen)
+        st.download_button(
+            t("predict.csv"),
+            lambda: predictions_csv(predictions, folder),
+            f"{run.name}.csv",
+            "text/csv",
+            on_click="ignore",
+            icon=":material/download:",
+        )
+    await_explanations(current)
     if not editable:
         st.caption(t("predict.no_data", root=root))
 
