@@ -6,8 +6,9 @@ InceptionV3), ``extraction`` (views per second against the bare engine), ``feed`
 
 ``quality`` takes an hour and more, and is run when it is named: accuracy, log loss, calibration and
 seconds of presets and baselines on several sets, and whether they differ significantly. So are
-``labelling``: what ``tlearn label-next`` gains over photos at random; and ``check``: what ``tlearn
-check`` finds of faults planted in copies of the sets, and what 10,000 photos take.
+``labelling``: what ``tlearn label-next`` gains over photos at random; ``unknown``: how well photos
+of other kinds are told from known ones; ``check``: what ``tlearn check`` finds of faults planted in
+copies of the sets, and what 10,000 photos take.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from benchmarks.labelling import labelling, labelling_row
 from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
 from benchmarks.training import against_plain, inception
+from benchmarks.unknown_photos import unknown, unknown_tables
 from tlearn.errors import TlearnError
 
 # Of CPUs that this one can stand in for: what limits the kernels of TensorFlow and of OpenVINO.
@@ -154,6 +156,9 @@ PARTS = {
         default=False,
     ),
     "check": Part(planted_faults, _check, lambda result: result["tables"], default=False),
+    "unknown": Part(
+        lambda a: unknown(a.sets or SETS, a.seeds), tables=unknown_tables, default=False
+    ),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
 
@@ -165,7 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"of {', '.join(PARTS)} [all but labelling, check and quality]",
+        help=f"of {', '.join(PARTS)} [all but labelling, unknown, check and quality]",
     )
     parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; others: all]")
     seeds = parser.add_mutually_exclusive_group()

@@ -310,7 +310,7 @@ class Run:
         with (progress or Silent()).task("predicting", len(files), "images") as task:
             for batch in batched(self.classifier.predict_with_features(files), BATCH):
                 readable = [outputs for _, outputs in batch if not isinstance(outputs, DataError)]
-                strange = iter(self._strangeness(readable if reject else []))
+                strange = iter(self.strangeness(readable if reject else []))
                 for path, outputs in batch:
                     task.advance()
                     if isinstance(outputs, DataError):
@@ -322,7 +322,7 @@ class Run:
                     ranked = tuple((labels[i], float(p[i])) for i in best)
                     yield Prediction(path, ranked, "", score > threshold, distance)
 
-    def _strangeness(self, outputs: Sequence[ModelOutputs]) -> list[tuple[float, float]]:
+    def strangeness(self, outputs: Sequence[ModelOutputs]) -> list[tuple[float, float]]:
         """Return the score and the distance of each of some photos; see ``unknown_detector``."""
         if not outputs:
             return []

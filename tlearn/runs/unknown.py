@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from tlearn.errors import ConfigError
 from tlearn.runs.classifier import ModelOutputs
 from tlearn.runs.measurement import interval
 from tlearn.runs.outputs import Outputs
+from tlearn.text import percent
 
 REJECT = 0.05  # the part of photos of known classes that may be called unknown, if not given
 MOST_REJECT = 0.5
@@ -53,6 +55,7 @@ class UnknownDetector:
     """
 
     def __init__(self, outputs: Outputs) -> None:
+        self._threads = ThreadpoolController()
         training, validation = (_some(outputs.of_split(s)) for s in ("train", "validation"))
         self._mean = training.features.mean(axis=0)
         self._features = training.features - self._mean
@@ -140,7 +143,8 @@ class UnknownDetector:
     def _products(self, centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return squared and cosine distances to the training photos, ``(n, m)``."""
         lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        products = centred @ self._features.T
+        with self._threads.limit(limits=1):  # others would spin beside the model for no gain
+            products = centred @ self._features.T
         squares = lengths**2 + self._lengths**2 - 2 * products
         return squares, 1 - products / np.maximum(lengths * self._lengths, 1e-12)
 
@@ -167,14 +171,14 @@ def unknown_lines(metrics: Mapping[str, Any]) -> list[str]:
     if record["expected"] is None:
         images, reject = record["images"], record["reject"]
         words = (
-            f"about {reject:.0%} of new photos of these classes will be called unknown; "
+            f"about {percent(reject)} of new photos of these classes will be called unknown; "
             f"{images} validation photos are too few to be sure"
         )
     else:
         low, high = record["expected_ci95"]
         words = (
-            f"{record['expected']:.1%} of new photos of these classes will be called unknown "
-            f"(95% interval {low:.1%} to {high:.1%})"
+            f"{percent(record['expected'])} of new photos of these classes will be called unknown "
+            f"(95% interval {percent(low)} to {percent(high)})"
         )
     test = record.get("test")
     of_test = f"; of the {test['images']} test photos {test['rejected']} are" if test else ""
