@@ -16,7 +16,7 @@ from tlearn.runs.predictions import HeldOutPrediction
 
 NEIGHBOURS = 5  # nearest training photos whose classes are named
 FIRST = paragraph("Look here first: many of them have a wrong class, or show two things.")
-LONG_TRAINING = 60.0  # seconds, of which heat maps take a few per cent
+LONG_TRAINING = 90.0  # seconds, of which heat maps take a few per cent
 METHOD: Final = "grad-cam"
 
 

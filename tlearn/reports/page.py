@@ -59,7 +59,7 @@ def report(
         progress: Where to report which sections could not be drawn; the page does too.
         thorough: Compute what takes seconds, too: heat maps of the photos shown large, thumbnails
             of up to 1,000, a map by t-SNE. The page that a training writes is without, but for heat
-            maps where the training took a minute or more.
+            maps where the training took 90 seconds or more.
 
     Raises:
         RunError: If there is no such run, or the file cannot be written.
