@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -97,9 +98,23 @@ def upload_a_folder(tab, server, folder):
     counts = tab.text("data.counts", photos=3 * PER_CLASS, classes=3)
     tab.see(f"{counts} · {tab.text('data.need_look', count=1)}")
     assert not list(server.data.rglob("notes.txt"))
+    correct_what_the_check_finds(tab)
     tab.view("data.tab_problems")
     counted = tab.page.get_by_text(counts, exact=True)
     tab.press("data.exclude_all", values={"count": 1}, then=counted.is_visible)
+
+
+def correct_what_the_check_finds(tab):
+    """The files are checked when the view is opened; a correction is one click, and so is undo."""
+    tab.view("data.tab_check")
+    title = tab.page.get_by_role("heading", name=re.compile(tab.t("check.unreadable"), re.I))
+    title.wait_for(timeout=60_000)
+    fix = tab.keyed("fix.unreadable.0").get_by_role("button")
+    undo = tab.text("data.undo", what=tab.text("data.did_exclude", count=1))
+    tab.repeat(fix.click, tab.button(undo).is_visible)
+    until(lambda: not title.count())
+    tab.repeat(tab.button(undo).click, title.is_visible)
+    tab.fits()
 
 
 def edit_classes(tab):

@@ -195,6 +195,10 @@ def test_a_data_set_is_made_of_classes_that_are_named_here(here):
     assert here.data_sets() == [name]
     assert {path.name for path in (here.data / name).iterdir()} == {"猫", "dog", "cup"}
     assert t("data.small_classes", count=3, few=10, names="cup, dog, 猫") in words(app)
+    for other in ("train", "data"):
+        assert (t("data.no_photos_yet") in words(follow(app, other))) is (other == "train")
+    assert "holds no photos yet" in words(view(app, "tab_split"))
+    view(app, "tab_classes")
     app.text_input(key="new_class.name.0").set_value("dog")
     run(app.button(key="new_class.add").click())
     assert "there is a class 'dog' already" in app.error[0].value.replace("\\", "")

@@ -191,6 +191,8 @@ def draw_splits(
 
 def _check_classes(data: Path, files: Sequence[ImageFile], problems: Sequence[Problem]) -> None:
     """Refuse files that cannot be trained on, whichever of them are readable images."""
+    if not files:
+        raise DataError(f"{str(data)!r} holds no photos yet; add some to its classes")
     if len({file.label for file in files}) < 2:
         reason = (
             f"{str(data)!r} has only one class, {files[0].label!r}; a classifier needs two or "

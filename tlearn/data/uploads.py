@@ -112,10 +112,10 @@ class Upload:
             with _data_errors(f"the file {quote_name(name)}"):
                 self._add(name, path)
         finally:
-            if path.exists():
-                with self._lock:
+            with self._lock:  # else an upload that is cancelled may remove it in between
+                if path.exists():
                     self.bytes -= path.stat().st_size
-                path.unlink()
+                    path.unlink()
 
     def write(self, file: FileIO, data: bytes) -> None:
         """Write the next bytes of a file.

@@ -124,6 +124,9 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
             into = st.selectbox(t("data.merge_into"), others, key=f"merge.{label}")
             if st.button(t("data.merge"), type="primary") and into:
                 edit(data, lambda: editing.merge(root, [label], into), opened=into)
+    if not by_label[label]:
+        st.info(t("data.no_photos"))
+        return
     files = sorted(by_label[label], key=lambda file: natural_key(file.name))
     pictures = [Picture(file.path, file.name) for file in files]
     photo_editor(data, pictures, others, f"gallery.{data}.{label}")

@@ -40,12 +40,24 @@ def _counted(task: background.BackgroundTask) -> str:
     return f"{task.done:,} / {task.total:,}"
 
 
-def manifest_of(name: str) -> Manifest | None:
+def manifest_of(name: str, without_photos: bool = False) -> Manifest | None:
     """Return what a scan finds in a data set; show how far it is, or why it finds nothing.
 
     It scans again on every visit, but reads only files that have changed. Meanwhile the visitor
     sees what the scan before found.
+
+    Args:
+        name: The data set.
+        without_photos: Whether classes that are all empty can be shown.
     """
+    manifest = _scanned(name)
+    if manifest is not None and not manifest.files and not without_photos:
+        st.warning(t("data.no_photos_yet"))
+        return None
+    return manifest
+
+
+def _scanned(name: str) -> Manifest | None:
     root = workspace().data_set(name)
     task, visit = _scans.get(root), st.session_state.get("visit")
     seen = st.session_state.setdefault("scanned", {})

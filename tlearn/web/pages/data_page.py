@@ -55,7 +55,7 @@ def show() -> None:
         return
     add_dialog(data)
     with showing_errors():
-        manifest = manifest_of(data)
+        manifest = manifest_of(data, without_photos=True)
         _header(data, manifest)
         show_report(data)
         if manifest is not None:
