@@ -59,7 +59,11 @@ def test_who_is_right_where_and_what_differs(pair, capsys):
     assert "stages: top 1 block for 1 epoch at 0.0005 in run, the probe alone in other" in out
     assert "photos that only run is right about, the surest mistakes first: 3" in out
     assert "photos trained on" not in out
-    assert main(["diff", str(one), str(other), "--json"]) == 0
+    page = other.parent / "page.html"
+    assert main(["diff", str(one), str(other), "--json", "--html", str(page)]) == 0
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<img src=") == 3 and "only run is right about" in html
+    assert "<td>head.dropout<td>0.2<td>0.5" in html and "http" not in html
     record = json.loads(capsys.readouterr().out)
     assert {photo["right"] for photo in record["photos"]} == {"first"}
     assert record["settings"]["head.dropout"] == [0.2, 0.5] and record["gain"]["images"] == n

@@ -48,7 +48,7 @@ def label_next(
     Those that it is unsure of, and that are unlike each other. Photos that RUN knows are left out,
     and near copies. FOLDER may be an archive or a table, too.
     """
-    check_out(csv)
+    check_out(csv, "--csv")
     if copy is not None and copy.exists():
         raise click.UsageError(f"--copy takes a folder that does not exist yet, not {str(copy)!r}")
     from tlearn.runs.active_learning import TABLE, label_next as choose

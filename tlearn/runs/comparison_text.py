@@ -15,7 +15,11 @@ RIGHT = {"first": "only {} is", "second": "only {} is", "neither": "neither run 
 
 def comparison_text(comparison: RunComparison) -> str:
     """Return a comparison as lines for people."""
-    lines = [*_verdict(comparison), *_differences(comparison)]
+    one, other = comparison.names
+    lines = [*verdict(comparison), "what differs:"]
+    differing = differences(comparison)
+    lines += [f"  {what}: {a} in {one}, {b} in {other}" for what, (a, b) in differing.items()]
+    lines += [] if differing else ["  neither configuration nor photos"]
     for right in RIGHT:
         photos = [d for d in comparison.disagreements if d.right == right]
         lines += _photos(comparison.names, photos) if photos else ()
@@ -24,7 +28,8 @@ def comparison_text(comparison: RunComparison) -> str:
     return "\n".join(map(printable, lines))
 
 
-def _verdict(comparison: RunComparison) -> Iterator[str]:
+def verdict(comparison: RunComparison) -> Iterator[str]:
+    """Yield lines on how right both are, and whether the difference could be chance."""
     one, other = comparison.names
     if comparison.gain is None:
         yield "no photo is held out by both"
@@ -38,8 +43,8 @@ def _verdict(comparison: RunComparison) -> Iterator[str]:
         yield f"  {n:,} more {'do' if n > 1 else 'does'} not count: of another class in each run"
 
 
-def _differences(comparison: RunComparison) -> Iterator[str]:
-    yield "what differs:"
+def differences(comparison: RunComparison) -> dict[str, tuple[str, str]]:
+    """Return what differs in configuration, data and classes: for both, in words."""
     lines = {
         key: (setting_text(key, first), setting_text(key, second))
         for key, (first, second) in comparison.settings.items()
@@ -53,11 +58,7 @@ def _differences(comparison: RunComparison) -> Iterator[str]:
     if comparison.trained_on != (same, same):
         one, other = (f"{n:,} ({n - same:,} only there)" for n in comparison.trained_on)
         lines["photos trained on"] = one, other
-    one, other = comparison.names
-    for name, (first, second) in lines.items():
-        yield f"  {name}: {first} in {one}, {second} in {other}"
-    if not lines:
-        yield "  neither configuration nor photos"
+    return lines
 
 
 def _some(labels: Sequence[str]) -> str:
@@ -65,10 +66,20 @@ def _some(labels: Sequence[str]) -> str:
     return ", ".join(labels[:SHOWN]) + more or "none"
 
 
+def heading(names: tuple[str, str], right: str, count: int) -> str:
+    """Return a line on photos of which two runs say different classes.
+
+    Args:
+        names: Of the runs.
+        right: Which of them is right: see :attr:`Disagreement.right`.
+        count: How many photos there are.
+    """
+    who = RIGHT[right].format(names[right == "second"])
+    return f"photos that {who} right about, the surest mistakes first: {count:,}"
+
+
 def _photos(names: tuple[str, str], photos: Sequence[Disagreement]) -> Iterator[str]:
-    kind = photos[0].right
-    who = RIGHT[kind].format(names[kind == "second"])
-    yield f"photos that {who} right about, the surest mistakes first: {len(photos):,}"
+    yield heading(names, photos[0].right, len(photos))
     for photo in photos[:SHOWN]:
         first, second = (f"{p.predicted} {percent(p.probability)}" for p in photo.predictions)
         file, label = photo.predictions[0].file, photo.predictions[0].label
