@@ -17,6 +17,7 @@ from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import ModelOutputs
 from tlearn.runs.overlay import overlay
 from tlearn.runs.run import Run
+from tlearn.runs.unknown import REJECT
 
 Method = Literal["grad-cam", "occlusion", "both"]
 CELLS = 12  # of the grid that patches are moved on, in each direction
@@ -57,6 +58,8 @@ class Explanation:
         drop: By how much the probability falls at most if a patch covers a part; ``None`` without
             ``occlusion``.
         neighbours: The nearest training photos, the nearest first.
+        unknown: Whether it is unlike the photos of all classes; see
+            :class:`tlearn.runs.predictions.Prediction`.
         problem: Why the photo cannot be read, else empty.
     """
 
@@ -67,6 +70,7 @@ class Explanation:
     heat: dict[str, np.ndarray] = field(default_factory=dict)
     drop: float | None = None
     neighbours: tuple[Neighbour, ...] = ()
+    unknown: bool = False
     problem: str = ""
 
 
@@ -197,25 +201,30 @@ def explain(
             f"the run {str(run.path)!r} has no class {label!r}{nearest_name(label, run.labels)}; "
             f"it has {', '.join(run.labels)}"
         )
-    files, features = image_paths([paths] if isinstance(paths, str | Path) else paths, progress), []
+    files = image_paths([paths] if isinstance(paths, str | Path) else paths, progress)
     if len(files) > MOST:
         raise DataError(
             f"{len(files)} photos are too many to explain at a time; give up to {MOST}, or a "
             f"folder of as many"
         )
+    explanations, readable = list[Explanation](), list[ModelOutputs]()
     with progress.task("explaining", len(files), "images") as task:
-        explanations = []
         for path, outputs in run.classifier.predict_with_features(files):
             task.advance()
             if isinstance(outputs, DataError):
                 explanations.append(Explanation(path, problem=str(outputs)))
             else:
                 explanations.append(_explain(run, path, outputs, method, label))
-                features.append(outputs.features)
-    if not (features and neighbours):
+                readable.append(outputs)
+    if not readable:
         return explanations
-    near = iter(nearest(run, np.stack(features), neighbours))
-    return [e if e.problem else replace(e, neighbours=next(near)) for e in explanations]
+    near = iter(nearest(run, np.stack([outputs.features for outputs in readable]), neighbours))
+    threshold = run.unknown_detector.threshold(REJECT)
+    unknown = iter([score > threshold for score, _ in run.strangeness(readable)])
+    return [
+        e if e.problem else replace(e, neighbours=next(near), unknown=next(unknown))
+        for e in explanations
+    ]
 
 
 def _explain(

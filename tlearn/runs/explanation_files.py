@@ -102,6 +102,7 @@ def record_of(explanation: Explanation) -> dict[str, Any]:
         "path": encode_name(str(explanation.path)),
         "problem": explanation.problem,
         "top": explanation.top,
+        "unknown": explanation.unknown,
         "class": explanation.label,
         "probability": explanation.probability,
         "largest_drop": explanation.drop,
@@ -122,6 +123,7 @@ def lines_of(explanation: Explanation) -> list[str]:
     if explanation.problem:
         return [printable(f"{explanation.path}  {explanation.problem}")]
     ranked = "  ".join(f"{label} {percent(p)}" for label, p in explanation.top)
+    ranked = f"unknown, most like {ranked}" if explanation.unknown else ranked
     lines = [f"{explanation.path}  {ranked}"]
     if explanation.label != explanation.top[0][0]:
         lines.append(f"  explained: {explanation.label} {percent(explanation.probability)}")
@@ -150,6 +152,7 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
     if explanation.problem or not pictures:
         return f"{heading}<p>{text(explanation.problem or 'cannot be read any more')}</p></article>"
     ranked = ", ".join(f"<b>{text(label)}</b> {percent(p)}" for label, p in explanation.top)
+    ranked = f"<b>unknown</b>, most like {ranked}" if explanation.unknown else ranked
     captions = {"photo": "the photo"} | {
         method: f"{CAPTIONS[method]}: what speaks for {text(explanation.label)}"
         for method in explanation.heat
