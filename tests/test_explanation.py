@@ -184,7 +184,12 @@ def test_the_command_writes_pictures_a_page_and_json(toy_run, tmp_path, monkeypa
     assert "explained: blue" in said and "not an image" in said and "covering" in said
     folder = tmp_path / "explanations" / "run"
     first, second = json.loads((folder / "explanations.json").read_text())
-    assert first["class"] == "blue" and len(first["neighbours"]) == 2 and second["problem"]
+    assert (
+        first["class"] == "blue"
+        and not first["unknown"]
+        and len(first["neighbours"]) == 2
+        and second["problem"]
+    )
     for method in ("grad-cam", "occlusion"):
         with Image.open(folder / first["overlays"][method]) as picture:
             assert picture.size == (40, 36)

@@ -35,7 +35,7 @@ article { border-top: 1px solid var(--line); padding: 1.5rem 0; break-inside: av
 .row { display: flex; flex-wrap: wrap; gap: .8rem; margin: .6rem 0; }
 figure { margin: 0; }
 figcaption { font-size: .85rem; overflow-wrap: anywhere; max-width: 20rem; }
-.row img { height: 15rem; max-width: 100%; object-fit: contain; border-radius: .3rem; }
+.row img { height: 13.5rem; max-width: 100%; object-fit: contain; border-radius: .3rem; }
 .near figure { width: 6.5rem; }
 .near img, .none { height: 6.5rem; width: 6.5rem; background: var(--line); border-radius: .3rem; }
 </style>
@@ -51,7 +51,8 @@ INTRO = """\
 Each photo with what speaks for the class that is named: the lighter, the more. Grad-CAM shows what
 the network looks at. Occlusion covers one part after another and shows where that lowers the
 probability. Below are the training photos that are most alike to the network. None of this proves
-that the network is right."""
+that the network is right. At a distance of 1 a photo is as far from a training photo as these
+usually are from each other."""
 CAPTIONS = {"grad-cam": "Grad-CAM", "occlusion": "Occlusion"}
 PIXELS = 480  # of the longer side of photos within the page
 
@@ -165,11 +166,12 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
         for name, caption in captions.items()
     )
     near = "".join(
-        f"<figure>{_thumbnail(run, n.file)}<figcaption>{text(n.label)}, distance {n.distance:.2f}"
-        f"<br>{text(Path(n.file).name)}</figcaption></figure>"
+        f'<figure title="{text(n.file)}">{_thumbnail(run, n.file)}'
+        f"<figcaption>{text(n.label)}, {n.distance:.2f}</figcaption></figure>"
         for n in explanation.neighbours
     )
-    near = f'<p>Nearest training photos</p><div class="row near">{near}</div>' if near else ""
+    words = "Nearest training photos, with their class and distance"
+    near = f'<p>{words}</p><div class="row near">{near}</div>' if near else ""
     return f'{heading}<p>{ranked}</p><div class="row">{figures}</div>{near}</article>'
 
 
