@@ -163,7 +163,7 @@ def test_the_summary_says_when_not_to_believe_it(tmp_path):
         run = written_run(tmp_path / str(skill), ["a", "b", "c"], [40, 40, 20], skill=skill)
         lines[skill] = Page(tlearn.report(run, thorough=False)).text
     bad, good = lines.values()
-    assert "not surely better than naming a each time, which would be right for 40%" in bad
+    assert "not surely better than naming a each time, which would be right for 40.0%" in bad
     assert "misses more than half of them" in bad and "most often taken for" in bad
     for words in ("surely better", "more than half"):
         assert words not in good

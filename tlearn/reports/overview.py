@@ -143,8 +143,8 @@ def _limits(contents: Contents) -> list[str]:
     figures = contents.figures
     wrong = figures["n"] - round(figures["accuracy"] * figures["n"])
     lines = [
-        f"Photos of anything else: it knows these {len(contents.labels)} classes alone, and of "
-        f"another thing it can still name one of them.",
+        f"Photos of anything else: it knows these {len(contents.labels)} classes alone. Much of "
+        f"what is unlike its training photos it calls unknown, but some it gives one of them.",
         "Photos taken in another way (another camera, light, background, place or season) before "
         "it was measured on some of them: <code>tlearn evaluate RUN FOLDER</code>.",
         "Decisions about people's health, safety or rights on its word alone.",

@@ -7,6 +7,7 @@ from tlearn.reports.markup import name, paragraph, table, text
 from tlearn.runs.quality_charts import ranking, reliability_diagram
 from tlearn.runs.quality_curves import average, calibration_error, curves_of_classes, reliability
 from tlearn.runs.temperature_effect import calibration_lines, reliability_in
+from tlearn.runs.unknown import unknown_lines
 from tlearn.text import percent
 
 
@@ -22,6 +23,7 @@ def calibration(contents: Contents) -> str:
     )
     metrics = contents.run.metrics
     lines = [line.removeprefix("calibration: ") for line in calibration_lines(metrics)]
+    lines += [line.removeprefix("unknown: ") for line in unknown_lines(metrics)]
     effect = "".join(paragraph(f"{text(line[0].upper() + line[1:])}.") for line in lines)
     before = reliability_in(metrics, "before")
     others = {"without temperature (validation)": before} if before else {}
