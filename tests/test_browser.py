@@ -459,7 +459,9 @@ def the_camera_is_asked(tab):
     tab.press("live.stop", then="live.start")
     assert not live.locator("video").is_visible()
     tab.press("live.start", then="live.keep")
-    tab.press("live.keep", then="camera.jpg")
+    begun = tab.shown("predict.predicting").or_(tab.shown("camera.jpg"))
+    tab.press("live.keep", then=lambda: begun.first.is_visible())
+    tab.see("camera.jpg", 180)
     tab.page.reload()
     tab.view("predict.files")
     tab.see("camera.jpg")
@@ -486,16 +488,18 @@ def why_there_is_no_camera_is_said(server, browser, photo):
             tab.see("live.shoot")
             if key == "insecure":  # as of a phone in the local network: it can take a photo
                 tab.page.set_input_files(".live input", photo)
-                tab.see("camera.jpg")
+                tab.see("camera.jpg", 180)
     context.close()
 
 
 def photos_in_class_folders_are_measured_and_explained(tab, folder):
     tab.upload(folder, folder=True)
-    tab.see("predict.accuracy", 120)
+    tab.see("predict.accuracy", 180)
     tab.see("predict.choose_rows")
     tab.upload([photo_files(folder)[0]])
-    tab.press("predict.why", then="predict.nearest")
+    begun = tab.shown("predict.explaining").or_(tab.shown("predict.nearest"))
+    tab.press("predict.why", then=lambda: begun.first.is_visible())
+    tab.see("predict.nearest", 180)
     assert tab.page.locator("[data-testid=stImage] img").filter(visible=True).count() == 6
 
 
@@ -509,7 +513,7 @@ def many_photos_come_as_an_archive(tab, photos):
     """They are shown in a table and given as CSV; what is no photo is left out by name."""
     some = {f"new/{path.name}": path.read_bytes() for path in photo_files(photos / "green")}
     tab.upload([archive("many.zip", some | {"new/bad.jpg": b"no"})])
-    tab.see("predict.choose_rows")
+    tab.see("predict.choose_rows", 180)
     assert not tab.shown("upload.received").is_visible()
     with tab.download("predict.csv").open(encoding="utf-8-sig", newline="") as file:
         _, *rows = csv.reader(file)

@@ -89,6 +89,8 @@ def start_prediction(
                 upload.cancel()
         return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
 
+    if before is not None:
+        before.task.replaced = True  # nobody waits for it any more
     now = time.monotonic()
     for old in list(TASKS.values()):
         if old.folder != folder and (old is before or now - old.started > LIFETIME):
