@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 from tlearn.data.thumbnails import thumbnail, thumbnail_row, thumbnail_url
 from tlearn.errors import DataError
 from tlearn.runs.progress_log import read_progress
-from tlearn.web import background
+from tlearn.web import background, child
 
 
 def done(found):
@@ -94,3 +96,30 @@ def test_epochs_that_are_done_again_after_a_resume_count_once(tmp_path):
     lines = [json.dumps({"event": kind, "epoch": n, "epochs": n}) for kind, n in events]
     (tmp_path / "events.jsonl").write_text("\n".join(lines))
     assert [event["epoch"] for event in read_progress(tmp_path).epochs] == [1, 2, 3]
+
+
+COMMAND = """
+import json, sys
+assert sys.argv[1:] == ["export", "a run", "--progress", "json"]
+say = lambda **fields: print(json.dumps(fields), file=sys.stderr, flush=True)
+print("not an object", file=sys.stderr)
+for done in (0, 3, 4):
+    say(task="comparing", total=4, unit="images", done=done)
+print("written")
+if {code}:
+    say(error="the disk is full", hint="make room")
+sys.exit({code})
+"""
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_command_shows_its_progress_and_its_error(monkeypatch, code):
+    def start_child(*arguments, **files):
+        command = [sys.executable, "-c", COMMAND.format(code=code), *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, **files)
+
+    monkeypatch.setattr(child, "start_child", start_child)
+    found = done(background.start(lambda progress: child.run_command(progress, "export", "a run")))
+    assert (found.done, found.total, found.unit) == (4, 4, "images")
+    assert found.problem == ("the disk is full; make room" if code else "")
+    assert found.result == (None if code else b"written\n")
