@@ -1,9 +1,11 @@
 """Near duplicates: pictures that were recompressed, resized, mirrored, recoloured or cropped.
 
 Candidates are the nearest neighbours, by features of all depths, and by thumbnails and their mirror
-images; what two pictures share once they are aligned decides.
+images; what two pictures share once they are aligned decides: the correlation of their outlines,
+and how alike the photos of the set are anyway.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,8 +23,12 @@ UNLIKE = 0.6  # distance of thumbnails: a correlation of 0.82
 POSSIBLE = 0.5  # correlation of outlines of small thumbnails from which large ones are compared
 # Of copies made of photos of five sets, three in a hundred have less; of different shots, two pairs
 # from one tripod have more. Hands of one person in one pose have 0.8.
-COPY = 0.9  # correlation of outlines
+COPY = 0.9  # correlation of outlines, at least
 SHOT, SHOT_DISTANCE = 0.6, 0.68  # of shots of one scene: at least, and of their features at most
+# Where photos are much alike, such as digits or scans, so many parts of what usually lacks to 1.
+COPY_PART, SHOT_PART = 0.3, 0.67
+CERTAIN = 0.97  # a copy, however alike the photos are: those of a set may all have copies
+USUAL = 0.25  # quantile of photos, by the correlation with what is most alike
 
 
 @dataclass(frozen=True)
@@ -52,32 +58,50 @@ def near_duplicates(features: np.ndarray, thumbnails: np.ndarray, progress: Prog
     """
     unit = unit_rows(features)
     pairs = _candidates(unit, thumbnails, progress)
-    small = _shrunk(thumbnails, 2)
-    found: list[Pair] = []
     with progress.task("comparing pictures", len(pairs), "pairs") as task:
-        for start in range(0, len(pairs), BLOCK):
-            part = pairs[start : start + BLOCK]
-            i, j = part.T
-            mirrored = small[i][:, :, ::-1]
-            straight, flipped = similarity(small[i], small[j]), similarity(mirrored, small[j])
-            turned = flipped.sum(axis=1) > straight.sum(axis=1)
-            likely = np.flatnonzero(np.where(turned, flipped[:, 1], straight[:, 1]) > POSSIBLE)
-            i, j, turned = i[likely], j[likely], turned[likely, None, None]
-            first = np.where(turned, thumbnails[i][:, :, ::-1], thumbnails[i])
-            distances = np.linalg.norm(unit[i] - unit[j], axis=1)
-            found += _judged(i, j, similarity(first, thumbnails[j]), distances)
-            task.advance(len(part))
+        outlines, turned = _coarse(_shrunk(thumbnails, 2), pairs, task.advance)
+    copy, shots = _thresholds(len(unit), pairs, outlines)
+    found: list[Pair] = []
+    likely = np.flatnonzero(outlines > POSSIBLE)
+    for start in range(0, len(likely), BLOCK):
+        part = likely[start : start + BLOCK]
+        i, j = pairs[part].T
+        first = np.where(turned[part, None, None], thumbnails[i][:, :, ::-1], thumbnails[i])
+        alike = similarity(first, thumbnails[j])[:, 1]
+        near = np.linalg.norm(unit[i] - unit[j], axis=1) <= SHOT_DISTANCE
+        found += [
+            Pair(a, b, "copy" if score >= copy else "shots", score)
+            for a, b, score, is_near in zip(
+                i.tolist(), j.tolist(), alike.tolist(), near.tolist(), strict=True
+            )
+            if score >= copy or (score >= shots and is_near)
+        ]
     return found
 
 
-def _judged(i: np.ndarray, j: np.ndarray, alike: np.ndarray, distances: np.ndarray) -> list[Pair]:
-    outlines = alike[:, 1]
-    copies = outlines >= COPY
-    shots = ~copies & (outlines >= SHOT) & (distances <= SHOT_DISTANCE)
-    return [
-        Pair(int(i[k]), int(j[k]), "copy" if copies[k] else "shots", float(outlines[k]))
-        for k in np.flatnonzero(copies | shots)
-    ]
+def _coarse(
+    small: np.ndarray, pairs: np.ndarray, advance: Callable[[int], object]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the correlation of outlines of pairs, and where the first is better mirrored."""
+    outlines, turned = np.zeros(len(pairs)), np.zeros(len(pairs), bool)
+    for start in range(0, len(pairs), BLOCK):
+        block = slice(start, start + BLOCK)
+        i, j = pairs[block].T
+        straight, mirrored = (similarity(x, small[j]) for x in (small[i], small[i][:, :, ::-1]))
+        turned[block] = mirrored.sum(axis=1) > straight.sum(axis=1)
+        outlines[block] = np.where(turned[block], mirrored[:, 1], straight[:, 1])
+        advance(len(i))
+    return outlines, turned
+
+
+def _thresholds(n: int, pairs: np.ndarray, outlines: np.ndarray) -> tuple[float, float]:
+    """Return from which correlation of outlines two pictures are copies, and shots of a scene."""
+    most_alike = np.zeros(n)
+    for column in pairs.T:
+        np.maximum.at(most_alike, column, outlines)
+    lacking = 1 - float(np.quantile(most_alike, USUAL))
+    copy = min(CERTAIN, max(COPY, 1 - COPY_PART * lacking))
+    return copy, min(copy, max(SHOT, 1 - SHOT_PART * lacking))
 
 
 def _candidates(unit: np.ndarray, thumbnails: np.ndarray, progress: Progress) -> np.ndarray:
