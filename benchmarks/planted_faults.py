@@ -5,7 +5,7 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,14 +166,28 @@ def plant(data: Path, others: Sequence[Path], folder: Path, seed: int) -> Planti
 
 
 def score(
-    findings: Sequence[Mapping[str, Any]], its: Planting, native: set[tuple[str, ...]]
+    findings: Sequence[Mapping[str, Any]], its: Planting, native: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float]]:
     """Return precision and recall of each check, and how many findings each has.
 
     Recall is the part of the faults that a check which may do so names. Of a check's findings,
     those count against its precision that name no such fault, and that the set without planted
     faults does not have. Whatever has a fault may be called an outlier.
+
+    Args:
+        findings: Of the copy.
+        its: The copy.
+        native: The findings of the set itself.
     """
+    known = {(finding["check"], finding["names"][0]) for finding in native}
+    alike = _alike(finding["names"] for finding in native if finding["check"] in COPIES)
+
+    def is_native(finding: Mapping[str, Any]) -> bool:
+        first, *others = (its.sources[name] for name in finding["names"])
+        if finding["check"] in COPIES:
+            return others[0] in alike.get(first, ())
+        return (finding["check"], first) in known
+
     result: dict[str, dict[str, float]] = {}
     for check, fault in CHECKS.items():
         allowed = {
@@ -181,29 +195,26 @@ def score(
         }
         own = [f for f in findings if f["check"] == check]
         right = [bool(allowed & {*f["names"][:2]}) for f in own]
-        false = [
-            f
-            for f, is_right in zip(own, right, strict=True)
-            if not is_right and key_of(f, its.sources) not in native
-        ]
+        false = sum(not r and not is_native(f) for f, r in zip(own, right, strict=True))
         planted = {name for name, f in its.faults.items() if f == fault}
         checks = FAULTS[fault][2]
         named = {name for f in findings if f["check"] in checks for name in f["names"][:2]}
         result[check] = {
-            "precision": sum(right) / max(1, sum(right) + len(false)),
+            "precision": sum(right) / max(1, sum(right) + false),
             "recall": len(planted & named) / max(1, len(planted)),
             "findings": len(own),
-            "false": len(false),
+            "false": false,
         }
     return result
 
 
-def key_of(finding: Mapping[str, Any], sources: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what two findings have in common that say the same of the same photos."""
-    names = [sources.get(name, name) for name in finding["names"]]
-    if finding["check"] in COPIES:
-        return ("copy", *sorted(names[:2]))
-    return finding["check"], names[0]
+def _alike(findings: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """Return for each photo all that findings connect it with, itself among them."""
+    alike: dict[str, set[str]] = {}
+    for names in findings:
+        joined = set(names).union(*(alike.get(name, ()) for name in names))
+        alike.update(dict.fromkeys(joined, joined))
+    return alike
 
 
 def run_check(folder: Path, cache: Path) -> tuple[list[dict[str, Any]], Done]:
@@ -220,8 +231,7 @@ def planted_faults(arguments: argparse.Namespace) -> dict[str, Any]:
     for data in places:
         others = [SHARED / "data" / name for name in SETS if SHARED / "data" / name != data]
         with tempfile.TemporaryDirectory() as cache:
-            findings, _ = run_check(data, Path(cache))
-            native = {key_of(finding, {}) for finding in findings}
+            native, _ = run_check(data, Path(cache))
             for seed in arguments.seeds:
                 with tempfile.TemporaryDirectory() as place:
                     its = plant(data, others, Path(place) / data.name, seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.planted_faults import FAULTS, key_of, plant, score
+from benchmarks.planted_faults import FAULTS, plant, score
 from tlearn.data.scan import scan
 
 
@@ -53,8 +53,12 @@ def test_findings_are_scored_by_what_was_planted_and_what_is_native(photos):
         *({"check": "leak", "names": [name, fine[0]]} for name in leaked),
         {"check": "leak", "names": fine[3:5]},
     ]
-    native = {key_of({"check": "duplicate", "names": fine[3:5][::-1]}, its.sources)}
-    native.add(key_of({"check": "suspect label", "names": fine[1:2]}, its.sources))
+    first, second, third = (its.sources[name] for name in fine[3:6])
+    native = [
+        {"check": "duplicate", "names": [first, third]},
+        {"check": "near duplicate", "names": [second, third]},
+        {"check": "suspect label", "names": [its.sources[fine[1]]]},
+    ]
     scores = score(findings, its, native)
     assert scores["suspect label"] == {"precision": 0.8, "recall": 0.8, "findings": 6, "false": 1}
     assert scores["leak"] == {"precision": 1.0, "recall": 1.0, "findings": 4, "false": 0}
