@@ -22,6 +22,10 @@ pytestmark = [
 ]
 
 PER_CLASS = 12
+NO_CAMERA = """() => {
+  Object.defineProperty(navigator, "mediaDevices", { value: undefined });
+  Object.defineProperty(window, "isSecureContext", { value: false });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +184,12 @@ def a_class_is_made_here_with_photos_of_the_camera(tab, server):
     dialog = tab.page.get_by_role("dialog")
     tab.press("Close", then=lambda: not dialog.is_visible())
     tab.see("data.photos", count=count)
+    tab.page.evaluate(NO_CAMERA)  # as on a page of another machine without https
+    tab.repeat(
+        tab.keyed("add.cup").get_by_role("button").click, tab.button("camera.open").is_visible
+    )
+    tab.press("camera.open", then="camera.insecure")
+    tab.press("Close", then=lambda: not dialog.is_visible())
 
 
 def new_data_set(tab, source="from_upload"):
