@@ -68,6 +68,10 @@ def archive(name, files):
     return {"name": name, "mimeType": "application/zip", "buffer": out.getvalue()}
 
 
+def photo_files(folder):
+    return sorted(folder.rglob("*.png"))
+
+
 class Tab:
     """A tab of the browser, on a server.
 

@@ -219,3 +219,51 @@ def here(tmp_path, monkeypatch):
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()
     sys.modules["__main__"] = main
+
+
+@pytest.fixture(scope="module")  # while it runs, no other event loop can
+def browser():
+    """Chromium, which tests of the page in it share."""
+    from browser import ARGUMENTS, chromium
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser):
+    """A browser with nothing remembered, on a large screen."""
+    from browser import LOCALE
+
+    size = {"width": 1280, "height": 860}
+    context = browser.new_context(locale=LOCALE, permissions=["camera"], viewport=size)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def server(tmp_path, cache):
+    """A server with an empty data root, and with paced trainings."""
+    from browser import write_pace_plugin
+    from serving import Server
+
+    (tmp_path / "data").mkdir()
+    write_pace_plugin(tmp_path)
+    disabled = {"TLEARN_DISABLE_PLUGINS": "efficientnet_lite,vgg19,inception_v3,xception"}
+    server = Server.ui(tmp_path, env=disabled)
+    server.env["PYTHONPATH"] += os.pathsep + str(tmp_path)
+    with server:
+        yield server
+    log = server.runs / ".page.log"  # where a page that broke says so
+    assert not (log.exists() and log.read_text()), log.read_text()
+
+
+@pytest.fixture
+def tab(server, context):
+    from browser import Tab
+
+    with Tab(server, context) as tab:
+        yield tab
