@@ -97,6 +97,15 @@ def test_the_command_writes_curve_and_chart(photos, tmp_path, monkeypatch, capsy
     assert again.record()["sizes"] == record["sizes"]
 
 
+def test_many_photos_are_sampled_and_this_is_said(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("tlearn.experiments.subsets.MOST", 40)  # of 72
+    for path in photos.rglob("*.png"):
+        path.with_name(f"{path.stem} again.png").write_bytes(path.read_bytes() + b" ")
+    curve = tlearn.learning_curve(photos, tmp_path / "out", quiet=True, **TOY)
+    assert curve.used == curve.wrong.shape[2] == 40 and curve.all_images == 72
+    assert "of a sample of 40 of the 72 photos" in curve.text
+
+
 def test_given_validation_photos_are_held_out_throughout(photos, tmp_path):
     folder = draw_photos(tmp_path / "split" / "validation", 3, seed=2)
     photos.rename(folder.parent / "train")

@@ -130,7 +130,10 @@ class LearningCurve:
             f"photos that it was not trained on; test was not used"
         )
         if self.all_images > self.used:
-            lines.append(f"of a sample of {self.used:,} of the {self.all_images:,} photos")
+            lines.append(
+                f"of a sample of {self.used:,} of the {self.all_images:,} photos: more is counted "
+                f"from the sample on"
+            )
         return "\n".join([*lines, self.forecast.text])
 
 
