@@ -41,8 +41,7 @@ def show() -> None:
         show_deleted()
         return
     st.title(t("data.title"), anchor=False)
-    opened = "class" in st.query_params  # then its photos are what the page is about
-    if not opened:
+    if not _shows_one_class():
         steps("data")
         _new()
     show_message()
@@ -60,6 +59,15 @@ def show() -> None:
         show_report(data)
         if manifest is not None:
             _tabs(data, manifest)
+
+
+def _view() -> str:
+    return st.query_params.get("view", "tab_classes")
+
+
+def _shows_one_class() -> bool:
+    """Tell whether the page is about the photos of one class, for which it makes room."""
+    return "class" in st.query_params and _view() == "tab_classes"
 
 
 def _new() -> None:
@@ -97,11 +105,9 @@ def _header(data: str, manifest: Manifest | None) -> None:
             icon=":material/model_training:",
         ):
             open_page("train")
-    if "class" in st.query_params:  # the page is about one class
-        return
-    for warning in warnings:
-        st.warning(warning)
-    if manifest is not None:
+    if manifest is not None and _view() == "tab_classes" and not _shows_one_class():
+        for warning in warnings:
+            st.warning(warning)
         _show_unsorted(manifest)
 
 
