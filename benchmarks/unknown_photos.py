@@ -115,4 +115,6 @@ def _photos(name: str, seed: int) -> list[Path]:
 
 def _scores(run: Run, paths: Sequence[Path]) -> np.ndarray:
     outputs = [given for _, given in run.classifier.predict_with_features(paths)]
-    return np.array([run.strangeness([one])[0][0] for one in outputs if isinstance(one, tuple)])
+    return np.array(
+        [run.unknown_detector.each([one])[0][0] for one in outputs if isinstance(one, tuple)]
+    )

@@ -134,6 +134,6 @@ def test_the_command_calls_photos_unknown(toy_run, tmp_path, capsys):
 def test_without_outputs_it_is_said_what_to_do(toy_run_copy):
     (toy_run_copy.run / "outputs.npz").unlink()
     run = tlearn.Run(toy_run_copy.run)
-    with pytest.raises(RunError, match=r"outputs\.npz .* is missing or damaged"):
+    with pytest.raises(RunError, match=r"outputs\.npz .* is missing or damaged.*--reject 0"):
         run.predict(toy_run_copy.photos)
     assert not any(p.unknown for p in run.predict(toy_run_copy.photos, reject=0))

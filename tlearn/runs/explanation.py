@@ -220,7 +220,7 @@ def explain(
         return explanations
     near = iter(nearest(run, np.stack([outputs.features for outputs in readable]), neighbours))
     threshold = run.unknown_detector.threshold(REJECT)
-    unknown = iter([score > threshold for score, _ in run.strangeness(readable)])
+    unknown = iter([score > threshold for score, _ in run.unknown_detector.each(readable)])
     return [
         e if e.problem else replace(e, neighbours=next(near), unknown=next(unknown))
         for e in explanations

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
 from tlearn.errors import DataError, RunError, one_line
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
-from tlearn.runs.classifier import Classifier, ModelOutputs
+from tlearn.runs.classifier import Classifier
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
 from tlearn.runs.measurement import gain_lines, measure_files, measured_split, metric_texts
 from tlearn.runs.outputs import Outputs
@@ -294,7 +294,10 @@ class Run:
         Raises:
             RunError: If ``outputs.npz`` is missing or damaged.
         """
-        return UnknownDetector(self.outputs())
+        try:
+            return UnknownDetector(self.outputs())
+        except RunError as error:
+            raise RunError(f"{error}, or predict without unknown photos: --reject 0") from None
 
     def iter_predictions(
         self,
@@ -310,7 +313,7 @@ class Run:
         with (progress or Silent()).task("predicting", len(files), "images") as task:
             for batch in batched(self.classifier.predict_with_features(files), BATCH):
                 readable = [outputs for _, outputs in batch if not isinstance(outputs, DataError)]
-                strange = iter(self.strangeness(readable if reject else []))
+                strange = iter(self.unknown_detector.each(readable) if reject else [])
                 for path, outputs in batch:
                     task.advance()
                     if isinstance(outputs, DataError):
@@ -321,14 +324,6 @@ class Run:
                     best = np.argsort(-p, kind="stable")[: max(1, top)]
                     ranked = tuple((labels[i], float(p[i])) for i in best)
                     yield Prediction(path, ranked, "", score > threshold, distance)
-
-    def strangeness(self, outputs: Sequence[ModelOutputs]) -> list[tuple[float, float]]:
-        """Return the score and the distance of each of some photos; see ``unknown_detector``."""
-        if not outputs:
-            return []
-        joined = ModelOutputs(*map(np.stack, zip(*outputs, strict=True)))
-        strange = self.unknown_detector.strangeness(joined)
-        return list(zip(strange.scores.tolist(), strange.distances.tolist(), strict=True))
 
     def evaluate(
         self,

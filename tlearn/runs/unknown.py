@@ -1,7 +1,7 @@
 """Photos unlike those that a model was trained on, which it gives some class all the same."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,13 @@ class UnknownDetector:
         distances, cosines = self._distances(outputs.features)
         scores = self._scores(self._figures(distances, cosines, outputs.probabilities))
         return Strangeness(scores, distances)
+
+    def each(self, outputs: Sequence[ModelOutputs]) -> list[tuple[float, float]]:
+        """Return the score and the distance of each of some photos; see :class:`Strangeness`."""
+        if not outputs:
+            return []
+        strange = self.strangeness(ModelOutputs(*map(np.stack, zip(*outputs, strict=True))))
+        return list(zip(strange.scores.tolist(), strange.distances.tolist(), strict=True))
 
     def threshold(self, reject: float) -> float:
         """Return the score above which photos are called unknown.
