@@ -221,7 +221,8 @@ def photos_in_class_folders_are_measured_and_explained(tab, folder):
     begun = tab.shown("predict.explaining").or_(tab.shown("predict.nearest"))
     tab.press("predict.why", then=lambda: begun.first.is_visible())
     tab.see("predict.nearest", 180)
-    assert tab.page.locator("[data-testid=stImage] img").filter(visible=True).count() == 6
+    images = tab.page.locator("[data-testid=stImage] img").filter(visible=True)
+    until(lambda: images.count() == 6, 60)  # they come one by one
 
 
 def a_correction_goes_back_to_the_data(tab, photos):

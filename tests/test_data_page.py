@@ -60,7 +60,11 @@ def test_what_a_check_finds_is_corrected_one_by_one_and_all_at_once(here, monkey
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (data / "red" / name).write_bytes(photo(3)[:200])
     app = view(page("data"), "tab_check")
-    assert "unreadable" in words(app).lower()
+    assert "unreadable" in words(app).lower() and t("data.check_old") not in words(app)
+    (data / "red" / "new.png").write_bytes(photo(4))
+    assert t("data.check_old") in words(view(page("data", visit=2), "tab_check"))
+    app = press(view(page("data", visit=2), "tab_check"), "data.check_files")
+    assert t("data.check_old") not in words(app)
     run(app.button(key="fix.unreadable.0").click())
     assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg"]
     run(app.button(key="fix.unreadable").click())

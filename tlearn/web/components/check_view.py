@@ -10,6 +10,7 @@ import streamlit as st
 
 from tlearn.checks.finding import CheckResult, Finding, proposed_edits
 from tlearn.data.edits import Change, Edits
+from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
 from tlearn.web import background, data_process
 from tlearn.web.components.photo_editor import edit
@@ -30,23 +31,25 @@ class _Check:
 
     task: background.BackgroundTask
     content: bool
+    names: frozenset[str]  # of the photos there were
 
 
 _checks: dict[Path, _Check] = {}  # by data folder, the one begun last
 
 
-def check_view(data: str) -> None:
+def check_view(data: str, manifest: Manifest) -> None:
     """Show what was found; the files are checked without being asked for, their content is not."""
     root = workspace().data_set(data)
+    names = frozenset(file.name for file in manifest.files)
     if root not in _checks:
-        _begin(root, content=False)
+        _begin(root, False, names)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(t("data.check_files"), icon=":material/refresh:"):
-            _begin(root, content=False)
+            _begin(root, False, names)
         if st.button(
             t("data.check_content"), icon=":material/image_search:", help=t("data.check_hint")
         ):
-            _begin(root, content=True)
+            _begin(root, True, names)
     check = _checks[root]
     if not wait_for(check.task, t("data.checking")):
         return
@@ -55,6 +58,8 @@ def check_view(data: str) -> None:
         return
     result: CheckResult = check.task.result
     findings = _open_findings(result, Edits.of(root))
+    if not names <= check.names:
+        st.info(t("data.check_old"))
     if not findings:
         st.success(t("data.check_none"))
     if not check.content:
@@ -63,13 +68,13 @@ def check_view(data: str) -> None:
         _show_check(data, result, name, list(group))
 
 
-def _begin(root: Path, content: bool) -> None:
+def _begin(root: Path, content: bool, names: frozenset[str]) -> None:
     if root in _checks:
         _checks[root].task.replaced = True
     task = background.start(
         lambda progress: data_process.run_apart(progress, check_data, root, content)
     )
-    _checks[root] = _Check(task, content)
+    _checks[root] = _Check(task, content, names)
 
 
 def _open_findings(result: CheckResult, edits: Edits) -> list[Finding]:

@@ -144,7 +144,7 @@ def _show_unsorted(manifest: Manifest) -> None:
 def _tabs(data: str, manifest: Manifest) -> None:
     views = {
         "tab_classes": lambda: classes(data, manifest),
-        "tab_check": lambda: check_view(data),
+        "tab_check": lambda: check_view(data, manifest),
         "tab_problems": lambda: _problems(data, manifest),
         "tab_split": lambda: show_split(manifest),
         "tab_history": lambda: history(data, manifest.labels),
