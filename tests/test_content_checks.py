@@ -70,6 +70,17 @@ def test_labels_that_were_swapped_are_suspect_and_those_of_clean_sets_are_not():
     assert (noise.probabilities[swapped].argmax(axis=1) == y[swapped]).all()
 
 
+def test_labels_that_were_swapped_between_two_alike_classes_are_suspect():
+    z, y = clusters(600, 4, 1.0, 1)
+    z[y == 1] += 0.5 * (z[y == 0].mean(axis=0) - z[y == 1].mean(axis=0))
+    swapped = np.flatnonzero(y == 0)[:30]
+    labels = y.copy()
+    labels[swapped] = 1
+    suspects = set(label_noise(z, labels, 4, [str(i) for i in range(600)], 0).suspects().tolist())
+    hits = len(suspects & set(swapped.tolist()))
+    assert hits > 24 and hits > 0.8 * len(suspects)
+
+
 def test_copies_with_one_wrong_label_do_not_vouch_for_each_other():
     z, y = clusters(200, 4, 1.0, 1)
     z, labels = np.concatenate([z, z[:1].repeat(5, axis=0)]), np.append(y, [1] * 5)

@@ -249,6 +249,7 @@ def test_findings_become_edits_at_once_and_one_undo_takes_them_back(data):
     ]
     assert result.of("all") == result.findings
     assert result.path_of("cups/black.jpg").is_file()
+    assert result.of("blurred") == ()  # there are none
     with pytest.raises(ConfigError, match="did you mean 'unreadable'"):
         result.of("unreadible")
     assert len(result.apply(result.findings)) == len(Edits.of(data).lines) == 2

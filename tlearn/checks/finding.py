@@ -105,24 +105,21 @@ class CheckResult:
         """Return the findings of checks or about photos or folders; ``all`` stands for all.
 
         Raises:
-            ConfigError: If nothing was found by a check of this name, or about such a photo.
+            ConfigError: If a word is no check, and nothing was found about a photo of this name.
         """
-        chosen: dict[int, Finding] = {}
+        names = {finding.names[0] for finding in self.findings}
         for word in which:
-            added = {
-                k: finding
-                for k, finding in enumerate(self.findings)
-                if word in ("all", finding.check, finding.names[0])
-            }
-            if not added and word != "all":
-                names = (finding.names[0] for finding in self.findings)
-                close = nearest(word, (*self.counts, *names))
+            if word not in ("all", *CHECKS, *names):
+                close = nearest(word, (*CHECKS, *sorted(names)))
                 raise ConfigError(
-                    f"no finding is of a check or about a photo called {word!r}{close}; there are "
-                    f"{', '.join(self.counts) or 'none'}"
+                    f"no check is called {word!r}, and nothing was found about a photo of this "
+                    f"name{close}; findings are of {', '.join(self.counts) or 'no check'}"
                 )
-            chosen |= added
-        return tuple(chosen[k] for k in sorted(chosen))
+        return tuple(
+            finding
+            for finding in self.findings
+            if {"all", finding.check, finding.names[0]} & {*which}
+        )
 
     def apply(self, findings: Iterable[Finding]) -> tuple[Change, ...]:
         """Make the edits that findings propose, as one user action; return those with an effect.
