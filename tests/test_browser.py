@@ -84,7 +84,7 @@ def start_twice(tab, server):
 def stop_in_one_tab(tab, other, server, hold):
     other.go("train?data=colours")
     other.unfold("job.details", other.page.locator("[data-testid=stCode]"))
-    other.page.locator("[data-testid=stVegaLiteChart]").wait_for(timeout=60_000)  # some epochs
+    other.page.locator("[data-testid=stVegaLiteChart]").wait_for(timeout=180_000)  # some epochs
     tab.page.reload()  # as after closing the browser
     tab.see(job(tab, "colours", "running"))
     running = tab.page.locator("[data-testid=stVerticalBlock]").filter(
@@ -94,13 +94,13 @@ def stop_in_one_tab(tab, other, server, hold):
     tab.repeat(stop.click, lambda: any(server.runs.rglob("stop")))
     hold.unlink()
     for each in (tab, other):
-        each.see(job(each, "colours", "stopped"))
+        each.see(job(each, "colours", "stopped"), 180)
     assert was_stopped(server)
 
 
 def resume_in_another_tab(other, hold):
     """The one that waited has its turn first."""
-    other.see(job(other, "second", "finished"), 120)
+    other.see(job(other, "second", "finished"), 240)
     hold.touch()
     other.press("job.resume", then=lambda: not other.button("job.resume").is_visible())
     other.see(job(other, "colours", "running"))
