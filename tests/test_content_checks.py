@@ -7,14 +7,19 @@ from scipy.ndimage import gaussian_filter
 
 from tlearn.checks.alignment import similarity
 from tlearn.checks.content import check_content
+from tlearn.checks.copy_checks import Pictures, check_shots
+from tlearn.checks.finding import proposed_edits
+from tlearn.checks.near_duplicates import Pair
 from tlearn.checks.neighbours import nearest
 from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
 from tlearn.checks.suspect_labels import label_noise
 from tlearn.config import RunConfig
-from tlearn.data.edits import Change
+from tlearn.data.edits import Change, append_edits
 from tlearn.data.scan import scan
+from tlearn.data.splits import draw_splits
 from tlearn.progress import Silent
 
+COPIES = ("conflict", "duplicate", "leak", "near duplicate")
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40), "green": (60, 180, 60)}
 
 
@@ -151,6 +156,29 @@ def test_copies_are_found_across_splits_and_classes_and_within_one(photos):
         ("train/green/near.png", "train/green/3.png"): "near duplicate",
         ("train/green/same.png", "train/green/4.png"): "duplicate",
     }
+    append_edits(photos, proposed_edits([f for f in found.values() if f.check in COPIES]))
+    assert not [f for f in content_findings(photos).values() if f.check in COPIES]
+
+
+def test_shots_of_one_scene_get_one_group_and_then_one_split(photos):
+    files = scan(photos).files
+    places = [
+        [f.name for f in files].index(f"{s}/red/{n}.png") for s, n in (("test", 12), ("train", 1))
+    ]
+    splits = {file.name: file.given for file in files}
+    pairs = [Pair(*places, "shots", 0.8)]
+    (finding,) = check_shots(Pictures([[f] for f in files], sorted(COLOURS), splits, pairs))
+    assert (finding.check, finding.severity) == ("burst", "warning")
+    assert finding.names == ("train/red/1.png", "test/red/12.png")
+    group = "shots like train/red/1.png"
+    assert finding.edits == tuple(Change(name, "group", group) for name in finding.names)
+    append_edits(photos, finding.edits)
+    manifest = scan(photos)
+    drawn, _ = draw_splits(manifest, 0.2, 0.0, 0)
+    assert "train/red/1.png" not in {file.name for file in drawn.train}
+    assert "test/red/12.png" in {file.name for file in drawn.test}
+    grouped = Pictures([[f] for f in manifest.files], sorted(COLOURS), splits, pairs)
+    assert not check_shots(grouped) and len(set(grouped.units())) == len(files) - 1
 
 
 def test_a_photo_of_another_class_is_suspect_and_its_edit_gives_it_that(photos):
