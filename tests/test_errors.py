@@ -5,6 +5,7 @@ import shutil
 import zipfile
 
 import pytest
+from conftest import contents
 
 import tlearn
 from tlearn import errors
@@ -158,9 +159,9 @@ def test_weights_files_that_cannot_be(training_refused, photos, tmp_path):
 
 def test_places_that_cannot_be(training_refused, photos, toy_run):
     run = toy_run.run
-    before = {path: path.read_bytes() for path in run.iterdir()}
+    before = contents(run)
     assert "exists already; choose another --out" in training_refused(photos, "--out", run)
-    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    assert contents(run) == before
     inside = photos / "red/red00.png/run"
     assert "cannot be made: Not a directory" in training_refused(photos, "--out", inside)
 
@@ -239,7 +240,7 @@ def test_pictures_that_cannot_be_evaluated(refused, toy_run, photos):
 
 COMMANDS = {
     "fintune x": "no command is called 'fintune' (did you mean 'finetune'?); there are ",
-    "qqqq": "no command is called 'qqqq'; there are backbones, cache, compare, data, ",
+    "qqqq": "no command is called 'qqqq'; there are backbones, cache, check, compare, ",
     "--quite": "No such option '--quite'; see 'tlearn --help'",
     "plugins check": "Missing argument 'NAME'; see 'tlearn plugins check --help'",
     "finetune": "Missing argument 'DATA'; see 'tlearn finetune --help'",
