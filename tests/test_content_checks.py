@@ -186,3 +186,7 @@ def test_a_photo_of_another_class_is_suspect_and_its_edit_gives_it_that(photos):
     finding = content_findings(photos)["train/blue/wrong.png"]
     assert finding.check == "suspect label" and 0.5 < finding.score <= 1
     assert finding.edits == (Change("train/blue/wrong.png", "class", "red"),)
+    (photos / "train/red/right.png").write_bytes((photos / "train/blue/wrong.png").read_bytes())
+    found = content_findings(photos)
+    assert found["train/blue/wrong.png"].check == "conflict"
+    assert "train/red/right.png" not in found

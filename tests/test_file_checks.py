@@ -132,6 +132,14 @@ def test_what_a_whole_set_has_in_common_is_not_reported(tmp_path):
         assert not look(tmp_path / name).findings, name
 
 
+def test_ink_on_white_and_lights_at_night_can_be_seen(data):
+    for name, ground, colour in (("ink", 255, 10), ("lights", 4, 240)):
+        image = Image.new("RGB", SIZE, (ground,) * 3)
+        image.paste((colour,) * 3, (70, 50, 90, 62))  # 1.25% of it
+        image.save(data / "cups" / f"{name}.png")
+    assert look(data).counts.keys() == {"grey"}
+
+
 def test_what_a_class_has_in_common_is_not_reported(data):
     (data / "night").mkdir()
     for i in range(9):

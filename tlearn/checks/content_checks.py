@@ -30,7 +30,7 @@ def check_labels(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[F
             f"perhaps {likelier!r}: a probe that did not see it gives {percent(p.max())} to that "
             f"class and {percent(own)} to its own"
         )
-        for name in (file.name for file in pictures.files[i]):
+        for name in (file.name for file in pictures.files[i] if file.label != likelier):
             edits = (Change(name, "class", likelier),)
             findings.append(Finding("suspect label", (name,), reason, "warning", score, edits))
     return findings

@@ -28,6 +28,8 @@ class Measures(NamedTuple):
         grey: Whether it has no colour, however it is stored.
         dark: The luminance, from 0 to 255, that 5% of the photo exceed.
         bright: The luminance that 95% of the photo exceed.
+        darkest: The luminance that 99.5% of the photo exceed.
+        brightest: The luminance that 0.5% of the photo exceed.
         spread: The largest standard deviation of a colour channel, from 0 to 127.5.
         blur: How little another blur changes it, from 0 (sharp) to 1.
         edge: The sharpest edges in it, in parts of its range of luminance.
@@ -42,6 +44,8 @@ class Measures(NamedTuple):
     grey: bool
     dark: float
     bright: float
+    darkest: float
+    brightest: float
     spread: float
     blur: float
     edge: float
@@ -72,7 +76,7 @@ def measure(examined: Examined, data: bytes) -> Measures:
     small.thumbnail((PIXELS, PIXELS), Image.Resampling.BOX)
     channels = np.array([np.asarray(channel, np.float32) for channel in small.split()])
     grey = np.asarray(small.convert("L"), np.float32)
-    dark, bright = np.percentile(grey, (95, 5))
+    dark, bright, darkest, brightest = np.percentile(grey, (95, 5, 0.5, 99.5)).tolist()
     several = turned = False
     with contextlib.suppress(Exception):  # damaged metadata count as none
         # An MPO is a JPEG with what cameras add to it, such as a preview.
@@ -86,8 +90,10 @@ def measure(examined: Examined, data: bytes) -> Measures:
         several,
         turned,
         bool((channels.max(0) - channels.min(0)).mean() < 2),
-        float(dark),
-        float(bright),
+        dark,
+        bright,
+        darkest,
+        brightest,
         float(channels.std((1, 2)).max()),
         blur(grey),
         edge(grey),

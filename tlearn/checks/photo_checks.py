@@ -21,6 +21,7 @@ from tlearn.text import decode_name
 
 DARK = 50  # of 255, that 5% exceed; in the five sets one photo has 48, another 51, all others 71
 BRIGHT = 205  # of 255, that 95% exceed; the brightest of the five sets has 197
+MIDDLE = 128  # what has darker ink on white, or lights on black, can be seen: a drawing, a moon
 APART = 3  # times darker, brighter, smaller than the median
 ONE_COLOUR = 3  # standard deviation; the least of the five sets is 15
 PURE = 0.5  # the same of what is neither dark nor bright, but black, white or another colour alone
@@ -157,10 +158,10 @@ def _visibility(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
     evenness = 1 - photo.spread / ONE_COLOUR
     if photo.spread < PURE:
         yield Finding("one colour", (name,), one_colour, "warning", evenness, exclude)
-    elif photo.dark < min(DARK, usual.dark / APART):
+    elif photo.dark < min(DARK, usual.dark / APART) and photo.brightest < MIDDLE:
         reason = f"nearly black: 95% of it has at most {photo.dark:.0f} of 255 in brightness"
         yield Finding("dark", (name,), reason, "warning", 1 - photo.dark / DARK, exclude)
-    elif photo.bright > max(BRIGHT, 255 - (255 - usual.bright) / APART):
+    elif photo.bright > max(BRIGHT, 255 - (255 - usual.bright) / APART) and photo.darkest > MIDDLE:
         reason = f"nearly white: 95% of it has at least {photo.bright:.0f} of 255 in brightness"
         yield Finding("bright", (name,), reason, "warning", photo.bright / 255, exclude)
     elif photo.spread < ONE_COLOUR:
