@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tlearn.atomic import atomic_file
-from tlearn.checks.finding import CheckResult, Finding
+from tlearn.checks.finding import CheckResult, Finding, severities, summary
 from tlearn.data.read_data import data_name
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import DataError, os_errors_as
@@ -68,13 +68,12 @@ def page(result: CheckResult) -> str:
             more += f'<p class="dim">to fix all of these: <code>{command}</code>'
         sections.append(
             f'<h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
-            f"{findings[0].severity}, {len(findings)}</small></h2><ul>{''.join(items)}</ul>{more}"
+            f"{severities(findings)}</small></h2><ul>{''.join(items)}</ul>{more}"
         )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-        f"<h1>{title}</h1><p>{result.photos} photos of {len(result.labels)} classes, "
-        f"{len(result.findings)} findings.</p><nav>{links}</nav>{''.join(sections)}"
+        f"<h1>{title}</h1><p>{summary(result)}</p><nav>{links}</nav>{''.join(sections)}"
     )
 
 

@@ -148,6 +148,25 @@ class CheckResult:
         }
 
 
+def summary(result: CheckResult) -> str:
+    """Return in a line how many findings there are about how many photos."""
+    classes = f"{len(result.labels)} class{'es' if len(result.labels) != 1 else ''}"
+    many = f"{result.photos} photos of {classes} in {result.seconds:.1f} s"
+    if not result.findings:
+        return f"nothing wrong with {many}"
+    return f"{severities(result.findings)} about {many}"
+
+
+def severities(findings: Sequence[Finding]) -> str:
+    """Return how many findings there are of each severity, such as ``1 error, 2 notes``."""
+    counts = Counter(finding.severity for finding in findings)
+    return ", ".join(
+        f"{counts[word]} {word}{'s' if counts[word] != 1 else ''}"
+        for word in SEVERITIES
+        if counts[word]
+    )
+
+
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return findings in the order of severity, then of ``CHECKS``, then of falling scores.
 

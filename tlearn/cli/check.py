@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,7 @@ def check(
     check_out(html, "--html")
     from tlearn.checks.check_page import write_page
     from tlearn.checks.data_check import check as check_data
-    from tlearn.checks.finding import proposed_edits
+    from tlearn.checks.finding import proposed_edits, summary
     from tlearn.settings import make_config
 
     full = make_config(config, settings, options)
@@ -81,7 +80,7 @@ def check(
         values = result.to_dict() | (more if fix or dry_run else {})
         print(json.dumps(values, ensure_ascii=False, indent=1))
         return
-    print(_summary(result))
+    print(summary(result))
     if not (fix or dry_run):
         _print_findings(result)
     else:
@@ -90,26 +89,9 @@ def check(
         print(f"the page is {html}")
 
 
-def _summary(result: "CheckResult") -> str:
-    classes = f"{len(result.labels)} class{'es' if len(result.labels) > 1 else ''}"
-    many = f"{result.photos} photos of {classes} in {result.seconds:.1f} s"
-    if not result.findings:
-        return f"nothing wrong with {many}"
-    return f"{_severities(result.findings)} about {many}"
-
-
-def _severities(findings: "Sequence[Finding]") -> str:
-    """Return how many findings there are of each severity, such as ``1 error, 2 notes``."""
-    severities = [finding.severity for finding in findings]
-    return ", ".join(
-        f"{n} {word}{'s' if n != 1 else ''}"
-        for word in ("error", "warning", "note")
-        if (n := severities.count(word))
-    )
-
-
 def _print_findings(result: "CheckResult") -> None:
     """Print the first findings of each check, with the edits that they propose."""
+    from tlearn.checks.finding import severities
     from tlearn.text import printable
 
     for check, group in groupby(result.findings, key=lambda finding: finding.check):
@@ -117,7 +99,7 @@ def _print_findings(result: "CheckResult") -> None:
         reasons = {_reason(finding) for finding in findings}
         common = len(findings) > 1 and len(reasons) == 1  # is said once
         more = f": {printable(reasons.pop())}" if common else ""
-        print(f"\n{check} ({_severities(findings)}){more}")
+        print(f"\n{check} ({severities(findings)}){more}")
         for finding in findings[:SHOWN]:
             names = " ~ ".join(finding.names[:2])
             print(f"  {printable(names if common else f'{names}: {_reason(finding)}')}")
