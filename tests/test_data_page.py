@@ -9,13 +9,19 @@ from test_uploads import photo
 
 from tlearn.config import RunConfig
 from tlearn.data.editing import exclude, rename
-from tlearn.data.edits import Edits
+from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.scan import scan
 from tlearn.errors import DataError
 from tlearn.runs.directory import RunDirectory
 from tlearn.web.components import check_view
 from tlearn.web.components.balance_chart import balance_chart
-from tlearn.web.data_trash import deleted_data_sets, rename_data_set, restore_data_set
+from tlearn.web.data_trash import (
+    delete_data_set,
+    deleted_data_sets,
+    rename_data_set,
+    restore_data_set,
+)
+from tlearn.web.linked_folders import link_folder
 
 
 def test_a_data_set_is_renamed_with_its_edits_and_in_its_runs(here):
@@ -39,17 +45,24 @@ def test_a_data_set_is_renamed_with_its_edits_and_in_its_runs(here):
         rename_data_set(here, "Farben", "new")
 
 
-def test_a_deleted_data_set_is_restored(here):
+def test_a_deleted_data_set_is_restored(here, tmp_path):
     data = draw_photos(here.data / "colours")
     exclude(data, ["red/red00.png"])
-    app = press(page("data"), "data.delete_set")
+    app = press(page("data", visit=1), "data.delete_set")
     assert not here.data_sets() and t("common.purpose") in words(app)
-    draw_photos(here.data / "colours", 1, classes=("red",))  # the name is taken meanwhile
+    app.text_input(key="new.class.0").set_value("cup")
+    app.text_input(key="new.class.1").set_value("pen")
+    app.text_input(key="new.name").set_value("colours")  # the name is taken meanwhile
+    press(app, "data.make_classes")
+    assert "cup" in words(app) and "Photos: **0**" in words(app)  # and not what was there before
     app = page("data")
     run(app.button(key="restore.menu.colours").click())
     assert here.data_sets() == ["colours", "colours-2"]
     assert app.query_params["data"] == "colours-2" and "Photos: **35**" in words(app)
     assert deleted_data_sets(here) == []
+    delete_data_set(here, "colours")
+    link_folder(here.data, str(draw_photos(tmp_path / "colours", 1)), set())
+    assert restore_data_set(here, "colours") == "colours-3"  # not hidden by the linked one
     with pytest.raises(DataError, match="not among the deleted"):
         restore_data_set(here, "colours")
 
@@ -65,14 +78,25 @@ def test_what_a_check_finds_is_corrected_one_by_one_and_all_at_once(here, monkey
     assert t("data.check_old") in words(view(page("data", visit=2), "tab_check"))
     app = press(view(page("data", visit=2), "tab_check"), "data.check_files")
     assert t("data.check_old") not in words(app)
-    run(app.button(key="fix.unreadable.0").click())
+    run(app.button(key="fix.unreadable\nred/a.jpg").click())
     assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg"]
-    run(app.button(key="fix.unreadable").click())
+    stale = page("data", {"view": "tab_check"})
+    exclude(data, ["red/b.jpg"])  # in another tab
+    before = Edits.of(data).lines
+    run(stale.button(key="fix.unreadable\nred/b.jpg").click())
+    assert Edits.of(data).lines == before  # and not the next one's
+    undo_edits(data)
+    app = page("data", {"view": "tab_check"})
+    run(app.button(key="fix.unreadable.2").click())
     assert {edit.path for edit in Edits.of(data).lines} == {f"red/{n}.jpg" for n in "abc"}
     assert "unreadable" not in words(app).lower()
     run(labelled(app.button, "Undo").click())
     assert "unreadable" in words(app).lower()
     assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg"]
+    undo = labelled(app.button, "Undo")
+    exclude(data, ["red/new.png"])  # what is said of it is the same
+    run(undo.click())
+    assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg", "red/new.png"]
 
 
 def test_a_photo_is_enlarged(here):

@@ -61,11 +61,13 @@ def test_pictures_are_answered_as_files_are_and_by_one_process(classifier, toy_r
     assert one._process is not process
 
 
-def test_one_that_nobody_asks_ends_and_begins_again(classifier):
+def test_one_that_nobody_asks_ends_and_begins_again(classifier, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     one = classifier(idle=0.5)
     first = one.answer(frame("red"))
     process = one._process
     until(lambda: process.poll() is not None)
+    assert not [*tmp_path.rglob("*.jpg")]  # nobody else sees the last picture
     assert one.answer(frame("red"))["top"] == first["top"]
 
 

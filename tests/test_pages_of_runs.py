@@ -146,6 +146,12 @@ def test_heat_maps_are_shown_where_asked_for(here, one_and_two, monkeypatch):
     text = words(app)
     assert text.count(t("results.nearest", names="red")) == 6  # of 7
     assert text.count("data:image/jpeg") == 6
+    begun = len(run_work.WORK)
+    run(app)
+    assert len(run_work.WORK) == begun
+    (here.runs / "one" / "model.keras").touch()  # another run got the name of a deleted one
+    run(app)
+    assert len(run_work.WORK) == begun + 1
 
 
 def test_the_address_holds_run_and_view(here, one_and_two):

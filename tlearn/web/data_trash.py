@@ -82,7 +82,7 @@ def restore_data_set(workspace: Workspace, name: str) -> str:
     for folder in _deleted(workspace):
         if (folder / NAME).read_text("utf-8") == name:
             target = workspace.data / name
-            if os.path.lexists(target):
+            if os.path.lexists(target) or name in linked_folders(workspace.data):
                 target = workspace.new_data_set(target.name)
             _move(folder / Path(name).name, target)
             shutil.rmtree(folder, ignore_errors=True)

@@ -144,6 +144,7 @@ def _serve(path: Path, idle: float, pictures: BinaryIO) -> None:
             while length := pictures.read(SIZE):
                 photo.write_bytes(pictures.read(int.from_bytes(length, "big")))
                 (prediction,) = run.iter_predictions([photo], TOP)
+                photo.unlink()  # the process may be killed at any time from here on
                 print(prediction.to_json(), flush=True)
                 used[0] = time.monotonic()
     except TlearnError as error:

@@ -78,7 +78,10 @@ def heat_maps(run: Path, photos: Sequence[Path], scratch: Path) -> background.Ba
     """Return the task that explains photos, as :func:`explain` does; it begins if it did not."""
     names = "\n".join(map(str, photos))
     digest = hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    key = ("heat", str(run), digest)
+    written = (
+        (run / "model.keras").stat().st_mtime_ns
+    )  # another run may get the name of a deleted one
+    key = ("heat", str(run), str(written), digest)
 
     def do(progress: Progress) -> dict[Path, ShownExplanation]:
         folder = scratch / f"heat-{secrets.token_hex(8)}"

@@ -41,8 +41,8 @@ def check_view(data: str, manifest: Manifest) -> None:
     """Show what was found; the files are checked without being asked for, their content is not."""
     root = workspace().data_set(data)
     names = frozenset(file.name for file in manifest.files)
-    if root not in _checks:
-        _begin(root, False, names)
+    if root not in _checks or (names and names.isdisjoint(_checks[root].names)):
+        _begin(root, False, names)  # it may be another data set at the place of a deleted one
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(t("data.check_files"), icon=":material/refresh:"):
             _begin(root, False, names)
@@ -107,7 +107,7 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
         st.markdown(f"#### {title} :{colour}-badge[{len(findings):,} · {severity}]")
         if count > 1 and st.button(
             t("data.fix_all", count=f"{count:,}"),
-            key=f"fix.{name}",
+            key=f"fix.{name}.{count}",
             icon=":material/done_all:",
             help=t("data.fix_hint"),
         ):
@@ -115,11 +115,12 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
     shown = pages_of(f"check.{name}.page", len(findings), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
         for i in shown:
-            _show_finding(data, result, findings[i], f"{name}.{i}")
+            _show_finding(data, result, findings[i])
 
 
-def _show_finding(data: str, result: CheckResult, finding: Finding, key: str) -> None:
+def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
     """Show one finding: the photos, why, and what is proposed."""
+    key = "\n".join((finding.check, *finding.names))  # by its place a button would mean the next
     photos = [name for name in finding.names[:2] if not name.endswith("/")]
     paths = [path for path in map(result.path_of, photos) if path.is_file()]
     with st.container(border=True, width=268, gap="small"):

@@ -10,14 +10,15 @@ from tlearn.data.uploads import Upload
 from tlearn.progress import Progress
 from tlearn.web import background, data_process
 from tlearn.web.components.scans import look_again, wait_for
-from tlearn.web.components.session import workspace
+from tlearn.web.components.session import showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import camera, uploader
 from tlearn.web.data_work import add_photos
 from tlearn.web.words import escape_markdown, message, t
 
 OPEN = "adding.class"  # where a session keeps the data set and class that photos are added to
-TASK = "adding.task"
+TASKS = "adding.tasks"  # and what is being added, each with its data set and class
+NOTHING: tuple[str, int, str, list[Problem]] = ("", 0, "", [])  # what was added to which class
 
 
 def add_button(data: str, label: str, primary: bool = False) -> None:
@@ -28,7 +29,7 @@ def add_button(data: str, label: str, primary: bool = False) -> None:
         key=f"add.{label}",
         icon=":material/add_a_photo:",
         type="primary" if primary else "secondary",
-        on_click=lambda: state.update({OPEN: (data, label), "adding.added": (0, "", [])}),
+        on_click=lambda: state.update({OPEN: (data, label), "adding.added": NOTHING}),
     )
 
 
@@ -41,6 +42,8 @@ def add_dialog(data: str) -> None:
         st.dialog(title, width="medium", on_dismiss=lambda: state.pop(OPEN, None))(_fields)(
             data, label
         )
+    else:
+        _adding(in_dialog=False)
 
 
 def _fields(data: str, label: str) -> None:
@@ -50,26 +53,40 @@ def _fields(data: str, label: str) -> None:
     taken = camera(root, f"{key}.camera")
     sent = uploader(root, key, kind="flat")
     if uploads := [upload for upload in (taken, sent) if upload is not None]:
-        state[TASK] = _begin(data, label, uploads)
-    if TASK in state:
-        task: background.BackgroundTask = state[TASK]
-        if not wait_for(task, t("data.placing")):
-            return
-        del state[TASK]
-        if task.problem:
-            state["adding.added"] = (0, task.problem, [])
-        else:
-            count, left_out = task.result
-            before = state.get("adding.added", (0, "", []))[0]
-            state["adding.added"] = (before + count, "", left_out)
-        look_again(data)
-        st.rerun()
-    count, problem, left_out = state.get("adding.added", (0, "", []))
+        state.setdefault(TASKS, []).append((data, label, _begin(data, label, uploads)))
+    if _adding():
+        return
+    to, count, problem, left_out = state.get("adding.added", NOTHING)
     if problem:
         st.error(escape_markdown(message(problem)))
     elif count:
-        st.success(t("data.added", label=escape_markdown(label), count=count))
+        st.success(t("data.added", label=escape_markdown(to), count=count))
     show_left_out(left_out)
+
+
+def _adding(in_dialog: bool = True) -> bool:
+    """Show how far photos are that are being added, to whichever class; tell whether any are."""
+    state = st.session_state
+    tasks: list[tuple[str, str, background.BackgroundTask]] = state.get(TASKS, [])
+    if not tasks:
+        return False
+    data, label, task = tasks[0]
+    if not wait_for(task, t("data.placing")):
+        return True
+    del tasks[0]
+    if task.problem:
+        state["adding.added"] = (label, 0, task.problem, [])
+        said = ("error", message(task.problem))
+    else:
+        count, left_out = task.result
+        last, before, *_ = state.get("adding.added", NOTHING)
+        state["adding.added"] = (label, count + before * (last == label), "", left_out)
+        said = ("success", t("data.added", label=escape_markdown(label), count=count))
+    if not in_dialog:
+        state["data.message"] = said
+    with showing_errors():  # it may have been deleted meanwhile
+        look_again(data)
+    st.rerun()
 
 
 def _begin(data: str, label: str, uploads: Sequence[Upload]) -> background.BackgroundTask:

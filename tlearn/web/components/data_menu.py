@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import attempt, remember, workspace
 from tlearn.web.components.upload import shorten
 from tlearn.web.data_trash import (
@@ -21,7 +22,9 @@ def data_menu(data: str) -> None:
     here, state = workspace(), st.session_state
 
     def rename() -> None:
-        remember("data", rename_data_set(here, data, state[f"rename_set.{data}"].strip()))
+        renamed = rename_data_set(here, data, state[f"rename_set.{data}"].strip())
+        look_again(renamed)  # another may have been at its place
+        remember("data", renamed)
 
     def delete() -> None:
         linked = data in linked_folders(here.data)
@@ -65,7 +68,9 @@ def restore_button(name: str, key: str) -> None:
     """Show the button that restores a data set."""
 
     def restore() -> None:
-        remember("data", restore_data_set(workspace(), name))
+        restored = restore_data_set(workspace(), name)
+        look_again(restored)
+        remember("data", restored)
         st.session_state.pop(DELETED, None)
 
     st.button(

@@ -56,7 +56,7 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
                             _correct(root, labels, [answer], str(answer.path))
         chosen = list(predictions)
     else:
-        chosen = _table(folder, predictions, true)
+        chosen = _table(current, predictions, true)
         if editable:
             _correct(root, labels, chosen, str(folder))
         with st.container(horizontal=True):
@@ -109,22 +109,13 @@ def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool =
 
 
 def _table(
-    folder: Path, predictions: Sequence[Prediction], true: Mapping[Path, str]
+    current: PredictionTask, predictions: Sequence[Prediction], true: Mapping[Path, str]
 ) -> list[Prediction]:
     """Show many photos a page at a time; return those that are chosen.
 
     ``true`` has the class of each by its folder, or an empty text.
     """
-
-    def wrong(answer: Prediction) -> bool:
-        label = true.get(answer.path)
-        return bool(label) and label != answer.label
-
-    orders = dict(ORDERS)
-    if any(answer.unknown for answer in predictions):
-        orders = {"unknown": lambda answer: (not answer.unknown, answer.probability)} | orders
-    if any(true.values()):
-        orders = {"wrong": lambda answer: (not wrong(answer), -answer.probability)} | orders
+    orders = _orders(predictions, true)
     order = st.selectbox(
         t("results.order"),
         list(orders),
@@ -139,14 +130,14 @@ def _table(
             t("data.class"): answer.label,
             t("predict.unknown"): "?" if answer.unknown else "",
             t("predict.probability"): 100 * answer.probability,
-            t("predict.is_right"): {True: "✗", False: "✓"}[wrong(answer)]
+            t("predict.is_right"): {True: "✗", False: "✓"}[_wrong(answer, true)]
             if true.get(answer.path)
             else "",
             t("chart.true"): true.get(answer.path, ""),
             t("predict.second"): "  ".join(
                 f"{isolate(label)} {percent(p)}" for label, p in answer.top[1:3]
             ),
-            t("data.file"): answer.path.relative_to(folder).as_posix(),
+            t("data.file"): answer.path.relative_to(current.folder).as_posix(),
             t("data.reason"): message(answer.problem),
         }
         for answer in shown
@@ -160,6 +151,13 @@ def _table(
             format="%.1f%%", min_value=0, max_value=100
         ),
     }
+    # Rows are selected by their number, and another run ranks the photos otherwise.
+    place = (
+        current.folder.name,
+        current.run.name,
+        order,
+        st.session_state.get("predictions.page", 1),
+    )
     event = st.dataframe(
         rows,
         hide_index=True,
@@ -169,9 +167,24 @@ def _table(
         on_select="rerun",
         selection_mode="multi-row",
         height=min(620, 40 + 56 * len(rows)),
-        key=f"predictions.{folder.name}.{order}.{st.session_state.get('predictions.page', 1)}",
+        key=f"predictions.{'.'.join(map(str, place))}",
     )
     return [shown[i] for i in event.selection.rows]
+
+
+def _wrong(answer: Prediction, true: Mapping[Path, str]) -> bool:
+    label = true.get(answer.path)
+    return bool(label) and label != answer.label
+
+
+def _orders(predictions: Sequence[Prediction], true: Mapping[Path, str]) -> dict[str, Order]:
+    """Return the orders that make sense for these photos; the first is the default."""
+    orders = dict(ORDERS)
+    if any(answer.unknown for answer in predictions):
+        orders = {"unknown": lambda answer: (not answer.unknown, answer.probability)} | orders
+    if any(true.values()):
+        orders = {"wrong": lambda answer: (not _wrong(answer, true), -answer.probability)} | orders
+    return orders
 
 
 def _correct(root: Path, labels: Sequence[str], chosen: Sequence[Prediction], key: str) -> None:

@@ -15,7 +15,7 @@ from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.web import background, data_process
-from tlearn.web.components.scans import wait_for
+from tlearn.web.components.scans import look_again, wait_for
 from tlearn.web.components.session import attempt, remember, workspace
 from tlearn.web.data_work import describe_new
 from tlearn.web.words import escape_markdown, message, t, texts
@@ -89,6 +89,8 @@ def wait() -> None:
 
 def show_new(data: str | None, text: str) -> None:
     """Show a new data set and what came of it, with the fold closed that it came through."""
+    if data is not None:
+        look_again(data)  # another may have been at its place
     remember("data", data)
     st.session_state["adding.placed"] = st.session_state.get("adding.placed", 0) + 1
     st.session_state["data.message"] = ("success", text)

@@ -92,6 +92,7 @@ def _header(data: str, manifest: Manifest | None) -> None:
             show_counts(manifest)
         if actions and st.button(
             t("data.undo", what=escape_markdown(shorten(description(actions[-1])))),
+            key=f"undo.{actions[-1][0].time}",  # else one pressed late would undo another change
             icon=":material/undo:",
             help=t("data.undo_hint"),
         ):
@@ -174,10 +175,11 @@ def _problems(data: str, manifest: Manifest) -> None:
         for p in problems
     ]
     st.markdown(t("data.problems_hint"))
+    key = f"bad.{data}.{hash(tuple(problems))}"  # rows are selected by their number
     event = st.dataframe(
-        rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=f"bad.{data}"
+        rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=key
     )
-    chosen = [problems[i] for i in event.selection.rows if i < len(problems)]
+    chosen = [problems[i] for i in event.selection.rows]
     names = [p.name for p in chosen if p.kind not in (*FOLDER_KINDS, "edit")]
     unreadable = [p.name for p in problems if p.kind in ("unreadable", "not an image")]
     with st.container(horizontal=True):
