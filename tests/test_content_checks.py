@@ -148,6 +148,7 @@ def test_copies_are_found_across_splits_and_classes_and_within_one(photos):
     leak, conflict = found["train/red/leak.jpg"], found["train/blue/conflict.jpg"]
     assert (leak.check, leak.severity, leak.names[1]) == ("leak", "error", "test/red/13.png")
     assert leak.edits == (Change("train/red/leak.jpg", "exclude"),)
+    assert leak.reason.startswith("in train, and")
     assert (conflict.check, conflict.names[1]) == ("conflict", "train/red/2.png")
     checks = {
         f.names: f.check for f in found.values() if f.check in ("duplicate", "near duplicate")
@@ -179,6 +180,13 @@ def test_shots_of_one_scene_get_one_group_and_then_one_split(photos):
     assert "test/red/12.png" in {file.name for file in drawn.test}
     grouped = Pictures([[f] for f in manifest.files], sorted(COLOURS), splits, pairs)
     assert not check_shots(grouped) and len(set(grouped.units())) == len(files) - 1
+
+
+def test_a_leak_by_the_splits_that_a_training_draws_says_so(photos):
+    for path in [*(photos / "train" / "red").iterdir()]:
+        Image.open(path).save(path.with_suffix(".jpg"), quality=80)
+    leaks = [f for f in content_findings(photos / "train").values() if f.check == "leak"]
+    assert leaks and all("a training puts this one into train" in f.reason for f in leaks)
 
 
 def test_a_photo_of_another_class_is_suspect_and_its_edit_gives_it_that(photos):

@@ -127,6 +127,11 @@ def _copy(
         reason = (
             f"in {split}, and nearly the same picture as one in {its}: the accuracy is flattered"
         )
+        if (file.given, kept.given) != (split, its):
+            reason = (
+                f"nearly the same picture as another of its class, and a training puts this one "
+                f"into {split} and the other into {its}: the accuracy is flattered"
+            )
         return Finding("leak", names, reason, "error", score, exclude)
     if i == k:
         reason = "the same file as another of its class"
