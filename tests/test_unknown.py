@@ -81,9 +81,11 @@ def test_photos_of_other_kinds_are_found():
 
 def test_there_may_be_few_photos_copies_of_them_or_very_many():
     rng = np.random.default_rng(3)
-    for counts in ({"train": 2, "validation": 1}, {"train": 1, "validation": 3}):
-        detector = UnknownDetector(outputs_of(rng, **counts))
-        assert np.isfinite(detector.strangeness(drawn(rng, 3)).scores).all()
+    for train, validation in ((2, 1), (1, 3), (4, 2)):
+        detector = UnknownDetector(outputs_of(rng, train=train, validation=validation))
+        strange = detector.strangeness(drawn(rng, 3))
+        assert np.isfinite(strange.scores).all() and np.isfinite(detector.usual)
+        assert (strange.distances > 0).all()
     same = outputs_of(rng, train=30, validation=30)
     same.features[:] = 1
     assert np.isfinite(UnknownDetector(same).strangeness(drawn(rng, 3)).scores).all()

@@ -18,6 +18,7 @@ REJECT = 0.05  # the part of photos of known classes that may be called unknown,
 MOST_REJECT = 0.5
 NEIGHBOUR = 5  # the distance to the nearest training photo but four
 MOST = 2000  # training photos, and validation photos, that are compared with
+ROWS = 2000  # photos that are compared with them at a time: 16 MB for each of a few arrays
 WEIGHTS = np.array([1.0, 1.0, 0.5])  # of distance, cosine distance and doubt
 SMALLEST_DISTANCE = 0.1  # copies of training photos are no nearer
 SMALLEST_DOUBT = 1e-3
@@ -61,8 +62,7 @@ class UnknownDetector:
         self._features = training.features - self._mean
         self._lengths = np.linalg.norm(self._features, axis=1)
         squares, _ = self._products(self._features)
-        np.fill_diagonal(squares, np.inf)
-        own = np.sqrt(_fifth(squares).clip(0))
+        own = np.sqrt(_nth(squares, NEIGHBOUR + 1).clip(0))  # the first is the photo itself
         self.usual = float(np.median(own)) or 1.0
         self._own = np.maximum(own, max(SMALLEST_DISTANCE * self.usual, 1e-6))
         figures = self._figures(*self._distances(validation.features), validation.probabilities)
@@ -157,8 +157,13 @@ class UnknownDetector:
 
     def _distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return both distances to the fifth nearest training photo, ``(n,)``."""
-        squares, cosines = self._products(features.astype(np.float32) - self._mean)
-        return np.sqrt(_fifth(squares / self._own**2).clip(0)), _fifth(cosines)
+        distances, cosines = np.empty((2, len(features)), np.float32)
+        for start in range(0, len(features), ROWS):
+            rows = slice(start, start + ROWS)
+            squares, angles = self._products(features[rows].astype(np.float32) - self._mean)
+            distances[rows] = np.sqrt(_nth(squares / self._own**2, NEIGHBOUR).clip(0))
+            cosines[rows] = _nth(angles, NEIGHBOUR)
+        return distances, cosines
 
     def _figures(self, distances: np.ndarray, cosines: np.ndarray, p: np.ndarray) -> np.ndarray:
         """Return the three figures of each photo, ``(n, 3)``."""
@@ -192,11 +197,10 @@ def unknown_lines(metrics: Mapping[str, Any]) -> list[str]:
     return [f"unknown: {words}{of_test}"]
 
 
-def _fifth(rows: np.ndarray) -> np.ndarray:
-    """Return the fifth smallest number of each row, the largest if there are fewer."""
-    place = min(NEIGHBOUR, rows.shape[1]) - 1
-    fifth: np.ndarray = np.partition(rows, place, axis=1)[:, place]
-    return fifth
+def _nth(rows: np.ndarray, place: int) -> np.ndarray:
+    """Return the number at a place of each sorted row, from 1; the last if there are fewer."""
+    last = min(place, rows.shape[1]) - 1
+    return np.asarray(np.partition(rows, last, axis=1)[:, last])
 
 
 def _rank(n: int, reject: float) -> int:
