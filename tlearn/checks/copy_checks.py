@@ -1,8 +1,9 @@
 """What is wrong with copies of a photo: in two splits, in two classes, or in one."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,19 @@ class Pictures:
     labels: Sequence[str]
     splits: Mapping[str, str]
     pairs: Sequence[Pair]
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """The number of files of each class."""
+        return Counter(file.label for files in self.files for file in files)
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The names of the files of each group."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for file in (file for files in self.files for file in files if file.group):
+            names[file.group].append(file.name)
+        return names
 
     def clusters(self, *kinds: str) -> np.ndarray:
         """Return a number for each picture, the same where pairs of these kinds connect them."""
@@ -168,21 +182,18 @@ def _one_group(files: Sequence[ImageFile]) -> bool:
 def _shots(files: Sequence[ImageFile], number: int, pictures: Pictures, score: float) -> Finding:
     """Return the finding about shots of one scene, in one class."""
     names = tuple(file.name for file in files)
-    of_class = sum(file.label == files[0].label for its in pictures.files for file in its)
     splits = {pictures.splits[name] for name in names if name in pictures.splits}
     apart = len(splits) > 1
     severity: Severity = "warning" if apart else "note"
-    if len(files) > LARGEST * of_class:
+    if len(files) > LARGEST * pictures.counts[files[0].label]:
         reason = f"{number} near-identical shots, too many of their class to be put into one split"
         return Finding("burst", names, reason, severity, score)
     if apart:
         reason = f"{number} near-identical shots in several splits: the accuracy is flattered"
     else:
         reason = f"{number} near-identical shots, which another split may part"
-    groups = {file.group for file in files if file.group}
-    group = min(groups, default=f"shots like {names[0]}")
-    joined = [
-        file for its in pictures.files for file in its if file.name in names or file.group in groups
-    ]
-    edits = tuple(Change(file.name, "group", group) for file in joined if file.group != group)
+    group, *others = sorted({file.group for file in files} - {""}) or [f"shots like {names[0]}"]
+    joined = [file.name for file in files if not file.group]
+    joined += [name for other in others for name in pictures.groups[other]]
+    edits = tuple(Change(name, "group", group) for name in joined)
     return Finding("burst", names, reason, severity, score, edits)
