@@ -101,6 +101,14 @@ def test_labels_of_classes_with_very_few_photos_are_not_judged():
     assert not label_noise(z[:4], y[:4], 3, list("abcd"), 0).wrong.any()
 
 
+def test_labels_are_not_judged_where_photos_tell_nothing_of_them():
+    rng = np.random.default_rng(0)
+    for n, classes in ((6, 2), (12, 2), (40, 4), (100, 2)):
+        for seed in range(4):
+            z, y = rng.normal(size=(n, 5)).astype(np.float32), np.arange(n) % classes
+            assert not len(label_noise(z, y, classes, [*map(str, range(n))], seed).suspects())
+
+
 def test_outliers_are_called_so_about_as_often_as_is_said_where_there_are_none():
     rates = []
     for seed, (width, apart, classes) in enumerate([(16, 1, 5), (64, 1, 2), (256, 0.5, 5)] * 4):

@@ -53,3 +53,5 @@ def test_a_class_without_images_is_never_predicted(photos):
     assert kernel.shape == (20, 8) and bias.shape == (8,)
     p = regression.probabilities(x @ kernel + bias)
     assert not p[:, [3, 7]].any() and (p.argmax(axis=1) == y)[y != 3].mean() > 0.8
+    kernel, bias = regression.fit(x[:0], y[:0], 1.0, [1.0] * 8)
+    assert not kernel.any() and np.isneginf(bias).all()

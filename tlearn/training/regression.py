@@ -31,12 +31,16 @@ def fit(
 
     Args:
         x: ``(n, r)``, of any floating-point type; computed with as float32.
-        y: Class indices.
+        y: Class indices, ``(n,)``; there may be none.
         strength: The inverse regularisation, as scikit-learn's ``C``.
         class_weights: Weight of each class.
         advance: Called with how many of ``STEPS`` are done; those saved count, too.
         given: Logits ``(n, classes)`` that are there already: what is fitted is added to them.
     """
+    parameters = np.zeros((x.shape[1] + 1, len(class_weights)), np.float32)
+    parameters[-1] = -np.inf
+    if not len(y):
+        return parameters[:-1], parameters[-1]
     present, targets = np.unique(y, return_inverse=True)
     weights = np.asarray(class_weights, np.float32)[y]
     total, shape = float(weights.sum()), (x.shape[1] + 1, len(present))
@@ -61,8 +65,6 @@ def fit(
         callback=lambda parameters: advance(1),
     )
     advance(STEPS - result.nit)
-    parameters = np.zeros((shape[0], len(class_weights)), np.float32)
-    parameters[-1] = -np.inf
     parameters[:, present] = result.x.reshape(shape)
     return parameters[:-1], parameters[-1]
 
