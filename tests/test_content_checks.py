@@ -1,5 +1,7 @@
 """Checks of what is on the photos: copies, shots of one scene, suspect labels, outliers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from tlearn.checks.alignment import similarity
 from tlearn.checks.content import check_content
-from tlearn.checks.copy_checks import Pictures, check_shots
+from tlearn.checks.copy_checks import Pictures, check_copies, check_shots
 from tlearn.checks.finding import proposed_edits
 from tlearn.checks.near_duplicates import Pair
 from tlearn.checks.neighbours import nearest
@@ -188,6 +190,16 @@ def test_shots_of_one_scene_get_one_group_and_then_one_split(photos):
     assert "test/red/12.png" in {file.name for file in drawn.test}
     grouped = Pictures([[f] for f in manifest.files], sorted(COLOURS), splits, pairs)
     assert not check_shots(grouped) and len(set(grouped.units())) == len(files) - 1
+
+
+def test_a_conflict_that_a_probe_cannot_decide_is_left_to_the_user(photos):
+    files = list(scan(photos).files[:2])
+    pictures = Pictures([files], ["blue", "green"], {}, [])
+    files[1] = replace(files[1], label="green")
+    for own, edits in ((0.5, 0), (0.54, 0), (0.9, 1)):
+        (finding,) = check_copies(pictures, np.array([[own, 1 - own]]))
+        assert finding.check == "conflict" and len(finding.edits) == edits
+        assert ("cannot say" in finding.reason) is not bool(edits)
 
 
 def test_a_leak_by_the_splits_that_a_training_draws_says_so(photos):

@@ -14,6 +14,7 @@ from tlearn.data.edits import Change
 from tlearn.data.layouts import SPLITS
 from tlearn.text import percent
 
+UNDECIDED = 0.1  # between the probabilities of two classes, of which neither is likelier then
 LARGEST = 1 / 3  # of a class that shots of one scene may be, to be put into one split
 
 
@@ -128,6 +129,12 @@ def _copy(
     score = 1.0 if i == k else score
     if file.label != kept.label:
         own, better = belief[file.label], belief[kept.label]
+        if better - own < UNDECIDED:
+            reason = (
+                f"the same picture as one of class {kept.label!r}: one of the two labels is wrong, "
+                f"and a probe cannot say which; exclude one, or both"
+            )
+            return Finding("conflict", names, reason, "error", better - own)
         reason = (
             f"the same picture as one of class {kept.label!r}, which is likelier: a probe that saw "
             f"none of them gives {percent(better)} to that class and {percent(own)} to "
