@@ -181,6 +181,10 @@ def test_shots_of_one_scene_get_one_group_and_then_one_split(photos):
     (finding,) = check_shots(Pictures([[f] for f in files], sorted(COLOURS), splits, pairs))
     assert (finding.check, finding.severity) == ("burst", "warning")
     assert finding.names == ("train/red/1.png", "test/red/12.png")
+    copied = Pictures([[f, f] for f in files], sorted(COLOURS), splits, pairs)
+    assert finding.reason.startswith("2 near") and check_shots(copied)[0].reason.startswith(
+        "4 near"
+    )
     group = "shots like train/red/1.png"
     assert finding.edits == tuple(Change(name, "group", group) for name in finding.names)
     append_edits(photos, finding.edits)

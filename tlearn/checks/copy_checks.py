@@ -175,9 +175,9 @@ def check_shots(pictures: Pictures) -> list[Finding]:
             for file in pictures.files[i]:
                 by_label[file.label].append((int(copies[i]), file))
         for own in by_label.values():
-            number, files = len({copy for copy, _ in own}), [file for _, file in own]
-            if number > 1 and not _one_group(files):
-                findings.append(_shots(files, number, pictures, float(np.mean(its))))
+            files = [file for _, file in own]
+            if len({copy for copy, _ in own}) > 1 and not _one_group(files):
+                findings.append(_shots(files, pictures, float(np.mean(its))))
     return findings
 
 
@@ -186,8 +186,9 @@ def _one_group(files: Sequence[ImageFile]) -> bool:
     return len(groups) == 1 and "" not in groups
 
 
-def _shots(files: Sequence[ImageFile], number: int, pictures: Pictures, score: float) -> Finding:
-    """Return the finding about shots of one scene, in one class."""
+def _shots(files: Sequence[ImageFile], pictures: Pictures, score: float) -> Finding:
+    """Return the finding about shots of one scene, with their copies, in one class."""
+    number = len(files)
     names = tuple(file.name for file in files)
     splits = {pictures.splits[name] for name in names if name in pictures.splits}
     apart = len(splits) > 1
