@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tlearn.data.editing import apply_changes
-from tlearn.data.edits import Change
+from tlearn.data.edits import Change, Edits
 from tlearn.errors import ConfigError, nearest
 from tlearn.text import decode_name
 
@@ -120,6 +120,24 @@ class CheckResult:
             for finding in self.findings
             if {"all", finding.check, finding.names[0]} & {*which}
         )
+
+    def open_findings(self, edits: Edits) -> list[Finding]:
+        """Return the findings whose proposals were not carried out, and that are not excluded."""
+        made: dict[tuple[str, bool], Change] = {}
+        for line in edits.lines:
+            made[line.path, line.action == "group"] = line
+        excluded = {path for (path, _), line in made.items() if line.action == "exclude"}
+
+        def is_made(change: Change) -> bool:
+            line = made.get((change.path, change.action == "group"))
+            return line is not None and (line.action, line.value) == (change.action, change.value)
+
+        return [
+            finding
+            for finding in self.findings
+            if finding.names[0] not in excluded
+            and not (finding.edits and all(map(is_made, finding.edits)))
+        ]
 
     def apply(self, findings: Iterable[Finding]) -> tuple[Change, ...]:
         """Make the edits that findings propose, as one user action; return those with an effect.

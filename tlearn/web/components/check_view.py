@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.checks.finding import CheckResult, Finding, proposed_edits
-from tlearn.data.edits import Change, Edits
+from tlearn.data.edits import Edits
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
 from tlearn.web import background, data_process
@@ -57,7 +57,7 @@ def check_view(data: str, manifest: Manifest) -> None:
         st.warning(escape_markdown(message(check.task.problem)))
         return
     result: CheckResult = check.task.result
-    findings = _open_findings(result, Edits.of(root))
+    findings = result.open_findings(Edits.of(root))
     if not names <= check.names:
         st.info(t("data.check_old"))
     if not findings:
@@ -75,25 +75,6 @@ def _begin(root: Path, content: bool, names: frozenset[str]) -> None:
         lambda progress: data_process.run_apart(progress, check_data, root, content)
     )
     _checks[root] = _Check(task, content, names)
-
-
-def _open_findings(result: CheckResult, edits: Edits) -> list[Finding]:
-    """Return the findings whose proposals were not carried out, and that are not excluded."""
-    made: dict[tuple[str, bool], Change] = {}
-    for line in edits.lines:
-        made[line.path, line.action == "group"] = line
-    excluded = {path for (path, group), line in made.items() if line.action == "exclude"}
-
-    def is_made(change: Change) -> bool:
-        line = made.get((change.path, change.action == "group"))
-        return line is not None and (line.action, line.value) == (change.action, change.value)
-
-    return [
-        finding
-        for finding in result.findings
-        if finding.names[0] not in excluded
-        and not (finding.edits and all(map(is_made, finding.edits)))
-    ]
 
 
 def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Finding]) -> None:

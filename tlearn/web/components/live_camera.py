@@ -1,19 +1,15 @@
 """The live camera: the picture, and beside it what a run says of it, several times a second."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import streamlit as st
 
 from tlearn.runs.run_store import RunSummary
 from tlearn.web.components.session import workspace
+from tlearn.web.components.uploader import component
 from tlearn.web.live import live_url
 from tlearn.web.live_process import live_classifier
 from tlearn.web.words import t
 
-FOLDER = Path(__file__).parent
 WORDS = (
     "keep shoot switch start stop asking loading denied missing busy insecure unknown rate"
 ).split()
@@ -23,7 +19,7 @@ def live_camera(run: RunSummary) -> Path | None:
     """Show the camera; return the folder of a photo that was just kept."""
     live_classifier(run.path).start()  # it reads the model while the browser asks for the camera
     words = {name: t(f"live.{name}") for name in WORDS}
-    result = _component()(
+    result = component("live_camera")(
         key="live",
         data={
             "url": live_url(run.name),
@@ -36,11 +32,3 @@ def live_camera(run: RunSummary) -> Path | None:
         return None
     folder: Path = workspace().scratch / result.kept
     return folder if folder.is_dir() else None
-
-
-def _component() -> Callable[..., Any]:
-    """Register the component with this session's server; a registration again changes nothing."""
-    html, css, js = (
-        (FOLDER / f"live_camera.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
-    return st.components.v2.component("tlearn.live_camera", html=html, css=css, js=js)

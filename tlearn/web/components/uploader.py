@@ -47,7 +47,7 @@ def camera(root: Path, key: str) -> Upload | None:
 
 
 def _receive(
-    component: str,
+    name: str,
     root: Path,
     key: str,
     words: dict[str, str],
@@ -60,7 +60,7 @@ def _receive(
     if upload is None:
         upload = new_upload(root, tables=tables)
         state[f"{key}.token"] = upload.token
-    result = _component(component)(
+    result = component(name)(
         key=f"{key}.field",
         data={"url": UPLOAD.format(token=upload.token), "key": key, "words": words, **data},
         on_done_change=lambda: None,
@@ -81,9 +81,9 @@ def is_uploading(key: str) -> bool:
     return upload is not None and upload.bytes > 0
 
 
-def _component(name: str) -> Callable[..., Any]:
+def component(name: str) -> Callable[..., Any]:
     """Register a component with this session's server; a registration again changes nothing."""
-    html, css, js = (
-        (FOLDER / f"{name}.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
+    files = ("buttons.css", *(f"{name}.{kind}" for kind in ("css", "html", "js")))
+    buttons, css, html, js = ((FOLDER / file).read_text("utf-8") for file in files)
+    css = f"{buttons}\n{css}"
     return st.components.v2.component(f"tlearn.{name}", html=html, css=css, js=js)

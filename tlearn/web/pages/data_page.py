@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from tlearn.checks.class_checks import FEW
 from tlearn.data import editing
 from tlearn.data.archive_folder import dismiss_report, open_report
 from tlearn.data.edits import Edits, undo_edits
@@ -28,8 +29,6 @@ from tlearn.web.components.upload import PLACING, shorten, show_groups, show_mes
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.components.welcome import welcome
 from tlearn.web.words import escape_markdown, message, t
-
-FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
 
 
 def show() -> None:
