@@ -161,5 +161,6 @@ def test_errors_are_translated_with_those_within_them():
     bound = error_texts()["must be at least {}"].format(8)
     whole = error_texts()["{}: {}. Received: {}"].format("size", bound, 3)
     assert t.message("size: must be at least 8. Received: 3") == whole
+    assert t.message("relabel 3 photos as 'cat'") == "3 张照片改为类别 'cat'"
     assert t.message("of no such kind") == "of no such kind"
     assert texts_for("en").message(inner) == inner

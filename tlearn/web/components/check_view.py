@@ -111,9 +111,14 @@ def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
         st.markdown(f"**{escape_markdown(names)}**")
         st.caption(escape_markdown(message(finding.reason)))
         if finding.edits and st.button(
-            _proposal(finding), key=f"fix.{key}", icon=":material/done:", help=finding.fix
+            _proposal(finding), key=f"fix.{key}", icon=":material/done:", help=_fix(finding)
         ):
             edit(data, partial(result.apply, [finding]))
+
+
+def _fix(finding: Finding) -> str:
+    """Say which photo or class gets which edit."""
+    return escape_markdown("; ".join(map(message, finding.fix.split("; "))))
 
 
 def _proposal(finding: Finding) -> str:
