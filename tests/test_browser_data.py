@@ -63,7 +63,7 @@ def correct_what_the_check_finds(tab):
     tab.view("data.tab_check")
     title = tab.page.get_by_role("heading", name=re.compile(tab.t("check.unreadable"), re.I))
     title.wait_for(timeout=60_000)
-    fix = tab.keyed("fix.unreadable.0").get_by_role("button")
+    fix = tab.button("data.exclude", count=1)
     undo = tab.text("data.undo", what=tab.text("data.did_exclude", count=1))
     tab.repeat(fix.click, tab.button(undo).is_visible)
     until(lambda: not title.count())
