@@ -1,7 +1,7 @@
 """Outliers: photos far from all others of their class."""
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from tlearn.checks.neighbours import nearest, unit_rows
 
@@ -35,6 +35,6 @@ def outlier_scores(top: np.ndarray, y: np.ndarray) -> np.ndarray:
     if not seen.any():
         return np.zeros(len(y))
     median, upper = np.quantile(distances[seen], (0.5, UPPER))
-    spread = (upper - median) / norm.ppf(UPPER) * norm.ppf(1 - FALSE_ALARMS)
+    spread = (upper - median) / ndtri(UPPER) * ndtri(1 - FALSE_ALARMS)
     scores = (distances - median) / max(float(spread), 1e-6)
     return np.where(seen, scores, 0.0)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from tlearn.runs.measurement import interval
 from tlearn.training.cross_validation import (
@@ -152,10 +153,11 @@ def _fit(logits: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
 def _given(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return how probable each label is for each true class, by expectation maximisation."""
     n, classes = p.shape
-    own, labels = np.eye(classes, dtype=bool), np.eye(classes)[y]
+    own = np.eye(classes, dtype=bool)
+    of_label = csr_array((np.ones(n), (y, np.arange(n))), (classes, n))  # sums rows by label
     given = np.where(own, 0.99, 0.01 / (classes - 1))
     for _ in range(PASSES):
-        counts = _true(p, y, given).T @ labels
+        counts = (of_label @ _true(p, y, given)).T
         share = counts[~own].sum() / n
         counts += PRIOR * np.where(own, 1 - share, share / (classes - 1))
         before, given = given, counts / counts.sum(axis=1, keepdims=True)

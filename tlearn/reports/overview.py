@@ -95,7 +95,7 @@ def _of_measurement(contents: Contents) -> list[str]:
 def _of_classes(contents: Contents) -> list[str]:
     classes = class_figures(contents.figures)
     taken_for = {true: other for true, other, _ in reversed(confused_pairs(contents.figures))}
-    measured = [c for c in classes if c.images >= SCARCE and c.recall]
+    measured = [c for c in classes if c.images >= SCARCE]
     weak = sorted(measured, key=lambda c: (c.right / c.images, -c.images))[:WEAK]
     lines = [
         f"{name(c.label)}: {c.right} of {c.images} photos recognised, most often taken for "

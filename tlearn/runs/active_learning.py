@@ -130,7 +130,7 @@ def label_next(
 
     Those it is unsure of, unlike each other; see :mod:`tlearn.runs.photo_selection`. Photos that
     the run was trained on or measured with do not count, whatever their path, nor do near copies of
-    each other. Memory does not grow with the number of photos.
+    each other. Memory grows by some hundred bytes with each photo.
 
     Args:
         run: A run or its directory.
