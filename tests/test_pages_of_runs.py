@@ -17,6 +17,7 @@ from tlearn.data.scan import scan
 from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background, run_work
+from tlearn.web.components import scans
 from tlearn.web.downloads import export_url, report_url
 from tlearn.web.explanation_process import ShownExplanation, explain
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
@@ -152,6 +153,26 @@ def test_heat_maps_are_shown_where_asked_for(here, one_and_two, monkeypatch):
     (here.runs / "one" / "model.keras").touch()  # another run got the name of a deleted one
     run(app)
     assert len(run_work.WORK) == begun + 1
+
+
+def test_why_there_are_no_heat_maps_is_said_before_they_are_tried_again(
+    here, one_and_two, monkeypatch
+):
+    begun = []
+
+    def fails(run, photos, folder, progress):
+        begun.append(run)
+        raise RunError("out of memory")
+
+    monkeypatch.setattr(run_work, "explain", fails)
+    monkeypatch.setattr(run_work, "WORK", {})
+    monkeypatch.setattr(scans, "AT_ONCE", 0)  # it takes longer than a page waits
+    app = page("results", {"run": "one", "view": "unsure"})
+    run(app.toggle[0].set_value(True))
+    for task in run_work.WORK.values():
+        task.over.wait()
+    run(app)
+    assert "out of memory" in words(app) and len(begun) == 1
 
 
 def test_the_address_holds_run_and_view(here, one_and_two):

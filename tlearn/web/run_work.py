@@ -87,6 +87,12 @@ def heat_maps(run: Path, photos: Sequence[Path], scratch: Path) -> background.Ba
         folder = scratch / f"heat-{secrets.token_hex(8)}"
         return explain(run, photos, folder, progress)
 
-    if key not in WORK or WORK[key].problem:
+    if key not in WORK:
         WORK[key] = background.start(do)
     return WORK[key]
+
+
+def forget(task: background.BackgroundTask) -> None:
+    """Have a task begin again when it is asked for next; it failed, and that was said."""
+    for key in [key for key, begun in WORK.items() if begun is task]:
+        del WORK[key]

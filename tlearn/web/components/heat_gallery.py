@@ -11,7 +11,7 @@ from tlearn.text import decode_name, percent
 from tlearn.web.components.gallery import show
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
-from tlearn.web.run_work import heat_maps
+from tlearn.web.run_work import forget, heat_maps
 from tlearn.web.words import escape_markdown, message, t
 
 PER_PAGE = 12
@@ -30,6 +30,7 @@ def heat_gallery(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -
         return
     if task.problem:
         st.warning(escape_markdown(message(task.problem)))
+        forget(task)
         return
     with st.container(horizontal=True, gap="medium"):
         for path, one in zip(paths, shown, strict=True):
