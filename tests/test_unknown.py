@@ -66,6 +66,8 @@ def test_a_few_photos_give_a_threshold_that_is_about_right():
     assert 0.02 < np.mean(rates) < 0.1
     record = detector.record(outputs_of(rng, test=40))
     assert record["expected"] is None and record["test"]["images"] == 40
+    (line,) = unknown_lines({"unknown": record | {"images": 2, "test": None}})
+    assert line == "unknown: no photo will be called so: it takes 3 validation photos or more"
     (line,) = unknown_lines({"unknown": record})
     assert "8 validation photos are too few to be sure" in line and "of the 40 test photos" in line
 
@@ -86,6 +88,7 @@ def test_there_may_be_few_photos_copies_of_them_or_very_many():
         strange = detector.strangeness(drawn(rng, 3))
         assert np.isfinite(strange.scores).all() and np.isfinite(detector.usual)
         assert (strange.distances > 0).all()
+        assert math.isinf(detector.threshold(0.05)) == (validation < 3)
     same = outputs_of(rng, train=30, validation=30)
     same.features[:] = 1
     assert np.isfinite(UnknownDetector(same).strangeness(drawn(rng, 3)).scores).all()

@@ -20,6 +20,7 @@ NEIGHBOUR = 5  # the distance to the nearest training photo but four
 MOST = 2000  # training photos, and validation photos, that are compared with
 ROWS = 2000  # photos that are compared with them at a time: 16 MB for each of a few arrays
 WEIGHTS = np.array([1.0, 1.0, 0.5])  # of distance, cosine distance and doubt
+FEWEST = 3  # validation photos that their spread is taken from
 SMALLEST_DISTANCE = 0.1  # copies of training photos are no nearer
 SMALLEST_DOUBT = 1e-3
 
@@ -93,7 +94,7 @@ class UnknownDetector:
         It is that of a validation photo, so that new photos of the same classes are above it no
         more often than ``reject``, whatever the scores are like (split conformal prediction; Vovk
         et al., 2005). Where there are too few of them it is the bound of Student's t for one more
-        score, as if they were normal.
+        score, as if they were normal; of fewer than three it is infinity.
 
         Args:
             reject: From 0, for infinity, to 0.5.
@@ -107,7 +108,7 @@ class UnknownDetector:
         rank = _rank(n, reject)
         if rank <= n:
             return float(self._validation[rank - 1])
-        if reject == 0 or n < 3:
+        if reject == 0 or n < FEWEST:
             return math.inf
         from scipy.special import stdtrit
 
@@ -180,7 +181,9 @@ def unknown_lines(metrics: Mapping[str, Any]) -> list[str]:
     record = metrics.get("unknown")
     if not record:
         return []
-    if record["expected"] is None:
+    if record["expected"] is None and record["images"] < FEWEST:
+        words = f"no photo will be called so: it takes {FEWEST} validation photos or more"
+    elif record["expected"] is None:
         images, reject = record["images"], record["reject"]
         words = (
             f"about {percent(reject)} of new photos of these classes will be called unknown; "
