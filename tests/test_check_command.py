@@ -34,7 +34,7 @@ def test_findings_are_listed_by_check_with_what_would_be_done(check, photos):
         "unreadable (1 error)",
         "red/broken.jpg: damaged or unsupported JPEG file [fix: exclude]",
         "red/red00.png ~ red/copy.png: the same file as another of its class [fix: exclude]",
-        f"next: tlearn check {photos} --fix unreadable --dry-run",
+        f"next: tlearn check {photos} --files-only --fix unreadable --dry-run",
     ):
         assert line in out
     Image.new("RGB", (40, 36)).save(photos / "red" / "night.png", compress_level=0)

@@ -169,7 +169,8 @@ class CheckResult:
 def summary(result: CheckResult) -> str:
     """Return in a line how many findings there are about how many photos."""
     classes = f"{len(result.labels)} class{'es' if len(result.labels) != 1 else ''}"
-    many = f"{result.photos} photos of {classes} in {result.seconds:.1f} s"
+    photos = f"{result.photos} photo{'s' if result.photos != 1 else ''}"
+    many = f"{photos} of {classes} in {result.seconds:.1f} s"
     if not result.findings:
         return f"nothing wrong with {many}"
     return f"{severities(result.findings)} about {many}"

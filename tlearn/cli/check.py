@@ -82,14 +82,14 @@ def check(
         return
     print(summary(result))
     if not (fix or dry_run):
-        _print_findings(result)
+        _print_findings(result, files_only)
     else:
         _print_edits(list(map(str, edits)), made=bool(fix) and not dry_run, data=data)
     if html:
         print(f"the page is {html}")
 
 
-def _print_findings(result: "CheckResult") -> None:
+def _print_findings(result: "CheckResult", files_only: bool) -> None:
     """Print the first findings of each check, with the edits that they propose."""
     from tlearn.checks.finding import severities
     from tlearn.text import printable
@@ -107,7 +107,8 @@ def _print_findings(result: "CheckResult") -> None:
             print(f"  ... and {len(findings) - SHOWN} more: --json and --html list them")
     fixable = list(dict.fromkeys(f.check for f in result.findings if f.edits))
     if fixable:
-        command = shlex.join(["tlearn", "check", str(result.data), "--fix", fixable[0]])
+        which = [*(["--files-only"] if files_only else []), "--fix", fixable[0]]
+        command = shlex.join(["tlearn", "check", str(result.data), *which])
         print(f"\nnext: {command} --dry-run")
 
 
