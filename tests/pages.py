@@ -61,3 +61,13 @@ def view(app, name):
 def source(app, name):
     """Choose what a new data set comes from."""
     return run(app.button_group(key="new.source").set_value(name))
+
+
+def comes(monkeypatch, **uploads):
+    """Have the fields of a class give uploads, once each; say in which order they are asked."""
+    for field in ("camera", "uploader"):
+        coming = uploads.get(field, [])
+        monkeypatch.setattr(
+            f"tlearn.web.components.class_photos.{field}",
+            lambda root, key, coming=coming, **kind: coming.pop() if coming else None,
+        )

@@ -132,6 +132,7 @@ def a_class_is_made_here_with_photos_of_the_camera(tab, server):
         until(lambda: tab.shown("data.added", label="cup", count=taken()).is_visible())
     count = taken()
     dialog = tab.page.get_by_role("dialog")
+    tab.press("camera.close", then="camera.open")  # it would be on for a while after
     tab.press("Close", then=lambda: not dialog.is_visible())
     tab.see("data.photos", count=count)
     tab.page.evaluate(NO_CAMERA)  # as on a page of another machine without https

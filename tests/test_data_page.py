@@ -4,13 +4,14 @@ import json
 
 import pytest
 from conftest import draw_photos
-from pages import labelled, page, press, run, t, view, words
-from test_uploads import photo
+from pages import comes, labelled, page, press, run, t, view, words
+from test_uploads import photo, send
 
 from tlearn.config import RunConfig
 from tlearn.data.editing import exclude, rename
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.scan import scan
+from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.runs.directory import RunDirectory
 from tlearn.web.components import check_view
@@ -97,6 +98,27 @@ def test_what_a_check_finds_is_corrected_one_by_one_and_all_at_once(here, monkey
     exclude(data, ["red/new.png"])  # what is said of it is the same
     run(undo.click())
     assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg", "red/new.png"]
+
+
+def test_what_is_added_to_a_class_is_said_of_it(here, monkeypatch):
+    """Also where its dialog was closed, and that of another class was opened, before it ended."""
+    draw_photos(here.data / "colours")
+    for opened in ("red", None):
+        upload = Upload(here.data)
+        send(upload, "new.png", photo(80 + bool(opened)))
+        app = page("data")
+        with monkeypatch.context() as patch:
+            comes(patch, uploader=[upload])
+            patch.setattr("tlearn.web.components.class_photos.wait_for", lambda *_: False)
+            run(app.button(key="add.blue").click())
+            del app.session_state["adding.class"]
+            if opened:
+                run(app.button(key=f"add.{opened}").click())
+        comes(monkeypatch)
+        run(app)
+        said = words(app) if opened else "".join(toast.value for toast in app.toast)
+        assert t("data.added", label="blue", count=1) in said
+    assert scan(here.data / "colours").counts == {"blue": 14, "green": 12, "red": 12}
 
 
 def test_a_photo_is_enlarged(here):

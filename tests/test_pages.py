@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from conftest import draw_photos
-from pages import follow, labelled, page, press, run, source, t, view, words
+from pages import comes, follow, labelled, page, press, run, source, t, view, words
 from streamlit.testing.v1 import AppTest
 from test_uploads import photo, send, zipped
 
@@ -209,16 +209,6 @@ def test_a_data_set_is_made_of_classes_that_are_named_here(here):
     assert not (here.data / name / "pen").exists() and "pen" not in words(app)
 
 
-def comes(monkeypatch, **uploads):
-    """Have the fields of a class give uploads, once each; say in which order they are asked."""
-    for field in ("camera", "uploader"):
-        coming = uploads.get(field, [])
-        monkeypatch.setattr(
-            f"tlearn.web.components.class_photos.{field}",
-            lambda root, key, coming=coming, **kind: coming.pop() if coming else None,
-        )
-
-
 def test_photos_are_added_to_a_class_and_what_cannot_be_is_kept_with_the_data(
     here, tmp_path, monkeypatch
 ):
@@ -245,27 +235,6 @@ def test_photos_are_added_to_a_class_and_what_cannot_be_is_kept_with_the_data(
     assert listed >= {"half.png", "notes.txt", "../../../red/red00.png"}
     run(app.button(key="data.dismiss").click())
     assert t("data.left_out", count=3) not in words(page("data"))
-
-
-def test_what_is_added_to_a_class_is_said_of_it(here, monkeypatch):
-    """Also where its dialog was closed, and that of another class was opened, before it ended."""
-    draw_photos(here.data / "colours")
-    for opened in ("red", None):
-        upload = Upload(here.data)
-        send(upload, "new.png", photo(80 + bool(opened)))
-        app = page("data")
-        with monkeypatch.context() as patch:
-            comes(patch, uploader=[upload])
-            patch.setattr("tlearn.web.components.class_photos.wait_for", lambda *_: False)
-            run(app.button(key="add.blue").click())
-            del app.session_state["adding.class"]
-            if opened:
-                run(app.button(key=f"add.{opened}").click())
-        comes(monkeypatch)
-        run(app)
-        said = words(app) if opened else "".join(toast.value for toast in app.toast)
-        assert t("data.added", label="blue", count=1) in said
-    assert scan(here.data / "colours").counts == {"blue": 14, "green": 12, "red": 12}
 
 
 def test_photos_come_with_a_table(here, monkeypatch):
