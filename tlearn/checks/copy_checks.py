@@ -123,20 +123,20 @@ def _copy(
     pictures: Pictures,
     score: float,
 ) -> Finding:
-    (i, file), (k, kept) = other, best
-    names, exclude = (file.name, kept.name), (Change(file.name, "exclude"),)
-    split, its = (pictures.splits.get(f.name, "") for f in (file, kept))
+    (i, file), (k, one) = other, best
+    names, exclude = (file.name, one.name), (Change(file.name, "exclude"),)
+    split, its = (pictures.splits.get(f.name, "") for f in (file, one))
     score = 1.0 if i == k else score
-    if file.label != kept.label:
-        own, better = belief[file.label], belief[kept.label]
+    if file.label != one.label:
+        own, better = belief[file.label], belief[one.label]
         if better - own < UNDECIDED:
             reason = (
-                f"the same picture as one of class {kept.label!r}: one of the two labels is wrong, "
+                f"the same picture as one of class {one.label!r}: one of the two labels is wrong, "
                 f"and a probe cannot say which; exclude one, or both"
             )
             return Finding("conflict", names, reason, "error", better - own)
         reason = (
-            f"the same picture as one of class {kept.label!r}, which is likelier: a probe that saw "
+            f"the same picture as one of class {one.label!r}, which is likelier: a probe that saw "
             f"none of them gives {percent(better)} to that class and {percent(own)} to "
             f"{file.label!r}"
         )
@@ -148,7 +148,7 @@ def _copy(
         reason = (
             f"in {split}, and nearly the same picture as one in {its}: the accuracy is flattered"
         )
-        if (file.given, kept.given) != (split, its):
+        if (file.given, one.given) != (split, its):
             reason = (
                 f"nearly the same picture as another of its class, and a training puts this one "
                 f"into {split} and the other into {its}: the accuracy is flattered"

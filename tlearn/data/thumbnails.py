@@ -63,5 +63,4 @@ def _thumbnail(path: Path, modified: int, size: int, pixels: int) -> bytes | Non
         return None
     out = io.BytesIO()
     Image.fromarray(square).save(out, "JPEG", quality=80)
-
     return out.getvalue()
