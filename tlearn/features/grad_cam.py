@@ -106,7 +106,7 @@ def _split(model: Any) -> tuple[Any, Any]:
             return above(maps)
         outputs = layer(*inputs, **options)
         if any(len(x.shape) == 2 for x in keras.tree.flatten(outputs)):
-            spatial.extend(x for x, found in zip(given, is_spatial, strict=True) if found)
+            spatial.extend(x for x, wide in zip(given, is_spatial, strict=True) if wide)
         return outputs
 
     pixels = keras.Input(model.input.shape[1:])

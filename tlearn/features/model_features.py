@@ -35,16 +35,16 @@ def with_features(model: Any) -> Any:
 
 def _heads_input(model: Any) -> list[Any]:
     """Return the standardised features in a functional model, as tensors that its inputs reach."""
-    found = []
+    tensors = []
     # Layers may be shared with other models: these are the calls of this one.
     nodes = chain.from_iterable(model._nodes_by_depth.values())
     for node in sorted(nodes, key=lambda node: node.operation.name):  # their order may change
         operation = node.operation
         if operation.name == STANDARDISE:
-            found += node.outputs
+            tensors += node.outputs
         elif isinstance(operation, keras.Model) and (inner := _heads_input(operation)):
-            found += _listed(keras.Model(operation.input, inner)(*node.input_tensors))
-    return found
+            tensors += _listed(keras.Model(operation.input, inner)(*node.input_tensors))
+    return tensors
 
 
 def _listed(outputs: Any) -> list[Any]:

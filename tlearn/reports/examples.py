@@ -66,19 +66,19 @@ def _reasons(
             neighbours=NEIGHBOURS,
             progress=contents.progress if contents.thorough else Silent(),
         )
-        found = {}
+        reasons = {}
         for row, explanation in zip(there, explanations, strict=True):
             if not explanation.problem:
                 out = io.BytesIO()
                 heat = overlays(contents.run, explanation)[METHOD]
                 ImageOps.fit(heat, (LARGE, LARGE)).save(out, "JPEG", quality=80)
                 near = Counter(neighbour.label for neighbour in explanation.neighbours)
-                found[row.file] = (out.getvalue(), _nearest(near))
+                reasons[row.file] = (out.getvalue(), _nearest(near))
     # Without them, the section is still useful; a model of layers of one's own may raise anything.
     except Exception as error:  # noqa: BLE001
         kind = "" if isinstance(error, TlearnError) else f"{type(error).__name__}: "
         return {}, f"There are no heat maps: {text(kind + one_line(error))}"
-    return found, ""
+    return reasons, ""
 
 
 def _nearest(near: Counter[str]) -> str:

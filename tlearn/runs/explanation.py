@@ -140,18 +140,18 @@ def nearest(run: Run, features: np.ndarray, most: int = 5) -> list[tuple[Neighbo
         RunError: If ``outputs.npz`` of the run is missing or damaged.
     """
     training, usual = run.outputs().of_split("train"), run.unknown_detector.usual
-    found = []
+    near = []
     for start in range(0, len(features), ROWS):
         for row in distances_between(features[start : start + ROWS], training.features):
             distances = row / usual
             order = np.argsort(distances, kind="stable")[:most].tolist()
-            found.append(
+            near.append(
                 tuple(
                     Neighbour(str(training.files[i]), str(training.labels[i]), float(distances[i]))
                     for i in order
                 )
             )
-    return found
+    return near
 
 
 def distances_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
