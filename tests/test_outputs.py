@@ -26,8 +26,8 @@ def test_a_run_holds_the_outputs_of_its_images(toy_run):
         np.testing.assert_allclose(found.features, outputs.features[row], rtol=2e-3, atol=1e-4)
 
 
-def test_features_are_what_the_heads_see(photos, tmp_path, monkeypatch):
-    """Of an average of two networks they are those of both, in memory as from the file."""
+def test_features_are_what_the_head_sees(photos, tmp_path, monkeypatch):
+    """They are the same in memory as from the file, also of an average of two networks."""
     monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
     options = {"backbone": "toy", "weights": "none", "views": 1, "quiet": True}
     for stages in ([], [{"unfreeze": 1, "epochs": 2, "learning_rate": 1e-2}]):

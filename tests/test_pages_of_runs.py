@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -158,10 +159,11 @@ def test_heat_maps_are_shown_where_asked_for(here, one_and_two, monkeypatch):
 def test_why_there_are_no_heat_maps_is_said_before_they_are_tried_again(
     here, one_and_two, monkeypatch
 ):
-    begun = []
+    begun, looked = [], threading.Event()
 
     def fails(run, photos, folder, progress):
         begun.append(run)
+        looked.wait(60)
         raise RunError("out of memory")
 
     monkeypatch.setattr(run_work, "explain", fails)
@@ -169,7 +171,8 @@ def test_why_there_are_no_heat_maps_is_said_before_they_are_tried_again(
     monkeypatch.setattr(scans, "AT_ONCE", 0)  # it takes longer than a page waits
     app = page("results", {"run": "one", "view": "unsure"})
     run(app.toggle[0].set_value(True))
-    for task in run_work.WORK.values():
+    looked.set()
+    for task in list(run_work.WORK.values()):
         task.over.wait()
     run(app)
     assert "out of memory" in words(app) and len(begun) == 1

@@ -1,4 +1,4 @@
-"""The features that the heads of a saved model see, as a second output beside the probabilities."""
+"""The features that the head of a saved model sees, as a second output beside the probabilities."""
 
 from itertools import chain
 from typing import Any
@@ -14,9 +14,11 @@ WIDTH = 256  # features at most: more are projected
 def with_features(model: Any) -> Any:
     """Return a model with two outputs, the probabilities and the features of an image.
 
-    The features are what all heads of the model see, standardised, side by side. Of more than
-    ``WIDTH``, random projections stand for them, which change distances by a few per cent (Johnson
-    and Lindenstrauss, 1984). A model without such a head has its probabilities for features.
+    The features are what the head of the model sees, standardised; of an average of networks that
+    were trained one after the other, that of the last; of several runs, those of all, side by side.
+    Of more than ``WIDTH``, random projections stand for them, which change distances by a few per
+    cent (Johnson and Lindenstrauss, 1984). A model without such a head has its probabilities for
+    features.
 
     Args:
         model: Functional, from pixels ``(n, size, size, 3)`` to probabilities ``(n, classes)``.
