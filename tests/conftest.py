@@ -75,6 +75,15 @@ class Heard(Silent):
         self.lines.append(text)
 
 
+class Counted(Heard):
+    """Counts what is done in all tasks, too."""
+
+    done = 0
+
+    def advance(self, n=1, note=""):
+        self.done += n
+
+
 def shared_folder() -> Path:
     """Return the folder of real photos and weights that may stand beside the checkout."""
     return Path(os.environ.get("TLEARN_SHARED", ROOT.parent / "shared"))

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TESTS, Heard, draw_photos
+from conftest import TESTS, Counted, draw_photos
 from serving import until
 
 from tlearn.data.scan import scan
@@ -14,13 +14,6 @@ from tlearn.web import background, data_process
 from tlearn.web.data_work import look
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
-
-
-class Counted(Heard):
-    done = 0
-
-    def advance(self, n=1, note=""):
-        self.done += n
 
 
 def slow(progress, count, ready):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Heard, draw_photos
+from conftest import Counted, draw_photos
 from serving import until
 
 from tlearn.errors import RunError
@@ -19,13 +19,6 @@ from tlearn.runs.predictions import Prediction
 from tlearn.web.prediction_process import predict, predictions_csv
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
-
-
-class Counted(Heard):
-    done = 0
-
-    def advance(self, n=1, note=""):
-        self.done += n
 
 
 def test_photos_are_predicted_and_unreadable_ones_named(toy_run, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from tlearn.data.prefetch import batched, prefetch_map
 from tlearn.features.activations import BATCH, Activations, read_scanned
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import Progress
-from tlearn.training.probe import require_finite
+from tlearn.training.probe import require_finite, standardise
 
 WIDTH = 512  # components at most: with more the checks are not better
 SAMPLE = 2000  # photos whose components they are
@@ -38,18 +38,16 @@ class Components:
     axes: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, standardise: bool) -> "Components":
+    def of(cls, x: np.ndarray, to_standardise: bool) -> "Components":
         """Return the components of a sample of features, ``(n, d)``.
 
         Raises:
             BackboneError: If there are features that are not finite.
         """
         require_finite(x)
-        mean, scale = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
-        if standardise:
-            mean, scale = x.mean(axis=0), x.std(axis=0)
-            scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0
-        z = (x - mean) / scale
+        mean, scale, z = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype), x
+        if to_standardise:
+            mean, scale, z = standardise(x)
         most = min(WIDTH, len(z))
         squares, vectors = eigh(z @ z.T, subset_by_index=(len(z) - most, len(z) - 1))
         some = squares > 1e-6 * max(float(squares.max()), 1e-6)

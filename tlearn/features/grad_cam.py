@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from tlearn.features.model_features import listed
 from tlearn.keras_import import keras, tensorflow as tf
 
 BATCH = 16  # photos that are explained together
@@ -60,7 +61,7 @@ class GradCam:
     def _contributions(self, pixels: Any, classes: Any) -> Any:
         """Return what each place adds to the score of the class, ``(n, size, size)``."""
         places = self._below(pixels, training=False)
-        places = list(places) if isinstance(places, list | tuple) else [places]
+        places = listed(places)
         with tf.GradientTape() as tape:
             tape.watch(places)
             probabilities = self._above(places, training=False)

@@ -45,9 +45,10 @@ def _heads_input(model: Any) -> list[Any]:
         if operation.name == STANDARDISE:
             tensors += node.outputs
         elif isinstance(operation, keras.Model) and (inner := _heads_input(operation)):
-            tensors += _listed(keras.Model(operation.input, inner)(*node.input_tensors))
+            tensors += listed(keras.Model(operation.input, inner)(*node.input_tensors))
     return tensors
 
 
-def _listed(outputs: Any) -> list[Any]:
+def listed(outputs: Any) -> list[Any]:
+    """Return what a Keras model gives as a list, also where it is one tensor."""
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

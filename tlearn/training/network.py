@@ -13,7 +13,7 @@ from tlearn.features.built_backbone import (
     preprocess_pixels,
 )
 from tlearn.features.keras_build import random_numbers_from
-from tlearn.features.model_features import STANDARDISE
+from tlearn.features.model_features import STANDARDISE, listed
 from tlearn.keras_import import keras
 from tlearn.training.head import divide, head_layers
 from tlearn.training.probe import Probe
@@ -186,7 +186,7 @@ class Network:
         """Return all pooled taps: those up to a boundary, and those that a part above it gives."""
         if part is None:
             return low
-        outputs = _listed(part(activation))
+        outputs = listed(part(activation))
         return [*low, *self.built.pool(outputs)]
 
     def _up_to(self, boundary: BuiltBoundary | None) -> tuple[Any, Any, list[Any], list[Tap]]:
@@ -202,7 +202,7 @@ class Network:
         low = [tap for tap in self.taps if tap.index <= boundary.index]
         tensors = [tap.tensor for tap in low] + [boundary.tensor]
         prefix = keras.Model(self.built.base.input, tensors, name="prefix")
-        *outputs, activation = _listed(prefix(start))
+        *outputs, activation = listed(prefix(start))
         pools = self.built.pool(outputs)
         return pixels, activation, pools, [tap for tap in self.taps if tap.index > boundary.index]
 
@@ -265,7 +265,7 @@ class Network:
     def _apply_to_taps(self, source: Any, taps: Sequence[Tap], start: Any) -> list[Any]:
         """Apply the layers from ``source`` to the taps to ``start``, and pool."""
         part = keras.Model(source, [tap.tensor for tap in taps], name=self.built.backbone.name)
-        return self.built.pool(_listed(part(start)))
+        return self.built.pool(listed(part(start)))
 
     def _apply_head(self, parts: list[Any]) -> Any:
         return _chain(_joined(parts), self._head)
@@ -275,10 +275,6 @@ def _chain(x: Any, layers: Iterable[Any]) -> Any:
     for layer in layers:
         x = layer(x)
     return x
-
-
-def _listed(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _joined(parts: Sequence[Any]) -> Any:

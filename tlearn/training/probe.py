@@ -189,7 +189,7 @@ def fit_probe(
         strength: The inverse regularisation, where it is known; nothing is cross-validated then.
     """
     n, views, d = features.shape
-    mean, scale, flat = _standardise(features.reshape(n * views, d))
+    mean, scale, flat = standardise(features.reshape(n * views, d))
     multiplications = n * views * min(n * views, d) * len(class_weights)
     with few_threads(multiplications):
         z, lifted = _span(flat)
@@ -234,8 +234,14 @@ def require_finite(numbers: np.ndarray) -> None:
         )
 
 
-def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the columns' means and deviations, and the rows standardised by them."""
+def standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return means and deviations of columns, ``(d,)``, and rows standardised by them, ``(n, d)``.
+
+    Columns that hardly differ are not scaled.
+
+    Raises:
+        BackboneError: If there are numbers that are not finite.
+    """
     mean = x.mean(axis=0)
     scale = x.std(axis=0)
     require_finite(scale)
