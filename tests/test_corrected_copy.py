@@ -77,4 +77,4 @@ def test_a_corrected_copy_is_whole_or_not_there(photos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copy2", no_room)
     refused(photos, out, "No space left")
-    assert {path.name for path in tmp_path.iterdir()} == {"photos", ".photos.edits.csv.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"photos"}

@@ -129,6 +129,7 @@ def test_many_at_once_lose_nothing(photos, before):
         list(pool.map(lambda name: exclude(photos, [name]), names[:12]))
     assert sorted(edit.path for edit in Edits.of(photos).lines) == names[:12]
     assert len({edit.time for edit in Edits.of(photos).lines}) == 12
+    assert {path.name for path in photos.parent.iterdir()} == {"photos", "photos.edits.csv"}
 
 
 def test_an_undo_that_means_another_action_is_refused(photos):
@@ -292,6 +293,19 @@ def test_changes_of_several_kinds_are_one_action(photos):
     assert scan(photos).counts == {"blue": 13, "red": 10, "verde": 12}
     assert "not in" in refusal(apply_changes, photos, [changes[0], Change("red/x", "exclude")])
     assert len(Edits.of(photos).lines) == len(undo_edits(photos)) == 3
+
+
+def test_what_a_photo_has_already_is_no_change(photos):
+    red, green = "red/red00.png", "green/green00.png"
+    garden, own = Change(red, "group", "garden"), Change(red, "class", "blue")
+    merged = Change("red/", "class", "blue")
+    assert apply_changes(photos, [merged, own, garden, garden]) == (merged, garden)
+    assert apply_changes(photos, [garden, own, Change("blue/", "class", "blue")]) == ()
+    assert apply_changes(photos, [Change("blue/", "group", "garden")])  # others have none
+    assert apply_changes(photos, [garden, Change("blue/", "group", "garden")]) == ()
+    none = Change(green, "group")  # of the group that a pattern gives
+    assert apply_changes(photos, [none]) == (none,) and apply_changes(photos, [none]) == ()
+    assert len(undo_edits(photos, everything=True)) == 4
 
 
 # ---- Adding photos

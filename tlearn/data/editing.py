@@ -75,22 +75,22 @@ def apply_changes(data: Path, changes: Sequence[Change]) -> tuple[Change, ...]:
         DataError: If a photo or class is not there, or no class can be called so; nothing is
             changed then.
     """
-    labels = edited_photos(data).labels
-    known = set(labels.values())
-    effective: dict[Change, None] = {}
+    after = edited_photos(data)
+    known = set(after.labels.values())
+    effective: list[Change] = []
     for change in changes:
         path, value = change.path, unicodedata.normalize("NFC", change.value)
         if change.action == "class":
             value = _label(value, known)
         if change.of_class:
             path = _class_path(change.of_class, known)
-        elif path not in labels:
+        elif path not in after.labels:
             raise DataError(f"{path!r} is not in {str(data)!r}; scan the folder again")
-        before = change.of_class or labels.get(path)
-        if change.action == "group" or before != (value or None):
-            effective[Change(path, change.action, value)] = None
+        full = Change(path, change.action, value)
+        if after.apply(full):
+            effective.append(full)
     if effective:
-        append_edits(data, tuple(effective))
+        append_edits(data, effective)
     return tuple(effective)
 
 
@@ -214,13 +214,17 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
 
 
 def edited_photos(data: Path) -> EditedPhotos:
-    """Return the class of every file after edits, and the groups that these give.
+    """Return the class of every file after edits, and the groups that these or tables give.
 
     Raises:
         DataError: If it cannot be read as a data set.
     """
     files = read_source(data).files
-    return Edits.of(data).apply({file.name: file.label for file in files})
+    after = Edits.of(data).apply({file.name: file.label for file in files})
+    for file in files:
+        if file.group:
+            after.groups.setdefault(file.name, file.group)
+    return after
 
 
 def _label(name: str, known: Iterable[str | None]) -> str:

@@ -19,12 +19,12 @@ import io
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from filelock import FileLock, Timeout
 
@@ -105,6 +105,22 @@ class EditedPhotos(NamedTuple):
     groups: dict[str, str]
     missing: list[Edit]
 
+    def photos_of(self, change: Change) -> list[str]:
+        """Return the names of the photos that a change is about."""
+        if change.of_class:
+            return [name for name, label in self.labels.items() if label == change.of_class]
+        return [change.path] if change.path in self.labels else []
+
+    def apply(self, change: Change) -> bool:
+        """Apply a change; return whether one of its photos had another class or group before."""
+        groups = change.action == "group"
+        values: dict[str, Any] = self.groups if groups else self.labels
+        value = change.value if groups else change.value or None
+        names = self.photos_of(change)
+        is_new = any(name not in values or values[name] != value for name in names)
+        values.update(dict.fromkeys(names, value))
+        return is_new
+
 
 @dataclass(frozen=True)
 class Edits:
@@ -129,16 +145,9 @@ class Edits:
         """
         after = EditedPhotos(dict(labels), {}, [])
         for edit in self.lines:
-            if edit.of_class:
-                names = [name for name, label in after.labels.items() if label == edit.of_class]
-            else:
-                names = [edit.path] if edit.path in after.labels else []
-            if edit.action == "group":
-                after.groups.update(dict.fromkeys(names, edit.value))
-            else:
-                after.labels.update(dict.fromkeys(names, edit.value or None))
-            if not names:
+            if not after.photos_of(edit):
                 after.missing.append(edit)
+            after.apply(edit)
         return after
 
     def photo_labels(self) -> dict[str, str]:
@@ -240,13 +249,17 @@ def _now() -> str:
 def _lock(data: Path) -> Iterator[Path]:
     """Lock the file against changes by other processes and threads; give its path."""
     path = edits_path(data)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    lock = path.with_name(f".{path.name}.lock")
     advice = "make room on the disk, or let it be written to"
     try:
         with os_errors_as(DataError, f"{str(path)!r} cannot be written", advice):
             path.parent.mkdir(exist_ok=True, parents=True)
-            with lock:
-                yield path
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                try:
+                    yield path
+                finally:  # while it is held: who waits for it sees that it is gone, and makes one
+                    with suppress(PermissionError):  # Windows removes it when it is released
+                        lock.unlink()
     except Timeout:
         raise DataError(f"another process is changing {str(path)!r}; try again later") from None
 
