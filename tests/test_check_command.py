@@ -1,13 +1,16 @@
 """``tlearn check``: what it prints, writes, and puts right."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
+from html import escape
 
 import pytest
 from PIL import Image
 
+from tlearn.checks import data_check
 from tlearn.cli import main
 from tlearn.data.scan import scan
 
@@ -57,6 +60,48 @@ def test_fixes_are_looked_at_made_at_once_and_undone(check, photos, capsys):
     assert code == 0 and "no edits" in out
     code, out = check("--fix", "colours")
     assert code == 2 and "did you mean 'colour'" in out and out.count("\n") == 1
+
+
+def test_a_name_that_is_none_is_refused_before_photos_are_read(check, monkeypatch):
+    def scan(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(data_check, "scan", scan)
+    for word, close in (
+        ("suspect labels", "suspect label"),
+        ("red/blakc.png", "red/black.png"),
+        ("rad/", "red/"),
+    ):
+        code, out = check("--fix", "all", "--fix", word)
+        assert code == 2 and f"did you mean {close!r}" in out and out.count("\n") == 1
+    for word in ("red/broken.jpg", "red/", "all"):
+        assert "AssertionError" in check("--fix", word)[1]
+
+
+def test_all_leaves_to_the_eye_what_may_be_right(check, photos):
+    Image.new("RGB", (40, 36), (9, 9, 9)).save(photos / "red" / "Black.png")
+    shutil.copytree(photos / "green", photos / "Green")
+    code, out = check("--fix", "all")
+    assert code == 0 and "made" in out and "merge" not in out
+    assert "left out, for some may be right: 1 similar classes; look at them" in out
+    assert out.endswith(f"tlearn check {photos} --files-only --fix 'similar classes'\n")
+    assert "class green  -> Green" in check("--fix", "all", "--fix", "similar classes")[1]
+    assert "left out" not in check("--fix", "all")[1]
+
+
+def test_what_is_suggested_has_the_options_that_were_given(check, photos, tmp_path):
+    (tmp_path / "my.yaml").write_text("size: 32\n")
+    (tmp_path / "nothing.py").touch()
+    given = ("--group", "([a-z]+)0", "--config", tmp_path / "my.yaml", "--set", "head.dropout=0.1")
+    out = check(*given, "--html", tmp_path / "check.html", "--plugins-dir", tmp_path)[1]
+    words = shlex.split(out.partition("\nnext: ")[2].partition("\n")[0])
+    fix = ["--fix", "unreadable"]
+    plugins = ["--plugins-dir", str(tmp_path)]
+    command = ["tlearn", "check", str(photos), *plugins, "--files-only", *map(str, given), *fix]
+    assert sorted(words) == sorted([*command, "--dry-run"])
+    assert check(*words[3:])[0] == 0
+    html = (tmp_path / "check.html").read_text(encoding="utf-8")
+    assert f"<code>{escape(shlex.join(words[:-1]))}</code>" in html
 
 
 def test_json_and_the_page_have_everything(check, photos, tmp_path):

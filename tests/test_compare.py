@@ -143,7 +143,7 @@ def test_through_the_command_line(photos, tmp_path, quick, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "  toy" in out and "95% interval" in out
     assert "* no other" not in out  # there is no other
-    assert out.endswith(f"next: tlearn finetune {photos} --backbone toy\n")
+    assert out.endswith(f"next: tlearn finetune {photos} --weights none --backbone toy\n")
     assert (tmp_path / "comparisons/photos/comparison.svg").exists()
     assert main(["compare", str(photos), *options, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

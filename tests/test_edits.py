@@ -209,7 +209,7 @@ def test_edits_and_those_of_what_is_gone_are_reported(photos):
     assert "no longer exists" in problems[0].reason
     heard = Heard()
     load_dataset(photos, RunConfig(), heard)
-    assert f"2 edits applied; 'tlearn data show {photos}' lists them" in heard.lines
+    assert f"2 edits applied, listed by: tlearn data show {photos}" in heard.lines
     assert any("without effect: red/red00.png" in line for line in heard.lines)
     heard, renamed = Heard(), photos.rename(photos.with_name("flowers"))
     load_dataset(renamed, RunConfig(), heard)

@@ -1,6 +1,7 @@
 """Names for screens and for files."""
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -79,6 +80,11 @@ def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:
 def printable(text: str) -> str:
     r"""Return a text for screens and pictures, with control characters as ``\x1b``."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def shell(*words: object) -> str:
+    """Return a command as it is typed into a shell."""
+    return shlex.join(map(str, words))
 
 
 def encode_name(name: str) -> str:

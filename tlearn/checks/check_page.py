@@ -1,6 +1,6 @@
 """The findings of a data set as one HTML page, with thumbnails in it and nothing from elsewhere."""
 
-import shlex
+from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +10,7 @@ from tlearn.checks.finding import CheckResult, Finding, severities, summary
 from tlearn.data.read_data import data_name
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import DataError, os_errors_as
-from tlearn.text import printable
+from tlearn.text import printable, shell
 
 MOST = 60  # findings of each check
 MOST_THUMBNAILS = 600  # of 3 to 5 kB each
@@ -31,19 +31,25 @@ code { font-size: .85rem; }
 """
 
 
-def write_page(result: CheckResult, path: Path) -> None:
+def write_page(result: CheckResult, path: Path, command: Sequence[str] = ()) -> None:
     """Write the page: of each check the surest findings.
+
+    Args:
+        result: What was found.
+        path: The file.
+        command: The words of the command that finds the same; ``tlearn check DATA`` if not given.
 
     Raises:
         DataError: If the file cannot be written.
     """
     what = f"{str(path)!r} cannot be written"
     with os_errors_as(DataError, what, "choose another place"), atomic_file(path) as temporary:
-        temporary.write_text(page(result), encoding="utf-8")
+        temporary.write_text(page(result, command), encoding="utf-8")
 
 
-def page(result: CheckResult) -> str:
-    """Return the page."""
+def page(result: CheckResult, command: Sequence[str] = ()) -> str:
+    """Return the page, as :func:`write_page` writes it."""
+    command = command or ("tlearn", "check", str(result.data))
     title = escape(printable(f"Check of {data_name(result.data)}"))
     links = " ".join(
         f'<a href="#{k}">{escape(check)} ({count})</a>'
@@ -62,10 +68,8 @@ def page(result: CheckResult) -> str:
         rest = len(findings) - len(items)
         more = f'<p class="dim">and {rest} more: tlearn check --json lists them' if rest else ""
         if any(finding.edits for finding in findings):
-            command = escape(
-                printable(shlex.join(["tlearn", "check", str(result.data), "--fix", check]))
-            )
-            more += f'<p class="dim">to fix all of these: <code>{command}</code>'
+            fix = escape(printable(shell(*command, "--fix", check)))
+            more += f'<p class="dim">to fix all of these: <code>{fix}</code>'
         sections.append(
             f'<h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
             f"{severities(findings)}</small></h2><ul>{''.join(items)}</ul>{more}"

@@ -1,28 +1,34 @@
 """``check``: what may be wrong with a data set, before or after a training."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tlearn.backbones import load_registry
 from tlearn.backbones.availability import check_weights
 from tlearn.checks.class_checks import check_classes
-from tlearn.checks.finding import CheckResult, ranked
+from tlearn.checks.finding import CheckResult, ranked, refuse_unknown
 from tlearn.checks.measures import Measuring
 from tlearn.checks.name_checks import check_hidden, check_names
 from tlearn.checks.photo_checks import check_photos
 from tlearn.checks.scan_checks import check_duplicates, check_scan
 from tlearn.config import RunConfig
+from tlearn.data.data_source import DataSource
+from tlearn.data.edits import Edits
+from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.data.tables import is_table
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
+from tlearn.text import decode_name
 
 
 def check(
     data: str | Path,
     *,
     content: bool = True,
+    which: Sequence[str] = (),
     config: str | Path | RunConfig | None = None,
     quiet: bool = False,
     progress: Progress | None = None,
@@ -36,6 +42,8 @@ def check(
         data: As of :func:`tlearn.finetune`.
         content: Whether to look at what is on the photos too, by the features of a backbone, which
             takes TensorFlow and longer: duplicates, leaks, suspect labels, outliers.
+        which: What :meth:`CheckResult.of` will be asked for; what can be neither a check nor the
+            name of something is refused before photos are read. All is checked, whatever it is.
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
@@ -56,8 +64,10 @@ def check(
     if content:
         backbone = load_registry().get(settings.backbone)  # before all is read
         check_weights(backbone, backbone.checked_weights(settings.weights))
+    source = read_source(data, progress)
+    _refuse_unknown(which, source)
     measuring = Measuring()
-    manifest = scan(data, settings.group, progress, inspect=measuring.inspect)
+    manifest = scan(source, settings.group, progress, inspect=measuring.inspect)
     findings = [
         *check_scan(manifest.problems),
         *check_photos(manifest.files, measuring.measures),
@@ -74,3 +84,18 @@ def check(
     seconds = time.monotonic() - start
     photos = len(manifest.files)
     return CheckResult(data, manifest.folder, photos, manifest.labels, ranked(findings), seconds)
+
+
+def _refuse_unknown(which: Sequence[str], source: DataSource) -> None:
+    """Refuse a word that can be neither a check nor what a finding is about.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    edits = Edits.of(source.data)
+    labels = edits.apply({file.name: file.label for file in source.files}).labels
+    classes = {*filter(None, labels.values()), *source.class_folders.values()}
+    listed = {*labels, *(f"{label}/" for label in {*classes, *source.class_folders})}
+    listed |= {problem.name for problem in source.problems} | {edit.path for edit in edits.lines}
+    exist = {w for w in which if len(w) < 256 and (source.folder / decode_name(w)).exists()}
+    refuse_unknown(which, listed | exist, f"and {str(source.data)!r} has no photo of this name")

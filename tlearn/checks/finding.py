@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,12 @@ CHECKS = (
     *("similar names", "unsafe name", "edit without effect", "folder", "renamed", "damaged"),
     *("pixel values", "animated", "unusual mode", "grey", "colour", "EXIF-rotated"),
     *("wrong extension", "not an image"),
+)
+# What a person has to look at: most of these photos and classes are wrong, but some are not, and
+# nothing but the eye can tell. ``all`` does not stand for them.
+BY_EYE = (
+    *("conflict", "suspect label", "outlier", "similar classes"),
+    *("dark", "bright", "blurred", "tiny", "extreme aspect"),
 )
 
 
@@ -102,24 +108,18 @@ class CheckResult:
         return self.folder / decode_name(name)
 
     def of(self, *which: str) -> tuple[Finding, ...]:
-        """Return the findings of checks or about photos or folders; ``all`` stands for all.
+        """Return the findings of checks, or about photos or folders.
+
+        ``all`` stands for all but those of ``BY_EYE``, which are asked for by their names.
 
         Raises:
             ConfigError: If a word is no check, and nothing was found about a photo of this name.
         """
         names = {finding.names[0] for finding in self.findings}
-        for word in which:
-            if word not in ("all", *CHECKS, *names):
-                close = nearest(word, (*CHECKS, *sorted(names)))
-                raise ConfigError(
-                    f"no check is called {word!r}, and nothing was found about a photo of this "
-                    f"name{close}; findings are of {', '.join(self.counts) or 'no check'}"
-                )
-        return tuple(
-            finding
-            for finding in self.findings
-            if {"all", finding.check, finding.names[0]} & {*which}
-        )
+        refuse_unknown(which, names, "and nothing was found about a photo of this name")
+        checks = {*CHECKS} - {*BY_EYE} if "all" in which else set()
+        wanted = checks | {*which}
+        return tuple(f for f in self.findings if {f.check, f.names[0]} & wanted)
 
     def open_findings(self, edits: Edits) -> list[Finding]:
         """Return the findings whose proposals were not carried out, and that are not excluded."""
@@ -164,6 +164,20 @@ class CheckResult:
             "counts": self.counts,
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+
+def refuse_unknown(which: Iterable[str], names: Collection[str], otherwise: str) -> None:
+    """Refuse a word that is no check and none of the names of photos, folders and classes.
+
+    Raises:
+        ConfigError: If there is one; ``otherwise`` says which names there are.
+    """
+    for word in which:
+        if word not in ("all", *CHECKS) and word not in names:
+            close = nearest(word, (*CHECKS, *sorted(names)))
+            raise ConfigError(
+                f"no check is called {word!r}, {otherwise}{close}; checks are {', '.join(CHECKS)}"
+            )
 
 
 def summary(result: CheckResult) -> str:

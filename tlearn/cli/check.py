@@ -1,7 +1,8 @@
 """``tlearn check``."""
 
 import json
-import shlex
+from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,14 @@ from tlearn.cli.options import (
     SET,
     check_out,
     config_options,
+    given_options,
     path_option,
 )
+from tlearn.text import printable, shell
 
 if TYPE_CHECKING:
     from tlearn.checks.finding import CheckResult, Finding
+    from tlearn.data.edits import Change
 
 SHOWN = 5  # findings of each check
 SHOWN_EDITS = 20
@@ -34,7 +38,8 @@ SHOWN_EDITS = 20
     "--fix",
     multiple=True,
     metavar="CHECK|PHOTO|all",
-    help="Make the edits that these findings propose; may be repeated.",
+    help="Make the edits that these findings propose; may be repeated. 'all' stands for those that "
+    "nobody has to look at: suspect labels, outliers and the like are named, too.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the edits of --fix, or all; make none.")
 @path_option("--html", "FILE", "Write a page with thumbnails.")
@@ -68,31 +73,35 @@ def check(
     from tlearn.settings import make_config
 
     full = make_config(config, settings, options)
-    result = check_data(data, content=not files_only, config=full, quiet=quiet)
-    chosen = result.of(*fix or ["all"]) if fix or dry_run else ()
+    result = check_data(data, content=not files_only, which=fix, config=full, quiet=quiet)
+    which = list(fix) or ["all"] * dry_run
+    chosen = result.of(*which)
     edits = proposed_edits(chosen)
+    own = {"fix", "dry_run", "html", "quiet", "as_json"}
+    command = ["tlearn", "check", str(data), *given_options(without=own)]
     if html:
-        write_page(result, html)
-    if fix and not dry_run and edits:
+        write_page(result, html, command)
+    if edits and not dry_run:
         edits = result.apply(chosen)
     if as_json:
-        more = {"edits": [vars(edit) for edit in edits], "made": bool(fix and not dry_run)}
-        values = result.to_dict() | (more if fix or dry_run else {})
+        more = {"edits": [vars(edit) for edit in edits], "made": not dry_run}
+        values = result.to_dict() | (more if which else {})
         print(json.dumps(values, ensure_ascii=False, indent=1))
         return
     print(summary(result))
-    if not (fix or dry_run):
-        _print_findings(result, files_only)
+    if not which:
+        _print_findings(result, command)
     else:
-        _print_edits(list(map(str, edits)), made=bool(fix) and not dry_run, data=data)
+        _print_edits(list(map(str, edits)), made=not dry_run, data=data)
+    if "all" in which:
+        _print_rest(result, which, edits, command)
     if html:
         print(f"the page is {html}")
 
 
-def _print_findings(result: "CheckResult", files_only: bool) -> None:
+def _print_findings(result: "CheckResult", command: list[str]) -> None:
     """Print the first findings of each check, with the edits that they propose."""
     from tlearn.checks.finding import severities
-    from tlearn.text import printable
 
     for check, group in groupby(result.findings, key=lambda finding: finding.check):
         findings = list(group)
@@ -107,9 +116,25 @@ def _print_findings(result: "CheckResult", files_only: bool) -> None:
             print(f"  ... and {len(findings) - SHOWN} more: --json and --html list them")
     fixable = list(dict.fromkeys(f.check for f in result.findings if f.edits))
     if fixable:
-        which = [*(["--files-only"] if files_only else []), "--fix", fixable[0]]
-        command = shlex.join(["tlearn", "check", str(result.data), *which])
-        print(f"\nnext: {command} --dry-run")
+        print(f"\nnext: {shell(*command, '--fix', fixable[0], '--dry-run')}")
+
+
+def _print_rest(
+    result: "CheckResult", which: Sequence[str], edits: Sequence["Change"], command: list[str]
+) -> None:
+    """Say which findings ``all`` does not stand for, and how their edits are made."""
+    from tlearn.checks.finding import BY_EYE
+
+    done = {*which, *(edit.path for edit in edits if edit.action == "exclude")}
+    findings = [f for f in result.findings if f.edits and not {f.check, f.names[0]} & done]
+    rest = Counter(f.check for f in findings if f.check in BY_EYE)
+    if rest:
+        counts = ", ".join(f"{count} {check}" for check, count in rest.items())
+        words = [word for check in rest for word in ("--fix", check)]
+        print(
+            f"left out, for some may be right: {counts}; look at them (--html FILE), then: "
+            f"{shell(*command, *words)}"
+        )
 
 
 def _reason(finding: "Finding") -> str:
@@ -117,8 +142,6 @@ def _reason(finding: "Finding") -> str:
 
 
 def _print_edits(edits: list[str], made: bool, data: Path) -> None:
-    from tlearn.text import printable
-
     if not edits:
         print("no edits: these findings propose none, or they are made already")
         return
@@ -129,4 +152,4 @@ def _print_edits(edits: list[str], made: bool, data: Path) -> None:
     if len(edits) > SHOWN_EDITS:
         print(f"  ... and {len(edits) - SHOWN_EDITS} more: --json lists them")
     if made:
-        print(f"{shlex.join(['tlearn', 'data', 'undo', str(data)])} takes them back")
+        print(f"{shell('tlearn', 'data', 'undo', str(data))} takes them back")

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from tlearn.cli.console import INTERRUPTED
-from tlearn.cli.options import comparison_options, path_option
+from tlearn.cli.options import comparison_options, given_options, path_option
+from tlearn.text import shell
 
 
 @click.command()
@@ -36,5 +37,7 @@ def compare(
     else:
         print(comparison.table())
         print(f"the chart and the figures are in {comparison.path}")
-        print(f"next: tlearn finetune {data} --backbone {comparison.recommended}")
+        given = given_options(without={"backbones", "out", "quiet", "as_json"})
+        command = ("tlearn", "finetune", data, *given, "--backbone", comparison.recommended)
+        print(f"next: {shell(*command)}")
     return INTERRUPTED if comparison.stopped else 0

@@ -17,7 +17,7 @@ from tlearn.cli.options import (
     path_option,
 )
 from tlearn.progress import console_progress
-from tlearn.text import printable
+from tlearn.text import printable, shell
 
 
 @click.command()
@@ -68,5 +68,6 @@ def label_next(
     for table in filter(None, (csv, copy / TABLE if copy else None)):
         print(
             f"fill in the column label of {table}; then add the photos to {model.photo_folder} and "
-            f"train again, or continue on them alone: tlearn finetune {table} --from {run}"
+            f"train again, or continue on them alone: "
+            f"{shell('tlearn', 'finetune', table, '--from', run)}"
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from tlearn.config_schema import ConfigField
@@ -32,6 +33,7 @@ METAVARS = {
 SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
 IF_NO_VALUE = {"tensorboard": "logs"}  # of options that may be given without one
 ENGINE = ("engine", "precision")
+PLUGINS_DIR = "tlearn.plugins_dir"  # key in the metadata of click's context
 
 
 def _settings(
@@ -108,6 +110,29 @@ def config_options(*keys: str, without: Collection[str] = ()) -> Callable[[Comma
         return command
 
     return add
+
+
+def given_options(without: Collection[str] = ()) -> list[str]:
+    """Return the options of the running command that the user gave, as words of a shell.
+
+    Args:
+        without: The names of parameters that are left out.
+    """
+    ctx = click.get_current_context()
+    words = ["--plugins-dir", str(ctx.meta[PLUGINS_DIR])] if PLUGINS_DIR in ctx.meta else []
+    for option in ctx.command.params:
+        name, value = str(option.name), ctx.params.get(str(option.name))
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not given or value is None or name in without or isinstance(option, click.Argument):
+            continue
+        flag = max(option.opts, key=len)
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, dict):  # of --set
+            words += [word for item in value.items() for word in (flag, "=".join(item))]
+        else:
+            words += [flag, str(value)]
+    return words
 
 
 def comparison_options(command: Command) -> Command:

@@ -9,6 +9,7 @@ import click
 from tlearn.cli.options import CONFIG, JSON, PATH, PROGRESS, QUIET, SET, config_options, path_option
 from tlearn.metrics import METRICS
 from tlearn.progress import console_progress
+from tlearn.text import shell
 
 
 @click.command()
@@ -104,5 +105,6 @@ def tune(
     if not result.best.number:
         return 0
     what = "next" if result.better else "to train with the best all the same"
-    print(f"{what}: tlearn finetune {data} --config {result.path / 'best.yaml'}")
+    best = result.path / "best.yaml"
+    print(f"{what}: {shell('tlearn', 'finetune', data, '--config', best)}")
     return 0

@@ -32,6 +32,7 @@ from tlearn.atomic import atomic_file
 from tlearn.data.problems import Problem, summarize
 from tlearn.errors import DataError, os_errors_as
 from tlearn.progress import Progress
+from tlearn.text import shell
 
 ENDING = ".edits.csv"
 COLUMNS = ["time", "path", "action", "value"]
@@ -227,8 +228,8 @@ def undo_edits(data: Path, everything: bool = False, time: str = "") -> tuple[Ed
 def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: Progress) -> None:
     """Report how many edits were applied, which had no effect, and which lost their folder."""
     if n := len(edits.lines):
-        show = f"'tlearn data show {root}' lists them"
-        progress.say(f"{n} edit{'s' if n > 1 else ''} applied; {show}")
+        show = shell("tlearn", "data", "show", root)
+        progress.say(f"{n} edit{'s' if n > 1 else ''} applied, listed by: {show}")
     without_effect = [problem for problem in problems if problem.kind == "edit"]
     if without_effect:
         progress.say(f"edits without effect: {summarize(without_effect)}")

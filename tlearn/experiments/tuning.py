@@ -56,6 +56,7 @@ from tlearn.runs.directory import check_free, free_name
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import read_events, state_of
 from tlearn.settings import make_config, to_yaml
+from tlearn.text import shell
 from tlearn.training.failures import explain_failure
 from tlearn.training.pipeline import finetune, resume
 
@@ -152,7 +153,7 @@ def tune(
         if not (path / PHOTOS).exists():
             shutil.rmtree(path)
         elif isinstance(error, KeyboardInterrupt):
-            progress.say(f"to continue: tlearn tune --resume {path}")
+            progress.say(f"to continue: {shell('tlearn', 'tune', '--resume', path)}")
         raise
 
 

@@ -16,7 +16,7 @@ from tlearn.progress import Progress
 from tlearn.python_files import COPIES, files_of, with_copies
 from tlearn.runs.directory import DAMAGED
 from tlearn.settings import make_config
-from tlearn.text import decode_name
+from tlearn.text import decode_name, shell
 
 TEST = 0.2  # the fraction that no trial sees, if none is asked for
 PHOTOS, REQUEST = "photos.jsonl", "search.yaml"
@@ -88,7 +88,7 @@ def check_same(path: Path, request: Request) -> None:
     if others := [key for key in now if key in fixed and now[key] != before[key]]:
         raise RunError(
             f"{str(path)!r} holds a search with another {' and '.join(others)}; choose another "
-            f"--out, or continue that one with: tlearn tune --resume {path}"
+            f"--out, or continue that one with: {shell('tlearn', 'tune', '--resume', path)}"
         )
 
 

@@ -41,7 +41,7 @@ from tlearn.python_files import COPIES, files_of, with_copies
 from tlearn.runs.progress_log import PROGRESS
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
 from tlearn.settings import make_config
-from tlearn.text import numbered_names
+from tlearn.text import numbered_names, shell
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINTS = "checkpoints"
@@ -251,7 +251,7 @@ def check_usable(path: Path) -> None:
         raise RunError(f"the run {str(path)!r} is damaged: it holds no model.keras; train anew")
     raise RunError(
         f"the run {str(path)!r} is not finished ({state}): it has no model yet; wait for it, or "
-        f"continue it with 'tlearn finetune --resume {path}'"
+        f"continue it with: {shell('tlearn', 'finetune', '--resume', path)}"
     )
 
 

@@ -12,7 +12,7 @@ from tlearn.runs.measurement import (
 from tlearn.runs.run import Evaluation, Run
 from tlearn.runs.temperature_effect import calibration_lines
 from tlearn.runs.unknown import unknown_lines
-from tlearn.text import epochs_text, percent, printable
+from tlearn.text import epochs_text, percent, printable, shell
 
 SHOWN_CLASSES = 3  # classes named
 SHOWN_PROBLEMS = 10  # problems named
@@ -58,7 +58,7 @@ def run_summary(run: Run) -> str:
     lines += [
         f"took {metrics['seconds']['total']:.0f} s; the run is in {path}",
         f"  model {path / 'model.keras'}, report {path / 'report.html'}",
-        f"next: tlearn predict {path} PHOTO_OR_FOLDER",
+        f"next: {shell('tlearn', 'predict', path, 'PHOTO_OR_FOLDER')}",
     ]
     return "\n".join(map(printable, lines))
 

@@ -45,6 +45,7 @@ from tlearn.runs.run_state import STOP
 from tlearn.runs.tensorboard_folder import check_installed, make_folder
 from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
+from tlearn.text import shell
 from tlearn.training.failures import explain_failure
 from tlearn.training.stages import with_preset
 from tlearn.training.stopwatch import Stopwatch
@@ -266,7 +267,7 @@ def train(
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
-        progress.say(f"stopped; to continue: tlearn finetune --resume {run.path}")
+        progress.say(f"stopped; to continue: {shell('tlearn', 'finetune', '--resume', run.path)}")
     return Run(run.path)
 
 
@@ -307,7 +308,7 @@ def _callbacks_of(run: RunDirectory, config: RunConfig, progress: Progress) -> I
         yield EpochSaver(run / CHECKPOINTS, config.checkpoint)
     if config.tensorboard:
         yield TensorBoardLog(make_folder(run, config.tensorboard), progress.say)
-        progress.say(f"to watch it: tlearn tensorboard {run.path}")
+        progress.say(f"to watch it: {shell('tlearn', 'tensorboard', run.path)}")
 
 
 @contextlib.contextmanager
@@ -321,7 +322,8 @@ def _explain_errors(
         checkpoint.flush()
         failure = explain_failure(error, config) or error
         if checkpoint.path.exists():
-            hint = f"to continue the training: tlearn finetune --resume {run.path}"
+            command = shell("tlearn", "finetune", "--resume", run.path)
+            hint = f"to continue the training: {command}"
             failure.add_note(hint)
             if isinstance(failure, KeyboardInterrupt):
                 progress.say(hint)
