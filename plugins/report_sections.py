@@ -24,7 +24,7 @@ def _left_out(run: Any) -> str:
     groups: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         kind, reason = row["kind"], escape(row["reason"])
-        file = f"<code><bdi>{escape(row['file'])}</bdi></code>"
+        file = f"<code><bdi dir=ltr>{escape(row['file'])}</bdi></code>"
         alike = often[kind, row["reason"]] > 1
         key, line = (f"{kind}: {reason}", file) if alike else (kind, f"{file}: {reason}")
         groups[key].append(line)

@@ -194,7 +194,11 @@ def test_the_command_writes_pictures_a_page_and_json(toy_run, tmp_path, monkeypa
         with Image.open(folder / first["overlays"][method]) as picture:
             assert picture.size == (40, 36)
     text = (folder / "explanations.html").read_text()
-    assert text.count("data:image/jpeg") == 5 and "no &lt;photo&gt;.png" in text
+    assert (
+        "<bdi>blue</bdi>" in text
+        and text.count("data:image/jpeg") == 5
+        and "no &lt;photo&gt;.png" in text
+    )
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     assert main([*command, "--json"]) == 0  # the folder is numbered
     assert [record["top"] for record in json.loads(capsys.readouterr().out)][1] == []

@@ -94,6 +94,8 @@ def test_a_training_ends_with_a_report_that_stands_alone(toy_run):
     assert page.photos["labels"] == list(run.labels)
     assert len(page.photos["photos"]) == figures["n"] and all(p[4] for p in page.photos["photos"])
     assert "tlearn report RUN" in page.text
+    error = 100 * run.metrics["calibration"]["after"]["error"]
+    assert re.findall(r"off by ([\d.]+) points", page.text) == [f"{error:.1f}"]
 
 
 def test_written_again_it_says_why_the_model_answers_as_it_does(made, tmp_path):
@@ -139,6 +141,8 @@ def test_names_in_any_script_and_hostile_ones_are_only_text(tmp_path):
     for label in labels[:-1]:
         assert page.text.count(label) >= 4, label
     assert page.photos["labels"][-1] == "</title>&amp;\\x1b" and "\x1b" not in page.source
+    # A browser would write a path that begins in Arabic from right to left, its folder last.
+    assert "<bdi dir=ltr><bdi dir=ltr>c0</bdi>/<bdi dir=ltr>0.jpg</bdi></bdi>" in page.source
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from tlearn.atomic import atomic_file
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import RunError, os_errors_as
+from tlearn.reports import markup
 from tlearn.reports.markup import name, paragraph, table, text
 from tlearn.runs.comparison_text import RIGHT, differences, heading, verdict
 from tlearn.runs.run import Run
@@ -70,6 +71,6 @@ def _gallery(names: tuple[str, str], run: Run, photos: Sequence[Disagreement]) -
             f"{name(which)}: {name(p.predicted)} {percent(p.probability)}"
             for which, p in zip(names, photo.predictions, strict=True)
         )
-        words = f"<b>{name(first.label)}</b><br>{says}<br>{name(first.file)}"
+        words = f"<b>{name(first.label)}</b><br>{says}<br>{markup.path(decode_name(first.file))}"
         figures.append(f"<figure>{picture}<figcaption>{words}</figcaption></figure>")
     return f'<div class="photos">{"".join(figures)}</div>'

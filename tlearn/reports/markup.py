@@ -19,6 +19,12 @@ def name(value: str) -> str:
     return f"<bdi{title}>{text(value)}</bdi>"
 
 
+def path(value: str) -> str:
+    """Return a path as HTML, from left to right whatever its parts are written in."""
+    parts = "/".join(f"<bdi dir=ltr>{text(part)}</bdi>" for part in value.split("/"))
+    return f"<bdi dir=ltr>{parts}</bdi>"
+
+
 def table(
     header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", sortable: bool = False
 ) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tlearn.data.thumbnails import thumbnail
-from tlearn.reports.markup import name, text
+from tlearn.reports.markup import name, path, text
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.text import decode_name, percent, printable
 
@@ -96,10 +96,10 @@ class Photos:
         pictures = "".join(map(_picture, [photo, *([heat] if heat else [])]))
         guess = f"{name(row.predicted)} ({percent(row.probability)} sure)"
         classes = guess if row.correct else f"{name(row.label)}, taken for {guess}"
-        file = text(decode_name(row.file))
+        file = decode_name(row.file)
         return (
             f'<figure class="{"hit" if row.correct else "mistake"}"><div>{pictures}</div>'
-            f'<figcaption>{classes}<small class="file" title="{file}"><bdi>{file}</bdi></small>'
+            f'<figcaption>{classes}<small class="file" title="{text(file)}">{path(file)}</small>'
             f"{words}</figcaption></figure>"
         )
 

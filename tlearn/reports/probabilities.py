@@ -12,16 +12,21 @@ from tlearn.text import percent
 
 
 def calibration(contents: Contents) -> str:
-    """Return the reliability diagram."""
-    p, y = contents.probabilities, contents.numbers
-    bins = reliability(p.max(axis=1), p.argmax(axis=1) == y)
-    error = calibration_error(bins)
+    """Return the reliability diagram.
+
+    On validation, which the temperature was fitted on, it shows the cross-fitted probabilities.
+    """
+    p, y, metrics = contents.probabilities, contents.numbers, contents.run.metrics
+    cross_fitted = reliability_in(metrics, "after") if contents.split == "validation" else []
+    bins = cross_fitted or reliability(p.max(axis=1), p.argmax(axis=1) == y)
+    measured = (
+        f"On the {contents.split} photos its probabilities are off by "
+        f"{100 * calibration_error(bins):.1f} points on average (expected calibration error). "
+    )
     words = (
-        f"Are 80% right where it is 80% sure? On the {contents.split} photos its probabilities "
-        f"are off by {100 * error:.1f} points on average (expected calibration error). Below the "
+        f"Are 80% right where it is 80% sure? {'' if cross_fitted else measured}Below the "
         f"dashed line it is too sure, above it too modest; large dots stand for many photos."
     )
-    metrics = contents.run.metrics
     lines = [line.removeprefix("calibration: ") for line in calibration_lines(metrics)]
     lines += [line.removeprefix("unknown: ") for line in unknown_lines(metrics)]
     effect = "".join(paragraph(f"{text(line[0].upper() + line[1:])}.") for line in lines)

@@ -16,6 +16,18 @@ function picture(thumbnail) {
   return image;
 }
 
+// From left to right, whatever its parts are written in.
+function path(file) {
+  const made = element("bdi");
+  made.dir = "ltr";
+  for (const [k, part] of file.split("/").entries()) {
+    const piece = element("bdi", part);
+    piece.dir = "ltr";
+    made.append(k ? "/" : "", piece);
+  }
+  return made;
+}
+
 // A click on a cell of the confusion table shows its photos.
 const box = document.getElementById("cell-photos");
 const MOST = 200;
@@ -33,7 +45,7 @@ function showCell(button) {
   const row = element("div", undefined, "strip");
   for (const [file, , , probability, thumbnail] of found.slice(0, MOST)) {
     const figure = element("figure");
-    const name = element("bdi", file);
+    const name = path(file);
     name.title = file;
     const caption = element("figcaption", (100 * probability).toFixed(1) + "%");
     caption.append(name);

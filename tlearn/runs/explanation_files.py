@@ -147,7 +147,7 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
     """Return the part of the page about one photo."""
 
     def text(words: str) -> str:
-        return escape(printable(words))
+        return f"<bdi>{escape(printable(words))}</bdi>"
 
     heading = f"<article><h2>{text(explanation.path.name)}</h2>"
     if explanation.problem or not pictures:
@@ -161,12 +161,12 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
     if "occlusion" in captions:
         captions["occlusion"] += f"; {_drop_text(explanation)}"
     figures = "".join(
-        f'<figure><img src="{_url(pictures[name])}" alt="{caption}">'
+        f'<figure><img src="{_url(pictures[name])}" alt="">'
         f"<figcaption>{caption}</figcaption></figure>"
         for name, caption in captions.items()
     )
     near = "".join(
-        f'<figure title="{text(n.file)}">{_thumbnail(run, n.file)}'
+        f'<figure title="{escape(printable(n.file))}">{_thumbnail(run, n.file)}'
         f"<figcaption>{text(n.label)}, {n.distance:.2f}</figcaption></figure>"
         for n in explanation.neighbours
     )
