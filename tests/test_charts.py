@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tlearn.runs import charts
+from tlearn.runs.confusion_chart import FILE_MATRIX, MATRIX, confusion
 from tlearn.runs.measurement import measure
 from tlearn.web.i18n import Texts
 
@@ -39,11 +40,11 @@ def epochs(*values, stage="top"):
 
 
 def test_names_in_any_script_come_out_and_control_characters_are_escaped():
-    found = texts(charts.render(charts.confusion(figures(NAMES), title="test: 猫 \x07"))["svg"])
+    found = texts(charts.render(confusion(figures(NAMES), title="test: 猫 \x07"))["svg"])
     for name in NAMES[:-1]:
         assert found.count(name) == 2, name
     assert found.count(r"a\x1b\n\x00\ufffe\udcff") == 2 and r"test: 猫 \x07" in found
-    many = charts.confusion(figures([f"{k} {NAMES[k % 7]}" for k in range(30)]))
+    many = confusion(figures([f"{k} {NAMES[k % 7]}" for k in range(30)]))
     assert any("猫 → " in text for text in texts(charts.render(many)["svg"]))
 
 
@@ -71,9 +72,9 @@ def test_curves_begin_at_the_probe_and_have_a_border_where_a_stage_begins():
 
 def test_a_confusion_matrix_is_sized_by_its_classes_up_to_a_limit():
     sizes = []
-    for count in (3, charts.MATRIX):
+    for count in (3, MATRIX):
         labels = [f"猫 {k}" for k in range(count)]
-        spec = charts.confusion(figures(labels))
+        spec = confusion(figures(labels))
         assert spec["encoding"]["x"]["sort"] == spec["encoding"]["y"]["sort"] == labels
         assert len(spec["data"]["values"]) == count**2
         sizes.append(count * spec["width"]["step"])
@@ -81,11 +82,11 @@ def test_a_confusion_matrix_is_sized_by_its_classes_up_to_a_limit():
 
 
 def test_of_more_classes_the_most_confused_pairs_come_first():
-    labels = [f"c{k}" for k in range(charts.MATRIX + 1)]
+    labels = [f"c{k}" for k in range(MATRIX + 1)]
     y = np.array([0] * 9 + [1] * 5 + [2] * 3 + [3])
     guess = np.array([0] * 7 + [4] * 2 + [6] * 5 + [2] * 2 + [0] + [3])
     found = measure(y, np.eye(len(labels))[guess] + 1e-9, labels)
-    spec = charts.confusion(found)
+    spec = confusion(found)
     rows = spec["data"]["values"]
     assert [(r["true"], r["predicted"], r["count"]) for r in rows] == [
         ("c1", "c6", 5),
@@ -96,9 +97,9 @@ def test_of_more_classes_the_most_confused_pairs_come_first():
 
 
 def test_in_a_file_the_matrix_of_a_hundred_classes_is_whole_and_names_all():
-    labels = [f"猫 {k}" for k in range(charts.FILE_MATRIX)]
+    labels = [f"猫 {k}" for k in range(FILE_MATRIX)]
     found = figures(labels, n=900)
-    spec = charts.confusion(found, order=labels[::-1])
+    spec = confusion(found, order=labels[::-1])
     cells = sum(len(row) for row in found["confusion"].values())
     assert len(spec["data"]["values"]) == cells and spec["encoding"]["y"]["sort"] == labels[::-1]
     files = charts.render(spec)
@@ -109,7 +110,7 @@ def test_in_a_file_the_matrix_of_a_hundred_classes_is_whole_and_names_all():
 def test_without_errors_there_is_still_a_chart():
     y = np.arange(40)
     found = measure(y, np.eye(40) + 1e-9, [str(k) for k in y])
-    assert charts.render(charts.confusion(found))["svg"]
+    assert charts.render(confusion(found))["svg"]
 
 
 def test_the_page_has_a_text_for_every_word():

@@ -7,7 +7,7 @@ from test_training import built, classes_of, kept, run, shared_cache, training_o
 
 from tlearn.config import Head, Stage
 from tlearn.keras_objects import OPTIMIZERS
-from tlearn.training import loop
+from tlearn.training import stage_fit
 from tlearn.training.feed import Feed
 from tlearn.training.network import Network, copies
 
@@ -20,8 +20,8 @@ def network_of(built):  # noqa: F811
 
 def trained(built, kept, monkeypatch, **options):  # noqa: F811
     """Train from block 2 upwards; return the weights at the end and those of the best network."""
-    monkeypatch.setattr(loop, "AVERAGES", ())
-    monkeypatch.setattr(loop, "is_settled", lambda stage, epoch: epoch == EPOCHS)
+    monkeypatch.setattr(stage_fit, "AVERAGES", ())
+    monkeypatch.setattr(stage_fit, "is_settled", lambda stage, epoch: epoch == EPOCHS)
     fixed = {"unfreeze": "block2_conv", "epochs": EPOCHS, "schedule": "constant"}
     stage = Stage(**fixed, batch_norm="frozen", **options)
     seen = []

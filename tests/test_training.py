@@ -20,13 +20,14 @@ from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice
 from tlearn.metrics import MONITORS
 from tlearn.progress import Silent
-from tlearn.training import loop
+from tlearn.training import loop, stage_fit
 from tlearn.training.feed import Feed
-from tlearn.training.loop import Training, run_stages
+from tlearn.training.loop import run_stages
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.probe import fit_probe
 from tlearn.training.score import WORST, ValidationScore
 from tlearn.training.setup import Setup
+from tlearn.training.stage_fit import Training
 from tlearn.training.stages import plan_stages
 from tlearn.training.state import StageResult, TrainingPlan, TrainingState
 
@@ -288,7 +289,7 @@ def test_ctrl_c_between_the_epochs_keeps_the_best_too(network, kept, monkeypatch
             raise KeyboardInterrupt
         return after
 
-    monkeypatch.setattr(loop, "between", impatient)
+    monkeypatch.setattr(stage_fit, "between", impatient)
     stages = (Stage(unfreeze="none", epochs=4), Stage(unfreeze=1, epochs=2))
     state = run(training_of(kept, network, stages))
     assert state.stopped and len(state.results) == 1 and state.best == state.results[0].score
@@ -313,10 +314,10 @@ def test_ctrl_c_while_a_state_is_saved_leaves_the_best(built, kept):
 
 
 def test_a_stage_that_ends_early_offers_what_it_reached(built, kept, monkeypatch):
-    parts, real = [], loop.between
-    monkeypatch.setattr(loop, "between", lambda *a: parts.append(a[2]) or real(*a))
+    parts, real = [], stage_fit.between
+    monkeypatch.setattr(stage_fit, "between", lambda *a: parts.append(a[2]) or real(*a))
     stages = (Stage(unfreeze="none", epochs=4), Stage(unfreeze="none", epochs=4))
-    averages = list(loop.AVERAGES)
+    averages = list(stage_fit.AVERAGES)
     for budget, epochs, wanted in ((1e-9, [1], [1.0, *averages]), (None, [4, 4], averages * 2)):
         network = Network(built, built.taps, 3, Head(), 0)
         state = run(training_of(kept, network, stages, time_budget=budget))

@@ -13,7 +13,8 @@ from tlearn.runs.directory import RunDirectory
 from tlearn.runs.measurement import interval, measure
 from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import held_out_csv, held_out_predictions
-from tlearn.runs.run import PROBLEM_COLUMNS, Run
+from tlearn.runs.run import Run
+from tlearn.runs.run_records import PROBLEM_COLUMNS
 
 HISTORY = ("stage", "epoch", "accuracy", "loss", "val_accuracy", "val_loss")
 

@@ -27,11 +27,11 @@ from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
 from tlearn.training.compile import compile_for
 from tlearn.training.execution_plan import prepare_activations
-from tlearn.training.loop import train_on_batch
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.network_training import start_from_probe
 from tlearn.training.pipeline import filled_in
 from tlearn.training.setup import Setup, read_setup
+from tlearn.training.stage_fit import train_on_batch
 from tlearn.training.stages import HEAD_STAGE, StagePlan, plan_stages
 
 RATES = Path("rates")  # where searches go that are given no place

@@ -26,7 +26,8 @@ from tlearn.runs.classifier import BETWEEN, Classifier, save
 from tlearn.runs.continued_run import write_earlier_splits
 from tlearn.runs.directory import RunDirectory, check_free
 from tlearn.runs.measurement import class_numbers, outputs_of
-from tlearn.runs.run import PROBLEM_COLUMNS, Run
+from tlearn.runs.run import Run
+from tlearn.runs.run_records import PROBLEM_COLUMNS
 from tlearn.training.score import ValidationScore
 from tlearn.training.shares import (
     equal_shares,

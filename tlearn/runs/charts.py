@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tlearn.runs.measurement import confused_pairs
 from tlearn.text import printable
 
 Row = Mapping[str, Any]
@@ -14,10 +13,6 @@ Chart = dict[str, Any]  # https://vega.github.io/vega-lite/docs/spec.html
 TRAINING, VALIDATION = "#3b82c4", "#d9730d"
 SHARE = "#12805c"
 BORDER = "#888"
-MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
-FILE_MATRIX = 100  # the same in a file, where there is room
-CELL, SMALL_CELL = 40, 22  # pixels
-PAIRS = 30  # pairs drawn
 WIDTH = 360  # pixels
 INK = "currentColor"  # of texts and axes: that of the page around a chart; black in a file
 THEME = {
@@ -55,18 +50,20 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _number(field: str, **more: Any) -> dict[str, Any]:
+def number_field(field: str, **more: Any) -> dict[str, Any]:
+    """Return the encoding of a field that holds numbers."""
     return {"field": field, "type": "quantitative", **more}
 
 
-def _name(field: str, **more: Any) -> dict[str, Any]:
+def name_field(field: str, **more: Any) -> dict[str, Any]:
+    """Return the encoding of a field that holds names."""
     return {"field": field, "type": "nominal", **more}
 
 
-def _text(field: str, when: str, **mark: Any) -> Chart:
+def text_layer(field: str, when: str, **mark: Any) -> Chart:
     """Return a layer with a field's values as texts, of the rows for which a condition holds."""
     transform = [{"filter": when}]
-    encoding = {"text": _name(field)}
+    encoding = {"text": name_field(field)}
     return {"transform": transform, "mark": {"type": "text", **mark}, "encoding": encoding}
 
 
@@ -115,33 +112,33 @@ def learning_curve(
     room = {"expr": f"max(1, datum.room * {width} - 8)"}
     borders = {
         "data": {"values": starts},
-        "encoding": {"x": _number("epoch")},
+        "encoding": {"x": number_field("epoch")},
         "layer": [  # names in two rows: the probe and the first stage are close
             {"mark": {"type": "rule", "strokeDash": [4, 4], "color": BORDER}},
-            _text("stage", "datum.epoch == 0", y=0, dy=-20, **beside),
-            _text("stage", "datum.epoch > 0", y=0, dy=-8, limit=room, **beside),
+            text_layer("stage", "datum.epoch == 0", y=0, dy=-20, **beside),
+            text_layer("stage", "datum.epoch > 0", y=0, dy=-8, limit=room, **beside),
         ],
     }
     splits = [words["training"], words["validation"]]
-    value = _number("value", title=words[quantity])
+    value = number_field("value", title=words[quantity])
     line = {
         "data": {"values": [row for row in rows if row["value"] is not None]},
         "mark": {"type": "line", "point": True},
         "encoding": {
-            "x": _number(
+            "x": number_field(
                 "epoch",
                 title=words["epoch"],
                 axis={"tickMinStep": 1, "format": "d", "grid": False},
                 scale={"domain": ends, "nice": False},
             ),
             "y": value | {"axis": {"format": form}, "scale": {"zero": False}},
-            "color": _name(
+            "color": name_field(
                 "split",
                 title=None,
                 legend={"orient": "bottom"},
                 scale={"domain": splits, "range": [TRAINING, VALIDATION]},
             ),
-            "tooltip": [_number("epoch"), _name("split"), value],
+            "tooltip": [number_field("epoch"), name_field("split"), value],
         },
     }
     return {"height": 280, "layer": [borders, line]}
@@ -158,8 +155,10 @@ def curves_of_runs(runs: Mapping[str, Sequence[Row]]) -> dict[str, Chart]:
         for name, history in runs.items()
         for epoch, row in enumerate(history)
     ]
-    color = _name("run", title=None, sort=list(runs), legend={"orient": "bottom", "columns": 2})
-    epoch = _number("epoch", axis={"tickMinStep": 1, "format": "d", "grid": False})
+    color = name_field(
+        "run", title=None, sort=list(runs), legend={"orient": "bottom", "columns": 2}
+    )
+    epoch = number_field("epoch", axis={"tickMinStep": 1, "format": "d", "grid": False})
     return {
         quantity: {
             "data": {"values": rows},
@@ -168,7 +167,7 @@ def curves_of_runs(runs: Mapping[str, Sequence[Row]]) -> dict[str, Chart]:
             "mark": {"type": "line", "point": True},
             "encoding": {
                 "x": epoch,
-                "y": _number(
+                "y": number_field(
                     f"val_{quantity}", title=f"validation {quantity}", scale={"zero": False}
                 ),
                 "color": color,
@@ -192,11 +191,11 @@ def _search(search: Row) -> Chart:
         {"rate": rate, "loss": loss}
         for rate, loss in zip(search["rates"], search["means"], strict=True)
     ]
-    rate = _number("rate", scale={"type": "log"}, axis={"format": "~e", "grid": False})
+    rate = number_field("rate", scale={"type": "log"}, axis={"format": "~e", "grid": False})
     line = {
         "data": {"values": rows},
         "mark": {"type": "line", "color": TRAINING},
-        "encoding": {"x": rate | {"title": "learning rate"}, "y": _number("loss")},
+        "encoding": {"x": rate | {"title": "learning rate"}, "y": number_field("loss")},
     }
     suggestion = {
         "data": {"values": [{"rate": search["suggestion"]}]},
@@ -205,113 +204,6 @@ def _search(search: Row) -> Chart:
     }
     title = f"{search['part']}: {search['suggestion']:.1e}"
     return {"title": title, "width": 320, "height": 240, "layer": [line, suggestion]}
-
-
-def confusion(
-    figures: Mapping[str, Any],
-    words: Mapping[str, str] = ENGLISH,
-    title: str = "",
-    order: Sequence[str] | None = None,
-) -> Chart:
-    """Return which class is taken for which; a click selects a cell as ``cell``.
-
-    Up to :data:`MATRIX` classes it is the whole matrix, true classes in rows, sized by their
-    number; beyond that the most confused pairs, as bars.
-
-    Args:
-        figures: Of one split, as ``metrics.json`` has them.
-        words: Texts for all of :data:`WORDS`.
-        title: The title.
-        order: The classes in the order of rows and columns, for a file: the matrix then is whole
-            up to :data:`FILE_MATRIX` classes.
-    """
-    labels, counts = list(order or figures["per_class"]), figures["confusion"]
-    whole = len(labels) <= (FILE_MATRIX if order else MATRIX)
-    if whole:
-        cells = [(true, other, counts[true].get(other, 0)) for true in labels for other in labels]
-        if len(labels) > MATRIX:
-            cells = [cell for cell in cells if cell[2]]
-    else:
-        cells = confused_pairs(figures)[:PAIRS]
-    rows = [
-        {
-            "pair": f"{true} → {predicted}",
-            "true": true,
-            "predicted": predicted,
-            "count": count,
-            "share": count / max(1, figures["per_class"][true]["n"]),
-        }
-        for true, predicted, count in cells
-    ]
-    tooltip = [
-        _name("true", title=words["true"]),
-        _name("predicted", title=words["predicted"]),
-        _number("count", title=words["photos"]),
-        _number("share", title=words["share"], format=".0%"),
-    ]
-    select = {"type": "point", "fields": ["true", "predicted"]}
-    return {
-        **({"title": title} if title else {}),
-        "data": {"values": rows},
-        "params": [{"name": "cell", "select": select, "views": ["cells"]}],
-        **(_matrix(labels, words, tooltip) if whole else _pairs(rows, words, tooltip)),
-    }
-
-
-def _if_selected(value: float, otherwise: float) -> dict[str, Any]:
-    """Return a value for the cell that is selected, and another for the others."""
-    condition = {"param": "cell", "empty": False, "value": value}
-    return {"condition": condition, "value": otherwise}
-
-
-def _matrix(labels: list[str], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
-    # All labels, each at its cell.
-    axis = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
-    across = axis | {"labelAngle": -40}
-    strength = {"domain": [0, 1], "range": [0.08, 1.0]}  # of one colour: for light and dark
-    cells = {
-        "name": "cells",
-        "mark": {"type": "rect", "cursor": "pointer", "color": SHARE, "stroke": "#8884"},
-        "encoding": {
-            "opacity": _number("share", legend=None, scale=strength),
-            "strokeWidth": _if_selected(3, 1),
-            "tooltip": tooltip,
-        },
-    }
-    step, size = (CELL, 13) if len(labels) <= MATRIX else (SMALL_CELL, 10)
-    numbers = [
-        _text("count", "datum.count > 0 && datum.share > 0.5", fontSize=size, color="white"),
-        _text("count", "datum.count > 0 && datum.share <= 0.5", fontSize=size),
-    ]
-    place = {"sort": labels, "scale": {"domain": labels}}  # also those without a cell
-    return {
-        "encoding": {
-            "x": _name("predicted", title=words["predicted"], axis=across, **place),
-            "y": _name("true", title=words["true"], axis=axis, **place),
-        },
-        "layer": [cells, *numbers],
-        # Unlike a width, it leaves room for the labels on the page, too.
-        "width": {"step": step},
-        "height": {"step": step},
-    }
-
-
-def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
-    ticks = min(6, max((row["count"] for row in rows), default=1))
-    title = f"{words['true']} → {words['predicted']}"
-    bars = {
-        "name": "cells",
-        "mark": {"type": "bar", "cursor": "pointer", "color": VALIDATION},
-        "encoding": {
-            "x": _number("count", title=words["photos"], axis={"format": "d", "tickCount": ticks}),
-            "y": _name(
-                "pair", title=title, sort=None, axis={"labelLimit": 320, "labelOverlap": False}
-            ),
-            "opacity": _if_selected(1, 0.8),
-            "tooltip": tooltip,
-        },
-    }
-    return {"layer": [bars], "width": 400, "height": max(60, 20 * len(rows))}
 
 
 def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
@@ -334,21 +226,21 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
     ]
     costs = [point["cost"] for point in points]
     domain = [min(costs) / 1.5, max(costs) * 2]
-    cost = _number(
+    cost = number_field(
         "cost",
         title="milliseconds per image on this machine",
         axis={"format": "~g", "grid": False},
         scale={"type": "log", "domain": domain, "nice": False},
     )
     bounds = [min(point["low"] for point in points), max(point["high"] for point in points)]
-    accuracy = _number(
+    accuracy = number_field(
         "accuracy",
         title="accuracy of the probe, cross-validated, 95% interval",
         axis={"format": ".0%"},
         scale={"domain": bounds, "nice": True},
     )
     legend = {"orient": "bottom", "titleLimit": 400, "labelExpr": "datum.value ? 'yes' : 'no'"}
-    colour = _name(
+    colour = name_field(
         "frontier",
         title="no other is both quicker and more accurate",
         legend=legend,
@@ -356,7 +248,7 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
     )
     step = {"type": "line", "interpolate": "step-after", "color": VALIDATION, "opacity": 0.6}
     dot = {"type": "point", "filled": True, "size": 60, "opacity": 1}
-    spread = {"y": _number("low"), "y2": {"field": "high"}, "color": colour}
+    spread = {"y": number_field("low"), "y2": {"field": "high"}, "color": colour}
     return {
         "data": {"values": points},
         "encoding": {"x": cost, "y": accuracy},
@@ -364,8 +256,8 @@ def accuracy_against_cost(rows: Sequence[Row]) -> Chart:
             {"transform": [{"filter": "datum.frontier"}], "mark": step},
             {"mark": "rule", "encoding": spread},
             {"mark": dot, "encoding": {"color": colour}},
-            _text("backbone", "datum.above", align="left", dx=7, dy=-7),
-            _text("backbone", "!datum.above", align="left", dx=7, dy=11),
+            text_layer("backbone", "datum.above", align="left", dx=7, dy=-7),
+            text_layer("backbone", "!datum.above", align="left", dx=7, dy=11),
         ],
         "width": 520,
         "height": 320,

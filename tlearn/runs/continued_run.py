@@ -11,8 +11,9 @@ from tlearn.data.layouts import Split
 from tlearn.errors import ConfigError
 from tlearn.runs.directory import EARLIER_SPLITS, RunDirectory, check_usable
 from tlearn.runs.measurement import with_interval
-from tlearn.runs.run import UNIT_COLUMNS, Run
+from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs
+from tlearn.runs.run_records import UNIT_COLUMNS
 
 # What another run is continued with, if nothing else is asked for.
 SAME = (

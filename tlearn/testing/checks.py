@@ -183,7 +183,7 @@ def _check_training(network: Any, blocks: int) -> None:
     """Train the top blocks of a network, which changes it."""
     from tlearn.keras_import import keras, tensorflow as tf
     from tlearn.training.compile import compile_for
-    from tlearn.training.loop import train_on_batch
+    from tlearn.training.stage_fit import train_on_batch
 
     built = network.built
     pixels = _pixels(built.size)

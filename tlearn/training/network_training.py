@@ -21,13 +21,14 @@ from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.folds import assign_folds
 from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
-from tlearn.training.loop import Training, check_state, run_stages
+from tlearn.training.loop import check_state, run_stages
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.probe import Probe, fit_on_taps, sample, sample_of_classes, sample_size
 from tlearn.training.regression import EPSILON
 from tlearn.training.score import ValidationScore
 from tlearn.training.setup import Setup
 from tlearn.training.shares import mean_probabilities, shares_of
+from tlearn.training.stage_fit import Training
 from tlearn.training.stages import plan_stages, required_stages
 from tlearn.training.state import (
     Checkpoint,

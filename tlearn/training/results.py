@@ -31,6 +31,7 @@ from tlearn.reports.page import report_of_training
 from tlearn.runs import charts
 from tlearn.runs.class_figures import class_order
 from tlearn.runs.classifier import Classifier, ModelOutputs, save
+from tlearn.runs.confusion_chart import confusion
 from tlearn.runs.continued_run import class_changes, gain
 from tlearn.runs.directory import Request, RunDirectory
 from tlearn.runs.measurement import (
@@ -43,13 +44,14 @@ from tlearn.runs.measurement import (
 )
 from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import HeldOutPrediction, held_out_csv, held_out_predictions
-from tlearn.runs.run import PROBLEM_COLUMNS, Run
+from tlearn.runs.run import Run
+from tlearn.runs.run_records import PROBLEM_COLUMNS
 from tlearn.runs.unknown import UnknownDetector
-from tlearn.training.loop import EPOCH_COLUMNS
 from tlearn.training.network import Network
 from tlearn.training.probe import sample
 from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
+from tlearn.training.stage_fit import EPOCH_COLUMNS
 from tlearn.training.state import StageResult, TrainingState
 from tlearn.training.stopwatch import Stopwatch
 from tlearn.training.tensorboard_log import write_log
@@ -265,8 +267,8 @@ def write_metrics(
     with clock.part("figures"):
         labels = list(metrics[split]["per_class"])
         order = [labels[k] for k in class_order(metrics[split])]
-        confusion = charts.confusion(metrics[split], title=result, order=order)
-        for name, chart in {**curves, "confusion": confusion}.items():
+        matrix = confusion(metrics[split], title=result, order=order)
+        for name, chart in {**curves, "confusion": matrix}.items():
             run.write_figure(name, charts.render(chart))
     seconds = {name: round(value, 3) for name, value in clock.seconds().items()}
     run.write_json("metrics.json", metrics | {"seconds": seconds})

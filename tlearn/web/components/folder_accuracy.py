@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from tlearn.runs import charts
+from tlearn.runs.confusion_chart import confusion
 from tlearn.runs.measurement import FEW, confused_pairs, interval
 from tlearn.text import percent
 from tlearn.web.components.scans import wait_for
@@ -41,7 +41,7 @@ def show_folder_accuracy(current: PredictionTask) -> None:
             st.markdown(f"- {t('results.cell', **names, count=count)}")
         if len(pairs) > 1:
             with st.expander(t("results.confusion")):
-                chart = charts.confusion(found, chart_words())
+                chart = confusion(found, chart_words())
                 dark = st.context.theme.type == "dark"
                 chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
                 st.vega_lite_chart(spec=chart, width="content", key="predict.confusion")

@@ -9,6 +9,7 @@ import streamlit as st
 from tlearn.data.edits import Edits
 from tlearn.runs import charts
 from tlearn.runs.class_figures import Share, class_figures
+from tlearn.runs.confusion_chart import MATRIX, confusion
 from tlearn.runs.measurement import LEVEL, confused_pairs
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.progress_log import read_progress
@@ -89,11 +90,11 @@ def _confusion(run: Run) -> None:
     for true, predicted, count in pairs[:MOST_CONFUSED]:
         names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
         st.markdown(f"- {t('results.cell', **names, count=count)}")
-    if not pairs and len(figures["per_class"]) > charts.MATRIX:
+    if not pairs and len(figures["per_class"]) > MATRIX:
         st.markdown(t("results.no_mistakes"))
         return
     st.caption(t("results.confusion_hint"))
-    chart = charts.confusion(figures, chart_words())
+    chart = confusion(figures, chart_words())
     dark = st.context.theme.type == "dark"
     chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
     event = st.vega_lite_chart(

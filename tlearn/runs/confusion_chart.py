@@ -1,0 +1,129 @@
+"""The chart of which class is taken for which: a matrix, or bars."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tlearn.runs.charts import (
+    ENGLISH,
+    SHARE,
+    VALIDATION,
+    Chart,
+    name_field,
+    number_field,
+    text_layer,
+)
+from tlearn.runs.measurement import confused_pairs
+
+MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
+FILE_MATRIX = 100  # the same in a file, where there is room
+CELL, SMALL_CELL = 40, 22  # pixels
+PAIRS = 30  # pairs drawn
+
+
+def confusion(
+    figures: Mapping[str, Any],
+    words: Mapping[str, str] = ENGLISH,
+    title: str = "",
+    order: Sequence[str] | None = None,
+) -> Chart:
+    """Return which class is taken for which; a click selects a cell as ``cell``.
+
+    Up to :data:`MATRIX` classes it is the whole matrix, true classes in rows, sized by their
+    number; beyond that the most confused pairs, as bars.
+
+    Args:
+        figures: Of one split, as ``metrics.json`` has them.
+        words: Texts for all of :data:`WORDS`.
+        title: The title.
+        order: The classes in the order of rows and columns, for a file: the matrix then is whole
+            up to :data:`FILE_MATRIX` classes.
+    """
+    labels, counts = list(order or figures["per_class"]), figures["confusion"]
+    whole = len(labels) <= (FILE_MATRIX if order else MATRIX)
+    if whole:
+        cells = [(true, other, counts[true].get(other, 0)) for true in labels for other in labels]
+        if len(labels) > MATRIX:
+            cells = [cell for cell in cells if cell[2]]
+    else:
+        cells = confused_pairs(figures)[:PAIRS]
+    rows = [
+        {
+            "pair": f"{true} → {predicted}",
+            "true": true,
+            "predicted": predicted,
+            "count": count,
+            "share": count / max(1, figures["per_class"][true]["n"]),
+        }
+        for true, predicted, count in cells
+    ]
+    tooltip = [
+        name_field("true", title=words["true"]),
+        name_field("predicted", title=words["predicted"]),
+        number_field("count", title=words["photos"]),
+        number_field("share", title=words["share"], format=".0%"),
+    ]
+    select = {"type": "point", "fields": ["true", "predicted"]}
+    return {
+        **({"title": title} if title else {}),
+        "data": {"values": rows},
+        "params": [{"name": "cell", "select": select, "views": ["cells"]}],
+        **(_matrix(labels, words, tooltip) if whole else _pairs(rows, words, tooltip)),
+    }
+
+
+def _if_selected(value: float, otherwise: float) -> dict[str, Any]:
+    """Return a value for the cell that is selected, and another for the others."""
+    condition = {"param": "cell", "empty": False, "value": value}
+    return {"condition": condition, "value": otherwise}
+
+
+def _matrix(labels: list[str], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
+    # All labels, each at its cell.
+    axis = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
+    across = axis | {"labelAngle": -40}
+    strength = {"domain": [0, 1], "range": [0.08, 1.0]}  # of one colour: for light and dark
+    cells = {
+        "name": "cells",
+        "mark": {"type": "rect", "cursor": "pointer", "color": SHARE, "stroke": "#8884"},
+        "encoding": {
+            "opacity": number_field("share", legend=None, scale=strength),
+            "strokeWidth": _if_selected(3, 1),
+            "tooltip": tooltip,
+        },
+    }
+    step, size = (CELL, 13) if len(labels) <= MATRIX else (SMALL_CELL, 10)
+    numbers = [
+        text_layer("count", "datum.count > 0 && datum.share > 0.5", fontSize=size, color="white"),
+        text_layer("count", "datum.count > 0 && datum.share <= 0.5", fontSize=size),
+    ]
+    place = {"sort": labels, "scale": {"domain": labels}}  # also those without a cell
+    return {
+        "encoding": {
+            "x": name_field("predicted", title=words["predicted"], axis=across, **place),
+            "y": name_field("true", title=words["true"], axis=axis, **place),
+        },
+        "layer": [cells, *numbers],
+        # Unlike a width, it leaves room for the labels on the page, too.
+        "width": {"step": step},
+        "height": {"step": step},
+    }
+
+
+def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
+    ticks = min(6, max((row["count"] for row in rows), default=1))
+    title = f"{words['true']} → {words['predicted']}"
+    bars = {
+        "name": "cells",
+        "mark": {"type": "bar", "cursor": "pointer", "color": VALIDATION},
+        "encoding": {
+            "x": number_field(
+                "count", title=words["photos"], axis={"format": "d", "tickCount": ticks}
+            ),
+            "y": name_field(
+                "pair", title=title, sort=None, axis={"labelLimit": 320, "labelOverlap": False}
+            ),
+            "opacity": _if_selected(1, 0.8),
+            "tooltip": tooltip,
+        },
+    }
+    return {"layer": [bars], "width": 400, "height": max(60, 20 * len(rows))}

@@ -1,0 +1,156 @@
+"""What a finished run has on record: figures, epochs, configuration, tables."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import yaml
+
+from tlearn.csv_files import csv_rows
+from tlearn.data.image_paths import PathLike
+from tlearn.data.layouts import SPLITS
+from tlearn.errors import RunError, one_line
+from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
+from tlearn.runs.measurement import gain_lines, measured_split, metric_texts
+from tlearn.runs.predictions import HeldOutPrediction, read_predictions
+from tlearn.text import whole_percents
+
+UNIT_COLUMNS = ("content", "group", "split")
+PROBLEM_COLUMNS = ("file", "kind", "reason")
+
+
+class RunRecords:
+    """The files of a run directory but for its model.
+
+    Args:
+        path: The run directory.
+
+    Raises:
+        RunError: If it is no run or not finished.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        check_usable(self.path)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The content of ``metrics.json``."""
+        with self._reading("metrics.json") as file:
+            return dict(json.load(file))
+
+    @property
+    def measured_split(self) -> Literal["validation", "test"]:
+        """The split whose figures stand for the run: test where there is one, else validation."""
+        return measured_split(self.metrics)
+
+    def metric_texts(self, split: str) -> dict[str, str]:
+        """Return the metrics of ``validation`` or ``test`` as people read them, by their names."""
+        return metric_texts(self.metrics[split])
+
+    @property
+    def stage_shares(self) -> list[str]:
+        """How much each stage, the probe first, counts in the model, as percentages."""
+        return whole_percents([stage["share"] for stage in self.metrics["stages"]])
+
+    def gain_lines(self) -> list[str]:
+        """Return lines on what an ensemble gains over the best of its runs; none of a training."""
+        return gain_lines(self.metrics)
+
+    @cached_property
+    def history(self) -> Any:
+        """The epochs of all stages as a :class:`pandas.DataFrame`; columns as ``history.csv``."""
+        import pandas as pd
+
+        with self._reading("history.csv") as file:
+            return pd.read_csv(file)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The content of ``run.yaml``."""
+        with self._reading("run.yaml") as file:
+            return dict(yaml.safe_load(file))
+
+    @property
+    def photo_folder(self) -> Path:
+        """The folder that the names of the photos are relative to."""
+        data = self.record["data"]
+        return Path(data.get("folder", data["path"]))
+
+    def problems(self) -> list[dict[str, str]]:
+        """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""
+        return self._rows("problems.csv", *PROBLEM_COLUMNS)
+
+    def held_out_predictions(self) -> list[HeldOutPrediction]:
+        """Return the predictions of the saved model for the held-out images.
+
+        Raises:
+            RunError: If ``predictions.csv`` is missing or damaged.
+        """
+        with self._reading("predictions.csv") as file:
+            return read_predictions(file.read())
+
+    def splits(self) -> dict[str, str]:
+        """Return the split of every image of the training, by its content hash.
+
+        With those of the runs that it continues, where they are not among its own.
+        """
+        return {row["content"]: row["split"] for row in self.split_rows()}
+
+    def split_rows(self) -> list[dict[str, str]]:
+        """Return ``content``, ``group`` and ``split`` of what :meth:`splits` tells."""
+        with self._reading("splits.csv") as file:
+            rows = [{c: row[c] for c in UNIT_COLUMNS} for row in csv_rows(file.read())]
+            if {row["split"] for row in rows} - set(SPLITS) or not rows:
+                raise ValueError("it does not hold the splits of the images")
+        if (self.path / EARLIER_SPLITS).exists():
+            own = {row["content"] for row in rows}
+            earlier = self._rows(EARLIER_SPLITS, *UNIT_COLUMNS)
+            rows = [row for row in earlier if row["content"] not in own] + rows
+        return rows
+
+    def class_counts(self, split: str) -> Counter[str]:
+        """Return how many images of each class are in a split."""
+        rows = self._rows("splits.csv", "class", "split")
+        return Counter(row["class"] for row in rows if row["split"] == split)
+
+    def contents(self) -> dict[str, str]:
+        """Return the content hash of every image of the training, by its path below the data."""
+        return {row["file"]: row["content"] for row in self._rows("splits.csv", "file", "content")}
+
+    def _rows(self, name: str, *columns: str) -> list[dict[str, str]]:
+        """Return some columns of a table of the run.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        with self._reading(name) as file:
+            return [{c: row[c] for c in columns} for row in csv_rows(file.read())]
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[TextIO]:
+        """Open a file of the run.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        with (
+            self._explaining(name),
+            (self.path / name).open(encoding="utf-8", newline="") as file,
+        ):
+            yield file
+
+    @contextlib.contextmanager
+    def _explaining(self, name: str) -> Iterator[None]:
+        """Raise a RunError about a file of the run that cannot be read."""
+        try:
+            yield
+        except DAMAGED as error:
+            raise RunError(
+                f"{name} of the run {str(self.path)!r} is missing or damaged: {one_line(error)}; "
+                f"put it back or train again"
+            ) from None
