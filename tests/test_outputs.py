@@ -30,6 +30,7 @@ def test_features_are_what_the_head_sees(photos, tmp_path, monkeypatch):
     """They are the same in memory as from the file, also of an average of two networks."""
     monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
     options = {"backbone": "toy", "weights": "none", "views": 1, "quiet": True}
+    features = []
     for stages in ([], [{"unfreeze": 1, "epochs": 2, "learning_rate": 1e-2}]):
         run = tlearn.finetune(photos, tmp_path / f"run{len(stages)}", stages=stages, **options)
         saved = Classifier.load(run.path / "model.keras")
@@ -47,6 +48,11 @@ def test_features_are_what_the_head_sees(photos, tmp_path, monkeypatch):
                 getattr(run.outputs(), name),
             )
             np.testing.assert_allclose(now, then, rtol=1e-2, atol=1e-3, err_msg=name)
+        features.append(run.outputs().features)
+    alone, averaged = (f / np.linalg.norm(f, axis=2, keepdims=True) for f in features)
+    assert alone.shape[1] == 1 and averaged.shape[1] == 2
+    np.testing.assert_allclose(averaged[:, 0], alone[:, 0], atol=2e-3)  # before fine-tuning
+    assert np.abs(averaged[:, 1] - alone[:, 0]).max() > 0.05  # after it
 
 
 def test_projected_features_keep_their_distances():
@@ -58,7 +64,7 @@ def test_projected_features_keep_their_distances():
     norm = keras.layers.BatchNormalization(name="standardise", trainable=False)(wide)
     model = keras.Model(pixels, keras.layers.Softmax()(keras.layers.Dense(3)(norm)))
     x = np.random.default_rng(0).normal(size=(40, 8, 8, 3))
-    features = np.asarray(with_features(model)(x)[1])
+    features = np.asarray(with_features(model)(x)[1])[:, 0]
     all_features = np.asarray(keras.Model(pixels, norm)(x))
     assert features.shape == (40, WIDTH)
     near, full = (np.linalg.norm(f[:, None] - f[None], axis=-1) for f in (features, all_features))
@@ -73,7 +79,7 @@ def test_a_model_without_such_a_head_has_its_probabilities_for_features():
     pixels = keras.Input((8, 8, 3))
     p = keras.layers.Dense(3, "softmax")(keras.layers.Flatten()(pixels))
     probabilities, features = with_features(keras.Model(pixels, p))(np.ones((2, 8, 8, 3)))
-    np.testing.assert_array_equal(probabilities, features)
+    np.testing.assert_array_equal(probabilities, features[:, 0])
 
 
 def test_a_damaged_file_is_named(toy_run_copy):
@@ -90,6 +96,7 @@ def test_a_damaged_file_is_named(toy_run_copy):
 
 def test_names_in_any_script_are_read_back():
     names = np.array(["猫/照片 1.jpg", "שלום/ב.jpg", "a" * 200])
-    outputs = Outputs(names, names, names, np.eye(3, dtype="float32"), np.eye(3, dtype="float32"))
+    p = np.eye(3, dtype=np.float32)
+    outputs = Outputs(names, names, names, p, p[:, None])
     assert Outputs.from_bytes(outputs.to_bytes()).files.tolist() == names.tolist()
     assert outputs.to_bytes() == outputs.to_bytes()

@@ -1,5 +1,6 @@
-"""The features that the head of a saved model sees, as a second output beside the probabilities."""
+"""The features that the heads of a saved model see, as an output beside the probabilities."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -8,45 +9,66 @@ import numpy as np
 from tlearn.keras_import import keras
 
 STANDARDISE = "standardise"  # the layer that every head of a saved model begins with
+HEAD = "head"  # the name of the head's model in an average of networks
+MEMBER = "member_{}_"  # before the names of layers of the others of them, from 1
 WIDTH = 256  # features at most: more are projected
 
 
 def with_features(model: Any) -> Any:
     """Return a model with two outputs, the probabilities and the features of an image.
 
-    The features are what the head of the model sees, standardised; of an average of networks that
-    were trained one after the other, that of the last; of several runs, those of all, side by side.
-    Of more than ``WIDTH``, random projections stand for them, which change distances by a few per
-    cent (Johnson and Lindenstrauss, 1984). A model without such a head has its probabilities for
+    The features are what a head of the model sees, standardised, ``(n, m, k)``. In an average of
+    networks, the first is the one before fine-tuning and the last the one after it: of these two,
+    in this order, ``m`` is 2, else 1. Of several runs they are those of all, side by side. Of more
+    than ``WIDTH``, random projections stand for them, which change distances by a few per cent
+    (Johnson and Lindenstrauss, 1984). A model without such a head has its probabilities for
     features.
 
     Args:
         model: Functional, from pixels ``(n, size, size, 3)`` to probabilities ``(n, classes)``.
     """
-    parts = _heads_input(model) or [model.output]
-    features = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
-    width = int(features.shape[-1])
+    runs = _inputs_of_heads(model) or [[model.output]]
+    networks = [joined([run[-1] for run in runs])]
+    if any(len(run) > 1 for run in runs):
+        networks.insert(0, joined([run[0] for run in runs]))
+    width = int(networks[-1].shape[-1])
     if width > WIDTH:
         # RandomState gives the same numbers in every version of NumPy.
         kernel = np.random.RandomState(0).standard_normal((width, WIDTH)) / np.sqrt(WIDTH)
         project = keras.layers.Dense(WIDTH, use_bias=False, trainable=False, name="projection")
-        features = project(features)
+        networks = [project(features) for features in networks]
         project.set_weights([kernel.astype(np.float32)])
+    features = keras.layers.Reshape((len(networks), -1))(joined(networks))
     return keras.Model(model.input, [model.output, features], name="with_features")
 
 
-def _heads_input(model: Any) -> list[Any]:
-    """Return the standardised features in a functional model, as tensors that its inputs reach."""
-    tensors = []
+def _inputs_of_heads(model: Any) -> list[list[Any]]:
+    """Return the standardised features of each run in a functional model, as its own tensors.
+
+    Of an average of networks they are two, those of the first and of the last.
+    """
+    networks, runs = dict[str, Any](), list[list[Any]]()
     # Layers may be shared with other models: these are the calls of this one.
     nodes = chain.from_iterable(model._nodes_by_depth.values())
     for node in sorted(nodes, key=lambda node: node.operation.name):  # their order may change
         operation = node.operation
-        if operation.name == STANDARDISE:
-            tensors += node.outputs
-        elif isinstance(operation, keras.Model) and (inner := _heads_input(operation)):
-            tensors += listed(keras.Model(operation.input, inner)(*node.input_tensors))
-    return tensors
+        if operation.name.endswith(STANDARDISE):
+            networks[operation.name] = node.outputs[0]
+        elif isinstance(operation, keras.Model) and (inner := _inputs_of_heads(operation)):
+            tensors = listed(keras.Model(operation.input, inner)(*node.input_tensors))
+            if operation.name.endswith(HEAD):
+                networks[operation.name] = tensors[0][0]
+            else:
+                runs += tensors
+    if networks:
+        names = [MEMBER.format(1) + HEAD, HEAD]
+        runs.append([networks[n] for n in names if n in networks] or list(networks.values()))
+    return runs
+
+
+def joined(tensors: Sequence[Any]) -> Any:
+    """Return tensors ``(n, k)`` side by side."""
+    return keras.layers.Concatenate()(tensors) if len(tensors) > 1 else tensors[0]
 
 
 def listed(outputs: Any) -> list[Any]:

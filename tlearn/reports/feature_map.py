@@ -45,7 +45,7 @@ def feature_map(contents: Contents) -> str:
     if n < LEAST:
         return paragraph(f"{n} photos make no map.")
     at = np.sort(np.random.default_rng(0).permutation(n)[:MOST])
-    features = outputs.features[at]
+    features = outputs.features[at, -1]
     alike = not np.ptp(features, axis=0).any()
     find = principal_places if alike or not contents.thorough else neighbour_places
     places = find(features)

@@ -209,7 +209,7 @@ def _candidates(
             if isinstance(outputs, DataError):
                 failed.append((str(path), str(outputs)))
             else:
-                yield Candidate(path, outputs.probabilities, outputs.features)
+                yield Candidate(path, outputs.probabilities, outputs.features[-1])
 
 
 def _without_copies(candidates: list[Candidate], wanted: int) -> tuple[list[Candidate], int]:

@@ -44,8 +44,10 @@ class ModelOutputs(NamedTuple):
 
     Attributes:
         probabilities: ``(classes,)`` or ``(n, classes)``, from 0 to 1.
-        features: ``(k,)`` or ``(n, k)``, as :func:`tlearn.features.model_features.with_features`
-            gives them, of the plain view: the nearer, the more alike are two images to the model.
+        features: ``(m, k)`` or ``(n, m, k)``, as those of
+            :func:`tlearn.features.model_features.with_features`, of the plain view: the nearer, the
+            more alike are two images to the model, as it is (the last) or before fine-tuning (the
+            first, which may be the same).
     """
 
     probabilities: np.ndarray

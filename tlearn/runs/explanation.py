@@ -17,7 +17,7 @@ from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import ModelOutputs
 from tlearn.runs.overlay import overlay
 from tlearn.runs.run import Run
-from tlearn.runs.unknown import REJECT
+from tlearn.runs.unknown import MOST_COMPARED, NEIGHBOUR, REJECT
 
 Method = Literal["grad-cam", "occlusion", "both"]
 CELLS = 12  # of the grid that patches are moved on, in each direction
@@ -132,17 +132,19 @@ def nearest(run: Run, features: np.ndarray, most: int = 5) -> list[tuple[Neighbo
 
     Args:
         run: The run.
-        features: Of the photos, ``(n, k)``: see
+        features: Of the photos, ``(n, m, k)``: see
             :meth:`tlearn.runs.classifier.Classifier.predict_with_features`.
         most: How many for each photo.
 
     Raises:
         RunError: If ``outputs.npz`` of the run is missing or damaged.
     """
-    training, usual = run.outputs().of_split("train"), run.unknown_detector.usual
+    training = run.outputs().of_split("train")
+    known = training.features[:, -1]
+    usual = usual_distance(known)
     near = []
     for start in range(0, len(features), ROWS):
-        for row in distances_between(features[start : start + ROWS], training.features):
+        for row in distances_between(features[start : start + ROWS, -1], known):
             distances = row / usual
             order = np.argsort(distances, kind="stable")[:most].tolist()
             near.append(
@@ -152,6 +154,13 @@ def nearest(run: Run, features: np.ndarray, most: int = 5) -> list[tuple[Neighbo
                 )
             )
     return near
+
+
+def usual_distance(features: np.ndarray) -> float:
+    """Return how far photos usually are from their fifth nearest: features ``(n, k)``, n > 1."""
+    some = features[np.random.RandomState(0).permutation(len(features))[:MOST_COMPARED]]
+    distances = np.sort(distances_between(some, some), axis=1)  # the first is the photo itself
+    return float(np.median(distances[:, : NEIGHBOUR + 1][:, -1])) or 1.0
 
 
 def distances_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:

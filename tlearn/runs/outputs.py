@@ -22,7 +22,7 @@ class Outputs:
         splits: ``train``, ``validation`` or ``test``, ``(n,)``.
         labels: The class of each image, ``(n,)``.
         probabilities: ``(n, classes)``, float32.
-        features: ``(n, k)``, float32: see :class:`tlearn.runs.classifier.ModelOutputs`.
+        features: ``(n, m, k)``, float32: see :class:`tlearn.runs.classifier.ModelOutputs`.
     """
 
     files: np.ndarray
@@ -75,4 +75,6 @@ class Outputs:
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(str(error)) from None
         columns["features"] = columns["features"].astype(np.float32)
+        if columns["features"].ndim != 3:
+            raise ValueError(f"features of {columns['features'].ndim} dimensions")
         return cls(**columns)

@@ -17,7 +17,7 @@ from tlearn.text import percent
 REJECT = 0.05  # the part of photos of known classes that may be called unknown, if not given
 MOST_REJECT = 0.5
 NEIGHBOUR = 5  # the distance to the nearest training photo but four
-MOST = 2000  # training photos, and validation photos, that are compared with
+MOST_COMPARED = 2000  # training photos, and validation photos, that are compared with
 ROWS = 2000  # photos that are compared with them at a time: 16 MB for each of a few arrays
 WEIGHTS = np.array([1.0, 1.0, 0.5])  # of distance, cosine distance and doubt
 FEWEST = 3  # validation photos that their spread is taken from
@@ -43,14 +43,12 @@ class UnknownDetector:
     """Tells photos of other kinds from those of the classes that a model knows.
 
     The score of a photo is the sum of three figures, standardised by validation: the logarithm of
-    its distance to the fifth nearest training photo among the features that the heads see, in terms
-    of how far that is from its own neighbours; the cosine distance to the fifth nearest by angle
-    (deep nearest neighbours, Sun et al., ICML 2022); and half the logarithm of one minus the
-    probability of the likeliest class (Hendrycks and Gimpel, ICLR 2017). On the pairs of five photo
-    sets this told them apart better than each alone, the Mahalanobis distance, and other sums.
-
-    Attributes:
-        usual: How far training photos usually are from their fifth nearest.
+    its distance to the fifth nearest training photo, in terms of how far that is from its own
+    neighbours; the cosine distance to the fifth nearest by angle (deep nearest neighbours, Sun et
+    al., ICML 2022); and half the logarithm of one minus the probability of the likeliest class
+    (Hendrycks and Gimpel, ICLR 2017). On the pairs of five photo sets this told them apart better
+    than each alone, the Mahalanobis distance, and other sums. The features are those of the network
+    before fine-tuning, which makes photos of other kinds more like those of the classes.
 
     Args:
         outputs: What the model gives for training and validation photos.
@@ -59,14 +57,17 @@ class UnknownDetector:
     def __init__(self, outputs: Outputs) -> None:
         self._threads = ThreadpoolController()
         training, validation = (_some(outputs.of_split(s)) for s in ("train", "validation"))
-        self._mean = training.features.mean(axis=0)
-        self._features = training.features - self._mean
+        known = training.features[:, 0]
+        self._mean = known.mean(axis=0)
+        self._features = known - self._mean
         self._lengths = np.linalg.norm(self._features, axis=1)
         squares, _ = self._products(self._features)
         own = np.sqrt(_nth(squares, NEIGHBOUR + 1).clip(0))  # the first is the photo itself
-        self.usual = float(np.median(own)) or 1.0
-        self._own = np.maximum(own, max(SMALLEST_DISTANCE * self.usual, 1e-6))
-        figures = self._figures(*self._distances(validation.features), validation.probabilities)
+        usual = float(np.median(own)) or 1.0
+        self._own = np.maximum(own, max(SMALLEST_DISTANCE * usual, 1e-6))
+        figures = self._figures(
+            *self._distances(validation.features[:, 0]), validation.probabilities
+        )
         self._centre, self._spread = figures.mean(axis=0), np.maximum(figures.std(axis=0), 1e-6)
         self._validation = np.sort(self._scores(figures))
 
@@ -77,7 +78,7 @@ class UnknownDetector:
 
     def strangeness(self, outputs: ModelOutputs) -> Strangeness:
         """Return how unlike training photos photos are, from what the model gives for them."""
-        distances, cosines = self._distances(outputs.features)
+        distances, cosines = self._distances(outputs.features[:, 0])
         scores = self._scores(self._figures(distances, cosines, outputs.probabilities))
         return Strangeness(scores, distances)
 
@@ -214,5 +215,5 @@ def _rank(n: int, reject: float) -> int:
 def _some(outputs: Outputs) -> Outputs:
     """Return a sample of rows if there are very many."""
     n = len(outputs.files)
-    rows = np.sort(np.random.RandomState(0).permutation(n)[:MOST])
-    return outputs if n <= MOST else outputs.rows(rows)
+    rows = np.sort(np.random.RandomState(0).permutation(n)[:MOST_COMPARED])
+    return outputs if n <= MOST_COMPARED else outputs.rows(rows)

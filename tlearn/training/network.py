@@ -13,7 +13,7 @@ from tlearn.features.built_backbone import (
     preprocess_pixels,
 )
 from tlearn.features.keras_build import random_numbers_from
-from tlearn.features.model_features import STANDARDISE, listed
+from tlearn.features.model_features import HEAD, MEMBER, STANDARDISE, joined, listed
 from tlearn.keras_import import keras
 from tlearn.training.head import divide, head_layers
 from tlearn.training.probe import Probe
@@ -105,7 +105,7 @@ class Network:
             inputs.append(features)
             parts = [features, *parts]
         layers = self._head if to_logits else self._head[:-1]
-        return kind(inputs, _chain(_joined(parts), layers), name="suffix")
+        return kind(inputs, _chain(joined(parts), layers), name="suffix")
 
     def freeze(self, trainable: frozenset[str], batch_norm: bool = False) -> None:
         """Set every layer of the backbone: trainable if named.
@@ -166,17 +166,17 @@ class Network:
         outputs = [tap.tensor for tap in high]
         part = keras.Model(boundary.tensor, outputs, name="suffix") if boundary else None
         features = keras.Input((len(self.columns),), name="features")
-        head = keras.Model(features, self._apply_head([features]), name="head")
+        head = keras.Model(features, self._apply_head([features]), name=HEAD)
         parts, present = [(part, head)], copies(variables)
         for number, weights in enumerate(members, start=1):
             assign(variables, weights)
-            prefix = f"member_{number}_"
+            prefix = MEMBER.format(number)
             with random_numbers_from(self.seed):
                 parts.append((part and _copy(part, prefix), _copy(head, prefix)))
         assign(variables, present)
         each = []
         for (part, head), share in zip(parts, [shares[-1], *shares[:-1]], strict=True):
-            logits = head(_joined(self._pools(part, activation, low)))
+            logits = head(joined(self._pools(part, activation, low)))
             each.append(keras.layers.Rescaling(share)(keras.layers.Softmax()(logits)))
         self._heads = [head.layers[-1] for _, head in parts]
         mean = keras.layers.Add(name="probabilities")(each)
@@ -268,17 +268,13 @@ class Network:
         return self.built.pool(listed(part(start)))
 
     def _apply_head(self, parts: list[Any]) -> Any:
-        return _chain(_joined(parts), self._head)
+        return _chain(joined(parts), self._head)
 
 
 def _chain(x: Any, layers: Iterable[Any]) -> Any:
     for layer in layers:
         x = layer(x)
     return x
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    return keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
 
 
 def _copy(model: Any, prefix: str) -> Any:
