@@ -206,6 +206,13 @@ def test_a_conflict_that_a_probe_cannot_decide_is_left_to_the_user(photos):
         assert ("cannot say" in finding.reason) is not bool(edits)
 
 
+def test_of_two_copies_one_that_is_deleted_meanwhile_is_not_the_one_to_keep(photos):
+    files = scan(photos).files[:2]
+    files[0].path.unlink()
+    (finding,) = check_copies(Pictures([files], ["blue"], {}, []), np.ones((1, 1)))
+    assert finding.names == (files[0].name, files[1].name)
+
+
 def test_a_leak_by_the_splits_that_a_training_draws_says_so(photos):
     for path in [*(photos / "train" / "red").iterdir()]:
         Image.open(path).save(path.with_suffix(".jpg"), quality=80)

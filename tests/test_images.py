@@ -252,6 +252,16 @@ def test_damaged_bytes_raise_nothing_but_data_errors():
         assert refused  # otherwise the damage was none
 
 
+def test_decoders_print_nothing_about_damaged_files(capfd):
+    picture = noise(64, 64)
+    for mode, compression in (("RGB", "tiff_lzw"), ("RGB", "tiff_adobe_deflate"), ("1", "group4")):
+        data = bytearray(encode(picture.convert(mode), "TIFF", compression=compression))
+        for k in range(20, len(data) // 2, 7):
+            data[k] ^= 0x5A
+        refusal(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_missing_file_is_refused_with_the_systems_reason(tmp_path):
     with pytest.raises(DataError, match="cannot be read: No such file"):
         load_image(tmp_path / "gone.jpg", 8, "crop")

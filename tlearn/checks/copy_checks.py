@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -113,7 +114,10 @@ def _worth(
     """Return what comes first: the likeliest class, then what is held out, then large files."""
     split = pictures.splits.get(file.name)
     rank = SPLITS[::-1].index(split) if split in SPLITS else 0
-    return -belief[file.label], rank, -file.path.stat().st_size, file.name
+    size = 0
+    with suppress(OSError):  # it may be deleted by now
+        size = file.path.stat().st_size
+    return -belief[file.label], rank, -size, file.name
 
 
 def _copy(

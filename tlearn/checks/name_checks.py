@@ -105,7 +105,8 @@ def check_hidden(folder: Path) -> list[Finding]:
                 folders.remove(name)
             elif not visible(name):
                 folders.remove(name)
-                count = sum(map(_is_photo, (p for p in (here / name).rglob("*") if p.is_file())))
+                hidden = (Path(file) for _, _, inner in os.walk(here / name) for file in inner)
+                count = sum(map(_is_photo, hidden))
                 if count:
                     path = encode_name((here / name).relative_to(folder).as_posix())
                     reason = (

@@ -251,7 +251,7 @@ class _FilesByContent:
         self._by_size: dict[int, list[ImageFile]] = defaultdict(list)
         self._by_hash: dict[str, list[str]] = defaultdict(list)
         for file in listed:
-            if file.path.is_file():
+            with suppress(OSError):  # one that is not there any more
                 self._by_size[file.path.stat().st_size].append(file)
 
     def names_of(self, content: bytes) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from tlearn.config import DEFAULT_RESIZE, Resize
+from tlearn.data import tiff_messages
 from tlearn.data.pixel_values import (
     DEFAULT_RANGES,
     OwnRange,
@@ -199,6 +200,8 @@ def _open(file: BinaryIO) -> Image.Image:
             accepted = accepts is None or accepts(head[:16])
             if accepted and not isinstance(accepted, str):  # a text says why it is not
                 file.seek(0)
+                if name == "TIFF":
+                    tiff_messages.silence()
                 return factory(file, "")
     raise UnidentifiedImageError
 
