@@ -3,13 +3,14 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tlearn.data import images
-from tlearn.data.images import decode, load_image
+from tlearn.data.images import decode, decoding, examining, load_image
 from tlearn.data.views import PAD_COLOUR, to_square
 from tlearn.errors import ConfigError, DataError
 
@@ -192,6 +193,20 @@ def bands(width, height):
         image.paste(RED, (0, 0, width, height // 3))
         image.paste(BLUE, (0, height - height // 3, width, height))
     return image
+
+
+def test_of_large_images_one_is_in_memory_at_a_time_and_once(monkeypatch):
+    monkeypatch.setattr("tlearn.data.images.LARGE", 100)
+    large, small = (encode(Image.new("RGB", (side, side)), "PNG") for side in (11, 10))
+    with ThreadPoolExecutor(2) as pool:
+        with examining(large, 8) as examined:
+            waiting = pool.submit(decode, large, 8)
+            assert pool.submit(decode, small, 8).result().size == (10, 10)
+            assert examined.image is examined.loaded and not waiting.done()
+        assert waiting.result().size == (11, 11)
+    reduced = encode(Image.new("RGB", (30, 30)), "JPEG")  # to an eighth
+    with decoding(reduced, 1), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(decode, large, 8).result().size == (11, 11)
 
 
 def test_resize_rules_show_the_right_region():

@@ -9,7 +9,7 @@ from PIL import Image, TiffImagePlugin
 from test_images import chunk, encode, noise, png
 
 import tlearn
-from tlearn.data.images import decode, examine
+from tlearn.data.images import decode, examining
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.scan import scan
 
@@ -140,14 +140,16 @@ def test_a_file_of_a_set_that_says_what_it_has_keeps_it(tmp_path):
 def test_a_picture_to_look_at_alone_shows_all_it_has():
     array = np.rint(values(4000))
     assert np.array_equal(grey(png16(array), ranges=None), expected(array, 0, 4095))
-    assert examine(encode(noise(8, 8), "PNG"), 8)[:2] == (None, "")
+    with examining(encode(noise(8, 8), "PNG"), 8) as examined:
+        assert examined[:2] == (None, "")
 
 
 def test_colours_of_16_bits_are_read_at_8_and_noted():
     row = b"\0" + struct.pack(">3H", 65535, 32768, 0)
     data = png(1, 1, 16, 2, row)
     assert np.asarray(decode(data, 1))[0, 0].tolist() == [255, 128, 0]
-    assert "upper 8" in examine(data, 1)[1]
+    with examining(data, 1) as examined:
+        assert "upper 8" in examined.note
 
 
 def test_what_a_model_predicts_is_read_as_what_it_was_trained_on(tmp_path):
@@ -208,7 +210,8 @@ def test_a_png_needs_only_what_its_pixels_need(tmp_path):
     ):
         hurt = data[:33] + part + data[33:]
         assert np.array_equal(np.asarray(decode(hurt, 8)), plain)
-        note = examine(hurt, 8).note
+        with examining(hurt, 8) as examined:
+            note = examined.note
         assert not note or "damaged outside the pixels" in note
         assert "Error" not in note  # says what is wrong, not a class of Python
         pixels = data.index(b"IDAT") + 9

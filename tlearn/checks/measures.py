@@ -70,23 +70,25 @@ class Measuring:
 
 
 def measure(examined: Examined, data: bytes) -> Measures:
-    """Measure a photo that was decoded from ``data``."""
+    """Measure a photo that was decoded from ``data``; it is shrunk."""
     loaded = examined.loaded
-    small = examined.image
-    small.thumbnail((PIXELS, PIXELS), Image.Resampling.BOX)
-    channels = np.array([np.asarray(channel, np.float32) for channel in small.split()])
-    grey = np.asarray(small.convert("L"), np.float32)
-    dark, bright, darkest, brightest = np.percentile(grey, (95, 5, 0.5, 99.5)).tolist()
+    width, height = stored_size(loaded, data)
     several = turned = False
     with contextlib.suppress(Exception):  # damaged metadata count as none
         # An MPO is a JPEG with what cameras add to it, such as a preview.
         several = loaded.format != "MPO" and bool(getattr(loaded, "is_animated", False))
     with contextlib.suppress(Exception):
         turned = loaded.getexif().get(ORIENTATION, 1) in range(2, 9)
+    small = examined.image
+    small.thumbnail((PIXELS, PIXELS), Image.Resampling.BOX)
+    channels = np.array([np.asarray(channel, np.float32) for channel in small.split()])
+    grey = np.asarray(small.convert("L"), np.float32)
+    dark, bright, darkest, brightest = np.percentile(grey, (95, 5, 0.5, 99.5)).tolist()
     return Measures(
         loaded.format or "",
         loaded.mode,
-        *stored_size(loaded, data),
+        width,
+        height,
         several,
         turned,
         bool((channels.max(0) - channels.min(0)).mean() < 2),

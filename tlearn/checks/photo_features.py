@@ -110,8 +110,9 @@ def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
     """
 
     def render(file: ImageFile) -> np.ndarray:
-        image = read_scanned(file, PIXELS)
-        return np.asarray(image.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC).convert("L"))
+        with read_scanned(file, PIXELS) as image:
+            small = image.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
+            return np.asarray(small.convert("L"))
 
     result = np.empty((len(files), PIXELS, PIXELS), np.uint8)
     with progress.task("making thumbnails", len(files), "images") as task:

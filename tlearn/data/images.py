@@ -5,6 +5,7 @@ import io
 import operator
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, get_args
@@ -29,6 +30,8 @@ from tlearn.errors import ConfigError, DataError, TlearnError, one_line
 
 # Pillow would load its decoders at first need, which is not safe in several threads at once.
 Image.init()
+# glibc may keep blocks of up to 32 MiB for itself once they are freed, those of each thread.
+Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
 
 # Raster formats that Pillow decodes itself. EPS would start Ghostscript on a stranger's file, and
 # formats without a signature (TGA) would take other files for images.
@@ -54,6 +57,8 @@ SIGNATURES = {
 
 MAX_MEGAPIXELS = "TLEARN_MAX_MEGAPIXELS"  # environment variable
 _MEGAPIXELS = 179.0  # decoded unless it says otherwise: at most 0.7 GB
+LARGE = 40e6  # pixels: of images that have more, one is in memory at a time, whatever the threads
+_large = threading.RLock()
 
 
 def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) -> Image.Image:
@@ -74,9 +79,20 @@ def decode(data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES) 
     Raises:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
     """
-    with _reasons(data):
-        image, _ = _load_with_note(data, size)
-        return to_rgb(upright(image), range_for(image, data, ranges))
+    with decoding(data, size, ranges) as image:
+        return image
+
+
+@contextlib.contextmanager
+def decoding(
+    data: bytes, size: int, ranges: ValueRanges | None = DEFAULT_RANGES
+) -> Iterator[Image.Image]:
+    """Give an image as :func:`decode` does; as long as one is large, other large ones wait."""
+    with contextlib.ExitStack() as turn:
+        with _reasons(data):
+            image, _ = _load_with_note(data, size, turn)
+            image = to_rgb(upright(image), range_for(image, data, ranges))
+        yield image
 
 
 class Examined(NamedTuple):
@@ -86,7 +102,7 @@ class Examined(NamedTuple):
         own: The range of its values if they have more than 8 bits.
         note: A note for the user, or empty.
         image: As :func:`decode` gives it, but for the image's own range of values.
-        loaded: As Pillow gives it, with format, mode and metadata.
+        loaded: As Pillow gives it, with format, mode and metadata; perhaps the same object.
     """
 
     own: OwnRange | None
@@ -95,17 +111,20 @@ class Examined(NamedTuple):
     loaded: Image.Image
 
 
-def examine(data: bytes, size: int) -> Examined:
-    """Decode an image file as :func:`decode` does, and say more about it.
+@contextlib.contextmanager
+def examining(data: bytes, size: int) -> Iterator[Examined]:
+    """Give an image as :func:`decoding` does, and say more about it.
 
     Raises:
         DataError: If the bytes are no image or a damaged one; the message is the reason alone.
     """
-    with _reasons(data):
-        image, note = _load_with_note(data, size)
-        own = own_range(image, data)
-        rgb = to_rgb(upright(image), own.range if own else None)
-        return Examined(own, note or _depth_note(image, data), rgb, image)
+    with contextlib.ExitStack() as turn:
+        with _reasons(data):
+            image, note = _load_with_note(data, size, turn)
+            own = own_range(image, data)
+            rgb = to_rgb(upright(image), own.range if own else None)
+            examined = Examined(own, note or _depth_note(image, data), rgb, image)
+        yield examined
 
 
 def stored_size(loaded: Image.Image, data: bytes) -> tuple[int, int]:
@@ -140,31 +159,36 @@ def _reasons(data: bytes) -> Iterator[None]:
         raise DataError(f"damaged or unsupported image: {one_line(error)}") from None
 
 
-def _load_with_note(data: bytes, size: int) -> tuple[Image.Image, str]:
-    """Return an image with its pixels, and a note about damage elsewhere in the file."""
+def _load_with_note(data: bytes, size: int, turn: contextlib.ExitStack) -> tuple[Image.Image, str]:
+    """Return an image with its pixels, and a note about damage elsewhere in the file.
+
+    A large image waits until no other is in memory; that ends when ``turn`` is closed.
+    """
     try:
-        return _load(data, size), ""
+        return _load(data, size, turn), ""
     except Exception as error:
         if not data.startswith(SIGNATURE) or isinstance(error, DataError):
             raise
         essential = essential_png(data)
         if len(essential) == len(data):
             raise
-        image = _load(essential, size)
+        image = _load(essential, size, turn)
         why = one_line(error) if str(error) else "a chunk cannot be read"
         return image, f"damaged outside the pixels, which are used: {why}"
 
 
-def _load(data: bytes, size: int) -> Image.Image:
-    image = _read_header(io.BytesIO(data), size)
+def _load(data: bytes, size: int, turn: contextlib.ExitStack) -> Image.Image:
+    image, pixels = _read_header(io.BytesIO(data), size)
+    if pixels > LARGE:
+        turn.enter_context(_large)
     image.load()
     if image.format == "PNG":  # whose checksums Pillow passes over as it decodes
         _open(io.BytesIO(data)).verify()
     return image
 
 
-def _read_header(file: BinaryIO, size: int) -> Image.Image:
-    """Read the header of an image, to be decoded for ``size``.
+def _read_header(file: BinaryIO, size: int) -> tuple[Image.Image, int]:
+    """Return an image to be decoded for ``size``, and how many pixels are held for that.
 
     Raises:
         UnidentifiedImageError: If it is in none of the formats that are read.
@@ -182,7 +206,7 @@ def _read_header(file: BinaryIO, size: int) -> Image.Image:
             f"{width} x {height} pixels, more than the {limit:g} megapixels that are decoded; "
             f"{MAX_MEGAPIXELS} sets another limit"
         )
-    return image
+    return image, width * height
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -268,7 +292,8 @@ def read_bytes(path: Path) -> bytes:
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF data counts as none."""
     with contextlib.suppress(Exception):
-        return ImageOps.exif_transpose(image)
+        if image.getexif().get(0x0112, 1) != 1:  # else it would be copied
+            return ImageOps.exif_transpose(image)
     return image
 
 
@@ -295,9 +320,10 @@ def _depth_note(image: Image.Image, data: bytes) -> str:
 
 def on_white(image: Image.Image) -> Image.Image:
     """Return an image that may be transparent on white ground."""
-    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    if image.mode != "RGBA":
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     ground = Image.new("RGB", image.size, WHITE)
-    ground.paste(rgba, mask=rgba.getchannel("A"))
+    ground.paste(image, mask=image)  # its alpha
     return ground
 
 

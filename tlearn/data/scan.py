@@ -223,13 +223,13 @@ def _check_file(file: ImageFile, inspect: Inspect | None) -> FileCheck:
     except DataError as error:  # the disk's failure, perhaps over soon: not the file's
         return FileCheck(kind="unreadable", reason=str(error), lasting=False)
     try:
-        examined = images.examine(data, INSPECTED_SIZE // 2 if inspect else CHECK_SIZE)
+        with images.examining(data, INSPECTED_SIZE // 2 if inspect else CHECK_SIZE) as examined:
+            if inspect:
+                inspect(file, examined, data)
+            return FileCheck(content=content_hash(data), reason=examined.note, own=examined.own)
     except DataError as error:
         foreign = str(error) in images.NO_IMAGE and not named_image(file.path)
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
-    if inspect:
-        inspect(file, examined, data)
-    return FileCheck(content=content_hash(data), reason=examined.note, own=examined.own)
 
 
 def _with_ranges(

@@ -1,5 +1,6 @@
 """The activations of images: read from the cache, or computed."""
 
+import contextlib
 import hashlib
 import json
 from collections import defaultdict
@@ -279,8 +280,8 @@ class Activations:
         Raises:
             DataError: If it is no longer what was scanned.
         """
-        image = read_scanned(file, self.built.size)
-        return [self.rendering.render(image, file.content, view) for view in views]
+        with read_scanned(file, self.built.size) as image:
+            return [self.rendering.render(image, file.content, view) for view in views]
 
     def _row(self, file: ImageFile, view: int) -> bytes:
         key = (view, file.ranges)
@@ -306,18 +307,20 @@ class Activations:
         return self._engines[outputs]
 
 
-def read_scanned(file: ImageFile, size: int) -> Image.Image:
-    """Decode an image of a manifest, as :func:`tlearn.data.images.decode` does.
+@contextlib.contextmanager
+def read_scanned(file: ImageFile, size: int) -> Iterator[Image.Image]:
+    """Give an image of a manifest, as :func:`tlearn.data.images.decoding` does.
 
     Raises:
         DataError: If it is no longer what was scanned.
     """
     changed = f"{str(file.path)!r} changed since it was scanned"
-    try:
-        data = images.read_bytes(file.path)
-        image = images.decode(data, size, file.ranges)
-    except DataError as error:
-        raise DataError(f"{changed}: {error}; start again") from None
-    if content_hash(data) != file.content:
-        raise DataError(f"{changed}; start again")
-    return image
+    with contextlib.ExitStack() as turn:
+        try:
+            data = images.read_bytes(file.path)
+            image = turn.enter_context(images.decoding(data, size, file.ranges))
+        except DataError as error:
+            raise DataError(f"{changed}: {error}; start again") from None
+        if content_hash(data) != file.content:
+            raise DataError(f"{changed}; start again")
+        yield image

@@ -137,7 +137,8 @@ def extract(
     write = _npz if path.suffix.lower() == ".npz" else _parquet
 
     def render(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
-        return file, to_square(read_scanned(file, size), size, resize)
+        with read_scanned(file, size) as image:
+            return file, to_square(image, size, resize)
 
     images = batched(prefetch_map(render, files), engine.batch)
     batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)
