@@ -8,7 +8,7 @@ import pytest
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig, Stage
-from tlearn.data.splits import load_dataset
+from tlearn.data.splits import images_per_class, load_dataset
 from tlearn.errors import BackboneError
 from tlearn.progress import Silent
 from tlearn.training import expected_costs as module
@@ -24,7 +24,8 @@ def expected_costs(backbone, config, splits, speeds):
 
 @pytest.fixture
 def splits(photos):
-    return load_dataset(photos, RunConfig(), Silent())[1]
+    splits = load_dataset(photos, RunConfig(), Silent())[1]
+    return images_per_class(splits)
 
 
 def test_costs_grow_with_width_size_and_preset(splits):

@@ -1,5 +1,6 @@
 """The files and folders in a data folder, without those of systems and tools."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,10 +32,17 @@ def list_folder(folder: Path) -> list[Path]:
     Raises:
         DataError: If the folder cannot be listed.
     """
+    return [folder / entry.name for entry in _entries(folder)]
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
     what = f"the folder {str(folder)!r} cannot be listed"
-    with os_errors_as(DataError, what, "make it readable or move it away"):
-        paths = [path for path in folder.iterdir() if visible(path.name)]
-    return sorted(paths, key=lambda path: natural_key(path.name))
+    with (
+        os_errors_as(DataError, what, "make it readable or move it away"),
+        os.scandir(folder) as found,
+    ):
+        entries = [entry for entry in found if visible(entry.name)]
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 
 def walk(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
@@ -48,8 +56,10 @@ def walk(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]
     real = folder.resolve()
     if real in parents:
         return
-    for path in list_folder(folder):
-        if path.is_dir():
+    for entry in _entries(folder):
+        path = folder / entry.name
+        kind = path if entry.is_symlink() else entry  # which knows without asking the disk
+        if kind.is_dir():
             yield from walk(path, parents | {real})
-        elif path.is_file() or not path.exists():  # a pipe or device would be waited for
+        elif kind.is_file() or not path.exists():  # a pipe or device would be waited for
             yield path

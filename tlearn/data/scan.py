@@ -12,7 +12,7 @@ from tlearn.data import images
 from tlearn.data.data_source import DataSource, ImageFile
 from tlearn.data.edits import Edits, say_edits
 from tlearn.data.folders import named_image
-from tlearn.data.layouts import similar_labels, similarity
+from tlearn.data.layouts import Split, similar_labels, similarity
 from tlearn.data.pixel_values import OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
@@ -54,6 +54,11 @@ class Manifest:
         """Images per class."""
         counts = Counter(file.label for file in self.files)
         return {label: counts[label] for label in self.labels}
+
+    @cached_property
+    def given(self) -> frozenset[Split | None]:
+        """The splits that the data give images, and ``None`` if some are given none."""
+        return frozenset(file.given for file in self.files)
 
     @cached_property
     def unreadable(self) -> tuple[Problem, ...]:
@@ -139,9 +144,11 @@ def scan(
     def check(file: ImageFile) -> FileCheck:
         return checked.check(file.path, lambda path: _check_file(file, inspect))
 
-    results = prefetch_map(check, labelled)
+    known = {file.name: checked.known(file.path) for file in labelled}
+    unknown = prefetch_map(check, (file for file in labelled if known[file.name] is None))
     with progress.task("reading images", len(labelled), "files") as task:
-        for file, result in zip(labelled, results, strict=True):
+        for file in labelled:
+            result = known[file.name] or next(unknown)
             task.advance()
             if result.reason:
                 problems.append(Problem(file.name, result.kind or "pixels", result.reason))

@@ -36,6 +36,20 @@ class FileCheck(NamedTuple):
 Stamp = tuple[int, ...]
 
 
+def _key(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - a quarter of the time of Path.absolute
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes with a file; nothing if it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    # With the time of the last change of attributes: a new mode may make a file unreadable.
+    return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
+
+
 class ScanCache:
     """A thread-safe cache in memory of the ``most`` files that were checked last.
 
@@ -51,26 +65,30 @@ class ScanCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def check(self, path: Path, check_file: Callable[[Path], FileCheck]) -> FileCheck:
-        """Return the cached result for a file if it has not changed, else check it."""
-        key = os.path.abspath(path)  # noqa: PTH100 - a quarter of the time of Path.absolute
-        try:
-            state = path.stat()
-        except OSError:
-            return check_file(path)
-        # With the time of the last change of attributes: a new mode may make a file unreadable.
-        stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
+    def known(self, path: Path) -> FileCheck | None:
+        """Return the cached result for a file if it has not changed."""
+        key = _key(path)
+        if key not in self._entries:
+            return None
+        stamp = _stamp(path)
         with self._lock:
             entry = self._entries.pop(key, None)
-            if entry is not None and entry[0] == stamp:
-                self._entries[key] = entry  # to the end: the one asked for last
-                return entry[1]
+            if entry is None or entry[0] != stamp:
+                return None
+            self._entries[key] = entry  # to the end: the one asked for last
+            return entry[1]
+
+    def check(self, path: Path, check_file: Callable[[Path], FileCheck]) -> FileCheck:
+        """Return the cached result for a file if it has not changed, else check it."""
+        if (known := self.known(path)) is not None:
+            return known
+        stamp = _stamp(path)
         # Before reading: what is written after this moment gets another time of change.
-        settled = time.time_ns() - state.st_mtime_ns >= FRESH_NS
+        settled = stamp and time.time_ns() - stamp[1] >= FRESH_NS
         result = check_file(path)
         if settled and result.lasting:
             with self._lock:
-                self._entries[key] = (stamp, result)
+                self._entries[_key(path)] = (stamp, result)
                 while len(self._entries) > self._most:
                     del self._entries[next(iter(self._entries))]
         return result

@@ -56,6 +56,15 @@ class Splits:
         return csv_text(COLUMNS, rows)
 
 
+def images_per_class(splits: Splits) -> dict[str, dict[Split, int]]:
+    """Return how many images of each class are in each split."""
+    counts = {label: dict.fromkeys(SPLITS, 0) for label in splits.labels}
+    for split, files in splits.items():
+        for file in files:
+            counts[file.label][split] += 1
+    return counts
+
+
 def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:
     """List the files of a data set that is to be trained on, before any image is read.
 
@@ -104,7 +113,7 @@ def load_dataset(
             f"out: {summarize(manifest.unreadable)}"
         )
     splits, problems = draw_splits(manifest, config.val, config.test, config.seed, earlier)
-    _say_given(config, {file.given for file in manifest.files}, progress)
+    _say_given(config, manifest.given, progress)
     progress.say(_summary(splits))
     if earlier:
         progress.say(describe_known(splits.items(), earlier))
@@ -114,7 +123,7 @@ def load_dataset(
     return replace(manifest, problems=(*manifest.problems, *problems)), splits
 
 
-def _say_given(config: RunConfig, given: set[Split | None], progress: Progress) -> None:
+def _say_given(config: RunConfig, given: frozenset[Split | None], progress: Progress) -> None:
     """Report options without effect, because there is a folder for that split."""
     for option, split in (("val", "validation"), ("test", "test")):
         value = getattr(config, option)

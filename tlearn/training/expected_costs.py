@@ -9,7 +9,7 @@ measures instead.
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from tlearn.backbones import Backbone, Preset, Workload, load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.csv_files import csv_rows
-from tlearn.data.splits import Splits
+from tlearn.data.layouts import SPLITS, Split
 from tlearn.errors import CacheError, TlearnError
 from tlearn.runs.directory import DAMAGED, RunDirectory
 from tlearn.training.probe import search_flops
@@ -120,7 +120,11 @@ def fastest_arithmetic() -> float:
 
 
 def expected_costs(
-    backbone: Backbone, preset: Preset, config: RunConfig, splits: Splits, speeds: Speeds
+    backbone: Backbone,
+    preset: Preset,
+    config: RunConfig,
+    images: Mapping[str, Mapping[Split, int]],
+    speeds: Speeds,
 ) -> ExpectedCosts | None:
     """Return what a training from a cold start is expected to cost; ``None`` if nobody can tell.
 
@@ -128,7 +132,7 @@ def expected_costs(
         backbone: The backbone; that of the configuration is ignored.
         preset: What the configuration names.
         config: As it was requested.
-        splits: The images.
+        images: How many images of each class are in each split.
         speeds: Of :func:`speeds_of`.
 
     Raises:
@@ -142,8 +146,8 @@ def expected_costs(
     work = _at_size(work, (config.size or backbone.default_size) / backbone.default_size)
     stages = config.stages or ()
     needed = [stage for stage in stages if not stage.needs_headroom]
-    seconds, size = _costs(backbone, work, config, stages, splits, speeds)
-    least, _ = _costs(backbone, work, config, needed, splits, speeds)
+    seconds, size = _costs(backbone, work, config, stages, images, speeds)
+    least, _ = _costs(backbone, work, config, needed, images, speeds)
     if config.time_budget:
         seconds, least = min(seconds, config.time_budget), min(least, config.time_budget)
     return ExpectedCosts(seconds, least, size, speeds.measured)
@@ -164,23 +168,23 @@ def _costs(
     work: Workload,
     config: RunConfig,
     stages: Sequence[Any],
-    splits: Splits,
+    images: Mapping[str, Mapping[Split, int]],
     speeds: Speeds,
 ) -> tuple[float, int]:
     """Return seconds and bytes of a training with these stages."""
-    train, held_out = len(splits.train), len(splits.validation)
+    train, held_out, test = (sum(of[split] for of in images.values()) for split in SPLITS)
     epochs = sum(stage.epochs for stage in stages)
     streaming = config.views == "fresh"
     views = 1 if streaming else max(1, min(int(config.views or 1), max(2, epochs)))
     suffixes = [(_suffix(backbone, work, stage.unfreeze), stage.epochs) for stage in stages]
-    images = train * views + 2 * held_out + len(splits.test)
+    views_read = train * views + 2 * held_out + test
     if streaming:
-        images += sum((train + held_out) * number for suffix, number in suffixes if suffix)
-    seconds = speeds.overhead + images * (work.multiply_adds + PREPARING) / speeds.prefix
+        views_read += sum((train + held_out) * number for suffix, number in suffixes if suffix)
+    seconds = speeds.overhead + views_read * (work.multiply_adds + PREPARING) / speeds.prefix
     for suffix, number in suffixes:
         seconds += STARTING + number * (3 * train + held_out) * (suffix + HEAD) / speeds.training
     rows = train * min(2, views)
-    seconds += 2 * search_flops(rows, work.features, len(splits.labels)) / fastest_arithmetic()
+    seconds += 2 * search_flops(rows, work.features, len(images)) / fastest_arithmetic()
     boundaries = {suffix for suffix, _ in suffixes if suffix} if not streaming else ()
     row = FEATURE_BYTES * work.features + ACTIVATION_BYTES * work.activation * len(boundaries)
     return seconds, round((train * views + held_out) * row)

@@ -11,13 +11,13 @@ from tlearn.data.archive_folder import add_to_report
 from tlearn.data.edits import Edits
 from tlearn.data.filenames import class_folder_name
 from tlearn.data.folders import list_folder
-from tlearn.data.layouts import SPLITS, Split
+from tlearn.data.layouts import Split
 from tlearn.data.problems import Problem, with_ignored_table
 from tlearn.data.read_data import read_source
 from tlearn.data.sample import draw_sample
 from tlearn.data.scan import Manifest, scan
 from tlearn.data.scan_cache import ScanCache
-from tlearn.data.splits import draw_splits
+from tlearn.data.splits import draw_splits, images_per_class
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.text import natural_key
@@ -68,11 +68,7 @@ def split_counts(
     """
     manifest = _seen[root][1] if root in _seen else scan(root, progress=progress, cache=_CACHE)
     splits, problems = draw_splits(manifest, val, test, seed)
-    counts = {label: dict.fromkeys(SPLITS, 0) for label in splits.labels}
-    for split, files in splits.items():
-        for file in files:
-            counts[file.label][split] += 1
-    return counts, sum(problem.kind != "empty class" for problem in problems)
+    return images_per_class(splits), sum(problem.kind != "empty class" for problem in problems)
 
 
 def change(

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import logging
 import os
 import secrets
@@ -37,6 +38,7 @@ ROUTES = [
 ]
 LOG = logging.getLogger("tlearn.web")
 SWITCH = 0.0005  # seconds after which a background thread yields to a page
+YOUNG = 50_000  # new objects after which garbage is looked for: a large set is that many
 GRACE = 1.0  # seconds that open connections have to close
 # No telemetry, no file watching, and errors go to a log instead of the screen.
 SETTINGS: Mapping[str, Any] = {
@@ -44,6 +46,7 @@ SETTINGS: Mapping[str, Any] = {
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,
+    "runner.postScriptGC": False,  # else every view looks at all objects, also those of large sets
     "server.fileWatcherType": "none",
     "server.headless": True,  # else it opens an address without the token
     "server.maxUploadSize": 200,  # MB: of the camera; other uploads use tlearn's routes
@@ -69,6 +72,8 @@ async def lifespan(app: Any, token: str, browser: bool) -> AsyncIterator[None]:
             process_folder(folder.resolve())
     workspace.queue.wake()
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what was imported stays, and is not looked at again
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     _limit_shutdown()
     if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from tlearn.backbones import Backbone, Registry
 from tlearn.config import RunConfig
-from tlearn.data.splits import Splits
+from tlearn.data.layouts import Split
 from tlearn.errors import TlearnError
 from tlearn.progress import format_bytes
 from tlearn.text import percent
@@ -31,12 +31,12 @@ class Offers:
     Attributes:
         registry: The plugins.
         runs: The runs that say how fast this machine is, the latest first.
-        splits: The images; ``None`` where there are too few to say.
+        images: How many images of each class are in each split; ``None`` where that is not known.
     """
 
     registry: Registry
     runs: Sequence[Path]
-    splits: Splits | None
+    images: Mapping[str, Mapping[Split, int]] | None
 
     @property
     def chosen(self) -> Backbone:
@@ -49,11 +49,11 @@ class Offers:
 
     def costs(self, backbone: Backbone, config: RunConfig) -> ExpectedCosts | None:
         """Return what a training is expected to cost; ``None`` where that cannot be told."""
-        if self.splits is None:
+        if self.images is None:
             return None
         preset, speeds = self.registry.preset(config.preset), speeds_of(backbone, self.runs)
         try:
-            return expected_costs(backbone, preset, config, self.splits, speeds)
+            return expected_costs(backbone, preset, config, self.images, speeds)
         except TlearnError:  # the size does not fit this one, say; it is said once it is chosen
             return None
 

@@ -32,6 +32,14 @@ def wait_for(task: background.BackgroundTask, label: str) -> bool:
     return False
 
 
+def is_over(task: background.BackgroundTask) -> bool:
+    """Tell whether a task is over; show the page again when it is, and what there is meanwhile."""
+    if task.over.wait(SOON):
+        return True
+    _refresh(task)
+    return False
+
+
 def _counted(task: background.BackgroundTask) -> str:
     if not task.total:
         return ""
@@ -64,8 +72,7 @@ def _scanned(name: str) -> Manifest | None:
     if task is None or task.replaced or (seen.get(name) != visit and task.over.is_set()):
         task = _begin(root)
     seen[name] = visit
-    if root in _manifests and not task.over.wait(SOON):
-        _refresh(task)
+    if root in _manifests and not is_over(task):
         return _manifests[root][1]
     if not wait_for(task, t("common.reading")):
         return None

@@ -1,6 +1,5 @@
 """The split of a data set: sliders for the parts that the next training uses, and their counts."""
 
-from pathlib import Path
 from typing import cast
 
 import streamlit as st
@@ -21,8 +20,7 @@ def show_split(manifest: Manifest) -> None:
     with st.container(horizontal=True):
         val = _fraction(manifest, "validation", least=1)
         test = _fraction(manifest, "test", least=0)
-    arguments = (manifest.data, val, test, option_value("seed"))
-    task = _task(manifest, arguments)
+    task = split_task(manifest, val, test, option_value("seed"))
     if not wait_for(task, t("common.reading")):
         return
     if task.problem:
@@ -38,9 +36,9 @@ def show_split(manifest: Manifest) -> None:
         st.caption(t("data.split_left_out", count=left_out))
 
 
-def _task(manifest: Manifest, arguments: tuple[Path, float, float, int]) -> BackgroundTask:
-    """Return the task that draws a split, begun where it is another one than before."""
-    state = st.session_state
+def split_task(manifest: Manifest, val: float, test: float, seed: int) -> BackgroundTask:
+    """Return the task of :func:`split_counts`, begun where it is another split than before."""
+    state, arguments = st.session_state, (manifest.data, val, test, seed)
     before, drawn, task = state.get("split.drawn", (None, None, BackgroundTask()))
     if before is not manifest or drawn != arguments:
         task = start(lambda progress: data_process.run(progress, split_counts, *arguments))
@@ -51,7 +49,7 @@ def _task(manifest: Manifest, arguments: tuple[Path, float, float, int]) -> Back
 def _fraction(manifest: Manifest, split: Split, least: int) -> float:
     """Show a slider for the fraction of a split, unless the data gives it; return the fraction."""
     key = {"validation": "val"}.get(split, split)  # of the option
-    if any(file.given == split for file in manifest.files):
+    if split in manifest.given:
         st.markdown(t("data.split_given", split=t(f"data.{split}")), width="content")
         return float(option_value(key))
     state, slider = st.session_state, f"split.{key}"

@@ -8,15 +8,15 @@ from tlearn.backbones import Preset, load_registry
 from tlearn.backbones.availability import backbones_with_weights, missing_weights
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
-from tlearn.data.splits import draw_splits
-from tlearn.errors import BackboneError, TlearnError
+from tlearn.errors import BackboneError, DataError, TlearnError
 from tlearn.runs.directory import free_name
 from tlearn.settings import to_command, to_yaml
 from tlearn.web.components.backbone_cards import Offers, show_backbone, show_others
 from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
-from tlearn.web.components.scans import manifest_of, show_counts
+from tlearn.web.components.scans import is_over, manifest_of, show_counts
 from tlearn.web.components.session import choose_data, open_page, showing_errors, steps, workspace
+from tlearn.web.components.split_table import split_task
 from tlearn.web.words import escape_markdown, message, preset_name, t
 
 FIRST = "auto quick balanced best".split()  # presets in this order, then what plugins offer
@@ -52,17 +52,21 @@ def _ask(data: str, manifest: Manifest) -> None:
     with st.expander(t("train.more"), icon=":material/tune:"):
         st.caption(t("train.more_hint"))
         entered, places = options()
-    problem, splits, registry = None, None, load_registry()
+    problem, images, registry = None, None, load_registry()
     names = registry.offered("presets")
     try:
         configs = {name: config_from({**entered, "preset": name}) for name in names}
         one = next(iter(configs.values()))
-        splits, _ = draw_splits(manifest, one.val, one.test, one.seed)
+        drawn = split_task(manifest, one.val, one.test, one.seed)
+        if is_over(drawn):
+            if drawn.problem:
+                raise DataError(drawn.problem)
+            images, _ = drawn.result
     except TlearnError as error:
-        problem, splits = error, None
+        problem = error
         configs = {name: config_from({"preset": name}) for name in names}
     runs = [run.path for run in workspace().run_store.runs() if run.usable]
-    offers = Offers(registry, runs, splits)
+    offers = Offers(registry, runs, images)
     with presets:
         preset = _preset(names, offers.times(configs))
     with network:
