@@ -250,8 +250,10 @@ class Tab:
 
     def download(self, key):
         """Click what gives a file; return where it was put."""
-        name = self.text(key)
-        link = self.page.get_by_role("link", name=name).or_(self.button(key))
+        name = re.compile(rf"(^|\s){re.escape(self.text(key))}$")  # perhaps after an icon
+        link = self.page.get_by_role("link", name=name).or_(
+            self.page.get_by_role("button", name=name)
+        )
         with self.page.expect_download(timeout=60_000) as download:
             link.click()
         return download.value.path()

@@ -19,6 +19,12 @@ def show_page():
 
     from tlearn.web.navigation import PAGES
 
+    pages = {
+        name: streamlit.Page(show, title=name, icon=mark, url_path=name, default=name == "data")
+        for name, (show, mark) in PAGES.items()
+    }
+    streamlit.navigation(list(pages.values()), position="hidden")
+    streamlit.session_state["pages"] = pages
     PAGES[streamlit.session_state["test.page"]][0]()
 
 
@@ -40,6 +46,11 @@ def words(app):
     """Return all text that is shown."""
     kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "success")
     return "\n".join(element.value for kind in kinds for element in getattr(app, kind))
+
+
+def links(app):
+    """Return what the links to other pages say, each with what it asks for there."""
+    return [(link.proto.label, link.proto.query_string) for link in app.get("page_link")]
 
 
 def labelled(elements, label):

@@ -38,6 +38,7 @@ def test_journey_of_training(tab, server, context, tmp_path):
         other.faults.clear()  # the web socket of the server that was killed
     tab.faults.clear()
     tab.fits()
+    try_at_once(tab)
     tab.follow("results")
     compare(tab)
     tab.fits()
@@ -114,6 +115,19 @@ def outlive_the_server(tab, server, hold):
     tab.go("train?data=colours")
     tab.see(job(tab, "colours", "finished"), 180)
     assert not was_stopped(server)
+
+
+def try_at_once(tab):
+    """A press is heard, and the other page comes whole, while the one before shows itself anew."""
+    for name in ("colours", "second") * 2:
+        tab.page.get_by_role("link", name=tab.text("train.title")).first.click()
+        link = tab.keyed(f"go-primary-predict-{name}").or_(tab.keyed(f"go-plain-predict-{name}"))
+        link.locator("a").click(timeout=60_000)
+        camera = tab.page.get_by_role("radio", name=tab.text("predict.camera"))
+        camera.wait_for(timeout=60_000)
+        tab.page.wait_for_timeout(1500)  # longer than moving parts rest
+        assert camera.is_visible() and f"/predict?run={name}" in tab.page.url
+        assert tab.field("results.run").input_value() == name
 
 
 def look_at_results(tab):

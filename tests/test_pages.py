@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from conftest import draw_photos
-from pages import comes, follow, labelled, page, press, run, source, t, view, words
+from pages import comes, follow, labelled, links, page, press, run, source, t, view, words
 from streamlit.testing.v1 import AppTest
 from test_uploads import photo, send, zipped
 
@@ -40,7 +40,7 @@ def test_empty_pages_say_what_to_do_next(here):
     for name in ("train", "predict"):
         step = f":green-badge[{t(f'common.step_{name}')}]"
         assert step in re.sub(r"\[\d ", "[", words(pages[name]))
-    assert labelled(pages["predict"].button, t("results.go_train"))
+    assert t("results.go_train") in dict(links(pages["predict"]))
 
 
 def test_a_sample_is_one_click_away(here):

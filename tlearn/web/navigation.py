@@ -19,8 +19,8 @@ PAGES = {
     "plugins": (plugins_page.show, ":material/extension:"),
 }
 COLOURS = {
-    "light": {"background": "#ffffff", "accent": "#0b6e4f"},
-    "dark": {"background": "#171713", "accent": "#5fd0a5"},
+    "light": {"background": "#ffffff", "accent": "#0b6e4f", "button": "#0b6e4f"},
+    "dark": {"background": "#171713", "accent": "#5fd0a5", "button": "#208563"},
 }
 # Streamlit leaves a hand's breadth free at the top of a page.
 # Its captions are too pale to read in the dark: less than 4.5 to 1.
@@ -54,6 +54,15 @@ STYLE = Template("""
   overflow-wrap: anywhere;
 }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
+[class*="st-key-go-"] a {
+  min-height: 2.5rem; padding: 0.25rem 0.75rem; margin: 0; border: 1px solid #8885;
+  border-radius: 0.5rem;
+}
+[class*="st-key-go-primary"] a, [class*="st-key-go-primary"] a:hover {
+  background: $button; border-color: $button;
+}
+[class*="st-key-go-primary"] a:hover { filter: brightness(0.85); }
+[class*="st-key-go-primary"] a * { color: #fff !important; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
@@ -112,6 +121,8 @@ def run() -> None:
     if st.session_state.get("page") != page.url_path:  # a page knows that it was just opened
         st.session_state["page"] = page.url_path
         st.session_state["visit"] = st.session_state.get("visit", 0) + 1
+        for key in st.query_params:  # what a link asks for, and not what was chosen before
+            st.session_state.pop(f"chosen.{key}", None)
     page.run()
     # A phone has no room for words at the top, and hides them behind a mark.
     with st.container(horizontal=True, key="bottom_bar"):

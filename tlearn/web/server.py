@@ -47,6 +47,9 @@ SETTINGS: Mapping[str, Any] = {
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,
     "runner.postScriptGC": False,  # else every view looks at all objects, also those of large sets
+    # Else a click while a page is being shown begins a second thread beside the first on one
+    # state: the widgets of both get mixed up, and the page may stay blank.
+    "runner.fastReruns": False,
     "server.fileWatcherType": "none",
     "server.headless": True,  # else it opens an address without the token
     "server.maxUploadSize": 200,  # MB: of the camera; other uploads use tlearn's routes

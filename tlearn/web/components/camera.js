@@ -65,8 +65,7 @@ async function start(state) {
       state.root.querySelector("video").srcObject = state.stream;
       state.stream.getVideoTracks()[0].onended = () => (stop(state), draw(state));
       const devices = await navigator.mediaDevices.enumerateDevices();
-      const several = devices.filter(({ kind }) => kind === "videoinput").length > 1;
-      state.root.querySelector(".turn").hidden = !several;
+      state.several = devices.filter(({ kind }) => kind === "videoinput").length > 1;
     } catch (error) {
       const reasons = { NotAllowedError: words.denied, NotFoundError: words.none, NotReadableError: words.busy };
       state.problem = reasons[error.name] ?? `${words.none} (${error.message || error.name})`;
@@ -90,6 +89,7 @@ function draw(state) {
   problem.hidden = !state.problem;
   root.querySelector(".open").hidden = Boolean(state.stream);
   root.querySelector(".live").hidden = !state.stream;
+  root.querySelector(".turn").hidden = !state.several;
   root.classList.toggle("recording", Boolean(state.recording));
   root.querySelector(".taken").textContent = state.taken ? data.words.taken.replace("{count}", state.taken) : "";
 }

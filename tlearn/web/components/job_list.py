@@ -8,7 +8,7 @@ from tlearn.runs import charts
 from tlearn.runs.progress_log import STEPS, read_progress
 from tlearn.runs.run_store import RunSummary
 from tlearn.text import percent
-from tlearn.web.components.session import attempt, open_page, showing_errors, workspace
+from tlearn.web.components.session import attempt, page_button, showing_errors, workspace
 from tlearn.web.words import accuracy_words, chart_words, duration, escape_markdown, message, t
 
 LATEST, LATELY = 3, 24 * 3600.0  # how many that are over are shown, and for how many seconds
@@ -111,15 +111,8 @@ def _over(run: RunSummary, latest: bool) -> None:
             state = state_words(run)
             st.markdown(t(key, name=escape_markdown(run.name), state=state, right=right))
         if run.usable:
-            if st.button(
-                t("job.try"),
-                key=f"try.{run.name}",
-                type="primary" if latest else "secondary",
-                icon=":material/image_search:",
-            ):
-                open_page("predict", run=run.name)
-            if st.button(t("job.results"), key=f"see.{run.name}", icon=":material/leaderboard:"):
-                open_page("results", run=run.name)
+            page_button("predict", t("job.try"), primary=latest, run=run.name)
+            page_button("results", t("job.results"), run=run.name)
         if run.resumable:
             st.button(
                 t("job.resume"),

@@ -86,9 +86,13 @@ def _scanned(name: str) -> Manifest | None:
 
 
 def show_counts(manifest: Manifest) -> None:
-    """Show how many photos and classes there are, and how many files need a look, if any do."""
-    photos, problems = f"{len(manifest.files):,}", len(manifest.problems)
-    words = [t("data.counts", photos=photos, classes=len(manifest.labels))]
+    """Show how many photos and classes there are, and how many files need a look, if any do.
+
+    Classes without photos count as classes; nothing about them needs a look.
+    """
+    classes = {*manifest.labels, *manifest.empty}
+    problems = sum(problem.kind != "empty class" for problem in manifest.problems)
+    words = [t("data.counts", photos=f"{len(manifest.files):,}", classes=len(classes))]
     words += [t("data.need_look", count=f"{problems:,}")] if problems else []
     st.markdown(" · ".join(words))
 

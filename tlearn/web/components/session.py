@@ -60,11 +60,17 @@ def remember(key: str, value: str | None) -> None:
         st.query_params[key] = value
 
 
-def open_page(page: str, **choices: str) -> None:
-    """Go to another page, with choices made, such as ``run="insects"``."""
-    for key, value in choices.items():
-        st.session_state[f"chosen.{key}"] = value
-    st.switch_page(st.session_state["pages"][page], query_params=choices)
+def page_button(page: str, label: str, primary: bool = False, **choices: str) -> None:
+    """Show a button that opens another page, with choices made, such as ``run="insects"``.
+
+    It is a link that looks like a button, because the browser follows it by itself. Where the
+    server goes to a page, the browser still asks for moving parts of the one before, and what it
+    then gets empties the new page.
+    """
+    key = "-".join(("go", "primary" if primary else "plain", page, *choices.values()))
+    with st.container(key=key, width="content"):
+        pages = st.session_state["pages"]
+        st.page_link(pages[page], label=label, icon=pages[page].icon, query_params=choices)
 
 
 def choose(

@@ -19,7 +19,7 @@ from tlearn.web.components.session import (
     attempt,
     choose_data,
     choose_view,
-    open_page,
+    page_button,
     showing_errors,
     steps,
     workspace,
@@ -99,12 +99,8 @@ def _header(data: str, manifest: Manifest | None) -> None:
         if st.button("", key="look", icon=":material/refresh:", help=t("data.look_again")):
             look_again(data)
             st.rerun()
-        if manifest is not None and st.button(
-            t("data.go_train"),
-            type="secondary" if warnings else "primary",
-            icon=":material/model_training:",
-        ):
-            open_page("train")
+        if manifest is not None:
+            page_button("train", t("data.go_train"), primary=not warnings, data=data)
     if manifest is not None and _view() == "tab_classes" and not _shows_one_class():
         for warning in warnings:
             st.warning(warning)

@@ -12,7 +12,7 @@ from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import (
     choose,
     choose_view,
-    open_page,
+    page_button,
     remember,
     showing_errors,
     steps,
@@ -31,8 +31,7 @@ def show() -> None:
     usable = {run.name: run for run in workspace().run_store.runs() if run.usable}
     if not usable:
         st.info(t("predict.empty"))
-        if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
-            open_page("train")
+        page_button("train", t("results.go_train"), primary=True)
         return
     names = list(usable)
     with st.container(width=480):

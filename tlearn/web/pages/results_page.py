@@ -15,7 +15,7 @@ from tlearn.web.components.run_details import one_run
 from tlearn.web.components.run_pair import side_by_side
 from tlearn.web.components.session import (
     attempt,
-    open_page,
+    page_button,
     pages_of,
     recall,
     remember,
@@ -40,8 +40,7 @@ def show() -> None:
     names = [run.name for run in store.runs()]
     if not names:
         st.info(t("results.empty"))
-        if st.button(t("results.go_train"), type="primary", icon=":material/model_training:"):
-            open_page("train")
+        page_button("train", t("results.go_train"), primary=True)
         _undo()
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):

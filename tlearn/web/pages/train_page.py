@@ -15,7 +15,7 @@ from tlearn.web.components.backbone_cards import Offers, show_backbone, show_oth
 from tlearn.web.components.config_options import config_from, options
 from tlearn.web.components.job_list import queue
 from tlearn.web.components.scans import is_over, manifest_of, show_counts
-from tlearn.web.components.session import choose_data, open_page, showing_errors, steps, workspace
+from tlearn.web.components.session import choose_data, page_button, showing_errors, steps, workspace
 from tlearn.web.components.split_table import split_task
 from tlearn.web.words import escape_markdown, message, preset_name, t
 
@@ -30,8 +30,7 @@ def show() -> None:
     names = workspace().data_sets()
     if not names:
         st.info(t("train.empty"))
-        if st.button(t("train.go_data"), type="primary", icon=":material/photo_library:"):
-            open_page("data")
+        page_button("data", t("train.go_data"), primary=True)
         return
     with st.container(width=480):
         data = choose_data()
