@@ -89,6 +89,16 @@ class Workspace:
             raise DataError(f"there is no {str(path)!r}; choose another data set")
         return path
 
+    def changed(self, name: str) -> float:
+        """Return when a data set was changed last, as far as its folder tells: seconds since 1970.
+
+        It is 0 where there is none.
+        """
+        try:
+            return self.data_set(name).stat().st_mtime
+        except (DataError, OSError):
+            return 0.0
+
     def log_folder(self, name: str) -> Path:
         """Return the folder for TensorBoard of a name, which lies in the folder of runs.
 

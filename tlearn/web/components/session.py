@@ -90,11 +90,10 @@ def choose(
 
 
 def choose_data() -> str | None:
-    """Show the choice of a data set; return its name, or ask for one."""
-    data = choose(t("common.data"), "data", workspace().data_sets(), t("common.choose_data"))
-    if data is None:
-        st.info(t("data.choose"))
-    return data
+    """Show the choice of a data set, at first that which was changed last; return its name."""
+    names = workspace().data_sets()
+    last = max(names, key=workspace().changed) if names else None
+    return choose(t("common.data"), "data", names, t("common.choose_data"), last)
 
 
 def choose_view(page: str, names: Sequence[str]) -> str:
