@@ -22,6 +22,7 @@ from tlearn.features.engines import Choice, batch_for, choose, outputs_of
 from tlearn.features.engines.openvino import OpenVINOEngine, convert
 from tlearn.features.engines.tensorflow import TensorFlowEngine
 from tlearn.features.precision import computing_in
+from tlearn.keras_import import keras
 
 REFERENCE = Choice("tensorflow", "float32")
 BF16 = Choice("openvino", "bfloat16")
@@ -93,6 +94,18 @@ def test_bfloat16_on_trained_weights_is_noise_that_the_head_does_not_mind(shared
     ]
     likeness = centred[0] @ centred[1].T
     assert (likeness.argmax(axis=1) == np.arange(len(files))).all()  # nearest is itself
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("hidden", [(), (7,)])
+def test_a_head_is_not_rounded_to_bfloat16(toy, hidden):
+    base = toy.prefix([FEATURES])
+    layers = [keras.layers.Dense(units, "relu") for units in hidden]
+    head = keras.Sequential([*layers, keras.layers.Dense(5, use_bias=False)])
+    model = keras.Model(base.input, [*base.outputs, head(base.outputs[0])])
+    engine = BF16.engine_for(lambda _: model, [FEATURES, "logits"], toy.size)
+    features, logits = outputs_of(engine, smooth_pixels(9, toy.size))
+    assert apart(logits, np.asarray(head(features))) < 1e-6
 
 
 @needs_bfloat16

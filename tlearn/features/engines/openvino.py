@@ -30,6 +30,8 @@ SUFFIXES = (".bin", ".xml")  # of a saved network: weights, then structure
 class OpenVINOEngine:
     """A network compiled for this CPU, with one request in flight for every stream of it.
 
+    Its head computes in float32: eight bits of a logit would move probabilities by per cents.
+
     Args:
         network: As :func:`convert` gives it.
         names: Which of its outputs are wanted; the rest is not computed.
@@ -43,8 +45,10 @@ class OpenVINOEngine:
         largest = BYTES[precision] * max(_sizes(network))
         self.batch = batch_for(largest, LIMIT)
         network.reshape({0: ov.PartialShape([self.batch, *shape[1:]])})
+        head = _cut_head(network) if precision == "bfloat16" else None
+        body = network if head is None else ov.Model(head[0], network.get_parameters(), "body")
         compiled = _core().compile_model(
-            network,
+            body,
             "CPU",
             {
                 "PERFORMANCE_HINT": "THROUGHPUT",
@@ -52,46 +56,55 @@ class OpenVINOEngine:
             },
         )
         self._compiled = compiled
+        self._head = head and _core().compile_model(
+            head[1], "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        )
         self._most = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE
-        self._idle = deque[Any]()  # requests of all callers of map that are done
+        # Requests of all callers of map that are done, each with one of the head.
+        self._idle = deque[tuple[Any, Any]]()
 
     def map(
         self, batches: Iterable[tuple[T, Sequence[np.ndarray]]]
     ) -> Iterator[tuple[T, list[np.ndarray]]]:
         """Yield the outputs of each batch; see :class:`tlearn.features.engines.Engine`."""
-        running: deque[tuple[Any, T, int]] = deque()
+        running: deque[tuple[tuple[Any, Any], T, int]] = deque()
 
         def collect() -> tuple[T, list[np.ndarray]]:
-            request, tag, n = running.popleft()
-            request.wait()
-            outputs = [np.array(tensor.data[:n]) for tensor in request.output_tensors]
-            self._idle.append(request)
+            requests, tag, n = running.popleft()
+            body, head = requests
+            body.wait()
+            if head:
+                head.infer(dict(enumerate(body.output_tensors)), share_inputs=True)
+            tensors = (head or body).output_tensors
+            outputs = [np.array(tensor.data[:n]) for tensor in tensors]
+            self._idle.append(requests)
             return tag, outputs
 
         try:
             for tag, images in batches:
                 if len(running) == self._most:
                     yield collect()
-                request = self._idle_request()
-                pixels = request.input_tensors[0].data
+                requests = self._idle_requests()
+                pixels = requests[0].input_tensors[0].data
                 pixels[len(images) :] = 0
                 for row, image in zip(pixels, images, strict=False):
                     row[:] = image
-                request.start_async()
-                running.append((request, tag, len(images)))
+                requests[0].start_async()
+                running.append((requests, tag, len(images)))
             while running:
                 yield collect()
         finally:
-            for request, _, _ in running:
-                request.wait()
-                self._idle.append(request)
+            for requests, _, _ in running:
+                requests[0].wait()
+                self._idle.append(requests)
 
-    def _idle_request(self) -> Any:
-        """Return an idle request, or a new one where there is none."""
+    def _idle_requests(self) -> tuple[Any, Any]:
+        """Return idle requests of body and head, or new ones where there are none."""
         try:
             return self._idle.popleft()
         except IndexError:
-            return self._compiled.create_infer_request()
+            head = self._head.create_infer_request() if self._head else None
+            return self._compiled.create_infer_request(), head
 
 
 @functools.cache
@@ -139,6 +152,43 @@ def _write(network: Any, path: Path) -> None:
     finally:
         for suffix in SUFFIXES:
             part.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _cut_head(network: Any) -> tuple[list[Any], Any] | None:
+    """Cut off the head: all behind the outputs of which an image has a vector, with a product.
+
+    Returns:
+        The outputs of the body, and the head as a network from these; nothing without a head.
+    """
+
+    def has_vector(output: Any) -> bool:
+        return len(output.get_partial_shape()) <= 2
+
+    cuts, head = dict[tuple[str, int], Any](), dict[str, Any]()
+    behind = [result.input(0) for result in network.get_results()]
+    while behind:
+        target = behind.pop()
+        source = target.get_source_output()
+        node = source.get_node()
+        inputs = node.inputs()
+        if node.get_friendly_name() in head or node.get_type_name() == "Constant":
+            continue
+        if inputs and all(has_vector(one.get_source_output()) for one in inputs):
+            head[node.get_friendly_name()] = node
+            behind += inputs
+        else:
+            cut = cuts.setdefault((node.get_friendly_name(), source.get_index()), (source, []))
+            cut[1].append(target)
+    if not any(node.get_type_name() == "MatMul" for node in head.values()):
+        return None
+    parameters = []
+    for source, targets in cuts.values():
+        parameter = ov.opset8.parameter(source.get_partial_shape(), source.get_element_type())
+        parameters.append(parameter)
+        for target in targets:
+            target.replace_source_output(parameter.output(0))
+    sources = [source for source, _ in cuts.values()]
+    return sources, ov.Model(network.get_results(), parameters, "head")
 
 
 def _sizes(network: Any) -> Iterator[int]:
