@@ -19,6 +19,7 @@ from tlearn.errors import RunError
 from tlearn.runs.predictions import Prediction
 from tlearn.web import background, run_work
 from tlearn.web.components import scans
+from tlearn.web.components.explanations import MOST
 from tlearn.web.downloads import export_url, report_url
 from tlearn.web.explanation_process import ShownExplanation, explain
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
@@ -346,6 +347,9 @@ def test_photos_are_explained_on_demand(here, one_and_two, monkeypatch):
     shown = words(app)
     assert t("predict.heat", label="red") in shown and r"a\_class" in shown
     assert labelled(app.button, t("predict.why")).disabled  # all are explained
+    answers += [Prediction(blue, (("blue", 0.5),))] * MOST  # a table, of which none is selected
+    press(page("predict", **{"chosen.run": "one", "chosen.photos": folder.name}), "predict.why")
+    assert asked[1] == (one_and_two[0], [blue] * (MOST - 1))  # the other is explained already
 
 
 def test_explanations_of_the_command_are_read(toy_run, tmp_path, monkeypatch):

@@ -54,13 +54,14 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
                     if editable and not answer.problem:
                         with st.popover(t("predict.wrong")):
                             _correct(root, labels, [answer], str(answer.path))
-        chosen = list(predictions)
+        asked = list(predictions)
     else:
-        chosen = _table(current, predictions, true)
+        shown, chosen = _table(current, predictions, true)
+        asked = chosen or shown
         if editable:
             _correct(root, labels, chosen, str(folder))
         with st.container(horizontal=True):
-            for answer in chosen:
+            for answer in asked:
                 if explanation := current.explained.get(answer.path):
                     with st.container(border=True, width=WIDTH):
                         _card(answer, explanation)
@@ -69,7 +70,7 @@ def show_predictions(run: RunSummary, current: PredictionTask) -> None:
         numbers = {"count": unknown, "all": f"{len(predictions):,}", "part": percent(REJECT)}
         st.caption(t("predict.unknown_count", **numbers))
     with st.container(horizontal=True):
-        explain_button(current, chosen)
+        explain_button(current, asked)
         st.download_button(
             t("predict.csv"),
             lambda: predictions_csv(predictions, folder),
@@ -110,8 +111,8 @@ def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool =
 
 def _table(
     current: PredictionTask, predictions: Sequence[Prediction], true: Mapping[Path, str]
-) -> list[Prediction]:
-    """Show many photos a page at a time; return those that are chosen.
+) -> tuple[list[Prediction], list[Prediction]]:
+    """Show many photos a page at a time; return those that are shown, and those chosen of them.
 
     ``true`` has the class of each by its folder, or an empty text.
     """
@@ -169,7 +170,7 @@ def _table(
         height=min(620, 40 + 56 * len(rows)),
         key=f"predictions.{'.'.join(map(str, place))}",
     )
-    return [shown[i] for i in event.selection.rows]
+    return shown, [shown[i] for i in event.selection.rows]
 
 
 def _wrong(answer: Prediction, true: Mapping[Path, str]) -> bool:

@@ -11,7 +11,13 @@ from tlearn.runs.run_store import LONGEST_NOTE, RunSummary
 from tlearn.text import percent
 from tlearn.web.components.job_list import state_words
 from tlearn.web.components.run_views import VIEWS
-from tlearn.web.components.session import attempt, choose_view, remember, workspace
+from tlearn.web.components.session import (
+    attempt,
+    choose_view,
+    page_button,
+    remember,
+    workspace,
+)
 from tlearn.web.components.upload import show_message
 from tlearn.web.downloads import report_url, run_url
 from tlearn.web.words import escape_markdown, message, t, texts
@@ -45,7 +51,9 @@ def _figures(run: Run) -> None:
                 if metric.key == "accuracy" or not metric.brief:
                     continue
                 name = texts().words.get(f"results.{metric.key}", metric.name)
-                st.metric(name, metric_text(metric, figures), border=True, height="stretch")
+                about = texts().words.get(f"results.{metric.key}_help")
+                text = metric_text(metric, figures)
+                st.metric(name, text, border=True, height="stretch", help=about)
     if "test" not in run.metrics:
         st.caption(t("results.flatters"))
 
@@ -75,6 +83,7 @@ def _actions(run: RunSummary) -> None:
     """Offer notes, downloads, resuming and deleting."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if run.usable:
+            page_button("predict", t("job.try"), run=run.name)
             model, whole = run_url(f"{run.name}.keras"), run_url(f"{run.name}.zip")
             st.link_button(t("results.model"), model, icon=":material/download:")
             st.link_button(t("results.whole"), whole, icon=":material/folder_zip:")
