@@ -14,6 +14,7 @@ from tlearn.data.scan import scan
 from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.runs.directory import RunDirectory
+from tlearn.web import data_process
 from tlearn.web.components import check_view
 from tlearn.web.components.balance_chart import balance_chart
 from tlearn.web.data_trash import (
@@ -22,6 +23,7 @@ from tlearn.web.data_trash import (
     rename_data_set,
     restore_data_set,
 )
+from tlearn.web.data_work import add_photos, describe_new
 from tlearn.web.linked_folders import link_folder
 
 
@@ -123,6 +125,56 @@ def test_what_is_added_to_a_class_is_said_of_it(here, monkeypatch):
         said = words(app) if opened else "".join(toast.value for toast in app.toast)
         assert t("data.added", label="blue", count=1) in said
     assert scan(here.data / "colours").counts == {"blue": 14, "green": 12, "red": 12}
+
+
+@pytest.fixture
+def ending(monkeypatch):
+    """Have the process for data end at the work in a list, once each."""
+    works, real = [], data_process.run
+
+    def run_or_end(progress, do, *values):
+        if do in works:
+            works.remove(do)
+            raise DataError(data_process.ENDED)
+        return real(progress, do, *values)
+
+    monkeypatch.setattr(data_process, "run", run_or_end)
+    return works
+
+
+def test_an_upload_is_not_lost_with_the_process_for_data(here, monkeypatch, ending):
+    coming = []
+    monkeypatch.setattr(
+        "tlearn.web.components.new_data_set.uploader",
+        lambda root, key: coming.pop() if coming else None,
+    )
+    for last in ("common.try_again", "data.discard"):
+        coming.append(Upload(here.data))
+        for i in range(3):
+            send(coming[0], f"photos/a/{i}.png", photo(i))
+        ending[:] = [describe_new, describe_new]
+        app = page("data", **{"new.source": "from_upload"})
+        press(app, "common.try_again")
+        assert "was ended" in words(app) and not ending
+        press(app, last)
+        assert "was ended" not in words(app) or last == "data.discard"
+    (name,) = here.data_sets()  # the first
+    assert len(scan(here.data / name).files) == 3
+
+
+def test_photos_for_a_class_are_not_lost_with_the_process_for_data(here, monkeypatch, ending):
+    data = draw_photos(here.data / "colours")
+    for k, last in enumerate(("common.try_again", "data.discard")):
+        upload = Upload(here.data)
+        send(upload, "new.png", photo(90 + k))
+        comes(monkeypatch, uploader=[upload])
+        ending[:] = [add_photos]
+        app = page("data")
+        run(app.button(key="add.blue").click())
+        assert "was ended" in words(app) and upload.is_open
+        press(app, last)
+        assert not upload.is_open
+    assert scan(data).counts == {"blue": 13, "green": 12, "red": 12}
 
 
 def test_a_photo_is_enlarged(here):

@@ -8,10 +8,12 @@ import pytest
 from conftest import TESTS, Counted, draw_photos
 from serving import until
 
+from tlearn.data.editing import exclude, move, rename
+from tlearn.data.edits import undo_edits
 from tlearn.data.scan import scan
 from tlearn.errors import DataError
 from tlearn.web import background, data_process
-from tlearn.web.data_work import look
+from tlearn.web.data_work import change, look
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
 
@@ -51,13 +53,39 @@ def test_data_are_read_in_a_process_of_their_own(tmp_path, client):
     assert manifest == scan(folder) and progress.done == 36
     assert data_process.run(progress, look, folder, token) == (token, None)
     (folder / "red" / "red00.png").unlink()
-    changed, manifest = data_process.run(progress, look, folder, token)
-    assert changed != token and manifest.counts["red"] == 11
+    changed, change = data_process.run(progress, look, folder, token)
+    after = change.apply(manifest)
+    assert changed != token and (change.new, change.gone) == ({}, {"red/red00.png"})
+    assert after == scan(folder) and after.counts["red"] == 11
+    assert data_process.run(progress, look, folder, "another token") == (changed, after)
     with pytest.raises(DataError, match="is not there"):
         data_process.run(progress, look, tmp_path / "gone", "")
     (folder := tmp_path / "new" / "cup").mkdir(parents=True)
     _, manifest = data_process.run(progress, look, folder.parent, "")
     assert (manifest.files, manifest.empty) == ((), ("cup",))
+
+
+def test_after_an_edit_files_are_not_listed_again(tmp_path, monkeypatch):
+    """What was seen is edited, and only what has changed is sent."""
+    folder, progress = draw_photos(tmp_path / "colours"), Counted()
+    token, before = look(progress, folder, "")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", None)
+        patch.setattr(os, "scandir", None)
+        for do, *values in (
+            (move, ["green/green03.png", "blue/blue01.png"], "red"),
+            (exclude, ["blue/blue00.png"]),
+            (rename, "red", "a red"),
+        ):
+            change(progress, folder, do, *values)
+            token, changed = look(progress, folder, token, edited=True)
+            assert len(changed.new) in (0, 2, 14)
+            before = changed.apply(before)
+    assert before == scan(folder) and before.counts == {"a red": 14, "blue": 10, "green": 11}
+    undo_edits(folder, everything=True)
+    (folder / "red" / "red00.png").unlink()
+    _, changed = look(progress, folder, token)
+    assert changed.apply(before) == scan(folder)
 
 
 @POSIX

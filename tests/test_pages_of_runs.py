@@ -29,6 +29,10 @@ def runs_of(here):
     return sorted(path.name for path in here.runs.iterdir() if path.name[0] != ".")
 
 
+def known(monkeypatch, prediction):
+    monkeypatch.setitem(TASKS, prediction.key, prediction)
+
+
 @pytest.fixture
 def one_and_two(here, toy_run):
     """Two runs that are alike, with photos in the data root; return their directories."""
@@ -247,11 +251,26 @@ def test_photos_that_were_predicted_are_removed_after_a_day(here, one_and_two, m
     for name, age in ages.items():
         folder = draw_photos(here.scratch / name, 1)
         prediction = PredictionTask(folder, here.runs / "other", task, time.monotonic() - age)
-        monkeypatch.setitem(TASKS, name, prediction)
+        known(monkeypatch, prediction)
     page("predict", **{"chosen.run": "one", "chosen.photos": "asked"})
-    assert TASKS.keys() == {"recent", "asked"}
+    assert TASKS.keys() == {("recent", "other"), ("asked", "other"), ("asked", "one")}
     assert {path.name for path in here.scratch.iterdir()} >= {"recent", "asked"}
     assert not (here.scratch / "old").exists()
+
+
+def test_tabs_that_ask_several_runs_about_the_same_photos_are_all_answered(
+    here, one_and_two, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        "tlearn.web.prediction_process.predict", lambda run, *rest: asked.append(run.name) or []
+    )
+    task, folder = background.start(lambda progress: ([], [])), draw_photos(here.scratch / "some")
+    known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
+    tabs = [page("predict", {"run": name, "photos": "some"}) for name in ("one", "two")]
+    for tab in tabs * 2:
+        run(tab)
+    assert asked == ["two"] and folder.is_dir()
 
 
 def test_corrections_are_added_once(here, one_and_two, monkeypatch):
@@ -259,7 +278,7 @@ def test_corrections_are_added_once(here, one_and_two, monkeypatch):
     photo = folder / "red/red00.png"
     answer = Prediction(photo, (("blue", 0.6), ("red", 0.4)))
     task = background.start(lambda progress: ([answer], []))
-    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
     app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
     run(labelled(app.selectbox, t("predict.wrong")).set_value("green"))
     press(app, "predict.add", count=1)
@@ -293,9 +312,9 @@ def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkey
     answers = [Prediction(file, (("blue", 0.6), ("red", 0.4))) for file in files]
     task = background.start(lambda progress: (answers, []))
     state = {"chosen.run": "one", "chosen.photos": folder.name}
-    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
     app = page("predict", **state)
-    found = TASKS[folder.name].evaluation.result
+    found = TASKS[folder.name, "one"].evaluation.result
     right = t("results.right", right=round(found["accuracy"] * 6), all=6)
     assert found["n"] == 6 and f"{t('predict.accuracy')}: {right}" in words(app)
     assert t("predict.unknown_class", count=3, names="purple") in words(app)
@@ -307,7 +326,7 @@ def test_photos_in_class_folders_are_measured(here, one_and_two, toy_run, monkey
         raise RunError("it is a defect")
 
     monkeypatch.setattr("tlearn.web.prediction_process.evaluate", no_evaluation)
-    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
     assert f"{t('predict.not_measured')} it is a defect" in words(page("predict", **state))
 
 
@@ -319,7 +338,7 @@ def test_what_is_unknown_is_said(here, one_and_two, tmp_path, monkeypatch):
     shown = {}
     for count in (2, 9):
         task = background.start(lambda progress, count=count: (answers[:count], []))
-        monkeypatch.setitem(TASKS, "loose", PredictionTask(folder, one_and_two[0], task))
+        known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
         shown[count] = page("predict", **{"chosen.run": "one", "chosen.photos": "loose"})
     assert words(shown[2]).count(t("live.unknown")) == 1
     assert list(shown[9].dataframe[0].value[t("predict.unknown")]) == ["?"] * 3 + [""] * 6
@@ -339,7 +358,7 @@ def test_photos_are_explained_on_demand(here, one_and_two, monkeypatch):
     monkeypatch.setattr("tlearn.web.components.scans.AT_ONCE", 600)
     answers = [Prediction(red, (("red", 0.6),)), Prediction(blue, (), "unreadable")]
     task = background.start(lambda progress: (answers, []))
-    monkeypatch.setitem(TASKS, folder.name, PredictionTask(folder, one_and_two[0], task))
+    known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
     app = page("predict", **{"chosen.run": "one", "chosen.photos": folder.name})
     assert t("predict.nearest") not in words(app)
     press(app, "predict.why")

@@ -38,8 +38,11 @@ class AddedPhotos:
     left_out: tuple[Problem, ...]
 
 
-def exclude(data: Path, names: Sequence[str]) -> None:
+def exclude(data: Path | DataSource, names: Sequence[str]) -> None:
     """Exclude photos, named as in a manifest, from the data set.
+
+    This and what follows takes a data set, or its files as they were listed before, which saves
+    listing those of a large one again.
 
     Raises:
         DataError: If one is not there; nothing is changed then.
@@ -48,7 +51,7 @@ def exclude(data: Path, names: Sequence[str]) -> None:
         raise DataError("nothing to change: all of these are excluded already")
 
 
-def move(data: Path, names: Sequence[str], label: str) -> None:
+def move(data: Path | DataSource, names: Sequence[str], label: str) -> None:
     """Move photos to another class, existing or new.
 
     Raises:
@@ -59,7 +62,7 @@ def move(data: Path, names: Sequence[str], label: str) -> None:
         raise DataError(f"nothing to change: all of these are of class {label!r} already")
 
 
-def set_group(data: Path, names: Sequence[str], group: str) -> None:
+def set_group(data: Path | DataSource, names: Sequence[str], group: str) -> None:
     """Give photos a group, whose photos are put into one split; none if it is empty.
 
     Raises:
@@ -68,14 +71,15 @@ def set_group(data: Path, names: Sequence[str], group: str) -> None:
     apply_changes(data, [Change(name, "group", group) for name in names])
 
 
-def apply_changes(data: Path, changes: Sequence[Change]) -> tuple[Change, ...]:
+def apply_changes(data: Path | DataSource, changes: Sequence[Change]) -> tuple[Change, ...]:
     """Make changes as one user action, which one undo takes back; return those with an effect.
 
     Raises:
         DataError: If a photo or class is not there, or no class can be called so; nothing is
             changed then.
     """
-    after = edited_photos(data)
+    source = _listed(data)
+    after = edited_photos(source)
     known = set(after.labels.values())
     effective: list[Change] = []
     for change in changes:
@@ -85,58 +89,60 @@ def apply_changes(data: Path, changes: Sequence[Change]) -> tuple[Change, ...]:
         if change.of_class:
             path = _class_path(change.of_class, known)
         elif path not in after.labels:
-            raise DataError(f"{path!r} is not in {str(data)!r}; scan the folder again")
+            raise DataError(f"{path!r} is not in {str(source.data)!r}; scan the folder again")
         full = Change(path, change.action, value)
         if after.apply(full):
             effective.append(full)
     if effective:
-        append_edits(data, effective)
+        append_edits(source.data, effective)
     return tuple(effective)
 
 
-def rename(data: Path, label: str, new: str) -> None:
+def rename(data: Path | DataSource, label: str, new: str) -> None:
     """Give a class another name.
 
     Raises:
         DataError: If there is no such class, the new name is taken, or no class can be called so.
     """
-    known = set(edited_photos(data).labels.values())
+    source = _listed(data)
+    known = set(edited_photos(source).labels.values())
     new = _label(new, known)
     if new in known:
         raise DataError(
             f"there is a class {new!r} already; choose another name, or merge {label!r} into it"
         )
-    append_edits(data, [Change(_class_path(label, known), "class", new)])
+    append_edits(source.data, [Change(_class_path(label, known), "class", new)])
 
 
-def merge(data: Path, labels: Sequence[str], into: str) -> None:
+def merge(data: Path | DataSource, labels: Sequence[str], into: str) -> None:
     """Merge classes into one, existing or new.
 
     Raises:
         DataError: If a class does not exist, nothing is to be merged, or the name is invalid.
     """
-    known = set(edited_photos(data).labels.values())
+    source = _listed(data)
+    known = set(edited_photos(source).labels.values())
     into = _label(into, known)
     labels = [label for label in dict.fromkeys(labels) if label != into]
     changes = [Change(_class_path(label, known), "class", into) for label in labels]
     if not changes:
         raise DataError(f"there is nothing to merge into {into!r}; name other classes")
-    append_edits(data, changes)
+    append_edits(source.data, changes)
 
 
-def add_class(data: Path, label: str) -> None:
+def add_class(data: Path | DataSource, label: str) -> None:
     """Make the folder of a new class, without a photo yet.
 
     Raises:
         DataError: If there is such a class, none can be called so, or a table names the classes.
     """
-    source = read_source(data)
-    if source.tables or not data.is_dir():
+    source = _listed(data)
+    if source.tables or not source.data.is_dir():
         raise DataError(
-            f"the classes of {str(data)!r} are not folders; a new class begins with a photo that "
-            f"is moved to it"
+            f"the classes of {str(source.data)!r} are not folders; a new class begins with a "
+            f"photo that is moved to it"
         )
-    labels = {*edited_photos(data).labels.values(), *source.class_folders.values()}
+    labels = {*edited_photos(source).labels.values(), *source.class_folders.values()}
     new = _label(label, ())
     if new in labels:
         raise DataError(f"there is a class {new!r} already; choose another name")
@@ -146,13 +152,13 @@ def add_class(data: Path, label: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def remove_class(data: Path, label: str) -> None:
+def remove_class(data: Path | DataSource, label: str) -> None:
     """Remove the folder of a class that holds nothing.
 
     Raises:
         DataError: If there is no such folder, or it holds files.
     """
-    source = read_source(data)
+    source = _listed(data)
     folders = [source.folder / name for name, of in source.class_folders.items() if of == label]
     advice = "move the files in it away first"
     with os_errors_as(DataError, f"the class {label!r} cannot be removed", advice):
@@ -213,18 +219,22 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     return AddedPhotos(tuple(new), tuple(moved), tuple(left_out))
 
 
-def edited_photos(data: Path) -> EditedPhotos:
+def edited_photos(data: Path | DataSource) -> EditedPhotos:
     """Return the class of every file after edits, and the groups that these or tables give.
 
     Raises:
         DataError: If it cannot be read as a data set.
     """
-    files = read_source(data).files
-    after = Edits.of(data).apply({file.name: file.label for file in files})
-    for file in files:
+    source = _listed(data)
+    after = Edits.of(source.data).apply({file.name: file.label for file in source.files})
+    for file in source.files:
         if file.group:
             after.groups.setdefault(file.name, file.group)
     return after
+
+
+def _listed(data: Path | DataSource) -> DataSource:
+    return data if isinstance(data, DataSource) else read_source(data)
 
 
 def _label(name: str, known: Iterable[str | None]) -> str:

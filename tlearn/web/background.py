@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tlearn.errors import TlearnError
 from tlearn.progress import Progress, Task
 
 LOG = logging.getLogger("tlearn.web")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class ReplacedError(Exception):
@@ -62,6 +64,22 @@ class BackgroundTask:
 
     def say(self, line: str) -> None:
         """Ignore a line; a page does not show it."""
+
+
+class Recent(dict[K, V]):
+    """A dictionary of the ``most`` entries that were set last; ``drop`` is told of the others."""
+
+    def __init__(self, most: int, drop: Callable[[V], object] = lambda value: None) -> None:
+        super().__init__()
+        self._most, self._drop, self._lock = most, drop, threading.Lock()
+
+    def __setitem__(self, key: K, value: V) -> None:
+        with self._lock:
+            self.pop(key, None)
+            super().__setitem__(key, value)
+            old = [self.pop(key) for key in list(self)[: -self._most]]
+        for dropped in old:
+            self._drop(dropped)
 
 
 def start(do: Callable[[Progress], Any]) -> BackgroundTask:

@@ -8,6 +8,7 @@ from tlearn.atomic import atomic_directory
 from tlearn.checks.finding import CheckResult
 from tlearn.data import editing
 from tlearn.data.archive_folder import add_to_report
+from tlearn.data.data_source import DataSource
 from tlearn.data.edits import Edits
 from tlearn.data.filenames import class_folder_name
 from tlearn.data.folders import list_folder
@@ -21,13 +22,18 @@ from tlearn.data.splits import draw_splits, images_per_class
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.text import natural_key
+from tlearn.web.background import Recent
+from tlearn.web.manifest_change import ManifestChange
 
+MOST = 10  # data sets whose manifests are held in memory
 LOOSE = "these photos lie in no class folder"
 _CACHE = ScanCache()
-_seen: dict[Path, tuple[str, Manifest]] = {}  # what a scan gave last, with its token
+_seen = Recent[Path, tuple[str, DataSource, Manifest]](MOST)  # by scans of late, with tokens
 
 
-def look(progress: Progress, root: Path, known: str) -> tuple[str, Manifest | None]:
+def look(
+    progress: Progress, root: Path, known: str, edited: bool = False
+) -> tuple[str, Manifest | ManifestChange | None]:
     """Scan a data set; only files that have changed are read again.
 
     Class folders without any file are a data set to begin with.
@@ -36,26 +42,34 @@ def look(progress: Progress, root: Path, known: str) -> tuple[str, Manifest | No
         progress: Reports progress.
         root: The data set.
         known: The token of the manifest that the caller has, or an empty text.
+        edited: Whether nothing but its edits has changed: then the files are not listed again.
 
     Returns:
-        A token of what was found, and the manifest unless it is the known one.
+        A token of what was found, and the manifest: nothing if it is the known one, and what has
+        changed if the one before is known.
 
     Raises:
         DataError: If it cannot be used.
     """
+    token, source, last = _seen.get(root, ("", None, None))
+    if source is None or not edited:
+        source = read_source(root, progress)
     try:
-        manifest = scan(root, progress=progress, cache=_CACHE)
+        manifest = scan(source, progress=progress, cache=_CACHE)
     except DataError:
-        source = read_source(root)
         if source.files or not source.class_folders:
             raise
         labels = tuple(sorted({*source.class_folders.values()}, key=natural_key))
         manifest = Manifest(root, source.folder, (), source.problems, Edits.of(root), empty=labels)
-    token, last = _seen.get(root, ("", None))
-    if manifest != last:
-        token = secrets.token_hex(8)
-        _seen[root] = token, manifest
-    return token, None if token == known else manifest
+    before, token = token, token if manifest == last else secrets.token_hex(8)
+    _seen[root] = token, source, manifest
+    if known == token:
+        return token, None
+    if last is not None and known == before:
+        change = ManifestChange.between(last, manifest)
+        if change.apply(last) == manifest:
+            return token, change
+    return token, manifest
 
 
 def split_counts(
@@ -66,20 +80,32 @@ def split_counts(
     Raises:
         DataError: If the data set cannot be used or split.
     """
-    manifest = _seen[root][1] if root in _seen else scan(root, progress=progress, cache=_CACHE)
+    _, _, manifest = _seen.get(root, ("", None, None))
+    if manifest is None:
+        manifest = scan(root, progress=progress, cache=_CACHE)
     splits, problems = draw_splits(manifest, val, test, seed)
     return images_per_class(splits), sum(problem.kind != "empty class" for problem in problems)
 
 
-def change(
-    progress: Progress, do: Callable[..., None], root: Path, names: list[str], *values: str
-) -> None:
-    """Do something with photos, such as :func:`tlearn.data.editing.exclude`.
+def change(progress: Progress, root: Path, do: Callable[..., object], *values: object) -> None:
+    """Edit a data set by a function of :mod:`tlearn.data.editing`, as it was seen last.
 
     Raises:
         DataError: If it cannot be done.
     """
-    do(root, names, *values)
+    _, source, _ = _seen.get(root, ("", None, None))
+    do(source or root, *values)
+
+
+def correct(
+    progress: Progress, root: Path, label: str, photos: list[tuple[str, Path]]
+) -> editing.AddedPhotos:
+    """Add photos that were predicted to a class.
+
+    Raises:
+        DataError: If nothing can be added.
+    """
+    return editing.add_photos(root, label, photos)
 
 
 def describe_new(progress: Progress, root: Path, unsorted: str) -> tuple[int, int]:

@@ -51,6 +51,11 @@ class PredictionTask:
     explained: dict[Path, ShownExplanation] = field(default_factory=dict)
 
     @property
+    def key(self) -> tuple[str, str]:
+        """The names of the folder and of the run: tabs may use several runs on one folder."""
+        return self.folder.name, self.run.name
+
+    @property
     def explanations(self) -> Path:
         """The folder for pictures of explanations."""
         return self.folder.with_name(f"{self.folder.name}.explanations")
@@ -67,7 +72,13 @@ class PredictionTask:
         return self.evaluation
 
 
-TASKS: dict[str, PredictionTask] = {}  # by the name of the folder
+TASKS: dict[tuple[str, str], PredictionTask] = {}  # by their keys
+
+
+def find_prediction(folder: str, run: Path) -> PredictionTask | None:
+    """Return what a run says of the photos in a folder, or else what another run says."""
+    alike = [task for (name, _), task in list(TASKS.items()) if name == folder]
+    return TASKS.get((folder, run.name)) or next(iter(alike), None)
 
 
 def start_prediction(
@@ -89,16 +100,16 @@ def start_prediction(
                 upload.cancel()
         return predict(run, folder, sum(1 for _ in walk(folder)), progress), left_out
 
-    if before is not None:
-        before.task.replaced = True  # nobody waits for it any more
     now = time.monotonic()
     for old in list(TASKS.values()):
-        if old.folder != folder and (old is before or now - old.started > LIFETIME):
-            TASKS.pop(old.folder.name, None)
+        left = before is not None and old.folder == before.folder
+        if old.folder != folder and (left or now - old.started > LIFETIME):
+            old.task.replaced = True  # nobody waits for it any more
+            TASKS.pop(old.key, None)
             for place in (old.folder, old.explanations):
                 shutil.rmtree(place, ignore_errors=True)
-    task = background.start(do)
-    TASKS[folder.name] = PredictionTask(folder, run, task)
+    prediction = PredictionTask(folder, run, background.start(do))
+    TASKS[prediction.key] = prediction
 
 
 def predict(run: Path, folder: Path, count: int, progress: Progress) -> list[Prediction]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import streamlit as st
 
 from tlearn.checks.finding import CheckResult, Finding, proposed_edits
+from tlearn.data import editing
 from tlearn.data.edits import Edits
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
@@ -17,7 +17,7 @@ from tlearn.web.components.photo_editor import edit
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import shorten
-from tlearn.web.data_work import check_data
+from tlearn.web.data_work import MOST, check_data
 from tlearn.web.words import check_name, escape_markdown, message, t
 
 PER_PAGE = 8  # findings of a check
@@ -34,7 +34,7 @@ class _Check:
     names: frozenset[str]  # of the photos there were
 
 
-_checks: dict[Path, _Check] = {}  # by data folder, the one begun last
+_checks = background.Recent[Path, _Check](MOST)  # by data folder, the one begun last
 
 
 def check_view(data: str, manifest: Manifest) -> None:
@@ -92,7 +92,7 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
             icon=":material/done_all:",
             help=t("data.fix_hint"),
         ):
-            edit(data, partial(result.apply, findings))
+            edit(data, editing.apply_changes, proposed_edits(findings))
     shown = pages_of(f"check.{name}.page", len(findings), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
         for i in shown:
@@ -113,7 +113,7 @@ def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
         if finding.edits and st.button(
             _proposal(finding), key=f"fix.{key}", icon=":material/done:", help=_fix(finding)
         ):
-            edit(data, partial(result.apply, [finding]))
+            edit(data, editing.apply_changes, finding.edits)
 
 
 def _fix(finding: Finding) -> str:

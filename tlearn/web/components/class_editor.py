@@ -1,7 +1,5 @@
 """The classes of a data set: all of them, and one of them."""
 
-from functools import partial
-
 import streamlit as st
 
 from tlearn.data import editing
@@ -13,7 +11,7 @@ from tlearn.web.components.balance_chart import show_balance
 from tlearn.web.components.class_photos import add_button
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
-from tlearn.web.components.session import pages_of, workspace
+from tlearn.web.components.session import pages_of
 from tlearn.web.components.upload import shorten
 from tlearn.web.words import escape_markdown, t
 
@@ -68,23 +66,20 @@ def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
                 help=t("data.remove_class"),
                 type="tertiary",
             ):
-                root = workspace().data_set(data)
-                edit(data, partial(editing.remove_class, root, label))
+                edit(data, editing.remove_class, label, listed=False)
 
 
 def _new_class(data: str) -> None:
     """Show the button and the field for another class."""
-    root = workspace().data_set(data)
     made = st.session_state.get("new_class.made", 0)  # another one for each: closed and empty
 
-    def add(name: str) -> None:
-        editing.add_class(root, name)
+    def close() -> None:
         st.session_state["new_class.made"] = made + 1
 
     with st.popover(t("data.add_class"), icon=":material/add:", key=f"new_class.{made}"):
         name = st.text_input(t("data.class"), key=f"new_class.name.{made}", max_chars=100).strip()
         if st.button(t("data.add_class"), type="primary", key="new_class.add") and name:
-            edit(data, lambda: add(name))
+            edit(data, editing.add_class, name, listed=False, then=close)
 
 
 def _unsorted(data: str, manifest: Manifest) -> None:
@@ -108,7 +103,6 @@ def _heading(words: str) -> None:
 def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
     """Show one class: its photos, and what can be done with them."""
     others = [other for other in sorted(by_label, key=natural_key) if other != label]
-    root = workspace().data_set(data)
     _heading(label)
     with st.container(horizontal=True):
         add_button(data, label)
@@ -116,14 +110,14 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
             new = st.text_input(t("data.new_name"), label, key=f"rename.{label}", max_chars=100)
             new = new.strip()
             if st.button(t("data.rename"), type="primary", disabled=new == label):
-                edit(data, lambda: editing.rename(root, label, new), opened=new)
+                edit(data, editing.rename, label, new, opened=new)
         # By its class: it would stay open for the class merged into, whose turn is next.
         with st.popover(
             t("data.merge"), icon=":material/merge:", disabled=not others, key=f"merging.{label}"
         ):
             into = st.selectbox(t("data.merge_into"), others, key=f"merge.{label}")
             if st.button(t("data.merge"), type="primary") and into:
-                edit(data, lambda: editing.merge(root, [label], into), opened=into)
+                edit(data, editing.merge, [label], into, opened=into)
     if not by_label[label]:
         st.info(t("data.no_photos"))
         return

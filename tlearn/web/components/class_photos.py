@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -9,7 +10,7 @@ from tlearn.data.problems import Problem
 from tlearn.data.uploads import Upload
 from tlearn.progress import Progress
 from tlearn.web import background, data_process
-from tlearn.web.components.scans import look_again, wait_for
+from tlearn.web.components.scans import look_again, offer_again, wait_for
 from tlearn.web.components.session import showing_errors, workspace
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import camera, uploader
@@ -53,7 +54,7 @@ def _fields(data: str, label: str) -> None:
     taken = camera(root, f"{key}.camera")
     sent = uploader(root, key, kind="flat")
     if uploads := [upload for upload in (taken, sent) if upload is not None]:
-        state.setdefault(TASKS, []).append((data, label, _begin(data, label, uploads)))
+        state.setdefault(TASKS, []).append(_begin(data, label, uploads))
     if _adding():
         return
     to, count, problem, left_out = state.get("adding.added", NOTHING)
@@ -67,12 +68,21 @@ def _fields(data: str, label: str) -> None:
 def _adding(in_dialog: bool = True) -> bool:
     """Show how far photos are that are being added, to whichever class; tell whether any are."""
     state = st.session_state
-    tasks: list[tuple[str, str, background.BackgroundTask]] = state.get(TASKS, [])
+    tasks: list[_Adding] = state.get(TASKS, [])
     if not tasks:
         return False
-    data, label, task = tasks[0]
+    data, label, uploads, task = tasks[0]
     if not wait_for(task, t("data.placing")):
         return True
+    if task.problem == data_process.ENDED:
+        choice = offer_again(task.problem)
+        if choice is None:
+            return True
+        if choice == "again":
+            tasks[0] = _begin(data, label, uploads)
+            st.rerun()
+        for upload in uploads:
+            upload.cancel()
     del tasks[0]
     if task.problem:
         state["adding.added"] = (label, 0, task.problem, [])
@@ -89,20 +99,32 @@ def _adding(in_dialog: bool = True) -> bool:
     st.rerun()
 
 
-def _begin(data: str, label: str, uploads: Sequence[Upload]) -> background.BackgroundTask:
+class _Adding(NamedTuple):
+    """Uploads that are added to a class."""
+
+    data: str
+    label: str
+    uploads: Sequence[Upload]
+    task: background.BackgroundTask
+
+
+def _begin(data: str, label: str, uploads: Sequence[Upload]) -> _Adding:
     folder = workspace().data_set(data)
 
     def add(progress: Progress) -> tuple[int, list[Problem]]:
         count, problems = 0, list[Problem]()
-        for upload in uploads:
+        for upload in filter(lambda upload: upload.is_open, uploads):
             try:
                 upload.unpack(progress)
                 photos: list[tuple[str, Path | bytes]] = [(p.name, p) for p in upload.images()]
                 report = upload.report
                 more = data_process.run(progress, add_photos, folder, label, photos, report)
                 count, problems = count + more[0], problems + more[1]
-            finally:
-                upload.cancel()
+            except BaseException as error:
+                if str(error) != data_process.ENDED:  # else it can be done again
+                    upload.cancel()
+                raise
+            upload.cancel()
         return count, problems
 
-    return background.start(add)
+    return _Adding(data, label, uploads, background.start(add))

@@ -10,7 +10,7 @@ from tlearn.progress import Silent
 from tlearn.text import decode_name
 from tlearn.web import data_process, data_work
 from tlearn.web.components.gallery import Picture, gallery
-from tlearn.web.components.scans import look_again
+from tlearn.web.components.scans import look_after_edit
 from tlearn.web.components.session import showing_errors, workspace
 from tlearn.web.words import t
 
@@ -30,13 +30,12 @@ def photo_editor(
         key: What tells this from others on the page.
         excluded: Whether they are excluded already; moving one includes it again.
     """
-    root = workspace().data_set(data)
     selected: set[str] = st.session_state.setdefault(f"{key}.selected", set())
     selected &= {picture.name for picture in pictures}
 
-    def change(do: Callable[..., None], *values: str) -> None:
-        data_process.run(Silent(), data_work.change, do, root, sorted(selected), *values)
-        selected.clear()
+    def change(do: Callable[..., object], *values: str) -> None:
+        chosen = sorted(selected)
+        edit(data, do, chosen, *values, then=selected.clear)
 
     bar = st.container(horizontal=True, vertical_alignment="bottom")
     gallery(pictures, key, selected)
@@ -66,7 +65,7 @@ def photo_editor(
             disabled=not (count and label),
             icon=":material/drive_file_move:",
         ):
-            edit(data, lambda: change(editing.move, str(label)))
+            change(editing.move, str(label))
         if not excluded and st.button(
             t("data.exclude", count=count) if count else t("data.exclude_none"),
             key=f"{key}.exclude",
@@ -74,7 +73,7 @@ def photo_editor(
             icon=":material/block:",
             help=t("data.exclude_hint"),
         ):
-            edit(data, lambda: change(editing.exclude))
+            change(editing.exclude)
         if not excluded and st.button(
             t("data.group", count=count) if count > 1 else t("data.group_none"),
             key=f"{key}.group",
@@ -82,18 +81,41 @@ def photo_editor(
             icon=":material/link:",
             help=t("data.group_hint"),
         ):
-            edit(data, lambda: change(editing.set_group, f"shots like {min(selected)}"))
+            change(editing.set_group, f"shots like {min(selected)}")
 
 
-def edit(data: str, do: Callable[[], object], opened: str | None = None) -> None:
-    """Change a data set, then look at it again; ``opened`` is the class to show then."""
+def edit(
+    data: str,
+    do: Callable[..., object],
+    *values: object,
+    opened: str | None = None,
+    listed: bool = True,
+    then: Callable[[], object] = lambda: None,
+) -> None:
+    """Change a data set in the process for data, then look at it again.
+
+    Args:
+        data: The data set.
+        do: A function of :mod:`tlearn.data.editing`.
+        *values: What follows its first argument.
+        opened: The class to show then.
+        listed: Whether no file or folder comes or goes.
+        then: Called once it is done.
+    """
+    root = workspace().data_set(data)
     with showing_errors():
-        do()
-        st.session_state["data.message"] = ("success", t("data.done"))
+        data_process.run(Silent(), data_work.change, root, do, *values)
+        then()
         if opened is not None:
             st.query_params["class"] = opened
-        look_again(data)
-        st.rerun()
+        show_edited(data, listed)
+
+
+def show_edited(data: str, listed: bool = True) -> None:
+    """Show a data set again that was just edited; see :func:`edit`."""
+    st.session_state["data.message"] = ("success", t("data.done"))
+    look_after_edit(data, listed)
+    st.rerun()
 
 
 def description(action: Sequence[Edit]) -> str:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.editing import add_photos
+from tlearn.data.editing import AddedPhotos
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_store import RunSummary
 from tlearn.runs.unknown import REJECT
 from tlearn.text import percent
+from tlearn.web import data_process
+from tlearn.web.background import start
 from tlearn.web.components.explanations import (
     await_explanations,
     explain_button,
@@ -19,8 +21,10 @@ from tlearn.web.components.explanations import (
 )
 from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
-from tlearn.web.components.session import pages_of, showing_errors, workspace
+from tlearn.web.components.scans import wait_for
+from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import show_left_out
+from tlearn.web.data_work import correct
 from tlearn.web.explanation_process import ShownExplanation
 from tlearn.web.prediction_process import PredictionTask, label_of, predictions_csv
 from tlearn.web.words import escape_markdown, isolate, message, t
@@ -203,13 +207,21 @@ def _correct(root: Path, labels: Sequence[str], chosen: Sequence[Prediction], ke
             width=280,
         )
         pressed = st.button(add, disabled=not (right and usable), key=f"add.{key}")
+    state, adding = st.session_state, f"adding.{key}"
     if pressed and right:
-        with showing_errors():
-            photos = [(answer.path.name, answer.path) for answer in usable]
-            added = add_photos(root, right, photos)
-            count = len(added.new) + len(added.moved)
-            if count:
-                st.success(t("predict.added", count=count, label=escape_markdown(right)))
-            if right not in labels:
-                st.warning(t("predict.new_class", label=escape_markdown(right)))
-            show_left_out(added.left_out)
+        photos = [(answer.path.name, answer.path) for answer in usable]
+        state[adding] = right, start(lambda p: data_process.run(p, correct, root, right, photos))
+    to, task = state.get(adding, ("", None))
+    if task is None or not wait_for(task, t("data.placing")):
+        return
+    del state[adding]
+    if task.problem:
+        st.error(escape_markdown(message(task.problem)))
+        return
+    added: AddedPhotos = task.result
+    count = len(added.new) + len(added.moved)
+    if count:
+        st.success(t("predict.added", count=count, label=escape_markdown(to)))
+    if to not in labels:
+        st.warning(t("predict.new_class", label=escape_markdown(to)))
+    show_left_out(added.left_out)

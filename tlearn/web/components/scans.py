@@ -1,6 +1,7 @@
 """Waiting for work in the background without holding up the page."""
 
 from pathlib import Path
+from typing import Literal, cast
 
 import streamlit as st
 
@@ -8,13 +9,14 @@ from tlearn.data.scan import Manifest
 from tlearn.progress import Progress, format_bytes
 from tlearn.web import background, data_process
 from tlearn.web.components.session import workspace
-from tlearn.web.data_work import look
+from tlearn.web.data_work import MOST, look
 from tlearn.web.words import escape_markdown, message, t
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
-_scans: dict[Path, background.BackgroundTask] = {}  # by data folder, the scan begun last
-_manifests: dict[Path, tuple[str, Manifest]] = {}  # what was found last, with its token
+# By data folder, the scan begun last, and what was found last, with its token.
+_scans = background.Recent[Path, background.BackgroundTask](MOST)
+_manifests = background.Recent[Path, tuple[str, Manifest]](MOST)
 
 
 def wait_for(task: background.BackgroundTask, label: str) -> bool:
@@ -38,6 +40,17 @@ def is_over(task: background.BackgroundTask) -> bool:
         return True
     _refresh(task)
     return False
+
+
+def offer_again(problem: str) -> Literal["again", "discard"] | None:
+    """Say that the work on an upload was ended, offer to do it again; return what was chosen."""
+    st.error(escape_markdown(message(problem)))
+    with st.container(horizontal=True):
+        if st.button(t("common.try_again"), type="primary", icon=":material/refresh:"):
+            return "again"
+        if st.button(t("data.discard"), icon=":material/delete:"):
+            return "discard"
+    return None
 
 
 def _counted(task: background.BackgroundTask) -> str:
@@ -105,19 +118,34 @@ def _refresh(going: background.BackgroundTask) -> None:
 
 
 def look_again(name: str) -> None:
-    """Begin another scan of a data set, because something in it has changed."""
+    """Begin another scan of a data set, because another one may be at its place."""
     root = workspace().data_set(name)
     _manifests.pop(root, None)
     _begin(root)
 
 
-def _begin(root: Path) -> background.BackgroundTask:
+def look_after_edit(name: str, listed: bool) -> None:
+    """Begin another scan of a data set, which shows as it was until that is over.
+
+    Args:
+        name: The data set.
+        listed: Whether its files are still the same, so that only its edits are read again.
+    """
+    root = workspace().data_set(name)
+    before = _scans.get(root)
+    whole = before is not None and before.over.is_set() and not before.problem
+    _begin(root, edited=listed and whole).over.wait(AT_ONCE)
+
+
+def _begin(root: Path, edited: bool = False) -> background.BackgroundTask:
     """Begin a scan; one that is running may have passed what has changed, and is ended."""
 
     def find(progress: Progress) -> tuple[str, Manifest]:
         known, manifest = _manifests.get(root, ("", None))
-        token, new = data_process.run(progress, look, root, known)
-        return token, new or manifest  # type: ignore[return-value]
+        token, new = data_process.run(progress, look, root, known, edited)
+        if manifest is None or isinstance(new, Manifest):
+            return token, cast(Manifest, new)
+        return token, new.apply(manifest) if new else manifest
 
     if root in _scans:
         _scans[root].replaced = True

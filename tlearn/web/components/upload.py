@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import streamlit as st
@@ -15,7 +16,7 @@ from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 from tlearn.web import background, data_process
-from tlearn.web.components.scans import look_again, wait_for
+from tlearn.web.components.scans import look_again, offer_again, wait_for
 from tlearn.web.components.session import attempt, remember, workspace
 from tlearn.web.data_work import describe_new
 from tlearn.web.words import escape_markdown, message, t, texts
@@ -35,19 +36,22 @@ def place_upload(upload: Upload, name: str) -> None:
         st.error(escape_markdown(message(str(error))))
         return
 
-    words = texts()  # the task has no browser whose language could be asked for
+    path, words = target.resolve(), texts()  # the task has no browser to ask for its language
 
     def place(progress: Progress) -> tuple[Path, str]:
-        try:
-            upload.unpack(progress)
-            path = upload.place(target)
-        finally:
-            upload.cancel()
+        if upload.is_open:
+            try:
+                upload.unpack(progress)
+                upload.place(target)
+            finally:
+                upload.cancel()
         try:
             unsorted = words("data.unsorted")
             photos, classes = data_process.run(progress, describe_new, path, unsorted)
-        except DataError as error:  # nobody could mend it here
-            shutil.rmtree(path)
+        except DataError as error:
+            if str(error) == data_process.ENDED:  # it can be done again
+                raise
+            shutil.rmtree(path)  # nobody could mend it here
             text = str(error).replace(f"{path}{os.sep}", "").replace(str(path), path.name)
             raise DataError(text) from None  # with names as they were sent
         text = words("data.received", photos=photos, classes=classes)
@@ -55,7 +59,7 @@ def place_upload(upload: Upload, name: str) -> None:
             text = f"{text} {words('data.name_taken', name=given)}"
         return path, text
 
-    make_data_set(place)
+    make_data_set(place, lambda: shutil.rmtree(path, ignore_errors=True))
 
 
 def _name_of(first: str) -> str:
@@ -65,18 +69,42 @@ def _name_of(first: str) -> str:
     return path.parts[0] if len(path.parts) > 1 else stem if stem != path.name else ""
 
 
-def make_data_set(do: Callable[[Progress], tuple[Path, str]]) -> None:
-    """Begin to make a data set; the task gives its folder and what to say about it."""
+@dataclass(frozen=True)
+class _Placing:
+    """A data set that is being made: what is done, and what removes it if that cannot end."""
+
+    do: Callable[[Progress], tuple[Path, str]]
+    discard: Callable[[], None]
+    task: background.BackgroundTask
+
+
+def make_data_set(
+    do: Callable[[Progress], tuple[Path, str]], discard: Callable[[], None] = lambda: None
+) -> None:
+    """Begin to make a data set.
+
+    Args:
+        do: Gives its folder and what to say about it; called again if the process for data ends.
+        discard: Removes what there is then, if it shall not be done again.
+    """
     st.session_state.pop("data.message", None)  # of the upload before
-    st.session_state[PLACING] = background.start(do)
+    st.session_state[PLACING] = _Placing(do, discard, background.start(do))
     st.rerun()
 
 
 def wait() -> None:
     """Wait for the data set that is being made, then show it."""
-    task = st.session_state[PLACING]
+    placing: _Placing = st.session_state[PLACING]
+    task = placing.task
     if not wait_for(task, t("data.placing")):
         return
+    if task.problem == data_process.ENDED:
+        choice = offer_again(task.problem)
+        if choice == "again":
+            make_data_set(placing.do, placing.discard)
+        if choice != "discard":
+            return
+        placing.discard()
     del st.session_state[PLACING]
     if task.problem:
         text = t("data.not_added", problem=message(task.problem))

@@ -13,7 +13,7 @@ from tlearn.web.components.class_editor import UNSORTED, classes
 from tlearn.web.components.class_photos import add_dialog
 from tlearn.web.components.data_menu import data_menu, show_deleted
 from tlearn.web.components.new_data_set import new_data_set
-from tlearn.web.components.photo_editor import description, edit, history
+from tlearn.web.components.photo_editor import description, edit, history, show_edited
 from tlearn.web.components.scans import look_again, manifest_of, show_counts
 from tlearn.web.components.session import (
     attempt,
@@ -95,7 +95,9 @@ def _header(data: str, manifest: Manifest | None) -> None:
             icon=":material/undo:",
             help=t("data.undo_hint"),
         ):
-            edit(data, lambda: undo_edits(root, time=actions[-1][0].time))
+            with showing_errors():
+                undo_edits(root, time=actions[-1][0].time)
+                show_edited(data)
         if st.button("", key="look", icon=":material/refresh:", help=t("data.look_again")):
             look_again(data)
             st.rerun()
@@ -184,8 +186,8 @@ def _problems(data: str, manifest: Manifest) -> None:
             icon=":material/block:",
             help=t("data.exclude_hint"),
         ):
-            edit(data, lambda: editing.exclude(root, names))
+            edit(data, editing.exclude, names)
         if unreadable and st.button(
             t("data.exclude_all", count=len(unreadable)), help=t("data.exclude_hint")
         ):
-            edit(data, lambda: editing.exclude(root, unreadable))
+            edit(data, editing.exclude, unreadable)

@@ -20,7 +20,7 @@ from tlearn.web.components.session import (
 )
 from tlearn.web.components.upload import show_left_out
 from tlearn.web.components.uploader import uploader
-from tlearn.web.prediction_process import TASKS, PredictionTask, start_prediction
+from tlearn.web.prediction_process import PredictionTask, find_prediction, start_prediction
 from tlearn.web.words import escape_markdown, message, t
 
 
@@ -58,23 +58,23 @@ def _photos(run: RunSummary) -> None:
 
 def _begin(run: Path, folder: Path, upload: Upload | None) -> None:
     """Begin to predict what came, in place of what this session had predicted before."""
-    start_prediction(run, folder, upload, _current())
+    start_prediction(run, folder, upload, _current(run))
     remember("photos", folder.name)
     st.rerun()
 
 
-def _current() -> PredictionTask | None:
+def _current(run: Path) -> PredictionTask | None:
     """Return the prediction begun last, also where the page was loaded again since."""
     name = st.session_state.get("chosen.photos") or st.query_params.get("photos", "")
-    if name not in TASKS:
-        return None
-    remember("photos", name)
-    return TASKS[name]
+    found = find_prediction(name, run)
+    if found is not None:
+        remember("photos", name)
+    return found
 
 
 def _predictions(run: RunSummary) -> None:
     """Show what the model says; predict again where another run was chosen."""
-    current = _current()
+    current = _current(run.path)
     if current is None:
         return
     folder, task = current.folder, current.task
@@ -84,6 +84,8 @@ def _predictions(run: RunSummary) -> None:
         return
     if task.problem:
         st.error(escape_markdown(message(task.problem)))
+        if folder.is_dir() and st.button(t("common.try_again"), icon=":material/refresh:"):
+            _begin(run.path, folder, None)
         return
     show_left_out(task.result[1])
     show_predictions(run, current)
