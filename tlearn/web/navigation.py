@@ -50,7 +50,7 @@ STYLE = Template("""
 }
 [class*="st-key-gallery-"] p { unicode-bidi: plaintext; text-align: left; }
 [class*="st-key-gallery-"] [data-testid="stCaptionContainer"] p {
-  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
   overflow-wrap: anywhere;
 }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
