@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.checks.finding import CheckResult, Finding, proposed_edits
+from tlearn.checks.finding import MEANINGS, CheckResult, Finding, proposed_edits
 from tlearn.data import editing
 from tlearn.data.edits import Edits
 from tlearn.data.scan import Manifest
@@ -93,6 +93,8 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
             help=t("data.fix_hint"),
         ):
             edit(data, editing.apply_changes, proposed_edits(findings))
+    if name in MEANINGS:
+        st.caption(message(MEANINGS[name]))
     shown = pages_of(f"check.{name}.page", len(findings), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
         for i in shown:

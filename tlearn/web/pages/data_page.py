@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from tlearn.checks.class_checks import FEW
+from tlearn.checks.class_checks import FEW, check_classes
 from tlearn.data import editing
 from tlearn.data.archive_folder import dismiss_report, open_report
 from tlearn.data.edits import Edits, undo_edits
@@ -112,11 +112,10 @@ def _header(data: str, manifest: Manifest | None) -> None:
 
 def _too_little(manifest: Manifest) -> list[str]:
     """Say why nothing, or nothing reliable, can be learned from a data set."""
-    labels = {*manifest.labels, *manifest.empty}
-    if len(labels) < 2:
+    if len({*manifest.labels, *manifest.empty}) < 2:
         return [t("data.one_class")]
-    counts = {**dict.fromkeys(manifest.empty, 0), **manifest.counts}
-    small = [label for label, count in counts.items() if count < FEW]
+    findings = [f for f in check_classes(manifest.files) if f.check == "small class"]
+    small = [*manifest.empty, *(finding.names[0].removesuffix("/") for finding in findings)]
     if not small:
         return []
     names = ", ".join(escape_markdown(shortened(label)) for label in small[:5])

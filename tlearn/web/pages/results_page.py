@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import streamlit as st
@@ -83,6 +82,7 @@ def _choose(name: str) -> None:
 def _table(runs: Sequence[RunSummary], chosen: RunSummary) -> None:
     """Show the runs by data set, a line each: its name opens it."""
     groups = by_data(runs)
+    titles = workspace().titles_of(groups)
     ordered = [run for group in groups.values() for run in group]
     shown = [ordered[k] for k in pages_of("results.page", len(ordered), PER_PAGE)]
     lines = len(shown) + len({run.data for run in shown})
@@ -93,9 +93,8 @@ def _table(runs: Sequence[RunSummary], chosen: RunSummary) -> None:
         here = [run for run in group if run in shown]
         if not here:
             continue
-        name = workspace().name_of(Path(data)) or Path(data).name
         count = t("results.runs", count=len(group))
-        place.markdown(f"**{escape_markdown(name)}** :gray[:small[· {count}]]")
+        place.markdown(f"**{escape_markdown(titles[data])}** :gray[:small[· {count}]]")
         for run in here:
             with place.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.button(
