@@ -27,7 +27,8 @@ from tlearn_toy import BACKBONE
 @hookimpl
 def tlearn_backbones():
     facts = {"file": "w.pth", "package": "no-such-weights", "sha256": "00"}
-    return replace(BACKBONE, name="packed", weights=(Weights("w", "x", "MIT", "y", **facts),))
+    weights = (Weights("w", "x", "MIT", "y", **facts),)
+    return replace(BACKBONE, name="packed", weights=weights, workload=None)
 """
 
 
