@@ -26,8 +26,8 @@ THEME = {
     "text": {"color": INK},
     "view": {"stroke": INK, "strokeOpacity": 0.2},
 }
-WORDS = "epoch accuracy loss training validation probe true predicted photos share".split()
-ENGLISH = {word: word for word in WORDS}
+WORDS = "epoch accuracy loss training validation probe true predicted photos share pair".split()
+ENGLISH = {word: word for word in WORDS} | {"pair": "{true} taken for {predicted}"}
 
 
 def render(chart: Chart) -> dict[str, bytes]:

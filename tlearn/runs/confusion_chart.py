@@ -13,11 +13,14 @@ from tlearn.runs.charts import (
     text_layer,
 )
 from tlearn.runs.measurement import confused_pairs
+from tlearn.text import shortened
 
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
 FILE_MATRIX = 100  # the same in a file, where there is room
 CELL, SMALL_CELL = 40, 22  # pixels
 PAIRS = 30  # pairs drawn
+ROW = 36  # pixels of each
+LONG = 40  # characters of a name in a pair
 
 
 def confusion(
@@ -48,13 +51,16 @@ def confusion(
         cells = confused_pairs(figures)[:PAIRS]
     rows = [
         {
-            "pair": f"{true} → {predicted}",
+            "rank": rank,
+            "pair": words["pair"].format(
+                true=shortened(true, LONG), predicted=shortened(predicted, LONG)
+            ),
             "true": true,
             "predicted": predicted,
             "count": count,
             "share": count / max(1, figures["per_class"][true]["n"]),
         }
-        for true, predicted, count in cells
+        for rank, (true, predicted, count) in enumerate(cells)
     ]
     tooltip = [
         name_field("true", title=words["true"]),
@@ -67,7 +73,7 @@ def confusion(
         **({"title": title} if title else {}),
         "data": {"values": rows},
         "params": [{"name": "cell", "select": select, "views": ["cells"]}],
-        **(_matrix(labels, words, tooltip) if whole else _pairs(rows, words, tooltip)),
+        **(_matrix(labels, words, tooltip) if whole else _pairs(rows, tooltip)),
     }
 
 
@@ -109,21 +115,38 @@ def _matrix(labels: list[str], words: Mapping[str, str], tooltip: list[Any]) -> 
     }
 
 
-def _pairs(rows: list[dict[str, Any]], words: Mapping[str, str], tooltip: list[Any]) -> Chart:
-    ticks = min(6, max((row["count"] for row in rows), default=1))
-    title = f"{words['true']} → {words['predicted']}"
+def _pairs(rows: list[dict[str, Any]], tooltip: list[Any]) -> Chart:
+    """Return bars below their names, which fit into any width."""
+    most = 1.1 * max((row["count"] for row in rows), default=1)  # room for the number
+    across = number_field("count", axis=None, scale={"domain": [0, most]})
     bars = {
         "name": "cells",
-        "mark": {"type": "bar", "cursor": "pointer", "color": VALIDATION},
+        "mark": {
+            "type": "bar",
+            "cursor": "pointer",
+            "color": VALIDATION,
+            "height": 8,
+            "yOffset": 8,
+        },
         "encoding": {
-            "x": number_field(
-                "count", title=words["photos"], axis={"format": "d", "tickCount": ticks}
-            ),
-            "y": name_field(
-                "pair", title=title, sort=None, axis={"labelLimit": 320, "labelOverlap": False}
-            ),
+            "x": across,
             "opacity": _if_selected(1, 0.8),
             "tooltip": tooltip,
         },
     }
-    return {"layer": [bars], "width": 400, "height": max(60, 20 * len(rows))}
+    beside = {"align": "left", "baseline": "middle"}
+    names = {
+        "mark": {"type": "text", **beside, "dy": -6, "limit": {"expr": "width"}, "fontSize": 12},
+        "encoding": {"x": {"value": 0}, "text": name_field("pair"), "tooltip": tooltip},
+    }
+    counts = {
+        "mark": {"type": "text", **beside, "dx": 5, "dy": 9},
+        "encoding": {"x": across, "text": name_field("count")},
+    }
+    return {
+        "encoding": {"y": name_field("rank", axis=None)},
+        "layer": [bars, names, counts],
+        "width": 400,
+        "height": {"step": ROW},
+        "view": {"stroke": None},
+    }

@@ -5,12 +5,12 @@ from typing import Any
 
 import streamlit as st
 
-from tlearn.runs.confusion_chart import confusion
 from tlearn.runs.measurement import FEW, confused_pairs, interval
 from tlearn.text import percent
+from tlearn.web.components.confusion_view import show_confusion
 from tlearn.web.components.scans import wait_for
 from tlearn.web.prediction_process import PredictionTask
-from tlearn.web.words import accuracy_words, chart_words, escape_markdown, message, t
+from tlearn.web.words import accuracy_words, escape_markdown, message, t
 
 PAIRS = 5  # pairs of classes that are named
 
@@ -41,10 +41,7 @@ def show_folder_accuracy(current: PredictionTask) -> None:
             st.markdown(f"- {t('results.cell', **names, count=count)}")
         if len(pairs) > 1:
             with st.expander(t("results.confusion")):
-                chart = confusion(found, chart_words())
-                dark = st.context.theme.type == "dark"
-                chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
-                st.vega_lite_chart(spec=chart, width="content", key="predict.confusion")
+                show_confusion(found, "predict.confusion")
 
 
 def _not_counted(found: Mapping[str, Any]) -> list[str]:

@@ -22,14 +22,12 @@ class Picture:
     Attributes:
         path: The file.
         name: What stands for it in what is selected.
-        caption: What stands below it, in full.
-        short: The same where long names are shortened.
+        caption: What stands below it.
     """
 
     path: Path
     name: str
     caption: str = ""
-    short: str = ""
 
 
 def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:
@@ -52,7 +50,7 @@ def _cell(picture: Picture, key: str, i: int, selected: set[str] | None) -> None
     with st.container(width=PIXELS, gap=None):
         show(picture.path)
         if picture.caption:
-            st.caption(escape_markdown(picture.short or picture.caption), help=picture.caption)
+            st.caption(escape_markdown(picture.caption), help=picture.caption)
         row = st.container(
             horizontal=True, gap="small", vertical_alignment="center", key=f"below.{key}.{i}"
         )

@@ -54,7 +54,7 @@ def _figures(run: Run) -> None:
                 about = texts().words.get(f"results.{metric.key}_help")
                 text = metric_text(metric, figures)
                 st.metric(name, text, border=True, height="stretch", help=about)
-    if "test" not in run.metrics:
+    if "test" not in run.metrics and len(run.metrics["stages"]) > 1:
         st.caption(t("results.flatters"))
 
 

@@ -9,14 +9,15 @@ import streamlit as st
 from tlearn.data.edits import Edits
 from tlearn.runs import charts
 from tlearn.runs.class_figures import Share, class_figures
-from tlearn.runs.confusion_chart import MATRIX, confusion
+from tlearn.runs.confusion_chart import MATRIX
 from tlearn.runs.measurement import LEVEL, confused_pairs
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.threshold_chart import threshold_chart
 from tlearn.runs.thresholds import Answers
-from tlearn.text import decode_name, natural_key, percent, shortened
+from tlearn.text import decode_name, natural_key, percent
+from tlearn.web.components.confusion_view import show_confusion
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.heat_gallery import heat_gallery
 from tlearn.web.components.photo_editor import photo_editor
@@ -26,7 +27,6 @@ from tlearn.web.words import chart_words, escape_markdown, isolate, message, t
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
-LONG = 20  # characters of the name of a class in a caption
 
 
 def _mistakes(run: Run) -> None:
@@ -57,12 +57,12 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
     labels = Edits.of(root).photo_labels() if data else {}
     pictures = []
     for one in shown:
-        captions, label = photo_captions(one), labels.get(one.file, one.label)
+        caption, label = photo_caption(one), labels.get(one.file, one.label)
         if label != one.label:
             changed = t("results.moved", label=label) if label else t("results.excluded")
-            captions = tuple(f"{caption} · {changed}" for caption in captions)
+            caption = f"{caption} · {changed}"
         path = run.photo_folder / decode_name(one.file)
-        pictures.append(Picture(path, one.file, *captions))
+        pictures.append(Picture(path, one.file, caption))
     if data is None:
         st.caption(t("results.elsewhere", root=escape_markdown(str(root))))
         gallery(pictures, key)
@@ -72,42 +72,31 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
         photo_editor(data, pictures, classes, key)
 
 
-def photo_captions(prediction: HeldOutPrediction) -> tuple[str, ...]:
-    """Return the class of a photo, and for which it was taken: in full, and for a small place."""
-    probability = percent(prediction.probability)
-    captions = []
-    for most in (None, LONG):
-        names = (prediction.label, prediction.predicted)
-        label, predicted = (isolate(shortened(n, most) if most else n) for n in names)
-        captions.append(
-            f"{label} {probability}"
-            if prediction.correct
-            else t("results.taken_for", label=label, predicted=predicted, probability=probability)
-        )
-    return tuple(captions)
+def photo_caption(prediction: HeldOutPrediction) -> str:
+    """Return the class of a photo, and for which it was taken."""
+    label, probability = isolate(prediction.label), percent(prediction.probability)
+    if prediction.correct:
+        return f"{label} {probability}"
+    predicted = isolate(prediction.predicted)
+    return t("results.taken_for", label=label, predicted=predicted, probability=probability)
 
 
 def _confusion(run: Run) -> None:
-    """Show the most confused classes and the matrix; a click shows the photos of a cell."""
+    """Show which classes are confused; a click on a cell or a bar shows its photos."""
     split = run.measured_split
     figures = run.metrics[split]
     pairs = confused_pairs(figures)
-    if pairs:
-        st.markdown(f"**{t('results.most_confused')}**")
-    for true, predicted, count in pairs[:MOST_CONFUSED]:
-        names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
-        st.markdown(f"- {t('results.cell', **names, count=count)}")
-    if not pairs and len(figures["per_class"]) > MATRIX:
+    bars = len(figures["per_class"]) > MATRIX
+    if bars and not pairs:
         st.markdown(t("results.no_mistakes"))
         return
-    st.caption(t("results.confusion_hint"))
-    chart = confusion(figures, chart_words())
-    dark = st.context.theme.type == "dark"
-    chart["config"] = {"text": {"color": "#fafafa" if dark else "#31333f"}}
-    event = st.vega_lite_chart(
-        spec=chart, on_select="rerun", key=f"confusion.{run.path.name}", width="content"
-    )
-    cells = event.selection.get("cell", [])
+    if pairs:
+        st.markdown(f"**{t('results.most_confused')}**")
+    for true, predicted, count in [] if bars else pairs[:MOST_CONFUSED]:
+        names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
+        st.markdown(f"- {t('results.cell', **names, count=count)}")
+    st.caption(t("results.pairs_hint" if bars else "results.confusion_hint"))
+    cells = show_confusion(figures, f"confusion.{run.path.name}")
     if not cells:
         return
     true, predicted = str(cells[0]["true"]), str(cells[0]["predicted"])
