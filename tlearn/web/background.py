@@ -24,6 +24,7 @@ class BackgroundTask:
     """A task with its progress.
 
     Attributes:
+        title: What the step does, as :mod:`tlearn.progress` says it.
         done: Units done of the step.
         total: Units of the step, 0 if not known.
         unit: What is counted, such as ``files``.
@@ -33,6 +34,7 @@ class BackgroundTask:
         replaced: Whether another task took its place; then it ends at its next unit.
     """
 
+    title: str = ""
     done: int = 0
     total: int = 0
     unit: str = ""
@@ -59,7 +61,7 @@ class BackgroundTask:
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         """Begin a step."""
-        self.done, self.total, self.unit = 0, total, unit
+        self.title, self.done, self.total, self.unit = title, 0, total, unit
         yield self
 
     def say(self, line: str) -> None:

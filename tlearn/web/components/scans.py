@@ -10,7 +10,7 @@ from tlearn.progress import Progress, format_bytes
 from tlearn.web import background, data_process
 from tlearn.web.components.session import workspace
 from tlearn.web.data_work import MOST, look
-from tlearn.web.words import escape_markdown, message, t
+from tlearn.web.words import escape_markdown, message, t, texts
 
 AT_ONCE = 0.4  # seconds that a page waits before it shows a bar
 SOON = 0.1  # seconds that it waits for a scan where it can show what the one before found
@@ -28,7 +28,8 @@ def wait_for(task: background.BackgroundTask, label: str) -> bool:
     def bar() -> None:
         if task.over.is_set():
             st.rerun()
-        st.progress(task.fraction, f"{label} {_counted(task)}".strip())
+        parts = label, texts().words.get(f"step.{task.title.replace(' ', '_')}", "")
+        st.progress(task.fraction, f"{' · '.join(filter(None, parts))} {_counted(task)}".strip())
 
     bar()
     return False
