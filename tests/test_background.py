@@ -51,6 +51,14 @@ def test_a_task_that_is_replaced_ends_at_its_next_unit():
     assert (done(first).problem, first.result, steps) == ("", None, [])
 
 
+def test_the_entries_that_were_set_last_stay():
+    dropped = []
+    recent = background.Recent[str, int](2, dropped.append)
+    for key, value in (("a", 1), ("b", 2), ("a", 1), ("c", 3), ("c", 4)):
+        recent[key] = value
+    assert (recent, dropped) == ({"a": 1, "c": 4}, [2])
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [(DataError("no photos"), "no photos"), (OSError(28, "No space left"), "No space left")],

@@ -103,7 +103,7 @@ def look_at_the_splits(tab):
 
 def a_class_is_made_here_with_photos_of_the_camera(tab, server):
     """Photos are taken as long as the button is held, and again."""
-    tab.go("?data=colours")
+    tab.go("data?data=colours")  # leads to the first page, too
     new_data_set(tab, "from_classes")
     for n, name in enumerate(("cup", "手"), 1):
         tab.fill(tab.page.get_by_label(tab.text("data.class_number", n=n)), name)

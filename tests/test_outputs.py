@@ -73,6 +73,25 @@ def test_projected_features_keep_their_distances():
     assert abs(ratio.mean() - 1) < 0.05 and ratio.std() < 2 / np.sqrt(2 * WIDTH)
 
 
+def test_layers_of_a_model_may_have_the_names_that_keras_would_give_next():
+    from tlearn.keras_import import keras
+
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(pixels)
+    for kind in (keras.layers.Reshape, keras.layers.Concatenate):
+        unnamed = [kind((1,)) if kind is keras.layers.Reshape else kind() for _ in range(2)]
+        stem, number = unnamed[-1].name.rsplit("_", 1)
+        for following in range(1, 9):
+            x = keras.layers.Activation("tanh", name=f"{stem}_{int(number) + following}")(x)
+    each = []
+    for prefix in ("", "member_1_"):
+        y = keras.Input((192,))
+        norm = keras.layers.BatchNormalization(name=f"{prefix}standardise", trainable=False)(y)
+        each.append(keras.Model(y, norm, name=f"{prefix}head")(x))
+    model = keras.Model(pixels, keras.layers.Add()(each))
+    assert with_features(model)(np.ones((2, 8, 8, 3)))[1].shape == (2, 2, 192)
+
+
 def test_a_model_without_such_a_head_has_its_probabilities_for_features():
     from tlearn.keras_import import keras
 

@@ -27,7 +27,8 @@ from tlearn_toy import BACKBONE
 @hookimpl
 def tlearn_backbones():
     facts = {"file": "w.pth", "package": "no-such-weights", "sha256": "00"}
-    return replace(BACKBONE, name="packed", weights=(Weights("w", "x", "MIT", "y", **facts),))
+    weights = (Weights("w", "x", "MIT", "y", **facts),)
+    return replace(BACKBONE, name="packed", weights=weights, workload=None)
 """
 
 
@@ -399,6 +400,7 @@ def test_missing_weights_are_told_before_anything_starts(here, plugin_file):
     error = app.error[0].value.replace("\\", "")
     assert "pip install no-such-weights" in error and "machine (efficientnet_lite0" in error
     assert t("train.error_in_options") not in words(app)  # nor was anything filled in there
+    assert t("train.no_time") in words(app)  # its plugin says nothing of its work
     assert labelled(app.button, t("train.start")).disabled
     assert t("train.weights_elsewhere") in words(app)
 

@@ -152,18 +152,18 @@ def test_heat_maps_are_shown_where_asked_for(here, one_and_two, monkeypatch):
         return {photo: ShownExplanation(photo, near) for photo in photos[1:]}
 
     monkeypatch.setattr(run_work, "explain", explained)
-    monkeypatch.setattr(run_work, "WORK", {})
+    monkeypatch.setattr(run_work, "HEAT", {})
     app = page("results", {"run": "one", "view": "unsure"})
     run(app.toggle[0].set_value(True))
     text = words(app)
     assert text.count(t("results.nearest", names="red")) == 6  # of 7
     assert text.count("data:image/jpeg") == 6
-    begun = len(run_work.WORK)
+    begun = len(run_work.HEAT)
     run(app)
-    assert len(run_work.WORK) == begun
+    assert len(run_work.HEAT) == begun
     (here.runs / "one" / "model.keras").touch()  # another run got the name of a deleted one
     run(app)
-    assert len(run_work.WORK) == begun + 1
+    assert len(run_work.HEAT) == begun + 1
 
 
 def test_why_there_are_no_heat_maps_is_said_before_they_are_tried_again(
@@ -177,13 +177,13 @@ def test_why_there_are_no_heat_maps_is_said_before_they_are_tried_again(
         raise RunError("out of memory")
 
     monkeypatch.setattr(run_work, "explain", fails)
-    monkeypatch.setattr(run_work, "WORK", {})
+    monkeypatch.setattr(run_work, "HEAT", {})
     monkeypatch.setattr(scans, "AT_ONCE", 0)  # it takes longer than a page waits
     app = page("results", {"run": "one", "view": "unsure"})
     run(app.toggle[0].set_value(True))
     looked.set()
-    for task in list(run_work.WORK.values()):
-        task.over.wait()
+    for heat in list(run_work.HEAT.values()):
+        heat.task.over.wait()
     run(app)
     assert "out of memory" in words(app) and len(begun) == 1
 

@@ -66,6 +66,12 @@ def test_what_is_predicted_lasts_as_long_as_its_server(here):
 def test_a_folder_knows_its_name(here, tmp_path):
     assert here.name_of(here.data / "archive" / "pets") == "archive/pets"
     assert here.name_of(tmp_path) is None
+    own, others = str(here.data / "pets"), ("/one/far/pets", "/two/far/pets", "/one/cars", "")
+    assert here.titles_of([own, *others]) == {
+        own: "data/pets",
+        **dict(zip(others, ("one/far/pets", "two/far/pets", "cars", ""), strict=True)),
+    }
+    assert here.titles_of([own, *others[2:]])[own] == "pets"
 
 
 def test_the_roots_come_from_the_environment(monkeypatch, tmp_path):

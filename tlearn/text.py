@@ -45,7 +45,7 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def shortened(name: str, most: int) -> str:
+def shortened(name: str, most: int = 48) -> str:
     """Return a name of at most so many characters, without its middle if it is longer.
 
     Example:

@@ -199,7 +199,8 @@ def load_registry() -> Registry:
             _refuse_taken(plugin, plugins)
         # A plugin's import can raise anything, and must not lose the other plugins.
         except (Exception, SystemExit) as error:  # noqa: BLE001
-            problem = f"{type(error).__name__}: {one_line(error)}"
+            kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+            problem = f"{kind}{one_line(error)}"
             plugin = Plugin(source.name, source.distribution, source.version, problem=problem)
         plugins.append(plugin)
     return Registry(tuple(plugins))

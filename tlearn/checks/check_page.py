@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tlearn.atomic import atomic_file
-from tlearn.checks.finding import CheckResult, Finding, severities, summary
+from tlearn.checks.finding import MEANINGS, CheckResult, Finding, severities, summary
 from tlearn.data.read_data import data_name
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import DataError, os_errors_as
@@ -70,9 +70,10 @@ def page(result: CheckResult, command: Sequence[str] = ()) -> str:
         if any(finding.edits for finding in findings):
             fix = escape(printable(shell(*command, "--fix", check)))
             more += f'<p class="dim">to fix all of these: <code>{fix}</code>'
+        meaning = f"<p>{escape(MEANINGS[check])}" if check in MEANINGS else ""
         sections.append(
             f'<h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
-            f"{severities(findings)}</small></h2><ul>{''.join(items)}</ul>{more}"
+            f"{severities(findings)}</small></h2>{meaning}<ul>{''.join(items)}</ul>{more}"
         )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

@@ -27,7 +27,7 @@ def check_labels(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[F
         own, p[y[i]] = float(p[y[i]]), -1.0
         likelier, score = pictures.labels[int(p.argmax())], float(noise.wrong[i])
         reason = (
-            f"perhaps {likelier!r}: a probe that did not see it gives {percent(p.max())} to that "
+            f"perhaps {likelier!r}: a model trained without it gives {percent(p.max())} to that "
             f"class and {percent(own)} to its own"
         )
         for name in (file.name for file in pictures.files[i] if file.label != likelier):

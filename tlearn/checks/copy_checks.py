@@ -136,12 +136,12 @@ def _copy(
         if better - own < UNDECIDED:
             reason = (
                 f"the same picture as one of class {one.label!r}: one of the two labels is wrong, "
-                f"and a probe cannot say which; exclude one, or both"
+                f"and a model trained on the others cannot say which; exclude one, or both"
             )
             return Finding("conflict", names, reason, "error", better - own)
         reason = (
-            f"the same picture as one of class {one.label!r}, which is likelier: a probe that saw "
-            f"none of them gives {percent(better)} to that class and {percent(own)} to "
+            f"the same picture as one of class {one.label!r}, which is likelier: a model trained "
+            f"without them gives {percent(better)} to that class and {percent(own)} to "
             f"{file.label!r}"
         )
         return Finding("conflict", names, reason, "error", better - own, exclude)

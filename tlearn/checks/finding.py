@@ -31,6 +31,15 @@ BY_EYE = (
     *("conflict", "suspect label", "outlier", "similar classes"),
     *("dark", "bright", "blurred", "tiny", "extreme aspect"),
 )
+# What words mean that not everybody knows.
+MEANINGS = {
+    "leak": "A picture is trained on and measured with, too: the model seems better than it is.",
+    "conflict": "The same picture is in two classes; one of them is wrong.",
+    "suspect label": "Photos that look as if they belong to another class than their own.",
+    "outlier": "Photos unlike all others of their class: perhaps something else is on them.",
+    "burst": "Shots of one scene, nearly the same: they are best kept together in one split.",
+    "imbalance": "One class has many times the photos of another.",
+}
 
 
 @dataclass(frozen=True)

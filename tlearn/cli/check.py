@@ -101,7 +101,7 @@ def check(
 
 def _print_findings(result: "CheckResult", command: list[str]) -> None:
     """Print the first findings of each check, with the edits that they propose."""
-    from tlearn.checks.finding import severities
+    from tlearn.checks.finding import MEANINGS, severities
 
     for check, group in groupby(result.findings, key=lambda finding: finding.check):
         findings = list(group)
@@ -109,6 +109,8 @@ def _print_findings(result: "CheckResult", command: list[str]) -> None:
         common = len(findings) > 1 and len(reasons) == 1  # is said once
         more = f": {printable(reasons.pop())}" if common else ""
         print(f"\n{check} ({severities(findings)}){more}")
+        if check in MEANINGS:
+            print(f"  {MEANINGS[check]}")
         for finding in findings[:SHOWN]:
             names = " ~ ".join(finding.names[:2])
             print(f"  {printable(names if common else f'{names}: {_reason(finding)}')}")

@@ -11,6 +11,7 @@ from tlearn.keras_import import keras
 STANDARDISE = "standardise"  # the layer that every head of a saved model begins with
 HEAD = "head"  # the name of the head's model in an average of networks
 MEMBER = "member_{}_"  # before the names of layers of the others of them, from 1
+OWN = "with_features_"  # before the names of layers here: those of Keras may be in the model
 WIDTH = 256  # features at most: more are projected
 
 
@@ -28,18 +29,21 @@ def with_features(model: Any) -> Any:
         model: Functional, from pixels ``(n, size, size, 3)`` to probabilities ``(n, classes)``.
     """
     runs = _inputs_of_heads(model) or [[model.output]]
-    networks = [joined([run[-1] for run in runs])]
+    networks = [joined([run[-1] for run in runs], f"{OWN}last")]
     if any(len(run) > 1 for run in runs):
-        networks.insert(0, joined([run[0] for run in runs]))
+        networks.insert(0, joined([run[0] for run in runs], f"{OWN}first"))
     width = int(networks[-1].shape[-1])
     if width > WIDTH:
         # RandomState gives the same numbers in every version of NumPy.
         kernel = np.random.RandomState(0).standard_normal((width, WIDTH)) / np.sqrt(WIDTH)
-        project = keras.layers.Dense(WIDTH, use_bias=False, trainable=False, name="projection")
+        project = keras.layers.Dense(
+            WIDTH, use_bias=False, trainable=False, name=f"{OWN}projection"
+        )
         networks = [project(features) for features in networks]
         project.set_weights([kernel.astype(np.float32)])
-    features = keras.layers.Reshape((len(networks), -1))(joined(networks))
-    return keras.Model(model.input, [model.output, features], name="with_features")
+    both = joined(networks, f"{OWN}both")
+    features = keras.layers.Reshape((len(networks), -1), name=f"{OWN}features")(both)
+    return keras.Model(model.input, [model.output, features])
 
 
 def _inputs_of_heads(model: Any) -> list[list[Any]]:
@@ -66,9 +70,9 @@ def _inputs_of_heads(model: Any) -> list[list[Any]]:
     return runs
 
 
-def joined(tensors: Sequence[Any]) -> Any:
-    """Return tensors ``(n, k)`` side by side."""
-    return keras.layers.Concatenate()(tensors) if len(tensors) > 1 else tensors[0]
+def joined(tensors: Sequence[Any], name: str | None = None) -> Any:
+    """Return tensors ``(n, k)`` side by side, by a layer of a name if there are several."""
+    return keras.layers.Concatenate(name=name)(tensors) if len(tensors) > 1 else tensors[0]
 
 
 def listed(outputs: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, TypeVar, TypeVarTuple
@@ -218,6 +219,7 @@ if __name__ == "__main__":
         os.nice(NICER)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata of photos
     with contextlib.suppress(EOFError):
         _serve(sys.stdin.buffer, answers)
     os._exit(0)

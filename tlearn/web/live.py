@@ -5,6 +5,8 @@
 """
 
 import secrets
+import shutil
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,12 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tlearn.errors import DataError, TlearnError
+from tlearn.web.background import Recent
 from tlearn.web.i18n import texts_for
 from tlearn.web.live_process import live_classifier
 from tlearn.web.workspace import Workspace
 
 LIVE = "/tlearn/live/{run}"
 LARGEST = 40 << 20  # bytes of a picture
+# Folders of photos, by their names, until they are predicted.
+PHOTOS = Recent[str, Path](20, partial(shutil.rmtree, ignore_errors=True))
 
 
 def live_url(run: str) -> str:
@@ -60,4 +65,5 @@ def _keep(scratch: Path, picture: bytes) -> str:
     folder = scratch / secrets.token_hex(8)
     folder.mkdir(parents=True)
     (folder / "camera.jpg").write_bytes(picture)
+    PHOTOS[folder.name] = folder
     return folder.name

@@ -18,6 +18,7 @@ PAGES = {
     "predict": (predict_page.show, ":material/image_search:"),
     "plugins": (plugins_page.show, ":material/extension:"),
 }
+FIRST = "data"
 COLOURS = {
     "light": {"background": "#ffffff", "accent": "#0b6e4f", "button": "#0b6e4f"},
     "dark": {"background": "#171713", "accent": "#5fd0a5", "button": "#208563"},
@@ -51,7 +52,7 @@ STYLE = Template("""
 }
 [class*="st-key-gallery-"] p { unicode-bidi: plaintext; text-align: left; }
 [class*="st-key-gallery-"] [data-testid="stCaptionContainer"] p {
-  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
   overflow-wrap: anywhere;
 }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
@@ -112,12 +113,25 @@ def run() -> None:
         st.title("tlearn")
         st.button(t("login.button"), on_click=st.login, type="primary")
         return
+    # The first page has the address of the server, and keeps the one that it is given for nothing.
     pages = [
-        st.Page(show, title=t(f"{name}.title"), icon=mark, url_path=name, default=name == "data")
+        st.Page(
+            show,
+            title=t(f"{name}.title"),
+            icon=mark,
+            url_path="start" if name == FIRST else name,
+            default=name == FIRST,
+        )
         for name, (show, mark) in PAGES.items()
     ]
     st.session_state["pages"] = dict(zip(PAGES, pages, strict=True))
-    page = st.navigation(pages, position="top")
+    named = st.Page(
+        lambda: st.switch_page(pages[0], query_params=dict(st.query_params)),
+        title=pages[0].title,
+        url_path=FIRST,
+        visibility="hidden",
+    )
+    page = st.navigation([*pages, named], position="top")
     st.set_page_config(f"{page.title} · tlearn", icon())
     if st.session_state.get("page") != page.url_path:  # a page knows that it was just opened
         st.session_state["page"] = page.url_path

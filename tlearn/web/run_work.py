@@ -12,9 +12,10 @@ from tlearn.backbones import Exporter, load_registry
 from tlearn.progress import Progress
 from tlearn.web import background
 from tlearn.web.child import run_command
-from tlearn.web.explanation_process import ShownExplanation, explain
+from tlearn.web.explanation_process import explain
 
-WORK: dict[tuple[str, ...], background.BackgroundTask] = {}  # by what it is about, begun last
+PAGES = 50  # of photos with heat maps, which are removed when others are looked at
+WORK = background.Recent[tuple[str, ...], background.BackgroundTask](100)  # by what it is about
 
 
 @dataclass(frozen=True)
@@ -74,25 +75,37 @@ def start_report(run: Path) -> None:
         WORK[key] = background.start(lambda p: run_command(p, "report", str(run)))
 
 
+@dataclass(frozen=True)
+class _Heat:
+    """Explanations that are made, and the folder of their pictures."""
+
+    task: background.BackgroundTask
+    folder: Path
+
+    def remove(self) -> None:
+        self.task.replaced = True
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+HEAT = background.Recent[tuple[str, ...], _Heat](PAGES, _Heat.remove)
+
+
 def heat_maps(run: Path, photos: Sequence[Path], scratch: Path) -> background.BackgroundTask:
     """Return the task that explains photos, as :func:`explain` does; it begins if it did not."""
     names = "\n".join(map(str, photos))
     digest = hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    written = (
-        (run / "model.keras").stat().st_mtime_ns
-    )  # another run may get the name of a deleted one
-    key = ("heat", str(run), str(written), digest)
-
-    def do(progress: Progress) -> dict[Path, ShownExplanation]:
+    # Another run may get the name of a deleted one.
+    written = (run / "model.keras").stat().st_mtime_ns
+    key = (str(run), str(written), digest)
+    heat = HEAT.get(key)
+    if heat is None:
         folder = scratch / f"heat-{secrets.token_hex(8)}"
-        return explain(run, photos, folder, progress)
-
-    if key not in WORK:
-        WORK[key] = background.start(do)
-    return WORK[key]
+        heat = _Heat(background.start(lambda p: explain(run, photos, folder, p)), folder)
+    HEAT[key] = heat  # the last that was looked at
+    return heat.task
 
 
 def forget(task: background.BackgroundTask) -> None:
     """Have a task begin again when it is asked for next; it failed, and that was said."""
-    for key in [key for key, begun in WORK.items() if begun is task]:
-        del WORK[key]
+    for key, heat in [(k, heat) for k, heat in list(HEAT.items()) if heat.task is task]:
+        HEAT.pop(key, heat).remove()

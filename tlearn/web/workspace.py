@@ -2,7 +2,8 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -167,6 +168,28 @@ class Workspace:
             return folder.resolve().relative_to(self.data.resolve()).as_posix()
         except ValueError:
             return None
+
+    def titles_of(self, data: Iterable[str]) -> dict[str, str]:
+        """Return what data sets are called; with folders where two are alike.
+
+        Args:
+            data: Their paths.
+        """
+        titles = {path: self.name_of(Path(path)) or Path(path).name for path in data}
+        alike = Counter(titles.values())
+        return {
+            path: _ending_apart(path, titles) if alike[title] > 1 else title
+            for path, title in titles.items()
+        }
+
+
+def _ending_apart(path: str, paths: Iterable[str]) -> str:
+    """Return the shortest end of a path that no other path has."""
+    parts, others = Path(path).parts, [Path(other).parts for other in paths if other != path]
+    for k in range(1, len(parts)):
+        if all(other[-k:] != parts[-k:] for other in others):
+            return "/".join(parts[-k:])
+    return path
 
 
 def _one_part(name: str, what: str) -> str:

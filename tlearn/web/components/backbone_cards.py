@@ -141,6 +141,8 @@ def _facts(backbone: Backbone, config: RunConfig, offers: Offers) -> list[str]:
     if costs:
         disk = t("train.disk", size=format_bytes(costs.bytes))
         lines.append(f"**{_time(costs)}** · {disk}")
+    elif work is None:
+        lines.append(t("train.no_time"))
     size = f"{config.size or backbone.default_size} px"
     parameters = work and t("train.parameters", n=f"{work.parameters / 1e6:.1f}")
     lines.append(f"{parameters} · {size}" if parameters else size)

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from tlearn.web.components.upload import shorten
+from tlearn.text import shortened
 from tlearn.web.words import t
 
 COLOUR = "#2a9d7a"  # told from the background in both themes
@@ -22,7 +22,7 @@ def show_balance(counts: Mapping[str, int]) -> None:
 
 def balance_chart(counts: Mapping[str, int], label: str, photos: str) -> dict[str, Any]:
     """Return a Vega-Lite chart of the photos of each class, with words for its tooltips."""
-    names = [shorten(name, 40) for name in counts]
+    names = [shortened(name, 40) for name in counts]
     rows = [
         {"row": i, "label": name, "count": count} for i, (name, count) in enumerate(counts.items())
     ]

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from tlearn.checks.finding import CheckResult, Finding, proposed_edits
+from tlearn.checks.finding import MEANINGS, CheckResult, Finding, proposed_edits
 from tlearn.data import editing
 from tlearn.data.edits import Edits
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
+from tlearn.text import shortened
 from tlearn.web import background, data_process
 from tlearn.web.components.photo_editor import edit
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
-from tlearn.web.components.upload import shorten
 from tlearn.web.data_work import MOST, check_data
 from tlearn.web.words import check_name, escape_markdown, message, t
 
@@ -93,6 +93,8 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
             help=t("data.fix_hint"),
         ):
             edit(data, editing.apply_changes, proposed_edits(findings))
+    if name in MEANINGS:
+        st.caption(message(MEANINGS[name]))
     shown = pages_of(f"check.{name}.page", len(findings), PER_PAGE)
     with st.container(horizontal=True, gap="small"):
         for i in shown:
@@ -107,7 +109,7 @@ def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
     with st.container(border=True, width=268, gap="small"):
         if paths:
             st.image(thumbnail_row(paths, PIXELS), width="content")
-        names = " · ".join(shorten(name, 60) for name in finding.names[:2])
+        names = " · ".join(shortened(name, 60) for name in finding.names[:2])
         st.markdown(f"**{escape_markdown(names)}**")
         st.caption(escape_markdown(message(finding.reason)))
         if finding.edits and st.button(
@@ -126,7 +128,7 @@ def _proposal(finding: Finding) -> str:
     actions = {change.action for change in finding.edits}
     values = {change.value for change in finding.edits}
     if actions == {"class"} and len(values) == 1:
-        return t("data.fix_class", label=escape_markdown(shorten(values.pop(), 24)))
+        return t("data.fix_class", label=escape_markdown(shortened(values.pop(), 24)))
     if actions == {"exclude"}:
         return t("data.exclude", count=len(finding.edits))
     if actions == {"group"}:

@@ -6,13 +6,12 @@ from tlearn.data import editing
 from tlearn.data.data_source import ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
-from tlearn.text import decode_name, natural_key
+from tlearn.text import decode_name, natural_key, shortened
 from tlearn.web.components.balance_chart import show_balance
 from tlearn.web.components.class_photos import add_button
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
 from tlearn.web.components.session import pages_of
-from tlearn.web.components.upload import shorten
 from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 12
@@ -51,7 +50,7 @@ def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(width=160, gap=None):
-                st.markdown(f"**{escape_markdown(shorten(label))}**")
+                st.markdown(f"**{escape_markdown(shortened(label))}**")
                 st.caption(t("data.photos", count=f"{len(files):,}"))
             if files:  # as one picture, which shrinks where there is no room
                 st.image(thumbnail_row([file.path for file in files[:STRIP]]), width="content")

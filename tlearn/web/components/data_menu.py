@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from tlearn.text import shortened
 from tlearn.web.components.scans import look_again
 from tlearn.web.components.session import attempt, remember, workspace
-from tlearn.web.components.upload import shorten
 from tlearn.web.data_trash import (
     delete_data_set,
     deleted_data_sets,
@@ -74,7 +74,7 @@ def restore_button(name: str, key: str) -> None:
         st.session_state.pop(DELETED, None)
 
     st.button(
-        t("data.restore", name=escape_markdown(shorten(name))),
+        t("data.restore", name=escape_markdown(shortened(name))),
         key=f"restore.{key}",
         icon=":material/undo:",
         on_click=attempt,

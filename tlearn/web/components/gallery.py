@@ -22,12 +22,14 @@ class Picture:
     Attributes:
         path: The file.
         name: What stands for it in what is selected.
-        caption: What stands below it.
+        caption: What stands below it, in full.
+        short: The same where long names are shortened.
     """
 
     path: Path
     name: str
     caption: str = ""
+    short: str = ""
 
 
 def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:
@@ -50,7 +52,7 @@ def _cell(picture: Picture, key: str, i: int, selected: set[str] | None) -> None
     with st.container(width=PIXELS, gap=None):
         show(picture.path)
         if picture.caption:
-            st.caption(escape_markdown(picture.caption), help=picture.caption)
+            st.caption(escape_markdown(picture.short or picture.caption), help=picture.caption)
         row = st.container(
             horizontal=True, gap="small", vertical_alignment="center", key=f"below.{key}.{i}"
         )

@@ -1,12 +1,10 @@
 """The live camera: the picture, and beside it what a run says of it, several times a second."""
 
-import re
 from pathlib import Path
 
 from tlearn.runs.run_store import RunSummary
-from tlearn.web.components.session import workspace
 from tlearn.web.components.uploader import component
-from tlearn.web.live import live_url
+from tlearn.web.live import PHOTOS, live_url
 from tlearn.web.live_process import live_classifier
 from tlearn.web.words import t
 
@@ -28,7 +26,4 @@ def live_camera(run: RunSummary) -> Path | None:
         },
         on_kept_change=lambda: None,
     )
-    if not result.kept or not re.fullmatch(r"[0-9a-f]{16}", str(result.kept)):
-        return None
-    folder: Path = workspace().scratch / result.kept
-    return folder if folder.is_dir() else None
+    return PHOTOS.pop(str(result.kept), None)

@@ -17,7 +17,7 @@ from tlearn.text import decode_name, shortened
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import show_accuracy
-from tlearn.web.components.run_views import photo_caption
+from tlearn.web.components.run_views import photo_captions
 from tlearn.web.words import chart_words, escape_markdown, isolate, message, preset_name, t, texts
 
 CLASSES, LONG = 10, 40  # classes named, and characters of a name
@@ -53,7 +53,7 @@ def side_by_side(*paths: Path) -> None:
             st.markdown(f"**{t('results.only', name=name, count=len(mistakes))}**")
             root = wrong.photo_folder
             pictures = [
-                Picture(root / decode_name(one.file), one.file, photo_caption(one))
+                Picture(root / decode_name(one.file), one.file, *photo_captions(one))
                 for one in mistakes
             ]
             gallery(pictures, f"only.{right.path.name}.{wrong.path.name}")

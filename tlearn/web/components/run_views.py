@@ -16,7 +16,7 @@ from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.threshold_chart import threshold_chart
 from tlearn.runs.thresholds import Answers
-from tlearn.text import decode_name, natural_key, percent
+from tlearn.text import decode_name, natural_key, percent, shortened
 from tlearn.web.components.confusion_view import show_confusion
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.heat_gallery import heat_gallery
@@ -27,6 +27,7 @@ from tlearn.web.words import chart_words, escape_markdown, isolate, message, t
 
 MOST = 200  # photos in a gallery of mistakes
 MOST_CONFUSED = 5  # pairs of classes named
+LONG = 20  # characters of the name of a class in a caption
 
 
 def _mistakes(run: Run) -> None:
@@ -57,12 +58,12 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
     labels = Edits.of(root).photo_labels() if data else {}
     pictures = []
     for one in shown:
-        caption, label = photo_caption(one), labels.get(one.file, one.label)
+        captions, label = photo_captions(one), labels.get(one.file, one.label)
         if label != one.label:
             changed = t("results.moved", label=label) if label else t("results.excluded")
-            caption = f"{caption} · {changed}"
+            captions = tuple(f"{caption} · {changed}" for caption in captions)
         path = run.photo_folder / decode_name(one.file)
-        pictures.append(Picture(path, one.file, caption))
+        pictures.append(Picture(path, one.file, *captions))
     if data is None:
         st.caption(t("results.elsewhere", root=escape_markdown(str(root))))
         gallery(pictures, key)
@@ -72,13 +73,19 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
         photo_editor(data, pictures, classes, key)
 
 
-def photo_caption(prediction: HeldOutPrediction) -> str:
-    """Return the class of a photo, and for which it was taken."""
-    label, probability = isolate(prediction.label), percent(prediction.probability)
-    if prediction.correct:
-        return f"{label} {probability}"
-    predicted = isolate(prediction.predicted)
-    return t("results.taken_for", label=label, predicted=predicted, probability=probability)
+def photo_captions(prediction: HeldOutPrediction) -> tuple[str, ...]:
+    """Return the class of a photo, and for which it was taken: in full, and for a small place."""
+    probability = percent(prediction.probability)
+    captions = []
+    for most in (None, LONG):
+        names = (prediction.label, prediction.predicted)
+        label, predicted = (isolate(shortened(n, most) if most else n) for n in names)
+        captions.append(
+            f"{label} {probability}"
+            if prediction.correct
+            else t("results.taken_for", label=label, predicted=predicted, probability=probability)
+        )
+    return tuple(captions)
 
 
 def _confusion(run: Run) -> None:

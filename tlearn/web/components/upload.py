@@ -15,6 +15,7 @@ from tlearn.data.problems import Problem, group_by_reason
 from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.progress import Progress
+from tlearn.text import shortened
 from tlearn.web import background, data_process
 from tlearn.web.components.scans import look_again, offer_again, wait_for
 from tlearn.web.components.session import attempt, remember, workspace
@@ -146,7 +147,8 @@ def show_report(data: str) -> None:
     reason = message(first[0].reason)
     words = f"{reason} ({len(first)})" if len(first) > 1 else f"{first[0].name}: {reason}"
     with st.container(horizontal=True, vertical_alignment="center"):
-        text = f"{t('data.left_out', count=len(problems))} · {escape_markdown(shorten(words, 120))}"
+        words = escape_markdown(shortened(words, 120))
+        text = f"{t('data.left_out', count=len(problems))} · {words}"
         st.markdown(f":material/warning: {text}{' …' if more else ''}", width="content")
         st.button(
             t("data.see_left_out"), on_click=st.query_params.update, kwargs={"view": "tab_problems"}
@@ -181,8 +183,3 @@ def show_groups(problems: Sequence[Problem]) -> None:
         columns = {t("data.reason"): None} if same else {}
         height = min(200, 38 + 35 * len(group))
         st.dataframe(rows, hide_index=True, height=height, column_config=columns)
-
-
-def shorten(text: str, most: int = 48) -> str:
-    """Return a long text with an ellipsis in place of its end."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

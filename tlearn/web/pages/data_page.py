@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from tlearn.checks.class_checks import FEW
+from tlearn.checks.class_checks import FEW, check_classes
 from tlearn.data import editing
 from tlearn.data.archive_folder import dismiss_report, open_report
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.problems import FOLDER_KINDS
 from tlearn.data.scan import Manifest
+from tlearn.text import shortened
 from tlearn.web.components.check_view import check_view
 from tlearn.web.components.class_editor import UNSORTED, classes
 from tlearn.web.components.class_photos import add_dialog
@@ -25,7 +26,7 @@ from tlearn.web.components.session import (
     workspace,
 )
 from tlearn.web.components.split_table import show_split
-from tlearn.web.components.upload import PLACING, shorten, show_groups, show_message, show_report
+from tlearn.web.components.upload import PLACING, show_groups, show_message, show_report
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.components.welcome import welcome
 from tlearn.web.words import escape_markdown, message, t
@@ -90,7 +91,7 @@ def _header(data: str, manifest: Manifest | None) -> None:
         if manifest is not None:
             show_counts(manifest)
         if actions and st.button(
-            t("data.undo", what=escape_markdown(shorten(description(actions[-1])))),
+            t("data.undo", what=escape_markdown(shortened(description(actions[-1])))),
             key=f"undo.{actions[-1][0].time}",  # else one pressed late would undo another change
             icon=":material/undo:",
             help=t("data.undo_hint"),
@@ -111,14 +112,13 @@ def _header(data: str, manifest: Manifest | None) -> None:
 
 def _too_little(manifest: Manifest) -> list[str]:
     """Say why nothing, or nothing reliable, can be learned from a data set."""
-    labels = {*manifest.labels, *manifest.empty}
-    if len(labels) < 2:
+    if len({*manifest.labels, *manifest.empty}) < 2:
         return [t("data.one_class")]
-    counts = {**dict.fromkeys(manifest.empty, 0), **manifest.counts}
-    small = [label for label, count in counts.items() if count < FEW]
+    findings = [f for f in check_classes(manifest.files) if f.check == "small class"]
+    small = [*manifest.empty, *(finding.names[0].removesuffix("/") for finding in findings)]
     if not small:
         return []
-    names = ", ".join(escape_markdown(shorten(label)) for label in small[:5])
+    names = ", ".join(escape_markdown(shortened(label)) for label in small[:5])
     names += " …" if len(small) > 5 else ""
     return [t("data.small_classes", count=len(small), few=FEW, names=names)]
 

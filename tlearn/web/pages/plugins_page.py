@@ -14,8 +14,10 @@ def show() -> None:
     st.markdown(t("plugins.hint"))
     registry = load_registry()
     for plugin in registry.problems:
-        name, where, problem = map(escape_markdown, (plugin.name, str(plugin), plugin.problem))
-        st.error(f"**{name}** ({where}): {problem}", icon=":material/extension_off:")
+        facts = {"name": plugin.name, "package": _package(plugin)}
+        facts["problem"] = message(plugin.problem)
+        said = t("plugins.unusable", **{key: escape_markdown(text) for key, text in facts.items()})
+        st.error(said, icon=":material/extension_off:")
     rows = [_row(plugin) for plugin in registry.plugins]
     st.table([{key: escape_markdown(text) for key, text in row.items()} for row in rows])
     st.subheader(t("plugins.backbones"), anchor=False)
@@ -41,7 +43,11 @@ def _row(plugin: Plugin) -> dict[str, str]:
     state = "disabled" if plugin.disabled else "failed" if plugin.problem else "works"
     return {
         t("plugins.plugin"): plugin.name,
-        t("plugins.package"): f"{plugin.distribution} {plugin.version}".strip(),
+        t("plugins.package"): _package(plugin),
         t("plugins.state"): t(f"plugins.{state}"),
         t("plugins.offers"): "; ".join(offers),
     }
+
+
+def _package(plugin: Plugin) -> str:
+    return f"{plugin.distribution} {plugin.version}".strip()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import streamlit as st
@@ -83,22 +82,19 @@ def _choose(name: str) -> None:
 def _table(runs: Sequence[RunSummary], chosen: RunSummary) -> None:
     """Show the runs by data set, a line each: its name opens it."""
     groups = by_data(runs)
+    titles = workspace().titles_of(groups)
     ordered = [run for group in groups.values() for run in group]
     shown = [ordered[k] for k in pages_of("results.page", len(ordered), PER_PAGE)]
     lines = len(shown) + len({run.data for run in shown})
     scrolls = lines > MANY
     height: Literal["content"] | int = HEIGHT if scrolls else "content"
     place = st.container(key="runs", height=height, border=scrolls, gap="small")
-    names = {data: workspace().name_of(Path(data)) or Path(data).name for data in groups}
     for data, group in groups.items():
         here = [run for run in group if run in shown]
         if not here:
             continue
-        facts = [t("results.runs", count=len(group))]
-        if list(names.values()).count(names[data]) > 1:  # the path tells them apart
-            facts.insert(0, escape_markdown(data))
-        name = escape_markdown(names[data])
-        place.markdown(f"**{name}** :gray[:small[· {' · '.join(facts)}]]")
+        count = t("results.runs", count=len(group))
+        place.markdown(f"**{escape_markdown(titles[data])}** :gray[:small[· {count}]]")
         for run in here:
             with place.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.button(
