@@ -1,5 +1,6 @@
 """Waiting for work in the background without holding up the page."""
 
+import re
 from pathlib import Path
 from typing import Literal, cast
 
@@ -28,7 +29,7 @@ def wait_for(task: background.BackgroundTask, label: str) -> bool:
     def bar() -> None:
         if task.over.is_set():
             st.rerun()
-        parts = label, texts().words.get(f"step.{task.title.replace(' ', '_')}", "")
+        parts = label, texts().words.get(f"step.{re.sub(r'[^a-z]', '_', task.title)}", "")
         st.progress(task.fraction, f"{' · '.join(filter(None, parts))} {_counted(task)}".strip())
 
     bar()
