@@ -50,8 +50,8 @@ def test_figures_are_what_scikit_learn_says():
     assert confused_pairs(figures) == [("ant", "bee", 1), ("cat", "ant", 1)]
     assert class_lines(figures) == [
         "least recognised:",
-        "  cat: 0.0% of 1 recognised, most often taken for ant (1)",
-        "  ant: 66.7% of 3 recognised, most often taken for bee (1)",
+        "  cat: 0 of 1 recognised, most often taken for ant (1)",
+        "  ant: 2 of 3 recognised, most often taken for bee (1)",
     ]
 
 

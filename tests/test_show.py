@@ -1,10 +1,13 @@
 """What ``tlearn show`` says of a run."""
 
 import re
+import shutil
 
 import pytest
 
 from tlearn.cli import main
+from tlearn.csv_files import csv_text
+from tlearn.runs.run_records import PROBLEM_COLUMNS
 from tlearn.training.description import curve
 
 
@@ -40,3 +43,14 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
 )
 def test_a_curve_is_a_row_of_bars(values, words):
     assert curve(values) == words
+
+
+def test_files_left_out_are_named_by_reason(toy_run, tmp_path, capsys):
+    run = shutil.copytree(toy_run.run, tmp_path / "run")
+    rows = [("a.tif", "pixels", "16 bits"), ("b.jpg", "unreadable", "cut off")]
+    rows += [(f"{k}.tif", "pixels", "16 bits") for k in range(20)]
+    (run / "problems.csv").write_text(csv_text(PROBLEM_COLUMNS, rows))
+    assert main(["show", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "problems (22), all in " in out
+    assert "a.tif and 20 more: 16 bits\n" in out and "b.jpg: cut off\n" in out

@@ -1,5 +1,6 @@
 """Summaries of a run and of an evaluation, as printed in a terminal."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlearn.runs.measurement import (
@@ -12,10 +13,10 @@ from tlearn.runs.measurement import (
 from tlearn.runs.run import Evaluation, Run
 from tlearn.runs.temperature_effect import calibration_lines
 from tlearn.runs.unknown import unknown_lines
-from tlearn.text import epochs_text, percent, printable, shell
+from tlearn.text import epochs_text, printable, shell
 
 SHOWN_CLASSES = 3  # classes named
-SHOWN_PROBLEMS = 10  # problems named
+SHOWN_PROBLEMS = 10  # reasons named
 
 
 def metrics_line(figures: Figures) -> str:
@@ -52,15 +53,26 @@ def run_summary(run: Run) -> str:
     problems = run.problems()
     if problems:
         lines.append(f"problems ({len(problems)}), all in {path / 'problems.csv'}:")
-        lines += [f"  {p['file']}: {p['reason']}" for p in problems[:SHOWN_PROBLEMS]]
-        more = len(problems) - SHOWN_PROBLEMS
-        lines += [f"  and {more} more"] if more > 0 else []
+        lines += _problem_lines(problems)
     lines += [
         f"took {metrics['seconds']['total']:.0f} s; the run is in {path}",
         f"  model {path / 'model.keras'}, report {path / 'report.html'}",
         f"next: {shell('tlearn', 'predict', path, 'PHOTO_OR_FOLDER')}",
     ]
     return "\n".join(map(printable, lines))
+
+
+def _problem_lines(problems: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a line for each reason, with the first file of several."""
+    files: dict[str, list[str]] = {}
+    for problem in problems:
+        files.setdefault(problem["reason"], []).append(problem["file"])
+    lines = [
+        f"  {first}{f' and {len(others)} more' if others else ''}: {reason}"
+        for reason, (first, *others) in files.items()
+    ]
+    more = len(lines) - SHOWN_PROBLEMS
+    return [*lines[:SHOWN_PROBLEMS], *([f"  and {more} more"] if more > 0 else [])]
 
 
 def evaluation_summary(evaluation: Evaluation) -> str:
@@ -93,7 +105,7 @@ def class_lines(figures: Figures) -> list[str]:
     ]
     mistakes = {true: (other, count) for true, other, count in reversed(confused_pairs(figures))}
     lines = [
-        f"  {label}: {percent(recall)} of {n} recognised, most often taken for "
+        f"  {label}: {round(recall * n)} of {n} recognised, most often taken for "
         f"{mistakes[label][0]} ({mistakes[label][1]})"
         for recall, label, n in sorted(rows)[:SHOWN_CLASSES]
     ]
