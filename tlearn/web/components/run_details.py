@@ -81,7 +81,7 @@ def show_accuracy(split: str, figures: Mapping[str, Any], below: Any) -> None:
 
 def _actions(run: RunSummary) -> None:
     """Offer notes, downloads, resuming and deleting."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if run.usable:
             page_button("predict", t("job.try"), run=run.name)
             model, whole = run_url(f"{run.name}.keras"), run_url(f"{run.name}.zip")
