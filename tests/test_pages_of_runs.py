@@ -23,6 +23,7 @@ from tlearn.web.components.explanations import MOST
 from tlearn.web.downloads import export_url, report_url
 from tlearn.web.explanation_process import ShownExplanation, explain
 from tlearn.web.prediction_process import LIFETIME, TASKS, PredictionTask
+from tlearn.web.words import isolate
 
 
 def runs_of(here):
@@ -347,7 +348,8 @@ def test_what_is_unknown_is_said(here, one_and_two, tmp_path, monkeypatch):
         known(monkeypatch, PredictionTask(folder, one_and_two[0], task))
         shown[count] = page("predict", **{"chosen.run": "one", "chosen.photos": "loose"})
     assert words(shown[2]).count(t("live.unknown")) == 1
-    assert list(shown[9].dataframe[0].value[t("predict.unknown")]) == ["?"] * 3 + [""] * 6
+    said = list(shown[9].dataframe[0].value[t("data.class")])
+    assert said == [t("predict.unknown", label=isolate("blue"))] * 3 + ["blue"] * 6
 
 
 def test_photos_are_explained_on_demand(here, one_and_two, monkeypatch):

@@ -56,6 +56,7 @@ STYLE = Template("""
   overflow-wrap: anywhere;
 }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
+[class*="st-key-go-"] .stElementContainer { margin: 0; }
 [class*="st-key-go-"] a {
   min-height: 2.5rem; padding: 0.25rem 0.75rem; margin: 0; border: 1px solid #8885;
   border-radius: 0.5rem;

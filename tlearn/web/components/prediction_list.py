@@ -132,8 +132,9 @@ def _table(
     rows = [
         {
             t("predict.photo"): thumbnail_url(answer.path),
-            t("data.class"): answer.label,
-            t("predict.unknown"): "?" if answer.unknown else "",
+            t("data.class"): t("predict.unknown", label=isolate(answer.label))
+            if answer.unknown
+            else answer.label,
             t("predict.probability"): 100 * answer.probability,
             t("predict.is_right"): {True: "✗", False: "✓"}[_wrong(answer, true)]
             if true.get(answer.path)
@@ -148,7 +149,6 @@ def _table(
         for answer in shown
     ]
     hidden = [] if any(answer.problem for answer in shown) else [t("data.reason")]
-    hidden += [] if any(answer.unknown for answer in shown) else [t("predict.unknown")]
     hidden += [] if any(true.values()) else [t("chart.true"), t("predict.is_right")]
     config = {
         t("predict.photo"): st.column_config.ImageColumn(width="small"),
