@@ -205,6 +205,8 @@ def test_the_address_holds_run_and_view(here, one_and_two):
     assert {"blue", "green", "red"} <= set(re.findall(r"\w+", chart.proto.spec))
     start = t("results.few", low="", high="").split(":")[0]
     assert start in words(app)  # seven photos
+    del app.query_params["view"]  # as the browser's Back does
+    assert t("results.no_mistakes") in words(run(app))
 
 
 def test_photos_of_results_are_excluded_from_the_data(here, one_and_two):

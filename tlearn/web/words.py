@@ -1,5 +1,6 @@
 """Texts in the browser's language, and values in words."""
 
+import os
 import unicodedata
 from typing import Any
 
@@ -8,6 +9,7 @@ import streamlit as st
 from tlearn.runs.measurement import FEW, interval
 from tlearn.text import percent
 from tlearn.web.i18n import Texts, texts_for
+from tlearn.web.workspace import Workspace
 
 ISOLATE, END = "\u2068", "\u2069"  # a part of a text whose direction does not spread
 
@@ -23,7 +25,10 @@ def t(key: str, **values: Any) -> str:
 
 
 def message(text: str) -> str:
-    """Return an error or a reason in the browser's language."""
+    """Return an error or a reason in the browser's language, without where data and runs are."""
+    here = Workspace.from_environment()
+    for root in (here.data, here.runs):
+        text = text.replace(f"{root}{os.sep}", "")
     return texts().message(text)
 
 

@@ -99,12 +99,10 @@ def choose_data() -> str | None:
 def choose_view(page: str, names: Sequence[str]) -> str:
     """Show a choice among views of a page, which the address holds; the first is the default."""
     state, key, asked = st.session_state, f"{page}.view", st.query_params.get("view")
-    if asked in names:
-        state[key] = asked
+    state[key] = asked if asked in names else names[0]
     chosen = st.segmented_control(
         t(key),
         names,
-        default=None if key in state else names[0],
         key=key,
         on_change=lambda: st.query_params.update(view=state[key]),
         required=True,
