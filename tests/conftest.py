@@ -209,6 +209,14 @@ def toy_run_copy(toy_run, tmp_path):
     return ToyRun(run, Path(shutil.copytree(toy_run.photos, photos)), toy_run.cache)
 
 
+@pytest.fixture(scope="module")
+def copied_run(toy_run, tmp_path_factory):
+    """The toy run, opened, in a folder that tests of a module may write into."""
+    import tlearn
+
+    return tlearn.Run(shutil.copytree(toy_run.run, tmp_path_factory.mktemp("copied") / "run"))
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The roots of a test of the pages; a page waits for what it shows, and starts no process."""

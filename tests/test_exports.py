@@ -1,7 +1,6 @@
 """What is made of a run: exports that predict the same."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -39,45 +38,39 @@ def tlearn_exporters():
 """
 
 
-@pytest.fixture(scope="module")
-def made(toy_run, tmp_path_factory):
-    run = shutil.copytree(toy_run.run, tmp_path_factory.mktemp("made") / "run")
-    return tlearn.Run(run), toy_run.photos
-
-
 @pytest.fixture
 def stranger(plugin_file):
     return plugin_file("stranger", STRANGER)
 
 
-def test_exporters_get_a_model_that_was_called(made):
+def test_exporters_get_a_model_that_was_called(copied_run):
     """Keras's export to ONNX refuses another as unfinished."""
-    assert tlearn.Run(made[0].path).model._called
+    assert tlearn.Run(copied_run.path).model._called
 
 
-def test_an_export_that_fails_leaves_nothing(made, tmp_path, stranger):
+def test_an_export_that_fails_leaves_nothing(copied_run, tmp_path, stranger):
     with pytest.raises(
         PluginError, match=r"export to fails failed \(KeyError: 'no'\); nothing was"
     ):
-        tlearn.export(made[0], "fails", tmp_path / "out")
+        tlearn.export(copied_run, "fails", tmp_path / "out")
     with pytest.raises(
         PluginError, match=r"does not predict as the run does: the likeliest .* 99% must agree"
     ):
-        tlearn.export(made[0], "wrong", tmp_path / "out")
+        tlearn.export(copied_run, "wrong", tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plugins"]
 
 
-def test_a_format_without_a_loader_gets_the_metadata(made, tmp_path, stranger):
+def test_a_format_without_a_loader_gets_the_metadata(copied_run, tmp_path, stranger):
     progress = Heard()
-    folder = tlearn.export(made[0], "names", tmp_path / "names", progress)
+    folder = tlearn.export(copied_run, "names", tmp_path / "names", progress)
     assert sorted(path.name for path in folder.iterdir()) == ["metadata.json", "names.txt"]
     metadata = json.loads((folder / "metadata.json").read_text())
     assert metadata["labels"] == ["blue", "green", "red"] and metadata["size"] == 32
     assert progress.lines == ["names has no loader: it is not compared with the run"]
 
 
-def test_exports_through_the_command_line(made, tmp_path, capsys):
-    run, _ = made
+def test_exports_through_the_command_line(copied_run, tmp_path, capsys):
+    run = copied_run
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "stranger.py").write_text(STRANGER)
     plugins = str(tmp_path / "plugins")
@@ -131,6 +124,6 @@ def test_one_image_between_two_classes_does_not_decide():
         compare_answers(ours, theirs, "images", exporter)
 
 
-def test_an_unknown_format_names_those_there_are(made):
+def test_an_unknown_format_names_those_there_are(copied_run):
     with pytest.raises(ConfigError, match="installed: h5, keras, litert, "):
-        tlearn.export(made[0], "coffee")
+        tlearn.export(copied_run, "coffee")

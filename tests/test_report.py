@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -73,12 +72,6 @@ class Page(HTMLParser):
         return [url for url in found if not url.startswith(("data:", "#"))]
 
 
-@pytest.fixture(scope="module")
-def made(toy_run, tmp_path_factory):
-    run = shutil.copytree(toy_run.run, tmp_path_factory.mktemp("made") / "run")
-    return tlearn.Run(run), toy_run.photos
-
-
 @pytest.fixture
 def stranger(plugin_file):
     return plugin_file("stranger", STRANGER)
@@ -98,8 +91,8 @@ def test_a_training_ends_with_a_report_that_stands_alone(toy_run):
     assert re.findall(r"off by ([\d.]+) points", page.text) == [f"{error:.1f}"]
 
 
-def test_written_again_it_says_why_the_model_answers_as_it_does(made, tmp_path):
-    run, _ = made
+def test_written_again_it_says_why_the_model_answers_as_it_does(copied_run, tmp_path):
+    run = copied_run
     page = Page(tlearn.report(run, tmp_path / "page.html"))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     cards = page.source.count('<small class="file"')
@@ -107,22 +100,22 @@ def test_written_again_it_says_why_the_model_answers_as_it_does(made, tmp_path):
     assert page.source.count("width=160") == 2 * cards and "Not drawn" not in page.text
 
 
-def test_a_long_training_has_heat_maps_at_once(made, tmp_path, monkeypatch):
+def test_a_long_training_has_heat_maps_at_once(copied_run, tmp_path, monkeypatch):
     monkeypatch.setattr(reports_examples, "LONG_TRAINING", 0.0)
-    page = Page(tlearn.report(made[0], tmp_path / "page.html", thorough=False))
+    page = Page(tlearn.report(copied_run, tmp_path / "page.html", thorough=False))
     assert "most alike: " in page.text
     monkeypatch.setattr(Run, "model", property(lambda run: 1 / 0))
-    page = Page(tlearn.report(made[0], tmp_path / "page.html", thorough=False))
+    page = Page(tlearn.report(copied_run, tmp_path / "page.html", thorough=False))
     assert "There are no heat maps: ZeroDivisionError" in page.text
     assert "Not drawn" not in page.text and "width=160" in page.source
 
 
-def test_the_report_of_a_training_needs_no_tensorflow(made, tmp_path):
+def test_the_report_of_a_training_needs_no_tensorflow(copied_run, tmp_path):
     code = (
         "import sys, tlearn; tlearn.report(*sys.argv[1:], thorough=False); "
         "print({'tensorflow', 'keras', 'sklearn'} & sys.modules.keys())"
     )
-    words = [str(made[0].path), str(tmp_path / "page.html")]
+    words = [str(copied_run.path), str(tmp_path / "page.html")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.stdout == "set()\n" and not done.stderr
 
@@ -230,8 +223,8 @@ def test_the_interval_of_f1_covers_the_truth_in_95_of_100_samples():
         assert all(s.ci95[0] - 1e-9 <= s.value <= s.ci95[1] + 1e-9 for s in shares)
 
 
-def test_a_section_that_fails_is_named_and_spoils_no_other(made, tmp_path, capsys, stranger):
-    run, _ = made
+def test_a_section_that_fails_is_named_and_spoils_no_other(copied_run, tmp_path, capsys, stranger):
+    run = copied_run
     plugins = str(tmp_path / "plugins")
     out = tmp_path / "page.html"
     assert main(["report", str(run.path), "--out", str(out), "--plugins-dir", plugins]) == 0
@@ -253,12 +246,12 @@ def test_a_fault_of_the_page_loses_no_training(tmp_path, monkeypatch):
     assert not (run.path / "report.html").exists()
 
 
-def test_slips_of_the_report(made, tmp_path, capsys):
+def test_slips_of_the_report(copied_run, tmp_path, capsys):
     assert main(["report", str(tmp_path / "none")]) == 2
     assert "there is no run directory" in capsys.readouterr().err
-    assert main(["report", str(made[0].path), "--out", str(tmp_path / "no/page.html")]) == 2
+    assert main(["report", str(copied_run.path), "--out", str(tmp_path / "no/page.html")]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "no" in err
     assert not (tmp_path / "no").exists()
     with pytest.raises(RunError, match=r"the report '.*' cannot be written: .*; choose another"):
-        tlearn.report(made[0], tmp_path)
+        tlearn.report(copied_run, tmp_path)

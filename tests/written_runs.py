@@ -60,7 +60,7 @@ def written_run(folder, labels, numbers, *, skill=1.5, side=40, problems=(), see
         np.array(["validation"] * len(y)),
         np.array([file.label for file in splits.validation]),
         p.astype(np.float32),
-        (p @ rng.normal(size=(len(labels), 16))).astype(np.float32),
+        (p @ rng.normal(size=(len(labels), 16))).astype(np.float32)[:, None],
     )
     run.write("outputs.npz", outputs.to_bytes())
     run.write("problems.csv", csv_text(PROBLEM_COLUMNS, problems))
