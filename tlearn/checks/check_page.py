@@ -27,6 +27,7 @@ li { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem; overfl
 img { width: 112px; height: 112px; border-radius: .3rem; margin-right: .3rem; }
 nav a { display: inline-block; margin: 0 1rem .3rem 0; }
 .error { color: light-dark(#b71c1c, #ff8a80); } .warning { color: light-dark(#8f5300, #ffb74d); }
+section > p { color: var(--dim); font-size: .9rem; margin: .5rem 0; overflow-wrap: anywhere; }
 code { font-size: .85rem; }
 """
 
@@ -66,20 +67,23 @@ def page(result: CheckResult, command: Sequence[str] = ()) -> str:
             thumbnails += len(urls)
             items.append(_item(finding, urls))
         rest = len(findings) - len(items)
-        more = f'<p class="dim">and {rest} more: tlearn check --json lists them' if rest else ""
+        more = f"<p>and {rest} more: {_code(*command, '--json')} lists them" if rest else ""
         if any(finding.edits for finding in findings):
-            fix = escape(printable(shell(*command, "--fix", check)))
-            more += f'<p class="dim">to fix all of these: <code>{fix}</code>'
-        meaning = f"<p>{escape(MEANINGS[check])}" if check in MEANINGS else ""
+            more += f"<p>to fix all of these: {_code(*command, '--fix', check)}"
+        meaning = f"<p>{escape(MEANINGS[check])}</p>" if check in MEANINGS else ""
         sections.append(
-            f'<h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
-            f"{severities(findings)}</small></h2>{meaning}<ul>{''.join(items)}</ul>{more}"
+            f'<section><h2 id="{k}">{escape(check)} <small class="{findings[0].severity}">'
+            f"{severities(findings)}</small></h2>{meaning}<ul>{''.join(items)}</ul>{more}</section>"
         )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
         f"<h1>{title}</h1><p>{summary(result)}</p><nav>{links}</nav>{''.join(sections)}"
     )
+
+
+def _code(*words: str) -> str:
+    return f"<code>{escape(printable(shell(*words)))}</code>"
 
 
 def _item(finding: Finding, urls: list[str]) -> str:
