@@ -8,7 +8,8 @@ InceptionV3), ``extraction`` (views per second against the bare engine), ``feed`
 seconds of presets and baselines on several sets, and whether they differ significantly. So are
 ``labelling``: what ``tlearn label-next`` gains over photos at random; ``unknown``: how well photos
 of other kinds are told from known ones; ``check``: what ``tlearn check`` finds of faults planted in
-copies of the sets, and what 10,000 photos take.
+copies of the sets, and what 10,000 photos take; ``pages``: what each view of the page takes in
+Chromium while nothing else goes on, or something.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 from benchmarks.common import SHARED, python
 from benchmarks.growth import growth
 from benchmarks.labelling import labelling, labelling_row
+from benchmarks.page_views import pages, pages_tables
 from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
 from benchmarks.training import against_plain, inception
@@ -159,6 +161,7 @@ PARTS = {
     "unknown": Part(
         lambda a: unknown(a.sets or SETS, a.seeds), tables=unknown_tables, default=False
     ),
+    "pages": Part(lambda a: pages(), tables=pages_tables, default=False),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
 
@@ -170,7 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"of {', '.join(PARTS)} [all but labelling, unknown, check and quality]",
+        help=f"of {', '.join(PARTS)} [all but labelling, unknown, check, pages and quality]",
     )
     parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; others: all]")
     seeds = parser.add_mutually_exclusive_group()

@@ -17,6 +17,7 @@ from serving import until
 import tlearn
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
+from tlearn.priority import TRAINING
 from tlearn.progress import Silent
 from tlearn.runs import job_queue
 from tlearn.runs.directory import RunDirectory
@@ -280,8 +281,15 @@ def trained(monkeypatch):
         return subprocess.Popen([sys.executable, "-c", ""])
 
     monkeypatch.setattr(job_queue, "start_process", start)
-    monkeypatch.setattr(job_queue, "lower_priority", lambda: None)
     return order
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has classes of priority")
+def test_what_outlives_the_page_takes_the_time_that_others_leave(tmp_path):
+    process = job_queue.start_process(tmp_path, "timeit", "import time; time.sleep(60)")
+    assert psutil.Process(process.pid).nice() >= TRAINING
+    process.kill()
+    process.wait()
 
 
 def test_trainings_begin_in_the_order_of_asking(asleep, photos, trained):

@@ -33,6 +33,7 @@ from tlearn.data.filenames import UniqueNames, leads_out, quote_name
 from tlearn.data.folders import visible
 from tlearn.data.tables import is_table
 from tlearn.errors import DataError, one_line
+from tlearn.priority import AWAITED, lower_priority
 from tlearn.progress import Progress, format_bytes
 
 STEP = 100_000  # bytes of an archive after which the progress is reported
@@ -253,6 +254,7 @@ def answer_to(path: Path, into: Path, limits: Limits, tables: bool = False) -> d
 
 if __name__ == "__main__":
     path, into, limits, tables = json.loads(sys.argv[1])
+    lower_priority(AWAITED)
     _limit_memory(limits["memory"])
     answer = answer_to(Path(path), Path(into), Limits(**limits), tables)
     print(json.dumps(answer), flush=True)

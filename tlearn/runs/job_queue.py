@@ -9,18 +9,17 @@ the other. It outlives the process that started it, waits for trainings started 
 when none is queued.
 """
 
-import contextlib
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
+from tlearn.priority import TRAINING, lower_priority
 from tlearn.progress import format_bytes
 from tlearn.runs.continued_run import continued
 from tlearn.runs.directory import RunDirectory, check_trainable
@@ -29,7 +28,6 @@ from tlearn.runs.run_store import RunStore, RunSummary
 
 RUNNER_LOCK = ".runner.lock"  # held as long as a runner lives
 RUNNER_LOG = ".runner.log"  # output of trainings that fail before they can write to their run
-NICE = 15  # of 19: a training takes what nobody else wants
 FREE_BYTES = 20_000_000  # that a disk must have before a training is started
 POLL = 0.5  # seconds
 LOCK_SECONDS = 1.0  # a process that checks for a runner holds its lock for a moment
@@ -116,29 +114,25 @@ class JobQueue:
 def start_process(runs: Path, module: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a module of Python as a process that outlives this one and its terminal.
 
+    It takes what time other processes leave.
+
     Raises:
         OSError: If it cannot be started.
     """
     with (runs / RUNNER_LOG).open("ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-
-
-def lower_priority(pid: int | None = None) -> None:
-    """Lower the priority of a process and its future children; of this one by default."""
-    low = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE)  # Windows has classes instead
-    with contextlib.suppress(psutil.Error):
-        psutil.Process(pid).nice(low)
+    lower_priority(TRAINING, process.pid)
+    return process
 
 
 def run_queued(runs: Path) -> None:
     """Train the queued runs of a folder one by one; none if another runner does."""
-    lower_priority()
     queue = JobQueue(runs)
     # Looked at again without the lock: what is queued from then on finds that there is no runner.
     while any(run.state == "queued" for run in queue.jobs()):

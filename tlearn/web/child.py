@@ -14,6 +14,7 @@ import threading
 from typing import IO
 
 from tlearn.errors import RunError
+from tlearn.priority import AWAITED, lower_priority
 from tlearn.progress import Progress
 from tlearn.runs.run_state import records_in
 
@@ -88,5 +89,6 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    lower_priority(AWAITED)
     sys.argv[0] = "tlearn"
     runpy.run_module("tlearn", run_name="__main__")

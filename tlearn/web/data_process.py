@@ -21,10 +21,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
 from tlearn.errors import DataError, TlearnError
+from tlearn.priority import AWAITED, lower_priority
 from tlearn.progress import Progress, Task
 
 EVERY = 0.1  # seconds between two reports of progress
-NICER = 5  # by how much its priority is lower than that of the pages
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 ENDED = "the process that reads photos was ended, perhaps by a damaged file; try it again"
@@ -199,7 +199,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     def send(answer: Any) -> None:
         data = pickle.dumps(answer)
-        with lock:
+        with lock, contextlib.suppress(BrokenPipeError):  # the server has ended
             answers.write(data)
             answers.flush()
 
@@ -215,8 +215,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(NICER)
+    lower_priority(AWAITED)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata of photos
