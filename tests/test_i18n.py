@@ -17,6 +17,7 @@ from tlearn.runs.run_state import State
 from tlearn.settings import WORDS
 from tlearn.web.components.config_options import APART
 from tlearn.web.i18n import LANGUAGES, _options, error_texts, flat, texts_for
+from tlearn.web.words import isolate
 
 APP = Path(__file__).parent.parent / "tlearn" / "web"
 CODE = "\n".join(path.read_text("utf-8") for path in APP.rglob("*.py"))
@@ -169,3 +170,11 @@ def test_errors_are_translated_with_those_within_them():
     assert t.message("relabel 3 photos as 'cat'") == "3 张照片改为类别 'cat'"
     assert t.message("of no such kind") == "of no such kind"
     assert texts_for("en").message(inner) == inner
+
+
+def test_names_written_from_the_right_turn_nothing_around_them():
+    first, left, end = "\u2068", "\u2066", "\u2069"
+    assert isolate("roses/a.jpg") == "roses/a.jpg" and isolate("כלב") == f"{first}כלב{end}"
+    assert isolate("כלב/כלב_1.jpg") == f"{first}כלב{end}/{left}כלב_1.jpg{end}"
+    caption = f"{first}כלב{end}, predicted a/b"
+    assert isolate(caption) == f"{first}{caption}{end}"

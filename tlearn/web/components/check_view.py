@@ -109,8 +109,8 @@ def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
     with st.container(border=True, width=268, gap="small"):
         if paths:
             st.image(thumbnail_row(paths, PIXELS), width="content")
-        names = " · ".join(shortened(name, 60) for name in finding.names[:2])
-        st.markdown(f"**{escape_markdown(names)}**")
+        names = " · ".join(escape_markdown(shortened(name, 60)) for name in finding.names[:2])
+        st.markdown(f"**{names}**")
         st.caption(escape_markdown(message(finding.reason)))
         if finding.edits and st.button(
             _proposal(finding), key=f"fix.{key}", icon=":material/done:", help=_fix(finding)

@@ -89,7 +89,7 @@ def _enlarge(pictures: Sequence[Picture], place: str) -> None:
             st.caption(t("common.unreadable"))
         else:
             st.image(photo, width="content")
-        st.caption(escape_markdown(" · ".join(filter(None, (picture.name, picture.caption)))))
+        st.caption(" · ".join(map(escape_markdown, filter(None, (picture.name, picture.caption)))))
         with st.container(horizontal=True, horizontal_alignment="center"):
             for words, icon, to in (
                 ("data.previous", ":material/chevron_left:", i - 1),
