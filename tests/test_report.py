@@ -167,6 +167,15 @@ def test_the_summary_says_when_not_to_believe_it(tmp_path):
     assert "What it must not be used for" in good and "Decisions about people" in good
 
 
+def test_copies_within_a_split_count_where_photos_are_counted(tmp_path):
+    run = written_run(tmp_path, ["a", "b"], [4, 4])
+    table = run.path / "splits.csv"
+    table.write_text(table.read_text().replace("00000001", "00000000"))
+    text = Page(tlearn.report(run, thorough=False)).text
+    assert "trained on 2 of 10 photos" in text and "Held back: 8 for validation" in text
+    assert "2 train, 8 validation" in text
+
+
 def test_of_very_many_classes_those_that_are_confused_are_shown(tmp_path):
     run = written_run(tmp_path, [f"class {k}" for k in range(MOST + 30)], [1] * (MOST + 30), side=0)
     page = Page(tlearn.report(run, thorough=False))

@@ -50,7 +50,7 @@ def test_calibration_is_measured_without_the_images_it_was_fitted_on():
     assert record["before"]["error"] > 2 * record["after"]["error"]
     assert record["after"]["log_loss"] < record["before"]["log_loss"]
     (line,) = calibration_lines({"calibration": record})
-    assert "temperature 2.8" in line and "on 3000 validation images" in line
+    assert "temperature 2.8" in line and "on 3,000 validation images" in line
     bins = reliability_in({"calibration": record}, "after")
     assert sum(one.images for one in bins) == 3000 and reliability_in({}, "after") == []
     assert calibration_lines({"calibration": {}}) == []

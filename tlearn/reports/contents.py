@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tlearn.data.layouts import SPLITS
 from tlearn.progress import Progress
 from tlearn.reports.photos import Photos
 from tlearn.runs.charts import Chart, render
@@ -47,6 +48,12 @@ class Contents:
     def labels(self) -> list[str]:
         """The classes, in the order of the outputs of the model."""
         return list(self.figures["per_class"])
+
+    @cached_property
+    def images(self) -> dict[str, int]:
+        """How many photos each split has, of those that have any; copies count, too."""
+        counts = {split: self.run.class_counts(split).total() for split in SPLITS}
+        return {split: count for split, count in counts.items() if count}
 
     @property
     def ensemble(self) -> bool:

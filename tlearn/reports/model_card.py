@@ -1,6 +1,5 @@
 """The model card: what the model is for, what it was made from, and where it ends."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,8 +56,7 @@ def _input(record: dict[str, Any]) -> str:
 
 def _data(contents: Contents) -> Iterator[list[str]]:
     data = contents.run.record["data"]
-    counts = Counter(contents.run.splits().values())
-    splits = ", ".join(f"{counts[split]:,} {split}" for split in counts)
+    splits = ", ".join(f"{count:,} {split}" for split, count in contents.images.items())
     yield ["Data", f"{name(data['path'])}: {splits}; digest <code>{text(data['digest'])}</code>"]
     yield [
         "Photos of each class",

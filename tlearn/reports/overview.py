@@ -1,6 +1,5 @@
 """The first thing on the page: how good the model is and when not to believe it, in words."""
 
-from collections import Counter
 from pathlib import Path
 
 from tlearn.reports.contents import Contents
@@ -31,8 +30,8 @@ def _headline(contents: Contents) -> str:
     low, high = interval(accuracy, n)
     big = percent(accuracy) if n >= FEW else f"{right} of {n}"
     return (
-        f'<div class="headline"><strong>{big}</strong><div>of {n} {split} photos are recognised: '
-        f"{right} right, {n - right} wrong. Of all photos taken like these it recognises "
+        f'<div class="headline"><strong>{big}</strong><div>of {n:,} {split} photos are recognised: '
+        f"{right:,} right, {n - right:,} wrong. Of all photos taken like these it recognises "
         f"<b>{percent(low)} to {percent(high)}</b> (95% interval).</div></div>"
     )
 
@@ -42,17 +41,16 @@ def _what_is_trained(contents: Contents) -> str:
     config, data = record["config"], record["data"]
     some = ", ".join(name(label) for label in labels[:NAMED])
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    splits = Counter(contents.run.splits().values())
     images = sum(data["images"].values())
     held = " and ".join(
-        f"{splits[split]:,} for {split}" for split in ("validation", "test") if splits[split]
+        f"{count:,} for {split}" for split, count in contents.images.items() if split != "train"
     )
     if contents.ensemble:
         how = f"It averages {len(record['members'])} finished runs ({text(config['backbone'])})."
     else:
         start = config["weights"] if config["weights"] != "none" else "random"
         how = (
-            f"It was trained on {splits['train']:,} of {images:,} photos, starting from "
+            f"It was trained on {contents.images['train']:,} of {images:,} photos, starting from "
             f"{text(config['backbone'])} with {text(start)} weights."
         )
     held_back = f" Held back: {held}." if held else ""

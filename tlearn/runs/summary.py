@@ -22,7 +22,7 @@ SHOWN_PROBLEMS = 10  # reasons named
 def metrics_line(figures: Figures) -> str:
     """Return one line with all metrics and the number of images."""
     values = ", ".join(f"{name} {text}" for name, text in metric_texts(figures).items())
-    return f"{values}, {figures['n']} images"
+    return f"{values}, {figures['n']:,} images"
 
 
 def run_summary(run: Run) -> str:
@@ -81,12 +81,12 @@ def evaluation_summary(evaluation: Evaluation) -> str:
     lines += class_lines(evaluation.metrics)
     if evaluation.selected_on:
         lines.append(
-            f"{evaluation.selected_on} of them were validation images, used for model selection: "
+            f"{evaluation.selected_on:,} of them were validation images, used for model selection: "
             f"the figures are slightly optimistic"
         )
     if evaluation.trained_on:
         lines.append(
-            f"{evaluation.trained_on} images were trained on and are not counted; --split all "
+            f"{evaluation.trained_on:,} images were trained on and are not counted; --split all "
             f"counts them"
         )
     if evaluation.unknown:
@@ -105,7 +105,7 @@ def class_lines(figures: Figures) -> list[str]:
     ]
     mistakes = {true: (other, count) for true, other, count in reversed(confused_pairs(figures))}
     lines = [
-        f"  {label}: {round(recall * n)} of {n} recognised, most often taken for "
+        f"  {label}: {round(recall * n)} of {n:,} recognised, most often taken for "
         f"{mistakes[label][0]} ({mistakes[label][1]})"
         for recall, label, n in sorted(rows)[:SHOWN_CLASSES]
     ]

@@ -52,5 +52,5 @@ def calibration_lines(metrics: Mapping[str, Any]) -> list[str]:
     return [
         f"calibration: temperature {record['temperature']:.2f}; probabilities are off by "
         f"{error:.1f} points on average ({error_before:.1f} without it), log loss {loss:.3f} "
-        f"({loss_before:.3f}), cross-fitted on {record['images']} validation images"
+        f"({loss_before:.3f}), cross-fitted on {record['images']:,} validation images"
     ]

@@ -13,7 +13,7 @@ from tlearn.web.i18n import Texts, texts_for
 from tlearn.web.workspace import Workspace
 
 ISOLATE, END = "\u2068", "\u2069"  # a part of a text whose direction does not spread
-FROM_LEFT = "\u2066"  # the same, of a part that begins at the left
+LTR = "\u2066"  # the same, of a part that begins at the left
 
 
 def texts() -> Texts:
@@ -45,14 +45,14 @@ def isolate(text: str) -> str:
 
     Of a path each part, so that the folder stands before the file, and the ending after its name.
     """
-    whole = ISOLATE in text or FROM_LEFT in text  # a sentence with such parts
+    whole = ISOLATE in text or LTR in text  # a sentence with such parts
     return "/".join(map(_isolated, [text] if whole else text.split("/")))
 
 
 def _isolated(part: str) -> str:
     if not any(unicodedata.bidirectional(char) in ("R", "AL") for char in part):
         return part
-    return f"{FROM_LEFT if PurePath(part).suffix else ISOLATE}{part}{END}"
+    return f"{LTR if PurePath(part).suffix else ISOLATE}{part}{END}"
 
 
 def chart_words() -> dict[str, str]:
