@@ -1,19 +1,20 @@
 """What the checks of a data set find, with photos, and the corrections that they propose."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
 import streamlit as st
 
-from tlearn.checks.finding import MEANINGS, CheckResult, Finding, proposed_edits
+from tlearn.checks.finding import BY_EYE, MEANINGS, CheckResult, Finding, proposed_edits
 from tlearn.data import editing
 from tlearn.data.edits import Edits
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
 from tlearn.text import shortened
 from tlearn.web import background, data_process
+from tlearn.web.components.gallery import Picture, enlarge_button, show_enlarged
 from tlearn.web.components.photo_editor import edit
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
@@ -32,6 +33,7 @@ class _Check:
     task: background.BackgroundTask
     content: bool
     names: frozenset[str]  # of the photos there were
+    right: set[tuple[str, ...]] = field(default_factory=set)  # findings that a person called wrong
 
 
 _checks = background.Recent[Path, _Check](MOST)  # by data folder, the one begun last
@@ -57,7 +59,7 @@ def check_view(data: str, manifest: Manifest) -> None:
         st.warning(escape_markdown(message(check.task.problem)))
         return
     result: CheckResult = check.task.result
-    findings = result.open_findings(Edits.of(root))
+    findings = [f for f in result.open_findings(Edits.of(root)) if _key(f) not in check.right]
     if not names <= check.names:
         st.info(t("data.check_old"))
     if not findings:
@@ -65,7 +67,11 @@ def check_view(data: str, manifest: Manifest) -> None:
     if not check.content:
         st.caption(t("data.check_hint"))
     for name, group in groupby(findings, key=lambda finding: finding.check):
-        _show_check(data, result, name, list(group))
+        _show_check(data, check, name, list(group))
+
+
+def _key(finding: Finding) -> tuple[str, ...]:
+    return (finding.check, *finding.names)
 
 
 def _begin(root: Path, content: bool, names: frozenset[str]) -> None:
@@ -77,7 +83,7 @@ def _begin(root: Path, content: bool, names: frozenset[str]) -> None:
     _checks[root] = _Check(task, content, names)
 
 
-def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Finding]) -> None:
+def _show_check(data: str, check: _Check, name: str, findings: Sequence[Finding]) -> None:
     """Show the findings of one check, and a button that makes all the edits they propose."""
     colour = COLOURS[findings[0].severity]
     severity = t(f"data.severity_{findings[0].severity}")
@@ -96,19 +102,25 @@ def _show_check(data: str, result: CheckResult, name: str, findings: Sequence[Fi
     if name in MEANINGS:
         st.caption(message(MEANINGS[name]))
     shown = pages_of(f"check.{name}.page", len(findings), PER_PAGE)
+    pictures: list[Picture] = []
     with st.container(horizontal=True, gap="small"):
         for i in shown:
-            _show_finding(data, result, findings[i])
+            _show_finding(data, check, findings[i], pictures)
+    show_enlarged(pictures, f"check.{name}")
 
 
-def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
-    """Show one finding: the photos, why, and what is proposed."""
-    key = "\n".join((finding.check, *finding.names))  # by its place a button would mean the next
+def _show_finding(data: str, check: _Check, finding: Finding, pictures: list[Picture]) -> None:
+    """Show one finding: the photos, why, and what is proposed; add its photos to the pictures."""
+    key = "\n".join(_key(finding))  # by its place a button would mean the next
     photos = [name for name in finding.names[:2] if not name.endswith("/")]
-    paths = [path for path in map(result.path_of, photos) if path.is_file()]
+    places = [(name, check.task.result.path_of(name)) for name in photos]
+    own = [Picture(path, name, message(finding.reason)) for name, path in places if path.is_file()]
     with st.container(border=True, width=268, gap="small"):
-        if paths:
-            st.image(thumbnail_row(paths, PIXELS), width="content")
+        if own:
+            with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+                st.image(thumbnail_row([one.path for one in own], PIXELS), width="content")
+                enlarge_button(f"check.{finding.check}", len(pictures), own[0].name)
+            pictures += own
         names = " · ".join(escape_markdown(shortened(name, 60)) for name in finding.names[:2])
         st.markdown(f"**{names}**")
         st.caption(escape_markdown(message(finding.reason)))
@@ -116,6 +128,16 @@ def _show_finding(data: str, result: CheckResult, finding: Finding) -> None:
             _proposal(finding), key=f"fix.{key}", icon=":material/done:", help=_fix(finding)
         ):
             edit(data, editing.apply_changes, finding.edits)
+        if finding.check in BY_EYE:
+            st.button(
+                t("data.is_right"),
+                key=f"right.{key}",
+                icon=":material/close:",
+                type="tertiary",
+                help=t("data.is_right_hint"),
+                on_click=check.right.add,
+                args=(_key(finding),),
+            )
 
 
 def _fix(finding: Finding) -> str:

@@ -42,8 +42,7 @@ def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = N
     with st.container(horizontal=True, gap="small", key=f"gallery.{key}"):
         for i in shown:
             _cell(pictures[i], key, i, selected)
-    if f"{key}.enlarged" in st.session_state:
-        _enlarge(pictures, f"{key}.enlarged")
+    show_enlarged(pictures, key)
 
 
 def _cell(picture: Picture, key: str, i: int, selected: set[str] | None) -> None:
@@ -66,20 +65,27 @@ def _cell(picture: Picture, key: str, i: int, selected: set[str] | None) -> None
                     on_change=selected.symmetric_difference_update,
                     args=([picture.name],),
                 )
-            st.button(
-                "",
-                key=f"{key}.enlarge.{i}",
-                icon=":material/zoom_in:",
-                help=f"{t('data.enlarge')}: {name}",
-                type="tertiary",
-                on_click=st.session_state.update,
-                args=({f"{key}.enlarged": i},),
-            )
+            enlarge_button(key, i, name)
 
 
-def _enlarge(pictures: Sequence[Picture], place: str) -> None:
-    """Show a picture as large as there is room, and the way to those beside it."""
-    state = st.session_state
+def enlarge_button(key: str, i: int, name: str) -> None:
+    """Show the button that enlarges one of several pictures; ``name`` says which."""
+    st.button(
+        "",
+        key=f"{key}.enlarge.{i}",
+        icon=":material/zoom_in:",
+        help=f"{t('data.enlarge')}: {name}",
+        type="tertiary",
+        on_click=st.session_state.update,
+        args=({f"{key}.enlarged": i},),
+    )
+
+
+def show_enlarged(pictures: Sequence[Picture], key: str) -> None:
+    """Show the picture that is to be enlarged, if one is, and the way to those beside it."""
+    state, place = st.session_state, f"{key}.enlarged"
+    if place not in state:
+        return
 
     def content() -> None:
         i = min(state.get(place, 0), len(pictures) - 1)
