@@ -211,7 +211,7 @@ def test_after_an_error_the_message_says_how_to_continue(whole, warm_cache, tmp_
     (failed,) = [event for event in events(path) if event["event"] == "failed"]
     assert failed["error"] == str(caught.value) and failed["hint"].endswith(command)
     assert state_of(path) == "failed"
-    with pytest.raises(tlearn.RunError, match=f"not finished.*'{command}'"):
+    with pytest.raises(tlearn.RunError, match=f"not finished.*continue it with: {command}"):
         tlearn.Run(path)
     with pytest.raises(tlearn.RunError, match="or continue it with --resume"):
         tlearn.finetune(whole.photos, path, **TOY)

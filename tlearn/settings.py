@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,10 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else "{}\n"
 
 
-def to_command(config: RunConfig, data: str | Path, out: str | Path | None = None) -> str:
-    """Return the same as a ``tlearn finetune`` command for a shell."""
+def to_command(
+    config: RunConfig, data: str | Path, out: str | Path | None = None, more: Sequence[str] = ()
+) -> str:
+    """Return the same as a ``tlearn finetune`` command for a shell, with ``more`` at its end."""
     words = ["tlearn", "finetune", str(data)]
     for key, value in config.model_dump(mode="json", exclude_unset=True).items():
         if isinstance(value, dict):
@@ -77,7 +79,7 @@ def to_command(config: RunConfig, data: str | Path, out: str | Path | None = Non
             words += [f"--{key.replace('_', '-')}"] if value else []
         elif value is not None:
             words += [f"--{key.replace('_', '-')}", str(value)]
-    return shlex.join([*words, *(["--out", str(out)] if out else [])])
+    return shlex.join([*words, *(["--out", str(out)] if out else []), *more])
 
 
 def flow(value: Any) -> str:

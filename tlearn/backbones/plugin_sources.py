@@ -53,6 +53,11 @@ def use_folder(folder: str | Path) -> None:
         os.environ[FOLDERS] = os.pathsep.join(map(str, [*_folders(), path]))
 
 
+def folder_options() -> list[str]:
+    """Return the options that load the same folders in a command that is suggested."""
+    return [word for folder in _folders() for word in ("--plugins-dir", str(folder))]
+
+
 @contextlib.contextmanager
 def restoring_folders() -> Iterator[None]:
     """Restore afterwards which folders are used."""

@@ -17,7 +17,6 @@ from tlearn import __version__
 from tlearn.backbones import Plugin, load_registry, use_folder
 from tlearn.backbones.plugin_sources import restoring_folders
 from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
-from tlearn.cli.options import PLUGINS_DIR
 from tlearn.errors import PluginError, TlearnError, hint_of, nearest
 
 # Every command has a module of its name in this package; it is imported when the command is used.
@@ -124,15 +123,15 @@ def _commands_of_plugins() -> dict[str, click.Command]:
     return commands
 
 
-def _use_plugins(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        use_folder(value)
-        ctx.meta[PLUGINS_DIR] = value
+def _use_plugins(ctx: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    for folder in value:
+        use_folder(folder)
 
 
 COMMON_OPTIONS = [  # of every command
     click.Option(
         ["--plugins-dir"],
+        multiple=True,
         type=click.Path(path_type=Path),
         metavar="DIR",
         expose_value=False,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from tlearn.backbones.plugin_sources import folder_options
+
 if TYPE_CHECKING:
     from tlearn.config_schema import ConfigField
     from tlearn.runs.run import Run
@@ -33,7 +35,6 @@ METAVARS = {
 SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
 IF_NO_VALUE = {"tensorboard": "logs"}  # of options that may be given without one
 ENGINE = ("engine", "precision")
-PLUGINS_DIR = "tlearn.plugins_dir"  # key in the metadata of click's context
 
 
 def _settings(
@@ -118,8 +119,7 @@ def given_options(without: Collection[str] = ()) -> list[str]:
     Args:
         without: The names of parameters that are left out.
     """
-    ctx = click.get_current_context()
-    words = ["--plugins-dir", str(ctx.meta[PLUGINS_DIR])] if PLUGINS_DIR in ctx.meta else []
+    ctx, words = click.get_current_context(), folder_options()
     for option in ctx.command.params:
         name, value = str(option.name), ctx.params.get(str(option.name))
         given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tlearn.backbones import load_registry
+from tlearn.backbones.plugin_sources import folder_options
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.scan import Manifest
@@ -153,7 +154,9 @@ def tune(
         if not (path / PHOTOS).exists():
             shutil.rmtree(path)
         elif isinstance(error, KeyboardInterrupt):
-            progress.say(f"to continue: {shell('tlearn', 'tune', '--resume', path)}")
+            progress.say(
+                f"to continue: {shell('tlearn', 'tune', '--resume', path, *folder_options())}"
+            )
         raise
 
 

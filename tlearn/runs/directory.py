@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 from pydantic_core import to_json
 
 from tlearn.atomic import atomic_file, remove_temporaries
+from tlearn.backbones.plugin_sources import folder_options
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
 from tlearn.python_files import COPIES, files_of, with_copies
@@ -251,8 +252,13 @@ def check_usable(path: Path) -> None:
         raise RunError(f"the run {str(path)!r} is damaged: it holds no model.keras; train anew")
     raise RunError(
         f"the run {str(path)!r} is not finished ({state}): it has no model yet; wait for it, or "
-        f"continue it with: {shell('tlearn', 'finetune', '--resume', path)}"
+        f"continue it with: {resume_command(path)}"
     )
+
+
+def resume_command(path: Path) -> str:
+    """Return the command that continues the training of a run."""
+    return shell("tlearn", "finetune", "--resume", path, *folder_options())
 
 
 def check_trainable(path: Path, locked: bool = False) -> None:

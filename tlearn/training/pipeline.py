@@ -38,6 +38,7 @@ from tlearn.runs.directory import (
     RunDirectory,
     check_free,
     free_name,
+    resume_command,
 )
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.run import Run
@@ -267,7 +268,7 @@ def train(
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
-        progress.say(f"stopped; to continue: {shell('tlearn', 'finetune', '--resume', run.path)}")
+        progress.say(f"stopped; to continue: {resume_command(run.path)}")
     return Run(run.path)
 
 
@@ -322,8 +323,7 @@ def _explain_errors(
         checkpoint.flush()
         failure = explain_failure(error, config) or error
         if checkpoint.path.exists():
-            command = shell("tlearn", "finetune", "--resume", run.path)
-            hint = f"to continue the training: {command}"
+            hint = f"to continue the training: {resume_command(run.path)}"
             failure.add_note(hint)
             if isinstance(failure, KeyboardInterrupt):
                 progress.say(hint)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from tlearn.backbones import Preset, load_registry
 from tlearn.backbones.availability import backbones_with_weights, missing_weights
+from tlearn.backbones.plugin_sources import folder_options
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.errors import BackboneError, DataError, TlearnError
@@ -153,7 +154,7 @@ def _command(data: str, config: RunConfig, name: str) -> None:
     """Show the same as a command, and as a configuration where it is not the default one."""
     here = workspace()
     with st.expander(t("train.command"), icon=":material/terminal:"):
-        command = to_command(config, here.data_set(data), here.runs / name)
+        command = to_command(config, here.data_set(data), here.runs / name, folder_options())
         st.code(command, language="sh", wrap_lines=True)
         if config != RunConfig():
             st.code(to_yaml(config), language="yaml")
