@@ -35,7 +35,7 @@ def test_a_data_set_is_renamed_with_its_edits_and_in_its_runs(here):
     (here.runs / "one" / "stop").touch()  # it will not begin
     before = (here.runs / "one" / "run.yaml").stat().st_mtime_ns
     app = page("data", {"data": "colours"})
-    run(app.text_input(key="rename_set.colours").set_value("Farben"))
+    app.text_input(key="rename_set.colours").set_value("Farben")
     press(app, "data.rename_set")
     assert here.data_sets() == ["Farben"] and "rouge" in words(app)
     assert scan(here.data / "Farben").counts == {"blue": 12, "green": 12, "rouge": 12}

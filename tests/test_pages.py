@@ -106,10 +106,10 @@ def test_a_class_is_renamed_and_merged(here):
     draw_photos(here.data / "colours")
     app = press(page("data", {"class": "blue"}), "data.all_classes")
     run(app.button(key="open.blue").click())
-    run(labelled(app.text_input, t("data.new_name")).set_value("a\\b"))
+    labelled(app.text_input, t("data.new_name")).set_value("a\\b")
     press(app, "data.rename")
     assert "without backslashes" in app.error[0].value
-    run(labelled(app.text_input, t("data.new_name")).set_value("azul"))
+    labelled(app.text_input, t("data.new_name")).set_value("azul")
     press(app, "data.rename")
     assert "azul" in words(app)
     before = merge_popover(app)

@@ -24,9 +24,11 @@ COLOURS = {
     "dark": {"background": "#171713", "accent": "#5fd0a5", "button": "#208563"},
 }
 # Streamlit leaves a hand's breadth free at the top of a page.
+# Its hint in fields, "Press Enter to apply", is in English alone, and hides what is typed.
 # Its captions are too pale to read in the dark: less than 4.5 to 1.
 STYLE = Template("""
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
+[data-testid="InputInstructions"] { display: none; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
 .stButtonGroup button[aria-checked="true"] p, [data-testid="stSliderThumbValue"] { color: $accent; }

@@ -75,9 +75,13 @@ def _new_class(data: str) -> None:
     def close() -> None:
         st.session_state["new_class.made"] = made + 1
 
-    with st.popover(t("data.add_class"), icon=":material/add:", key=f"new_class.{made}"):
+    with (
+        st.popover(t("data.add_class"), icon=":material/add:", key=f"new_class.{made}"),
+        st.form(f"new_class.form.{made}", border=False),
+    ):
         name = st.text_input(t("data.class"), key=f"new_class.name.{made}", max_chars=100).strip()
-        if st.button(t("data.add_class"), type="primary", key="new_class.add") and name:
+        pressed = st.form_submit_button(t("data.add_class"), type="primary", key="new_class.add")
+        if pressed and name:
             edit(data, editing.add_class, name, listed=False, then=close)
 
 
@@ -105,10 +109,13 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
     _heading(label)
     with st.container(horizontal=True):
         add_button(data, label)
-        with st.popover(t("data.rename"), icon=":material/edit:"):
+        with (
+            st.popover(t("data.rename"), icon=":material/edit:"),
+            st.form(f"rename.form.{label}", border=False),
+        ):
             new = st.text_input(t("data.new_name"), label, key=f"rename.{label}", max_chars=100)
             new = new.strip()
-            if st.button(t("data.rename"), type="primary", disabled=new == label):
+            if st.form_submit_button(t("data.rename"), type="primary") and new != label:
                 edit(data, editing.rename, label, new, opened=new)
         # By its class: it would stay open for the class merged into, whose turn is next.
         with st.popover(

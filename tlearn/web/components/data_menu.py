@@ -21,8 +21,13 @@ def data_menu(data: str) -> None:
     """Show the menu of a data set."""
     here, state = workspace(), st.session_state
 
+    name = data.rpartition("/")[2]
+
     def rename() -> None:
-        renamed = rename_data_set(here, data, state[f"rename_set.{data}"].strip())
+        new = state[f"rename_set.{data}"].strip()
+        if new in ("", name):
+            return
+        renamed = rename_data_set(here, data, new)
         look_again(renamed)  # another may have been at its place
         remember("data", renamed)
 
@@ -34,15 +39,11 @@ def data_menu(data: str) -> None:
         state[DELETED] = "" if linked else data
 
     with st.popover("", icon=":material/more_vert:", key=f"data.menu.{data}", help=t("data.menu")):
-        name = data.rpartition("/")[2]
-        new = st.text_input(t("data.set_name"), name, key=f"rename_set.{data}", max_chars=80)
-        st.button(
-            t("data.rename_set"),
-            icon=":material/edit:",
-            disabled=new.strip() in ("", name),
-            on_click=attempt,
-            args=(rename,),
-        )
+        with st.form(f"rename_set.form.{data}", border=False):
+            st.text_input(t("data.set_name"), name, key=f"rename_set.{data}", max_chars=80)
+            st.form_submit_button(
+                t("data.rename_set"), icon=":material/edit:", on_click=attempt, args=(rename,)
+            )
         linked = data in linked_folders(here.data)
         st.button(
             t("data.unlink") if linked else t("data.delete_set"),
@@ -51,8 +52,8 @@ def data_menu(data: str) -> None:
             on_click=attempt,
             args=(delete,),
         )
-        for name in deleted_data_sets(here)[:5]:
-            restore_button(name, f"menu.{name}")
+        for deleted in deleted_data_sets(here)[:5]:
+            restore_button(deleted, f"menu.{deleted}")
 
 
 def show_deleted() -> None:
