@@ -6,6 +6,7 @@ import pytest
 from conftest import draw_photos
 from pages import comes, labelled, page, press, run, t, view, words
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 from test_uploads import photo, send
 
 from tlearn.config import RunConfig
@@ -111,6 +112,16 @@ def test_what_a_check_finds_is_corrected_one_by_one_and_all_at_once(here, monkey
     exclude(data, ["red/new.png"])  # what is said of it is the same
     run(undo.click())
     assert [edit.path for edit in Edits.of(data).lines] == ["red/a.jpg", "red/new.png"]
+
+
+def test_an_edit_of_a_data_set_that_is_gone_says_so(here):
+    def edit_it():
+        from tlearn.data.editing import exclude
+        from tlearn.web.components.photo_editor import edit
+
+        edit("colours", exclude, ["red/red00.png"])
+
+    assert "there is no" in run(AppTest.from_function(edit_it)).error[0].value
 
 
 def test_what_is_added_to_a_class_is_said_of_it(here, monkeypatch):

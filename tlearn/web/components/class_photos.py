@@ -109,7 +109,7 @@ class _Adding(NamedTuple):
 
 
 def _begin(data: str, label: str, uploads: Sequence[Upload]) -> _Adding:
-    folder = workspace().data_set(data)
+    here = workspace()
 
     def add(progress: Progress) -> tuple[int, list[Problem]]:
         count, problems = 0, list[Problem]()
@@ -118,7 +118,9 @@ def _begin(data: str, label: str, uploads: Sequence[Upload]) -> _Adding:
                 upload.unpack(progress)
                 photos: list[tuple[str, Path | bytes]] = [(p.name, p) for p in upload.images()]
                 report = upload.report
-                more = data_process.run(progress, add_photos, folder, label, photos, report)
+                more = data_process.run(
+                    progress, add_photos, here.data_set(data), label, photos, report
+                )
                 count, problems = count + more[0], problems + more[1]
             except BaseException as error:
                 if str(error) != data_process.ENDED:  # else it can be done again

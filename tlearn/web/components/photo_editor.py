@@ -102,8 +102,8 @@ def edit(
         listed: Whether no file or folder comes or goes.
         then: Called once it is done.
     """
-    root = workspace().data_set(data)
     with showing_errors():
+        root = workspace().data_set(data)
         data_process.run(Silent(), data_work.change, root, do, *values)
         then()
         if opened is not None:
