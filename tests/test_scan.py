@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlearn.data import images
 from tlearn.data.folders import walk
 from tlearn.data.scan import content_hash, scan
 from tlearn.errors import DataError
@@ -223,7 +224,7 @@ def test_nothing_usable_is_an_error_that_says_what_is_there(root):
     assert "a file of another kind" in refusal(root / "file")
 
 
-def test_the_group_is_what_the_pattern_finds(root):
+def test_the_group_is_what_the_pattern_finds(root, monkeypatch):
     write(root, "cat/p1_a.png", "dog/p1_b.png", "dog/x.png")
     for pattern, expected in {
         "": ["", "", ""],
@@ -234,6 +235,7 @@ def test_the_group_is_what_the_pattern_finds(root):
         r"cat|p1": ["p1", "p1", ""],
     }.items():
         assert [file.group for file in scan(root, group=pattern).files] == expected
+    monkeypatch.setattr(images, "read_bytes", lambda path: 1 / 0)  # nothing is read to say so
     for pattern in ("nothing like it", "x(q)?", "^cat/"):
         assert "matches none of the 3 images" in refusal(root, group=pattern)
 

@@ -1,6 +1,5 @@
 """What a check finds in a data set, and the edits that would put it right."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -158,12 +157,8 @@ class CheckResult:
         """
         return apply_changes(self.data, proposed_edits(findings))
 
-    def to_json(self) -> str:
-        """Return everything as JSON, for ``tlearn check --json``."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
-
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values of JSON."""
+        """Return everything as values of JSON, as ``tlearn check --json`` prints it."""
         return {
             "data": str(self.data),
             "folder": str(self.folder),

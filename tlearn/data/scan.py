@@ -126,7 +126,6 @@ def scan(
         DataError: If there is no such data set, no readable image in it, or a table is wrong.
     """
     progress = progress or Silent()
-    checked = ScanCache() if cache is None else cache
     source = data if isinstance(data, DataSource) else read_source(data, progress)
     data = source.data
     edits, pattern = Edits.of(data), re.compile(group) if group else None
@@ -136,26 +135,12 @@ def scan(
         for edit in missing
     ]
     labelled, stray = _with_labels(source, labels, unlabelled)
+    if pattern and labelled:
+        with_groups(source, labelled, pattern)  # refuses one that matches none before all is read
     say_edits(data, edits, problems, progress)
-    problems += [*stray, *source.problems]
-    files: list[ImageFile] = []
-    own_ranges: dict[str, OwnRange] = {}
-
-    def check(file: ImageFile) -> FileCheck:
-        return checked.check(file.path, lambda path: _check_file(file, inspect))
-
-    known = {file.name: checked.known(file.path) for file in labelled}
-    unknown = prefetch_map(check, (file for file in labelled if known[file.name] is None))
-    with progress.task("reading images", len(labelled), "files") as task:
-        for file in labelled:
-            result = known[file.name] or next(unknown)
-            task.advance()
-            if result.reason:
-                problems.append(Problem(file.name, result.kind or "pixels", result.reason))
-            if not result.kind:
-                files.append(replace(file, content=result.content))
-            if result.own:
-                own_ranges[file.name] = result.own
+    cache = ScanCache() if cache is None else cache
+    files, own_ranges, of_files = _read_files(labelled, cache, inspect, progress)
+    problems += [*stray, *source.problems, *of_files]
     if not files:
         raise DataError(with_ignored_table(_no_images(source, problems, edits), problems))
     files, range_problems = _with_ranges(files, own_ranges)
@@ -174,6 +159,32 @@ def scan(
             progress.say(f"{problem.name}: {problem.reason}")
     labels_of_empty = tuple(sorted({*empty.values()}, key=natural_key))
     return Manifest(data, source.folder, tuple(files), tuple(problems), edits, labels_of_empty)
+
+
+def _read_files(
+    labelled: Sequence[ImageFile], cache: ScanCache, inspect: Inspect | None, progress: Progress
+) -> tuple[list[ImageFile], dict[str, OwnRange], list[Problem]]:
+    """Read files; return the images among them, their own ranges of values, and the problems."""
+    files: list[ImageFile] = []
+    own_ranges: dict[str, OwnRange] = {}
+    problems: list[Problem] = []
+
+    def check(file: ImageFile) -> FileCheck:
+        return cache.check(file.path, lambda path: _check_file(file, inspect))
+
+    known = {file.name: cache.known(file.path) for file in labelled}
+    unknown = prefetch_map(check, (file for file in labelled if known[file.name] is None))
+    with progress.task("reading images", len(labelled), "files") as task:
+        for file in labelled:
+            result = known[file.name] or next(unknown)
+            task.advance()
+            if result.reason:
+                problems.append(Problem(file.name, result.kind or "pixels", result.reason))
+            if not result.kind:
+                files.append(replace(file, content=result.content))
+            if result.own:
+                own_ranges[file.name] = result.own
+    return files, own_ranges, problems
 
 
 def with_groups(
