@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from tlearn.checks.alignment import similarity
+from tlearn.checks.alignment import PIXELS
 from tlearn.checks.content import check_content
 from tlearn.checks.copy_checks import Pictures, check_copies, check_shots
 from tlearn.checks.finding import proposed_edits
-from tlearn.checks.near_duplicates import Pair
+from tlearn.checks.near_duplicates import Pair, near_duplicates
 from tlearn.checks.neighbours import nearest
 from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
+from tlearn.checks.photo_features import within_borders
 from tlearn.checks.suspect_labels import label_noise
 from tlearn.config import RunConfig
 from tlearn.data.edits import Change, append_edits
@@ -45,14 +46,36 @@ def test_neighbours_are_the_nearest_other_rows():
     assert nearest(x[:1], 4)[0].shape == (1, 0)
 
 
-def test_cropped_copies_are_alike_and_other_pictures_are_not():
-    pictures = [draw(seed).convert("L") for seed in range(20)]
-    cropped = [
-        picture.crop((i % 5, i % 4, 96 - i % 6, 72 - i % 3)) for i, picture in enumerate(pictures)
+def test_copies_are_found_however_they_were_changed_and_other_pictures_are_not():
+    pictures = [draw(seed).convert("L") for seed in range(60)]
+    changed = [
+        pictures[0],
+        *(pictures[i].transpose(turn) for i, turn in enumerate(Image.Transpose, 1)),
+        *(pictures[i].rotate(i - 15, Image.Resampling.BICUBIC) for i in range(8, 23)),
+        *(
+            pictures[i].crop((i % 5 * 6, i % 4 * 6, 72 + i % 5 * 6, 54 + i % 4 * 6))
+            for i in range(23, 40)
+        ),
+        *(pictures[i].crop((i % 5, i % 4, 96 - i % 6, 72 - i % 3)) for i in range(40, 50)),
     ]
-    a, b = (np.stack([x.resize((64, 64)) for x in each]) for each in (pictures, cropped))
-    assert similarity(a, b).min() > 0.9
-    assert similarity(a, np.roll(b, 1, axis=0))[:, 1].max() < 0.7
+    thumbnails = np.stack([np.asarray(x.resize((PIXELS, PIXELS))) for x in [*pictures, *changed]])
+    features = np.random.default_rng(0).normal(size=(110, 30)).astype(np.float32)
+    features[60:] = features[:50] + features[60:] / 2
+    pairs = near_duplicates(features, thumbnails, Silent())
+    assert sorted((pair.first, pair.second) for pair in pairs) == [(i, 60 + i) for i in range(50)]
+    assert {pair.kind for pair in pairs} == {"copy"}
+
+
+def test_borders_of_one_colour_do_not_count():
+    picture = draw(0)
+    for border in (0, 3, 20):
+        for colour in ("black", "white", (90, 40, 200)):
+            bordered = ImageOps.expand(picture.resize((480, 360)), border, colour)
+            left, top, right, bottom = within_borders(bordered)
+            assert left <= border <= left + 4 and top <= border <= top + 4
+            assert 0 <= right - 480 - border < 4 and 0 <= bottom - 360 - border < 4
+    for even in (Image.new("RGB", (40, 30)), ImageOps.expand(picture, 120, "white")):
+        assert within_borders(even) == (0, 0, *even.size)
 
 
 def clusters(n, classes, apart, seed):

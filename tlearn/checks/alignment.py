@@ -1,9 +1,10 @@
-"""How much two pictures are the same, once one is stretched and shifted to lie on the other.
+"""How much two pictures are the same, once one is moved to lie on the other.
 
-A slight crop moves everything. So the stretch and shift are estimated first, with Lucas and
-Kanade's method (IJCAI 1981) from coarse to fine; then the correlation of what the pictures share is
-taken, of the pictures themselves and of their outlines. Outlines tell two shots from two copies:
-light and large areas are alike in many photos of one scene.
+A slight crop or turn moves everything. So from where the first picture may lie on the second one
+(:mod:`tlearn.checks.placing`), its affine map is estimated, with Lucas and Kanade's method (IJCAI
+1981) from coarse to fine; then the correlation of what the pictures share is taken, of the pictures
+themselves and of their outlines. Outlines tell two shots from two copies: light and large areas are
+alike in many photos of one scene.
 """
 
 import numpy as np
@@ -11,92 +12,111 @@ import numpy as np
 PIXELS = 64  # the side of a thumbnail that is compared
 LEVELS = 3  # of halved thumbnails
 STEPS = 6  # of each
-STRETCH = (0.75, 1.33)
-SHIFT = 0.3  # of half a side, at most
+FREE = 0.25  # how far each number of a map may change
 MARGIN = 2  # pixels at the borders that are not compared: filters see beyond them
+SHARED = 0.4  # of a picture, at least, if the pictures are to be compared
 FINE, COARSE = 1, 4  # smoothings between which outlines are: with 2 and 12, silhouettes count
 PAIRS = 256  # at a time
 
 
-def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def similarity(
+    first: np.ndarray,
+    second: np.ndarray,
+    place: np.ndarray,
+    levels: int = LEVELS,
+    steps: int = STEPS,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the correlation of pictures and of outlines of pairs of aligned thumbnails.
 
     Args:
-        first: Grey thumbnails, ``(n, side, side)``, of any type; the side is a multiple of 4.
+        first: Grey thumbnails, ``(n, side, side)``, of any type; the side is a multiple of
+            ``2 ** (levels - 1)``.
         second: Those that they are compared with.
+        place: Where about the pixels of the second are in the first: affine maps, ``(n, 2, 3)``, of
+            a place to the right and down, from -1 to 1.
+        levels: Of halved thumbnails, on which one after the other they are aligned.
+        steps: On each.
 
     Returns:
-        ``(n, 2)``: both correlations, from -1 to 1; 1 for copies.
+        Both correlations, ``(n, 2)``, from -1 to 1: 1 for copies, 0 where too little is shared; and
+        the places, aligned.
     """
-    parts = [
-        _similarity(
-            first[i : i + PAIRS].astype(np.float32), second[i : i + PAIRS].astype(np.float32)
-        )
-        for i in range(0, len(first), PAIRS)
-    ]
-    return np.concatenate([np.zeros((0, 2)), *parts])
+    alike, aligned = np.zeros((len(first), 2)), place.copy()
+    for start in range(0, len(first), PAIRS):
+        part = slice(start, start + PAIRS)
+        a, b = first[part].astype(np.float32), second[part].astype(np.float32)
+        aligned[part] = _align(a, b, place[part], levels, steps)
+        alike[part] = _similarity(a, b, aligned[part])
+    return alike, aligned
 
 
-def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    place = _align(a, b)
-    moved, shared = _moved(a, place)
-    outlines, _ = _moved(_outlines(a), place)
-    inner = np.zeros_like(shared)
-    inner[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = shared[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-    pairs = ((moved, b), (outlines, _outlines(b)))
-    return np.stack([_correlation(x, y, inner) for x, y in pairs], axis=1)
+def _similarity(a: np.ndarray, b: np.ndarray, place: np.ndarray) -> np.ndarray:
+    moved, inner = _moved(a, place, MARGIN)
+    inner[:, :MARGIN] = inner[:, -MARGIN:] = inner[:, :, :MARGIN] = inner[:, :, -MARGIN:] = 0
+    pairs = ((moved, b), (_outlines(moved), _outlines(b)))
+    alike = np.stack([_correlation(x, y, inner) for x, y in pairs], axis=1)
+    return np.asarray(alike * (inner.mean(axis=(1, 2)) >= SHARED)[:, None])
 
 
-def _align(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the stretch and shift of each picture a that lay it on b, ``(n, 4)``.
-
-    These are horizontal and vertical stretch, then shift, in units of half a side.
-    """
+def _align(a: np.ndarray, b: np.ndarray, start: np.ndarray, levels: int, steps: int) -> np.ndarray:
+    """Return the places in each picture a that lay it on b, ``(n, 2, 3)``."""
     pyramid = [(a, b)]
-    for _ in range(LEVELS - 1):
+    for _ in range(levels - 1):
         pyramid.append((_halved(pyramid[-1][0]), _halved(pyramid[-1][1])))
-    place = np.tile(np.array([1.0, 1.0, 0.0, 0.0]), (len(a), 1))
+    place = start
     for x, y in reversed(pyramid):
         side = x.shape[1]
-        axis = _axis(side)
-        for _ in range(STEPS):
+        right, down = _axes(side)
+        for _ in range(steps):
             moved, shared = _moved(x, place)
             moved = _standardised(moved, shared)
             rest = (_standardised(y, shared) - moved) * shared
-            down, right = (slope * side / 2 for slope in np.gradient(moved, axis=(1, 2)))
-            stretches = [right * axis, down * axis[:, None]]
-            slopes = np.stack([*stretches, right, down], axis=-1) * shared[..., None]
-            flat = slopes.reshape(len(x), -1, 4)
-            curvature = flat.transpose(0, 2, 1) @ flat + 0.01 * side**2 * np.eye(4)
+            slopes = np.stack(np.gradient(moved, axis=(2, 1)), axis=-1) * (side / 2)
+            slopes = slopes * shared[..., None]
+            by_place = (slopes * right[..., None], slopes * down[..., None], slopes)
+            flat = np.stack(by_place, axis=-1).reshape(len(x), -1, 6)
+            curvature = flat.transpose(0, 2, 1) @ flat + 0.01 * side**2 * np.eye(6, dtype="f4")
             gradient = flat.transpose(0, 2, 1) @ rest.reshape(len(x), -1, 1)
-            place += np.linalg.solve(curvature, gradient)[..., 0]
-            place[:, :2] = place[:, :2].clip(*STRETCH)
-            place[:, 2:] = place[:, 2:].clip(-SHIFT, SHIFT)
+            change = np.linalg.solve(curvature, gradient).reshape(-1, 2, 3)
+            changed = place + place[:, :, :2] @ change  # first changed, then placed
+            place = start + (changed - start).clip(-FREE, FREE)
     return place
 
 
-def _axis(side: int) -> np.ndarray:
-    """Return the places of pixels from -1 to 1."""
-    return (np.arange(side) + 0.5) / side * 2 - 1
+def _axes(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of pixels from -1 to 1, to the right and down, for broadcasting."""
+    axis = ((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32)
+    return axis[None, None, :], axis[None, :, None]
 
 
-def _moved(a: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sample pictures where they lie on others; return where there is something to sample, too."""
-    side = a.shape[1]
+def _moved(a: np.ndarray, place: np.ndarray, margin: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Sample pictures where they lie on others.
 
-    def sampled(stretch: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, ...]:
-        at = (stretch[:, None] * _axis(side) + shift[:, None] + 1) / 2 * side - 0.5
-        within = ((at > -0.5) & (at < side - 0.5)).astype(np.float32)
-        at = at.clip(0, side - 1.001)
-        pixel = at.astype(np.int64)
-        return pixel, (at - pixel).astype(np.float32), within
+    Args:
+        a: The pictures.
+        place: Their places.
+        margin: Pixels at their borders that are not to be sampled.
 
-    x, part_x, within_x = (v[:, None, :] for v in sampled(place[:, 0], place[:, 2]))
-    y, part_y, within_y = (v[:, :, None] for v in sampled(place[:, 1], place[:, 3]))
-    n = np.arange(len(a))[:, None, None]
-    upper = a[n, y, x] * (1 - part_x) + a[n, y, x + 1] * part_x
-    lower = a[n, y + 1, x] * (1 - part_x) + a[n, y + 1, x + 1] * part_x
-    return np.asarray(upper * (1 - part_y) + lower * part_y), np.asarray(within_x * within_y)
+    Returns:
+        The samples, and 1 where there is something to sample, else 0; each as ``a``.
+    """
+    n, side, _ = a.shape
+    right, down = _axes(side)
+
+    def at(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x, y, shift = row.astype(np.float32).T[:, :, None, None]
+        pixels = (x * right + y * down + shift + 1) * (side / 2) - 0.5
+        within = (pixels > margin - 0.5) & (pixels < side - 0.5 - margin)
+        pixels = pixels.clip(0, side - 1.001)
+        whole = np.floor(pixels)
+        return whole.astype(np.int32), pixels - whole, within
+
+    (x, part_x, within_x), (y, part_y, within_y) = at(place[:, 0]), at(place[:, 1])
+    pixel = (np.arange(n, dtype=np.int32) * side**2)[:, None, None] + y * side + x
+    flat = a.reshape(-1)
+    upper = flat[pixel] * (1 - part_x) + flat[pixel + 1] * part_x
+    lower = flat[pixel + side] * (1 - part_x) + flat[pixel + side + 1] * part_x
+    return upper * (1 - part_y) + lower * part_y, (within_x & within_y).astype(np.float32)
 
 
 def _standardised(a: np.ndarray, shared: np.ndarray) -> np.ndarray:

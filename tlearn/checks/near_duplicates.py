@@ -1,8 +1,8 @@
-"""Near duplicates: pictures that were recompressed, resized, mirrored, recoloured or cropped.
+"""Near duplicates: pictures that were recompressed, resized, turned, tilted, recoloured or cropped.
 
-Candidates are the nearest neighbours, by features of all depths, and by thumbnails and their mirror
-images; what two pictures share once they are aligned decides: the correlation of their outlines,
-and how alike the photos of the set are anyway.
+Candidates are the nearest neighbours, by features of all depths, and by thumbnails as they are,
+mirrored and turned; what two pictures share once they are aligned decides: the correlation of their
+outlines, and how alike the photos of the set are anyway.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import numpy as np
 
 from tlearn.checks.alignment import similarity
 from tlearn.checks.neighbours import nearest, unit_rows
+from tlearn.checks.placing import starts, turns
 from tlearn.progress import Progress
 
 BLOCK = 1024  # pairs at a time
@@ -20,14 +21,18 @@ ALIKE = 3  # neighbours by features that are looked at
 FARTHEST = 1.25  # distance of their features, where 0 is the same and 1.41 unrelated
 SIMILAR = 2  # neighbours by thumbnails
 UNLIKE = 0.6  # distance of thumbnails: a correlation of 0.82
+SEARCHED = (0, 1, 2, 3, 5)  # turns: none, mirrored, by 180 degrees, by 90 (and so by 270)
+LEAST = 0.35  # correlation of pictures at low resolution from which they are aligned
 POSSIBLE = 0.5  # correlation of outlines of small thumbnails from which large ones are compared
+DOUBT = 0.1  # the same, below the threshold: large ones rarely give 0.03 more
+FINAL_STEPS = 3  # of aligning large ones
 # Of copies made of photos of five sets, three in a hundred have less; of different shots, two pairs
 # from one tripod have more. Hands of one person in one pose have 0.8.
 COPY = 0.9  # correlation of outlines, at least
 SHOT, SHOT_DISTANCE = 0.6, 0.68  # of shots of one scene: at least, and of their features at most
 # Where photos are much alike, such as digits or scans, so many parts of what usually lacks to 1.
 COPY_PART, SHOT_PART = 0.3, 0.67
-CERTAIN = 0.97  # a copy, however alike the photos are: those of a set may all have copies
+CERTAIN = 0.95  # a copy, however alike the photos are: those of a set may all have copies
 USUAL = 0.25  # quantile of photos, by the correlation with what is most alike
 
 
@@ -59,20 +64,18 @@ def near_duplicates(features: np.ndarray, thumbnails: np.ndarray, progress: Prog
     unit = unit_rows(features)
     pairs = _candidates(unit, thumbnails, progress)
     with progress.task("comparing pictures", len(pairs), "pairs") as task:
-        outlines, turned = _coarse(_shrunk(thumbnails, 2), pairs, task.advance)
+        outlines, placed = _coarse(_shrunk(thumbnails, 2), pairs, task.advance)
     copy, shots = _thresholds(len(unit), pairs, outlines)
     found: list[Pair] = []
-    likely = np.flatnonzero(outlines > POSSIBLE)
+    likely = np.flatnonzero(outlines > max(POSSIBLE, shots - DOUBT))
     for start in range(0, len(likely), BLOCK):
-        part = likely[start : start + BLOCK]
-        i, j = pairs[part].T
-        first = np.where(turned[part, None, None], thumbnails[i][:, :, ::-1], thumbnails[i])
-        alike = similarity(first, thumbnails[j])[:, 1]
-        near = np.linalg.norm(unit[i] - unit[j], axis=1) <= SHOT_DISTANCE
+        first, second, place = (values[likely[start : start + BLOCK]] for values in placed)
+        alike = similarity(thumbnails[first], thumbnails[second], place, 1, FINAL_STEPS)[0][:, 1]
+        near = np.linalg.norm(unit[first] - unit[second], axis=1) <= SHOT_DISTANCE
         found += [
-            Pair(a, b, "copy" if score >= copy else "shots", score)
+            Pair(min(a, b), max(a, b), "copy" if score >= copy else "shots", score)
             for a, b, score, is_near in zip(
-                i.tolist(), j.tolist(), alike.tolist(), near.tolist(), strict=True
+                first.tolist(), second.tolist(), alike.tolist(), near.tolist(), strict=True
             )
             if score >= copy or (score >= shots and is_near)
         ]
@@ -81,17 +84,26 @@ def near_duplicates(features: np.ndarray, thumbnails: np.ndarray, progress: Prog
 
 def _coarse(
     small: np.ndarray, pairs: np.ndarray, advance: Callable[[int], object]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the correlation of outlines of pairs, and where the first is better mirrored."""
-    outlines, turned = np.zeros(len(pairs)), np.zeros(len(pairs), bool)
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return the correlation of outlines of pairs, and how they lie on each other then.
+
+    That is the picture that is moved, that which it lies on, and the place.
+    """
+    outlines, best = np.zeros(len(pairs)), np.full(len(pairs), -np.inf)
+    first, second = pairs.T.copy()
+    place = np.zeros((len(pairs), 2, 3))
     for start in range(0, len(pairs), BLOCK):
-        block = slice(start, start + BLOCK)
-        i, j = pairs[block].T
-        straight, mirrored = (similarity(x, small[j]) for x in (small[i], small[i][:, :, ::-1]))
-        turned[block] = mirrored.sum(axis=1) > straight.sum(axis=1)
-        outlines[block] = np.where(turned[block], mirrored[:, 1], straight[:, 1])
-        advance(len(i))
-    return outlines, turned
+        block = pairs[start : start + BLOCK]
+        for i, j, its, alike in zip(*starts(small, block), strict=True):
+            some = np.flatnonzero(alike >= LEAST)
+            scores, moved = similarity(small[i[some]], small[j[some]], its[some])
+            better = scores.sum(axis=1) > best[start + some]
+            some, scores, moved = some[better], scores[better], moved[better]
+            at = start + some
+            best[at], outlines[at], place[at] = scores.sum(axis=1), scores[:, 1], moved
+            first[at], second[at] = i[some], j[some]
+        advance(len(block))
+    return outlines, (first, second, place)
 
 
 def _thresholds(n: int, pairs: np.ndarray, outlines: np.ndarray) -> tuple[float, float]:
@@ -106,15 +118,12 @@ def _thresholds(n: int, pairs: np.ndarray, outlines: np.ndarray) -> tuple[float,
 
 def _candidates(unit: np.ndarray, thumbnails: np.ndarray, progress: Progress) -> np.ndarray:
     """Return pairs ``(m, 2)`` of positions that are to be compared, the smaller first."""
-    small = _shrunk(thumbnails, 4)
-    flat, mirrored = (_standardised(x) for x in (small, small[:, :, ::-1]))
-    searches = [
-        (unit, unit, ALIKE, FARTHEST),
-        (flat, flat, SIMILAR, UNLIKE),
-        (flat, mirrored, SIMILAR, UNLIKE),
-    ]
+    positions = turns(_shrunk(thumbnails, 4)).swapaxes(0, 1)
+    flat = _standardised(positions[0])
+    searches = [(unit, unit, ALIKE, FARTHEST)]
+    searches += [(flat, _standardised(positions[turn]), SIMILAR, UNLIKE) for turn in SEARCHED]
     pairs = [np.zeros((0, 2), np.int64)]
-    with progress.task("searching near duplicates", 3 * len(unit), "images") as task:
+    with progress.task("searching near duplicates", len(searches) * len(unit), "images") as task:
         for x, of, most, farthest in searches:
             near, distances = nearest(x, most, of, task.advance)
             i, k = np.nonzero(distances <= farthest)

@@ -21,6 +21,10 @@ from tlearn.training.probe import require_finite, standardise
 
 WIDTH = 512  # components at most: with more the checks are not better
 SAMPLE = 2000  # photos whose components they are
+LOOKED_AT = 128  # pixels of the longer side that borders are searched in
+EVEN = 16  # of 255, between the 5th and the 95th percentile of a line of one colour
+SAME = 10  # between the colours of the lines of a border
+INNER = 1 / 3  # of each side at least is no border
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def read_features(
 
 
 def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
-    """Return grey thumbnails of whole photos, squashed: ``(n, PIXELS, PIXELS)`` uint8.
+    """Return grey thumbnails of photos without even borders: ``(n, PIXELS, PIXELS)`` uint8.
+
+    They are squashed.
 
     Raises:
         DataError: If a photo can no longer be read.
@@ -111,7 +117,8 @@ def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
 
     def render(file: ImageFile) -> np.ndarray:
         with read_scanned(file, PIXELS) as image:
-            small = image.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
+            box = within_borders(image)
+            small = image.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, box)
             return np.asarray(small.convert("L"))
 
     result = np.empty((len(files), PIXELS, PIXELS), np.uint8)
@@ -120,3 +127,28 @@ def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
             result[i] = pixels
             task.advance()
     return result
+
+
+def within_borders(image: Image.Image) -> tuple[int, int, int, int]:
+    """Return the box of an RGB image without borders of one colour, in pixels."""
+    scale = max(1, max(image.size) // LOOKED_AT)
+    grey = np.asarray(image.reduce(scale).convert("L"))
+    box = []
+    for lines in (grey.T, grey):
+        first, last = _border(lines), len(lines) - _border(lines[::-1])
+        box.append((first, last) if last - first >= INNER * len(lines) else (0, len(lines)))
+    (left, right), (top, bottom) = box
+    width, height = image.size
+    return scale * left, scale * top, min(scale * right, width), min(scale * bottom, height)
+
+
+def _border(lines: np.ndarray) -> int:
+    """Return how many of the first lines are of one colour."""
+    some = lines.shape[1] // 20
+    for n, line in enumerate(np.sort(lines[k]) for k in range(len(lines))):
+        low, high = int(line[some]), int(line[-1 - some])
+        if n == 0:
+            first = low + high
+        if high - low > EVEN or abs(low + high - first) > 2 * SAME:
+            return n
+    return len(lines)
