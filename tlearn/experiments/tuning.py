@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,6 +26,7 @@ from tlearn.data.read_data import check_data, data_name
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import list_dataset, load_dataset
 from tlearn.errors import ConfigError, DataError, RunError, one_line, os_errors_as
+from tlearn.experiments.tuning_oracle import THIRDS, TUNERS, end_trial, new_oracle
 from tlearn.experiments.tuning_request import (
     PHOTOS,
     REQUEST,
@@ -44,7 +45,6 @@ from tlearn.experiments.tuning_space import (
     default_space,
     depths_of,
     hyperparameters,
-    keras_tuner,
     read_space,
     values_of,
     with_share,
@@ -64,11 +64,8 @@ from tlearn.training.pipeline import finetune, resume
 if TYPE_CHECKING:
     from tlearn.experiments.tuning_trials import Evaluation
 
-TunerName = Literal["hyperband", "random", "bayesian", "grid"]
-TUNERS: tuple[TunerName, ...] = ("hyperband", "random", "bayesian", "grid")
 TUNINGS = Path("tunings")  # where searches go that are given no place
 METRIC = "log_loss"  # by which trials are compared: it has no steps, as accuracy has on few photos
-THIRDS = 3  # Hyperband trains with a third or all of the epochs; fewer tell little of a stage
 OF_SPLITS = ("val", "test", "group", "strict")
 TRIALS, DIGEST, LOCK = "trials.jsonl", "photos.digest", ".lock"
 
@@ -154,9 +151,8 @@ def tune(
         if not (path / PHOTOS).exists():
             shutil.rmtree(path)
         elif isinstance(error, KeyboardInterrupt):
-            progress.say(
-                f"to continue: {shell('tlearn', 'tune', '--resume', path, *folder_options())}"
-            )
+            command = shell("tlearn", "tune", "--resume", path, *folder_options())
+            progress.say(f"to continue: {command}")
         raise
 
 
@@ -248,7 +244,7 @@ class _Search:
         manifest, splits = load_dataset(list_dataset(data, "", Silent()), self.config, Silent())
         self._check_photos(manifest)
         parts = parts_of(replace(splits, test=()), self.request.folds, self.config.seed)
-        oracle = self._oracle(folder)
+        oracle = new_oracle(self.request, self.metric, self.config.seed + 1, folder)
         depths = depths_of(self.request.space)
         evaluate = Evaluation(manifest, parts, self.path, folder, depths, self.progress)
         self._do(Trial(0, {}), evaluate)
@@ -259,48 +255,9 @@ class _Search:
             if trial.number not in self.recorded and not self._has_time():
                 self.progress.say("the time budget allows no more trials")
                 return
-            self._report(oracle, proposal, self._do(trial, evaluate))
+            end_trial(oracle, proposal, self._do(trial, evaluate), self.metric)
         if len(self.done) <= self.request.trials:
             self.progress.say("the space holds no more trials")
-
-    def _oracle(self, folder: Path) -> Any:
-        """Return a new oracle."""
-        oracles, tuner, trials = keras_tuner().oracles, self.request.tuner, self.request.trials
-        direction = "max" if self.metric.higher_is_better else "min"
-        common = {
-            "objective": keras_tuner().Objective(self.metric.key, direction),
-            "hyperparameters": hyperparameters(self.request.varying),
-            "seed": self.config.seed + 1,  # 0 would be a random one
-        }
-        if tuner == "hyperband":
-            rounds = {"max_epochs": THIRDS, "factor": THIRDS, "hyperband_iterations": 0}
-            oracle = oracles.HyperbandOracle(**rounds, **common)
-            oracle.max_trials = trials  # it has no such argument
-        else:
-            names = {"random": "RandomSearch", "bayesian": "BayesianOptimization"}
-            kind = getattr(oracles, f"{names.get(tuner, 'GridSearch')}Oracle")
-            oracle = kind(max_trials=trials, **common)
-        oracle.verbose = 0
-        oracle._set_project_dir(str(folder), "oracle")
-        return oracle
-
-    def _report(self, oracle: Any, proposal: Any, trial: Trial) -> None:
-        """Give the oracle the score of a trial.
-
-        Raises:
-            ConfigError: If it gives up, because several in a row failed.
-        """
-        key = self.metric.key
-        if trial.figures:
-            oracle.update_trial(proposal.trial_id, {key: trial.figures[key]})
-        proposal.status = "COMPLETED" if trial.figures else "FAILED"
-        try:
-            oracle.end_trial(proposal)
-        except RuntimeError:
-            raise ConfigError(
-                f"three trials in a row could not be trained; the last one, {trial.text}: "
-                f"{trial.error}"
-            ) from None
 
     def _do(self, trial: Trial, evaluate: "Evaluation") -> Trial:
         """Return a trial with its figures: as recorded, or trained."""
