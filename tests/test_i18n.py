@@ -164,6 +164,9 @@ def test_errors_are_translated_with_those_within_them():
     )
     said = error_texts()[refused].format("'b'")
     assert t.message(inner) == error_texts()[outer].format("'a.zip'", said)
+    damaged = "the file is empty"
+    files = f" ('a.png': {damaged}; 'b.png': {damaged})"
+    assert t.message(files).count(error_texts()[damaged]) == 2 and "'b.png'" in t.message(files)
     bound = error_texts()["must be at least {}"].format(8)
     whole = error_texts()["{}: {}. Received: {}"].format("size", bound, 3)
     assert t.message("size: must be at least 8. Received: 3") == whole

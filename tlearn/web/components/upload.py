@@ -144,7 +144,8 @@ def show_report(data: str) -> None:
     if not problems:
         return
     first, *more = group_by_reason(problems)
-    reason = message(first[0].reason)
+    same = len({problem.reason for problem in first}) == 1
+    reason = message(first[0].reason) if same else t(f"problem.{first[0].kind.replace(' ', '_')}")
     words = f"{reason} ({len(first)})" if len(first) > 1 else f"{first[0].name}: {reason}"
     with st.container(horizontal=True, vertical_alignment="center"):
         words = escape_markdown(shortened(words, 120))

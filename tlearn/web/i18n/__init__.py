@@ -9,6 +9,7 @@ import yaml
 
 FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "zh")
+FILES = re.compile(r" \(('.*?': .*)\)", re.DOTALL)  # files, each with what is wrong with it
 
 
 class Texts:
@@ -34,6 +35,10 @@ class Texts:
     def message(self, text: str) -> str:
         """Return an error or a reason in this language; as it is where there is no translation."""
         if self.language == "zh":
+            if files := FILES.fullmatch(text):
+                parts = (part.partition("': ") for part in re.split("; (?=')", files[1]))
+                listed = (f"{name}': {self.message(reason)}" for name, _, reason in parts)
+                return f" ({'; '.join(listed)})"
             for pattern, chinese in _errors():
                 if found := pattern.fullmatch(text):
                     return chinese.format(*map(self.message, found.groups()))
