@@ -1,9 +1,7 @@
 """From a data set to the images for training, validation and test."""
 
-import hashlib
-import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +20,11 @@ from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem, summarize, with_ignored_table
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, listed_images, scan, with_groups
+from tlearn.data.split_drawing import draw, reaches_all
 from tlearn.errors import DataError
 from tlearn.progress import Progress
 
 COLUMNS = ("file", "class", "split", "content", "group")  # of splits.csv
-FEW = 30  # images of a split: below, every class gets one, whatever the fraction
-MOST = 1.5  # times the requested fraction, which a split may reach so that every class has one
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,7 @@ def draw_splits(
         "validation": 0.0 if given_validation else validation,
         "test": 0.0 if given_test else test,
     }
-    drawn = _draw([f for f in pool if f.name not in before], fractions, seed)
+    drawn = draw([f for f in pool if f.name not in before], fractions, seed)
     for f in pool:
         if f.name in before:
             drawn[before[f.name]].append(f)
@@ -241,7 +238,7 @@ def _missing_classes(
             continue  # given, or not wanted
         present = {file.label for file in files}
         missing = [label for label in splits.labels if label not in present]
-        required = not fixed and _reaches_all(totals, fraction)
+        required = not fixed and reaches_all(totals, fraction)
         if missing and (split == "train" or not files or required):
             raise DataError(
                 f"class {missing[0]!r} has no image in the {split} split; give it more images, in "
@@ -272,111 +269,3 @@ def _without_copies(
         else:
             remaining.append(f)
     return remaining, tuple(left_out)
-
-
-def _draw(
-    pool: Sequence[ImageFile], fractions: Mapping[Split, float], seed: int
-) -> dict[Split, list[ImageFile]]:
-    """Choose validation from the units with the lowest draws, then test from the highest."""
-    drawn: dict[Split, list[ImageFile]] = {split: [] for split in SPLITS}
-    totals = Counter(f.label for f in pool)
-    units = _units(pool, seed)
-    wanted = [split for split, fraction in fractions.items() if fraction]
-    for split in wanted:
-        if split == "test":
-            units.reverse()
-        targets = _targets(totals, fractions[split], f"{seed}:{split}")
-        later = len(wanted) - wanted.index(split)  # splits: training, and perhaps test
-        chosen = _choose([Counter(f.label for f in files) for files in units], targets, later)
-        drawn[split] = [f for i in sorted(chosen) for f in units[i]]
-        units = [files for i, files in enumerate(units) if i not in chosen]
-    drawn["train"] = [f for files in units for f in files]
-    return drawn
-
-
-def _targets(totals: Mapping[str, int], fraction: float, seed: str) -> Counter[str]:
-    """Return the number of images of each class in a split, rounded at random."""
-    least = 1 if _reaches_all(totals, fraction) else 0
-    return Counter(
-        {
-            label: max(least, math.floor(fraction * total + _number(f"{seed}:{label}")))
-            for label, total in totals.items()
-        }
-    )
-
-
-def _reaches_all(totals: Mapping[str, int], fraction: float) -> bool:
-    """Return whether each class gets an image of a split: not if that makes it too large."""
-    requested = fraction * sum(totals.values())
-    return requested < FEW or len(totals) <= MOST * requested
-
-
-def _choose(units: Sequence[Counter[str]], targets: Counter[str], later: int) -> set[int]:
-    """Return the indices of the first units that bring every class near its target.
-
-    Args:
-        units: Images per class of each unit.
-        targets: Images wanted per class.
-        later: Units of each class to reserve for the later splits, if it has as many.
-    """
-    free = Counter(label for sizes in units for label in sizes)
-    spare = {label: min(later, max(1, n - 1)) for label, n in free.items()}
-    missing = Counter(targets)
-    chosen: set[int] = set()
-
-    def overshoot(i: int) -> int:
-        return sum(max(0, n - max(0, missing[label])) for label, n in units[i].items())
-
-    def take(i: int) -> None:
-        chosen.add(i)
-        missing.subtract(units[i])
-        free.subtract(units[i].keys())
-
-    def allowed(i: int) -> bool:
-        return i not in chosen and all(free[label] > spare[label] for label in units[i])
-
-    for i, sizes in enumerate(units):
-        if overshoot(i) < sizes.total() / 2 and allowed(i):
-            take(i)
-    of_class: dict[str, list[int]] = defaultdict(list)
-    for i, sizes in enumerate(units):
-        for label in sizes:
-            of_class[label].append(i)
-    for label, target in targets.items():
-        if target and missing[label] == target:  # units too large, such as big groups
-            possible = [i for i in of_class[label] if allowed(i)]
-            if possible:
-                take(min(possible, key=overshoot))
-    return chosen
-
-
-def _units(pool: Sequence[ImageFile], seed: int) -> list[list[ImageFile]]:
-    """Join files of one content or one group; return these units in the order of their draws."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    for f in pool:
-        if f.group:
-            a, b = sorted((root(f"content {f.content}"), root(_unit_name(f))))
-            parent[b] = a
-    units: dict[str, list[ImageFile]] = defaultdict(list)
-    for f in pool:
-        units[root(_unit_name(f))].append(f)
-
-    def draw(files: list[ImageFile]) -> float:
-        return min(_number(f"{seed}:{name}") for name in {_unit_name(f) for f in files})
-
-    return sorted(units.values(), key=draw)
-
-
-def _unit_name(file: ImageFile) -> str:
-    return f"group {file.group}" if file.group else f"content {file.content}"
-
-
-def _number(text: str) -> float:
-    """Hash a text to a number from 0 to 1."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
