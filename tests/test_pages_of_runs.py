@@ -212,8 +212,10 @@ def test_the_address_holds_run_and_view(here, one_and_two):
 def test_photos_of_results_are_excluded_from_the_data(here, one_and_two):
     app = page("results", {"run": "one", "view": "unsure"})
     assert t("results.changes_go", data="photos") in words(app)
+    assert t("data.go_train") not in dict(links(app))
     run(app.checkbox[0].check())
     press(app, "data.exclude", count=1)
+    assert (t("data.go_train"), "data=photos") in links(app)
     assert any(caption.value.endswith(t("results.excluded")) for caption in app.caption)
     assert len(scan(here.data / "photos").files) == 35
     app = page("data", {"view": "tab_history"})

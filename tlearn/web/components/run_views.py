@@ -22,7 +22,7 @@ from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.heat_gallery import heat_gallery
 from tlearn.web.components.photo_editor import photo_editor
 from tlearn.web.components.run_exports import run_exports
-from tlearn.web.components.session import workspace
+from tlearn.web.components.session import page_button, workspace
 from tlearn.web.words import chart_words, escape_markdown, isolate, message, t
 
 MOST = 200  # photos in a gallery of mistakes
@@ -69,6 +69,8 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
         gallery(pictures, key)
     else:
         st.caption(t("results.changes_go", data=escape_markdown(data)))
+        if any(labels.get(one.file, one.label) != one.label for one in shown):
+            page_button("train", t("data.go_train"), primary=True, data=data)
         classes = sorted({p.label for p in run.held_out_predictions()}, key=natural_key)
         photo_editor(data, pictures, classes, key)
 
