@@ -43,7 +43,9 @@ VIEWS = {
     "plugins": "plugins",
 }
 SETTLED = "[data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-SHOWN = f"() => document.querySelector('[data-testid=stApp]{SETTLED} h1')"
+SHOWN = f"""() => document.querySelector('[data-testid=stApp]{SETTLED} h1')
+    && !document.querySelector('[data-testid=stSkeleton]')
+    && [...document.images].every(image => image.complete)"""
 Rows = dict[str, dict[str, float]]  # by view
 Hold = Callable[[], None]  # called before each view, so that a state goes on
 

@@ -100,6 +100,8 @@ def encode_name(name: str) -> str:
 
 def decode_name(text: str) -> str:
     """Return the file's name that :func:`encode_name` made this text of."""
+    if "\\" not in text:
+        return text
 
     def restore(match: re.Match[str]) -> str:
         slashes, odd = divmod(len(match[1]), 2)

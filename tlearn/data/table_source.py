@@ -12,7 +12,7 @@ from tlearn.data.folders import list_folder, named_image, visible, walk
 from tlearn.data.layouts import SPLITS, Split, is_output, relative_name, split_of
 from tlearn.data.problems import Problem
 from tlearn.data.table_files import TableFiles
-from tlearn.data.tables import Row, is_table, read_table, unknown_columns
+from tlearn.data.tables import ENDINGS, Row, is_table, read_table, unknown_columns
 from tlearn.errors import DataError
 from tlearn.text import encode_name, natural_key
 
@@ -42,7 +42,7 @@ def tables_in(folder: Path) -> Sequence[GivenTable]:
     of_splits = [(_metadata_in(path), split) for path, split in split_folders if split]
     if in_splits := [(path, split) for path, split in of_splits if path]:
         return in_splits
-    tables = [(path, split_of(path.stem)) for path in paths if _is_data_table(path)]
+    tables = [(path, split_of(path.stem)) for path in paths if is_data_table(path)]
     tables = [(path, split) for path, split in tables if split] or tables
     return [(tables[0][0], None)] if len(tables) == 1 else tables
 
@@ -57,20 +57,25 @@ def unknown_tables_in(folder: Path) -> list[tuple[Path, str]]:
 
 def _metadata_in(folder: Path) -> Path | None:
     paths = (path for path in list_folder(folder) if path.stem.casefold() == METADATA)
-    return next((path for path in paths if _is_data_table(path)), None)
+    return next((path for path in paths if is_data_table(path)), None)
 
 
 def holds_table(folder: Path) -> bool:
     """Return whether there is a table of photos and classes in a folder."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if visible(entry.name)]
+            names = [entry.name for entry in entries if named_table(entry.name)]
     except OSError:
         return False  # it could not be scanned either
-    return any(_is_data_table(folder / name) for name in names)
+    return any(is_data_table(folder / name) for name in names)
 
 
-def _is_data_table(path: Path) -> bool:
+def named_table(name: str) -> bool:
+    """Return whether a file of this name is perhaps a table."""
+    return name.lower().endswith(tuple(ENDINGS)) and visible(name)
+
+
+def is_data_table(path: Path) -> bool:
     """Return whether a file is a table of photos and classes, and not one that programs write."""
     return _is_users_table(path) and not unknown_columns(path)
 

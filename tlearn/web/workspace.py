@@ -1,13 +1,15 @@
 """The data sets and runs that the pages show."""
 
 import os
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.edits import RUNS_ROOT, edits_path
@@ -15,7 +17,8 @@ from tlearn.data.filenames import class_folder_name, inside, repair_part, valida
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
-from tlearn.data.table_source import holds_table
+from tlearn.data.scan_cache import FRESH_NS
+from tlearn.data.table_source import is_data_table, named_table
 from tlearn.errors import ConfigError, DataError, RunError, os_errors_as
 from tlearn.runs.job_queue import JobQueue
 from tlearn.runs.run_store import RunStore
@@ -205,23 +208,38 @@ def _one_part(name: str, what: str) -> str:
 
 def _data_sets_in(folder: Path, levels: int) -> Iterator[Path]:
     """Yield the folders that hold folders or a table, but not the classes within them."""
-    for path in _folders(folder):
-        inner = _folders(path)
-        has_splits = any(split_of(p.name) for p in inner)
-        if holds_table(path):
+    for path in _entries(folder).folders:
+        inner, tables = _entries(path)
+        deeper = levels > 1 and not any(split_of(p.name) for p in inner)
+        if any(map(is_data_table, tables)):
             yield path
-        elif inner and levels > 1 and not has_splits and all(_folders(p, FEW) for p in inner):
+        elif inner and deeper and all(_entries(p, FEW).folders for p in inner):
             yield from _data_sets_in(path, levels - 1)  # a folder of data sets
         elif inner:
             yield path
 
 
-def _folders(folder: Path, entries: int | None = None) -> list[Path]:
-    """Return the visible folders in a folder, or those among its first entries."""
+class _Entries(NamedTuple):
+    """The visible folders in a folder, sorted, and the files there that may be tables."""
+
+    folders: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()
+
+
+def _entries(folder: Path, most: int | None = None) -> _Entries:
+    """Return what is in a folder, or among its first entries; listed again if it has changed."""
     try:
-        with os.scandir(folder) as listed:
-            first = islice(listed, entries)
-            names = [entry.name for entry in first if entry.is_dir(follow_symlinks=False)]
+        changed = folder.stat().st_mtime_ns
+        fresh = time.time_ns() - changed < FRESH_NS
+        return (_list.__wrapped__ if fresh else _list)(folder, most, changed)
     except OSError:
-        return []  # not listed, as it could not be scanned either
-    return sorted(folder / name for name in names if visible(name))
+        return _Entries()  # not listed, as it could not be scanned either
+
+
+@lru_cache(maxsize=10_000)
+def _list(folder: Path, most: int | None, changed: int) -> _Entries:
+    with os.scandir(folder) as listed:
+        entries = [*islice(listed, most)]
+    folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and visible(e.name)]
+    tables = [e.name for e in entries if named_table(e.name)]
+    return _Entries(tuple(folder / n for n in sorted(folders)), tuple(folder / n for n in tables))

@@ -113,8 +113,8 @@ def _show_finding(data: str, check: _Check, finding: Finding, pictures: list[Pic
     """Show one finding: the photos, why, and what is proposed; add its photos to the pictures."""
     key = "\n".join(_key(finding))  # by its place a button would mean the next
     photos = [name for name in finding.names[:2] if not name.endswith("/")]
-    places = [(name, check.task.result.path_of(name)) for name in photos]
-    own = [Picture(path, name, message(finding.reason)) for name, path in places if path.is_file()]
+    folder, reason = check.task.result.folder, message(finding.reason)
+    own = [p for p in (Picture(folder, name, reason) for name in photos) if p.path.is_file()]
     with st.container(border=True, width=268, gap="small"):
         if own:
             with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):

@@ -1,12 +1,14 @@
 """The classes of a data set: all of them, and one of them."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from tlearn.data import editing
 from tlearn.data.data_source import ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
-from tlearn.text import decode_name, natural_key, shortened
+from tlearn.text import natural_key, shortened
 from tlearn.web.components.balance_chart import show_balance
 from tlearn.web.components.class_photos import add_button
 from tlearn.web.components.gallery import Picture
@@ -27,7 +29,7 @@ def classes(data: str, manifest: Manifest) -> None:
         by_label.setdefault(file.label, []).append(file)
     opened = st.query_params.get("class")
     if opened in by_label:
-        _one(data, opened, by_label)
+        _one(data, opened, by_label, manifest.folder)
     elif opened == UNSORTED:
         _unsorted(data, manifest)
     else:
@@ -89,7 +91,7 @@ def _unsorted(data: str, manifest: Manifest) -> None:
     """Show the photos outside any class folder, to be moved to classes."""
     _heading(t("data.unsorted"))
     names = [p.name for p in manifest.problems if p.kind == "no class"]
-    pictures = [Picture(manifest.folder / decode_name(name), name) for name in names]
+    pictures = [Picture(manifest.folder, name) for name in names]
     labels = sorted({*manifest.labels, *manifest.empty}, key=natural_key)
     photo_editor(data, pictures, labels, f"unsorted.{data}")
 
@@ -103,7 +105,7 @@ def _heading(words: str) -> None:
         st.subheader(escape_markdown(words), anchor=False)
 
 
-def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
+def _one(data: str, label: str, by_label: dict[str, list[ImageFile]], folder: Path) -> None:
     """Show one class: its photos, and what can be done with them."""
     others = [other for other in sorted(by_label, key=natural_key) if other != label]
     _heading(label)
@@ -128,5 +130,5 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]]) -> None:
         st.info(t("data.no_photos"))
         return
     files = sorted(by_label[label], key=lambda file: natural_key(file.name))
-    pictures = [Picture(file.path, file.name) for file in files]
+    pictures = [Picture(folder, file.name) for file in files]
     photo_editor(data, pictures, others, f"gallery.{data}.{label}")

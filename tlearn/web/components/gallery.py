@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.data.thumbnails import preview, thumbnail
+from tlearn.text import decode_name
 from tlearn.web.components.session import pages_of
 from tlearn.web.words import escape_markdown, t
 
@@ -20,16 +21,21 @@ class Picture:
     """A photo in a gallery.
 
     Attributes:
-        path: The file.
-        name: What stands for it in what is selected.
+        folder: The folder that the name is below.
+        name: Its name, as in a manifest, which stands for it in what is selected.
         caption: What stands below it, in full.
         short: The same where long names are shortened.
     """
 
-    path: Path
+    folder: Path
     name: str
     caption: str = ""
     short: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / decode_name(self.name)
 
 
 def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:

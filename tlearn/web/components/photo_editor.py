@@ -7,7 +7,6 @@ import streamlit as st
 from tlearn.data import editing
 from tlearn.data.edits import Edit, Edits
 from tlearn.progress import Silent
-from tlearn.text import decode_name
 from tlearn.web import data_process, data_work
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.scans import look_after_edit
@@ -150,8 +149,8 @@ def history(data: str, labels: Sequence[str]) -> None:
         for action in reversed(actions)
     ]
     st.dataframe(rows, hide_index=True)
-    photos = {name: root / decode_name(name) for name, to in edits.photo_labels().items() if not to}
-    pictures = [Picture(path, name) for name, path in photos.items() if path.is_file()]
+    excluded = [Picture(root, name) for name, to in edits.photo_labels().items() if not to]
+    pictures = [picture for picture in excluded if picture.path.is_file()]
     if pictures:
         st.markdown(t("data.excluded", count=len(pictures)))
         photo_editor(data, pictures, labels, f"excluded.{data}", excluded=True)

@@ -13,7 +13,7 @@ from tlearn.runs.measurement import LEVEL
 from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import RunComparison, compare_runs
-from tlearn.text import decode_name, shortened
+from tlearn.text import shortened
 from tlearn.web.components.config_options import APART
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.run_details import show_accuracy
@@ -52,10 +52,7 @@ def side_by_side(*paths: Path) -> None:
         if mistakes:
             st.markdown(f"**{t('results.only', name=name, count=len(mistakes))}**")
             root = wrong.photo_folder
-            pictures = [
-                Picture(root / decode_name(one.file), one.file, *photo_captions(one))
-                for one in mistakes
-            ]
+            pictures = [Picture(root, one.file, *photo_captions(one)) for one in mistakes]
             gallery(pictures, f"only.{right.path.name}.{wrong.path.name}")
     _both_wrong(runs[0], comparison, names)
 
@@ -114,7 +111,7 @@ def _both_wrong(run: Run, comparison: RunComparison, names: Sequence[str]) -> No
     st.markdown(f"**{t('results.neither', count=len(photos))}**")
     pictures = [
         Picture(
-            run.photo_folder / decode_name(first.file),
+            run.photo_folder,
             first.file,
             t(
                 "results.say",

@@ -16,7 +16,7 @@ from tlearn.runs.progress_log import read_progress
 from tlearn.runs.run import Run
 from tlearn.runs.threshold_chart import threshold_chart
 from tlearn.runs.thresholds import Answers
-from tlearn.text import decode_name, natural_key, percent, shortened
+from tlearn.text import natural_key, percent, shortened
 from tlearn.web.components.confusion_view import show_confusion
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.heat_gallery import heat_gallery
@@ -62,8 +62,7 @@ def photos_of(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> N
         if label != one.label:
             changed = t("results.moved", label=label) if label else t("results.excluded")
             captions = tuple(f"{caption} · {changed}" for caption in captions)
-        path = run.photo_folder / decode_name(one.file)
-        pictures.append(Picture(path, one.file, *captions))
+        pictures.append(Picture(run.photo_folder, one.file, *captions))
     if data is None:
         st.caption(t("results.elsewhere", root=escape_markdown(str(root))))
         gallery(pictures, key)

@@ -22,6 +22,7 @@ from tlearn.web.components.session import attempt, remember, workspace
 from tlearn.web.data_work import describe_new
 from tlearn.web.words import escape_markdown, message, t, texts
 
+MOST = 1000  # files of a group that are listed
 PLACING = "adding.placing"  # where a session keeps the task that it waits for
 
 
@@ -180,7 +181,9 @@ def show_groups(problems: Sequence[Problem]) -> None:
         same = len({problem.reason for problem in group}) == 1
         reason = f": {escape_markdown(message(group[0].reason))}" if same else ""
         st.markdown(f"**{len(group):,}** · {kind}{reason}")
-        rows = [{t("data.file"): p.name, t("data.reason"): message(p.reason)} for p in group]
+        rows = [{t("data.file"): p.name, t("data.reason"): message(p.reason)} for p in group[:MOST]]
         columns = {t("data.reason"): None} if same else {}
         height = min(200, 38 + 35 * len(group))
         st.dataframe(rows, hide_index=True, height=height, column_config=columns)
+        if len(group) > MOST:
+            st.caption(f"… +{len(group) - MOST:,}")

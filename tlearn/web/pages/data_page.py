@@ -21,6 +21,7 @@ from tlearn.web.components.session import (
     choose_data,
     choose_view,
     page_button,
+    pages_of,
     showing_errors,
     steps,
     workspace,
@@ -30,6 +31,8 @@ from tlearn.web.components.upload import PLACING, show_groups, show_message, sho
 from tlearn.web.components.uploader import is_uploading
 from tlearn.web.components.welcome import welcome
 from tlearn.web.words import escape_markdown, message, t
+
+PER_PAGE = 500  # problems
 
 
 def show() -> None:
@@ -158,25 +161,27 @@ def _problems(data: str, manifest: Manifest) -> None:
         st.markdown(f"**{t('data.left_out', count=len(left_out))}**")
         show_groups(left_out)
         st.button(t("data.dismiss_all"), on_click=attempt, args=(dismiss_report, root))
-    problems = [problem for problem in manifest.problems if problem not in left_out]
+    said = set(left_out)
+    problems = [problem for problem in manifest.problems if problem not in said]
     if not problems:
         if not left_out:
             st.success(t("data.no_problems"))
         return
+    st.markdown(t("data.problems_hint"))
+    shown = [problems[i] for i in pages_of(f"bad.{data}.page", len(problems), PER_PAGE)]
     rows = [
         {
             t("data.file"): p.name,
             t("data.kind"): t(f"problem.{p.kind.replace(' ', '_')}"),
             t("data.reason"): message(p.reason),
         }
-        for p in problems
+        for p in shown
     ]
-    st.markdown(t("data.problems_hint"))
-    key = f"bad.{data}.{hash(tuple(problems))}"  # rows are selected by their number
+    key = f"bad.{data}.{hash(tuple(shown))}"  # rows are selected by their number
     event = st.dataframe(
         rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key=key
     )
-    chosen = [problems[i] for i in event.selection.rows]
+    chosen = [shown[i] for i in event.selection.rows]
     names = [p.name for p in chosen if p.kind not in (*FOLDER_KINDS, "edit")]
     unreadable = [p.name for p in problems if p.kind in ("unreadable", "not an image")]
     with st.container(horizontal=True):
