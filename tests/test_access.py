@@ -10,6 +10,7 @@ import psutil
 import pytest
 from conftest import ROOT
 from serving import Server, ask, free_port, http, upgrade, websocket
+from starlette.applications import Starlette
 
 from tlearn.cli import main
 from tlearn.web import access, server
@@ -200,6 +201,13 @@ def test_the_address_is_one_that_a_browser_takes():
         assert server.page_address(host, 80, "x") == "http://localhost:80/?token=x"
     assert server.page_address("::1", 80, "") == "http://[::1]:80"
     assert server.page_address("photos.example", 80, "") == "http://photos.example:80"
+
+
+def test_the_first_page_is_found_by_its_name():
+    app = Starlette(routes=server.ROUTES)
+    for query, found in ((b"", "/"), (b"data=a%20b", "/?data=a%20b")):
+        answer = ask(app, "/data", query_string=query)
+        assert (answer.status, answer.headers["location"]) == (307, found)
 
 
 def test_settings_are_the_same_however_it_is_started():

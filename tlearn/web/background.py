@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class BackgroundTask:
         """Ignore a line; a page does not show it."""
 
 
-class Recent(dict[K, V]):
+class Recent(OrderedDict[K, V]):
     """A dictionary of the ``most`` entries that were set last; ``drop`` is told of the others."""
 
     def __init__(self, most: int, drop: Callable[[V], object] = lambda value: None) -> None:
@@ -77,8 +78,8 @@ class Recent(dict[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         with self._lock:
-            self.pop(key, None)
             super().__setitem__(key, value)
+            self.move_to_end(key)
             old = [self.pop(key) for key in list(self)[: -self._most]]
         for dropped in old:
             self._drop(dropped)

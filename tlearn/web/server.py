@@ -17,6 +17,8 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from streamlit.logger import set_log_level
 
@@ -30,11 +32,20 @@ from tlearn.web.words import t
 from tlearn.web.workspace import Workspace
 
 SCRIPT = Path(__file__).parent / "pages" / "script.py"
+
+
+async def first_page(request: Request) -> Response:
+    """Send a browser to the first page, which Streamlit serves without its name."""
+    query = request.url.query
+    return RedirectResponse(f"/?{query}" if query else "/")
+
+
 ROUTES = [
     Route(UPLOAD, receive, methods=["POST", "DELETE"]),
     Route(DOWNLOAD, send_run, methods=["GET"]),
     Route(EXPORT, send_export, methods=["GET"]),
     Route(LIVE, receive_picture, methods=["POST"]),
+    Route("/data", first_page, methods=["GET"]),
 ]
 LOG = logging.getLogger("tlearn.web")
 SWITCH = 0.0005  # seconds after which a background thread yields to a page
