@@ -259,7 +259,7 @@ def _lock(data: Path) -> Iterator[Path]:
                 try:
                     yield path
                 finally:  # while it is held: who waits for it sees that it is gone, and makes one
-                    with suppress(PermissionError):  # Windows removes it when it is released
+                    with suppress(OSError):  # Windows removes it when it is released
                         lock.unlink()
     except Timeout:
         raise DataError(f"another process is changing {str(path)!r}; try again later") from None
