@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter
 
+from benchmarks.changed_copies import CHANGES
 from benchmarks.common import SHARED, Done, python
 from tlearn.data.data_source import ImageFile
 from tlearn.data.images import decode
@@ -22,6 +23,13 @@ SETS = ("flowers", "clothing", "brain_tumor", "signs", "weather")
 TEST = 0.2  # of the photos
 WHOLE = 1 << 14  # pixels: JPEG files are decoded at full size
 COPIES = ("duplicate", "near duplicate", "leak", "conflict", "burst")  # checks
+ALIKE = {  # the two classes of each set that a probe confuses most
+    "flowers": ("roses", "tulips"),
+    "clothing": ("longsleeve", "outwear"),
+    "brain_tumor": ("no", "yes"),
+    "signs": ("7", "8"),
+    "weather": ("Cloudy", "Shine"),
+}
 
 
 @dataclass
@@ -35,6 +43,7 @@ class Planting:
         rng: Decides everything.
         faults: The fault of each photo that has one, by its name in the copy.
         sources: The name in the set of each photo, by its name in the copy.
+        changes: How each photo that is a changed copy was changed, by its name in the copy.
     """
 
     folder: Path
@@ -43,6 +52,7 @@ class Planting:
     rng: np.random.Generator
     faults: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, str] = field(default_factory=dict)
 
     def copy(self, file: ImageFile, split: str = "", label: str = "", fault: str = "") -> Path:
         """Copy a photo as it is, into a split drawn at random and its class, if not told."""
@@ -54,6 +64,12 @@ class Planting:
         """Save a changed photo as JPEG, strongly compressed."""
         path = self._file(file, ".jpg", split, label, fault, b"")
         image.save(path, quality=int(self.rng.integers(40, 80)))
+
+    def save_changed(self, file: ImageFile, fault: str, split: str, label: str = "") -> None:
+        """Save a copy of a photo in which the next kind of change was made."""
+        change = list(CHANGES)[len(self.changes) % len(CHANGES)]
+        self.save(file, CHANGES[change](opened(file), self.rng), fault, split, label)
+        self.changes[next(reversed(self.sources))] = change
 
     def other_label(self, file: ImageFile) -> str:
         """Draw another class than that of a photo."""
@@ -86,29 +102,13 @@ def wrong_label(its: Planting, file: ImageFile, fault: str) -> None:
 def copy_across_splits(its: Planting, file: ImageFile, fault: str) -> None:
     """Put a photo into training, and a changed copy into the test."""
     its.copy(file, "train")
-    its.save(file, _changed(its, file), fault, "test")
+    its.save_changed(file, fault, "test")
 
 
 def copy_across_classes(its: Planting, file: ImageFile, fault: str) -> None:
     """Put a changed copy into another class."""
     its.copy(file, "train")
-    its.save(file, _changed(its, file), fault, "train", its.other_label(file))
-
-
-def _changed(its: Planting, file: ImageFile) -> Image.Image:
-    """Return a photo as it is (it will be recompressed), or resized, mirrored or cropped."""
-    image, rng = opened(file), its.rng
-    width, height = image.size
-    change = len(its.faults) % 4
-    if change == 1:
-        factor = rng.uniform(0.4, 0.7)
-        image = image.resize((max(8, int(width * factor)), max(8, int(height * factor))))
-    if change == 2:
-        image = ImageOps.mirror(image)
-    if change == 3:
-        left, top, right, bottom = rng.uniform(0, 0.06, 4) * (width, height, width, height)
-        image = image.crop((int(left), int(top), int(width - right), int(height - bottom)))
-    return image
+    its.save_changed(file, fault, "train", its.other_label(file))
 
 
 def blurred(its: Planting, file: ImageFile, fault: str) -> None:
@@ -165,6 +165,21 @@ def plant(data: Path, others: Sequence[Path], folder: Path, seed: int) -> Planti
     return its
 
 
+def plant_swaps(data: Path, folder: Path, seed: int) -> Planting:
+    """Copy a data set with a part of the photos of its two most alike classes exchanged."""
+    rng = np.random.default_rng(seed)
+    manifest = scan(data)
+    its = Planting(folder, ALIKE[data.name], (), rng)
+    alike = [i for i, file in enumerate(manifest.files) if file.label in its.labels]
+    swapped = set(rng.permutation(alike)[: round(FAULTS["wrong label"][0] * len(alike))].tolist())
+    for i, file in enumerate(manifest.files):
+        if i in swapped:
+            wrong_label(its, file, "wrong label")
+        else:
+            its.copy(file)
+    return its
+
+
 def score(
     findings: Sequence[Mapping[str, Any]], its: Planting, native: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float]]:
@@ -179,15 +194,7 @@ def score(
         its: The copy.
         native: The findings of the set itself.
     """
-    known = {(finding["check"], finding["names"][0]) for finding in native}
-    alike = _alike(finding["names"] for finding in native if finding["check"] in COPIES)
-
-    def is_native(finding: Mapping[str, Any]) -> bool:
-        first, *others = (its.sources[name] for name in finding["names"])
-        if finding["check"] in COPIES:
-            return others[0] in alike.get(first, ())
-        return (finding["check"], first) in known
-
+    is_native = _natives(its, native)
     result: dict[str, dict[str, float]] = {}
     for check, fault in CHECKS.items():
         allowed = {
@@ -206,6 +213,44 @@ def score(
             "false": false,
         }
     return result
+
+
+def score_changes(
+    findings: Sequence[Mapping[str, Any]], its: Planting, native: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, int]]:
+    """Return of each kind of change how many copies there are, are named, and named beside others.
+
+    Named beside others are those that findings of copies take for copies of something else.
+    """
+    is_native = _natives(its, native)
+    right: dict[str, bool] = {}
+    for finding in findings:
+        names = finding["names"][:2]
+        if finding["check"] in COPIES and finding["check"] != "burst":
+            same = its.sources[names[0]] == its.sources[names[1]] or is_native(finding)
+            right |= {name: right.get(name, True) and same for name in names if name in its.changes}
+    result = {change: {"copies": 0, "named": 0, "false": 0} for change in CHANGES}
+    for name, change in its.changes.items():
+        result[change]["copies"] += 1
+        result[change]["named"] += right.get(name, False)
+        result[change]["false"] += not right.get(name, True)
+    return result
+
+
+def _natives(
+    its: Planting, native: Sequence[Mapping[str, Any]]
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Return what says whether the set without planted faults has a finding, too."""
+    known = {(finding["check"], finding["names"][0]) for finding in native}
+    alike = _alike(finding["names"] for finding in native if finding["check"] in COPIES)
+
+    def is_native(finding: Mapping[str, Any]) -> bool:
+        first, *others = (its.sources[name] for name in finding["names"])
+        if finding["check"] in COPIES:
+            return others[0] in alike.get(first, ())
+        return (finding["check"], first) in known
+
+    return is_native
 
 
 def _alike(findings: Iterable[Sequence[str]]) -> dict[str, set[str]]:
@@ -239,6 +284,12 @@ def planted_faults(arguments: argparse.Namespace) -> dict[str, Any]:
                 row = {"set": data.name, "seed": seed, "photos": len(its.sources)}
                 row |= {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
                 row |= {"memory_mib": done.memory, "checks": score(found, its, native)}
+                row |= {"changes": score_changes(found, its, native)}
+                if data.name in ALIKE:
+                    with tempfile.TemporaryDirectory() as place:
+                        its = plant_swaps(data, Path(place) / data.name, seed)
+                        found, _ = run_check(its.folder, Path(cache))
+                    row["swaps"] = score(found, its, native)["suspect label"]
                 rows.append(row)
                 print(f"  {data.name} seed {seed}: {text_of([row])}", flush=True)
     return {"rows": rows, "large": large(arguments.photos), "tables": tables(rows)}
@@ -278,18 +329,39 @@ def text_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return precision and recall by set and check as lines of Markdown."""
-    lines = ["", f"| precision / recall | {' | '.join(CHECKS)} | CPU seconds | MiB |"]
-    lines.append("|---" * (len(CHECKS) + 3) + "|")
+    """Return precision and recall as lines of Markdown: by set and check, and by kind of change."""
+    lines = ["", f"| precision / recall | {' | '.join(CHECKS)} | swaps | CPU seconds | MiB |"]
+    lines.append("|---" * (len(CHECKS) + 4) + "|")
+
+    def cell(scores: Sequence[Mapping[str, float]]) -> str:
+        means = (np.mean([score[key] for score in scores]) for key in ("precision", "recall"))
+        return " / ".join(f"{mean:.2f}" for mean in means) if scores else ""
+
     for name in dict.fromkeys(row["set"] for row in rows):
         its = [row for row in rows if row["set"] == name]
-        cells = [
-            " / ".join(
-                f"{np.mean([row['checks'][check][key] for row in its]):.2f}"
-                for key in ("precision", "recall")
-            )
-            for check in CHECKS
-        ]
+        cells = [cell([row["checks"][check] for row in its]) for check in CHECKS]
+        cells.append(cell([row["swaps"] for row in its if "swaps" in row]))
         cpu, memory = (np.mean([row[key] for row in its]) for key in ("cpu_seconds", "memory_mib"))
         lines.append(f"| {name} | {' | '.join(cells)} | {cpu:.0f} | {memory:.0f} |")
-    return lines
+    lines += ["", f"| copies | {' | '.join(CHANGES)} |", "|---" * (len(CHANGES) + 1) + "|"]
+    sums = {
+        change: {
+            key: sum(row["changes"][change][key] for row in rows)
+            for key in ("copies", "named", "false")
+        }
+        for change in CHANGES
+    }
+    counts = " | ".join(str(its["copies"]) for its in sums.values())
+    precision, recall = (
+        " | ".join(
+            f"{its['named'] / max(1, its['named'] + its['false'] if key else its['copies']):.2f}"
+            for its in sums.values()
+        )
+        for key in (True, False)
+    )
+    return [
+        *lines,
+        f"| number | {counts} |",
+        f"| precision | {precision} |",
+        f"| recall | {recall} |",
+    ]

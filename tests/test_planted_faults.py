@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.planted_faults import FAULTS, plant, score
+from benchmarks.changed_copies import CHANGES
+from benchmarks.planted_faults import ALIKE, FAULTS, plant, plant_swaps, score, score_changes
 from tlearn.data.scan import scan
 
 
@@ -63,3 +64,29 @@ def test_findings_are_scored_by_what_was_planted_and_what_is_native(photos):
     assert scores["suspect label"] == {"precision": 0.8, "recall": 0.8, "findings": 6, "false": 1}
     assert scores["leak"] == {"precision": 1.0, "recall": 1.0, "findings": 4, "false": 0}
     assert scores["dark"]["recall"] == 0.0
+
+
+def test_copies_are_scored_by_how_they_were_changed(photos):
+    its = plant(photos / "set", [photos / "other"], photos / "copy", 1)
+    kinds = list(its.changes.values())
+    assert kinds == list(CHANGES)[: len(kinds)]
+    original = {source: name for name, source in its.sources.items() if name not in its.faults}
+    copies = list(its.changes)
+    fine = [name for name in its.sources if name not in its.faults]
+    findings = [
+        {"check": "leak", "names": [copies[0], original[its.sources[copies[0]]]]},
+        {"check": "conflict", "names": [copies[1], fine[0]]},
+    ]
+    scores = score_changes(findings, its, [])
+    assert scores[kinds[0]] == {"copies": 1, "named": 1, "false": 0}
+    assert scores[kinds[1]] == {"copies": 1, "named": 0, "false": 1}
+    assert scores[kinds[2]] == {"copies": 1, "named": 0, "false": 0}
+
+
+def test_labels_of_two_alike_classes_are_swapped(photos, monkeypatch):
+    monkeypatch.setitem(ALIKE, "set", ("a", "b"))
+    its = plant_swaps(photos / "set", photos / "swapped", 1)
+    assert len(its.sources) == 100 and set(its.faults.values()) == {"wrong label"}
+    assert len(its.faults) == 5
+    labels = {file.name: file.label for file in scan(photos / "swapped").files}
+    assert all((labels[name] != its.sources[name][0]) == (name in its.faults) for name in labels)
