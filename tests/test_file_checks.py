@@ -113,6 +113,21 @@ def test_planted_photos_are_reported_once_and_no_others(data):
     assert result.findings == ranked(result.findings)
 
 
+def moved(image, down, right):
+    """Blur a picture by a motion of nine steps."""
+    pixels = np.asarray(image, np.float32)
+    shots = [np.roll(pixels, (k * down, k * right), (0, 1)) for k in range(9)]
+    return Image.fromarray(np.mean(shots, axis=0).astype(np.uint8))
+
+
+def test_photos_that_a_motion_blurred_are_reported_whatever_its_direction(data):
+    for i, (down, right) in enumerate(((0, 1), (1, 0), (1, 1), (1, -1), (2, 1))):
+        moved(drawn(900 + i), down, right).save(data / "cups" / f"moved{i}.jpg", quality=92)
+    found = by_check(look(data))
+    assert found.keys() == {"blurred"}
+    assert sorted(found["blurred"]) == [f"cups/moved{i}.jpg" for i in range(5)]
+
+
 def test_what_a_whole_set_has_in_common_is_not_reported(tmp_path):
     """Photos at night, grey scans, icons, panoramas and blurred pictures are as they should be."""
     changes = {
@@ -121,6 +136,7 @@ def test_what_a_whole_set_has_in_common_is_not_reported(tmp_path):
         "icons": lambda image: image.resize((28, 28)),
         "panoramas": lambda image: image.resize((800, 100)),
         "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(4)),
+        "moved": lambda image: moved(image, 1, 1),
         "sketches": lambda image: image.point(lambda v: 230 + v * 0.1),
     }
     for name, change in changes.items():

@@ -28,6 +28,9 @@ PURE = 0.5  # the same of what is neither dark nor bright, but black, white or a
 BLUR = 0.55  # of the blur effect; 0.2 to 0.4 is usual, skies and other smooth motifs have 0.6
 BLUR_DEVIATIONS = 3  # robust standard deviations above the median
 EDGE = 0.3  # and nothing in it is sharp: photos usually have 0.6 and more
+ALONG = 0.12  # the same along a motion; usually 0.3 to 0.5
+SMEARED = 4  # times less sharp along a motion than is usual
+ONE_WAY = 2  # times sharper across a motion; where land meets sky without any, 2 to 3
 LEAST = 64  # pixels of the shorter side: networks see 224
 ASPECT = 3  # a phone's photo is 2.2, a panorama 3 and more
 ENOUGH = 8  # photos of a class, to say what is usual in it
@@ -99,6 +102,7 @@ class _Usual:
         self.side = median(lambda photo: min(photo.width, photo.height))
         self.aspect = median(_aspect)
         self.edge = median(lambda photo: photo.edge)
+        self.along = median(lambda photo: photo.along)
         blur = median(lambda photo: photo.blur)
         deviation = 1.4826 * median(lambda photo: abs(photo.blur - blur))  # robust
         self.blur = blur + BLUR_DEVIATIONS * deviation
@@ -173,3 +177,11 @@ def _visibility(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
     ):
         reason = "nothing in it is sharp: it is blurred, or enlarged from a small picture"
         yield Finding("blurred", (name,), reason, "warning", photo.blur, exclude)
+    elif (
+        side >= LEAST
+        and photo.along < min(ALONG, usual.along / SMEARED)
+        and photo.along * ONE_WAY < photo.across
+    ):
+        reason = "nothing in it is sharp in one direction: it is blurred by a motion"
+        score = 1 - photo.along / photo.across
+        yield Finding("blurred", (name,), reason, "warning", score, exclude)
