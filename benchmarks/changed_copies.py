@@ -15,7 +15,7 @@ def resized(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Cut up to 6 % off each edge."""
+    """Crop up to 6 % off each edge."""
     width, height = image.size
     left, top, right, bottom = rng.uniform(0, 0.06, 4) * (width, height, width, height)
     return image.crop((int(left), int(top), int(width - right), int(height - bottom)))

@@ -7,6 +7,7 @@ thresholds were chosen on five sets of 3,854 photos (flowers, clothing, brain sc
 weather), and on the same photos darkened, brightened and blurred.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -29,8 +30,9 @@ BLUR = 0.55  # of the blur effect; 0.2 to 0.4 is usual, skies and other smooth m
 BLUR_DEVIATIONS = 3  # robust standard deviations above the median
 EDGE = 0.3  # and nothing in it is sharp: photos usually have 0.6 and more
 ALONG = 0.12  # the same along a motion; usually 0.3 to 0.5
+ALONG_DEVIATIONS = 2.5  # robust standard deviations of its logarithm below the median
 SMEARED = 4  # times less sharp along a motion than is usual
-ONE_WAY = 2  # times sharper across a motion; where land meets sky without any, 2 to 3
+DIRECTED = 2  # times sharper across a motion
 LEAST = 64  # pixels of the shorter side: networks see 224
 ASPECT = 3  # a phone's photo is 2.2, a panorama 3 and more
 ENOUGH = 8  # photos of a class, to say what is usual in it
@@ -102,7 +104,10 @@ class _Usual:
         self.side = median(lambda photo: min(photo.width, photo.height))
         self.aspect = median(_aspect)
         self.edge = median(lambda photo: photo.edge)
-        self.along = median(lambda photo: photo.along)
+        along = median(lambda photo: math.log(photo.along + 1e-3))
+        deviation = 1.4826 * median(lambda photo: abs(math.log(photo.along + 1e-3) - along))
+        # Where sky meets land, little is sharp along the horizon: rare in most sets, not in all.
+        self.along = math.exp(along - max(ALONG_DEVIATIONS * deviation, math.log(SMEARED)))
         blur = median(lambda photo: photo.blur)
         deviation = 1.4826 * median(lambda photo: abs(photo.blur - blur))  # robust
         self.blur = blur + BLUR_DEVIATIONS * deviation
@@ -179,8 +184,8 @@ def _visibility(name: str, photo: Measures, usual: _Usual) -> Iterator[Finding]:
         yield Finding("blurred", (name,), reason, "warning", photo.blur, exclude)
     elif (
         side >= LEAST
-        and photo.along < min(ALONG, usual.along / SMEARED)
-        and photo.along * ONE_WAY < photo.across
+        and photo.along < min(ALONG, usual.along)
+        and photo.along * DIRECTED < photo.across
     ):
         reason = "nothing in it is sharp in one direction: it is blurred by a motion"
         score = 1 - photo.along / photo.across
