@@ -126,6 +126,15 @@ def test_labels_of_classes_with_very_few_photos_are_not_judged():
     assert not label_noise(z[:4], y[:4], 3, list("abcd"), 0).wrong.any()
 
 
+def test_a_small_class_that_resembles_a_large_one_is_not_suspect():
+    for seed, photos in ((2, 20), (0, 12)):
+        z, y = clusters(400, 4, 1.0, seed)
+        z[y == 1] += 0.8 * (z[y == 0].mean(axis=0) - z[y == 1].mean(axis=0))
+        some = np.append(np.flatnonzero(y != 1), np.flatnonzero(y == 1)[:photos])
+        noise = label_noise(z[some], y[some], 4, [str(i) for i in some], 0)
+        assert (y[some][noise.suspects()] == 1).sum() <= photos / 3
+
+
 def test_labels_are_not_judged_where_photos_tell_nothing_of_them():
     rng = np.random.default_rng(0)
     for n, classes in ((6, 2), (12, 2), (40, 4), (100, 2)):
