@@ -128,6 +128,12 @@ def try_at_once(tab):
         tab.page.wait_for_timeout(1500)  # longer than moving parts rest
         assert camera.is_visible() and f"/predict?run={name}" in tab.page.url
         assert tab.field("results.run").input_value() == name
+    tab.follow("train")
+    tab.follow("predict")
+    tab.page.wait_for_url("**/predict?run=*")  # which is no step of its own
+    tab.page.go_back()
+    tab.page.wait_for_url("**/train*")
+    tab.see("train.start")
 
 
 def look_at_results(tab):

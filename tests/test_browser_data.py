@@ -132,6 +132,8 @@ def a_class_is_made_here_with_photos_of_the_camera(tab, server):
         until(lambda: tab.shown("data.added", label="cup", count=taken()).is_visible())
     count = taken()
     dialog = tab.page.get_by_role("dialog")
+    tab.press("Close", then=lambda: not dialog.is_visible())
+    tab.press("data.add_photos", then=hold.is_visible)  # of the last class: it is on already
     tab.press("camera.close", then="camera.open")  # it would be on for a while after
     tab.press("Close", then=lambda: not dialog.is_visible())
     tab.see("data.photos", count=count)

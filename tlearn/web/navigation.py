@@ -87,7 +87,8 @@ STYLE = Template("""
 }
 """)
 
-# Streamlit would have a visitor start its server with a command of its own.
+# Streamlit would have a visitor start its server with a command of its own. And what a page itself
+# adds to its address, such as the run that it shows, would be a step that Back does not leave.
 PAGE_SCRIPT = Template("""<script>
 document.documentElement.lang = $language;
 window.tlearnClosed = $closed;
@@ -99,6 +100,14 @@ window.tlearnObserver ??= new MutationObserver(() => {
     title.nextElementSibling.style.display = "none";
   }
 });
+window.tlearnPush ??= history.pushState.bind(history);
+history.pushState = (state, title, to) => {
+  const { pathname, searchParams } = new URL(to, location);
+  const added = pathname === location.pathname && !location.search;
+  const own = [...searchParams.keys()].every((key) => ["data", "run", "photos"].includes(key));
+  if (added && own) history.replaceState(state, title, to);
+  else window.tlearnPush(state, title, to);
+};
 window.tlearnObserver.observe(document.body, { childList: true, subtree: true });
 </script>""")
 

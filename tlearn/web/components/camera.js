@@ -1,6 +1,6 @@
 // Takes photos with the camera as long as a button is held, and sends them as one form. The next
 // ones are sent to the next upload, whose address comes when those before were added. The camera
-// stays on while the page is shown anew.
+// stays on while the page is shown anew, and is on for the next class, until it is turned off.
 const PAUSE = 200; // milliseconds between two photos
 const MOST = 100; // photos at a time
 const LONGEST = 1024; // pixels of the longer side
@@ -11,12 +11,13 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector(".camera");
   const state = cameras.get(data.key) ?? { photos: [], taken: 0, back: true };
   cameras.set(data.key, state);
-  Object.assign(state, { data, trigger: setTriggerValue });
+  Object.assign(state, { data, root, trigger: setTriggerValue });
   for (const name of ["open", "hold", "turn", "close", "hint"]) root.querySelector("." + name).textContent = data.words[name];
-  if (state.root !== root) {
-    state.root = root;
+  if (root.owner !== state) {  // which may have shown the camera of another class before
+    root.owner = state;
     listen(state);
     root.querySelector("video").srcObject = state.stream ?? null;
+    if (window.tlearnCameraOn && !state.stream) start(state);
   }
   draw(state);
   send(state);
@@ -24,14 +25,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
 }
 
 function leave(state) {
-  if (state.root.isConnected) return;
+  if (state.root.isConnected && state.root.owner === state) return;
   stop(state);
   cameras.delete(state.data.key);
 }
 
 function listen(state) {
   const button = (name) => state.root.querySelector("." + name);
-  const [hold, close] = [button("hold"), () => (stop(state), draw(state))];
+  const [hold, close] = [button("hold"), () => ((window.tlearnCameraOn = false), stop(state), draw(state))];
   button("open").onclick = () => start(state);
   button("close").onclick = close;
   button("turn").onclick = () => {
@@ -55,6 +56,8 @@ function listen(state) {
 
 async function start(state) {
   const { words } = state.data;
+  if (state.starting) return;
+  state.starting = true;
   state.problem = "";
   if (!navigator.mediaDevices?.getUserMedia) state.problem = window.isSecureContext ? words.none : words.insecure;
   else {
@@ -62,7 +65,8 @@ async function start(state) {
       const facing = state.back ? "environment" : "user";
       const video = { facingMode: facing, width: { ideal: 1280 }, height: { ideal: 960 } };
       state.stream = await navigator.mediaDevices.getUserMedia({ video });
-      state.root.querySelector("video").srcObject = state.stream;
+      window.tlearnCameraOn = true;
+      if (state.root.owner === state) state.root.querySelector("video").srcObject = state.stream;
       state.stream.getVideoTracks()[0].onended = () => (stop(state), draw(state));
       const devices = await navigator.mediaDevices.enumerateDevices();
       state.several = devices.filter(({ kind }) => kind === "videoinput").length > 1;
@@ -71,7 +75,8 @@ async function start(state) {
       state.problem = reasons[error.name] ?? `${words.none} (${error.message || error.name})`;
     }
   }
-  if (!state.root.isConnected) stop(state);
+  state.starting = false;
+  if (!state.root.isConnected || state.root.owner !== state) stop(state);
   draw(state);
 }
 
@@ -79,11 +84,12 @@ function stop(state) {
   end(state);
   state.stream?.getTracks().forEach((track) => track.stop());
   state.stream = null;
-  state.root.querySelector("video").srcObject = null;
+  if (state.root.owner === state) state.root.querySelector("video").srcObject = null;
 }
 
 function draw(state) {
   const { root, data } = state;
+  if (root.owner !== state) return;
   const problem = root.querySelector(".problem");
   problem.textContent = state.problem ?? "";
   problem.hidden = !state.problem;

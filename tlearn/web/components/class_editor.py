@@ -111,15 +111,15 @@ def _one(data: str, label: str, by_label: dict[str, list[ImageFile]], folder: Pa
     _heading(label)
     with st.container(horizontal=True):
         add_button(data, label)
+        # By their class: they would stay open for the class that is shown next.
         with (
-            st.popover(t("data.rename"), icon=":material/edit:"),
+            st.popover(t("data.rename"), icon=":material/edit:", key=f"renaming.{label}"),
             st.form(f"rename.form.{label}", border=False),
         ):
             new = st.text_input(t("data.new_name"), label, key=f"rename.{label}", max_chars=100)
             new = new.strip()
             if st.form_submit_button(t("data.rename"), type="primary") and new != label:
                 edit(data, editing.rename, label, new, opened=new)
-        # By its class: it would stay open for the class merged into, whose turn is next.
         with st.popover(
             t("data.merge"), icon=":material/merge:", disabled=not others, key=f"merging.{label}"
         ):
