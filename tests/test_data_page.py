@@ -1,6 +1,7 @@
 """What is done with data sets on their page: renamed, deleted, checked, looked at."""
 
 import json
+import threading
 
 import pytest
 from conftest import draw_photos
@@ -13,11 +14,12 @@ from tlearn.config import RunConfig
 from tlearn.data.editing import exclude, rename
 from tlearn.data.edits import Edits, undo_edits
 from tlearn.data.scan import scan
+from tlearn.data.thumbnails import blank
 from tlearn.data.uploads import Upload
 from tlearn.errors import DataError
 from tlearn.runs.directory import RunDirectory
 from tlearn.web import data_process
-from tlearn.web.components import check_view
+from tlearn.web.components import check_view, gallery, ready_photos, scans
 from tlearn.web.components.balance_chart import balance_chart
 from tlearn.web.data_trash import (
     delete_data_set,
@@ -193,6 +195,22 @@ def test_photos_for_a_class_are_not_lost_with_the_process_for_data(here, monkeyp
         press(app, last)
         assert not upload.is_open
     assert scan(data).counts == {"blue": 13, "green": 12, "red": 12}
+
+
+def test_photos_that_take_long_are_shown_when_they_are_ready(here, monkeypatch):
+    draw_photos(here.data / "colours", 3)
+    held, missing = threading.Event(), []
+    monkeypatch.setattr(ready_photos, "thumbnail", lambda path, pixels: held.wait(60))
+    monkeypatch.setattr(gallery, "blank", lambda pixels: missing.append(1) or blank(pixels))
+    monkeypatch.setattr(scans, "SOON", 0.01)
+    app = page("data", {"class": "red"})
+    assert len(missing) == 3
+    held.set()
+    for made in list(ready_photos._made.values()):
+        made.task.over.wait(60)
+    monkeypatch.setattr(scans, "SOON", 600)
+    run(app)
+    assert len(missing) == 3
 
 
 def test_a_photo_is_enlarged(here):

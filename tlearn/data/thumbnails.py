@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -42,11 +42,19 @@ def thumbnail_url(path: Path, pixels: int = 64) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data else ""
 
 
-def thumbnail_row(paths: Sequence[Path], pixels: int = 76, gap: int = 6) -> bytes:
-    """Return thumbnails side by side as one WebP, with nothing between them."""
+@cache
+def blank(pixels: int) -> bytes:
+    """Return a grey square as a JPEG, for a thumbnail that is not ready."""
+    out = io.BytesIO()
+    Image.new("L", (pixels, pixels), 160).save(out, "JPEG")
+    return out.getvalue()
+
+
+def thumbnail_row(paths: Sequence[Path | None], pixels: int = 76, gap: int = 6) -> bytes:
+    """Return thumbnails side by side as one WebP, with nothing between them nor for ``None``."""
     row = Image.new("RGBA", (len(paths) * (pixels + gap) - gap, pixels))
     for k, path in enumerate(paths):
-        data = thumbnail(path, pixels)
+        data = thumbnail(path, pixels) if path else None
         if data is not None:
             with Image.open(io.BytesIO(data)) as image:
                 row.paste(image, (k * (pixels + gap), 0))

@@ -1,6 +1,6 @@
 """What the checks of a data set find, with photos, and the corrections that they propose."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from tlearn.text import shortened
 from tlearn.web import background, data_process
 from tlearn.web.components.gallery import Picture, enlarge_button, show_enlarged
 from tlearn.web.components.photo_editor import edit
+from tlearn.web.components.ready_photos import ready_photos
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.data_work import MOST, check_data
@@ -66,8 +67,13 @@ def check_view(data: str, manifest: Manifest) -> None:
         st.success(t("data.check_none"))
     if not check.content:
         st.caption(t("data.check_hint"))
-    for name, group in groupby(findings, key=lambda finding: finding.check):
-        _show_check(data, check, name, list(group))
+    groups = groupby(findings, key=lambda finding: finding.check)
+    by_check = {name: list(group) for name, group in groups}
+    first = [finding for group in by_check.values() for finding in group[:PER_PAGE]]
+    paths = [picture.path for finding in first for picture in _pictures(check, finding)]
+    missing = {*paths} - ready_photos(paths, PIXELS)
+    for name, group in by_check.items():
+        _show_check(data, check, name, group, missing)
 
 
 def _key(finding: Finding) -> tuple[str, ...]:
@@ -83,8 +89,20 @@ def _begin(root: Path, content: bool, names: frozenset[str]) -> None:
     _checks[root] = _Check(task, content, names)
 
 
-def _show_check(data: str, check: _Check, name: str, findings: Sequence[Finding]) -> None:
-    """Show the findings of one check, and a button that makes all the edits they propose."""
+def _pictures(check: _Check, finding: Finding) -> list[Picture]:
+    """Return the first two photos of a finding, where they are still there."""
+    folder, reason = check.task.result.folder, message(finding.reason)
+    photos = [name for name in finding.names[:2] if not name.endswith("/")]
+    return [p for p in (Picture(folder, name, reason) for name in photos) if p.path.is_file()]
+
+
+def _show_check(
+    data: str, check: _Check, name: str, findings: Sequence[Finding], missing: Container[Path]
+) -> None:
+    """Show the findings of one check, and a button that makes all the edits they propose.
+
+    The thumbnails of ``missing`` photos are not ready.
+    """
     colour = COLOURS[findings[0].severity]
     severity = t(f"data.severity_{findings[0].severity}")
     count = len(proposed_edits(findings))
@@ -105,20 +123,25 @@ def _show_check(data: str, check: _Check, name: str, findings: Sequence[Finding]
     pictures: list[Picture] = []
     with st.container(horizontal=True, gap="small"):
         for i in shown:
-            _show_finding(data, check, findings[i], pictures)
+            _show_finding(data, check, findings[i], pictures, missing)
     show_enlarged(pictures, f"check.{name}")
 
 
-def _show_finding(data: str, check: _Check, finding: Finding, pictures: list[Picture]) -> None:
+def _show_finding(
+    data: str,
+    check: _Check,
+    finding: Finding,
+    pictures: list[Picture],
+    missing: Container[Path],
+) -> None:
     """Show one finding: the photos, why, and what is proposed; add its photos to the pictures."""
     key = "\n".join(_key(finding))  # by its place a button would mean the next
-    photos = [name for name in finding.names[:2] if not name.endswith("/")]
-    folder, reason = check.task.result.folder, message(finding.reason)
-    own = [p for p in (Picture(folder, name, reason) for name in photos) if p.path.is_file()]
+    own = _pictures(check, finding)
     with st.container(border=True, width=268, gap="small"):
         if own:
             with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-                st.image(thumbnail_row([one.path for one in own], PIXELS), width="content")
+                row = [None if one.path in missing else one.path for one in own]
+                st.image(thumbnail_row(row, PIXELS), width="content")
                 enlarge_button(f"check.{finding.check}", len(pictures), own[0].name)
             pictures += own
         names = " · ".join(escape_markdown(shortened(name, 60)) for name in finding.names[:2])

@@ -13,11 +13,12 @@ from tlearn.web.components.balance_chart import show_balance
 from tlearn.web.components.class_photos import add_button
 from tlearn.web.components.gallery import Picture
 from tlearn.web.components.photo_editor import edit, photo_editor
+from tlearn.web.components.ready_photos import ready_photos
 from tlearn.web.components.session import pages_of
 from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 12
-STRIP = 6
+STRIP, PIXELS = 6, 76
 ENOUGH = 3  # photos of a class with fewer of which the button to add some stands out
 UNSORTED = "/"  # in place of a class in the address: photos outside any; no class is called so
 
@@ -47,15 +48,20 @@ def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
     if len(by_label) > 1 and any(by_label.values()):
         with st.expander(t("data.balance"), icon=":material/bar_chart:"):
             show_balance({label: len(by_label[label]) for label in labels})
-    for i in pages_of("classes.page", len(labels), PER_PAGE):
-        label = labels[i]
+    strips = {
+        label: [file.path for file in by_label[label][:STRIP]]
+        for label in (labels[i] for i in pages_of("classes.page", len(labels), PER_PAGE))
+    }
+    ready = ready_photos([path for strip in strips.values() for path in strip], PIXELS)
+    for label, strip in strips.items():
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(width=160, gap=None):
                 st.markdown(f"**{escape_markdown(shortened(label))}**")
                 st.caption(t("data.photos", count=f"{len(files):,}"))
             if files:  # as one picture, which shrinks where there is no room
-                st.image(thumbnail_row([file.path for file in files[:STRIP]]), width="content")
+                row = [path if path in ready else None for path in strip]
+                st.image(thumbnail_row(row, PIXELS), width="content")
                 if st.button(t("data.open"), key=f"open.{label}", help=label):
                     st.query_params["class"] = label
                     st.rerun()

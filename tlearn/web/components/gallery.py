@@ -1,13 +1,14 @@
 """Galleries of photos."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
-from tlearn.data.thumbnails import preview, thumbnail
+from tlearn.data.thumbnails import blank, preview, thumbnail
 from tlearn.text import decode_name
+from tlearn.web.components.ready_photos import ready_photos
 from tlearn.web.components.session import pages_of
 from tlearn.web.words import escape_markdown, t
 
@@ -45,17 +46,23 @@ def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = N
     can be.
     """
     shown = pages_of(f"{key}.page", len(pictures), PER_PAGE)
+    ready = ready_photos([pictures[i].path for i in shown], PIXELS)
     with st.container(horizontal=True, gap="small", key=f"gallery.{key}"):
         for i in shown:
-            _cell(pictures[i], key, i, selected)
+            _cell(pictures[i], key, i, selected, ready)
     show_enlarged(pictures, key)
 
 
-def _cell(picture: Picture, key: str, i: int, selected: set[str] | None) -> None:
+def _cell(
+    picture: Picture, key: str, i: int, selected: set[str] | None, ready: Container[Path]
+) -> None:
     """Show one picture with what stands below it."""
     name = Path(picture.name).name
     with st.container(width=PIXELS, gap=None):
-        show(picture.path)
+        if picture.path in ready:
+            show(picture.path)
+        else:
+            st.image(blank(PIXELS), width="stretch")
         if picture.caption:
             st.caption(escape_markdown(picture.short or picture.caption), help=picture.caption)
         row = st.container(

@@ -21,6 +21,7 @@ from tlearn.web.components.explanations import (
 )
 from tlearn.web.components.folder_accuracy import show_folder_accuracy
 from tlearn.web.components.gallery import show as show_photo
+from tlearn.web.components.ready_photos import ready_photos
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.components.upload import show_left_out
@@ -31,7 +32,7 @@ from tlearn.web.words import escape_markdown, isolate, message, t
 
 FEW = 6  # photos that are shown large, with bars
 PER_PAGE = 100
-WIDTH = 340  # pixels of a card
+WIDTH, PIXELS = 340, 64  # of a card, and of a photo in the table
 Order = Callable[[Prediction], object]
 ORDERS: dict[str, Order] = {
     "unsure": lambda answer: answer.probability,
@@ -129,9 +130,10 @@ def _table(
     )
     ranked = sorted(predictions, key=orders[order])  # type: ignore[arg-type]
     shown = [ranked[i] for i in pages_of("predictions.page", len(ranked), PER_PAGE)]
+    ready = ready_photos([answer.path for answer in shown], PIXELS)
     rows = [
         {
-            t("predict.photo"): thumbnail_url(answer.path),
+            t("predict.photo"): thumbnail_url(answer.path, PIXELS) if answer.path in ready else "",
             t("data.class"): t("predict.unknown", label=isolate(answer.label))
             if answer.unknown
             else answer.label,
