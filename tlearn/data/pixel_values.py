@@ -13,7 +13,7 @@ model predicts, so that brightness can be compared:
 """
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -55,9 +55,10 @@ def own_range(image: Image.Image, data: bytes) -> OwnRange | None:
     kind = kind_of(image)
     if kind is None:
         return None
-    values = values_of(image)
-    declared = _declared_range(image, data, values)
-    return OwnRange(kind, declared or _measure_range(kind, values), declared is not None)
+    extremes = [(float(values.min()), float(values.max())) for values in strips(image)]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    declared = _declared_range(image, data, low, high)
+    return OwnRange(kind, declared or _measure_range(kind, low, high), declared is not None)
 
 
 def ranges_of(own: Collection[OwnRange]) -> ValueRanges:
@@ -83,10 +84,20 @@ def range_for(image: Image.Image, data: bytes, ranges: ValueRanges | None) -> Ra
 def to_8_bits(image: Image.Image, black_and_white: Range) -> Image.Image:
     """Return an image of more than 8 bits as grey from 0 to 255."""
     low, high = black_and_white
-    values = values_of(image)
-    grey = np.rint((np.clip(values, low, high) - low) * (255 / (high - low))).astype(np.uint8)
-    grey[values == image.info.get("transparency")] = 255  # the colour a 16-bit PNG leaves clear
-    return Image.fromarray(grey)
+    clear = image.info.get("transparency")  # the colour a 16-bit PNG leaves clear
+    parts = []
+    for values in strips(image):
+        grey = np.rint((np.clip(values, low, high) - low) * (255 / (high - low))).astype(np.uint8)
+        grey[values == clear] = 255
+        parts.append(grey)
+    return Image.fromarray(np.concatenate(parts))
+
+
+def strips(image: Image.Image) -> Iterator[np.ndarray]:
+    """Give the values of a grey image, about a million at a time: 8 MB of a large image."""
+    rows = max(1, 2**20 // image.width)
+    for top in range(0, image.height, rows):
+        yield values_of(image.crop((0, top, image.width, min(top + rows, image.height))))
 
 
 def values_of(image: Image.Image) -> np.ndarray:
@@ -94,8 +105,8 @@ def values_of(image: Image.Image) -> np.ndarray:
     return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
 
 
-def _measure_range(kind: Kind, values: np.ndarray) -> Range:
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+def _measure_range(kind: Kind, low: float, high: float) -> Range:
+    low, high = min(low, 0.0), max(high, 0.0)
     if kind == "float" and high < _ONE:
         return _down(low), 1.0
     return _down(low), float(2 ** max(8, int(high).bit_length()) - 1)
@@ -105,7 +116,7 @@ def _down(low: float) -> float:
     return -float(2 ** int(np.ceil(-low) - 1).bit_length()) if low < 0 else 0.0
 
 
-def _declared_range(image: Image.Image, data: bytes, values: np.ndarray) -> Range | None:
+def _declared_range(image: Image.Image, data: bytes, lowest: float, highest: float) -> Range | None:
     """Return the range that a file declares, if its values lie in it."""
     if image.format == "PNG":
         bits = next((body[0] for kind, body in png_chunks(data) if kind == b"sBIT" and body), 16)
@@ -113,17 +124,18 @@ def _declared_range(image: Image.Image, data: bytes, values: np.ndarray) -> Rang
             return None
         # By the standard, values are shifted up to 16 bits and the lowest bits are meaningless;
         # microscopes do not shift them.
-        integers = values.astype(np.int64)
-        shifted = integers.max(initial=0) >= 2**bits or not (integers % 2 ** (16 - bits)).any()
+        shifted = highest >= 2**bits or not any(
+            (values.astype(np.int64) % 2 ** (16 - bits)).any() for values in strips(image)
+        )
         return (0.0, 65535.0 if shifted else float(2**bits - 1))
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
-        for lowest, highest in _SAMPLE_VALUES:
-            low, high = _number(tags.get(lowest, 0)), _number(tags.get(highest))
+        for smallest, largest in _SAMPLE_VALUES:
+            low, high = _number(tags.get(smallest, 0)), _number(tags.get(largest))
             if low is not None and high is not None and low < high:
                 if kind_of(image) == "integer":
                     low, high = _down(low), float(2 ** int(high).bit_length() - 1)
-                fits = low <= values.min() and values.max() <= high
+                fits = low <= lowest and highest <= high
                 if fits and high != 65535:
                     return low, high
     return None

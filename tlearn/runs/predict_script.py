@@ -11,7 +11,7 @@ from typing import Any
 from tlearn import __version__
 from tlearn.data import views
 from tlearn.data.images import WHITE, on_white, to_rgb, upright
-from tlearn.data.pixel_values import kind_of, to_8_bits, values_of
+from tlearn.data.pixel_values import kind_of, strips, to_8_bits, values_of
 from tlearn.data.scan import content_hash
 from tlearn.runs.classifier import MIRROR
 
@@ -31,6 +31,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,7 +126,7 @@ def predict_script(form: str, load: Callable[..., Any], tta: int) -> str:
         tta: Views of each image whose probabilities are averaged.
     """
     many = has_augmented_views(tta)
-    reading: list[Any] = [upright, to_rgb, on_white, kind_of, to_8_bits, values_of]
+    reading: list[Any] = [upright, to_rgb, on_white, kind_of, to_8_bits, strips, values_of]
     if many:
         sources = [*map(getsource, [*reading, content_hash]), getsource(views).split(IMPORTS)[1]]
     else:
