@@ -115,6 +115,7 @@ def test_json_and_the_page_have_everything(check, photos, tmp_path):
     assert len(values["edits"]) == 3 and values["made"] is False
     assert f"the page is {tmp_path / 'check.html'}" in check("--html", tmp_path / "check.html")[1]
     html = (tmp_path / "check.html").read_text(encoding="utf-8")
+    assert "<b><bdi dir=ltr><bdi dir=ltr>" in html
     assert html.count('<img src="data:image/jpeg') == 3 and "fix: exclude<" in html
     assert "1 error, 2 warnings about 38 photos" in html and ">1 warning</small>" in html
     assert "http" not in html

@@ -10,6 +10,7 @@ from tlearn.checks.finding import MEANINGS, CheckResult, Finding, severities, su
 from tlearn.data.read_data import data_name
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import DataError, os_errors_as
+from tlearn.reports import markup
 from tlearn.text import printable, shell
 
 MOST = 60  # findings of each check
@@ -89,7 +90,7 @@ def _code(*words: str) -> str:
 def _item(finding: Finding, urls: list[str]) -> str:
     """Return one finding: what it is about, why, and what would be done about it."""
     pictures = "".join(f'<img src="{url}" alt="">' for url in urls if url)
-    names = "<br>".join(f"<bdi>{escape(printable(name))}</bdi>" for name in finding.names[:2])
+    names = "<br>".join(map(markup.path, finding.names[:2]))
     fix = f'<div class="dim">fix: {escape(printable(finding.fix))}</div>' if finding.edits else ""
     reason = escape(printable(finding.reason))
     return f"<li>{pictures}<div><b>{names}</b></div><div>{reason}</div>{fix}"

@@ -187,7 +187,7 @@ def refuse_unknown(which: Iterable[str], names: Collection[str], otherwise: str)
 def summary(result: CheckResult) -> str:
     """Return in a line how many findings there are about how many photos."""
     classes = f"{len(result.labels)} class{'es' if len(result.labels) != 1 else ''}"
-    photos = f"{result.photos} photo{'s' if result.photos != 1 else ''}"
+    photos = f"{result.photos:,} photo{'s' if result.photos != 1 else ''}"
     many = f"{photos} of {classes} in {result.seconds:.1f} s"
     if not result.findings:
         return f"nothing wrong with {many}"

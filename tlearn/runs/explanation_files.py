@@ -149,7 +149,8 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
     def text(words: str) -> str:
         return f"<bdi>{escape(printable(words))}</bdi>"
 
-    heading = f"<article><h2>{text(explanation.path.name)}</h2>"
+    name = explanation.path.name
+    heading = f"<article><h2><bdi dir=ltr>{escape(printable(name))}</bdi></h2>"
     if explanation.problem or not pictures:
         return f"{heading}<p>{text(explanation.problem or 'cannot be read any more')}</p></article>"
     ranked = ", ".join(f"<b>{text(label)}</b> {percent(p)}" for label, p in explanation.top)
