@@ -265,7 +265,7 @@ def test_a_class_that_cannot_stand_on_every_side_is_an_error():
     for files, test, expected in (
         (nine, 0.0, "only one class, 'a'"),
         (pictures({"a": 9, "b": 1}), 0.0, "class 'b' has only one image"),
-        (pictures({"a": 9, "b": 2}), 0.1, "class 'b' has no image in the test split"),
+        (pictures({"a": 9, "b": 2}), 0.1, "class 'b' has no image in the test split, of 2 in all"),
         (nine + pictures({"b": 5}, content="x"), 0.0, "'b' has no image in the"),
         (nine + pictures({"b": 5}, group="x"), 0.0, "'b' has no image in the"),
         (pictures({"a": 9}, given="train") + given, 0.0, "'b' has no image in the train split"),

@@ -241,8 +241,9 @@ def _missing_classes(
         required = not fixed and reaches_all(totals, fraction)
         if missing and (split == "train" or not files or required):
             raise DataError(
-                f"class {missing[0]!r} has no image in the {split} split; give it more images, in "
-                f"the {split} folder if there is one, or groups that can be divided"
+                f"class {missing[0]!r} has no image in the {split} split, of {totals[missing[0]]} "
+                f"in all; give it more images, in the {split} folder if there is one, or groups "
+                f"that can be divided, or leave the class out"
             )
         if missing:
             more = f" and {len(missing) - 1} other classes have" if missing[1:] else " has"
