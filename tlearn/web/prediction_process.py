@@ -89,7 +89,11 @@ def start_prediction(
     Removed are the photos of ``before``, unless they are the same, and all that are a day old.
     """
 
+    unused: list[Path] = []
+
     def do(progress: Progress) -> tuple[list[Prediction], list[Problem]]:
+        for place in unused:  # of many photos this takes a second
+            shutil.rmtree(place, ignore_errors=True)
         left_out: list[Problem] = []
         if upload is not None:
             try:
@@ -106,8 +110,7 @@ def start_prediction(
         if old.folder != folder and (left or now - old.started > LIFETIME):
             old.task.replaced = True  # nobody waits for it any more
             TASKS.pop(old.key, None)
-            for place in (old.folder, old.explanations):
-                shutil.rmtree(place, ignore_errors=True)
+            unused += [old.folder, old.explanations]
     prediction = PredictionTask(folder, run, background.start(do))
     TASKS[prediction.key] = prediction
 
