@@ -88,7 +88,6 @@ def start_prediction(
 
     Removed are the photos of ``before``, unless they are the same, and all that are a day old.
     """
-
     unused: list[Path] = []
 
     def do(progress: Progress) -> tuple[list[Prediction], list[Problem]]:
