@@ -215,6 +215,10 @@ def test_what_cannot_be_explained_is_said(toy_run, tmp_path, monkeypatch):
         explain(run, toy_run.photos, label="gren")
     with pytest.raises(ConfigError, match=r"grad-cam, occlusion, both.*'lime'"):
         explain(run, toy_run.photos, method="lime")
+    with pytest.raises(ConfigError, match=r"neighbours must be 0 or more. Received: -1"):
+        explain(run, toy_run.photos, neighbours=-1)
+    with pytest.raises(ConfigError, match=r"split must be one of auto, train, .*Received: .val."):
+        run.evaluate(toy_run.photos, split="val")
     monkeypatch.setattr(explanation, "MOST", 3)
     with pytest.raises(
         DataError, match="36 photos are too many to explain at a time; give up to 3"

@@ -194,7 +194,7 @@ def explain(
         progress: Where to show progress.
 
     Raises:
-        ConfigError: If there is no such method or class.
+        ConfigError: If there is no such method or class, or fewer than no neighbours.
         DataError: If a path does not exist, or there are too many photos.
         RunError: If the run cannot be used.
 
@@ -205,6 +205,8 @@ def explain(
     if method not in get_args(Method):
         allowed = ", ".join(get_args(Method))
         raise ConfigError(f"method must be one of {allowed}. Received: {method!r}")
+    if neighbours < 0:
+        raise ConfigError(f"neighbours must be 0 or more. Received: {neighbours}")
     if label is not None and label not in run.labels:
         raise ConfigError(
             f"the run {str(run.path)!r} has no class {label!r}{nearest_name(label, run.labels)}; "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from tlearn.data.layouts import SPLITS
 from tlearn.data.prefetch import batched
 from tlearn.data.scan import scan
 from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
-from tlearn.errors import DataError, RunError
+from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier
@@ -221,8 +221,12 @@ class Run(RunRecords):
             strict: Refuse images that cannot be read, and classes that the model does not know.
 
         Raises:
+            ConfigError: If there is no such split.
             DataError: If there is nothing to count, or ``strict`` refuses.
         """
+        if split not in get_args(CountedSplit):
+            allowed = ", ".join(get_args(CountedSplit))
+            raise ConfigError(f"split must be one of {allowed}. Received: {split!r}")
         manifest = scan(Path(data), progress=progress)
         unknown = Counter(f.label for f in manifest.files if f.label not in self.labels)
         if unknown and strict:
