@@ -54,6 +54,15 @@ DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAM
 LOCK_SECONDS = 2.0  # a process that checks the state of a run holds its lock for a moment
 
 
+# The loader written in C, where PyYAML has it, is ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Return the content of ``run.yaml``; raises one of :data:`DAMAGED` if it is damaged."""
+    return dict(yaml.load((run / "run.yaml").read_text(encoding="utf-8"), _LOADER))
+
+
 @dataclass(frozen=True)
 class Request:
     """What a run is to train, or was trained, on.
@@ -162,7 +171,7 @@ class RunDirectory:
             RunError: If ``run.yaml`` is damaged.
         """
         try:
-            record = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
+            record = read_record(self.path)
             data = record["data"]
             return Request(
                 make_config(self.path / "run.yaml"),

@@ -8,13 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-import yaml
-
 from tlearn.csv_files import csv_rows
 from tlearn.data.image_paths import PathLike
 from tlearn.data.layouts import SPLITS
 from tlearn.errors import RunError, one_line
-from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable
+from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable, read_record
 from tlearn.runs.measurement import gain_lines, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, read_predictions
 from tlearn.text import whole_percents
@@ -72,8 +70,8 @@ class RunRecords:
     @cached_property
     def record(self) -> dict[str, Any]:
         """The content of ``run.yaml``."""
-        with self._reading("run.yaml") as file:
-            return dict(yaml.safe_load(file))
+        with self._explaining("run.yaml"):
+            return read_record(self.path)
 
     @property
     def photo_folder(self) -> Path:

@@ -9,11 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from tlearn.config import RunConfig
 from tlearn.errors import RunError
-from tlearn.runs.directory import DAMAGED, RunDirectory, free_name
+from tlearn.runs.directory import DAMAGED, RunDirectory, free_name, read_record
 from tlearn.runs.measurement import measured_split
 from tlearn.runs.run_state import (
     EVENTS,
@@ -249,7 +247,7 @@ def _note(path: Path) -> dict[str, Any]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    record = yaml.load((path / "run.yaml").read_text(encoding="utf-8"), _LOADER)
+    record = read_record(path)
     labels: tuple[str, ...] = ()
     if (path / "labels.json").exists():
         labels = tuple(json.loads((path / "labels.json").read_text(encoding="utf-8")))
@@ -261,7 +259,3 @@ def _facts(path: Path) -> dict[str, Any]:
         "data": str(record["data"]["path"]),
         "labels": labels,
     }
-
-
-# The loader written in C, where PyYAML has it, is ten times as fast.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -6,6 +6,7 @@ it costs nothing to know, and grows with the width and the size of a network. ``
 measures instead.
 """
 
+import csv
 import functools
 import json
 import time
@@ -21,10 +22,9 @@ from tlearn.atomic import atomic_file
 from tlearn.backbones import Backbone, Preset, Workload, load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
-from tlearn.csv_files import csv_rows
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.errors import CacheError, TlearnError
-from tlearn.runs.directory import DAMAGED, RunDirectory
+from tlearn.runs.directory import DAMAGED, read_record
 from tlearn.training.probe import search_flops
 from tlearn.training.stages import with_preset
 
@@ -246,18 +246,19 @@ def _measured(run: Path, written: int) -> RunSpeeds | None:
         return None
     try:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        config = RunDirectory(run).request().config
-        backbone = load_registry().get(config.backbone)
-        if backbone.workload is None or config.views == "fresh":
+        config = read_record(run)["config"]
+        backbone = load_registry().get(config.get("backbone", RunConfig().backbone))
+        if backbone.workload is None or config.get("views") == "fresh":
             return None
-        size = config.size or backbone.default_size
+        size = config.get("size") or backbone.default_size
         work = _at_size(backbone.workload, size / backbone.default_size)
         seconds, rates = metrics["seconds"], metrics["images_per_second"]
         stages = [stage for stage in metrics["stages"][1:] if stage["epochs"]]
         training = None
         if stages and all(stage["boundary"] == backbone.finetune_from for stage in stages):
             with (run / "splits.csv").open(encoding="utf-8", newline="") as table:
-                splits = [row["split"] for row in csv_rows(table.read())]
+                header, *rows = csv.reader(table)
+                splits = [row[header.index("split")] for row in rows]
             shown = 3 * splits.count("train") + splits.count("validation")
             spent = seconds["stages"] - STARTING * len(stages)
             epochs = sum(stage["epochs"] for stage in stages)

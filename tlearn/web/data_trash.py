@@ -10,11 +10,9 @@ import shutil
 import time
 from pathlib import Path
 
-import yaml
-
 from tlearn.data.edits import edits_path
 from tlearn.errors import DataError, os_errors_as
-from tlearn.runs.directory import RunDirectory
+from tlearn.runs.directory import RunDirectory, read_record
 from tlearn.runs.run_store import TRASH_DAYS, RunSummary
 from tlearn.web.linked_folders import linked_folders, rename_link, unlink_folder
 from tlearn.web.workspace import Workspace
@@ -117,7 +115,7 @@ def _record_new_place(run: RunSummary, before: Path, data: Path) -> None:
     """Have a run know where its photos are now; the time at which it was requested stays."""
     file = run.path / "run.yaml"
     stat = file.stat()
-    record = yaml.safe_load(file.read_text(encoding="utf-8"))
+    record = read_record(run.path)
     for key in {"path", "folder"} & record["data"].keys():
         folder = Path(record["data"][key])
         if folder.is_relative_to(before):
