@@ -23,8 +23,10 @@ def calibration(contents: Contents) -> str:
         f"On the {contents.split} photos its probabilities are off by "
         f"{100 * calibration_error(bins):.1f} points on average (expected calibration error). "
     )
+    if cross_fitted:
+        measured = "How far they are off on average is the expected calibration error. "
     words = (
-        f"Are 80% right where it is 80% sure? {'' if cross_fitted else measured}Below the "
+        f"Are 80% right where it is 80% sure? {measured}Below the "
         f"dashed line it is too sure, above it too modest; large dots stand for many photos."
     )
     lines = [line.removeprefix("calibration: ") for line in calibration_lines(metrics)]
@@ -32,7 +34,8 @@ def calibration(contents: Contents) -> str:
     effect = "".join(paragraph(f"{text(line[0].upper() + line[1:])}.") for line in lines)
     before = reliability_in(metrics, "before")
     others = {"without temperature (validation)": before} if before else {}
-    chart = reliability_diagram({"as saved": bins} | others)
+    after = "with temperature, cross-fitted" if cross_fitted else "as saved"
+    chart = reliability_diagram({after: bins} | others)
     figure = contents.draw("reliability", chart, "How often it is right, by how sure it is.")
     rows = [
         [percent(one.probability), percent(one.right), f"{one.images:,}"] for one in reversed(bins)
