@@ -49,7 +49,7 @@ def one_and_two(here, toy_run):
 def test_results_of_a_run(here, one_and_two):
     app = page("results", **{"chosen.run": "one"})
     assert {metric.label for metric in app.metric} >= {
-        f"{t('results.accuracy')} ({t('data.validation')})",
+        f"{t('results.accuracy')} ({t('chart.validation')})",
         t("results.macro_f1"),
     }
     app.text_area[0].set_value("a note")

@@ -26,8 +26,10 @@ COLOURS = {
 # Streamlit leaves a hand's breadth free at the top of a page.
 # Its hint in fields, "Press Enter to apply", is in English alone, and hides what is typed.
 # Its captions are too pale to read in the dark: less than 4.5 to 1.
+# A list that is cut off shows a shadow where it goes on: the first two layers hide it at the ends.
 STYLE = Template("""
-.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }
+.stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
+h1 { padding-top: 0 !important; }
 [data-testid="InputInstructions"] { display: none; }
 [data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] p { opacity: 0.8; color: inherit; }
@@ -57,6 +59,8 @@ STYLE = Template("""
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
   overflow-wrap: anywhere;
 }
+.st-key-differences table { table-layout: fixed; }
+.st-key-differences :is(td, th) { overflow-wrap: anywhere; }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
 [class*="st-key-go-"] .stElementContainer { margin: 0; }
 [class*="st-key-go-"] a {
@@ -70,10 +74,20 @@ STYLE = Template("""
 [class*="st-key-go-primary"] a * { color: #fff !important; }
 .st-key-bottom_bar { display: none; }
 @media (max-width: 640px) {
-  .stMainBlockContainer { padding-top: 0.5rem; padding-bottom: 6rem; }
+  .stMainBlockContainer { padding-top: 0; padding-bottom: 6rem; }
   h1 { font-size: 1.6rem !important; }
   .tlearn-steps { grid-template-columns: 1fr; gap: 0; }
-  .st-key-runs { max-height: 17rem; overflow-y: auto; }
+  .st-key-runs { max-height: 17rem; overflow-y: auto; background:
+    linear-gradient($background 30%, transparent) top / 100% 2rem local,
+    linear-gradient(transparent, $background 70%) bottom / 100% 2rem local,
+    linear-gradient(#8885, transparent) top / 100% 0.5rem scroll,
+    linear-gradient(transparent, #8885) bottom / 100% 0.5rem scroll;
+    background-repeat: no-repeat; }
+  .st-key-plugins thead { display: none; }
+  .st-key-plugins tr { display: block; padding: 0.5rem 0; border-bottom: 1px solid #8884; }
+  .st-key-plugins :is(table, tbody, td) { display: block; border: none; }
+  .st-key-plugins td { padding: 0.1rem 0.75rem; overflow-wrap: anywhere; }
+  .st-key-plugins td:first-child { font-weight: 600; }
   .tlearn-steps li { padding: 0.4rem 0; border: none; }
   [data-testid="stHeader"], [data-testid="stSidebar"] { display: none; }
   .st-key-bottom_bar {
@@ -150,11 +164,12 @@ def run() -> None:
         st.session_state["visit"] = st.session_state.get("visit", 0) + 1
         for key in st.query_params:  # what a link asks for, and not what was chosen before
             st.session_state.pop(f"chosen.{key}", None)
-    page.run()
-    # A phone has no room for words at the top, and hides them behind a mark.
+    # A phone has no room for words at the top, and hides them behind a mark. These links stand
+    # first: at the end, those of before would be seen amid a page that is being shown.
     with st.container(horizontal=True, key="bottom_bar"):
         for one in pages:
             st.page_link(one)
+    page.run()
 
 
 @cache

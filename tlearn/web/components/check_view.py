@@ -144,7 +144,9 @@ def _show_finding(
                 st.image(thumbnail_row(row, PIXELS), width="content")
                 enlarge_button(f"check.{finding.check}", len(pictures), own[0].name)
             pictures += own
-        names = " · ".join(escape_markdown(shortened(name, 60)) for name in finding.names[:2])
+        names = " · ".join(
+            escape_markdown(shortened(name.removesuffix("/"), 60)) for name in finding.names[:2]
+        )
         st.markdown(f"**{names}**")
         st.caption(escape_markdown(message(finding.reason)))
         if finding.edits and st.button(

@@ -19,6 +19,7 @@ from tlearn.web.words import escape_markdown, t
 
 PER_PAGE = 12
 STRIP, PIXELS = 6, 76
+LONG = 28  # characters of a name that is shown
 ENOUGH = 3  # photos of a class with fewer of which the button to add some stands out
 UNSORTED = "/"  # in place of a class in the address: photos outside any; no class is called so
 
@@ -57,7 +58,7 @@ def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
         files = by_label[label]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(width=160, gap=None):
-                st.markdown(f"**{escape_markdown(shortened(label))}**")
+                st.markdown(f"**{escape_markdown(shortened(label, LONG))}**")
                 st.caption(t("data.photos", count=f"{len(files):,}"))
             if files:  # as one picture, which shrinks where there is no room
                 row = [path if path in ready else None for path in strip]

@@ -107,7 +107,8 @@ def show_enlarged(pictures: Sequence[Picture], key: str) -> None:
         if photo is None:
             st.caption(t("common.unreadable"))
         else:
-            st.image(photo, width="content")
+            with st.container(horizontal=True, horizontal_alignment="center"):
+                st.image(photo, width="content")
         st.caption(" · ".join(map(escape_markdown, filter(None, (picture.name, picture.caption)))))
         with st.container(horizontal=True, horizontal_alignment="center"):
             for words, icon, to in (

@@ -13,6 +13,7 @@ from tlearn.runs.unknown import REJECT
 from tlearn.text import percent
 from tlearn.web import data_process
 from tlearn.web.background import start
+from tlearn.web.components.class_column import class_column
 from tlearn.web.components.explanations import (
     await_explanations,
     explain_button,
@@ -152,7 +153,10 @@ def _table(
     ]
     hidden = [] if any(answer.problem for answer in shown) else [t("data.reason")]
     hidden += [] if any(true.values()) else [t("chart.true"), t("predict.is_right")]
+    named = [label for answer in shown for label in (answer.label, true.get(answer.path, ""))]
     config = {
+        t("data.class"): class_column(named),
+        t("chart.true"): class_column(named),
         t("predict.photo"): st.column_config.ImageColumn(width="small"),
         t("predict.probability"): st.column_config.ProgressColumn(
             format="%.1f%%", min_value=0, max_value=100

@@ -64,7 +64,7 @@ def show_accuracy(split: str, figures: Mapping[str, Any], below: Any) -> None:
     right = t("results.right", right=round(figures["accuracy"] * n), all=f"{n:,}")
     few = n < FEW  # then the interval says more than the accuracy
     st.metric(
-        f"{t('results.accuracy')} ({t(f'data.{split}')})",
+        f"{t('results.accuracy')} ({t(f'chart.{split}')})",
         right if few else percent(figures["accuracy"]),
         None if few else f"{right} · {t('common.between', low=percent(low), high=percent(high))}",
         "off",

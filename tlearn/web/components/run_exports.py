@@ -25,6 +25,7 @@ def run_exports(run: Run) -> None:
         report if report.is_file() else None,
         report_url(run.path.name),
         t("results.open_report"),
+        ":material/article:",
     )
     st.markdown(t("results.export_hint"))
     for form in run_work.formats():
@@ -57,6 +58,7 @@ def _offer(
     made: Path | None,
     url: str,
     words: str,
+    icon: str = ":material/download:",
 ) -> None:
     """Show how far something is, or a link to it and a button that makes it (again)."""
     with (
@@ -69,7 +71,7 @@ def _offer(
         if made is not None:
             files = [made] if made.is_file() else made.rglob("*")
             size = format_bytes(sum(f.stat().st_size for f in files if f.is_file()))
-            st.link_button(f"{words} ({size})", url, icon=":material/download:")
+            st.link_button(f"{words} ({size})", url, icon=icon)
         again = t("results.make_again" if made else "results.make")
         st.button(again, f"make.{url}", on_click=attempt, args=(start,))
         if task is not None and task.problem:

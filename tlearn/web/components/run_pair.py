@@ -87,16 +87,19 @@ def _differences(comparison: RunComparison, names: Sequence[str]) -> None:
         st.caption(t("results.nothing_differs"))
         return
     st.markdown(f"**{t('results.different')}**")
-    st.table(  # it wraps long values
-        [
-            {
-                t("results.setting"): setting,
-                **{name: escape_markdown(text) for name, text in zip(names, texts, strict=True)},
-            }
-            for setting, texts in rows.items()
-        ],
-        hide_index=True,
-    )
+    with st.container(key="differences"):
+        st.table(  # it wraps long values
+            [
+                {
+                    t("results.setting"): setting,
+                    **{
+                        name: escape_markdown(text) for name, text in zip(names, texts, strict=True)
+                    },
+                }
+                for setting, texts in rows.items()
+            ],
+            hide_index=True,
+        )
 
 
 def _some(labels: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from tlearn.runs.run import Run
 from tlearn.runs.threshold_chart import threshold_chart
 from tlearn.runs.thresholds import Answers
 from tlearn.text import natural_key, percent, shortened
+from tlearn.web.components.class_column import class_column
 from tlearn.web.components.confusion_view import show_confusion
 from tlearn.web.components.gallery import Picture, gallery
 from tlearn.web.components.heat_gallery import heat_gallery
@@ -100,9 +101,17 @@ def _confusion(run: Run) -> None:
         return
     if pairs:
         st.markdown(f"**{t('results.most_confused')}**")
-    for true, predicted, count in [] if bars else pairs[:MOST_CONFUSED]:
-        names = {"true": escape_markdown(true), "predicted": escape_markdown(predicted)}
-        st.markdown(f"- {t('results.cell', **names, count=count)}")
+    lines = [
+        t(
+            "results.cell",
+            true=escape_markdown(true),
+            predicted=escape_markdown(predicted),
+            count=count,
+        )
+        for true, predicted, count in pairs[:MOST_CONFUSED]
+    ]
+    if lines and not bars:
+        st.markdown("\n".join(f"- {line}" for line in lines))
     st.caption(t("results.pairs_hint" if bars else "results.confusion_hint"))
     cells = show_confusion(figures, f"confusion.{run.path.name}")
     if not cells:
@@ -167,26 +176,21 @@ def _gain(gain: Mapping[str, Any]) -> None:
 def _classes(run: Run) -> None:
     """Show how well each class is recognised; a click on a heading sorts."""
     split = run.measured_split
-    st.caption(t("results.classes_hint", split=t(f"data.{split}")))
+    st.caption(t("results.classes_hint", split=t(f"chart.{split}")))
+    shares = ("precision", "recall", "f1")
     rows = [
         {
             t("data.class"): one.label,
             t("chart.photos"): one.images,
-            **{
-                t(f"results.{name}{part}"): value
-                for name, share in (
-                    ("precision", one.precision),
-                    ("recall", one.recall),
-                    ("f1", one.f1),
-                )
-                for part, value in (("", _percents(share)), ("_between", _between(share)))
-            },
+            **{t(f"results.{name}"): _percents(getattr(one, name)) for name in shares},
+            **{t(f"results.{name}_between"): _between(getattr(one, name)) for name in shares},
         }
         for one in class_figures(run.metrics[split])
     ]
     bar = st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100)
-    bars = {t(f"results.{name}"): bar for name in ("precision", "recall", "f1")}
-    st.dataframe(rows, hide_index=True, column_config=bars, height="content")
+    config = {t(f"results.{name}"): bar for name in shares}
+    config[t("data.class")] = class_column(run.labels)
+    st.dataframe(rows, hide_index=True, column_config=config, height="content")
 
 
 def _percents(share: Share | None) -> float | None:
@@ -205,7 +209,7 @@ def _threshold(run: Run) -> None:
     """Show what is answered from a probability upwards, and how right that is."""
     split = run.measured_split
     outputs = run.outputs().of_split(split)
-    st.markdown(t("results.threshold_hint", split=t(f"data.{split}")))
+    st.markdown(t("results.threshold_hint", split=t(f"chart.{split}")))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         label = st.selectbox(
             t("data.class"),

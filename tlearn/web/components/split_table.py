@@ -4,10 +4,11 @@ from typing import cast
 
 import streamlit as st
 
-from tlearn.data.layouts import Split
+from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.scan import Manifest
 from tlearn.web import data_process
 from tlearn.web.background import BackgroundTask, start
+from tlearn.web.components.class_column import class_column
 from tlearn.web.components.config_options import option_value
 from tlearn.web.components.scans import wait_for
 from tlearn.web.data_work import split_counts
@@ -31,7 +32,10 @@ def show_split(manifest: Manifest) -> None:
         {t("data.class"): label} | {t(f"data.{split}"): n for split, n in of.items()}
         for label, of in counts.items()
     ]
-    st.dataframe(rows, hide_index=True)
+    config = {t("data.class"): class_column(counts)}
+    totals = {split: sum(of[split] for of in counts.values()) for split in SPLITS}
+    st.markdown(" · ".join(f"{t(f'data.{split}')}: **{n:,}**" for split, n in totals.items()))
+    st.dataframe(rows, hide_index=True, column_config=config)
     if left_out:
         st.caption(t("data.split_left_out", count=left_out))
 

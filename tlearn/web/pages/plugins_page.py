@@ -19,7 +19,8 @@ def show() -> None:
         said = t("plugins.unusable", **{key: escape_markdown(text) for key, text in facts.items()})
         st.error(said, icon=":material/extension_off:")
     rows = [_row(plugin) for plugin in registry.plugins]
-    st.table([{key: escape_markdown(text) for key, text in row.items()} for row in rows])
+    with st.container(key="plugins"):
+        st.table([{key: escape_markdown(text) for key, text in row.items()} for row in rows])
     st.subheader(t("plugins.backbones"), anchor=False)
     for name, backbone in sorted(registry.backbones.items()):
         with st.expander(name):
