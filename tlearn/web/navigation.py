@@ -59,7 +59,7 @@ h1 { padding-top: 0 !important; }
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
   overflow-wrap: anywhere;
 }
-.st-key-differences table { table-layout: fixed; }
+.st-key-differences table { display: table; table-layout: fixed; width: 100%; }
 .st-key-differences :is(td, th) { overflow-wrap: anywhere; }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
 [class*="st-key-go-"] .stElementContainer { margin: 0; }

@@ -38,7 +38,7 @@ def side_by_side(*paths: Path) -> None:
     if comparison.relabelled:
         st.caption(t("results.relabelled", count=comparison.relabelled))
     for run, name, column in zip(runs, names, st.columns(2), strict=True):
-        with column, st.container(border=True):
+        with column, st.container(border=True, height="stretch"):
             st.markdown(f"**{name}**")
             show_accuracy(run.measured_split, run.metrics[run.measured_split], st)
             epochs = read_progress(run.path).epochs
