@@ -55,6 +55,7 @@ def test_who_is_right_where_and_what_differs(pair, capsys):
     assert main(["diff", str(one), str(other)]) == 0
     out = capsys.readouterr().out
     assert "other against run: -" in out and "could be chance" in out
+    assert f", on {n} validation photos\n" in out
     assert "head.dropout: 0.2 in run, 0.5 in other" in out
     assert "stages: top 1 block for 1 epoch at 0.0005 in run, the probe alone in other" in out
     assert "photos that only run is right about, the surest mistakes first: 3" in out
@@ -67,6 +68,20 @@ def test_who_is_right_where_and_what_differs(pair, capsys):
     record = json.loads(capsys.readouterr().out)
     assert {photo["right"] for photo in record["photos"]} == {"first"}
     assert record["settings"]["head.dropout"] == [0.2, 0.5] and record["gain"]["images"] == n
+
+
+def test_photos_of_two_splits_are_counted_apart(pair, capsys):
+    one, other, right = pair
+    for run in (one, other):
+        again = shutil.copytree(run, other.parent / "again" / run.name)
+        rewrite(
+            again / "predictions.csv",
+            lambda row: row | {"split": "test"} if row["file"] == right[0] else row,
+        )
+    n = len(tlearn.Run(one).held_out_predictions())
+    folder = other.parent / "again"
+    assert main(["diff", *(str(folder / run.name) for run in (one, other))]) == 0
+    assert f", on {n} photos ({n - 1} validation and 1 test)\n" in capsys.readouterr().out
 
 
 def test_other_held_out_photos_are_refused_with_numbers(pair, capsys):

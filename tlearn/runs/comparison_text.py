@@ -37,7 +37,10 @@ def verdict(comparison: RunComparison) -> Iterator[str]:
     for name, right in zip(comparison.names, comparison.right, strict=True):
         yield f"{name}: {with_interval(right / comparison.common, comparison.common)}"
     p_value = comparison.gain.p_value
-    yield f"{other} against {one}: {comparison.gain.text}, on {comparison.common:,} photos"
+    splits = [f"{count:,} {split}" for split, count in comparison.common_splits.items()]
+    photos = f"{splits[0]} photos" if len(splits) == 1 else f"{comparison.common:,} photos"
+    of = f" ({' and '.join(splits)})" if len(splits) > 1 else ""
+    yield f"{other} against {one}: {comparison.gain.text}, on {photos}{of}"
     yield f"  {'could be' if p_value >= LEVEL else 'more than'} chance (McNemar's exact test)"
     if n := comparison.relabelled:
         yield f"  {n:,} more {'do' if n > 1 else 'does'} not count: of another class in each run"

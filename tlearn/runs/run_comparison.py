@@ -1,5 +1,6 @@
 """Two runs side by side: settings, accuracies on the same photos, the photos where they differ."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tlearn.data.layouts import SPLITS
 from tlearn.errors import DataError
 from tlearn.runs.measurement import Gain, paired_gain
 from tlearn.runs.predictions import HeldOutPrediction
@@ -50,6 +52,7 @@ class RunComparison:
         trained_on_both: How many of those are the same.
         held_out: How many images each was measured on without having been trained on them.
         common: How many of those both have, with the same class: they are compared on these.
+        common_splits: How many of these are of each split of the first run.
         relabelled: How many more both have, but with another class.
         right: How many of the common images each is right about.
         gain: What the other gains over the first, or ``None`` where there are no common images.
@@ -64,6 +67,7 @@ class RunComparison:
     trained_on_both: int
     held_out: tuple[int, int]
     common: int
+    common_splits: dict[str, int]
     relabelled: int
     right: tuple[int, int]
     gain: Gain | None
@@ -139,6 +143,7 @@ def compare_runs(one: Run, other: Run) -> RunComparison:
     both = sorted(of_one.keys() & of_other.keys())
     pairs = [(of_one[content], of_other[content]) for content in both]
     pairs = [(p, q) for p, q in pairs if p.label == q.label]
+    splits = Counter(p.split for p, _ in pairs)
     right = np.array([[p.correct, q.correct] for p, q in pairs]).reshape(-1, 2)
     trained = [{c for c, split in run.splits().items() if split == "train"} for run in (one, other)]
     differing = [Disagreement(pair) for pair in pairs if pair[0].predicted != pair[1].predicted]
@@ -151,6 +156,7 @@ def compare_runs(one: Run, other: Run) -> RunComparison:
         trained_on_both=len(trained[0] & trained[1]),
         held_out=(len(of_one), len(of_other)),
         common=len(pairs),
+        common_splits={split: splits[split] for split in SPLITS if splits[split]},
         relabelled=len(both) - len(pairs),
         right=(int(right[:, 0].sum()), int(right[:, 1].sum())),
         gain=paired_gain(right[:, 1], right[:, 0]) if pairs else None,
