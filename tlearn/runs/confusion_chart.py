@@ -18,7 +18,8 @@ from tlearn.text import shortened
 MATRIX = 20  # classes up to which confusions are a matrix; beyond, the most confused pairs
 FILE_MATRIX = 100  # the same in a file, where there is room
 CELL, SMALL_CELL = 40, 22  # pixels
-PAIRS = 30  # pairs drawn
+PAIRS = 15  # pairs drawn: the photos of one stand below them
+FILE_PAIRS = 30  # the same in a file
 ROW = 36  # pixels of each
 LONG = 40  # characters of a name in a pair
 
@@ -48,7 +49,7 @@ def confusion(
         if len(labels) > MATRIX:
             cells = [cell for cell in cells if cell[2]]
     else:
-        cells = confused_pairs(figures)[:PAIRS]
+        cells = confused_pairs(figures)[: FILE_PAIRS if order else PAIRS]
     rows = [
         {
             "rank": rank,
