@@ -255,7 +255,7 @@ class Tab:
             self.page.get_by_role("button", name=name)
         )
         with self.page.expect_download(timeout=60_000) as download:
-            link.click()
+            link.last.click()  # a table has a button of this name, too
         return download.value.path()
 
     def overflow(self):
