@@ -69,6 +69,8 @@ class Outputs:
             ValueError: If it is damaged.
             KeyError: If something is missing.
         """
+        if not zipfile.is_zipfile(io.BytesIO(content)):  # NumPy would take it for a pickle
+            raise ValueError("it is not an .npz file")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 columns = {field.name: arrays[field.name] for field in fields(cls)}
