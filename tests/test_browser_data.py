@@ -187,7 +187,9 @@ def an_upload_is_cancelled(tab, server):
     send_fast = send_slowly(tab, 20_000)
     tab.upload([archive("slow.zip", {"x.bin": os.urandom(1 << 20)})])
     tab.see("upload.sending", done=0, files=1)
-    tab.repeat(tab.page.locator("button.cancel").click, tab.shown("upload.cancelled").is_visible)
+    tab.repeat(
+        tab.page.locator("button.cancel:visible").click, tab.shown("upload.cancelled").is_visible
+    )
     until(lambda: not staged(server))
     send_fast()
 

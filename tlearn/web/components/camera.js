@@ -17,9 +17,13 @@ export default function ({ parentElement, data, setTriggerValue }) {
     root.owner = state;
     listen(state);
     root.querySelector("video").srcObject = state.stream ?? null;
-    if (window.tlearnCameraOn && !state.stream) start(state);
+    if (window.tlearnCameraOn && !state.stream && !data.quiet) start(state);
   }
+  if (state.result && state.result[1].url !== data.url) state.result = state.reported = null;
+  root.hidden = Boolean(data.quiet);
+  if (data.quiet) stop(state);
   draw(state);
+  report(state); // they may have been sent while it was not shown
   send(state);
   return () => setTimeout(() => leave(state), AWAY);
 }
@@ -27,7 +31,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 function leave(state) {
   if (state.root.isConnected && state.root.owner === state) return;
   stop(state);
-  cameras.delete(state.data.key);
+  if (!state.sending && !state.result && !state.photos.length) cameras.delete(state.data.key);
 }
 
 function listen(state) {
@@ -137,10 +141,20 @@ function nameOf(time, number) {
   return `camera-${date}-${clock}-${String(number).padStart(3, "0")}.jpg`;
 }
 
+// Says that photos were sent; again where the camera is shown anew with the same address, because
+// what is said while a dialog is being closed is lost.
+function report(state) {
+  const { result, root } = state;
+  if (!result || !root.isConnected || root.owner !== state || state.reported === root) return;
+  state.reported = root;
+  state.trigger(...result);
+}
+
 async function send(state) {
   const { url } = state.data;
   if (!state.photos.length || state.recording || state.sentTo === url) return;
   state.sentTo = url;
+  state.sending = true;
   const photos = state.photos;
   state.photos = [];
   try {
@@ -149,11 +163,14 @@ async function send(state) {
     for (const { blob } of photos) body.append("file", await blob, "file");
     const response = await fetch(url, { method: "POST", body });
     if (!response.ok) throw new Error((await response.json()).error);
-    state.trigger("done", { files: photos.length, at: Date.now() });
+    state.result = ["done", { files: photos.length, url }];
   } catch (error) {
     state.taken -= photos.length;
     state.problem = `${state.data.words.failed} ${error.message}`;
-    state.trigger("ended", Date.now());
+    state.result = ["ended", { at: Date.now(), url }];
   }
+  state.sending = false;
+  state.reported = null;
   draw(state);
+  report(state);
 }

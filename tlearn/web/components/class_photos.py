@@ -19,6 +19,7 @@ from tlearn.web.words import escape_markdown, message, t
 
 OPEN = "adding.class"  # where a session keeps the data set and class that photos are added to
 TASKS = "adding.tasks"  # and what is being added, each with its data set and class
+SENDING = "adding.sending"  # and those for which a dialog was opened: photos may still come
 NOTHING: tuple[str, int, str, list[Problem]] = ("", 0, "", [])  # what was added to which class
 
 
@@ -38,6 +39,10 @@ def add_dialog(data: str) -> None:
     """Show the dialog for photos of a class, if it was opened; it stays open for more."""
     state = st.session_state
     of, label = state.get(OPEN, ("", ""))
+    sending: set[tuple[str, str]] = state.get(SENDING, set())
+    with st.container(gap=None):
+        for one, its in sorted(sending - {(of, label)}):  # the dialogs that were closed
+            _receive(one, its, quiet=True)
     if of == data:
         title = t("data.photos_of", label=escape_markdown(label))
         st.dialog(title, width="medium", on_dismiss=lambda: state.pop(OPEN, None))(_fields)(
@@ -49,12 +54,9 @@ def add_dialog(data: str) -> None:
 
 def _fields(data: str, label: str) -> None:
     """Show the camera and the field for files; add what comes from either."""
-    state, root = st.session_state, workspace().data
-    key = f"class.{data}.{label}"
-    taken = camera(root, f"{key}.camera")
-    sent = uploader(root, key, kind="flat")
-    if uploads := [upload for upload in (taken, sent) if upload is not None]:
-        state.setdefault(TASKS, []).append(_begin(data, label, uploads))
+    state = st.session_state
+    state.setdefault(SENDING, set()).add((data, label))
+    _receive(data, label)
     if _adding():
         return
     to, count, problem, left_out = state.get("adding.added", NOTHING)
@@ -63,6 +65,16 @@ def _fields(data: str, label: str) -> None:
     elif count:
         st.success(t("data.added", label=escape_markdown(to), count=count))
     show_left_out(left_out)
+
+
+def _receive(data: str, label: str, quiet: bool = False) -> None:
+    """Show the fields for photos of a class, or how far they are alone; add what has come."""
+    root, key = workspace().data, f"class.{data}.{label}"
+    taken = camera(root, f"{key}.camera", quiet=quiet)
+    title = t("data.photos_of", label=label) if quiet else ""
+    sent = uploader(root, key, kind="flat", quiet=title)
+    if uploads := [upload for upload in (taken, sent) if upload is not None]:
+        st.session_state.setdefault(TASKS, []).append(_begin(data, label, uploads))
 
 
 def _adding(in_dialog: bool = True) -> bool:

@@ -11,10 +11,15 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const before = line.textContent === data.words.received ? "" : line.textContent;
   const upload = uploads.get(data.url) ?? { text: before, problem: line.classList.contains("problem") };
   uploads.set(data.url, upload);
+  for (const [url, { reported, key }] of uploads) {
+    if (reported && key === data.key && url !== data.url) uploads.delete(url); // the server has heard of its end
+  }
+  upload.key = data.key;
   upload.draw = () => draw(root, data, upload);
   upload.report = () => {
-    if (!upload.result || !root.isConnected) return;
-    uploads.delete(data.url);
+    // Again where it is shown anew with the same address: what is said while a dialog is closed is lost.
+    if (!upload.result || !root.isConnected || upload.reported === root) return;
+    upload.reported = root;
     setTriggerValue(...upload.result);
   };
   listen(root, data, upload);
@@ -31,6 +36,7 @@ function draw(root, data, upload) {
   root.querySelector(".going").hidden = !upload.busy;
   root.querySelector("progress").value = upload.part ?? 0;
   root.setAttribute("aria-label", words.hint);
+  root.hidden = data.quiet && !upload.busy;
   const line = root.querySelector(".said");
   line.textContent = upload.text;
   line.classList.toggle("problem", upload.problem);
@@ -111,12 +117,12 @@ async function send({ words, limit_files, limit_bytes, url }, upload, files) {
       show(0);
     }
     upload.text = words.received;
-    upload.result = ["done", { files: count, bytes: sent, names: files.slice(0, 3).map(([name]) => name) }];
+    upload.result = ["done", { files: count, bytes: sent, names: files.slice(0, 3).map(([name]) => name), url }];
   } catch (error) {
     cancel();
     const cancelled = error.message === "";
     Object.assign(upload, { text: cancelled ? words.cancelled : `${words.failed} ${error.message}`, problem: !cancelled });
-    upload.result = ["ended", Date.now()];
+    upload.result = ["ended", { at: Date.now(), url }];
   } finally {
     window.removeEventListener("beforeunload", warn);
     window.removeEventListener("pagehide", cancel);

@@ -20,7 +20,9 @@ WORDS = (
 CAMERA_WORDS = "open hold turn close hint taken none denied busy insecure failed".split()
 
 
-def uploader(root: Path, key: str, kind: Literal["set", "any", "flat"] = "set") -> Upload | None:
+def uploader(
+    root: Path, key: str, kind: Literal["set", "any", "flat"] = "set", quiet: str = ""
+) -> Upload | None:
     """Show the field; return an upload once all of its files have come.
 
     Args:
@@ -28,22 +30,28 @@ def uploader(root: Path, key: str, kind: Literal["set", "any", "flat"] = "set") 
         key: Which of several fields.
         kind: What is meant to come: a data set of class folders, photos in any way, or photos
             without folders.
+        quiet: What is shown of the field where nothing but the end of an upload is waited for:
+            its progress with these words, as long as it lasts.
     """
     words = {name: t(f"upload.{name}") for name in WORDS}
     if kind != "set":
         words["hint"] = t(f"upload.hint_{kind}")
     limits = {"limit_files": LIMITS.files, "limit_bytes": LIMITS.bytes}
-    return _receive("uploader", root, key, words, kind == "set", flat=kind == "flat", **limits)
+    words["stay"] = quiet or words["stay"]
+    about = {"flat": kind == "flat", "quiet": bool(quiet), **limits}
+    return _receive("uploader", root, key, words, kind == "set", **about)
 
 
-def camera(root: Path, key: str) -> Upload | None:
+def camera(root: Path, key: str, quiet: bool = False) -> Upload | None:
     """Show a camera that takes photos while a button is held; return those of the last time.
 
     Args:
         root: The folder that photos go below.
         key: Which of several cameras.
+        quiet: Whether nothing is shown, and photos that were taken before are waited for alone.
     """
-    return _receive("camera", root, key, {name: t(f"camera.{name}") for name in CAMERA_WORDS})
+    words = {name: t(f"camera.{name}") for name in CAMERA_WORDS}
+    return _receive("camera", root, key, words, quiet=quiet)
 
 
 def _receive(
@@ -60,16 +68,18 @@ def _receive(
     if upload is None:
         upload = new_upload(root, tables=tables)
         state[f"{key}.token"] = upload.token
+    url = UPLOAD.format(token=upload.token)
     result = component(name)(
         key=f"{key}.field",
-        data={"url": UPLOAD.format(token=upload.token), "key": key, "words": words, **data},
+        data={"url": url, "key": key, "words": words, **data},
         on_done_change=lambda: None,
         on_ended_change=lambda: None,
     )
-    if result.ended:
+    # What is said of an upload may come twice.
+    if result.ended and result.ended["url"] == url:
         state.pop(f"{key}.token", None)
         st.rerun()
-    if not result.done:
+    if not result.done or result.done["url"] != url:
         return None
     state.pop(f"{key}.token", None)
     return upload
