@@ -60,7 +60,7 @@ h1 { padding-top: 0 !important; }
   overflow-wrap: anywhere;
 }
 .st-key-differences table { display: table; table-layout: fixed; width: 100%; }
-.st-key-differences :is(td, th) { overflow-wrap: anywhere; }
+.st-key-differences :is(td, th) * { overflow-wrap: anywhere !important; }
 [role="dialog"] [data-testid="stImage"] img { max-height: 68vh; object-fit: contain; }
 [class*="st-key-go-"] .stElementContainer { margin: 0; }
 [class*="st-key-go-"] a {

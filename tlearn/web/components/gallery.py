@@ -109,7 +109,8 @@ def show_enlarged(pictures: Sequence[Picture], key: str) -> None:
         else:
             with st.container(horizontal=True, horizontal_alignment="center"):
                 st.image(photo, width="content")
-        st.caption(" · ".join(map(escape_markdown, filter(None, (picture.name, picture.caption)))))
+        words = " · ".join(map(escape_markdown, filter(None, (picture.name, picture.caption))))
+        st.caption(words, text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
             for words, icon, to in (
                 ("data.previous", ":material/chevron_left:", i - 1),

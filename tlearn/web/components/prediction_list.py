@@ -104,7 +104,7 @@ def _card(answer: Prediction, explanation: ShownExplanation | None, wide: bool =
         if explanation:
             show_heat(explanation, answer.label)
         else:
-            show_photo(answer.path, WIDTH)
+            show_photo(answer.path, 2 * WIDTH if wide else WIDTH)
         st.caption(escape_markdown(answer.path.name))
     with bars:
         if answer.problem:

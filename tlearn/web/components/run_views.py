@@ -138,6 +138,7 @@ def _curves(run: Run) -> None:
         st.vega_lite_chart(spec=curve, width="stretch")
     else:
         _gain(gain)
+    right = st.column_config.Column(alignment="right")
     st.dataframe(
         [
             {
@@ -152,6 +153,7 @@ def _curves(run: Run) -> None:
             for s, share in zip(run.metrics["stages"], run.stage_shares, strict=True)
         ],
         hide_index=True,
+        column_config=dict.fromkeys((t("data.validation"), t("results.share")), right),
     )
     if any(0 < s["share"] < 1 for s in run.metrics["stages"]):
         st.caption(t("results.averaged_runs" if gain else "results.averaged"))

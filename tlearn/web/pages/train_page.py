@@ -46,7 +46,7 @@ def show() -> None:
 def _ask(data: str, manifest: Manifest) -> None:
     """Show what can be chosen, and the button that starts it."""
     show_counts(manifest)
-    left, network = st.columns((3, 2), gap="large")
+    left, network = st.columns((3, 2), gap="medium")
     presets, start = left.container(), left.container()
     others = st.container()
     with st.expander(t("train.more"), icon=":material/tune:"):
