@@ -111,8 +111,9 @@ def _over(run: RunSummary, latest: bool) -> None:
             state = state_words(run)
             st.markdown(t(key, name=escape_markdown(run.name), state=state, right=right))
         if run.usable:
-            page_button("predict", t("job.try"), primary=latest, run=run.name)
-            page_button("results", t("job.results"), run=run.name)
+            with st.container(horizontal=True, width="content"):  # side by side where they wrap
+                page_button("predict", t("job.try"), primary=latest, run=run.name)
+                page_button("results", t("job.results"), run=run.name)
         if run.resumable:
             st.button(
                 t("job.resume"),
