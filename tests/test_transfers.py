@@ -37,10 +37,10 @@ def photo(seed=0):
     return buffer.getvalue()
 
 
-def form(files, names=None, boundary=b"x7x"):
+def form(files, names=None, boundary=b"x7x", last=False):
     """A form as a browser sends it: the headers and the body."""
     names = json.dumps([name for name, _ in files] if names is None else names)
-    parts = [(b'name="names"', names.encode())]
+    parts = [(b'name="names"', names.encode()), *([(b'name="last"', b"")] if last else [])]
     parts += [(b'name="file"; filename="file"', data) for _, data in files]
     body = b"".join(
         b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (boundary, *part)
@@ -66,9 +66,9 @@ def upload(root):
     return new_upload(root)
 
 
-def post(upload, files, size=10**9, method="POST", **given):
+def post(upload, files, size=10**9, method="POST", last=False, **given):
     """Send files as one form, in pieces of so many bytes."""
-    headers, body = form(files)
+    headers, body = form(files, last=last)
     parts = pieces(body, size)
     return ask(APP, UPLOAD.format(token=upload.token), method, headers, parts, **given)
 
@@ -97,6 +97,13 @@ def staged(root, token="*"):
     """The files that wait in staging folders."""
     folders = (root / STAGING).glob(f"*/{token}")
     return [p for folder in folders for p in folder.rglob("*") if p.is_file()]
+
+
+def test_an_upload_is_complete_when_its_last_form_has_come_whole(upload):
+    red, blue = ("set/red/0.png", photo(0)), ("set/blue/0.png", photo(1))
+    assert post(upload, [red]).status == 200 and not upload.complete
+    assert post(upload, [("../0.png", b"")] * 501, last=True).status == 400 and not upload.complete
+    assert post(upload, [blue], last=True).status == 200 and upload.complete and upload.files == 2
 
 
 def test_files_come_whole_however_they_are_cut(root):

@@ -44,6 +44,7 @@ class Upload:
         token: The name of the staging folder, which cannot be guessed.
         files: Number of images, tables and archives.
         bytes: Their size.
+        complete: Whether the sender said that nothing more comes.
         left_out: Files that were refused.
     """
 
@@ -60,6 +61,7 @@ class Upload:
         """
         self.token, self.limits = secrets.token_hex(16), limits
         self.files = self.bytes = 0
+        self.complete = False
         self.left_out: list[Problem] = []
         self._root, self._tables = root.absolute(), tables
         self._archives: dict[Path, str] = {}  # with their names

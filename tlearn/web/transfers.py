@@ -1,7 +1,8 @@
 """Uploads, streamed to disk.
 
 A large file is the body of a request, with its path as ``?name=``. Many small ones are a form: a
-field ``names``, a JSON list of their paths, and as many fields ``file``. Requests need the token of
+field ``names``, a JSON list of their paths, and as many fields ``file``; a field ``last`` says that
+nothing comes after it. Requests need the token of
 an upload that a page began.
 """
 
@@ -120,6 +121,7 @@ async def _receive_form(request: Request, upload: Upload) -> None:
         # JSON may contain lone surrogates, which could not be displayed.
         texts = [str(name).encode("utf-8", "replace").decode() for name in names]
         await run_sync(_receive_all, upload, [*zip(texts, files, strict=True)])
+        upload.complete = "last" in form
 
 
 def _receive_all(upload: Upload, files: list[tuple[str, BinaryIO]]) -> None:

@@ -160,6 +160,7 @@ async function send(state) {
   try {
     const body = new FormData();
     body.append("names", JSON.stringify(photos.map(({ name }) => name)));
+    body.append("last", "");
     for (const { blob } of photos) body.append("file", await blob, "file");
     const response = await fetch(url, { method: "POST", body });
     if (!response.ok) throw new Error((await response.json()).error);

@@ -79,7 +79,9 @@ def _receive(
     if result.ended and result.ended["url"] == url:
         state.pop(f"{key}.token", None)
         st.rerun()
-    if not result.done or result.done["url"] != url:
+    # What the camera says is lost where its dialog is closed in that moment.
+    is_done = result.done and result.done["url"] == url
+    if not (is_done or upload.complete):
         return None
     state.pop(f"{key}.token", None)
     return upload
