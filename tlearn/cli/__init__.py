@@ -47,6 +47,7 @@ COMMANDS = {
     "plugins": "List the plugins, what they offer, and what is wrong with them.",
     "cache": "Show the cache of activations and unpacked archives, or clear it.",
     "demo": "Draw a small set of pictures, train on it, show the result.",
+    "serve": "Answer requests over HTTP with the models of RUNS.",
     "ui": "Open the web page: upload, train, look at results, predict.",
 }
 _PLUGIN_COMMANDS = "tlearn.plugin_commands"  # key in the metadata of click's context

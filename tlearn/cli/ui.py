@@ -31,7 +31,7 @@ def ui(
         if root is not None:
             os.environ[variable] = str(root.absolute())
     _check_roots()
-    _check_port(host, port)
+    check_port(host, port)
     from tlearn.web.server import serve
 
     serve(host, port, False if no_browser else None)
@@ -47,7 +47,8 @@ def _check_roots() -> None:
             path.mkdir(parents=True, exist_ok=True)
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         if os.name != "nt":  # on Windows it would let two servers have one port

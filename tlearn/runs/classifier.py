@@ -230,6 +230,20 @@ class Classifier:
         probabilities, _ = outputs_of(self._engine, pixels)
         return probabilities
 
+    @property
+    def batch(self) -> int:
+        """How many views are computed at a time."""
+        return self._engine.batch
+
+    def outputs_of(self, photos: Sequence[np.ndarray]) -> list[ModelOutputs]:
+        """Return what the model gives for photos, each as :meth:`views_of` gives it.
+
+        Several threads may call it at once.
+        """
+        probabilities, features = outputs_of(self._engine, list(np.concatenate(photos)))
+        means = probabilities.reshape(len(photos), self.tta, -1).mean(axis=1)
+        return list(map(ModelOutputs, means, features[:: self.tta]))
+
     def _views(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:
         """Yield each path with each of its views, or once with why it has none."""
         for path, views in prefetch_map(self.read_views, paths):
@@ -240,10 +254,17 @@ class Classifier:
     def read_views(self, path: Path) -> tuple[Path, ArrayOrError]:
         """Return a path with the views of its image, uint8 ``(tta, size, size, 3)``, or why not."""
         try:
-            data = images.read_bytes(path)
-            image = images.decode(data, self.size, self.ranges)
+            return path, self.views_of(images.read_bytes(path))
         except DataError as error:
             return path, error
+
+    def views_of(self, data: bytes) -> np.ndarray:
+        """Return the views of an image file, uint8 ``(tta, size, size, 3)``.
+
+        Raises:
+            DataError: If the bytes are no image or a damaged one; the message is the reason alone.
+        """
+        image = images.decode(data, self.size, self.ranges)
         rendering = Rendering(self.size, self.resize, Augmentation())
         content = content_hash(data) if self.tta > MIRROR else ""
         views = [
@@ -251,7 +272,7 @@ class Classifier:
         ]
         if self.tta > MIRROR:
             views.insert(MIRROR, views[0][:, ::-1])
-        return path, np.stack(views)
+        return np.stack(views)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
 from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.features.engines import choose
 from tlearn.progress import Progress, Silent
-from tlearn.runs.classifier import Classifier
+from tlearn.runs.classifier import Classifier, ModelOutputs
 from tlearn.runs.measurement import measure_files
 from tlearn.runs.outputs import Outputs
 from tlearn.runs.predictions import Prediction
@@ -183,23 +183,40 @@ class Run(RunRecords):
         reject: float = REJECT,
     ) -> Iterator[Prediction]:
         """Yield predictions in order while they are made; see :meth:`predict`."""
-        threshold = self.unknown_detector.threshold(reject) if reject else math.inf
+        if reject:
+            self.unknown_detector.threshold(reject)  # wrong values are refused before any work
         files = image_paths([paths] if isinstance(paths, str | Path) else paths, progress)
-        labels = self.labels
         with (progress or Silent()).task("predicting", len(files), "images") as task:
             for batch in batched(self.classifier.predict_with_features(files), BATCH):
-                readable = [outputs for _, outputs in batch if not isinstance(outputs, DataError)]
-                strange = iter(self.unknown_detector.each(readable) if reject else [])
-                for path, outputs in batch:
+                for prediction in self.predictions_of(batch, top, reject):
                     task.advance()
-                    if isinstance(outputs, DataError):
-                        yield Prediction(path, (), str(outputs))
-                        continue
-                    score, distance = next(strange, (0.0, 0.0))
-                    p = outputs.probabilities
-                    best = np.argsort(-p, kind="stable")[: max(1, top)]
-                    ranked = tuple((labels[i], float(p[i])) for i in best)
-                    yield Prediction(path, ranked, "", score > threshold, distance)
+                    yield prediction
+
+    def predictions_of(
+        self,
+        images: Sequence[tuple[Path, ModelOutputs | DataError]],
+        top: int = 3,
+        reject: float = REJECT,
+    ) -> Iterator[Prediction]:
+        """Yield the predictions for images, from what the model gives for them.
+
+        Args:
+            images: Each with its path, as :meth:`Classifier.predict_with_features` yields them.
+            top: As of :meth:`predict`.
+            reject: As of :meth:`predict`.
+        """
+        threshold = self.unknown_detector.threshold(reject) if reject else math.inf
+        readable = [outputs for _, outputs in images if not isinstance(outputs, DataError)]
+        strange = iter(self.unknown_detector.each(readable) if reject else [])
+        for path, outputs in images:
+            if isinstance(outputs, DataError):
+                yield Prediction(path, (), str(outputs))
+                continue
+            score, distance = next(strange, (0.0, 0.0))
+            p = outputs.probabilities
+            best = np.argsort(-p, kind="stable")[: max(1, top)]
+            ranked = tuple((self.labels[i], float(p[i])) for i in best)
+            yield Prediction(path, ranked, "", score > threshold, distance)
 
     def evaluate(
         self,

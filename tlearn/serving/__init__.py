@@ -1,0 +1,1 @@
+"""Runs as a web service: requests are collected into batches for the engine."""

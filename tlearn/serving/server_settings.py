@@ -1,0 +1,27 @@
+"""What a server allows."""
+
+from dataclasses import dataclass
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Limits of a server.
+
+    Attributes:
+        key: What requests must bring in ``X-API-Key`` or as a bearer token; empty for none.
+        request_bytes: Of one request, at most.
+        request_images: Of one request, at most.
+        waiting_images: Images that are not answered yet, of all requests, at most; further
+            requests are refused until then.
+        memory_bytes: Of all requests that are not answered yet, at most.
+        seconds: That a request may take.
+    """
+
+    key: str = ""
+    request_bytes: int = 64 * MB
+    request_images: int = 256
+    waiting_images: int = 512
+    memory_bytes: int = 512 * MB
+    seconds: float = 30.0
