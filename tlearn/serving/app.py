@@ -104,7 +104,7 @@ def _refuse_without_key(app: FastAPI, key: str) -> None:
         given = request.headers.get("x-api-key", "")
         if not given:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        is_right = hmac.compare_digest(given.encode(), key.encode())
+        is_right = hmac.compare_digest(given.encode("latin-1"), key.encode())
         if key and not is_right and request.url.path not in OPEN:
             return JSONResponse({"detail": "send the key in the header X-API-Key"}, 401)
         return await answer(request)

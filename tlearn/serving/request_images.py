@@ -4,9 +4,10 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from tlearn.serving.server_settings import ServerSettings
