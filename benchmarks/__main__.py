@@ -28,6 +28,7 @@ from benchmarks.labelling import labelling, labelling_row
 from benchmarks.page_views import pages, pages_tables
 from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
+from benchmarks.serving import serving, serving_tables
 from benchmarks.training import against_plain, inception
 from benchmarks.unknown_photos import unknown, unknown_tables
 from tlearn.errors import TlearnError
@@ -162,6 +163,7 @@ PARTS = {
         lambda a: unknown(a.sets or SETS, a.seeds), tables=unknown_tables, default=False
     ),
     "pages": Part(lambda a: pages(), tables=pages_tables, default=False),
+    "serving": Part(lambda a: serving(), tables=serving_tables, default=False),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
 
@@ -173,7 +175,7 @@ def make_parser() -> argparse.ArgumentParser:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"of {', '.join(PARTS)} [all but labelling, unknown, check, pages and quality]",
+        help=f"of {', '.join(PARTS)} [those that take minutes: up to startup]",
     )
     parser.add_argument("--sets", nargs="+", help=f"[training: {SETS[0]}; others: all]")
     seeds = parser.add_mutually_exclusive_group()
