@@ -43,7 +43,7 @@ KEY = "TLEARN_KEY"  # the environment variable with the key
 @click.option(
     "--waiting-images",
     type=click.IntRange(1, 100_000),
-    default=512,
+    default=256,
     show_default=True,
     help="Of all requests; further ones are told to come again later (503, Retry-After).",
 )

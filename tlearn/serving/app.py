@@ -1,9 +1,8 @@
 """The web service: what it answers at which address."""
 
 import asyncio
-import hmac
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -20,13 +19,12 @@ from tlearn.runs.explanation import Method
 from tlearn.runs.unknown import MOST_REJECT, REJECT
 from tlearn.serving.admission import Admission, BusyError
 from tlearn.serving.model_store import ModelStore
+from tlearn.serving.reception import Reception
 from tlearn.serving.request_images import BODIES, images_of
-from tlearn.serving.request_metrics import RequestMetrics
 from tlearn.serving.served_model import ServedModel
 from tlearn.serving.server_metrics import BYTES, EXPLANATIONS, IMAGES, REGISTRY, WAITING
 from tlearn.serving.server_settings import ServerSettings
 
-OPEN = ("/health", "/ready", "/docs", "/openapi.json")  # without the key
 EXPLAINED = 8  # requests for explanations that wait or are worked on
 Name = Annotated[str | None, Query(alias="model", description="Which model, if there are several")]
 
@@ -62,9 +60,10 @@ class Service:
             most = self.settings.request_bytes / 1e6
             raise HTTPException(413, f"the request has more than {most:g} MB; send less at a time")
         async with asyncio.timeout(self.settings.seconds):
-            with self.store.using(name) as model, self.bytes.admit(length):
+            # The first image is counted before the body is read, which would be for nothing.
+            with self.store.using(name) as model, self.bytes.admit(length), admission.admit(1):
                 images = await images_of(request, self.settings)
-                with admission.admit(len(images)):
+                with admission.admit(len(images) - 1):
                     yield model, images
 
     async def outputs(self, model: ServedModel, data: bytes) -> ModelOutputs | DataError:
@@ -89,25 +88,12 @@ def make_app(store: ModelStore, settings: ServerSettings) -> FastAPI:
 
     app = FastAPI(title="tlearn", version=__version__, lifespan=lifespan, redoc_url=None)
     app.state.service = service
-    _refuse_without_key(app, settings.key)
     _answer_errors(app)
     _add_status(app, service)
     _add_models(app, service)
     _add_predictions(app, service)
-    app.add_middleware(RequestMetrics)
+    app.add_middleware(Reception, key=settings.key)
     return app
-
-
-def _refuse_without_key(app: FastAPI, key: str) -> None:
-    @app.middleware("http")
-    async def check(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        given = request.headers.get("x-api-key", "")
-        if not given:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        is_right = hmac.compare_digest(given.encode("latin-1"), key.encode())
-        if key and not is_right and request.url.path not in OPEN:
-            return JSONResponse({"detail": "send the key in the header X-API-Key"}, 401)
-        return await answer(request)
 
 
 def _answer_errors(app: FastAPI) -> None:

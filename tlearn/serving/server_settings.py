@@ -22,6 +22,6 @@ class ServerSettings:
     key: str = ""
     request_bytes: int = 64 * MB
     request_images: int = 256
-    waiting_images: int = 512
+    waiting_images: int = 256
     memory_bytes: int = 512 * MB
     seconds: float = 30.0

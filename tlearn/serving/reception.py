@@ -1,0 +1,53 @@
+"""What every request passes first: the key, and what is counted."""
+
+import hmac
+import time
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tlearn.serving.server_metrics import REQUEST_SECONDS, REQUESTS
+
+OPEN = ("/health", "/ready", "/docs", "/openapi.json")  # without the key
+
+
+class Reception:
+    """Middleware that asks for the key, counts requests, and measures how long they take.
+
+    Args:
+        app: What answers.
+        key: See :class:`tlearn.serving.server_settings.ServerSettings`.
+    """
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self.app, self.key = app, key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it, and count it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 499  # where the client has gone
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        answer = self.app
+        if self.key and scope["path"] not in OPEN and not self._has_key(Headers(scope=scope)):
+            answer = JSONResponse({"detail": "send the key in the header X-API-Key"}, 401)
+        try:
+            await answer(scope, receive, watched)
+        finally:
+            # The route, not what a stranger typed: each label is kept for good.
+            path = getattr(scope.get("route"), "path", "other")
+            REQUESTS.labels(path, str(status)).inc()
+            REQUEST_SECONDS.labels(path).observe(time.perf_counter() - start)
+
+    def _has_key(self, headers: Headers) -> bool:
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        given = headers.get("x-api-key") or bearer
+        return hmac.compare_digest(given.encode("latin-1"), self.key.encode())
