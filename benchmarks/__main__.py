@@ -28,7 +28,7 @@ from benchmarks.labelling import labelling, labelling_row
 from benchmarks.page_views import pages, pages_tables
 from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
-from benchmarks.serving import serving, serving_tables
+from benchmarks.service_load import serving, serving_tables
 from benchmarks.training import against_plain, inception
 from benchmarks.unknown_photos import unknown, unknown_tables
 from tlearn.errors import TlearnError

@@ -160,9 +160,9 @@ def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
     client = service()
     store = client.app.state.service.store
     name = store.names[0]
-    with store.using(name) as before:
+    with store.lease(name) as before:
         assert client.post(f"/models/{name}/reload").json()["name"] == name
-        with store.using(None) as now:
+        with store.lease(None) as now:
             assert now is not before
         views = before.decode(photos[0].read_bytes())
         assert before.submit(views).result(30)  # it goes on for those who have it

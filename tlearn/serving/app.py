@@ -61,7 +61,7 @@ class Service:
             raise HTTPException(413, f"the request has more than {most:g} MB; send less at a time")
         async with asyncio.timeout(self.settings.seconds):
             # The first image is counted before the body is read, which would be for nothing.
-            with self.store.using(name) as model, self.bytes.admit(length), admission.admit(1):
+            with self.store.lease(name) as model, self.bytes.admit(length), admission.admit(1):
                 images = await images_of(request, self.settings)
                 with admission.admit(len(images) - 1):
                     yield model, images

@@ -46,7 +46,7 @@ class ModelStore:
             return list(self._models.values())
 
     @contextmanager
-    def using(self, name: str | None) -> Iterator[ServedModel]:
+    def lease(self, name: str | None) -> Iterator[ServedModel]:
         """Give a model, which stays usable within the block; without a name the only one.
 
         Raises:

@@ -65,7 +65,7 @@ def serving_tables(result: dict[str, Any]) -> list[str]:
         f"{result['ratio']:.2f} of it. Memory before, after it, and after the overload: "
         f"{', '.join(f'{mib:.0f}' for mib in result['memory_mib'])} MiB.",
         "",
-        f"| load, requests of {PER_REQUEST} images | answered | told to come again | lost | p50 ms "
+        f"| load, requests of {PER_REQUEST} images | answered | told to come again | dropped | p50 ms "
         f"| p99 ms |",
         "|---|---|---|---|---|---|",
     ]
@@ -73,7 +73,7 @@ def serving_tables(result: dict[str, Any]) -> list[str]:
     for name, load in loads:
         row = result[name]
         lines.append(
-            f"| {load} | {row['answered']} | {row['refused']} | {row['lost']} | "
+            f"| {load} | {row['answered']} | {row['refused']} | {row['dropped']} | "
             f"{row['p50_ms']:.0f} | {row['p99_ms']:.0f} |"
         )
     return lines
@@ -145,7 +145,7 @@ def _summary(statuses: Counter[int], times: list[float], seconds: float) -> dict
     return {
         "answered": statuses[200],
         "refused": statuses[503],
-        "lost": sum(statuses.values()) - statuses[200] - statuses[503],
+        "dropped": sum(statuses.values()) - statuses[200] - statuses[503],
         "images_per_second": PER_REQUEST * statuses[200] / seconds,
         "p50_ms": 1000 * cuts[49],
         "p99_ms": 1000 * cuts[98],
@@ -176,7 +176,7 @@ async def _open(
 
     async def one(request: bytes) -> None:
         begin = time.perf_counter()
-        status = 0  # lost
+        status = 0  # dropped
         with contextlib.suppress(OSError, EOFError):
             connection = await asyncio.open_connection("127.0.0.1", port)
             status = await _ask(connection, request)
