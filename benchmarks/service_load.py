@@ -65,8 +65,8 @@ def serving_tables(result: dict[str, Any]) -> list[str]:
         f"{result['ratio']:.2f} of it. Memory before, after it, and after the overload: "
         f"{', '.join(f'{mib:.0f}' for mib in result['memory_mib'])} MiB.",
         "",
-        f"| load, requests of {PER_REQUEST} images | answered | told to come again | dropped | p50 ms "
-        f"| p99 ms |",
+        f"| load, requests of {PER_REQUEST} images | answered | told to come again | dropped "
+        f"| p50 ms | p99 ms |",
         "|---|---|---|---|---|---|",
     ]
     loads = ("closed", f"{CLIENTS} clients"), ("open", f"{OVERLOAD:g} times the capacity")
