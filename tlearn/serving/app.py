@@ -1,12 +1,12 @@
 """The web service: what it answers at which address."""
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -25,6 +25,7 @@ from tlearn.serving.served_model import ServedModel
 from tlearn.serving.server_metrics import BYTES, EXPLANATIONS, IMAGES, REGISTRY, WAITING
 from tlearn.serving.server_settings import ServerSettings
 
+T = TypeVar("T")
 EXPLAINED = 8  # requests for explanations that wait or are worked on
 Name = Annotated[str | None, Query(alias="model", description="Which model, if there are several")]
 
@@ -66,11 +67,14 @@ class Service:
                 with admission.admit(len(images) - 1):
                     yield model, images
 
+    async def in_thread(self, do: Callable[..., T], *arguments: Any) -> T:
+        """Return what a function gives, in one of as many threads as there are cores."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, do, *arguments)
+
     async def outputs(self, model: ServedModel, data: bytes) -> ModelOutputs | DataError:
         """Return what a model gives for an image file, or why there is nothing."""
-        loop = asyncio.get_running_loop()
         try:
-            views = await loop.run_in_executor(self.threads, model.decode, data)
+            views = await self.in_thread(model.decode, data)
         except DataError as error:
             return error
         return await asyncio.wrap_future(model.submit(views))
@@ -149,15 +153,17 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         name: Name = None,
         top: Annotated[int, Query(ge=1, le=100)] = 3,
         reject: Annotated[float, Query(ge=0, le=MOST_REJECT)] = REJECT,
-    ) -> dict[str, Any]:
+    ) -> Response:
         async with service.taking(request, service.images, name) as (model, images):
             outputs = await asyncio.gather(*(service.outputs(model, data) for _, data in images))
             named = [(file, given) for (file, _), given in zip(images, outputs, strict=True)]
-            predictions = model.predictions(named, top, reject)
+            predictions = await service.in_thread(model.predictions, named, top, reject)
             for prediction in predictions:
                 state = "unreadable" if prediction.problem else "classified"
                 IMAGES.labels(model.name, state).inc()
-            return {"model": model.name, "predictions": [asdict(p) for p in predictions]}
+            records = ", ".join(prediction.to_json() for prediction in predictions)
+            body = f'{{"model": {json.dumps(model.name)}, "predictions": [{records}]}}'
+            return Response(body, media_type="application/json")
 
     @app.post("/explain", summary="Show what in images speaks for a class", openapi_extra=BODIES)
     async def explain(
