@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tlearn.checks.alignment import similarity
-from tlearn.checks.neighbours import nearest, unit_rows
+from tlearn.checks.neighbours import nearest, standardised_rows, unit_rows
 from tlearn.checks.placing import starts, turns
 from tlearn.progress import Progress
 
@@ -119,9 +119,9 @@ def _thresholds(n: int, pairs: np.ndarray, outlines: np.ndarray) -> tuple[float,
 def _candidates(unit: np.ndarray, thumbnails: np.ndarray, progress: Progress) -> np.ndarray:
     """Return pairs ``(m, 2)`` of positions that are to be compared, the smaller first."""
     positions = turns(_shrunk(thumbnails, 4)).swapaxes(0, 1)
-    flat = _standardised(positions[0])
+    flat = standardised_rows(positions[0])
     searches = [(unit, unit, ALIKE, FARTHEST)]
-    searches += [(flat, _standardised(positions[turn]), SIMILAR, UNLIKE) for turn in SEARCHED]
+    searches += [(flat, standardised_rows(positions[turn]), SIMILAR, UNLIKE) for turn in SEARCHED]
     pairs = [np.zeros((0, 2), np.int64)]
     with progress.task("searching near duplicates", len(searches) * len(unit), "images") as task:
         for x, of, most, farthest in searches:
@@ -136,9 +136,3 @@ def _shrunk(thumbnails: np.ndarray, times: int) -> np.ndarray:
     n, side, _ = thumbnails.shape
     parts = thumbnails.reshape(n, side // times, times, side // times, times)
     return np.asarray(parts.mean(axis=(2, 4), dtype=np.float32), np.uint8)
-
-
-def _standardised(small: np.ndarray) -> np.ndarray:
-    """Return rows of length 1 and mean 0 of small thumbnails."""
-    flat = small.reshape(len(small), -1).astype(np.float32)
-    return unit_rows(flat - flat.mean(axis=1, keepdims=True))

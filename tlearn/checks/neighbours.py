@@ -44,6 +44,12 @@ def nearest(
     return places, distances
 
 
+def standardised_rows(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures ``(n, side, side)`` as rows of mean 0 and length 1, float32."""
+    flat = pictures.reshape(len(pictures), -1).astype(np.float32)
+    return unit_rows(flat - flat.mean(axis=1, keepdims=True))
+
+
 def unit_rows(x: np.ndarray) -> np.ndarray:
     """Return rows of length 1; those of zeros remain so."""
     lengths = np.sqrt(np.einsum("ij,ij->i", x, x))

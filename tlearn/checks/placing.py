@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlearn.checks.neighbours import unit_rows
+from tlearn.checks.neighbours import standardised_rows
 
 PIXELS = 16  # pixels of what is compared
 SIZES = (1.0, 0.88, 0.75)  # of parts, in sides of the picture
@@ -95,6 +95,5 @@ def _window(side: int, size: float, middle: float) -> np.ndarray:
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
     """Return rows ``(n, k, pixels)`` of mean 0 and length 1 of pictures ``(n, k, side, side)``."""
-    n, k = pictures.shape[:2]
-    flat = pictures.reshape(n * k, -1)
-    return unit_rows(flat - flat.mean(axis=1, keepdims=True)).reshape(n, k, -1)
+    n, k, *sides = pictures.shape
+    return standardised_rows(pictures.reshape(n * k, *sides)).reshape(n, k, -1)

@@ -92,7 +92,7 @@ def choose(
 def choose_data() -> str | None:
     """Show the choice of a data set, at first that which was changed last; return its name."""
     names = workspace().data_sets()
-    last = max(names, key=workspace().changed) if names else None
+    last = recall("data", names) or max(names, key=workspace().changed, default=None)
     return choose(t("common.data"), "data", names, t("common.choose_data"), last)
 
 
