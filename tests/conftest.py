@@ -1,8 +1,10 @@
 """What tests share: a toy backbone found as a plugin, tiny photos, a run, the real photos."""
 
+import logging
 import os
 import shutil
 import sys
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +106,43 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("TLEARN_CACHE", str(folder))
     monkeypatch.setenv(FOLDERS, "")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_address():
+    """The address of an S3 server on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which prints every request
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_address, monkeypatch):
+    """Have the usual variables name the S3 server; give a function that makes a bucket."""
+    import boto3
+    import s3fs
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+    def bucket():
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        boto3.client("s3").create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    yield bucket
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

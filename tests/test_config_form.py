@@ -32,6 +32,7 @@ TEXTS = {
     "tensorboard": "my logs",
     "time_budget": "5m",
     "disk_budget": "10G",
+    "activation_store": "s3://bucket/activations",
 }
 
 

@@ -310,6 +310,9 @@ class RunConfig(_Section):
     disk_budget: Bytes | None = None
     """Bytes, or text such as `10G`, that the activation cache may take; a fifth of what is free if
     not given."""
+    activation_store: str = ""
+    """A folder or URL such as `s3://bucket/activations` that machines share: activations are looked
+    for there before they are computed, and put there."""
 
     @field_validator("group")
     @classmethod

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tlearn.backbones import load_registry
-from tlearn.cache_folder import cache_folder
 from tlearn.checks.content_checks import check_labels, check_outliers
 from tlearn.checks.copy_checks import Pictures, check_copies, check_shots
 from tlearn.checks.finding import Finding
@@ -17,7 +16,7 @@ from tlearn.data.data_source import ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, draw_splits
 from tlearn.errors import DataError
-from tlearn.features.activation_cache import Cache
+from tlearn.features.activation_cache import open_cache
 from tlearn.progress import Progress
 from tlearn.runs.measurement import class_numbers
 from tlearn.training.cross_validation import few_threads
@@ -59,7 +58,7 @@ def _features(
     """Return the features of photos."""
     config = with_preset(config, *load_registry().check(config))
     splits = Splits(manifest.labels, tuple(files), ())
-    with Cache(cache_folder(), config.disk_budget, progress.say) as cache:
+    with open_cache(config, progress.say) as cache:
         setup = read_setup(config, (manifest, splits), cache, progress)
         return read_features(setup.activations, files, config.seed, progress)
 

@@ -43,7 +43,9 @@ SHOWN_EDITS = 20
 )
 @click.option("--dry-run", is_flag=True, help="Show the edits of --fix, or all; make none.")
 @path_option("--html", "FILE", "Write a page with thumbnails.")
-@config_options("backbone", "weights", "size", "resize", "group", "disk_budget", *ENGINE)
+@config_options(
+    *("backbone", "weights", "size", "resize", "group", "disk_budget", "activation_store", *ENGINE)
+)
 @CONFIG
 @SET
 @QUIET

@@ -31,6 +31,7 @@ METAVARS = {
     "stages": "WHAT[:EPOCHS][@RATE],...",
     "time_budget": "5m",
     "disk_budget": "10G",
+    "activation_store": "URL",
 }
 SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
 IF_NO_VALUE = {"tensorboard": "logs"}  # of options that may be given without one

@@ -11,14 +11,13 @@ import numpy as np
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
 from tlearn.backbones.availability import check_weights
-from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.experiments.candidates import ComparisonSetup, cache_what_fits
 from tlearn.experiments.power_law import Forecast, forecast
 from tlearn.experiments.subsets import REPEATS, Subsets, measure, subsets_of
-from tlearn.features.activation_cache import Cache
+from tlearn.features.activation_cache import open_cache
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.charts import render
@@ -182,7 +181,7 @@ def learning_curve(
     manifest, splits = load_dataset(data, settings, progress)
     subsets = subsets_of(splits, settings)
     with atomic_directory(path) as folder:
-        with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
+        with open_cache(settings, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress).of(backbone.name)
             images, wrong = measure(subsets, features_of(setup, subsets), progress)
         curve = LearningCurve(

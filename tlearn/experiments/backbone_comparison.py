@@ -11,12 +11,11 @@ import numpy as np
 from tlearn.atomic import atomic_directory
 from tlearn.backbones import load_registry
 from tlearn.backbones.availability import advice, missing_weights
-from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.errors import BackboneError, TlearnError
-from tlearn.features.activation_cache import Cache
+from tlearn.features.activation_cache import open_cache
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
@@ -82,7 +81,7 @@ def compare(
 
     with atomic_directory(path) as folder:
         deadline = start + settings.time_budget if settings.time_budget else np.inf
-        with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
+        with open_cache(settings, progress.say) as cache:
             setup = ComparisonSetup(settings, manifest, splits, cache, progress, deadline)
             present = [name for name in names if name not in missing]
             results, skipped, stopped = evaluate_candidates(setup, present)
@@ -139,7 +138,7 @@ def estimates(
     # Not before all is checked: Keras takes seconds.
     from tlearn.experiments.candidates import ComparisonSetup, costs_of, speed_of
 
-    with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
+    with open_cache(settings, progress.say) as cache:
         comparison = ComparisonSetup(settings, manifest, splits, cache, progress)
         for backbone in names:
             try:

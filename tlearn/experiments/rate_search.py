@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from tlearn.atomic import atomic_directory
-from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import list_dataset
 from tlearn.errors import ConfigError
-from tlearn.features.activation_cache import Cache
+from tlearn.features.activation_cache import open_cache
 from tlearn.features.precision import computing_in
 from tlearn.keras_objects import StageSchedule
 from tlearn.progress import Progress, console_progress
@@ -104,7 +103,7 @@ def find_rates(
     check_data(data)
     settings = filled_in(settings)
     source = list_dataset(data, settings.group, progress)
-    with Cache(cache_folder(), settings.disk_budget, progress.say) as cache:
+    with open_cache(settings, progress.say) as cache:
         searches = list(_searches(read_setup(settings, source, cache, progress)))
     with atomic_directory(path) as folder:
         record = {"rule": RULE, "searches": [asdict(search) for search in searches]}

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError
 from tlearn.experiments.candidates import cache_what_fits
 from tlearn.experiments.tuning_request import with_own_files
-from tlearn.features.activation_cache import Cache
+from tlearn.features.activation_cache import open_cache
 from tlearn.features.activations import Activations
 from tlearn.progress import Progress, Silent
 from tlearn.runs.measurement import class_numbers
@@ -100,7 +99,7 @@ class Evaluation:
             callbacks = callbacks_of(Path(config.callbacks)) if config.callbacks else []
             with (
                 releasing_graphs(),
-                Cache(cache_folder(), config.disk_budget, self.progress.say) as cache,
+                open_cache(config, self.progress.say) as cache,
             ):
                 setup = read_setup(config, (self.manifest, splits), cache, Silent())
                 setup = self._with_depths(setup)

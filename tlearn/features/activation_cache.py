@@ -4,7 +4,8 @@
     segments/*.rows    the rows; a file is appended to by one process, and then never changed
     compiled/          networks compiled for an engine
 
-Nothing in it is ever needed: what is missing, damaged or evicted is computed again.
+Nothing in it is ever needed: what is missing, damaged or evicted is computed again. A store may be
+behind it, which machines share (:mod:`tlearn.features.activation_store`).
 """
 
 import contextlib
@@ -19,6 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from tlearn.cache_folder import cache_folder
+from tlearn.config import RunConfig
+from tlearn.features.activation_store import ActivationStore, StoredTable
 from tlearn.features.cache_index import FORMAT, CacheIndex, explain_errors
 from tlearn.features.cache_table import CacheTable
 
@@ -57,17 +61,24 @@ class Cache:
     Args:
         root: The folder; made if need be.
         budget: Bytes that rows may take, or ``None`` for a fifth of what is free.
-        say: Called with a line where the index is damaged.
+        say: Called with a line where the index is damaged, or the store fails.
+        store: The URL of a store of activations behind it; empty for none.
 
     Raises:
-        CacheError: If the folder cannot be used.
+        CacheError: If the folder or the store cannot be used.
     """
 
     def __init__(
-        self, root: Path, budget: float | None = None, say: Callable[[str], None] | None = None
+        self,
+        root: Path,
+        budget: float | None = None,
+        say: Callable[[str], None] | None = None,
+        store: str = "",
     ) -> None:
         self.root = root
-        self.index = CacheIndex(root, say or (lambda text: None))
+        say = say or (lambda text: None)
+        self._store = ActivationStore(store, say) if store else None
+        self.index = CacheIndex(root, say)
         self._opened = time.time()
         self._tables: list[CacheTable] = []
         with explain_errors(root):
@@ -83,13 +94,17 @@ class Cache:
     def close(self) -> None:
         """Close all files."""
         for table in self._tables:
-            table.finish()
+            table.close()
         self.index.close()
 
     def table(self, key: Mapping[str, object], shape: Sequence[int], dtype: str) -> CacheTable:
         """Return the table for rows of one shape and type that are computed in one way.
 
-        ``key`` is all that their numbers depend on beside the row key, as JSON can hold it.
+        ``key`` is all that their numbers depend on beside the row key, as JSON can hold it. Where
+        there is a store, the table has the rows that it has by now.
+
+        Raises:
+            CacheError: If the store cannot be listed.
         """
         whole = {"format": FORMAT, **key, "shape": list(shape), "dtype": dtype}
         text = json.dumps(whole, sort_keys=True)
@@ -100,8 +115,20 @@ class Cache:
             )
             query = "SELECT id FROM spaces WHERE digest = ?"
             number = connection.execute(query, (_digest(text),)).fetchone()[0]
-        self._tables.append(CacheTable(self.index, number, tuple(shape), np.dtype(dtype)))
-        return self._tables[-1]
+        row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        stored = None
+        if self._store:
+            place = (number, _digest(text), row_bytes)
+            stored = StoredTable(self._store, self.index, *place, self._reserve)
+        table = CacheTable(self.index, number, tuple(shape), np.dtype(dtype), stored)
+        self._tables.append(table)
+        table.refresh()
+        return table
+
+    def _reserve(self, size: int) -> bool:
+        """Evict until so many more bytes fit, if that is possible; return whether they do."""
+        self.make_room(size)
+        return self.used_bytes() + size <= min(self.budget, self._capacity())
 
     def used_bytes(self) -> int:
         """Return what the rows take on disk."""
@@ -124,21 +151,23 @@ class Cache:
         What any process used since this cache was opened is not evicted.
         """
         excess = self.used_bytes() + needed - min(self.budget, self._capacity())
-        query = "SELECT id, file, bytes FROM segments WHERE used < ? ORDER BY used"
+        query = "SELECT id, file, bytes FROM segments WHERE used < ? AND bytes > 0 ORDER BY used"
         evicted = 0
         for segment, file, size in self.index.query(query, self._opened):
             if evicted >= excess:
                 break
-            self.index.drop(segment, file)
+            self.index.evict(segment, file)
             evicted += size
         return evicted
 
     def tables(self) -> list[TableInfo]:
         """Return what is in the cache, table by table, last used first."""
         query = """
-            SELECT described, (SELECT count(*) FROM rows WHERE rows.space = spaces.id),
+            SELECT described,
+                   (SELECT count(DISTINCT key) FROM rows JOIN segments ON segments.id = segment
+                    WHERE rows.space = spaces.id AND bytes > 0),
                    total(bytes), max(used)
-            FROM spaces JOIN segments ON segments.space = spaces.id
+            FROM spaces JOIN segments ON segments.space = spaces.id WHERE bytes > 0
             GROUP BY spaces.id ORDER BY max(used) DESC"""
         return [
             TableInfo(json.loads(text), rows, int(size), used)
@@ -173,7 +202,7 @@ class Cache:
         return sum(size for _, size, _ in self._compiled_files())
 
     def clear(self) -> int:
-        """Delete everything; return the bytes freed.
+        """Delete everything on this machine; return the bytes freed.
 
         A training that runs meanwhile computes what it misses again.
         """
@@ -183,3 +212,12 @@ class Cache:
             for _, _, file in self._compiled_files():
                 file.unlink(missing_ok=True)
         return freed
+
+
+def open_cache(config: RunConfig, say: Callable[[str], None]) -> Cache:
+    """Open the user's cache, with the budget and the store of a configuration.
+
+    Raises:
+        CacheError: If the folder or the store cannot be used.
+    """
+    return Cache(cache_folder(), config.disk_budget, say, config.activation_store)

@@ -9,18 +9,20 @@ from typing import Any
 
 from tlearn.errors import CacheError, one_line
 
-FORMAT = 3  # raised whenever decoding, rendering or the layout of rows changes
+FORMAT = 4  # raised whenever decoding, rendering or the layout of rows changes
 
 # Numbers are never given twice: a process may still hold one that another has deleted.
+# ``bytes`` are those of the file on this machine, 0 if it is not here; ``store`` is the URL of the
+# store that has it.
 SCHEMA = (
     """CREATE TABLE spaces (
     id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE, described TEXT)""",
     """CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER, file TEXT UNIQUE, bytes INTEGER,
-    used REAL)""",
+    used REAL, store TEXT NOT NULL DEFAULT '')""",
     """CREATE TABLE rows (
     space INTEGER, key BLOB, segment INTEGER, slot INTEGER, checksum INTEGER,
-    PRIMARY KEY (space, key)) WITHOUT ROWID""",
+    PRIMARY KEY (space, key, segment)) WITHOUT ROWID""",
     "CREATE INDEX rows_by_segment ON rows (segment)",
     f"PRAGMA user_version = {FORMAT}",
 )
@@ -94,13 +96,25 @@ class CacheIndex:
                 raise
             self._connection.execute("COMMIT")
 
-    def drop(self, segment: int, file: str) -> None:
-        """Forget a file of rows, and delete it."""
+    def evict(self, segment: int, file: str) -> None:
+        """Delete a file of rows; forget them, unless a store has them."""
         with self.transaction() as connection:
-            connection.execute("DELETE FROM rows WHERE segment = ?", (segment,))
-            connection.execute("DELETE FROM segments WHERE id = ?", (segment,))
+            kept = connection.execute(
+                "UPDATE segments SET bytes = 0 WHERE id = ? AND store != ''", (segment,)
+            )
+            if not kept.rowcount:
+                _forget(connection, segment)
         with contextlib.suppress(OSError):  # on Windows, while another process reads it
             (self.segments / file).unlink()
+
+    def forget_stored(self, segment: int) -> None:
+        """Note that the store no longer has a file of rows; forget them if they are not here."""
+        with self.transaction() as connection:
+            here = connection.execute(
+                "UPDATE segments SET store = '' WHERE id = ? AND bytes > 0", (segment,)
+            )
+            if not here.rowcount:
+                _forget(connection, segment)
 
     def clear(self) -> None:
         """Forget all rows, and delete their files."""
@@ -116,6 +130,11 @@ class CacheIndex:
         """Close it."""
         with self.lock:
             self._connection.close()
+
+
+def _forget(connection: sqlite3.Connection, segment: int) -> None:
+    connection.execute("DELETE FROM rows WHERE segment = ?", (segment,))
+    connection.execute("DELETE FROM segments WHERE id = ?", (segment,))
 
 
 def _open(root: Path) -> sqlite3.Connection:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from tlearn.backbones import load_registry
 from tlearn.backbones.availability import backbones_with_weights, check_weights
-from tlearn.cache_folder import cache_folder
 from tlearn.config import RunConfig, Stage
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.sample import draw_sample
@@ -231,7 +230,7 @@ def train(
         with clock.part("total"), clock.part("scan"):
             source = list_dataset(request.data, request.config.group, progress)
         # Not before all is checked: Keras takes seconds.
-        from tlearn.features.activation_cache import Cache
+        from tlearn.features.activation_cache import open_cache
         from tlearn.training.network_training import train_network
         from tlearn.training.own_step import model_class_of
         from tlearn.training.results import check_unchanged, write_record, write_results
@@ -251,7 +250,7 @@ def train(
         else:
             config = filled_in(config, callbacks)
         clock.earlier = state.seconds if state else {}
-        with clock.part("total"), Cache(cache_folder(), config.disk_budget, progress.say) as cache:
+        with clock.part("total"), open_cache(config, progress.say) as cache:
             earlier = earlier_splits(run, config)
             setup = read_setup(config, source, cache, progress, clock, run.event, earlier)
             if request.began:
