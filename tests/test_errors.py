@@ -99,7 +99,7 @@ OPTIONS = {
     "--resize crush": "'crush' is not one of 'crop', 'squash', 'pad'",
     "--group (": "group: is no regular expression (missing )",
     "--set head.dropuot=1": "'head.dropuot' (did you mean 'dropout'?); known are",
-    "--set backbon=toy": "'backbon' (did you mean 'backbone'?); known are augment",
+    "--set backbon=toy": "'backbon' (did you mean 'backbone'?); known are activation_store",
     "--set head.dropout": "--set takes KEY=VALUE, as in head.dropout=0.1, not 'head.d",
     "--set =3": "--set takes KEY=VALUE, as in head.dropout=0.1, not '=3'",
     "--set head.dropout=[": "broken YAML in --set head.dropout=[, line 1",
