@@ -1,7 +1,7 @@
 """Every option of the configuration, as a form, and the configuration that was entered."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,13 +15,29 @@ from tlearn.web.words import t, texts
 
 # Chosen elsewhere on the page; and no page runs a file of somebody.
 APART = ("backbone", "preset", "callbacks", "train_step", "head.module")
+OPEN = "train.more"  # in the session: the fold
 
 
 def options() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Show the form; return what was entered, and a place for an error below, by dotted key."""
-    values: dict[str, Any] = {}
+    """Show the form in a fold, while it is open.
+
+    Returns:
+        What was entered, by dotted key, and where in the open form an error about it belongs.
+    """
     places: dict[str, Any] = {}
     fields = [field for field in fields_of() if field.key not in APART]
+    with st.expander(
+        t("train.more"), icon=":material/tune:", key=OPEN, on_change="rerun"
+    ) as fold:
+        if fold.open:  # some fifty fields, which take a browser as long as the rest of the page
+            st.caption(t("train.more_hint"))
+            places = _form(fields)
+    return {field.key: _entered(field) for field in fields}, places
+
+
+def _form(fields: Sequence[ConfigField]) -> dict[str, Any]:
+    """Show a field for each option; return a place for an error below it, by dotted key."""
+    places: dict[str, Any] = {}
     tables = [field for field in fields if field.kind == "table"]
     simple = sorted((f for f in fields if f.kind != "table"), key=lambda f: f.section)
     for section, some in groupby(simple, lambda f: f.section):
@@ -30,13 +46,22 @@ def options() -> tuple[dict[str, Any], dict[str, Any]]:
         with st.container(horizontal=True):
             for field in some:
                 with st.container(width=200):
-                    values[field.key], places[field.key] = _entry(field), st.empty()
+                    _field(field)
+                    places[field.key] = st.empty()
     for field in tables:
         name, _ = texts().option(field.key, field.help)
         st.markdown(f"**{name}**")
         st.caption(t(f"train.{field.key}_hint"))
-        values[field.key], places[field.key] = _table(field), st.empty()
-    return values, places
+        _table(field)
+        places[field.key] = st.empty()
+    return places
+
+
+def _entered(field: ConfigField) -> Any:
+    """Return what was entered for an option, whether the form is shown or not."""
+    if field.kind == "table":
+        return st.session_state.get(f"table.{field.key}.rows", [])
+    return st.session_state.get(f"option.{field.key}", field.default)
 
 
 def option_value(key: str) -> Any:
@@ -46,28 +71,28 @@ def option_value(key: str) -> Any:
     return default if value is None else value
 
 
-def _entry(field: ConfigField) -> Any:
+def _field(field: ConfigField) -> None:
     name, help = texts().option(field.key, field.help)
     label = f"{name} :gray[{field.key.rpartition('.')[2]}]"
     key = f"option.{field.key}"
     common: Any = {"key": key, "help": help, "width": 200, "persist_state": "session"}
     if field.kind == "choice":
-        index = field.choices.index(field.default)
-        return st.selectbox(label, field.choices, index, **common)
-    if field.kind == "bool":
-        return st.checkbox(label, field.default, **common)
-    if field.kind in ("int", "float"):
+        st.selectbox(label, field.choices, field.choices.index(field.default), **common)
+    elif field.kind == "bool":
+        st.checkbox(label, field.default, **common)
+    elif field.kind in ("int", "float"):
         if field.default is not None:  # a field with a value of its own could not be emptied
             st.session_state.setdefault(key, float(field.default))
         # Without bounds, and floats, which have none of their own: the field would keep what is
         # beyond them to itself, and show it all the same; the configuration says what is allowed.
         step = 1.0 if field.kind == "int" else 0.05
-        return st.number_input(label, value=None, step=step, format="%g", **common)
-    shown = "" if field.default in (None, "", []) else str(field.default)
-    return st.text_input(label, max_chars=500, placeholder=shown or "—", **common)
+        st.number_input(label, value=None, step=step, format="%g", **common)
+    else:
+        shown = "" if field.default in (None, "", []) else str(field.default)
+        st.text_input(label, max_chars=500, placeholder=shown or "—", **common)
 
 
-def _table(field: ConfigField) -> list[dict[str, Any]]:
+def _table(field: ConfigField) -> None:
     """Show a table with a row per record; rows can be added and taken away."""
     configured: dict[str, Any] = {}
     for column in field.columns:
@@ -92,9 +117,8 @@ def _table(field: ConfigField) -> list[dict[str, Any]]:
         hide_index=True,
     )
     cells = edited.astype(object).where(edited.notna(), None)
-    rows = [{str(k): value for k, value in row.items()} for row in cells.to_dict("records")]
-    state[f"{key}.rows"] = rows
-    return rows
+    rows = cells.to_dict("records")
+    state[f"{key}.rows"] = [{str(k): value for k, value in row.items()} for row in rows]
 
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:

@@ -36,11 +36,16 @@ def wait_for(task: background.BackgroundTask, label: str) -> bool:
     return False
 
 
-def is_over(task: background.BackgroundTask) -> bool:
-    """Tell whether a task is over; show the page again when it is, and what there is meanwhile."""
+def is_over(task: background.BackgroundTask, shown: object = None) -> bool:
+    """Tell whether a task is over; show the page again when it is, and what there is meanwhile.
+
+    Args:
+        task: The task.
+        shown: The result that is shown meanwhile; where it stays the same, so does the page.
+    """
     if task.over.wait(SOON):
         return True
-    _refresh(task)
+    _refresh(task, shown)
     return False
 
 
@@ -87,7 +92,7 @@ def _scanned(name: str) -> Manifest | None:
     if task is None or task.replaced or (seen.get(name) != visit and task.over.is_set()):
         task = _begin(root)
     seen[name] = visit
-    if root in _manifests and not is_over(task):
+    if root in _manifests and not is_over(task, _manifests[root]):
         return _manifests[root][1]
     if not wait_for(task, t("common.reading")):
         return None
@@ -113,9 +118,9 @@ def show_counts(manifest: Manifest) -> None:
 
 
 @st.fragment(run_every=0.5)
-def _refresh(going: background.BackgroundTask) -> None:
-    """Show the page again when a scan is over."""
-    if going.over.is_set():
+def _refresh(going: background.BackgroundTask, shown: object) -> None:
+    """Show the page again when a task has ended with something else."""
+    if going.over.is_set() and (going.problem or going.result != shown):
         st.rerun()
 
 

@@ -1,18 +1,21 @@
 """The split of a data set: sliders for the parts that the next training uses, and their counts."""
 
-from typing import cast
+from pathlib import Path
 
 import streamlit as st
 
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.scan import Manifest
 from tlearn.web import data_process
-from tlearn.web.background import BackgroundTask, start
+from tlearn.web.background import BackgroundTask, Recent, start
 from tlearn.web.components.class_column import class_column
 from tlearn.web.components.config_options import option_value
 from tlearn.web.components.scans import wait_for
-from tlearn.web.data_work import split_counts
+from tlearn.web.data_work import MOST, split_counts
 from tlearn.web.words import escape_markdown, message, t
+
+# Splits of late by data, fractions and seed, with the manifest that was split.
+_splits = Recent[tuple[Path, float, float, int], tuple[Manifest, BackgroundTask]](MOST)
 
 
 def show_split(manifest: Manifest) -> None:
@@ -41,13 +44,13 @@ def show_split(manifest: Manifest) -> None:
 
 
 def split_task(manifest: Manifest, val: float, test: float, seed: int) -> BackgroundTask:
-    """Return the task of :func:`split_counts`, begun where it is another split than before."""
-    state, arguments = st.session_state, (manifest.data, val, test, seed)
-    before, drawn, task = state.get("split.drawn", (None, None, BackgroundTask()))
-    if before is not manifest or drawn != arguments:
+    """Return the task of :func:`split_counts`, begun if this data set was not split so before."""
+    arguments = manifest.data, val, test, seed
+    before, task = _splits.get(arguments, (None, BackgroundTask()))
+    if before is not manifest:
         task = start(lambda progress: data_process.run(progress, split_counts, *arguments))
-        state["split.drawn"] = (manifest, arguments, task)
-    return cast(BackgroundTask, task)
+        _splits[arguments] = manifest, task
+    return task
 
 
 def _fraction(manifest: Manifest, split: Split, least: int) -> float:

@@ -49,9 +49,7 @@ def _ask(data: str, manifest: Manifest) -> None:
     left, network = st.columns((3, 2), gap="medium")
     presets, start = left.container(), left.container()
     others = st.container()
-    with st.expander(t("train.more"), icon=":material/tune:"):
-        st.caption(t("train.more_hint"))
-        entered, places = options()
+    entered, places = options()
     problem, images, registry = None, None, load_registry()
     names = registry.offered("presets")
     try:
@@ -153,7 +151,10 @@ def _start(data: str, config: RunConfig, ready: bool) -> str:
 def _command(data: str, config: RunConfig, name: str) -> None:
     """Show the same as a command, and as a configuration where it is not the default one."""
     here = workspace()
-    with st.expander(t("train.command"), icon=":material/terminal:"):
+    icon, key = ":material/terminal:", "train.command"
+    with st.expander(t("train.command"), icon=icon, key=key, on_change="rerun") as fold:
+        if not fold.open:
+            return
         command = to_command(config, here.data_set(data), here.runs / name, folder_options())
         st.code(command, language="sh", wrap_lines=True)
         if config != RunConfig():
