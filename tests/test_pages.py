@@ -19,6 +19,7 @@ from tlearn.web import background, data_work
 from tlearn.web.components import scans
 from tlearn.web.linked_folders import ALLOWED
 
+OPEN_FOLDS = {"train.more": True, "train.command": True}
 PACKED = """
 from dataclasses import replace
 from tlearn.backbones import Weights, hookimpl
@@ -127,7 +128,7 @@ def test_a_class_is_renamed_and_merged(here):
 def test_what_is_selected_stays_over_pages_and_is_moved_and_excluded(here):
     draw_photos(here.data / "colours", 30)
     app = page("data", {"class": "blue"})
-    assert len(app.checkbox) == 24 and labelled(app.button, t("data.exclude_none")).disabled
+    assert len(app.checkbox) == 12 and labelled(app.button, t("data.exclude_none")).disabled
     run(app.checkbox[0].check())
     run(app.pagination[0].set_value(2))
     run(app.checkbox[5].check())
@@ -295,7 +296,7 @@ def test_a_folder_without_photos_is_told(here):
 
 def test_a_training_is_asked_for_as_it_was_entered(here):
     draw_photos(here.data / "colours")
-    app = page("train", **{"train.backbone": "toy"})
+    app = page("train", **{"train.backbone": "toy"}, **OPEN_FOLDS)
     assert "toy" in words(app)
     app.radio[0].set_value("quick")
     app.text_input(key="option.weights").set_value("none")
@@ -329,7 +330,7 @@ def test_a_training_is_asked_for_as_it_was_entered(here):
 
 def test_what_was_chosen_is_still_there_after_a_look_at_another_page(here):
     draw_photos(here.data / "colours")
-    app = page("train")
+    app = page("train", **OPEN_FOLDS)
     assert app.radio[0].proto.default == 0  # also where the browser was told nothing more
     app.radio[0].set_value("best")
     app.number_input(key="option.test").set_value(0.1)
@@ -338,16 +339,19 @@ def test_what_was_chosen_is_still_there_after_a_look_at_another_page(here):
     assert [slider.value for slider in app.slider] == [20, 10]
     run(app.slider[0].set_value(25))  # of the split: it sets that of the training
     assert app.dataframe[0].value[t("data.validation")].sum() == 9
-    follow(app, "train")
+    follow(app, "train", **{"train.command": True})
     assert app.radio[0].value == "best" and not app.warning
+    command = app.code[0].value
+    assert "--val 0.25 --test 0.1" in command and "--weights none" in command
+    follow(app, "train", **OPEN_FOLDS)
+    assert app.code[0].value == command
     assert app.number_input(key="option.test").value == 0.1
     assert not app.number_input(key="option.test").proto.HasField("default")  # can be emptied
-    assert "--val 0.25 --test 0.1" in app.code[0].value and "--weights none" in app.code[0].value
 
 
 def test_a_value_that_is_not_allowed_is_told(here):
     draw_photos(here.data / "colours")
-    app = page("train", **{"train.backbone": "toy"})
+    app = page("train", **{"train.backbone": "toy"}, **OPEN_FOLDS)
     for kind, key, value, default in [
         ("text", "views", "many", ""),
         ("number", "head.dropout", 2.0, 0.1),

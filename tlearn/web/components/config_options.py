@@ -26,9 +26,7 @@ def options() -> tuple[dict[str, Any], dict[str, Any]]:
     """
     places: dict[str, Any] = {}
     fields = [field for field in fields_of() if field.key not in APART]
-    with st.expander(
-        t("train.more"), icon=":material/tune:", key=OPEN, on_change="rerun"
-    ) as fold:
+    with st.expander(t("train.more"), icon=":material/tune:", key=OPEN, on_change="rerun") as fold:
         if fold.open:  # some fifty fields, which take a browser as long as the rest of the page
             st.caption(t("train.more_hint"))
             places = _form(fields)

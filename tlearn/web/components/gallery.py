@@ -12,7 +12,7 @@ from tlearn.web.components.ready_photos import ready_photos
 from tlearn.web.components.session import pages_of
 from tlearn.web.words import escape_markdown, t
 
-PER_PAGE = 24
+PER_PAGE = 12
 PIXELS = 160
 LARGE = 1200  # pixels of the longer side of one that is enlarged
 
@@ -64,7 +64,9 @@ def _cell(
         else:
             st.image(blank(PIXELS), width="stretch")
         if picture.caption:
-            st.caption(escape_markdown(picture.short or picture.caption), help=picture.caption)
+            short = picture.short or picture.caption
+            whole = picture.caption if short != picture.caption else None
+            st.caption(escape_markdown(short), help=whole)
         row = st.container(
             horizontal=True, gap="small", vertical_alignment="center", key=f"below.{key}.{i}"
         )

@@ -8,13 +8,12 @@ from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
 from tlearn.text import decode_name, percent
-from tlearn.web.components.gallery import show
+from tlearn.web.components.gallery import PER_PAGE, show
 from tlearn.web.components.scans import wait_for
 from tlearn.web.components.session import pages_of, workspace
 from tlearn.web.run_work import forget, heat_maps
 from tlearn.web.words import escape_markdown, message, t
 
-PER_PAGE = 12
 PIXELS = 240
 NEAR = 72  # pixels of a training photo
 NEIGHBOURS = 3

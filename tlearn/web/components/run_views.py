@@ -257,7 +257,8 @@ def _threshold(run: Run) -> None:
 
 
 def _settings(run: Run) -> None:
-    st.code((run.path / "run.yaml").read_text("utf-8"), language="yaml")
+    # As text: a browser takes longer to colour it than to show all the rest of the page.
+    st.text((run.path / "run.yaml").read_text("utf-8"))
 
 
 VIEWS = {
