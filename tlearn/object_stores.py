@@ -1,15 +1,24 @@
 """Object stores such as ``s3://bucket/folder``, through fsspec."""
 
 import contextlib
+import errno
+import hashlib
+import os
+import posixpath
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from tlearn.errors import TlearnError, one_line
 
 T = TypeVar("T")
-SECONDS = 60.0  # that a store has for its first answer
+SECONDS = 60.0  # that a store has to answer what is asked of it, other than contents
+LISTINGS = 32  # folders that are listed at once
+ADVICE = "check the address, the credentials and the network"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
 
 
@@ -29,6 +38,7 @@ def open_store(url: str, error: type[TlearnError]) -> tuple[Any, str]:
     """
     try:
         import fsspec
+        from fsspec.registry import known_implementations
     except ImportError:
         raise error(f"{url!r} needs fsspec: pip install 'tlearn[storage]'") from None
     local = {} if is_url(url) else {"auto_mkdir": True}
@@ -36,7 +46,7 @@ def open_store(url: str, error: type[TlearnError]) -> tuple[Any, str]:
         filesystem, path = fsspec.url_to_fs(url, **local)
     except ImportError:
         protocol = url.partition("://")[0]
-        known = fsspec.registry.known_implementations.get(protocol, {"class": protocol})
+        known = known_implementations.get(protocol, {"class": protocol})
         package = known["class"].partition(".")[0]
         raise error(f"{url!r} needs the package {package}: pip install {package}") from None
     except Exception as reason:  # noqa: BLE001 - of any package
@@ -69,7 +79,7 @@ def store_errors_as(kind: type[TlearnError], what: str, advice: str) -> Iterator
         raise kind(f"{what}: {reason}; {advice}") from None
 
 
-def in_time(work: Callable[[], T]) -> T:
+def answer_in_time(work: Callable[[], T]) -> T:
     """Return what a call to a store returns.
 
     Raises:
@@ -92,3 +102,203 @@ def in_time(work: Callable[[], T]) -> T:
     if not results:
         raise TimeoutError(f"no answer within {SECONDS:g} seconds")
     return results[0]
+
+
+class StoreError(TlearnError, OSError):
+    """A store does not answer, or refuses what is asked of it."""
+
+
+class StoreEntry(NamedTuple):
+    """A file or folder in a folder of a store, with the methods of :class:`os.DirEntry`."""
+
+    name: str
+    directory: bool
+
+    def is_dir(self) -> bool:
+        """Return whether it is a folder."""
+        return self.directory
+
+    def is_file(self) -> bool:
+        """Return whether it is a file."""
+        return not self.directory
+
+    def is_symlink(self) -> bool:
+        """Return False."""
+        return False
+
+
+class StorePath(PurePosixPath):
+    """A path in a store, as text ``s3://bucket/folder/file``.
+
+    It has those methods of :class:`pathlib.Path` that are used for data, made by :func:`as_path`.
+    They raise a FileNotFoundError for what is not there, and a StoreError for whatever else the
+    package of the store raises.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().replace(":/", "://", 1)
+
+    def relative_to(self, *other: Any, **options: Any) -> PurePosixPath:  # type: ignore[override]
+        """Return the path below another."""
+        return PurePosixPath(*super().relative_to(*other, **options).parts)
+
+    def resolve(self) -> "StorePath":
+        """Return it without ``..``."""
+        protocol, _, rest = str(self).partition("://")
+        return StorePath(f"{protocol}://{posixpath.normpath(rest)}")
+
+    absolute = resolve
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is the top of a store, which nothing can be beside."""
+        return len(self.parts) < 3
+
+    def _ask(self, what: Callable[[Any, str], T], in_time: bool = True) -> T:
+        files, path = open_store(str(self), StoreError)
+        try:
+            return answer_in_time(lambda: what(files, path)) if in_time else what(files, path)
+        except (FileNotFoundError, NotADirectoryError):
+            missing = os.strerror(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, missing, str(self)) from None
+        except Exception as error:
+            with store_errors_as(StoreError, f"{str(self)!r} cannot be used", ADVICE):
+                raise error
+
+    def info(self) -> dict[str, Any]:
+        """Return what fsspec knows of it."""
+        return self._ask(lambda files, path: dict(files.info(path)))
+
+    def exists(self) -> bool:
+        """Return whether it is there."""
+        try:
+            return bool(self.info())
+        except FileNotFoundError:
+            return False
+
+    def is_dir(self) -> bool:
+        """Return whether it is a folder: something is below it."""
+        try:
+            return bool(self.info()["type"] == "directory")
+        except FileNotFoundError:
+            return False
+
+    def is_file(self) -> bool:
+        """Return whether it is a file."""
+        try:
+            return bool(self.info()["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+    def is_symlink(self) -> bool:
+        """Return False."""
+        return False
+
+    def stat(self) -> os.stat_result:
+        """Return its size; the time stands for its version (see :meth:`version`)."""
+        time = int(self.version(), 16)
+        return os.stat_result((0, 0, 0, 0, 0, 0, self.info()["size"], time, time, time))
+
+    def version(self) -> str:
+        """Return 12 hexadecimal digits that change with the file."""
+        info = self.info()
+        known = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created", "size")
+        text = "|".join(str(info[key]) for key in known if key in info)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    def entries(self) -> list[StoreEntry]:
+        """Return what is in a folder."""
+        listed = self._ask(lambda files, path: files.ls(path, detail=True))
+        entries = {e["name"].rstrip("/").rpartition("/")[2]: e["type"] for e in listed}
+        entries.pop("", None)  # an empty object that stands for a folder
+        itself = len(listed) == 1 and listed[0]["type"] == "file" and self.name in entries
+        if itself and self.is_file():
+            raise FileNotFoundError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self))
+        return [StoreEntry(name, kind == "directory") for name, kind in entries.items()]
+
+    def list_tree(self) -> None:
+        """List all folders below, many at once; what is asked next is answered from that."""
+        self._ask(lambda files, path: files.invalidate_cache(path))
+        folders = [self]
+        with ThreadPoolExecutor(LISTINGS) as pool:
+            while folders:
+                listed = list(pool.map(StorePath.entries, folders))
+                folders = [
+                    folder / entry.name
+                    for folder, entries in zip(folders, listed, strict=True)
+                    for entry in entries
+                    if entry.directory
+                ]
+
+    def forget_tree(self) -> None:
+        """Forget what :meth:`list_tree` has listed."""
+        self._ask(lambda files, path: files.invalidate_cache())
+
+    def read_bytes(self) -> bytes:
+        """Return its content."""
+        return self._ask(lambda files, path: bytes(files.cat_file(path)), in_time=False)
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Return its content as text."""
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, content: bytes) -> int:
+        """Write it whole."""
+        self._ask(lambda files, path: files.pipe_file(path, content), in_time=False)
+        return len(content)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete it."""
+        try:
+            self._ask(lambda files, path: files.rm_file(path))
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def mkdir(self, **options: bool) -> None:
+        """Do nothing: folders of stores are there once something is in them."""
+
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        """Open it to read bytes."""
+        return cast(IO[bytes], self._ask(lambda files, path: files.open(path, mode)))
+
+    def download(self, target: Path) -> None:
+        """Copy it to a file of this machine."""
+        self._ask(lambda files, path: files.get_file(path, str(target)), in_time=False)
+
+
+def as_path(place: str | os.PathLike[str]) -> Path:
+    """Return a path of this machine, or of a store if that is what a text or path says.
+
+    A :class:`StorePath` stands for a Path, whose methods it has as far as data need them.
+    """
+    return cast(Path, StorePath(place)) if is_url(place) else Path(place)
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from the root of its machine or store, without ``..``, links as they are."""
+    return path.resolve() if isinstance(path, StorePath) else Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def copy_file(path: Path, target: Path) -> None:
+    """Copy a file of this machine, with its times, or of a store to a file of this machine.
+
+    Raises:
+        OSError: If it cannot be read or written.
+    """
+    if isinstance(path, StorePath):
+        path.download(target)
+    else:
+        shutil.copy2(path, target)
+
+
+def entries_of(folder: Path) -> "list[os.DirEntry[str]]":
+    """Return what is in a folder of this machine or of a store.
+
+    Raises:
+        OSError: If it cannot be listed.
+    """
+    if isinstance(folder, StorePath):
+        return cast("list[os.DirEntry[str]]", folder.entries())
+    with os.scandir(folder) as found:
+        return list(found)

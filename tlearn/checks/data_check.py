@@ -20,6 +20,7 @@ from tlearn.data.edits import Edits
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.data.tables import is_table
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
 from tlearn.text import decode_name
@@ -61,7 +62,7 @@ def check(
     """
     start = time.monotonic()
     settings = make_config(config, options=options)
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     if content:
         backbone = load_registry().get(settings.backbone)  # before all is read
         check_weights(backbone, backbone.checked_weights(settings.weights))

@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 
 from tlearn.checks.alignment import PIXELS
 from tlearn.data.data_source import ImageFile
-from tlearn.data.prefetch import batched, prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.features.activations import BATCH, Activations, read_scanned
 from tlearn.features.built_backbone import FEATURES
 from tlearn.progress import Progress
@@ -123,7 +123,9 @@ def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
 
     result = np.empty((len(files), PIXELS, PIXELS), np.uint8)
     with progress.task("making thumbnails", len(files), "images") as task:
-        for i, pixels in enumerate(prefetch_map(render, files)):
+        for i, pixels in enumerate(
+            prefetch_map(render, files, threads=readers(file.path for file in files))
+        ):
             result[i] = pixels
             task.advance()
     return result

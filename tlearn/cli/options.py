@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from tlearn.backbones.plugin_sources import folder_options
+from tlearn.object_stores import as_path, is_url
 
 if TYPE_CHECKING:
     from tlearn.config_schema import ConfigField
@@ -57,7 +58,7 @@ class _Path(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
             self.fail("a path was expected, not an empty text", param, ctx)
-        return super().convert(value, param, ctx)
+        return as_path(value) if is_url(value) else super().convert(value, param, ctx)
 
 
 PATH = _Path(path_type=Path)

@@ -72,6 +72,7 @@ def tune(
     """
     from tlearn.experiments.tuning import tune as search
     from tlearn.experiments.tuning_request import read_request
+    from tlearn.object_stores import as_path
     from tlearn.settings import make_config
 
     options |= {"metric": score, "time_budget": budget}
@@ -86,7 +87,7 @@ def tune(
                 f"leave it out, or begin anew without --resume"
             )
         request = read_request(resume)
-        data, out, settings = Path(request.data), resume, {}
+        data, out, settings = as_path(request.data), resume, {}
         given = {name: getattr(request, name) for name in given}
         trials = request.trials if trials is None else trials
         options = request.config | {"time_budget": budget or request.time_budget}

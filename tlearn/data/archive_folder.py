@@ -1,8 +1,10 @@
 """Archives given as DATA: unpacked once, by content, into the user's cache folder."""
 
+import contextlib
 import hashlib
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tlearn.cache_folder import cache_folder
@@ -13,6 +15,7 @@ from tlearn.data.problems import Problem, summarize
 from tlearn.data.process_folder import process_folder
 from tlearn.data.unpacking import UnpackResult, unpack
 from tlearn.errors import DataError, os_errors_as
+from tlearn.object_stores import StorePath
 from tlearn.progress import Progress, format_bytes
 from tlearn.text import decode_name, encode_name
 
@@ -53,14 +56,13 @@ def unpacked_folder(archive: Path, progress: Progress) -> Path:
     what = f"the archive {str(archive)!r} cannot be unpacked"
     place = archives_folder()
     with os_errors_as(DataError, what, "make room on the disk, or set TLEARN_CACHE to a folder"):
-        with archive.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12))
-        folder = place / digest.hexdigest()
+        folder = place / _digest(archive)
         if folder.is_dir():
             return folder
         into = process_folder(place / ".unpacking") / secrets.token_hex(8)
         try:
-            result = unpack(archive, archive.name, into, Limits(), progress, tables=True)
+            with _on_this_machine(archive, into) as local:
+                result = unpack(local, archive.name, into, Limits(), progress, tables=True)
             _check_photos(archive, result)
             left_out = [Problem(*problem) for problem in result.left_out]
             write_report(into, [*left_out, *name_problems(result, "", archive.name)])
@@ -73,6 +75,29 @@ def unpacked_folder(archive: Path, progress: Progress) -> Path:
         f"{folder}; 'tlearn cache clear' removes them"
     )
     return folder
+
+
+def _digest(archive: Path) -> str:
+    """Return a hash of an archive's content, or of its address and version in a store."""
+    if isinstance(archive, StorePath):
+        text = f"{archive}|{archive.version()}"
+        return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
+
+
+@contextlib.contextmanager
+def _on_this_machine(archive: Path, into: Path) -> Iterator[Path]:
+    """Give the path of an archive, of one in a store that of a copy beside a folder."""
+    if not isinstance(archive, StorePath):
+        yield archive
+        return
+    copy = into.with_name(f"{into.name}.{archive.name}")
+    try:
+        archive.download(copy)
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def archives_folder() -> Path:

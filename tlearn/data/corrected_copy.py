@@ -1,7 +1,6 @@
 """A copy of a data set with its edits applied, for other tools."""
 
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tlearn.data.layouts import SPLIT_WORDS, relative_name
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, scan
 from tlearn.errors import DataError, os_errors_as
+from tlearn.object_stores import StorePath, copy_file
 from tlearn.progress import Progress, Silent
 from tlearn.text import decode_name, numbered_names
 
@@ -31,6 +31,8 @@ def write_corrected(
     """
     if os.path.lexists(out) or edits_path(out).exists():
         raise DataError(f"{str(out)!r} exists already, or has edits; choose another folder")
+    if link and isinstance(data, StorePath):
+        raise DataError(f"{str(data)!r} is in a store, to which nothing links; leave out --link")
     if out.resolve().is_relative_to(data.resolve()):
         raise DataError(f"{str(out)!r} is inside {str(data)!r}; choose a folder outside it")
     progress = progress or Silent()
@@ -47,7 +49,7 @@ def write_corrected(
         for file in manifest.files:
             target = _target(folder, file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            (os.link if link else shutil.copy2)(file.path, target)
+            (os.link if link else copy_file)(file.path, target)
             if file.group:
                 groups.append(Change(relative_name(target, folder), "group", file.group))
             task.advance()

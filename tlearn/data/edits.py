@@ -29,8 +29,10 @@ from typing import Any, Literal, NamedTuple, get_args
 from filelock import FileLock, Timeout
 
 from tlearn.atomic import atomic_file
+from tlearn.cache_folder import cache_folder
 from tlearn.data.problems import Problem, summarize
 from tlearn.errors import DataError, os_errors_as
+from tlearn.object_stores import StorePath
 from tlearn.progress import Progress
 from tlearn.text import shell
 
@@ -175,6 +177,8 @@ def edits_path(data: Path) -> Path:
     if not folder.name:
         raise DataError(f"{str(data)!r} is a whole disk; give a folder on it")
     beside = folder.with_name(f"{folder.name}{ENDING}")
+    if isinstance(folder, StorePath) and not folder.is_bucket:
+        return beside
     key = hashlib.blake2b(os.fsencode(folder), digest_size=6).hexdigest()
     runs = Path(os.environ.get(RUNS_ROOT) or "runs").absolute()
     aside = runs / ".edits" / f"{folder.name}-{key}{ENDING}"
@@ -234,6 +238,8 @@ def say_edits(root: Path, edits: Edits, problems: Sequence[Problem], progress: P
     if without_effect:
         progress.say(f"edits without effect: {summarize(without_effect)}")
     own = edits_path(root)
+    if isinstance(root, StorePath):
+        return
     for path in [] if own.exists() else sorted(root.resolve().parent.glob(f"*{ENDING}")):
         if not path.with_name(path.name.removesuffix(ENDING)).exists():
             progress.say(
@@ -251,10 +257,14 @@ def _lock(data: Path) -> Iterator[Path]:
     """Lock the file against changes by other processes and threads; give its path."""
     path = edits_path(data)
     lock = path.with_name(f".{path.name}.lock")
+    if isinstance(path, StorePath):  # which has no locks: other machines are not waited for
+        key = hashlib.blake2b(str(path).encode(), digest_size=12).hexdigest()
+        lock = cache_folder() / "locks" / key
     advice = "make room on the disk, or let it be written to"
     try:
         with os_errors_as(DataError, f"{str(path)!r} cannot be written", advice):
-            path.parent.mkdir(exist_ok=True, parents=True)
+            for folder in (path.parent, lock.parent):
+                folder.mkdir(exist_ok=True, parents=True)
             with FileLock(lock, timeout=LOCK_SECONDS):
                 try:
                     yield path
@@ -303,12 +313,18 @@ def _edit(row: Sequence[str]) -> Edit:
 
 
 def _write(path: Path, edits: Sequence[Edit]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS)
+    writer.writerows((edit.time, edit.path, edit.action, edit.value) for edit in edits)
+    content = text.getvalue().encode()
+    if isinstance(path, StorePath):  # where a file is replaced whole
+        path.write_bytes(content)
+        return
     with (
         atomic_file(path.resolve()) as temporary,  # a link to it stays one
-        temporary.open("w", encoding="utf-8", newline="") as file,
+        temporary.open("wb") as file,
     ):
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-        writer.writerow(COLUMNS)
-        writer.writerows((edit.time, edit.path, edit.action, edit.value) for edit in edits)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())

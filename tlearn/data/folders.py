@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tlearn.errors import DataError, os_errors_as
+from tlearn.object_stores import entries_of
 from tlearn.text import natural_key
 
 EXTENSIONS = frozenset(
@@ -37,11 +38,8 @@ def list_folder(folder: Path) -> list[Path]:
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
     what = f"the folder {str(folder)!r} cannot be listed"
-    with (
-        os_errors_as(DataError, what, "make it readable or move it away"),
-        os.scandir(folder) as found,
-    ):
-        entries = [entry for entry in found if visible(entry.name)]
+    with os_errors_as(DataError, what, "make it readable or move it away"):
+        entries = [entry for entry in entries_of(folder) if visible(entry.name)]
     return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 

@@ -8,6 +8,7 @@ from tlearn.data.folders import named_image, walk
 from tlearn.data.table_files import TableFiles
 from tlearn.data.tables import is_table, read_table
 from tlearn.errors import DataError
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent
 
 PathLike = str | Path
@@ -22,7 +23,7 @@ def image_paths(paths: Iterable[PathLike], progress: Progress | None = None) -> 
         DataError: If a path does not exist, no file is found, or an archive or a table is wrong.
     """
     files: list[Path] = []
-    places = [Path(path) for path in paths]
+    places = [as_path(path) for path in paths]
     for path in places:
         if path.is_dir():
             files += walk(path)

@@ -27,6 +27,7 @@ from tlearn.data.pixel_values import (
 from tlearn.data.png_chunks import SIGNATURE, essential_png
 from tlearn.data.views import to_square
 from tlearn.errors import ConfigError, DataError, TlearnError, one_line
+from tlearn.object_stores import as_path
 
 # Pillow would load its decoders at first need, which is not safe in several threads at once.
 Image.init()
@@ -274,7 +275,7 @@ def load_image(
         allowed = ", ".join(get_args(Resize))
         raise ConfigError(f"resize: must be one of {allowed}. Received: {resize!r}", "resize")
     ranges = ValueRanges(integer_range, float_range)
-    return to_square(decode(read_bytes(Path(path)), size, ranges), size, resize)
+    return to_square(decode(read_bytes(as_path(path)), size, ranges), size, resize)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,6 +1,5 @@
 """The layout of a data folder: which of its folders are classes, which are splits."""
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Literal
 from tlearn.data.folders import list_folder, named_image, visible
 from tlearn.data.problems import Problem
 from tlearn.errors import DataError
+from tlearn.object_stores import entries_of
 from tlearn.text import encode_name, natural_key, printable
 
 Split = Literal["train", "validation", "test"]
@@ -244,12 +244,11 @@ def is_output(folder: Path) -> bool:
     if _has_output(folder):
         return True
     try:
-        with os.scandir(folder) as entries:
-            outputs = [
-                entry.is_dir() and _has_output(Path(entry.path))
-                for entry in entries
-                if visible(entry.name)
-            ]
+        outputs = [
+            entry.is_dir() and _has_output(folder / entry.name)
+            for entry in entries_of(folder)
+            if visible(entry.name)
+        ]
     except OSError:
         return False  # it is refused when it is read
     return all(outputs) if outputs else folder.name in _OUTPUT_FOLDERS
@@ -291,12 +290,11 @@ def _contents(folder: Path) -> tuple[set[str], bool]:
     folders: set[str] = set()
     images = False
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders |= {entry.name} if visible(entry.name) else set()
-                elif not images:
-                    images = visible(entry.name) and named_image(Path(entry.name))
+        for entry in entries_of(folder):
+            if entry.is_dir():
+                folders |= {entry.name} if visible(entry.name) else set()
+            elif not images:
+                images = visible(entry.name) and named_image(Path(entry.name))
     except OSError:
         return set(), False  # it is refused when it is read
     return folders, images

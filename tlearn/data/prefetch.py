@@ -5,21 +5,35 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
+
+from tlearn.object_stores import StorePath
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LOOKAHEAD = 64
+READERS = 16  # threads that read from a store, where most of the time is waiting
 
 
-def prefetch_map(work: Callable[[T], R], items: Iterable[T], depth: int = LOOKAHEAD) -> Iterator[R]:
+def readers(paths: Iterable[Path]) -> int:
+    """Return how many threads read files such as the first of some."""
+    in_store = isinstance(next(iter(paths), None), StorePath)
+    return READERS if in_store else os.cpu_count() or 1
+
+
+def prefetch_map(
+    work: Callable[[T], R], items: Iterable[T], depth: int = LOOKAHEAD, threads: int = 0
+) -> Iterator[R]:
     """Yield ``work(item)`` in order, computed in threads with at most ``depth`` results waiting.
+
+    There are as many threads as CPUs if no number is given.
 
     ``Executor.map`` would submit all items at once, whose images do not fit into memory.
     """
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

@@ -15,6 +15,7 @@ from tlearn.data.problems import Problem, ignored_table, with_ignored_table
 from tlearn.data.table_source import METADATA, table_source, tables_in, unknown_tables_in
 from tlearn.data.tables import is_table
 from tlearn.errors import DataError
+from tlearn.object_stores import StorePath, as_path
 from tlearn.progress import Progress, Silent
 from tlearn.text import encode_name
 
@@ -26,7 +27,11 @@ OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json")
 
 
 def check_data(data: Path) -> None:
-    """Raise a DataError if ``data`` is no folder of photos, table or archive."""
+    """Raise a DataError if ``data`` is no folder of photos, table or archive.
+
+    Raises:
+        StoreError: If it is in a store that does not answer.
+    """
     if data.is_file() and data.suffix.lower() in OTHER_TABLES:
         raise DataError(f"{str(data)!r} is a table of another format; save it as .csv or .jsonl")
     what = ""
@@ -58,7 +63,7 @@ def read_source(data: Path, progress: Progress | None = None) -> DataSource:
     check_data(data)
     progress = progress or Silent()
     if data.is_dir():
-        source = _folder_source(data)
+        source = _stored_source(data) if isinstance(data, StorePath) else _folder_source(data)
     elif is_table(data):
         source = table_source(data, data.parent, [(data, None)], outside=True)
     else:
@@ -66,6 +71,15 @@ def read_source(data: Path, progress: Progress | None = None) -> DataSource:
     for note in source.notes:
         progress.say(note)
     return source
+
+
+def _stored_source(data: StorePath) -> DataSource:
+    """Read a folder of a store, all of which is listed at once and held in memory meanwhile."""
+    data.list_tree()
+    try:
+        return _folder_source(as_path(data))
+    finally:
+        data.forget_tree()
 
 
 def _folder_source(data: Path) -> DataSource:

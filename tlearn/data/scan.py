@@ -14,7 +14,7 @@ from tlearn.data.edits import Edits, say_edits
 from tlearn.data.folders import named_image
 from tlearn.data.layouts import Split, similar_labels, similarity
 from tlearn.data.pixel_values import OwnRange, ranges_of
-from tlearn.data.prefetch import prefetch_map
+from tlearn.data.prefetch import prefetch_map, readers
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
 from tlearn.data.read_data import ALLOWED, read_source
 from tlearn.data.scan_cache import FileCheck, ScanCache
@@ -173,7 +173,9 @@ def _read_files(
         return cache.check(file.path, lambda path: _check_file(file, inspect))
 
     known = {file.name: cache.known(file.path) for file in labelled}
-    unknown = prefetch_map(check, (file for file in labelled if known[file.name] is None))
+    files_to_read = (file for file in labelled if known[file.name] is None)
+    threads = readers(file.path for file in labelled)
+    unknown = prefetch_map(check, files_to_read, threads=threads)
     with progress.task("reading images", len(labelled), "files") as task:
         for file in labelled:
             result = known[file.name] or next(unknown)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlearn.data.pixel_values import OwnRange
+from tlearn.object_stores import StorePath
 
 MOST = 500_000
 # A file written just now may be written again without a new time of change: some file systems
@@ -41,7 +42,9 @@ def _key(path: Path) -> str:
 
 
 def _stamp(path: Path) -> Stamp:
-    """Return what changes with a file; nothing if it is not there."""
+    """Return what changes with a file; nothing if it is not there, or in a store."""
+    if isinstance(path, StorePath):  # which would be asked once for each file
+        return ()
     try:
         state = path.stat()
     except OSError:

@@ -1,6 +1,5 @@
 """The files that tables name: found on the disk, each once."""
 
-import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from tlearn.data.folders import list_folder, named_image, visible
 from tlearn.data.layouts import Split, split_of
 from tlearn.data.tables import Row, Table
 from tlearn.errors import DataError
+from tlearn.object_stores import absolute, as_path, entries_of, is_url
 
 Paths = Mapping[str, Sequence[PurePosixPath]]  # by what each file may be called
 LEVELS = 3  # of folders below the one of a table, in which its files are searched
@@ -47,7 +47,7 @@ class TableFiles:
                 or splits.
         """
         self.table, self._split = table, split
-        self.folder = Path(os.path.abspath(table.path)).parent  # noqa: PTH100 - without ".."
+        self.folder = absolute(table.path).parent
         self._title = repr(str(table.path))
         self._outside = outside
         self._names: dict[Path, dict[str, list[str]]] = {}  # of each folder, see _key
@@ -114,7 +114,7 @@ class TableFiles:
 
     def _find(self, row: Row) -> Path | None:
         """Find the file whose path a row says."""
-        path = Path(os.path.normpath(self.folder / row.path))
+        path = absolute(as_path(row.path) if is_url(row.path) else self.folder / row.path)
         if not self._outside and not path.is_relative_to(self.folder):
             raise DataError(
                 f"line {row.line:,} of {self._title} names {quote_name(row.path)}, which "
@@ -155,8 +155,7 @@ class TableFiles:
         if folder not in self._names:
             names = self._names[folder] = defaultdict(list)
             try:
-                with os.scandir(folder) as entries:
-                    files = [entry.name for entry in entries if not entry.is_dir()]
+                files = [entry.name for entry in entries_of(folder) if not entry.is_dir()]
             except (OSError, ValueError):  # a path that the system cannot hold
                 files = []
             for name in files:

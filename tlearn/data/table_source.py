@@ -1,6 +1,5 @@
 """The files that tables name, with their classes; and tables that lie in a folder of photos."""
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,6 +13,7 @@ from tlearn.data.problems import Problem
 from tlearn.data.table_files import TableFiles
 from tlearn.data.tables import ENDINGS, Row, is_table, read_table, unknown_columns
 from tlearn.errors import DataError
+from tlearn.object_stores import absolute, entries_of
 from tlearn.text import encode_name, natural_key
 
 GivenTable = tuple[Path, Split | None]  # a table, and the split of what it names
@@ -63,8 +63,7 @@ def _metadata_in(folder: Path) -> Path | None:
 def holds_table(folder: Path) -> bool:
     """Return whether there is a table of photos and classes in a folder."""
     try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if named_table(entry.name)]
+        names = [entry.name for entry in entries_of(folder) if named_table(entry.name)]
     except OSError:
         return False  # it could not be scanned either
     return any(is_data_table(folder / name) for name in names)
@@ -104,7 +103,7 @@ def table_source(
     Raises:
         DataError: If a table is wrong, or names files that are not there.
     """
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - without ".."
+    folder = absolute(folder)
     found = [TableFiles(read_table(path), split, outside, left_out) for path, split in tables]
     rows = _merged(found)
     splits, notes = _splits_of(rows, found[0].folder)

@@ -19,6 +19,7 @@ from tlearn.experiments.power_law import Forecast, forecast
 from tlearn.experiments.subsets import REPEATS, Subsets, measure, subsets_of
 from tlearn.features.activation_cache import open_cache
 from tlearn.features.built_backbone import FEATURES
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.charts import render
 from tlearn.runs.directory import check_free, free_name
@@ -172,7 +173,7 @@ def learning_curve(
         '600 more photos of the same kind would bring about 1.9 points (95% interval 0.9 to 3.1)'
     """
     settings = make_config(config, options=options)
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     path = Path(out) if out else free_name(data_name(data), CURVES)
     check_free(path)
     backbone = load_registry().get(settings.backbone)

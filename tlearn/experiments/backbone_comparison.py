@@ -16,6 +16,7 @@ from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.errors import BackboneError, TlearnError
 from tlearn.features.activation_cache import open_cache
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
 from tlearn.settings import make_config
@@ -64,7 +65,7 @@ def compare(
     """
     start = time.monotonic()
     settings = make_config(config, options=options)
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     path = Path(out) if out else free_name(data_name(data), COMPARISONS)
     check_free(path)
     names = _backbone_names(settings, backbones)
@@ -132,7 +133,7 @@ def estimates(
     """
     settings = make_config(config, options={**options, "weights": "none"})
     names = _backbone_names(settings, backbones)
-    data, progress = Path(data), progress or Silent()
+    data, progress = as_path(data), progress or Silent()
     check_data(data)
     manifest, splits = load_dataset(data, settings, progress)
     # Not before all is checked: Keras takes seconds.

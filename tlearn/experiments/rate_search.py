@@ -20,6 +20,7 @@ from tlearn.errors import ConfigError
 from tlearn.features.activation_cache import open_cache
 from tlearn.features.precision import computing_in
 from tlearn.keras_objects import StageSchedule
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.runs import charts
 from tlearn.runs.directory import check_free, free_name
@@ -97,7 +98,7 @@ def find_rates(
         TlearnError: If an argument cannot be used; nothing is written then.
     """
     settings = make_config(config, options=options)
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     path = Path(out) if out else free_name(data_name(data), RATES)
     check_free(path)
     check_data(data)

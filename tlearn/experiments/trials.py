@@ -11,6 +11,7 @@ from typing import Any
 from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.errors import ConfigError
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.runs import charts
 from tlearn.runs.directory import check_free, free_name
@@ -137,7 +138,7 @@ def study(
     Raises:
         TlearnError: If an argument cannot be used, or a training fails.
     """
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     base = make_config(config, options=options)
     combinations = list(itertools.product(*vary.values()))
     if not 2 <= len(combinations) <= MOST:

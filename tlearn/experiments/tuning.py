@@ -51,6 +51,7 @@ from tlearn.experiments.tuning_space import (
     with_values,
 )
 from tlearn.metrics import METRICS
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.python_files import files_of
 from tlearn.runs.directory import check_free, free_name
@@ -123,7 +124,7 @@ def tune(
     """
     start = time.monotonic()
     progress = progress or console_progress(quiet)
-    path = Path(out) if out else free_name(data_name(Path(data)), TUNINGS)
+    path = Path(out) if out else free_name(data_name(as_path(data)), TUNINGS)
     old = path.exists() and (path / REQUEST).exists()
     if not old:
         check_free(path)
@@ -133,11 +134,11 @@ def tune(
         space = read_request(path).space if old else default_space(base)
     space = as_yaml(space) if isinstance(space, Mapping) else read_space(Path(space))
     values = base.model_dump(mode="json", exclude_unset=True)
-    place = str(Path(data).resolve())
+    place = str(as_path(data).resolve())
     request = Request(place, values, space, tuner, folds, repeats, trials, budget)
     if old:
         check_same(path, request)
-    check_data(Path(data))
+    check_data(as_path(data))
     _check(request)
     with os_errors_as(RunError, f"{str(path)!r} cannot be written", "choose another --out"):
         path.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from tlearn.atomic import atomic_file, remove_temporaries
 from tlearn.config import RunConfig
 from tlearn.data.splits import list_dataset, load_dataset
 from tlearn.errors import RunError, one_line
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress
 from tlearn.python_files import COPIES, files_of, with_copies
 from tlearn.runs.directory import DAMAGED
@@ -104,7 +105,7 @@ def prepare_folder(path: Path, request: Request, progress: Progress) -> None:
     write(path / "space.yaml", yaml.safe_dump(request.space, sort_keys=False))
     if not (path / PHOTOS).exists():
         config = request.settings
-        source = list_dataset(Path(request.data), config.group, progress)
+        source = list_dataset(as_path(request.data), config.group, progress)
         if not any(file.given == "test" for file in source.files):
             config = config.model_copy(update={"test": config.test or TEST})
         manifest, splits = load_dataset(source, config, progress)

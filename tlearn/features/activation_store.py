@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tlearn.atomic import atomic_file
 from tlearn.errors import CacheError
 from tlearn.features.cache_index import CacheIndex
-from tlearn.object_stores import in_time, open_store, store_errors_as
+from tlearn.object_stores import answer_in_time, open_store, store_errors_as
 
 ADVICE = "check the address, the credentials and the network, or leave out --activation-store"
 UPLOADS = 2  # files that may wait for being uploaded before more is computed
@@ -61,7 +61,7 @@ class ActivationStore:
 
         what = f"the activation store {self.url!r} cannot be used"
         with store_errors_as(CacheError, what, ADVICE):
-            return in_time(find)
+            return answer_in_time(find)
 
     @contextlib.contextmanager
     def failures_said(self, action: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from PIL import Image
 from tlearn.data import images
 from tlearn.data.data_source import ImageFile
 from tlearn.data.pixel_values import ValueRanges
-from tlearn.data.prefetch import batched, prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError
@@ -256,7 +256,10 @@ class Activations:
             views[file].append(view)
         most = max(map(len, views.values()), default=1) * 3 * self.built.size**2
         rendered = prefetch_map(
-            lambda file: (file, self.render(file, views[file])), views, max(4, WAITING // most)
+            lambda file: (file, self.render(file, views[file])),
+            views,
+            max(4, WAITING // most),
+            readers(file.path for file in views),
         )
         pairs = (
             (self._row(file, view), pixels)

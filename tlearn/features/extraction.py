@@ -12,7 +12,7 @@ import numpy as np
 
 from tlearn.config import Resize
 from tlearn.data.data_source import ImageFile
-from tlearn.data.prefetch import batched, prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.data.views import to_square
 from tlearn.errors import BackboneError, ConfigError, nearest
 from tlearn.features.activations import read_scanned
@@ -140,7 +140,9 @@ def extract(
         with read_scanned(file, size) as image:
             return file, to_square(image, size, resize)
 
-    images = batched(prefetch_map(render, files), engine.batch)
+    images = batched(
+        prefetch_map(render, files, threads=readers(file.path for file in files)), engine.batch
+    )
     batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)
     with (
         write(path, files, shape, facts) as append,

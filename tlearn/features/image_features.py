@@ -12,6 +12,7 @@ from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.features.engines import choose
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
 
@@ -70,7 +71,7 @@ def extract_features(
     """
     config = make_config(RunConfig(precision="float32"), options=options)
     path = _check_out(out)
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     backbone = load_registry().get(config.backbone)
     size, weights = backbone.checked_size(config.size), backbone.checked_weights(config.weights)
     check_weights(backbone, weights)

@@ -1,6 +1,5 @@
 """``label_next``: which photos of a folder are most worth labelling for a run."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from tlearn.atomic import atomic_directory, atomic_file
 from tlearn.csv_files import csv_text
 from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.images import decode, read_bytes
-from tlearn.data.prefetch import prefetch_map
+from tlearn.data.prefetch import prefetch_map, readers
 from tlearn.data.scan import content_hash
 from tlearn.errors import ConfigError, DataError, os_errors_as
+from tlearn.object_stores import copy_file
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.photo_selection import WIDER, Candidate, least_sure, select
 from tlearn.runs.run import Run
@@ -112,7 +112,7 @@ class NextPhotos:
             for one in self.candidates:
                 free = numbered_names(one.path.stem, one.path.suffix)
                 name = next(name for name in free if not (new / name).exists())
-                shutil.copy2(one.path, new / name)
+                copy_file(one.path, new / name)
                 names[one.path] = name
             (new / TABLE).write_text(self.table(names), encoding="utf-8")
 
@@ -178,7 +178,9 @@ def _new_photos(
     new, known, copies = list[Path](), 0, 0
     unreadable = list[tuple[str, str]]()
     with progress.task("reading images", len(paths), "files") as task:
-        for path, content in zip(paths, prefetch_map(_content, paths), strict=True):
+        for path, content in zip(
+            paths, prefetch_map(_content, paths, threads=readers(paths)), strict=True
+        ):
             task.advance()
             if isinstance(content, DataError):
                 unreadable.append((str(path), str(content)))

@@ -22,7 +22,7 @@ from tlearn.cache_folder import cache_folder
 from tlearn.config import Augmentation, Resize
 from tlearn.data import images
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
-from tlearn.data.prefetch import batched, prefetch_map
+from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
@@ -246,7 +246,7 @@ class Classifier:
 
     def _views(self, paths: Sequence[Path]) -> Iterator[tuple[Path, ArrayOrError]]:
         """Yield each path with each of its views, or once with why it has none."""
-        for path, views in prefetch_map(self.read_views, paths):
+        for path, views in prefetch_map(self.read_views, paths, threads=readers(paths)):
             yield from (
                 [(path, views)] if isinstance(views, DataError) else ((path, v) for v in views)
             )

@@ -38,6 +38,7 @@ from tlearn.atomic import atomic_file, remove_temporaries
 from tlearn.backbones.plugin_sources import folder_options
 from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, hint_of, one_line, os_errors_as
+from tlearn.object_stores import as_path
 from tlearn.python_files import COPIES, files_of, with_copies
 from tlearn.runs.progress_log import PROGRESS
 from tlearn.runs.run_state import EVENTS, LOCK, STOP, recorded_state, state_of
@@ -175,7 +176,7 @@ class RunDirectory:
             data = record["data"]
             return Request(
                 make_config(self.path / "run.yaml"),
-                Path(data["path"]),
+                as_path(data["path"]),
                 data.get("digest", ""),
                 record.get("weights_digest", ""),
             )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 import numpy as np
@@ -212,7 +212,7 @@ def explain(
             f"the run {str(run.path)!r} has no class {label!r}{nearest_name(label, run.labels)}; "
             f"it has {', '.join(run.labels)}"
         )
-    files = image_paths([paths] if isinstance(paths, str | Path) else paths, progress)
+    files = image_paths([paths] if isinstance(paths, str | PurePath) else paths, progress)
     if len(files) > MOST:
         raise DataError(
             f"{len(files)} photos are too many to explain at a time; give up to {MOST}, or a "

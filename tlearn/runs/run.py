@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from tlearn.data.scan import scan
 from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
 from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.features.engines import choose
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent
 from tlearn.runs.classifier import Classifier, ModelOutputs
 from tlearn.runs.measurement import measure_files
@@ -185,7 +186,7 @@ class Run(RunRecords):
         """Yield predictions in order while they are made; see :meth:`predict`."""
         if reject:
             self.unknown_detector.threshold(reject)  # wrong values are refused before any work
-        files = image_paths([paths] if isinstance(paths, str | Path) else paths, progress)
+        files = image_paths([paths] if isinstance(paths, str | PurePath) else paths, progress)
         with (progress or Silent()).task("predicting", len(files), "images") as task:
             for batch in batched(self.classifier.predict_with_features(files), BATCH):
                 for prediction in self.predictions_of(batch, top, reject):
@@ -244,7 +245,7 @@ class Run(RunRecords):
         if split not in get_args(CountedSplit):
             allowed = ", ".join(get_args(CountedSplit))
             raise ConfigError(f"split must be one of {allowed}. Received: {split!r}")
-        manifest = scan(Path(data), progress=progress)
+        manifest = scan(as_path(data), progress=progress)
         unknown = Counter(f.label for f in manifest.files if f.label not in self.labels)
         if unknown and strict:
             raise DataError(

@@ -12,6 +12,7 @@ from tlearn.csv_files import csv_rows
 from tlearn.data.image_paths import PathLike
 from tlearn.data.layouts import SPLITS
 from tlearn.errors import RunError, one_line
+from tlearn.object_stores import as_path
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable, read_record
 from tlearn.runs.measurement import gain_lines, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, read_predictions
@@ -77,7 +78,7 @@ class RunRecords:
     def photo_folder(self) -> Path:
         """The folder that the names of the photos are relative to."""
         data = self.record["data"]
-        return Path(data.get("folder", data["path"]))
+        return as_path(data.get("folder", data["path"]))
 
     def problems(self) -> list[dict[str, str]]:
         """Return the rows of ``problems.csv``: ``file``, ``kind``, ``reason``."""

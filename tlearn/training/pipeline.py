@@ -27,6 +27,7 @@ from tlearn.errors import (
     TlearnError,
     os_errors_as,
 )
+from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import as_given, files_of
 from tlearn.runs.continued_run import continued, earlier_splits
@@ -102,7 +103,7 @@ def finetune(
     files = files_of(settings)
     if settings.tensorboard:
         check_installed()
-    data, progress = Path(data), progress or console_progress(quiet)
+    data, progress = as_path(data), progress or console_progress(quiet)
     check_data(data)
     path = Path(out) if out else RUNS / data_name(data)
     run = RunDirectory.create(path, settings, data, numbered=out is None)
