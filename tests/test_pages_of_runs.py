@@ -195,7 +195,7 @@ def test_the_address_holds_run_and_view(here, one_and_two):
     lines = [line for line in events.read_text().splitlines() if '"epoch"' not in line]
     events.write_text("\n".join(lines))
     app = page("results", {"run": "one", "view": "settings"})
-    assert app.subheader[0].value == "one" and "preset: auto" in app.text[0].value
+    assert app.subheader[0].value == "one" and "preset: auto" in app.get("html")[0].proto.body
     view(app, "curves")
     assert app.query_params["view"] == "curves" and t("results.no_curves") in words(app)
     events.write_text("\n".join([*lines, '{"event": "no_headroom", "error": 0.012}']))

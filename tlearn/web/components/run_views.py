@@ -1,5 +1,6 @@
 """What to look at in a run: mistakes, classes, thresholds, curves, settings."""
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -257,8 +258,9 @@ def _threshold(run: Run) -> None:
 
 
 def _settings(run: Run) -> None:
-    # As text: a browser takes longer to colour it than to show all the rest of the page.
-    st.text((run.path / "run.yaml").read_text("utf-8"))
+    # Not as code: a browser takes longer to colour it than to show all the rest of the page.
+    text = html.escape((run.path / "run.yaml").read_text("utf-8"))
+    st.html(f'<pre style="overflow-x: auto">{text}</pre>')
 
 
 VIEWS = {
