@@ -17,8 +17,8 @@ from tlearn.data.edits import Change, Edits, append_edits, undo_edits
 from tlearn.data.image_paths import image_paths
 from tlearn.data.read_data import data_name, read_source
 from tlearn.data.scan import scan
-from tlearn.errors import DataError, TlearnError
-from tlearn.object_stores import StoreError, StorePath, absolute, as_path, is_url
+from tlearn.errors import DataError, StoreError, TlearnError
+from tlearn.object_stores import StorePath, absolute, as_path, is_url
 
 
 def upload(folder, url):

@@ -8,7 +8,8 @@ Every message states three things: what was received, what is allowed, and what 
     ├── BackboneError    a backbone, its weights
     ├── PluginError      what a plugin does
     ├── CacheError       the activation cache
-    └── RunError         a run directory
+    ├── RunError         a run directory
+    └── StoreError       an object store
 """
 
 import contextlib
@@ -50,6 +51,10 @@ class CacheError(TlearnError):
 
 class RunError(TlearnError):
     """A run directory is missing, not finished, or exists already."""
+
+
+class StoreError(TlearnError, OSError):
+    """A store does not answer, or refuses what is asked of it."""
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
-from tlearn.errors import TlearnError, one_line
+from tlearn.errors import StoreError, TlearnError, one_line
 
 T = TypeVar("T")
 SECONDS = 60.0  # that a store has to answer what is asked of it, other than contents
@@ -102,10 +102,6 @@ def answer_in_time(work: Callable[[], T]) -> T:
     if not results:
         raise TimeoutError(f"no answer within {SECONDS:g} seconds")
     return results[0]
-
-
-class StoreError(TlearnError, OSError):
-    """A store does not answer, or refuses what is asked of it."""
 
 
 class StoreEntry(NamedTuple):
