@@ -258,6 +258,12 @@ class StorePath(PurePosixPath):
         """Open it to read bytes."""
         return cast(IO[bytes], self._ask(lambda files, path: files.open(path, mode)))
 
+    def upload(self, source: Path) -> str:
+        """Copy a file of this machine to it; return its version."""
+        self._ask(lambda files, path: files.put_file(str(source), path), in_time=False)
+        self._ask(lambda files, path: files.invalidate_cache(path))
+        return self.version()
+
     def download(self, target: Path) -> None:
         """Copy it to a file of this machine."""
         self._ask(lambda files, path: files.get_file(path, str(target)), in_time=False)

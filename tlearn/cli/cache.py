@@ -42,6 +42,8 @@ def clear() -> None:
     from tlearn.cache_folder import cache_folder
     from tlearn.data.archive_folder import remove_unpacked
     from tlearn.features.activation_cache import Cache
+    from tlearn.runs.stored_runs import remove_mirrors
 
     with Cache(cache_folder(), say=click.echo) as store:
-        print(f"{format_bytes(store.clear() + remove_unpacked())} freed in {store.root}")
+        freed = store.clear() + remove_unpacked() + remove_mirrors()
+        print(f"{format_bytes(freed)} freed in {store.root}")

@@ -84,7 +84,7 @@ def report_run(run: Any, as_json: bool) -> int:
     from tlearn.runs.summary import run_summary
 
     if as_json:
-        print(json.dumps(run.metrics | {"run": str(run.path)}, indent=2, ensure_ascii=False))
+        print(json.dumps(run.metrics | {"run": str(run.place)}, indent=2, ensure_ascii=False))
     else:
         print(run_summary(run))
     return INTERRUPTED if run.metrics["stopped"] else 0

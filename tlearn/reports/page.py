@@ -25,6 +25,7 @@ from tlearn.reports.model_card import model_card
 from tlearn.reports.overview import overview
 from tlearn.reports.probabilities import calibration, thresholds
 from tlearn.runs.run import Run
+from tlearn.runs.stored_runs import upload_changes
 
 Render = Callable[[], str]
 # What no page may hold: control characters, and what stands for bytes that are not UTF-8.
@@ -72,6 +73,7 @@ def report(
     with unwritten, atomic_file(path) as file:
         contents = Contents(run, thorough, out is None, progress or Silent())
         file.write_text(_page(contents), encoding="utf-8")
+    upload_changes(run.path)
     return path
 
 

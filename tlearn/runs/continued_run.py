@@ -14,6 +14,7 @@ from tlearn.runs.measurement import with_interval
 from tlearn.runs.run import Run
 from tlearn.runs.run_comparison import compare_runs
 from tlearn.runs.run_records import UNIT_COLUMNS
+from tlearn.runs.stored_runs import local_run
 
 # What another run is continued with, if nothing else is asked for.
 SAME = (
@@ -33,7 +34,7 @@ def continued(config: RunConfig) -> RunConfig:
     """
     if not config.from_run:
         return config
-    path = Path(config.from_run).resolve()
+    path = local_run(config.from_run).resolve()
     check_usable(path)
     if "members" in Run(path).record:
         raise ConfigError(

@@ -16,6 +16,7 @@ from tlearn.runs.directory import check_free
 from tlearn.runs.parity import Parity, check_parity
 from tlearn.runs.predict_script import has_augmented_views, predict_script
 from tlearn.runs.run import Run
+from tlearn.runs.stored_runs import upload_changes
 
 
 def export(
@@ -68,6 +69,7 @@ def export(
             f"the export to {form} failed ({type(error).__name__}: {one_line(error)}); nothing was "
             f"written"
         ) from error
+    upload_changes(run.path)
     return path
 
 

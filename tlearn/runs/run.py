@@ -59,7 +59,7 @@ class Run(RunRecords):
     """A finished training.
 
     Args:
-        path: The run directory.
+        path: The run directory, or its URL in a store, from where it is downloaded.
         engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
         precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
         tta: Views of each image whose probabilities are averaged; those of the model if not given.

@@ -16,6 +16,7 @@ from tlearn.object_stores import as_path
 from tlearn.runs.directory import DAMAGED, EARLIER_SPLITS, check_usable, read_record
 from tlearn.runs.measurement import gain_lines, measured_split, metric_texts
 from tlearn.runs.predictions import HeldOutPrediction, read_predictions
+from tlearn.runs.stored_runs import local_run, url_of
 from tlearn.text import whole_percents
 
 UNIT_COLUMNS = ("content", "group", "split")
@@ -26,15 +27,20 @@ class RunRecords:
     """The files of a run directory but for its model.
 
     Args:
-        path: The run directory.
+        path: The run directory, or its URL in a store, from where it is downloaded.
 
     Raises:
         RunError: If it is no run or not finished.
     """
 
     def __init__(self, path: PathLike) -> None:
-        self.path = Path(path)
+        self.path = local_run(path)
         check_usable(self.path)
+
+    @property
+    def place(self) -> Path:
+        """Where the run is for its users: its path, or its URL in a store."""
+        return as_path(url_of(self.path) or self.path)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

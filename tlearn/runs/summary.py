@@ -27,7 +27,7 @@ def metrics_line(figures: Figures) -> str:
 
 def run_summary(run: Run) -> str:
     """Return the lines printed when a training ends."""
-    metrics, path = run.metrics, run.path
+    metrics, path = run.metrics, run.place
     lines = ["stopped: the model is the best so far"] if metrics["stopped"] else []
     probe, *stages = metrics["stages"]
     n = metrics["validation"]["n"]

@@ -27,7 +27,7 @@ from tlearn.errors import (
     TlearnError,
     os_errors_as,
 )
-from tlearn.object_stores import as_path
+from tlearn.object_stores import StorePath, as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import as_given, files_of
 from tlearn.runs.continued_run import continued, earlier_splits
@@ -43,6 +43,7 @@ from tlearn.runs.directory import (
 from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
 from tlearn.runs.run import Run
 from tlearn.runs.run_state import STOP
+from tlearn.runs.stored_runs import local_run, new_mirror, upload_changes, uploading
 from tlearn.runs.tensorboard_folder import check_installed, make_folder
 from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
@@ -71,8 +72,8 @@ def finetune(
     Args:
         data: Class folders, or ``train/``, ``validation/``, ``test/`` with class folders; a CSV or
             JSON Lines table of ``path,label[,split,group]``; or a zip or tar of either.
-        out: The run directory to make; ``runs/<name of the data>``, numbered where that exists, if
-            not given.
+        out: The run directory to make, or its URL in a store; ``runs/<name of the data>``, numbered
+            where that exists, if not given.
         config: A configuration or a YAML file of one.
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
@@ -105,14 +106,19 @@ def finetune(
         check_installed()
     data, progress = as_path(data), progress or console_progress(quiet)
     check_data(data)
-    path = Path(out) if out else RUNS / data_name(data)
+    path = as_path(out) if out else RUNS / data_name(data)
+    path = new_mirror(path) if isinstance(path, StorePath) else path
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
-        return train(run, progress, callbacks, train_step)
+        with uploading(run.path, progress.say):
+            return train(run, progress, callbacks, train_step)
     except BaseException as error:
         run.discard()
-        if isinstance(error, TlearnError) and not run.path.exists():
-            error.args = (as_given(str(error), run.path, files),)
+        if not run.path.exists():
+            with contextlib.suppress(TlearnError):
+                upload_changes(run.path)  # nothing is left in a store either
+            if isinstance(error, TlearnError):
+                error.args = (as_given(str(error), run.path, files),)
         raise
 
 
@@ -150,7 +156,9 @@ def resume(
         >>> run = tlearn.resume("runs/photos")  # doctest: +SKIP
     """
     shown = progress or console_progress(quiet)
-    return train(RunDirectory(Path(run)), shown, callbacks, train_step)
+    path = local_run(run)
+    with uploading(path, shown.say):
+        return train(RunDirectory(path), shown, callbacks, train_step)
 
 
 def demo(
