@@ -8,6 +8,7 @@ from concurrent.futures import wait
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import Gauge
+from prometheus_client.parser import text_string_to_metric_families
 
 import tlearn
 from tlearn.errors import ConfigError, RunError
@@ -15,6 +16,12 @@ from tlearn.serving.admission import Admission, BusyError
 from tlearn.serving.app import make_app
 from tlearn.serving.batching import Batcher
 from tlearn.serving.model_store import ModelStore
+from tlearn.serving.responses import (
+    ExplanationsRecord,
+    ModelRecord,
+    PredictionRecord,
+    PredictionsRecord,
+)
 from tlearn.serving.server_settings import ServerSettings
 
 
@@ -57,12 +64,13 @@ def test_answers_equal_those_of_predict(service, toy_run, photos):
     ]
     for answer in answers:
         assert answer.status_code == 200, answer.text
+        PredictionsRecord.model_validate(answer.json(), extra="forbid")
         for got, want in zip(answer.json()["predictions"], expected, strict=True):
             assert got["path"] == want.path.name and got["unknown"] == want.unknown
             assert [label for label, _ in got["top"]] == [label for label, _ in want.top]
             assert got["top"][0][1] == pytest.approx(want.probability, abs=1e-4)
-    body = photos[0].read_bytes()
-    alone = client.post("/predict", content=body, headers={"Content-Type": "image/png"}).json()
+    data = photos[0].read_bytes()
+    alone = client.post("/predict", content=data, headers={"Content-Type": "image/png"}).json()
     assert alone["predictions"][0]["top"][0][0] == expected[0].label
 
 
@@ -73,16 +81,30 @@ def test_an_image_that_cannot_be_read_is_said_beside_the_others(service, photos)
     assert second["path"] == "words.txt" and "not an image" in second["problem"]
 
 
+def as_form(body, boundary="; boundary=x"):
+    return {"content": body, "headers": {"Content-Type": f"multipart/form-data{boundary}"}}
+
+
 def test_wrong_requests_are_refused_in_words(service, photos):
     client = service(request_images=2, request_bytes=100_000)
     large = b"x" * 100_001
-    for status, part, arguments in (
+    part = b'--x\r\nContent-Disposition: form-data; name="i"; filename="a"\r\n\r\n1\r\n'
+    field = b'Content-Disposition: form-data; name="i"\r\n\r\n1\r\n--x\r\n'
+    for status, words, arguments in (
         (415, "is not read", {"content": b"x", "headers": {"Content-Type": "text/plain"}}),
         (400, "no image", {"json": {"images": []}}),
         (400, "not base64", {"json": {"images": [{"data": "?"}]}}),
+        (400, "not base64", {"json": {"images": [{"data": "ä"}]}}),
         (400, "images", {"json": {"pictures": []}}),
         (400, "Invalid JSON", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
         (413, "more than 2 images", {"files": in_form(photos[:3])}),
+        (413, "more than 2 images", {"json": {"images": [{"data": ""}] * 3}}),
+        (400, "No boundary", as_form(b"--x--", "")),
+        (400, "not whole", as_form(b"")),
+        (400, "not whole", as_form(part)),
+        (400, "cannot be read", as_form(b"--x\r\nA: b\r\n\r\n--x--\r\n")),
+        (400, "many fields", as_form(b"--x\r\n" + field * 17)),
+        (400, "no image", as_form(b"--x\r\n" + field[:-2] + b"--")),
         (413, "0.1 MB", {"content": large, "headers": {"Content-Type": "image/png"}}),
         (400, "no model 'other'", {"params": {"model": "other"}, "files": in_form(photos[:1])}),
         (422, "less than or equal", {"params": {"reject": 2}, "files": in_form(photos[:1])}),
@@ -90,8 +112,8 @@ def test_wrong_requests_are_refused_in_words(service, photos):
     ):
         address = "/explain" if "label" in arguments.get("params", {}) else "/predict"
         answer = client.post(address, **arguments)
-        assert answer.status_code == status, (part, answer.text)
-        assert part in answer.text
+        assert answer.status_code == status, (words, answer.text)
+        assert words in answer.text
 
     def unending():  # of no length that is told beforehand
         for _ in range(200):
@@ -101,11 +123,18 @@ def test_wrong_requests_are_refused_in_words(service, photos):
     assert answer.status_code == 413
 
 
-def test_explanations_have_pictures_and_similar_photos(service, photos):
-    answer = service().post("/explain", files=in_form(photos[:1]))
-    (record,) = answer.json()["explanations"]
+def test_explanations_have_pictures_and_similar_photos(service, photos, toy_run_copy):
+    client = service()
+    answer = client.post("/explain", files=in_form(photos[:1])).json()
+    ExplanationsRecord.model_validate(answer, extra="forbid")
+    (record,) = answer["explanations"]
     assert record["path"] == photos[0].name and record["neighbours"]
     assert base64.b64decode(record["overlays"]["grad-cam"]).startswith(b"\x89PNG")
+    refused = client.post("/explain", files=in_form(photos[:1]) * 9)
+    assert refused.status_code == 413 and "more than 8 images" in refused.text
+    (toy_run_copy.run / "model.keras").touch()  # what it reads now may be of another model
+    changed = client.post("/explain", files=in_form(photos[:1]))
+    assert changed.status_code == 400 and "reload the model" in changed.text
 
 
 def test_a_key_is_asked_for_but_not_by_what_watches_the_server(service, photos):
@@ -117,6 +146,37 @@ def test_a_key_is_asked_for_but_not_by_what_watches_the_server(service, photos):
         assert client.post("/predict", files=in_form(photos[:1]), headers=headers).is_success
     assert client.get("/health").is_success and client.get("/ready").is_success
     assert client.get("/metrics").status_code == 401
+
+
+def test_openapi_has_examples_errors_and_the_key(service):
+    page = service(key="k").get("/openapi.json").json()
+    predict = page["paths"]["/predict"]["post"]
+    assert set(predict["requestBody"]["content"]) == {
+        "multipart/form-data", "application/json", "image/*"
+    }  # fmt: skip
+    assert {"200", "400", "408", "413", "415", "422", "503", "504"} <= set(predict["responses"])
+    assert "Retry-After" in predict["responses"]["503"]["headers"]
+    assert predict["security"] == [{"APIKeyHeader": []}]
+    schemas = page["components"]["schemas"]
+    PredictionRecord.model_validate(schemas["PredictionRecord"]["example"], extra="forbid")
+    assert "security" not in page["paths"]["/health"]["get"]
+
+
+def test_metrics_are_named_as_prometheus_asks(service, photos):
+    client = service()
+    client.post("/predict", files=in_form(photos[:2]))
+    families = list(text_string_to_metric_families(client.get("/metrics").text))
+    ours = {family.name: family for family in families if family.name.startswith("tlearn_")}
+    assert {
+        "tlearn_http_requests", "tlearn_http_request_duration_seconds", "tlearn_images",
+        "tlearn_batch_images", "tlearn_batch_duration_seconds", "tlearn_images_in_flight",
+        "tlearn_requests_in_flight_bytes", "tlearn_explanations_in_flight",
+        "tlearn_model_load_timestamp_seconds",
+    } == set(ours)  # fmt: skip
+    assert all(family.documentation for family in ours.values())
+    (images,) = [s for s in ours["tlearn_batch_images"].samples if s.name.endswith("_sum")]
+    assert images.labels["model"] == "toy" and images.value >= 2
+    assert any(family.name == "process_resident_memory_bytes" for family in families)
 
 
 def test_more_than_fits_is_refused_until_there_is_room(service, photos, monkeypatch):
@@ -160,6 +220,8 @@ def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
     client = service()
     store = client.app.state.service.store
     name = store.names[0]
+    (card,) = client.get("/models").json()
+    assert ModelRecord.model_validate(card, extra="forbid").labels == ["blue", "green", "red"]
     with store.lease(name) as before:
         assert client.post(f"/models/{name}/reload").json()["name"] == name
         with store.lease(None) as now:
@@ -189,11 +251,12 @@ def test_batches_are_of_what_arrived_meanwhile_and_errors_go_to_who_waits():
 
     def compute(items):
         go.wait(30)
+        sizes.append(len(items))
         if "bad" in items:
             raise ValueError("bad")
         return [item * 2 for item in items]
 
-    batcher = Batcher(compute, 4, 1, sizes.append)
+    batcher = Batcher(compute, 4, 1)
     first = batcher.submit("a")
     while first.running() is False:
         time.sleep(0.001)

@@ -52,7 +52,14 @@ KEY = "TLEARN_KEY"  # the environment variable with the key
     type=click.FloatRange(0.1, 3600),
     default=30.0,
     show_default=True,
-    help="That a request may take (504).",
+    help="For the body of a request (408), and for the answer after that (504).",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0, 3600),
+    default=1.0,
+    show_default=True,
+    help="After SIGTERM, while /ready says no and requests are still taken on.",
 )
 def serve(
     runs: tuple[Path, ...],
@@ -63,6 +70,7 @@ def serve(
     request_images: int,
     waiting_images: int,
     seconds: float,
+    drain_seconds: float,
 ) -> None:
     """Answer requests over HTTP with the models of RUNS.
 
@@ -85,6 +93,7 @@ def serve(
         waiting_images=waiting_images,
         memory_bytes=max(512, 2 * request_mb) * MB,
         seconds=seconds,
+        drain_seconds=drain_seconds,
     )
     store = ModelStore(runs)
     print(f"tlearn: serving {', '.join(store.names)} at http://{host}:{port}  (Ctrl-C ends it)")

@@ -40,9 +40,10 @@ class Prediction:
         """Its probability, 0 to 1."""
         return self.top[0][1] if self.top else 0.0
 
-    def to_json(self) -> str:
-        """Return it as a line of JSON."""
-        record = {"path": str(self.path), "label": self.label, "probability": self.probability}
+    def to_json(self, name: str | None = None) -> str:
+        """Return it as a line of JSON; ``name`` is shown for the image instead of its path."""
+        path = str(self.path) if name is None else name
+        record = {"path": path, "label": self.label, "probability": self.probability}
         for name in ("top", "problem", "unknown", "distance"):
             record[name] = getattr(self, name)
         return json.dumps(record, ensure_ascii=False)

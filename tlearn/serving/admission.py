@@ -37,21 +37,41 @@ class Admission:
         self._gauge = gauge
         self._answers = deque[tuple[float, int]](maxlen=RECENT)
 
-    @contextmanager
-    def admit(self, number: int) -> Iterator[None]:
-        """Take on so many, until the block ends.
+    def check(self, number: int = 1) -> None:
+        """Refuse so many if they are too many now; nothing is counted.
+
+        Raises:
+            BusyError: If they are.
+        """
+        if self.in_flight and self.in_flight + number > self.most:
+            raise BusyError(self._seconds_until(number))
+
+    def add(self, number: int) -> None:
+        """Count so many more, until they are removed.
 
         Raises:
             BusyError: If they are too many now.
         """
-        if self.in_flight and self.in_flight + number > self.most:
-            raise BusyError(self._seconds_until(number))
+        self.check(number)
         self._change(number)
+
+    def remove(self, number: int) -> None:
+        """Count so many less: they are answered."""
+        self._change(-number)
+        self._answers.append((time.monotonic(), number))
+
+    @contextmanager
+    def admit(self, number: int) -> Iterator[None]:
+        """Count so many more until the block ends.
+
+        Raises:
+            BusyError: If they are too many now.
+        """
+        self.add(number)
         try:
             yield
         finally:
-            self._change(-number)
-            self._answers.append((time.monotonic(), number))
+            self.remove(number)
 
     def _change(self, number: int) -> None:
         self.in_flight += number

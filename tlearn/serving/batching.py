@@ -19,7 +19,6 @@ class Batcher(Generic[I, O]):
         compute: Gives the outputs of a batch, in order; may be called by all threads at once.
         most: Items per batch, at most.
         threads: How many batches are computed at a time.
-        observe: Called with the number of items of each batch.
     """
 
     def __init__(
@@ -27,9 +26,8 @@ class Batcher(Generic[I, O]):
         compute: Callable[[Sequence[I]], Sequence[O]],
         most: int,
         threads: int,
-        observe: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._compute, self._most, self._observe = compute, most, observe
+        self._compute, self._most = compute, most
         self._items = deque[tuple[I, Future[O]]]()
         self._arrived = threading.Condition()
         self._open = True
@@ -78,7 +76,6 @@ class Batcher(Generic[I, O]):
                 for _, future in batch:
                     future.set_exception(error)
                 continue
-            self._observe(len(batch))
             for (_, future), output in zip(batch, outputs, strict=True):
                 future.set_result(output)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tlearn.errors import ConfigError, nearest
 from tlearn.serving.served_model import ServedModel
+from tlearn.serving.server_metrics import BATCH_IMAGES, BATCH_SECONDS, LOADED
 
 
 class ModelStore:
@@ -31,7 +32,7 @@ class ModelStore:
                 )
             self._paths[name] = path
         self._lock = threading.Lock()  # of what follows
-        self._models = {name: ServedModel(path) for name, path in self._paths.items()}
+        self._models = {name: _load(name, path) for name, path in self._paths.items()}
         self._users = dict.fromkeys(self._models.values(), 0)
         self._loading = threading.Lock()  # one at a time: each takes memory and all cores
 
@@ -68,7 +69,7 @@ class ModelStore:
             RunError: If the directory has no usable model now; the one before stays.
         """
         with self._loading:
-            model = ServedModel(self._paths[self._name_of(name)])
+            model = _load(name, self._paths[self._name_of(name)])
             with self._lock:
                 before = self._models[name]
                 self._models[name] = model
@@ -103,3 +104,15 @@ class ModelStore:
                 del self._users[model]
         if is_over:
             model.close()
+
+
+def _load(name: str, path: Path) -> ServedModel:
+    images, seconds = BATCH_IMAGES.labels(name), BATCH_SECONDS.labels(name)
+
+    def observe(number: int, took: float) -> None:
+        images.observe(number)
+        seconds.observe(took)
+
+    model = ServedModel(path, observe)
+    LOADED.labels(name).set_to_current_time()
+    return model

@@ -1,24 +1,32 @@
 """A run in memory that answers, and its replacement while it does."""
 
 import base64
+import contextlib
 import io
+import json
 import os
 import tempfile
-import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlearn.errors import DataError
+from tlearn.data.prefetch import prefetch_map
+from tlearn.errors import DataError, RunError
 from tlearn.runs.classifier import ModelOutputs
 from tlearn.runs.explanation import Method, explain, overlays
 from tlearn.runs.explanation_files import record_of
 from tlearn.runs.predictions import Prediction
 from tlearn.runs.run import Run
+from tlearn.runs.unknown import REJECT
 from tlearn.serving.batching import Batcher
-from tlearn.serving.server_metrics import BATCH_IMAGES
+
+SPARE = 2  # batches beside those computed, so that the engine waits for no thread that ends one
+Observe = Callable[[int, float], None]
+Outputs = list[tuple[str, ModelOutputs | DataError]]  # by the names of images
 
 
 class ServedModel:
@@ -26,33 +34,28 @@ class ServedModel:
 
     Args:
         path: The run directory.
+        observe: Called with the images of each batch, and the seconds that it took.
 
     Attributes:
         name: That of the run.
+        digest: Hash of the file of the model.
+        card: What a client may want to know of it; see
+            :class:`tlearn.serving.responses.ModelRecord`.
 
     Raises:
         RunError: If it has no usable model.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.run = Run(path)
-        self.name = self.run.path.name
+    def __init__(self, path: Path, observe: Observe = lambda images, seconds: None) -> None:
+        self.run, self._observe = Run(path), observe
+        self.name = self.run.path.resolve().name
+        self._written = self._stamp()
         classifier = self.run.classifier
+        self.digest = classifier.digest
         classifier.make_ready()
         _ = self.run.unknown_detector  # now, not with the first request
-        self._explaining = threading.Lock()
-        self._batcher = Batcher(
-            classifier.outputs_of,
-            max(1, classifier.batch // classifier.tta),
-            os.cpu_count() or 1,
-            BATCH_IMAGES.labels(self.name).observe,
-        )
-
-    def card(self) -> dict[str, Any]:
-        """Return what a client may want to know of the model."""
-        classifier = self.run.classifier
         split = self.run.measured_split
-        return {
+        self.card = {
             "name": self.name,
             "labels": list(classifier.labels),
             "backbone": classifier.backbone,
@@ -61,6 +64,8 @@ class ServedModel:
             "accuracy": self.run.metrics[split]["accuracy"],
             "measured_on": split,
         }
+        most = max(1, classifier.batch // classifier.tta)
+        self._batcher = Batcher(self._outputs_of, most, (os.cpu_count() or 1) + SPARE)
 
     def decode(self, data: bytes) -> np.ndarray:
         """Return the views of an image file; see :meth:`Classifier.views_of`."""
@@ -70,23 +75,49 @@ class ServedModel:
         """Have the model compute an image, in a batch with those of other requests."""
         return self._batcher.submit(views)
 
-    def predictions(
-        self, images: list[tuple[str, ModelOutputs | DataError]], top: int, reject: float
-    ) -> list[Prediction]:
-        """Return the predictions for images by their names, from what the model gives for them."""
-        named = [(Path(name), outputs) for name, outputs in images]
+    def predictions(self, outputs: Outputs, top: int, reject: float = REJECT) -> list[Prediction]:
+        """Return the predictions from what the model gives for images."""
+        named = [(Path(name), given) for name, given in outputs]
         return list(self.run.predictions_of(named, top, reject))
+
+    def answer(self, outputs: Outputs, top: int, reject: float = REJECT) -> str:
+        """Return the JSON of a :class:`tlearn.serving.responses.PredictionsRecord`."""
+        pairs = zip(self.predictions(outputs, top, reject), outputs, strict=True)
+        records = ", ".join(prediction.to_json(name) for prediction, (name, _) in pairs)
+        name = json.dumps(self.name)
+        return f'{{"model": {name}, "digest": "{self.digest}", "predictions": [{records}]}}'
+
+    def outputs(self, images: Sequence[tuple[str, bytes]]) -> Outputs:
+        """Return what the model gives for image files, or why there is nothing, with their names.
+
+        They are decoded in threads, and computed with those of other callers.
+        """
+
+        def submitted(data: bytes) -> "Future[ModelOutputs] | DataError":
+            try:
+                return self.submit(self.decode(data))
+            except DataError as error:
+                return error
+
+        given = list(prefetch_map(submitted, [data for _, data in images]))
+        return [
+            (name, one if isinstance(one, DataError) else one.result())
+            for (name, _), one in zip(images, given, strict=True)
+        ]
 
     def explain(self, name: str, data: bytes, method: Method, label: str | None) -> dict[str, Any]:
         """Return what :func:`tlearn.runs.explanation_files.record_of` says of an image file.
 
-        ``overlays`` has the photo with each heat map over it, by method, as PNG in base64. One is
-        made at a time, for it takes all cores.
+        ``overlays`` has the photo with each heat map over it, by method, as PNG in base64. For one
+        thread at a time, as it takes all cores.
 
         Raises:
-            DataError: If the bytes are no image, or there is no such class.
+            DataError: If there is no such class.
+            RunError: If the run was written again since it was loaded: it is read again for this.
         """
-        with self._explaining, tempfile.TemporaryDirectory() as folder:
+        if self._stamp() != self._written:
+            raise RunError(f"the run {self.name!r} was written again; reload the model")
+        with tempfile.TemporaryDirectory() as folder:
             photo = Path(folder) / "image"
             photo.write_bytes(data)
             (explanation,) = explain(self.run, [photo], method=method, label=label)
@@ -97,6 +128,19 @@ class ServedModel:
                 picture.save(file, "PNG")
                 record["overlays"][kind] = base64.b64encode(file.getvalue()).decode("ascii")
             return record
+
+    def _outputs_of(self, images: Sequence[np.ndarray]) -> list[ModelOutputs]:
+        start = time.perf_counter()
+        outputs = self.run.classifier.outputs_of(images)
+        self._observe(len(images), time.perf_counter() - start)
+        return outputs
+
+    def _stamp(self) -> tuple[int, int]:
+        """Return what changes with the model of the run directory."""
+        with contextlib.suppress(OSError):
+            status = (self.run.path / "model.keras").stat()
+            return status.st_ino, status.st_mtime_ns
+        return 0, 0
 
     def close(self) -> None:
         """Answer what was submitted, and end the threads."""

@@ -15,8 +15,10 @@ class ServerSettings:
         request_images: Of one request, at most.
         waiting_images: Images that are not answered yet, of all requests, at most; further
             requests are refused until then.
-        memory_bytes: Of all requests that are not answered yet, at most.
-        seconds: That a request may take.
+        memory_bytes: Of the bodies of all requests that are not answered yet, at most.
+        seconds: Within which the body of a request must come, and within which the request is
+            answered after that.
+        drain_seconds: From the signal to stop to when no further requests are taken on.
     """
 
     key: str = ""
@@ -25,3 +27,4 @@ class ServerSettings:
     waiting_images: int = 256
     memory_bytes: int = 512 * MB
     seconds: float = 30.0
+    drain_seconds: float = 1.0

@@ -1,9 +1,9 @@
 """A classifier that stays in memory for live pictures, in a process of its own.
 
-A hostile picture may crash it, and the page's server loads no engine. ``python -m
-tlearn.web.live_process RUN SECONDS`` reads pictures from its standard input, each after its length,
-and answers each with a line of JSON. It ends with the server, which closes its input, or when it
-was idle for so many seconds; the next picture starts it again.
+It answers as the web service does. A hostile picture may crash it, and the page's server loads no
+engine. ``python -m tlearn.web.live_process RUN SECONDS`` reads pictures from its standard input,
+each after its length, and answers each with a line of JSON. It ends with the server, which closes
+its input, or when it was idle for so many seconds; the next picture starts it again.
 """
 
 import contextlib
@@ -11,14 +11,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tlearn.errors import RunError, TlearnError
-from tlearn.runs.run import Run
+from tlearn.serving.served_model import ServedModel
 
 TOP = 8  # classes per picture
 IDLE = 60.0  # seconds without a picture after which the process ends
@@ -135,18 +134,14 @@ def live_classifier(run: Path) -> LiveClassifier:
 def _serve(path: Path, idle: float, pictures: BinaryIO) -> None:
     """Answer pictures with lines of JSON on standard output, until there are no more."""
     try:
-        run = Run(path)
-        run.classifier.make_ready()
+        model = ServedModel(path)
         used = [time.monotonic()]
         threading.Thread(target=_end_idle, args=(used, idle), daemon=True).start()
-        with tempfile.TemporaryDirectory() as folder:
-            photo = Path(folder) / "picture.jpg"
-            while length := pictures.read(SIZE):
-                photo.write_bytes(pictures.read(int.from_bytes(length, "big")))
-                (prediction,) = run.iter_predictions([photo], TOP)
-                photo.unlink()  # the process may be killed at any time from here on
-                print(prediction.to_json(), flush=True)
-                used[0] = time.monotonic()
+        while length := pictures.read(SIZE):
+            picture = pictures.read(int.from_bytes(length, "big"))
+            (prediction,) = model.predictions(model.outputs([("", picture)]), TOP)
+            print(prediction.to_json(), flush=True)
+            used[0] = time.monotonic()
     except TlearnError as error:
         print(json.dumps({"error": str(error)}), flush=True)
 

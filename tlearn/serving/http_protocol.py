@@ -1,0 +1,75 @@
+"""HTTP/1.1 of uvicorn, which gives up on connections that hold resources and ask for nothing."""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """Limits what uvicorn does not: the size of a head, and the time for it and for unread bodies.
+
+    Attributes:
+        head_bytes: Of the request line and the headers, at most.
+        head_seconds: From the first connection, or the first byte of a further request, to the end
+            of its headers.
+        unread_seconds: That a body may still come after its request was refused: the connection is
+            not closed at once, or the client would lose the answer while it sends.
+    """
+
+    head_bytes = 64 * 1024
+    head_seconds = 10.0
+    unread_seconds = 10.0
+    _closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a head."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the time limit."""
+        self._close_after(None)
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """Leave the time that the body takes to the application."""
+        self._in_head, self._in_body = False, True
+        self._close_after(None)
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a head without an end."""
+        super().data_received(data)
+        if self._in_head:
+            self._head += len(data)
+            if self._head > self.head_bytes and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    def on_response_complete(self) -> None:
+        """Give what is left of a refused body some seconds."""
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete:
+            self._close_after(self.unread_seconds)
+
+    def on_message_complete(self) -> None:
+        """Wait for a further request as uvicorn does where the body came before the answer."""
+        self._in_body = False
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._close_after(self.timeout_keep_alive)
+
+    def _expect_head(self) -> None:
+        self._in_head, self._in_body, self._head = True, False, 0
+        self._close_after(self.head_seconds)
+
+    def _close_after(self, seconds: float | None) -> None:
+        """Close the connection after so many seconds, and not as was said before."""
+        if self._closing:
+            self._closing.cancel()
+        close = self.timeout_keep_alive_handler
+        self._closing = None if seconds is None else self.loop.call_later(seconds, close)
