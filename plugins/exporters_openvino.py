@@ -1,4 +1,4 @@
-"""Export to OpenVINO."""
+"""Export to OpenVINO, in the folder of a version, as OpenVINO Model Server reads it."""
 
 import json
 import sys
@@ -21,7 +21,10 @@ def _export_openvino(run: Any, folder: Path) -> None:
     labels = json.dumps(run.labels, ensure_ascii=False)
     for name, value in {"labels": labels, "resize_type": run.classifier.resize}.items():
         network.set_rt_info(value, ["model_info", name])
-    ov.save_model(network, folder / "model.xml", compress_to_fp16=False)
+    network.input(0).set_names({"pixels"})
+    network.output(0).set_names({"probabilities"})
+    (folder / "1").mkdir()
+    ov.save_model(network, folder / "1" / "model.xml", compress_to_fp16=False)
 
 
 def load_openvino(folder: Path) -> Any:
@@ -29,14 +32,14 @@ def load_openvino(folder: Path) -> Any:
     import openvino
 
     precise = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16 where the CPU has it
-    model = openvino.Core().compile_model(folder / "model.xml", "CPU", precise)
+    model = openvino.Core().compile_model(folder / "1" / "model.xml", "CPU", precise)
     return lambda pixels: model(pixels.astype("float32"))[0]
 
 
 FORMATS = (
     Exporter(
         "openvino",
-        "for the OpenVINO runtime, on Intel's and other CPUs",
+        "for OpenVINO, on Intel's and other CPUs, and its Model Server",
         _export_openvino,
         load_openvino,
         modules=("openvino",),

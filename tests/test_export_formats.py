@@ -87,10 +87,11 @@ def keras_weights(folder, pixels):
 
 
 def tensorflow(folder, pixels):
-    model = tf.saved_model.load(str(folder))
+    model = tf.saved_model.load(str(folder / "1"))
     labels = [label.decode() for label in model.labels().numpy()]
     assert labels == json.loads((folder / "metadata.json").read_text())["labels"]
-    return model.signatures["serving_default"](pixels=tf.constant(pixels))["output_0"].numpy()
+    answers = model.signatures["serving_default"](pixels=tf.constant(pixels))
+    return answers["probabilities"].numpy()
 
 
 def litert(folder, pixels):
@@ -124,7 +125,8 @@ def onnxruntime(folder, pixels):
 
 
 def openvino(folder, pixels):
-    network = ov.Core().read_model(folder / "model.xml")
+    network = ov.Core().read_model(folder / "1" / "model.xml")
+    assert network.input("pixels") and network.output("probabilities")
     assert json.loads(network.get_rt_info(["model_info", "labels"]).astype(str))[0] == "blue"
     precise = {"INFERENCE_PRECISION_HINT": "f32"}
     return ov.Core().compile_model(network, "CPU", precise)(pixels)[0]
@@ -163,6 +165,37 @@ def test_its_own_runtime_opens_it(exported, run, photos, expected):
     pixels = np.stack([load_image(path, 32) for path in photos]).astype("float32")
     found = READERS[form](folder, pixels)
     np.testing.assert_allclose(found, expected, atol=0.05 if "int8" in form else 1e-5)
+
+
+def test_tensorflow_serving_takes_image_files(toy_run, place, tmp_path):
+    """As its REST interface does with ``{"signature_name": ..., "instances": [{"b64": ...}]}``."""
+    viewed = tlearn.Run(toy_run.run, precision="float32", tta=2)
+    folder = tlearn.export(viewed, "savedmodel", tmp_path / "model")
+    versions = [path.name for path in folder.iterdir() if path.is_dir()]
+    assert versions == ["1"]  # of which the server takes the highest
+    signature = tf.saved_model.load(str(folder / "1")).signatures["image_bytes"]
+    assert list(signature.structured_input_signature[1]) == ["image_bytes"]
+    photos = sorted(toy_run.photos.rglob("*.png"))
+    answer = signature(image_bytes=tf.constant([path.read_bytes() for path in photos]))
+    expected = viewed.predict(photos)
+    assert [label.decode() for label in answer["label"].numpy()] == [p.label for p in expected]
+    ours = np.stack([p for _, p in viewed.classifier.predict(photos)])
+    np.testing.assert_allclose(answer["probabilities"].numpy(), ours, atol=0.02)
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("size", [(90, 60), (60, 91), (20, 20)])
+def test_tensorflow_makes_the_same_pixels_of_files(tmp_path, resize, size):
+    from tlearn_plugins.tf_pictures import pixels_of
+
+    colours = np.random.default_rng(2).integers(0, 256, (5, 5, 3), np.uint8)
+    Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC).save(tmp_path / "a.png")
+    file = (tmp_path / "a.png").read_bytes()
+    ours = load_image(tmp_path / "a.png", 32, resize).astype(float)
+    (theirs,) = pixels_of(tf.constant([file]), 32, resize).numpy()
+    assert np.abs(ours - theirs).max() <= (
+        10 if resize == "crop" else 2
+    )  # whole pixels are cut off
 
 
 def answers_of(folder, photos, labels):
