@@ -26,11 +26,6 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._expect_head()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time limit."""
-        self._close_after(None)
-        super().connection_lost(exc)
-
     def on_message_begin(self) -> None:
         """Expect a head."""
         super().on_message_begin()
