@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks.changed_copies import CHANGES
 from benchmarks.common import SHARED, Done, python
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.data.images import decode
 from tlearn.data.scan import scan
 

@@ -58,7 +58,8 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
     manifests = {path.name: scan(path) for path in places}
     result = []
     for seed, name, method in product(arguments.seeds, manifests, arguments.methods):
-        splits = draw_splits(manifests[name], RunConfig().val, TEST, seed)[0].to_csv()
+        drawn, _ = draw_splits(manifests[name], RunConfig().val, TEST, seed)
+        splits = "".join(drawn.csv_parts())
         of_baseline = method.split()[0] in BASELINES
         row: Row = {
             "set": name,

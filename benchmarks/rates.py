@@ -21,6 +21,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, BuiltBoundary, load_backbone
 from tlearn.features.engines import Choice, Engine, choose, outputs_of
+from tlearn.features.image_views import ImageViews
 from tlearn.features.precision import computing_in
 from tlearn.runs.classifier import Classifier, save
 from tlearn.training.compile import compile_for
@@ -54,8 +55,8 @@ def extraction(name: str) -> dict[str, Any]:
             pixels = [view for f in files[:8] for view in activations.render(f, range(VIEWS))]
             result[label] = rate(partial(bare, engine, pixels))
         count = max(8, min(len(files), int(result["auto"] * 3 / VIEWS)))
-        activations.cache_missing([(f, 0) for f in files[-4:]])
-        items = [(f, v) for f in files[:count] for v in range(VIEWS)]
+        activations.cache_missing(ImageViews(files[-4:]))
+        items = ImageViews.of(files[:count], VIEWS)
         seconds = []
         for _ in range(3):
             cache.clear()
@@ -106,7 +107,7 @@ def feed_overhead() -> dict[str, Any]:
         computing_in(choice.precision, model),
     ):
         activations = Activations(built, rendering, [boundary], cache, choice)
-        activations.cache_missing([(f, v) for f in files for v in range(2)])
+        activations.cache_missing(ImageViews.of(files, 2))
         feed = Feed(activations, boundary, network.columns_below(boundary), files, 2, 0)
         compile_for(model, Stage(unfreeze=boundary.name), 100)
         (first, rows), *_ = feed.epoch(0, 32)

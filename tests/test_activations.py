@@ -21,6 +21,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone, preprocess_pixels
 from tlearn.features.engines import Choice
+from tlearn.features.image_views import ImageViews
 
 PLAIN = Rendering(32, "crop", Augmentation())
 EXACT = Choice("openvino", "float32")
@@ -46,12 +47,12 @@ def keep(built, folder, cache, rendering=PLAIN, views=2, boundaries=(0, 2), choi
     """Keep activations of all images below a folder; return how many views were computed."""
     files = scan(folder).files
     with opened(built, cache, rendering, boundaries, choice) as activations:
-        return activations.cache_missing([(f, v) for f in files for v in range(views)])
+        return activations.cache_missing(ImageViews.of(files, views))
 
 
 def test_kept_values_are_what_the_network_gives(built, photos, cache):
     files = scan(photos).files[:5]
-    items = [(f, 0) for f in files]
+    items = ImageViews(files)
     boundary = built.boundaries[2]
     with opened(built, cache, boundaries=[2]) as activations:
         activations.cache_missing(items)
@@ -67,7 +68,7 @@ def test_kept_values_are_what_the_network_gives(built, photos, cache):
 
 def test_pixels_are_kept_as_they_are(built, photos, cache):
     files = scan(photos).files[:3]
-    items = [(f, v) for f in files for v in range(2)]
+    items = ImageViews.of(files, 2)
     with opened(built, cache, boundaries=[0]) as activations:
         activations.cache_missing(items)
         rows = activations.rows(items, "pixels")
@@ -139,7 +140,7 @@ def test_a_file_that_changes_while_it_is_used_is_refused(built, photos, cache):
         opened(built, cache, boundaries=[]) as activations,
         pytest.raises(DataError, match=r"red00\.png' changed since it was scanned"),
     ):
-        activations.cache_missing([(f, 0) for f in files])
+        activations.cache_missing(ImageViews(files))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
@@ -152,7 +153,7 @@ def test_rows_do_not_depend_on_their_company(built, cache, engine):
 
 
 def test_rows_do_not_depend_on_what_was_kept_before(built, photos, cache, tmp_path):
-    items = [(f, v) for f in scan(photos).files[:9] for v in range(2)]
+    items = ImageViews.of(scan(photos).files[:9], 2)
     found = []
     for place, first in ((cache, [FEATURES]), (tmp_path / "other", ["block3_conv"])):
         with opened(built, place, boundaries=[2]) as activations:
@@ -164,7 +165,7 @@ def test_rows_do_not_depend_on_what_was_kept_before(built, photos, cache, tmp_pa
 
 
 def test_what_is_not_kept_is_computed_when_asked_for(built, photos, cache):
-    items = [(f, 1) for f in scan(photos).files]
+    items = ImageViews.of(scan(photos).files, 2)[1::2]
     with opened(built, cache) as activations:
         activations.cache_missing(items[::2])
         asked = ("block3_conv", "pixels")
@@ -177,7 +178,7 @@ def test_what_is_not_kept_is_computed_when_asked_for(built, photos, cache):
 
 
 def test_damaged_rows_are_noticed_computed_again_and_reported(built, photos, cache):
-    items = [(f, 0) for f in scan(photos).files]
+    items = ImageViews(scan(photos).files)
     with opened(built, cache) as activations:
         activations.cache_missing(items)
         expected = activations.rows(items, FEATURES)
@@ -201,7 +202,7 @@ def test_damaged_rows_are_noticed_computed_again_and_reported(built, photos, cac
 
 
 def test_a_full_disk_ends_the_keeping_and_not_the_work(built, photos, cache, monkeypatch):
-    items = [(f, 0) for f in scan(photos).files]
+    items = ImageViews(scan(photos).files)
     with opened(built, cache) as activations:
         expected = activations.rows(items, FEATURES)
 
@@ -226,7 +227,7 @@ def test_a_full_disk_ends_the_keeping_and_not_the_work(built, photos, cache, mon
 def test_an_index_that_fails_meanwhile_ends_the_keeping_and_not_the_work(
     built, photos, cache, monkeypatch, broken
 ):
-    items = [(f, 0) for f in scan(photos).files]
+    items = ImageViews(scan(photos).files)
     keep(built, photos, cache)
     with opened(built, cache) as activations:
         expected = activations.rows(items, FEATURES)
@@ -247,7 +248,7 @@ def test_an_index_that_fails_meanwhile_ends_the_keeping_and_not_the_work(
 def test_what_a_trained_network_gives_is_not_kept(photos, cache):
     """Rows and the converted network may be lost while a stage trains what lies above its cut."""
     built = load_backbone(load_registry().get("toy"), None, "none", 0)
-    items = [(f, 0) for f in scan(photos).files]
+    items = ImageViews(scan(photos).files)
     with opened(built, cache) as activations:
         activations.cache_missing(items)
         expected = activations.rows(items, "block3_conv")

@@ -16,6 +16,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import load_backbone
 from tlearn.features.engines import choose
+from tlearn.features.image_views import ImageViews
 from tlearn.settings import make_config
 from tlearn.training.costs import TRIAL, OtherLoad, measure_rate, multiply_adds, shorten_to_budget
 from tlearn.training.probe import search_flops
@@ -153,7 +154,7 @@ def test_a_configuration_with_budgets_can_be_read_again():
 
 def test_every_view_that_a_rate_is_measured_on_counts(photos, cache, built, monkeypatch):
     monkeypatch.setattr("tlearn.training.costs.LONG_ENOUGH", 0.0)  # the second trial is the last
-    items = [(f, v) for f in scan(photos).files for v in range(2)]
+    items = ImageViews.of(scan(photos).files, 2)
     with Cache(cache) as store:
         rendering, choice = Rendering(32, "squash", Augmentation()), choose("auto", "float32")
         activations = Activations(built, rendering, [], store, choice)

@@ -23,6 +23,7 @@ from tlearn.data.editing import (
     set_group,
 )
 from tlearn.data.edits import Change, Edit, Edits, append_edits, edits_path, undo_edits
+from tlearn.data.file_table import FileTable
 from tlearn.data.scan import scan
 from tlearn.data.splits import draw_splits, load_dataset
 from tlearn.errors import DataError
@@ -250,19 +251,31 @@ def test_what_cannot_be_edited_is_refused_and_changes_nothing(photos):
 PATHS = st.sampled_from(["a/1", "a/2", "b/1", "a/", "b/", "c/"])
 
 
+def after_edits(lines, listed):
+    """Return the classes and the groups of photos after edits, by name, and edits of others."""
+    files = FileTable.of_columns(Path("data"), [*listed], label=[*listed.values()])
+    after = Edits(lines).apply(files)
+    groups = {
+        name: after.groups.texts[number]
+        for name, number in zip(listed, after.groups.numbers, strict=True)
+        if number >= 0
+    }
+    return {name: after.label_of(name) for name in listed}, groups, after.missing
+
+
 @given(st.lists(st.builds(lambda path, value: Edit(path, *value), PATHS, VALUES)))
 def test_no_photo_comes_or_goes_by_edits_and_the_order_of_actions_counts(edits):
     listed = {"a/1": "a", "a/2": "a", "b/1": "b"}
     lines = tuple(edits)
-    after = Edits(lines).apply(listed)
-    assert after.labels.keys() == listed.keys() and set(after.missing) <= set(lines)
+    labels, groups, missing = after_edits(lines, listed)
+    assert labels.keys() == listed.keys() and set(missing) <= set(lines)
     for cut in range(len(lines) + 1):
-        half = Edits(lines[:cut]).apply(listed)
-        known = {name: label or "" for name, label in half.labels.items() if label is not None}
-        rest = Edits(lines[cut:]).apply(known)
-        assert all(after.labels[name] == rest.labels[name] for name in rest.labels)
-        groups = half.groups | rest.groups
-        assert all(after.groups.get(name) == groups.get(name) for name in rest.labels)
+        half, groups_of_half, _ = after_edits(lines[:cut], listed)
+        known = {name: label for name, label in half.items() if label is not None}
+        rest, groups_of_rest, _ = after_edits(lines[cut:], known)
+        assert all(labels[name] == rest[name] for name in rest)
+        both = groups_of_half | groups_of_rest
+        assert all(groups.get(name) == both.get(name) for name in rest)
 
 
 def test_a_group_puts_photos_into_one_split_whatever_the_pattern_says(photos):

@@ -15,8 +15,8 @@ from tlearn.checks.check_page import page
 from tlearn.checks.finding import CheckResult, Finding, proposed_edits, ranked
 from tlearn.checks.name_checks import check_names, portability
 from tlearn.checks.photo_checks import ENDINGS
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change, Edits, undo_edits
+from tlearn.data.file_table import ImageFile
 from tlearn.data.folders import EXTENSIONS
 from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError

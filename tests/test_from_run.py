@@ -6,6 +6,7 @@ import shutil
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import COLOURS, Heard, draw_photos, once
 from PIL import Image
@@ -13,7 +14,7 @@ from PIL import Image
 import tlearn
 from tlearn.cli import main
 from tlearn.config import RunConfig
-from tlearn.data.earlier_splits import split_by_unit
+from tlearn.data.earlier_splits import EarlierSplits
 from tlearn.data.scan import scan
 from tlearn.data.splits import draw_splits
 from tlearn.errors import BackboneError, ConfigError, RunError
@@ -217,7 +218,8 @@ def test_images_of_before_stay_in_their_splits(tmp_path):
         for split, files in old.items()
         for f in files
     ]
-    earlier = split_by_unit(rows)
+    texts = {name: pa.array([row[name] for row in rows], pa.large_string()) for name in rows[0]}
+    earlier = EarlierSplits.of_rows(pa.table(texts))
     for seed in range(5):  # however the draw would go
         splits, _ = draw_splits(manifest, 0.5, 0.0, seed, earlier)
         assert splits == old

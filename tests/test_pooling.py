@@ -13,6 +13,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice
+from tlearn.features.image_views import ImageViews
 from tlearn.features.pooling import cached_pooling, columns_of, pool_taps
 from tlearn.training.network import Network
 
@@ -40,7 +41,7 @@ def built_with(pooling):
 
 def test_features_are_those_of_keras_and_three_ways_share_what_is_cached(photo_template, tmp_path):
     files = scan(photo_template).files[:9]
-    items = [(file, 0) for file in files]
+    items = ImageViews(files)
     rendering, choice = Rendering(32, "crop", Augmentation()), Choice("tensorflow", "float32")
     with Cache(tmp_path / "cache") as cache:
         for pooling in POOLINGS:

@@ -1,16 +1,20 @@
 """A remembered scan: what has not changed is not read again, and nothing else is different."""
 
+import io
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import Counted
+from PIL import Image
 
+from tlearn.cli import main
 from tlearn.data import scan as scanning, scan_cache as remembering
 from tlearn.data.scan import scan
-from tlearn.data.scan_cache import FileCheck, ScanCache
+from tlearn.data.scan_cache import ScanCache, remove_scans, scans_bytes
 from tlearn.errors import DataError
 
 HOUR = 3_600_000_000_000
@@ -46,28 +50,61 @@ def age(path, by=HOUR):
     os.utime(path, ns=(when, when))
 
 
+def cached(root, *args, **options):
+    """Scan with the results of earlier scans."""
+    return scan(root, *args, cache=ScanCache(root), **options)
+
+
 def test_what_has_not_changed_is_not_read_again(old, reads, monkeypatch):
     without = scan(old)
     everything = sorted(reads)
     kinds = {problem.kind for problem in without.problems}
     assert len(everything) == 39 and kinds == {"unreadable", "not an image", "duplicate"}
     reads.clear()
-    cache = ScanCache()
-    assert scan(old, cache=cache) == without and sorted(reads) == everything
-    assert len(cache) == 39
+    assert cached(old) == without and sorted(reads) == everything
     reads.clear()
-    assert scan(old, cache=cache) == without
-    group, unlabelled = scan(old, r"(\d)\.", cache=cache), scan(old, unlabelled=True, cache=cache)
+    assert cached(old) == without
+    group, unlabelled = cached(old, r"(\d)\."), cached(old, unlabelled=True)
     monkeypatch.chdir(old.parent)  # the same folder by another name
-    relative = scan(Path(old.name), cache=cache)
+    relative = cached(Path(old.name))
     assert reads == []
     assert relative == scan(Path(old.name))
     assert (group, unlabelled) == (scan(old, r"(\d)\."), scan(old, unlabelled=True))
 
 
+def test_what_is_inspected_is_read_and_then_known(old, reads):
+    seen = []
+    cached(old, inspect=lambda file, examined, data: seen.append(file.name))
+    assert len(reads) == 39 and len(seen) == 37
+    cached(old, inspect=lambda file, examined, data: seen.append(file.name))
+    assert len(reads) == 78 and len(seen) == 74
+    assert cached(old) == scan(old) and len(reads) == 78 + 39
+
+
+def test_values_of_more_than_8_bits_and_notes_are_known(old, reads):
+    for i, high in enumerate((900, 4000)):
+        values = np.linspace(0, high, 64).reshape(8, 8).astype(np.uint16)
+        Image.fromarray(values).save(old / f"red/deep{i}.png")
+    (old / "green/half.jpg").write_bytes(half_a_photo())
+    for path in old.rglob("*.*"):
+        age(path)
+    without = scan(old)
+    assert without.files.ranges.integer_range == (0, 4095)
+    assert any(problem.kind == "pixels" for problem in without.problems)
+    assert cached(old) == without
+    reads.clear()
+    assert cached(old) == without and reads == []
+
+
+def half_a_photo():
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    return file.getvalue()[:-2000]
+
+
 def test_what_has_changed_is_read_again(old, reads):
-    cache = ScanCache()
-    scan(old, cache=cache)
+    cached(old)
     red, blue, green = (old / f"{label}/{label}05.png" for label in ("red", "blue", "green"))
     red.write_bytes(blue.read_bytes())  # another size, or at least another time
     age(red)
@@ -80,7 +117,7 @@ def test_what_has_changed_is_read_again(old, reads):
     (old / "red/notes.txt").unlink()
     changed = {red, green, old / "red/broken.png"}
     reads.clear()
-    manifest = scan(old, cache=cache)
+    manifest = cached(old)
     assert changed <= set(reads) <= {*changed, blue.with_name("blue99.png")}
     assert manifest == scan(old)
     contents = {file.name: file.content for file in manifest.files}
@@ -89,8 +126,7 @@ def test_what_has_changed_is_read_again(old, reads):
 
 
 def test_another_file_of_the_same_size_and_time_is_another(old, reads):
-    cache = ScanCache()
-    scan(old, cache=cache)
+    cached(old)
     path = old / "red/red05.png"
     state = path.stat()
     new = path.with_name("new")
@@ -98,34 +134,40 @@ def test_another_file_of_the_same_size_and_time_is_another(old, reads):
     new.replace(path)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     reads.clear()
-    assert scan(old, cache=cache) == scan(old)
+    assert cached(old) == scan(old)
     assert reads[0] == path
 
 
-def test_a_file_written_just_now_is_not_remembered(old, monkeypatch):
+def test_a_file_written_just_now_is_not_remembered(old, reads, monkeypatch):
     path = old / "red/red05.png"
     written = path.stat().st_mtime_ns
-    for seconds, remembered in ((1.9, 0), (2.1, 1), (-3600, 0)):
-        now, cache = written + int(seconds * 1e9), ScanCache()
+    for seconds, known in ((1.9, False), (-3600, False), (2.1, True)):
+        now = written + int(seconds * 1e9)
         monkeypatch.setattr(remembering.time, "time_ns", lambda now=now: now)
-        for _ in range(2):
-            cache.check(path, lambda _: FileCheck("content"))
-        assert len(cache) == remembered
+        remove_scans()
+        cached(old)
+        reads.clear()
+        cached(old)
+        assert (path not in reads) == known
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_again(old):
-    path, cache = old / "red/red05.png", ScanCache()
+def test_a_file_that_changes_while_it_is_read_is_read_again(old, monkeypatch):
+    path, read = old / "red/red05.png", scanning.images.read_bytes
 
-    def examine(path):
-        path.write_bytes(b"else")
-        return FileCheck("before")
+    def read_and_write(place):
+        data = read(place)
+        if place == path:
+            shutil.copy(old / "blue/blue05.png", path)
+        return data
 
-    assert cache.check(path, examine).content == "before"
-    assert cache.check(path, lambda _: FileCheck("after")).content == "after"
+    monkeypatch.setattr(scanning.images, "read_bytes", read_and_write)
+    cached(old)
+    monkeypatch.setattr(scanning.images, "read_bytes", read)
+    contents = {file.name: file.content for file in cached(old).files}
+    assert contents["red/red05.png"] == contents["blue/blue05.png"]
 
 
 def test_a_disk_that_failed_once_is_asked_again(old, monkeypatch):
-    cache = ScanCache()
     real = scanning.images.read_bytes
 
     def fail(path):
@@ -133,40 +175,58 @@ def test_a_disk_that_failed_once_is_asked_again(old, monkeypatch):
 
     monkeypatch.setattr(scanning.images, "read_bytes", fail)
     with pytest.raises(DataError, match="Input/output error"):
-        scan(old, cache=cache)
+        cached(old)
     monkeypatch.setattr(scanning.images, "read_bytes", real)
-    assert len(cache) == 0 and scan(old, cache=cache) == scan(old)
+    assert cached(old) == scan(old)
 
 
 def test_links_and_what_is_gone_are_as_without(old):
     (old / "red/link.png").symlink_to(old / "blue/blue01.png")
     (old / "red/broken-link.png").symlink_to("nowhere.png")
-    cache = ScanCache()
-    assert scan(old, cache=cache) == scan(old)
+    assert cached(old) == scan(old)
     (old / "blue/blue01.png").write_bytes((old / "blue/blue02.png").read_bytes())
-    assert scan(old, cache=cache) == scan(old, cache=cache) == scan(old)
+    assert cached(old) == cached(old) == scan(old)
 
 
-def test_what_was_not_asked_for_longest_is_forgotten(old):
-    cache = ScanCache(most=2)
-    a, b, c = (old / f"red/red0{i}.png" for i in range(3))
-    asked = []
+def test_what_was_read_before_ctrl_c_is_known(old, reads, monkeypatch):
+    class Impatient(Counted):
+        def advance(self, n=1, note=""):
+            super().advance(n)
+            if self.done > 20:
+                raise KeyboardInterrupt
 
-    def examine(path):
-        asked.append(path)
-        return FileCheck(path.name)
-
-    for path in (a, b, a, c, a, b):
-        assert cache.check(path, examine).content == path.name
-    assert asked == [a, b, c, b] and len(cache) == 2
-    assert remembering.MOST == 500_000
-    small = ScanCache(most=5)
-    assert scan(old, cache=small) == scan(old, cache=small) == scan(old) and len(small) == 5
+    with pytest.raises(KeyboardInterrupt):
+        cached(old, progress=Impatient())
+    reads.clear()
+    assert cached(old) == scan(old)
+    assert len(reads) - 39 <= 39 - 20
 
 
-def test_scans_in_threads_share_what_is_known(old, reads):
-    without, cache = scan(old), ScanCache(most=30)
-    with ThreadPoolExecutor(4) as pool:
-        for manifest in pool.map(lambda _: scan(old, cache=cache), range(20)):
-            assert manifest == without
-    assert len(cache) == 30
+def test_damaged_results_and_those_of_other_versions_are_not_used(old, reads, monkeypatch):
+    without = scan(old)
+    cached(old)
+    path = ScanCache(old).path
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"ARROW1" + b"\0" * 99):
+        path.write_bytes(damaged)
+        reads.clear()
+        assert cached(old) == without and len(reads) == 39
+    schema = remembering.SCHEMA.with_metadata({"readers": "tlearn 99"})
+    monkeypatch.setattr(remembering, "SCHEMA", schema)
+    reads.clear()
+    assert cached(old) == without and len(reads) == 39
+
+
+def test_a_folder_that_cannot_be_written_is_as_none(old, cache, reads):
+    cache.write_bytes(b"a file in place of the folder")
+    assert cached(old) == cached(old) == scan(old) and len(reads) == 3 * 39
+
+
+def test_the_results_of_many_data_sets_are_bounded_and_can_be_removed(old, monkeypatch, capsys):
+    monkeypatch.setattr(remembering, "MOST", 2)
+    for name in ("one", "two", "three"):
+        shutil.copytree(old, old.parent / name)
+        cached(old.parent / name)
+    assert len([*ScanCache(old).path.parent.iterdir()]) == 2
+    assert scans_bytes() > 0 and main(["cache", "clear"]) == 0
+    assert scans_bytes() == 0 and "freed" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, load_backbone
 from tlearn.features.engines import Choice
+from tlearn.features.image_views import ImageViews
 from tlearn.metrics import MONITORS
 from tlearn.progress import Silent
 from tlearn.training import loop, stage_fit
@@ -55,7 +56,7 @@ def kept(built, photo_template, shared_cache):
     rendering, choice = Rendering(32, "crop", Augmentation()), Choice("openvino", "float32")
     with Cache(shared_cache) as store:
         kept = Activations(built, rendering, built.boundaries, store, choice)
-        kept.cache_missing([(f, v) for f in files for v in range(2)])
+        kept.cache_missing(ImageViews.of(files, 2))
         yield kept, files
 
 
@@ -67,7 +68,7 @@ def training_of(kept, network, stages, record=lambda state: None, callbacks=(), 
     """What stages work with that train and validate on the same files."""
     activations, files = kept
     plans, built = plan_stages(stages, network.built), network.built
-    splits = Splits(("blue", "green", "red"), tuple(files), tuple(files))
+    splits = Splits(("blue", "green", "red"), files, files, files[:0])
     config = RunConfig(**config)
     setup = Setup(config, built, plans, 2, activations, None, splits, Silent())
     return Training(setup, network, callbacks, lambda stage: (), record)
@@ -87,7 +88,7 @@ def classes_of(files):
 
 def test_prefix_and_suffix_make_the_whole(built, kept):
     activations, files = kept
-    pixels = activations.rows([(f, 0) for f in files[:7]], "pixels").astype("float32")
+    pixels = activations.rows(ImageViews(files[:7]), "pixels").astype("float32")
     for taps in (built.taps, built.taps[-1:]):
         network = Network(built, taps, 3, Head(hidden=(5,)), 0)
         expected = np.asarray(network.whole(pixels, training=False))
@@ -102,11 +103,11 @@ def test_prefix_and_suffix_make_the_whole(built, kept):
 def test_the_probe_becomes_the_head(network, kept):
     activations, files = kept
     y = classes_of(files)
-    features = activations.rows([(f, v) for f in files for v in range(2)], FEATURES)
+    features = activations.rows(ImageViews.of(files, 2), FEATURES)
     groups = [f.content for f in files]
     probe = fit_probe(features.reshape(len(files), 2, -1), y, groups, [1.0] * 3, 0)
     network.start_from(probe)
-    plain = activations.rows([(f, 0) for f in files], FEATURES)
+    plain = activations.rows(ImageViews(files), FEATURES)
     by_head = np.asarray(network.suffix(None)([plain], training=False))
     np.testing.assert_allclose(by_head, probe.logits(plain), rtol=1e-3, atol=1e-3)
     assert (probe.logits(plain).argmax(axis=1) == y).mean() > 0.9
@@ -214,7 +215,7 @@ def test_statistics_of_random_weights_begin_with_those_of_a_batch(
         assert run(training).stopped and norm.momentum == 0.99
     run(training)
     activations, files = kept
-    below = activations.rows([(f, 1) for f in files], "block3_conv").astype("float32")
+    below = activations.rows(ImageViews.of(files, 2)[1::2], "block3_conv").astype("float32")
     maps = np.asarray(built.base.get_layer("block3_conv")(below))
     mean, variance = maps.mean(axis=(0, 1, 2)), maps.var(axis=(0, 1, 2))
     np.testing.assert_allclose(found[0][0], mean, atol=np.sqrt(variance.max()))
@@ -224,7 +225,7 @@ def test_statistics_of_random_weights_begin_with_those_of_a_batch(
 
 def test_what_is_kept_below_a_boundary_stays_right_whatever_is_trained_above(built, kept):
     activations, files = kept
-    items = [(f, 0) for f in files[:5]]
+    items = ImageViews(files[:5])
     before = activations.rows(items, "block3_conv")
     changed_by(built, kept, unfreeze=1, batch_norm="train")
     pixels = activations.rows(items, "pixels")

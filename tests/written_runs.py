@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tlearn.csv_files import csv_text
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.splits import Splits
 from tlearn.runs import charts
 from tlearn.runs.directory import RunDirectory
@@ -42,15 +42,16 @@ def written_run(folder, labels, numbers, *, skill=1.5, side=40, problems=(), see
             if side:
                 noise = rng.integers(0, 40, (side, side, 3)) + rng.integers(0, 215, 3)
                 Image.fromarray(noise.astype(np.uint8)).save(photos / name, quality=80)
-            files[split].append(ImageFile(photos / name, name, label, f"{k:04x}{n:04x}"))
-    splits = Splits(tuple(labels), tuple(files["train"]), tuple(files["validation"]), ())
+            files[split].append(ImageFile(photos / name, name, label, f"{k:016x}{n:016x}"))
+    tables = {split: FileTable.of(photos, its) for split, its in files.items()}
+    splits = Splits(tuple(labels), tables["train"], tables["validation"], FileTable.of(photos))
     y = np.repeat(np.arange(len(labels)), numbers)
     logits = rng.normal(size=(len(y), len(labels)))
     logits[np.arange(len(y)), y] += skill
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     figures = measure(y, p, labels)
     (run.path / "model.keras").touch()
-    run.write("splits.csv", splits.to_csv())
+    run.write("splits.csv", splits.csv_parts())
     run.write(
         "predictions.csv",
         held_out_csv(held_out_predictions(splits.validation, "validation", p, labels)),

@@ -63,18 +63,18 @@ def epochs_text(number: int) -> str:
     return f"{number} epoch{'' if number == 1 else 's'}"
 
 
-def natural_key(name: str) -> tuple[tuple[str, int, str], ...]:
+def natural_key(name: str) -> str:
     """Return what names are sorted by so that ``class 2`` comes before ``class 10``.
 
     Example:
         >>> sorted(["10", "9", "b", "A"], key=natural_key)
         ['9', '10', 'A', 'b']
     """
-    pieces = re.split(r"([0-9]+)", name)  # a text and a number in turns
-    numbers = [number.lstrip("0") for number in [*pieces[1::2], ""]]
-    texts = [text.casefold() for text in pieces[::2]]
-    pairs = zip(texts, numbers, strict=True)
-    return (*((text, len(number), number) for text, number in pairs), (name, 0, ""))
+    pieces = re.split(r"([0-9]+)", name.casefold())  # a text and a number in turns
+    for k in range(1, len(pieces), 2):
+        number = pieces[k].lstrip("0")
+        pieces[k] = f"\0{chr(len(number))}{number}"  # shorter numbers are smaller
+    return f"{''.join(pieces)}\0\0{name}"  # at last, capital letters come first
 
 
 def printable(text: str) -> str:

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tlearn.checks.finding import Finding, Severity
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
+from tlearn.data.file_table import ImageFile
 from tlearn.data.layouts import similar_labels, similarity
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned

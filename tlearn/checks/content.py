@@ -1,7 +1,5 @@
 """Checks of what is on the photos, by the features of a backbone."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tlearn.backbones import load_registry
@@ -12,7 +10,7 @@ from tlearn.checks.near_duplicates import near_duplicates
 from tlearn.checks.photo_features import PhotoFeatures, read_features, thumbnails
 from tlearn.checks.suspect_labels import FITS, LabelNoise, label_noise
 from tlearn.config import RunConfig
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, draw_splits
 from tlearn.errors import DataError
@@ -34,11 +32,11 @@ def check_content(manifest: Manifest, config: RunConfig, progress: Progress) -> 
         TlearnError: If the backbone cannot be built, its weights cannot be had, or a photo can no
             longer be read.
     """
-    by_content: dict[str, list[ImageFile]] = {}
-    for file in manifest.files:
-        by_content.setdefault(file.content, []).append(file)
-    files = list(by_content.values())
-    first = [its[0] for its in files]
+    numbers = manifest.files.content_numbers()
+    files: list[list[ImageFile]] = [[] for _ in range(int(numbers.max(initial=-1)) + 1)]
+    for number, file in zip(numbers.tolist(), manifest.files, strict=True):
+        files[number].append(file)
+    first = manifest.files[np.unique(numbers, return_index=True)[1]]
     features = _features(manifest, first, config, progress)
     pairs = near_duplicates(features.depths, thumbnails(first, progress), progress)
     pictures = Pictures(files, manifest.labels, _splits(manifest, config), pairs)
@@ -53,11 +51,11 @@ def check_content(manifest: Manifest, config: RunConfig, progress: Progress) -> 
 
 
 def _features(
-    manifest: Manifest, files: Sequence[ImageFile], config: RunConfig, progress: Progress
+    manifest: Manifest, files: FileTable, config: RunConfig, progress: Progress
 ) -> PhotoFeatures:
     """Return the features of photos."""
     config = with_preset(config, *load_registry().check(config))
-    splits = Splits(manifest.labels, tuple(files), ())
+    splits = Splits(manifest.labels, files, files[:0], files[:0])
     with open_cache(config, progress.say) as cache:
         setup = read_setup(config, (manifest, splits), cache, progress)
         return read_features(setup.activations, files, config.seed, progress)

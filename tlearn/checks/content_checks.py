@@ -8,8 +8,8 @@ from tlearn.checks.copy_checks import Pictures
 from tlearn.checks.finding import Finding
 from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
 from tlearn.checks.suspect_labels import LabelNoise
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
+from tlearn.data.file_table import ImageFile
 from tlearn.text import percent
 
 

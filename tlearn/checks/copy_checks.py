@@ -10,8 +10,8 @@ import numpy as np
 
 from tlearn.checks.finding import Finding, Severity
 from tlearn.checks.near_duplicates import Pair
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
+from tlearn.data.file_table import ImageFile
 from tlearn.data.layouts import SPLITS
 from tlearn.text import percent
 

@@ -19,6 +19,7 @@ from tlearn.data.data_source import DataSource
 from tlearn.data.edits import Edits
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
+from tlearn.data.scan_cache import ScanCache
 from tlearn.data.tables import is_table
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
@@ -69,7 +70,8 @@ def check(
     source = read_source(data, progress)
     _refuse_unknown(which, source)
     measuring = Measuring()
-    manifest = scan(source, settings.group, progress, inspect=measuring.inspect)
+    cache = ScanCache(data)
+    manifest = scan(source, settings.group, progress, cache=cache, inspect=measuring.inspect)
     findings = [
         *check_scan(manifest.problems),
         *check_photos(manifest.files, measuring.measures),
@@ -95,9 +97,9 @@ def _refuse_unknown(which: Sequence[str], source: DataSource) -> None:
         ConfigError: If there is one.
     """
     edits = Edits.of(source.data)
-    labels = edits.apply({file.name: file.label for file in source.files}).labels
-    classes = {*filter(None, labels.values()), *source.class_folders.values()}
-    listed = {*labels, *(f"{label}/" for label in {*classes, *source.class_folders})}
+    classes = edits.apply(source.files).classes | {*source.class_folders.values()}
+    listed = {f"{label}/" for label in {*classes, *source.class_folders}}
+    listed |= source.files.positions(which).keys()
     listed |= {problem.name for problem in source.problems} | {edit.path for edit in edits.lines}
     # Unlike Path.exists, it takes names that are too long.
     exist = {word for word in which if os.path.exists(source.folder / decode_name(word))}  # noqa: PTH110

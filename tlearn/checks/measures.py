@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.data.images import Examined, stored_size
 
 PIXELS = 256  # pixels of the longer side of what is measured: about what networks see

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from tlearn.checks.finding import Finding
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.data.filenames import DEVICES, unsafe_reason
 from tlearn.data.folders import SYSTEM_NAMES, named_image, visible
 from tlearn.text import decode_name, encode_name

@@ -16,8 +16,8 @@ import numpy as np
 
 from tlearn.checks.finding import Finding
 from tlearn.checks.measures import Measures
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
+from tlearn.data.file_table import ImageFile
 from tlearn.text import decode_name
 
 DARK = 50  # of 255, that 5% exceed; in the five sets one photo has 48, another 51, all others 71

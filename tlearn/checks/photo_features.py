@@ -12,10 +12,11 @@ from PIL import Image
 from scipy.linalg import eigh
 
 from tlearn.checks.alignment import PIXELS
-from tlearn.data.data_source import ImageFile
-from tlearn.data.prefetch import batched, prefetch_map, readers
+from tlearn.data.file_table import FileTable, ImageFile
+from tlearn.data.prefetch import prefetch_map, readers
 from tlearn.features.activations import BATCH, Activations, read_scanned
 from tlearn.features.built_backbone import FEATURES
+from tlearn.features.image_views import ImageViews
 from tlearn.progress import Progress
 from tlearn.training.probe import require_finite, standardise
 
@@ -80,24 +81,24 @@ class PhotoFeatures:
 
 
 def read_features(
-    activations: Activations, files: Sequence[ImageFile], seed: int, progress: Progress
+    activations: Activations, files: FileTable, seed: int, progress: Progress
 ) -> PhotoFeatures:
     """Return the features of photos; cache them, too, where trainings find them.
 
     Raises:
         DataError: If a photo can no longer be read.
     """
-    items = [(file, 0) for file in files]
-    activations.cache_missing(items, (FEATURES,))
+    views = ImageViews(files)
+    activations.cache_missing(views, (FEATURES,))
     tap = activations.built.taps[-1]
     columns = slice(-tap.width, tap.channels - tap.width or None)  # the averages come first
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:SAMPLE]).tolist()
-    sample = activations.rows([items[i] for i in chosen], FEATURES)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:SAMPLE])
+    sample = activations.rows(views[chosen], FEATURES)
     parts = (Components.of(sample, True), Components.of(sample[:, columns], False))
     depths, top = (np.empty((len(files), part.axes.shape[1]), np.float32) for part in parts)
     done = 0
     with progress.task("reading features", len(files), "images") as task:
-        for arrays in activations.batches(batched(items, BATCH), [FEATURES]):
+        for arrays in activations.batches(views.batches(BATCH), [FEATURES]):
             x = arrays[FEATURES]
             depths[done : done + len(x)] = parts[0](x)
             top[done : done + len(x)] = parts[1](x[:, columns])
@@ -124,7 +125,7 @@ def thumbnails(files: Sequence[ImageFile], progress: Progress) -> np.ndarray:
     result = np.empty((len(files), PIXELS, PIXELS), np.uint8)
     with progress.task("making thumbnails", len(files), "images") as task:
         for i, pixels in enumerate(
-            prefetch_map(render, files, threads=readers(file.path for file in files))
+            prefetch_map(render, files, threads=readers(file.path for file in files[:1]))
         ):
             result[i] = pixels
             task.advance()

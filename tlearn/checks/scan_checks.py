@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from tlearn.checks.finding import Finding, Severity
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change
+from tlearn.data.file_table import ImageFile
 from tlearn.data.images import EMPTY, ZEROS
 from tlearn.data.layouts import SPLITS
 from tlearn.data.problems import Problem

@@ -9,7 +9,7 @@ from tlearn.progress import format_bytes
 
 @click.group()
 def cache() -> None:
-    """Show the cache of activations and unpacked archives, or clear it."""
+    """Show the cache of activations, unpacked archives and scans, or clear it."""
 
 
 @cache.command()
@@ -17,6 +17,7 @@ def info() -> None:
     """Show where the cache is, its size, and what is in it."""
     from tlearn.cache_folder import cache_folder
     from tlearn.data.archive_folder import unpacked_bytes
+    from tlearn.data.scan_cache import scans_bytes
     from tlearn.features.activation_cache import Cache
 
     with Cache(cache_folder(), say=click.echo) as store:
@@ -24,7 +25,8 @@ def info() -> None:
         print(
             f"{store.root}: {format_bytes(used)} of activations, within a budget of "
             f"{format_bytes(store.budget)}; {format_bytes(compiled)} of compiled networks, "
-            f"{format_bytes(unpacked_bytes())} of unpacked archives"
+            f"{format_bytes(unpacked_bytes())} of unpacked archives, "
+            f"{format_bytes(scans_bytes())} of results of scans"
         )
         for table in store.tables():
             key = table.key
@@ -41,9 +43,10 @@ def clear() -> None:
     """Delete everything in it; a later run computes what it needs again."""
     from tlearn.cache_folder import cache_folder
     from tlearn.data.archive_folder import remove_unpacked
+    from tlearn.data.scan_cache import remove_scans
     from tlearn.features.activation_cache import Cache
     from tlearn.runs.stored_runs import remove_mirrors
 
     with Cache(cache_folder(), say=click.echo) as store:
-        freed = store.clear() + remove_unpacked() + remove_mirrors()
+        freed = store.clear() + remove_unpacked() + remove_mirrors() + remove_scans()
         print(f"{format_bytes(freed)} freed in {store.root}")

@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from tlearn.atomic import atomic_directory
-from tlearn.data.data_source import ImageFile
 from tlearn.data.edits import Change, append_edits, edits_path
+from tlearn.data.file_table import ImageFile
 from tlearn.data.filenames import class_folder_name
 from tlearn.data.layouts import SPLIT_WORDS, relative_name
 from tlearn.data.read_data import read_source

@@ -8,11 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tlearn.atomic import atomic_file
 from tlearn.data import images
 from tlearn.data.archive_folder import is_archive
-from tlearn.data.data_source import DataSource, ImageFile
+from tlearn.data.data_source import DataSource
 from tlearn.data.edits import Change, EditedPhotos, Edits, append_edits
+from tlearn.data.file_table import FileTable
 from tlearn.data.filenames import class_folder_name, inside, repair_part, validate_class_name
 from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
@@ -79,8 +82,8 @@ def apply_changes(data: Path | DataSource, changes: Sequence[Change]) -> tuple[C
             changed then.
     """
     source = _listed(data)
-    after = edited_photos(source)
-    known = set(after.labels.values())
+    after = _edited(source, [change.path for change in changes])
+    known = after.classes
     effective: list[Change] = []
     for change in changes:
         path, value = change.path, unicodedata.normalize("NFC", change.value)
@@ -88,7 +91,7 @@ def apply_changes(data: Path | DataSource, changes: Sequence[Change]) -> tuple[C
             value = _label(value, known)
         if change.of_class:
             path = _class_path(change.of_class, known)
-        elif path not in after.labels:
+        elif after.place_of(path) is None:
             raise DataError(f"{path!r} is not in {str(source.data)!r}; scan the folder again")
         full = Change(path, change.action, value)
         if after.apply(full):
@@ -105,7 +108,7 @@ def rename(data: Path | DataSource, label: str, new: str) -> None:
         DataError: If there is no such class, the new name is taken, or no class can be called so.
     """
     source = _listed(data)
-    known = set(edited_photos(source).labels.values())
+    known = _edited(source).classes
     new = _label(new, known)
     if new in known:
         raise DataError(
@@ -121,7 +124,7 @@ def merge(data: Path | DataSource, labels: Sequence[str], into: str) -> None:
         DataError: If a class does not exist, nothing is to be merged, or the name is invalid.
     """
     source = _listed(data)
-    known = set(edited_photos(source).labels.values())
+    known = _edited(source).classes
     into = _label(into, known)
     labels = [label for label in dict.fromkeys(labels) if label != into]
     changes = [Change(_class_path(label, known), "class", into) for label in labels]
@@ -142,7 +145,7 @@ def add_class(data: Path | DataSource, label: str) -> None:
             f"the classes of {str(source.data)!r} are not folders; a new class begins with a "
             f"photo that is moved to it"
         )
-    labels = {*edited_photos(source).labels.values(), *source.class_folders.values()}
+    labels = {*_edited(source).classes, *source.class_folders.values()}
     new = _label(label, ())
     if new in labels:
         raise DataError(f"there is a class {new!r} already; choose another name")
@@ -181,8 +184,8 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
     if not data.is_dir() and is_archive(data):
         raise DataError(f"{str(data)!r} is an archive, to which nothing is added; unpack it first")
     edits = Edits.of(data)
-    labels = edits.apply({file.name: file.label for file in source.files}).labels
-    label = _label(label, labels.values())
+    before = edits.apply(source.files)
+    label = _label(label, before.classes)
     folder = source.place if source.tables else _class_folder(source, label)
     files = _FilesByContent(source.files)
     new: list[str] = []
@@ -193,7 +196,7 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
             content = photo if isinstance(photo, bytes) else images.read_bytes(photo)
             images.decode(content, CHECK_SIZE)
             same = files.names_of(content)
-            duplicates = [other for other in same if labels[other] == label]
+            duplicates = [o for o in same if o in (*new, *moved) or before.label_of(o) == label]
             if duplicates:
                 reason = f"the same photo is in class {label!r} already, as {duplicates[0]}"
                 left_out.append(Problem(name, "duplicate", reason))
@@ -204,32 +207,36 @@ def add_photos(data: Path, label: str, photos: Sequence[tuple[str, Path | bytes]
                 same = [relative_name(_write_photo(folder, name, content), source.folder)]
                 files.add(content, *same)
                 new += same
-            labels |= dict.fromkeys(same, label)
         except DataError as error:
             left_out.append(Problem(name, "unreadable", str(error)))
         except OSError as error:
             reason = f"it cannot be written: {error.strerror or error}"
             left_out.append(Problem(name, "unreadable", reason))
     # If edits renamed the class a to b, a new class a would be renamed, too.
-    before = "" if source.tables else class_label(folder.name)
-    after = edits.apply(dict.fromkeys(new, before)).labels
-    moves = [name for name in (*new, *moved) if after.get(name) != label]
+    listed = "" if source.tables else class_label(folder.name)
+    after = edits.apply(FileTable.of_columns(source.folder, new, label=listed), new)
+    moves = [*(name for name in new if after.label_of(name) != label), *moved]
     if moves:
         append_edits(data, [Change(name, "class", label) for name in moves])
     return AddedPhotos(tuple(new), tuple(moved), tuple(left_out))
 
 
-def edited_photos(data: Path | DataSource) -> EditedPhotos:
+def _edited(source: DataSource, names: Sequence[str] = ()) -> EditedPhotos:
     """Return the class of every file after edits, and the groups that these or tables give.
 
+    Args:
+        source: The data set.
+        names: Those of photos that changes are about.
+
     Raises:
-        DataError: If it cannot be read as a data set.
+        DataError: If the edits cannot be read.
     """
-    source = _listed(data)
-    after = Edits.of(source.data).apply({file.name: file.label for file in source.files})
-    for file in source.files:
-        if file.group:
-            after.groups.setdefault(file.name, file.group)
+    after = Edits.of(source.data).apply(source.files, names)
+    groups = source.files.groups
+    for number, group in enumerate(groups.texts):
+        own = (groups.numbers == number) & (after.groups.numbers < 0)
+        if group:
+            after.groups.set(np.flatnonzero(own), group)
     return after
 
 
@@ -257,23 +264,31 @@ def _class_path(label: str, known: Iterable[str | None]) -> str:
 class _FilesByContent:
     """Finds files by their content; reads those of the same size alone."""
 
-    def __init__(self, listed: Sequence[ImageFile]) -> None:
-        self._by_size: dict[int, list[ImageFile]] = defaultdict(list)
+    def __init__(self, listed: FileTable) -> None:
+        self._listed = listed
+        self._sizes = np.array([_size(file.path) for file in listed], np.int64)
         self._by_hash: dict[str, list[str]] = defaultdict(list)
-        for file in listed:
-            with suppress(OSError):  # one that is not there any more
-                self._by_size[file.path.stat().st_size].append(file)
 
     def names_of(self, content: bytes) -> list[str]:
         """Return the names of the files with this content."""
-        for file in self._by_size.pop(len(content), ()):
+        same_size = self._sizes == len(content)
+        for file in self._listed[same_size]:
             with suppress(DataError):  # one that cannot be read is no copy of one that can
                 self._by_hash[content_hash(images.read_bytes(file.path))].append(file.name)
+        self._sizes[same_size] = -1  # they are read
         return list(self._by_hash[content_hash(content)])
 
     def add(self, content: bytes, name: str) -> None:
         """Add a new file, so that its copies are found."""
         self._by_hash[content_hash(content)].append(name)
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; -1 if it is not there any more."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _class_folder(source: DataSource, label: str) -> Path:

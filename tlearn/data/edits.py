@@ -18,18 +18,20 @@ import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from tlearn.atomic import atomic_file
 from tlearn.cache_folder import cache_folder
+from tlearn.data.file_table import Codes, FileTable
 from tlearn.data.problems import Problem, summarize
 from tlearn.errors import DataError, os_errors_as
 from tlearn.object_stores import StorePath
@@ -95,34 +97,87 @@ class Edit(Change):
             return self.time
 
 
-class EditedPhotos(NamedTuple):
+class _Values:
+    """A text for each file, which changes; or none."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._numbers = codes.numbers.copy()  # -1 for none
+        self._of_text = {text: number for number, text in enumerate(codes.texts)}
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Which of the texts each file has, ``(n,)``; -1 for none."""
+        return self._numbers
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts; there may be some that no file has."""
+        return tuple(self._of_text)
+
+    def are(self, text: str) -> np.ndarray:
+        """Return which files have a text, ``(n,)`` bool."""
+        return np.asarray(self._numbers == self._of_text.get(text, len(self._of_text)))
+
+    def set(self, places: np.ndarray, text: str | None) -> bool:
+        """Give files a text or none; return whether one of them had another before."""
+        number = -1 if text is None else self._of_text.setdefault(text, len(self._of_text))
+        changes = bool((self._numbers[places] != number).any())
+        self._numbers[places] = number
+        return changes
+
+
+class EditedPhotos:
     """What edits make of photos.
 
+    Args:
+        files: The photos before edits.
+        names: Those that changes are about: looking up many at once takes no longer than one.
+
     Attributes:
-        labels: The class of each photo, by its name; ``None`` for an excluded one.
-        groups: The groups that edits give, by the names of photos; empty for none.
+        labels: The class of each photo, in their order; none for an excluded one.
+        groups: The group that an edit gives to each photo, empty if it takes its group away; none
+            where no edit says anything.
         missing: The edits of photos or classes that do not exist.
     """
 
-    labels: dict[str, str | None]
-    groups: dict[str, str]
-    missing: list[Edit]
+    def __init__(self, files: FileTable, names: Sequence[str]) -> None:
+        self.labels = _Values(files.labels)
+        self.groups = _Values(Codes(np.full(len(files), -1, np.int32), ()))
+        self.missing: list[Edit] = []
+        self._files = files
+        self._places: dict[str, int | None] = {**dict.fromkeys(names), **files.positions(names)}
 
-    def photos_of(self, change: Change) -> list[str]:
-        """Return the names of the photos that a change is about."""
+    @property
+    def classes(self) -> set[str]:
+        """The classes that have a photo."""
+        texts = self.labels.texts
+        return {texts[k] for k in np.unique(self.labels.numbers).tolist() if k >= 0} - {""}
+
+    def place_of(self, name: str) -> int | None:
+        """Return the position of the photo of a name, if there is one."""
+        if name not in self._places:
+            self._places[name] = self._files.positions([name]).get(name)
+        return self._places[name]
+
+    def label_of(self, name: str) -> str | None:
+        """Return the class of the photo of a name; ``None`` if it is excluded or not there."""
+        place = self.place_of(name)
+        number = -1 if place is None else self.labels.numbers[place]
+        return self.labels.texts[number] if number >= 0 else None
+
+    def photos_of(self, change: Change) -> np.ndarray:
+        """Return the positions of the photos that a change is about."""
         if change.of_class:
-            return [name for name, label in self.labels.items() if label == change.of_class]
-        return [change.path] if change.path in self.labels else []
+            return np.flatnonzero(self.labels.are(change.of_class))
+        place = self.place_of(change.path)
+        return np.array([] if place is None else [place], np.int64)
 
     def apply(self, change: Change) -> bool:
         """Apply a change; return whether one of its photos had another class or group before."""
-        groups = change.action == "group"
-        values: dict[str, Any] = self.groups if groups else self.labels
-        value = change.value if groups else change.value or None
-        names = self.photos_of(change)
-        is_new = any(name not in values or values[name] != value for name in names)
-        values.update(dict.fromkeys(names, value))
-        return is_new
+        places = self.photos_of(change)
+        if change.action == "group":
+            return self.groups.set(places, change.value)
+        return self.labels.set(places, change.value or None)
 
 
 @dataclass(frozen=True)
@@ -140,15 +195,16 @@ class Edits:
         """
         return cls(_read(edits_path(data)))
 
-    def apply(self, labels: Mapping[str, str]) -> EditedPhotos:
+    def apply(self, files: FileTable, others: Sequence[str] = ()) -> EditedPhotos:
         """Apply all edits in order, each to the result of those before.
 
         Args:
-            labels: The class of each photo, by its name; empty outside class folders.
+            files: The photos, with their classes; these are empty outside class folders.
+            others: Names of photos that later changes are about.
         """
-        after = EditedPhotos(dict(labels), {}, [])
+        after = EditedPhotos(files, [*dict.fromkeys([*(e.path for e in self.lines), *others])])
         for edit in self.lines:
-            if not after.photos_of(edit):
+            if not len(after.photos_of(edit)):
                 after.missing.append(edit)
             after.apply(edit)
         return after

@@ -5,12 +5,16 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from tlearn.data.archive_folder import is_archive, read_report, unpacked_folder
 from tlearn.data.archives import archive_stem
-from tlearn.data.data_source import DataSource, ImageFile
+from tlearn.data.data_source import DataSource
+from tlearn.data.file_table import CHUNK, NAMES, FileTable, ImageFile
 from tlearn.data.filenames import quote_name
-from tlearn.data.folders import walk
+from tlearn.data.folders import walk_names
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
+from tlearn.data.prefetch import batched
 from tlearn.data.problems import Problem, ignored_table, with_ignored_table
 from tlearn.data.table_source import METADATA, table_source, tables_in, unknown_tables_in
 from tlearn.data.tables import is_table
@@ -110,8 +114,10 @@ def _folder_source(data: Path) -> DataSource:
         return replace(classes, problems=(*classes.problems, ignored))
     if own or classes is None or len(labels) < 2:
         return source
-    more = any(file.group or (file.given and not classes.splits) for file in source.files)
-    return source if more or labels - {file.label for file in source.files} else classes
+    files = source.files
+    more = bool({*files.groups.present} - {""})
+    more |= not classes.splits and bool({*files.given.present} - {""})
+    return source if more or labels - {*files.labels.present} else classes
 
 
 def _source_without_table(data: Path) -> DataSource:
@@ -153,7 +159,7 @@ def _class_source(layout: FolderLayout) -> DataSource:
     return DataSource(
         data,
         layout.root,
-        tuple(_class_files(layout)),
+        _class_files(layout),
         (str(layout),),
         layout.problems,
         place,
@@ -162,17 +168,20 @@ def _class_source(layout: FolderLayout) -> DataSource:
     )
 
 
-def _class_files(layout: FolderLayout) -> list[ImageFile]:
+def _class_files(layout: FolderLayout) -> FileTable:
+    """List the files outside any class, then those of each class folder."""
     root = layout.root
-    files = [
+    stray = (
         ImageFile(path, relative_name(path, root), "", given=split, below=encode_name(path.name))
         for path, split in layout.stray
-    ]
+    )
+    tables = [FileTable.of(root, stray)]
     for folder, split in layout.classes:
-        label = class_label(folder.name)
         parents = frozenset({root.resolve(), folder.parent.resolve()})
-        start = len(relative_name(folder, root)) + 1
-        for path in walk(folder, parents):
-            name = relative_name(path, root)
-            files.append(ImageFile(path, name, label, given=split, below=name[start:]))
-    return files
+        before = f"{relative_name(folder, root)}/"
+        inside = batched(map(encode_name, walk_names(folder, parents)), CHUNK)
+        # The two parts of a name were encoded apart, which makes no difference: a slash is between.
+        names = [pa.array([f"{before}{name}" for name in some], NAMES) for some in inside]
+        columns = {"label": class_label(folder.name), "given": split or "", "inner": len(before)}
+        tables += [FileTable.of_columns(root, part, **columns) for part in names]
+    return FileTable.concatenated(tables)

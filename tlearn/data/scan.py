@@ -2,22 +2,24 @@
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from tlearn.data import images
-from tlearn.data.data_source import DataSource, ImageFile
-from tlearn.data.edits import Edits, say_edits
+from tlearn.data.data_source import DataSource
+from tlearn.data.edits import EditedPhotos, Edits, say_edits
+from tlearn.data.file_table import FileTable, ImageFile, code_texts, ranges_text
 from tlearn.data.folders import named_image
-from tlearn.data.layouts import Split, similar_labels, similarity
-from tlearn.data.pixel_values import OwnRange, ranges_of
+from tlearn.data.layouts import SPLITS, Split, similar_labels, similarity
+from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ranges_of
 from tlearn.data.prefetch import prefetch_map, readers
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
 from tlearn.data.read_data import ALLOWED, read_source
-from tlearn.data.scan_cache import FileCheck, ScanCache
+from tlearn.data.scan_cache import FileCheck, FileChecks, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.text import natural_key
@@ -39,7 +41,7 @@ class Manifest:
 
     data: Path
     folder: Path
-    files: tuple[ImageFile, ...]
+    files: FileTable
     problems: tuple[Problem, ...]
     edits: Edits = field(default_factory=Edits)
     empty: tuple[str, ...] = ()
@@ -47,18 +49,19 @@ class Manifest:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The class names in natural order, which is the order of the model's outputs."""
-        return tuple(sorted({file.label for file in self.files}, key=natural_key))
+        return tuple(sorted(self.files.labels.present, key=natural_key))
 
     @cached_property
     def counts(self) -> dict[str, int]:
         """Images per class."""
-        counts = Counter(file.label for file in self.files)
+        counts = self.files.labels.counts()
         return {label: counts[label] for label in self.labels}
 
     @cached_property
     def given(self) -> frozenset[Split | None]:
         """The splits that the data give images, and ``None`` if some are given none."""
-        return frozenset(file.given for file in self.files)
+        present = self.files.given.present
+        return frozenset(split for split in (None, *SPLITS) if (split or "") in present)
 
     @cached_property
     def unreadable(self) -> tuple[Problem, ...]:
@@ -76,8 +79,29 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """A hash of all classes and contents, independent of paths, names and order."""
-        lines = sorted(f"{f.label}\0{f.content}\0{f.given}" for f in self.files)
-        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(digest_size=16)
+        labels, given = self.files.labels, self.files.given
+        texts = [[*labels.texts], [split or "None" for split in given.texts]]
+        of_label, of_split = (_ranks(each) for each in texts)
+        content = self.files.contents.view(">u8")
+        order = np.lexsort(
+            (of_split[given.numbers], content[:, 1], content[:, 0], of_label[labels.numbers])
+        )
+        between = ""
+        for part in self.files[order].parts():
+            columns = (part.labels.numbers.tolist(), part.hashes(), part.given.numbers.tolist())
+            lines = (
+                f"{texts[0][label]}\0{content}\0{texts[1][split]}"
+                for label, content, split in zip(*columns, strict=True)
+            )
+            digest.update((between + "\n".join(lines)).encode())
+            between = "\n"
+        return digest.hexdigest()
+
+
+def _ranks(texts: list[str]) -> np.ndarray:
+    """Return the place of each text in their order."""
+    return np.argsort(sorted(range(len(texts)), key=texts.__getitem__))
 
 
 def content_hash(data: bytes) -> str:
@@ -85,14 +109,14 @@ def content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def listed_images(source: DataSource) -> list[ImageFile]:
-    """Return the files of a data source with their classes after edits, before they are read.
+def listed_images(source: DataSource) -> FileTable:
+    """Return the files of a data set with their classes after edits, before they are read.
 
     Raises:
         DataError: If the edits cannot be read.
     """
-    after = Edits.of(source.data).apply({file.name: file.label for file in source.files})
-    return _with_labels(source, after.labels, unlabelled=False)[0]
+    after = Edits.of(source.data).apply(source.files)
+    return _with_labels(source, after, np.flatnonzero(_used(source, after, unlabelled=False)))
 
 
 def scan(
@@ -119,8 +143,8 @@ def scan(
         unlabelled: Whether to include images outside any class folder, with an empty label.
         cache: Results of earlier scans, used for unchanged files.
         inspect: Called with each image that is read and the bytes of its file, in several threads;
-            the image is at least ``INSPECTED_SIZE`` pixels wide and high if the file is. Files that
-            ``cache`` has are not read.
+            the image is at least ``INSPECTED_SIZE`` pixels wide and high if the file is. All files
+            are read then.
 
     Raises:
         DataError: If there is no such data set, no readable image in it, or a table is wrong.
@@ -129,111 +153,135 @@ def scan(
     source = data if isinstance(data, DataSource) else read_source(data, progress)
     data = source.data
     edits, pattern = Edits.of(data), re.compile(group) if group else None
-    labels, groups, missing = edits.apply({file.name: file.label for file in source.files})
+    after = edits.apply(source.files)
     problems = [
         Problem(edit.path, "edit", f"edited on {edit.time[:10]}, but no longer exists")
-        for edit in missing
+        for edit in after.missing
     ]
-    labelled, stray = _with_labels(source, labels, unlabelled)
-    if pattern and labelled:
-        with_groups(source, labelled, pattern)  # refuses one that matches none before all is read
+    used = _used(source, after, unlabelled)
+    stray, places = _stray(source, after, used), np.flatnonzero(used)
+    listed = _with_labels(source, after, places)
+    if pattern and listed:
+        with_groups(source, listed, pattern)  # refuses one that matches none before all is read
     say_edits(data, edits, problems, progress)
-    cache = ScanCache() if cache is None else cache
-    files, own_ranges, of_files = _read_files(labelled, cache, inspect, progress)
+    files, images_at, own_ranges, of_files = _read_files(listed, cache, inspect, progress)
     problems += [*stray, *source.problems, *of_files]
     if not files:
         raise DataError(with_ignored_table(_no_images(source, problems, edits), problems))
     files, range_problems = _with_ranges(files, own_ranges)
     if pattern:
         files = with_groups(source, files, pattern)
-    files = [replace(f, group=groups[f.name]) if f.name in groups else f for f in files]
+    files = _with_edited_groups(files, after, places[images_at])
     problems += range_problems
     problems += _duplicates(files)
-    edited = {file.label for file in source.files if labels[file.name] != file.label}
-    empty = _empty_class_folders(source, files, edited)
+    empty = _empty_class_folders(source, files, after)
     problems += _empty_classes(source, files, empty)
-    similar = similar_labels({file.label for file in files}).items()
+    similar = similar_labels(files.labels.present).items()
     problems += [Problem(label, "class name", similarity(other)) for label, other in similar]
     for problem in problems:
         if problem.kind in FOLDER_KINDS:
             progress.say(f"{problem.name}: {problem.reason}")
     labels_of_empty = tuple(sorted({*empty.values()}, key=natural_key))
-    return Manifest(data, source.folder, tuple(files), tuple(problems), edits, labels_of_empty)
+    return Manifest(data, source.folder, files, tuple(problems), edits, labels_of_empty)
 
 
 def _read_files(
-    labelled: Sequence[ImageFile], cache: ScanCache, inspect: Inspect | None, progress: Progress
-) -> tuple[list[ImageFile], dict[str, OwnRange], list[Problem]]:
-    """Read files; return the images among them, their own ranges of values, and the problems."""
-    files: list[ImageFile] = []
-    own_ranges: dict[str, OwnRange] = {}
+    listed: FileTable, cache: ScanCache | None, inspect: Inspect | None, progress: Progress
+) -> tuple[FileTable, np.ndarray, dict[int, OwnRange], list[Problem]]:
+    """Read files.
+
+    Returns:
+        The images among them, their positions among all, the own ranges of values of images by
+        their positions among these, and the problems.
+    """
+    own_ranges: dict[int, OwnRange] = {}
     problems: list[Problem] = []
 
     def check(file: ImageFile) -> FileCheck:
-        return cache.check(file.path, lambda path: _check_file(file, inspect))
+        return _check_file(file, inspect)
 
-    known = {file.name: cache.known(file.path) for file in labelled}
-    files_to_read = (file for file in labelled if known[file.name] is None)
-    threads = readers(file.path for file in labelled)
-    unknown = prefetch_map(check, files_to_read, threads=threads)
-    with progress.task("reading images", len(labelled), "files") as task:
-        for file in labelled:
-            result = known[file.name] or next(unknown)
-            task.advance()
-            if result.reason:
-                problems.append(Problem(file.name, result.kind or "pixels", result.reason))
-            if not result.kind:
-                files.append(replace(file, content=result.content))
-            if result.own:
-                own_ranges[file.name] = result.own
-    return files, own_ranges, problems
+    threads = readers(file.path for file in listed[:1])
+    with progress.task("reading images", len(listed), "files") as task:
+        if cache is None:
+            checks = FileChecks(len(listed))
+            for place, result in enumerate(prefetch_map(check, listed, threads=threads)):
+                checks.put(place, result)
+                task.advance()
+        else:
+            again = inspect is not None
+            checks = cache.check(listed, check, task, threads, again)
+    is_image = checks.is_image
+    places = np.cumsum(is_image) - 1  # of images among these
+    for place, result in checks.in_order():
+        if result.reason:
+            name = listed[place].name
+            problems.append(Problem(name, result.kind or "pixels", result.reason))
+        if result.own:
+            own_ranges[int(places[place])] = result.own
+    files = listed[is_image].replaced(content=checks.contents[is_image])
+    return files, np.flatnonzero(is_image), own_ranges, problems
 
 
-def with_groups(
-    source: DataSource, files: Sequence[ImageFile], pattern: re.Pattern[str]
-) -> list[ImageFile]:
+def with_groups(source: DataSource, files: FileTable, pattern: re.Pattern[str]) -> FileTable:
     """Set the group of every file that the pattern matches; it has to match one at least.
 
     Raises:
         DataError: If it matches none, or a table gives groups, too.
     """
-    if any(file.group for file in files):
+    if {*files.groups.present} - {""}:
         raise DataError(
             f"both {source.tables} and the group pattern {pattern.pattern!r} give groups; leave "
             f"out --group, or give the column of the table another name"
         )
     which = min(1, pattern.groups)  # the first group, or else all that matches
-    matches = [pattern.search(file.below) for file in files]
-    grouped = [
-        replace(file, group=match[which] or "") if match else file
-        for file, match in zip(files, matches, strict=True)
-    ]
-    if not any(file.group for file in grouped):
+    matches = (pattern.search(below) for below in files.below())
+    groups = ((match[which] or "") if match else "" for match in matches)
+    number_of = {"": 0}
+    numbers = [number_of.setdefault(group, len(number_of)) for group in groups]
+    if len(number_of) == 1:
         raise DataError(
             f"the group pattern {pattern.pattern!r} matches none of the {len(files)} images; the "
             f"first is {files[0].name!r}"
         )
-    return grouped
+    return files.replaced(group=code_texts(np.array(numbers, np.int32), tuple(number_of)))
 
 
-def _with_labels(
-    source: DataSource, labels: Mapping[str, str | None], unlabelled: bool
-) -> tuple[list[ImageFile], list[Problem]]:
-    """Return the files after edits, without those excluded; report images without a class."""
-    labelled: list[ImageFile] = []
-    stray: list[ImageFile] = []
-    for file in source.files:
-        label = labels[file.name]
-        if label or (label == "" and unlabelled and not source.tables):
-            labelled.append(replace(file, label=label) if label != file.label else file)
-        elif label == "" and named_image(file.path):
-            stray.append(file)
+def _with_edited_groups(files: FileTable, after: EditedPhotos, places: np.ndarray) -> FileTable:
+    """Set the groups that edits give, which are the last word.
+
+    ``places`` are the positions of the files among those that the edits were applied to.
+    """
+    edited = after.groups.numbers[places]
+    if not (edited >= 0).any():
+        return files
+    groups = files.groups
+    numbers = np.where(edited >= 0, edited + len(groups.texts), groups.numbers)
+    texts, number_of = (*groups.texts, *after.groups.texts), dict[str, int]()
+    once = np.array([number_of.setdefault(text, len(number_of)) for text in texts])
+    return files.replaced(group=code_texts(once[numbers], tuple(number_of)))
+
+
+def _used(source: DataSource, after: EditedPhotos, unlabelled: bool) -> np.ndarray:
+    """Return which files are used, ``(n,)`` bool: not those excluded or without a class."""
+    included = after.labels.numbers >= 0
+    return included if unlabelled and not source.tables else included & ~after.labels.are("")
+
+
+def _with_labels(source: DataSource, after: EditedPhotos, places: np.ndarray) -> FileTable:
+    """Return the files at some places with their classes after edits."""
+    labels = code_texts(after.labels.numbers[places], after.labels.texts)
+    return source.files[places].replaced(label=labels)
+
+
+def _stray(source: DataSource, after: EditedPhotos, used: np.ndarray) -> list[Problem]:
+    """Report images without a class."""
+    loose = source.files[after.labels.are("") & ~used].names.to_pylist()
+    stray = [name for name in loose if named_image(Path(name))]
     if stray and source.tables:
         more = f", as are {len(stray) - 1:,} more" if stray[1:] else ""
         reason = f"an image that is not in {source.tables}{more}: ignored"
-        return labelled, [Problem(stray[0].name, "folder", reason)]
-    reason = "an image outside any class folder"
-    return labelled, [Problem(file.name, "no class", reason) for file in stray]
+        return [Problem(stray[0], "folder", reason)]
+    return [Problem(name, "no class", "an image outside any class folder") for name in stray]
 
 
 def _check_file(file: ImageFile, inspect: Inspect | None) -> FileCheck:
@@ -252,56 +300,59 @@ def _check_file(file: ImageFile, inspect: Inspect | None) -> FileCheck:
         return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
 
 
-def _with_ranges(
-    files: list[ImageFile], own: Mapping[str, OwnRange]
-) -> tuple[list[ImageFile], list[Problem]]:
+def _with_ranges(files: FileTable, own: Mapping[int, OwnRange]) -> tuple[FileTable, list[Problem]]:
     """Set the common ranges of all images of more than 8 bits, and report them."""
     if not own:
         return files, []
     ranges = ranges_of(own.values())
     problems: list[Problem] = []
     for kind, (low, high) in (("integer", ranges.integer_range), ("float", ranges.float_range)):
-        names = [name for name, values in own.items() if values.kind == kind]
-        if names:
-            more = f", as are {len(names) - 1} more" if names[1:] else ""
+        places = [place for place, values in own.items() if values.kind == kind]
+        if places:
+            more = f", as are {len(places) - 1} more" if places[1:] else ""
             reason = (
                 f"of more than 8 bits ({kind}s){more}: values from {low:g} to {high:g} become "
                 f"black to white, unless a file declares its own range"
             )
-            problems.append(Problem(names[0], "pixels", reason))
-    return [replace(f, ranges=ranges) if f.name in own else f for f in files], problems
+            problems.append(Problem(files[places[0]].name, "pixels", reason))
+    numbers = np.zeros(len(files), np.int32)
+    numbers[[*own]] = 1
+    texts = [ranges_text(each) for each in (DEFAULT_RANGES, ranges)]
+    return files.replaced(ranges=code_texts(numbers, texts)), problems
 
 
-def _duplicates(files: list[ImageFile]) -> list[Problem]:
+def _duplicates(files: FileTable) -> list[Problem]:
     """Report identical images, in one class or in two."""
-    first: dict[str, ImageFile] = {}
+    numbers, labels = files.content_numbers(), files.labels.numbers
+    _, first = np.unique(numbers, return_index=True)
+    originals = first[numbers]
+    copies = np.flatnonzero(originals != np.arange(len(files)))
+    originals = originals[copies]
+    names = (files[places].names.to_pylist() for places in (copies, originals))
     problems: list[Problem] = []
-    for file in files:
-        other = first.setdefault(file.content, file)
-        if other is not file:
-            where = "the same" if file.label == other.label else "another"
-            reason = f"the same image as {other.name}, in {where} class"
-            problems.append(Problem(file.name, "duplicate", reason))
+    for name, other, same in zip(*names, labels[copies] == labels[originals], strict=True):
+        reason = f"the same image as {other}, in {'the same' if same else 'another'} class"
+        problems.append(Problem(name, "duplicate", reason))
     return problems
 
 
 def _empty_class_folders(
-    source: DataSource, files: Sequence[ImageFile], edited: set[str]
+    source: DataSource, files: FileTable, after: EditedPhotos
 ) -> dict[str, str]:
     """Return the class folders without an image, by name, unless edits moved their images."""
-    used = {file.label for file in files} | edited
+    before = source.files.labels
+    changed = np.unique(before.numbers[before.numbers != after.labels.numbers])
+    used = {*files.labels.present, *(before.texts[k] for k in changed)}
     return {name: label for name, label in source.class_folders.items() if label not in used}
 
 
-def _empty_classes(
-    source: DataSource, files: Sequence[ImageFile], empty: Mapping[str, str]
-) -> list[Problem]:
+def _empty_classes(source: DataSource, files: FileTable, empty: Collection[str]) -> list[Problem]:
     """Report class folders without an image, and classes without one in a given split."""
-    labels = {file.label for file in files}
+    labels = {*files.labels.present}
     reason = "a class folder without a readable image: not a class"
     problems = [Problem(name, "empty class", reason) for name in empty]
     for split, before in source.splits.items():
-        present = {file.label for file in files if file.given == split}
+        present = {*files[files.given.are(split)].labels.present}
         if present and split != "train":
             for label in sorted(labels - present, key=natural_key):
                 reason = (

@@ -2,24 +2,25 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from tlearn.config import RunConfig
-from tlearn.csv_files import csv_text
-from tlearn.data.data_source import DataSource, ImageFile
-from tlearn.data.earlier_splits import (
-    describe_known,
-    earlier_split,
-    with_groups_of,
-    without_used,
-)
+from tlearn.csv_files import table_text
+from tlearn.data.data_source import DataSource
+from tlearn.data.earlier_splits import NEW, EarlierSplits, describe_known, without_used
+from tlearn.data.file_table import NAMES, FileTable, code_texts
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem, summarize, with_ignored_table
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest, listed_images, scan, with_groups
+from tlearn.data.scan_cache import ScanCache
 from tlearn.data.split_drawing import draw, reaches_all
 from tlearn.errors import DataError
 from tlearn.progress import Progress
@@ -32,34 +33,42 @@ class Splits:
     """The images of each split, in the order of the manifest."""
 
     labels: tuple[str, ...]
-    train: tuple[ImageFile, ...]
-    validation: tuple[ImageFile, ...]
-    test: tuple[ImageFile, ...] = ()
+    train: FileTable
+    validation: FileTable
+    test: FileTable
 
     @property
     def ranges(self) -> ValueRanges:
         """The values that become black and white in images of more than 8 bits."""
-        of_files = (file.ranges for _, files in self.items() for file in files)
-        return next((ranges for ranges in of_files if ranges != DEFAULT_RANGES), DEFAULT_RANGES)
+        of_splits = (files.ranges for _, files in self.items())
+        return next((ranges for ranges in of_splits if ranges != DEFAULT_RANGES), DEFAULT_RANGES)
 
-    def items(self) -> Iterable[tuple[Split, tuple[ImageFile, ...]]]:
+    def items(self) -> Iterable[tuple[Split, FileTable]]:
         """Yield ``(split, files)`` for the three splits."""
         return zip(SPLITS, (self.train, self.validation, self.test), strict=True)
 
-    def to_csv(self) -> str:
-        """Return ``splits.csv``: file, class, split, content hash and group of every image."""
-        files = ((split, file) for split, files in self.items() for file in files)
-        rows = ((f.name, f.label, split, f.content, f.group) for split, f in files)
-        return csv_text(COLUMNS, rows)
+    def csv_parts(self) -> Iterator[str]:
+        """Yield ``splits.csv`` in parts: name, class, split, content and group of every image."""
+        none = self.train[:0]  # for the names of the columns
+        yield table_text(pa.table(_columns("train", none), names=COLUMNS))
+        for split, files in self.items():
+            for part in files.parts():
+                yield table_text(pa.table(_columns(split, part), names=COLUMNS), header=False)
+
+
+def _columns(split: Split, files: FileTable) -> list[Any]:
+    """Return the columns of ``splits.csv`` of some files."""
+    labels, groups = (
+        code_texts(c.numbers, c.texts).dictionary_decode() for c in (files.labels, files.groups)
+    )
+    splits = pa.repeat(pa.scalar(split, NAMES), len(files))
+    return [files.names, labels, splits, pa.array(files.hashes(), NAMES), groups]
 
 
 def images_per_class(splits: Splits) -> dict[str, dict[Split, int]]:
     """Return how many images of each class are in each split."""
-    counts = {label: dict.fromkeys(SPLITS, 0) for label in splits.labels}
-    for split, files in splits.items():
-        for file in files:
-            counts[file.label][split] += 1
-    return counts
+    counts = {split: files.labels.counts() for split, files in splits.items()}
+    return {label: {s: counts[s].get(label, 0) for s in SPLITS} for label in splits.labels}
 
 
 def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:
@@ -74,7 +83,8 @@ def list_dataset(data: Path, group: str, progress: Progress) -> DataSource:
         DataError: If the data cannot be used, whatever is in the images.
     """
     source = read_source(data, progress)
-    if files := listed_images(source):
+    files = listed_images(source)
+    if files:
         _check_classes(data, files, source.problems)
         if group:
             with_groups(source, files, re.compile(group))
@@ -87,7 +97,7 @@ def load_dataset(
     data: Path | DataSource,
     config: RunConfig,
     progress: Progress,
-    earlier: Mapping[str, Split] | None = None,
+    earlier: EarlierSplits | None = None,
 ) -> tuple[Manifest, Splits]:
     """Scan a data set and split it as a training does; report what is left out.
 
@@ -101,7 +111,8 @@ def load_dataset(
         DataError: If the data cannot be scanned or split, or ``config.strict`` and an image
             cannot be read.
     """
-    manifest = scan(data, config.group, progress)
+    folder = data.data if isinstance(data, DataSource) else data
+    manifest = scan(data, config.group, progress, cache=ScanCache(folder))
     if config.strict:
         manifest.refuse_unreadable()
     if n := len(manifest.unreadable):
@@ -140,7 +151,7 @@ def draw_splits(
     validation: float,
     test: float,
     seed: int,
-    earlier: Mapping[str, Split] | None = None,
+    earlier: EarlierSplits | None = None,
 ) -> tuple[Splits, tuple[Problem, ...]]:
     """Put every image into a split.
 
@@ -162,7 +173,7 @@ def draw_splits(
         validation: Fraction for validation, over 0 and under 1.
         test: Fraction for test, 0 for none.
         seed: The seed of the draw.
-        earlier: Where images were, as :func:`split_by_unit` returns.
+        earlier: Where images were in a run that is continued.
 
     Returns:
         The splits, and the images left out of them.
@@ -171,41 +182,45 @@ def draw_splits(
         DataError: If a class has no training image, or validation or a drawn test is empty.
     """
     _check_counts(manifest)
-    pool = [f for f in manifest.files if f.given in (None, "train")]
-    earlier = with_groups_of(manifest.files, earlier or {})
-    given_test, used = without_used(manifest.files, "test", earlier)
-    given_validation, used_too = without_used(manifest.files, "validation", earlier)
-    given_validation, left_out = _without_copies(given_validation, given_test, "validation")
-    pool, more = _without_copies(pool, [*given_validation, *given_test], "training")
-    before = {f.name: split for f in pool if (split := earlier_split(f, earlier))}
+    files = manifest.files
+    before = np.full(len(files), NEW)
+    if earlier is not None:
+        before = earlier.with_groups_of(files).of(files)
+    given_test, used = without_used(files, "test", before)
+    given_validation, used_too = without_used(files, "validation", before)
+    copies = _Copies.of(files)
+    given_validation, left_out = copies.without(given_validation, given_test, "validation")
+    pool, more = copies.without(
+        np.flatnonzero(files.given.are("", "train")),
+        np.concatenate([given_validation, given_test]),
+        "training",
+    )
     fractions: dict[Split, float] = {
-        "validation": 0.0 if given_validation else validation,
-        "test": 0.0 if given_test else test,
+        "validation": 0.0 if len(given_validation) else validation,
+        "test": 0.0 if len(given_test) else test,
     }
-    drawn = draw([f for f in pool if f.name not in before], fractions, seed)
-    for f in pool:
-        if f.name in before:
-            drawn[before[f.name]].append(f)
-    drawn["validation"] += given_validation
-    drawn["test"] += given_test
-    order = {f.name: i for i, f in enumerate(manifest.files)}
-    parts = (tuple(sorted(drawn[split], key=lambda f: order[f.name])) for split in SPLITS)
+    split_of = np.full(len(files), NEW)
+    split_of[given_validation], split_of[given_test] = (SPLITS.index(s) for s in SPLITS[1:])
+    split_of[pool] = before[pool]
+    new = pool[before[pool] == NEW]
+    split_of[new] = draw(files[new], fractions, seed)
+    parts = (files[np.flatnonzero(split_of == number)] for number in range(len(SPLITS)))
     splits = Splits(manifest.labels, *parts)
-    missing = _missing_classes(splits, fractions, fixed=bool(before))
+    missing = _missing_classes(splits, fractions, fixed=len(new) < len(pool))
     return splits, (*used, *used_too, *left_out, *more, *missing)
 
 
-def _check_classes(data: Path, files: Sequence[ImageFile], problems: Sequence[Problem]) -> None:
+def _check_classes(data: Path, files: FileTable, problems: Sequence[Problem]) -> None:
     """Refuse files that cannot be trained on, whichever of them are readable images."""
     if not files:
         raise DataError(f"{str(data)!r} holds no photos yet; add some to its classes")
-    if len({file.label for file in files}) < 2:
+    if len(files.labels.present) < 2:
         reason = (
             f"{str(data)!r} has only one class, {files[0].label!r}; a classifier needs two or "
             f"more classes with images"
         )
         raise DataError(with_ignored_table(reason, problems))
-    if all(file.given in ("validation", "test") for file in files):
+    if {*files.given.present} <= {"validation", "test"}:
         raise DataError(
             f"{str(data)!r} has no images of the train split to train on; add a train/ "
             f"folder, or in a table lines of that split, or give data without splits"
@@ -231,12 +246,12 @@ def _missing_classes(
         DataError: If such a class is to be trained on, or the split is for all classes, or empty.
     """
     problems: list[Problem] = []
-    totals = Counter(file.label for _, files in splits.items() for file in files)
+    totals = sum((Counter(files.labels.counts()) for _, files in splits.items()), Counter[str]())
     for split, files in splits.items():
         fraction = fractions.get(split, 0.0)
         if split != "train" and not fraction:
             continue  # given, or not wanted
-        present = {file.label for file in files}
+        present = {*files.labels.present}
         missing = [label for label in splits.labels if label not in present]
         required = not fixed and reaches_all(totals, fraction)
         if missing and (split == "train" or not files or required):
@@ -252,21 +267,52 @@ def _missing_classes(
     return problems
 
 
-def _without_copies(
-    files: Sequence[ImageFile], held_back: Sequence[ImageFile], split: str
-) -> tuple[list[ImageFile], tuple[Problem, ...]]:
-    """Remove from ``files`` those with a duplicate or their group in ``held_back``."""
-    copies = {f.content: f.name for f in reversed(held_back)}
-    groups = {f.group: f.name for f in reversed(held_back) if f.group}
-    remaining: list[ImageFile] = []
-    left_out: list[Problem] = []
-    for f in files:
-        if f.content in copies:
-            why = f"the same image as {copies[f.content]}; left out of {split}"
-            left_out.append(Problem(f.name, "duplicate", why))
-        elif f.group in groups:
-            why = f"of group {f.group!r} as is {groups[f.group]}; left out of {split}"
-            left_out.append(Problem(f.name, "group", why))
-        else:
-            remaining.append(f)
-    return remaining, tuple(left_out)
+@dataclass(frozen=True)
+class _Copies:
+    """Which files are copies of each other, or of one group.
+
+    Attributes:
+        files: The files.
+        contents: The number of each file's content.
+        groups: The number of each file's group; -1 for none.
+    """
+
+    files: FileTable
+    contents: np.ndarray
+    groups: np.ndarray
+
+    @classmethod
+    def of(cls, files: FileTable) -> "_Copies":
+        """Compare the contents and groups of files."""
+        groups = np.where(files.groups.are(""), -1, files.groups.numbers)
+        return cls(files, files.content_numbers(), groups)
+
+    def without(
+        self, chosen: np.ndarray, held_back: np.ndarray, split: str
+    ) -> tuple[np.ndarray, tuple[Problem, ...]]:
+        """Remove files with a duplicate or their group in what is held back, by positions."""
+        copies = _first_with_same(self.contents, chosen, held_back)
+        kin = np.where(copies < 0, _first_with_same(self.groups, chosen, held_back), -1)
+        left_out = np.flatnonzero((copies >= 0) | (kin >= 0))
+        problems: list[Problem] = []
+        columns = (numbers[left_out].tolist() for numbers in (chosen, copies, kin))
+        for place, copy, other in zip(*columns, strict=True):
+            file = self.files[place]
+            if copy >= 0:
+                why = f"the same image as {self.files[copy].name}; left out of {split}"
+                problems.append(Problem(file.name, "duplicate", why))
+            else:
+                its = f"of group {file.group!r} as is {self.files[other].name}"
+                problems.append(Problem(file.name, "group", f"{its}; left out of {split}"))
+        return np.delete(chosen, left_out), tuple(problems)
+
+
+def _first_with_same(numbers: np.ndarray, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for each file that is chosen the first other of the same number, or -1.
+
+    Files are given by their positions. Of those with a negative number none is the same.
+    """
+    first = np.full(int(numbers.max(initial=-1)) + 2, -1)
+    first[numbers[others][::-1]] = others[::-1]  # the first one is written last
+    first[-1] = -1
+    return np.asarray(first[numbers[chosen]])

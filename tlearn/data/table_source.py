@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from tlearn.data.data_source import DataSource, ImageFile
+from tlearn.data.data_source import DataSource
 from tlearn.data.edits import ENDING
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import list_folder, named_image, visible, walk
 from tlearn.data.layouts import SPLITS, Split, is_output, relative_name, split_of
@@ -134,7 +135,7 @@ def table_source(
     return DataSource(
         data,
         folder,
-        (*unnamed, *named),
+        FileTable.of(folder, (*unnamed, *named)),
         (*chain(*(files.notes(name) for files, name in zip(found, names, strict=True))), *notes),
         tuple(problems),
         place,

@@ -19,6 +19,7 @@ from tlearn.experiments.power_law import Forecast, forecast
 from tlearn.experiments.subsets import REPEATS, Subsets, measure, subsets_of
 from tlearn.features.activation_cache import open_cache
 from tlearn.features.built_backbone import FEATURES
+from tlearn.features.image_views import ImageViews
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.runs.charts import render
@@ -205,9 +206,9 @@ def learning_curve(
 
 def features_of(setup: Setup, subsets: Subsets) -> np.ndarray:
     """Return the features of all photos at the taps that a probe of all is better with."""
-    items = [(file, 0) for file in subsets.files]
-    cache_what_fits(setup.activations, items)
-    features = setup.activations.rows(items, FEATURES)
+    views = ImageViews(subsets.files)
+    cache_what_fits(setup.activations, views)
+    features = setup.activations.rows(views, FEATURES)
     rows = np.flatnonzero(subsets.folds[0] != 0)
     taps, wanted = setup.built.taps, setup.config.head.taps
     chosen, _ = fit_on_taps(

@@ -13,8 +13,9 @@ from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError, TlearnError
 from tlearn.features.activation_cache import Cache
-from tlearn.features.activations import Activations, Item
+from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES
+from tlearn.features.image_views import ImageViews
 from tlearn.progress import Progress, Silent
 from tlearn.runs.measurement import class_numbers
 from tlearn.text import percent
@@ -204,13 +205,13 @@ def _affordable(
 
 def speed_of(setup: Setup) -> Throughput:
     """Measure images per second."""
-    return throughput(setup.activations, setup.items(1)[:64])
+    return throughput(setup.activations, setup.all_views(1)[:64])
 
 
 def costs_of(setup: Setup, rate: float) -> Costs:
     """Estimate what fine-tuning costs from now, with the activations cached so far."""
     activations = setup.activations
-    missing = activations.missing(setup.items(setup.views), activations.outputs)
+    missing = activations.missing(setup.all_views(setup.views), activations.outputs)
     model = CostModel(setup, missing, rate, setup.built.seconds)
     return model.costs(setup.stages, setup.views, streaming=not setup.views)
 
@@ -221,14 +222,14 @@ def _evaluate(
     start = time.monotonic()
     setup = comparison.of(backbone)
     speed = speed or speed_of(setup)
-    files = [comparison.splits.train[i] for i in positions.tolist()]
+    files = comparison.splits.train[positions]
     y = comparison.y[positions]
     chosen, probe = fit_on_taps(
-        _features(setup, [(f, 0) for f in files])[:, None],
+        _features(setup, ImageViews(files))[:, None],
         setup.built.taps,
         setup.config.head.taps,
         y,
-        [f.group or f.content for f in files],
+        files.units(),
         [1.0] * len(comparison.splits.labels),
         setup.config.seed,
         Silent(),
@@ -252,18 +253,18 @@ def _evaluate(
     )
 
 
-def _features(setup: Setup, items: Sequence[Item]) -> np.ndarray:
+def _features(setup: Setup, views: ImageViews) -> np.ndarray:
     """Return the features of views; cache them, and what fine-tuning needs, where they fit."""
-    cache_what_fits(setup.activations, items)
-    return setup.activations.rows(items, FEATURES)
+    cache_what_fits(setup.activations, views)
+    return setup.activations.rows(views, FEATURES)
 
 
-def cache_what_fits(activations: Activations, items: Sequence[Item]) -> None:
+def cache_what_fits(activations: Activations, views: ImageViews) -> None:
     """Cache all outputs of views, or the features alone, as the disk budget allows."""
     cache = activations.cache
     for outputs in (activations.outputs, (FEATURES,)):
-        size = cache_bytes(activations, activations.missing(items, outputs))
+        size = cache_bytes(activations, activations.missing(views, outputs))
         if size <= cache.room():
             cache.make_room(size)
-            activations.cache_missing(items, outputs)
+            activations.cache_missing(views, outputs)
             break

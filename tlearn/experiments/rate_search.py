@@ -135,7 +135,7 @@ def _halves(setup: Setup) -> tuple[Setup, Setup]:
     splits, rng = setup.splits, np.random.default_rng(setup.config.seed)
     order = rng.permutation(len(splits.train))
     first, second = (
-        replace(setup, splits=replace(splits, train=tuple(splits.train[i] for i in sorted(half))))
+        replace(setup, splits=replace(splits, train=splits.train[np.sort(half)]))
         for half in np.array_split(order, 2)
     )
     return first, second

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tlearn.atomic import atomic_directory
 from tlearn.csv_files import csv_text
-from tlearn.data.splits import Splits
+from tlearn.data.splits import Splits, images_per_class
 from tlearn.errors import ConfigError, RunError, os_errors_as
 from tlearn.experiments.shared_images import gain_of, shared_splits
 from tlearn.experiments.trials import curve_of
@@ -169,7 +171,7 @@ def _write(
     for number, file in enumerate(heads, start=1):
         run.write(f"head_{number}.py", file.read_bytes())
     run.write_json("labels.json", labels)
-    run.write("splits.csv", splits.to_csv())
+    run.write("splits.csv", splits.csv_parts())
     _write_earlier_splits(run, members, splits)
     run.write("problems.csv", csv_text(PROBLEM_COLUMNS, []))
     run.write("history.csv", csv_text(HISTORY_COLUMNS, []))
@@ -197,10 +199,11 @@ def _write(
 
 def _write_earlier_splits(run: RunDirectory, members: Sequence[Run], splits: Splits) -> None:
     """Write what members were trained on before, if they continue other runs."""
-    own = {file.content for _, files in splits.items() for file in files}
-    rows = [row for member in members for row in member.split_rows()]
-    earlier = [row for row in rows if row["split"] == "train" and row["content"] not in own]
-    if earlier:
+    rows = pa.concat_tables([member.split_rows() for member in members])
+    own = [file.content for _, files in splits.items() for file in files]
+    is_own = pc.is_in(rows["content"], value_set=pa.array(own, pa.large_string()))
+    earlier = rows.filter(pc.and_not(pc.equal(rows["split"], "train"), is_own))
+    if len(earlier):
         write_earlier_splits(run, earlier)
 
 
@@ -258,6 +261,5 @@ def _member(member: Run, share: float) -> dict[str, Any]:
 
 def _data(first: Run, splits: Splits) -> dict[str, Any]:
     """Return where the photos are, and how many of each class there are."""
-    counts = Counter(file.label for _, files in splits.items() for file in files)
-    images = {label: counts[label] for label in splits.labels}
+    images = {label: sum(n.values()) for label, n in images_per_class(splits).items()}
     return {**first.record["data"], "images": images}

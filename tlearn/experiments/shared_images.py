@@ -1,13 +1,14 @@
 """The images that several runs hold out, and what an average of the runs gains on them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from tlearn.data.data_source import ImageFile
-from tlearn.data.earlier_splits import split_by_unit
+from tlearn.data.earlier_splits import EarlierSplits
+from tlearn.data.file_table import FileTable
 from tlearn.data.splits import Splits
 from tlearn.errors import DataError, RunError
 from tlearn.runs.directory import RunDirectory
@@ -32,33 +33,37 @@ def shared_splits(runs: Sequence[Run]) -> tuple[Splits, int]:
         DataError: If they share no validation image.
     """
     every = [_with_places(run.dataset(), run, runs[0]) for run in runs]
-    train = {file.content: file for splits in reversed(every) for file in splits.train}
-    units = split_by_unit([row for run in runs for row in run.split_rows()])
-    trained = {unit for unit, split in units.items() if split == "train"}
-    held_out = [
-        {(file.content, file.label) for file in (*splits.validation, *splits.test)}
-        for splits in every
-    ]
-    shared = set.intersection(*held_out)
-    last = set.intersection(*({file.content for file in splits.test} for splits in every))
-    files = [
-        file
-        for file in (*every[0].validation, *every[0].test)
-        if (file.content, file.label) in shared
-        and trained.isdisjoint((f"content {file.content}", f"group {file.group}"))
-    ]
-    parts: list[tuple[ImageFile, ...]] = [
-        tuple(file for file in files if (file.content in last) == is_test)
-        for is_test in (False, True)
-    ]
+    train = FileTable.concatenated([splits.train for splits in reversed(every)])
+    last_of_content = np.zeros(len(train), np.int64)
+    numbers = train.content_numbers()
+    last_of_content[numbers] = np.arange(len(train))  # that of the first run which has it
+    train = train[last_of_content[: numbers.max() + 1]]
+    held_out = [_labelled_contents(s.validation, s.test) for s in every]
+    shared = set.intersection(*map(set, held_out))
+    last = set.intersection(*({*splits.test.content_array().to_pylist()} for splits in every))
+    files = FileTable.concatenated([every[0].validation, every[0].test])
+    is_shared = np.array([pair in shared for pair in held_out[0]], bool)
+    earlier = EarlierSplits.of_rows(pa.concat_tables([run.split_rows() for run in runs]))
+    files = files[is_shared & ~earlier.trained(files)]
+    contents = files.content_array().to_pylist()
+    is_test = np.array([content in last for content in contents], bool)
+    parts = [files[~is_test], files[is_test]]
     if not parts[0]:
         raise DataError(
             f"no validation image is held out by all {len(runs)} runs: one was trained on what "
             f"another holds out, or lacks it; train them on the same photos with the same --seed, "
             f"--val and --test"
         )
-    left_out = {c for c, _ in set.union(*held_out)} - {file.content for file in files}
-    return Splits(runs[0].labels, tuple(train.values()), *parts), len(left_out)
+    left_out = {content for pairs in held_out for content, _ in pairs} - {*contents}
+    return Splits(runs[0].labels, train, *parts), len(left_out)
+
+
+def _labelled_contents(*tables: FileTable) -> list[tuple[bytes, str]]:
+    """Return the content hash and the class of each file."""
+    files = FileTable.concatenated(tables)
+    labels = files.labels
+    classes = (labels.texts[number] for number in labels.numbers.tolist())
+    return list(zip(files.content_array().to_pylist(), classes, strict=True))
 
 
 def _with_places(splits: Splits, run: Run, first: Run) -> Splits:
@@ -66,10 +71,11 @@ def _with_places(splits: Splits, run: Run, first: Run) -> Splits:
     if run.photo_folder == first.photo_folder:
         return splits
     named = [
-        tuple(replace(file, name=encode_name(str(file.path))) for file in files)
+        files.replaced(name=[encode_name(str(file.path)) for file in files])
         for _, files in splits.items()
     ]
-    return Splits(splits.labels, *named)
+    there = (FileTable(first.photo_folder, files.columns) for files in named)
+    return Splits(splits.labels, *there)
 
 
 def gain_of(
@@ -98,7 +104,7 @@ def gain_of(
         average = np.array([p.correct for p in held_out if p.split == "test"])
         alone = _right(members[best], splits.test)
     else:
-        groups = [file.group or file.content for file in splits.validation]
+        groups = splits.validation.units()
         folds = assign_folds(y, groups, min(FOLDS, len(set(groups))), seed=0)
         average, alone = cross_fitted(y, logits, right, folds, fit)
     return {
@@ -109,7 +115,7 @@ def gain_of(
     }
 
 
-def _right(member: Run, files: Sequence[ImageFile]) -> np.ndarray:
+def _right(member: Run, files: FileTable) -> np.ndarray:
     """Return whether a run is right about each image that it held out, by its own saved model.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlearn.config import RunConfig
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.data.splits import Splits
 from tlearn.errors import DataError
 from tlearn.progress import Progress
@@ -38,7 +38,7 @@ class Subsets:
         seed: Decides the subsets.
     """
 
-    files: Sequence[ImageFile]
+    files: FileTable
     y: np.ndarray
     groups: np.ndarray
     folds: np.ndarray
@@ -80,14 +80,14 @@ def subsets_of(splits: Splits, config: RunConfig) -> Subsets:
     Raises:
         DataError: If there are too few photos.
     """
-    given = any(file.given == "validation" for file in splits.validation)
-    files = [*splits.train, *splits.validation]
-    fixed = np.array([given and file.given != "validation" for file in files])
+    given = bool(splits.validation.given.are("validation").any())
+    files = FileTable.concatenated([splits.train, splits.validation])
+    fixed = given & ~files.given.are("validation")
     y = class_numbers(files, splits.labels)
-    _, groups = np.unique([file.group or file.content for file in files], return_inverse=True)
+    _, groups = np.unique(files.units(), return_inverse=True)
     if len(files) > MOST:
         chosen = np.sort(order_by_groups(y, groups, (config.seed,))[:MOST])
-        files, y, fixed = [files[i] for i in chosen], y[chosen], fixed[chosen]
+        files, y, fixed = files[chosen], y[chosen], fixed[chosen]
         _, groups = np.unique(groups[chosen], return_inverse=True)
     number = min(MOST_FOLDS, max(2, round(1 / config.val)), int(groups.max()) + 1)
     folds = np.stack(

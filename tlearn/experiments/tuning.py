@@ -244,7 +244,9 @@ class _Search:
         data = self.path / PHOTOS
         manifest, splits = load_dataset(list_dataset(data, "", Silent()), self.config, Silent())
         self._check_photos(manifest)
-        parts = parts_of(replace(splits, test=()), self.request.folds, self.config.seed)
+        parts = parts_of(
+            replace(splits, test=splits.test[:0]), self.request.folds, self.config.seed
+        )
         oracle = new_oracle(self.request, self.metric, self.config.seed + 1, folder)
         depths = depths_of(self.request.space)
         evaluate = Evaluation(manifest, parts, self.path, folder, depths, self.progress)

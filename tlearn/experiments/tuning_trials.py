@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import RunConfig
+from tlearn.data.file_table import FileTable
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
 from tlearn.errors import BackboneError, DataError
@@ -56,18 +57,17 @@ def parts_of(splits: Splits, folds: int, seed: int) -> list[Splits]:
     """Return the splits that a trial is trained and scored on: one, or one for each fold."""
     if not folds:
         return [splits]
-    files = [*splits.train, *splits.validation]
+    files = FileTable.concatenated([splits.train, splits.validation])
     y = class_numbers(files, splits.labels)
-    of_file = assign_folds(y, [file.group or file.content for file in files], folds, seed)
+    of_file = assign_folds(y, files.units(), folds, seed)
     parts = []
     for fold in range(folds):
-        inside = [file for file, number in zip(files, of_file, strict=True) if number == fold]
-        others = [file for file, number in zip(files, of_file, strict=True) if number != fold]
-        if {file.label for file in others} != set(splits.labels) or not inside:
+        inside, others = files[of_file == fold], files[of_file != fold]
+        if {*others.labels.present} != set(splits.labels) or not inside:
             raise DataError(
                 f"too few images for {folds} folds: a class would have none to train on"
             )
-        parts.append(replace(splits, train=tuple(others), validation=tuple(inside)))
+        parts.append(replace(splits, train=others, validation=inside))
     return parts
 
 
@@ -133,5 +133,5 @@ class Evaluation:
             built, before.rendering, boundaries, before.cache, before.choice, Silent()
         )
         if setup.views:
-            cache_what_fits(activations, setup.items(setup.views))
+            cache_what_fits(activations, setup.all_views(setup.views))
         return replace(setup, activations=activations)

@@ -3,15 +3,15 @@
 import contextlib
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tlearn.data import images
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import CHUNK, HASH_BYTES, ImageFile
 from tlearn.data.pixel_values import ValueRanges
 from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.data.scan import content_hash
@@ -21,6 +21,7 @@ from tlearn.features.activation_cache import Cache, compiled_path
 from tlearn.features.built_backbone import FEATURES, PIXELS, BuiltBackbone, BuiltBoundary
 from tlearn.features.cache_table import CacheTable
 from tlearn.features.engines import Choice, Engine, outputs_of
+from tlearn.features.image_views import ImageViews
 from tlearn.features.keras_build import digest_of
 from tlearn.progress import Progress, Silent
 
@@ -28,7 +29,6 @@ WAITING = 2**25  # bytes of rendered views that may wait for the engine
 BATCH = 64  # views at a time, where the engine has no say in it
 PREFETCHED_BATCHES = 4
 
-Item = tuple[ImageFile, int]  # an image and the number of a view
 Arrays = dict[str, np.ndarray]  # rows by the output's name
 
 
@@ -115,19 +115,23 @@ class Activations:
         """Return the bytes of one view's row."""
         return self._tables[output].row_bytes
 
-    def missing(self, items: Sequence[Item], outputs: Sequence[str]) -> dict[str, list[Item]]:
+    def missing(self, views: ImageViews, outputs: Sequence[str]) -> dict[str, ImageViews]:
         """Return the views that lack each output, identical images once."""
-        rows = {self._row(*item): item for item in reversed(items)}
-        keys = list(reversed(rows))  # in the order of the items
+        views = views.unique()
+        lacking = {name: np.ones(len(views), bool) for name in outputs}
         try:
-            lacking = {name: self._tables[name].missing(keys) for name in outputs}
+            for start in range(0, len(views), CHUNK):
+                keys = self._keys(views[start : start + CHUNK])
+                for name, lacks in lacking.items():
+                    missing = self._tables[name].missing(keys)
+                    lacks[start : start + CHUNK] = [key in missing for key in keys]
         except CacheError as error:
             self._lose(error)
-            lacking = {name: set(keys) for name in outputs}
-        return {name: [rows[key] for key in keys if key in lacking[name]] for name in outputs}
+            return dict.fromkeys(outputs, views)
+        return {name: views[lacks] for name, lacks in lacking.items()}
 
     def cache_missing(
-        self, items: Sequence[Item], outputs: Sequence[str] | None = None, shown: bool = True
+        self, views: ImageViews, outputs: Sequence[str] | None = None, shown: bool = True
     ) -> int:
         """Compute and cache what is missing; return how many views were computed.
 
@@ -135,7 +139,7 @@ class Activations:
         so and stops caching.
 
         Args:
-            items: The views.
+            views: The views.
             outputs: Names of boundaries, and ``features``; all if not given.
             shown: Whether progress is shown.
 
@@ -145,11 +149,11 @@ class Activations:
         if not self._usable:
             return 0
         progress = self._progress if shown else Silent()
-        lacking = self.missing(items, outputs or self.outputs)
-        wanted = [name for name, views in lacking.items() if views]
-        todo = list(dict.fromkeys(item for views in lacking.values() for item in views))
-        if not todo:
+        lacking = self.missing(views, outputs or self.outputs)
+        wanted = [name for name, its in lacking.items() if its]
+        if not wanted:
             return 0
+        todo = ImageViews.concatenated([lacking[name] for name in wanted]).unique()
         done = 0
         with progress.task("computing activations", len(todo), "views") as task:
             for keys, arrays in self.compute_views(todo, wanted):
@@ -174,9 +178,7 @@ class Activations:
             )
         self._usable = False
 
-    def batches(
-        self, batches: Iterable[Sequence[Item]], outputs: Sequence[str]
-    ) -> Iterator[Arrays]:
+    def batches(self, batches: Iterable[ImageViews], outputs: Sequence[str]) -> Iterator[Arrays]:
         """Yield the rows of each batch of views, ``(n, ...)`` per output.
 
         Batches are read, and views that are not cached rendered, in threads ahead of the caller.
@@ -190,14 +192,15 @@ class Activations:
             DataError: If an image can no longer be read.
         """
 
-        def fetch(items: Sequence[Item]) -> tuple[Arrays, list[int], list[np.ndarray]]:
-            keys = [self._row(*item) for item in items]
-            arrays, complete = {}, np.ones(len(items), bool)
+        def fetch(views: ImageViews) -> tuple[Arrays, list[int], list[np.ndarray]]:
+            keys = self._keys(views)
+            arrays, complete = {}, np.ones(len(views), bool)
             for name in outputs:
                 arrays[name], present = self._read(name, keys)
                 complete &= present
-            lacking = np.flatnonzero(~complete).tolist()
-            return arrays, lacking, [self.render(items[i][0], [items[i][1]])[0] for i in lacking]
+            rest = views[~complete]
+            pixels = [self.render(file, [number])[0] for file, number in rest]
+            return arrays, np.flatnonzero(~complete).tolist(), pixels
 
         before = self._damage_count()
         for arrays, lacking, pixels in prefetch_map(fetch, batches, PREFETCHED_BATCHES):
@@ -223,12 +226,12 @@ class Activations:
     def _damage_count(self) -> int:
         return sum(table.damaged for table in self._tables.values())
 
-    def rows(self, items: Sequence[Item], output: str) -> np.ndarray:
+    def rows(self, views: ImageViews, output: str) -> np.ndarray:
         """Return the rows of views, at least one: ``(n, ...)``.
 
         Those of ``features`` are the pooled taps, upwards, as the head sees them.
         """
-        batches = self.batches(batched(items, BATCH), [output])
+        batches = self.batches(views.batches(BATCH), [output])
         return np.concatenate([arrays[output] for arrays in batches])
 
     def compute(self, pixels: Sequence[np.ndarray], outputs: Sequence[str]) -> Arrays:
@@ -245,27 +248,29 @@ class Activations:
         return results
 
     def compute_views(
-        self, items: Sequence[Item], outputs: Sequence[str]
+        self, views: ImageViews, outputs: Sequence[str]
     ) -> Iterator[tuple[list[bytes], Arrays]]:
         """Decode each image once, render its views, and yield batches of keys and rows.
 
         The cache is neither read nor written.
+
+        Args:
+            views: The views, those of an image after each other.
+            outputs: Names of boundaries, and ``features``.
         """
-        views: dict[ImageFile, list[int]] = defaultdict(list)
-        for file, view in items:
-            views[file].append(view)
-        most = max(map(len, views.values()), default=1) * 3 * self.built.size**2
+        most = max(1, len(np.unique(views.numbers))) * 3 * self.built.size**2
+        of_images = (
+            (file, [number for _, number in items])
+            for file, items in groupby(views, key=lambda item: item[0])
+        )
         rendered = prefetch_map(
-            lambda file: (file, self.render(file, views[file])),
-            views,
+            lambda item: self.render(*item),
+            of_images,
             max(4, WAITING // most),
-            readers(file.path for file in views),
+            readers(file.path for file, _ in views[:1]),
         )
-        pairs = (
-            (self._row(file, view), pixels)
-            for file, renderings in rendered
-            for view, pixels in zip(views[file], renderings, strict=True)
-        )
+        keys = chain.from_iterable(map(self._keys, views.batches(CHUNK)))
+        pairs = zip(keys, chain.from_iterable(rendered), strict=True)
         if set(outputs) <= {PIXELS}:
             for group in batched(pairs, BATCH):
                 yield [key for key, _ in group], {PIXELS: np.stack([x for _, x in group])}
@@ -286,13 +291,24 @@ class Activations:
         with read_scanned(file, self.built.size) as image:
             return [self.rendering.render(image, file.content, view) for view in views]
 
-    def _row(self, file: ImageFile, view: int) -> bytes:
-        key = (view, file.ranges)
+    def _keys(self, views: ImageViews) -> list[bytes]:
+        """Return the row keys of views: the content of the image, and what renders the view."""
+        of_file, ranges = views.files.each_ranges()
+        kinds, kind_of = np.unique(views.numbers * len(ranges) + of_file, return_inverse=True)
+        how = [self._render_key(kind // len(ranges), ranges[kind % len(ranges)]) for kind in kinds]
+        contents = views.files.contents.tobytes()
+        return [
+            contents[HASH_BYTES * i : HASH_BYTES * (i + 1)] + how[kind]
+            for i, kind in enumerate(kind_of.tolist())
+        ]
+
+    def _render_key(self, number: int, ranges: ValueRanges) -> bytes:
+        key = (number, ranges)
         if key not in self._render_keys:  # the same for many images, and asked for at every step
-            augment = json.dumps(self.rendering.key(view).get("augment"), sort_keys=True)
-            how = hashlib.blake2b(f"{view}:{augment}:{file.ranges}".encode(), digest_size=8)
+            augment = json.dumps(self.rendering.key(number).get("augment"), sort_keys=True)
+            how = hashlib.blake2b(f"{number}:{augment}:{ranges}".encode(), digest_size=8)
             self._render_keys[key] = how.digest()
-        return bytes.fromhex(file.content) + self._render_keys[key]
+        return self._render_keys[key]
 
     def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import Resize
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.data.views import to_square
 from tlearn.errors import BackboneError, ConfigError, nearest
@@ -141,7 +141,7 @@ def extract(
             return file, to_square(image, size, resize)
 
     images = batched(
-        prefetch_map(render, files, threads=readers(file.path for file in files)), engine.batch
+        prefetch_map(render, files, threads=readers(file.path for file in files[:1])), engine.batch
     )
     batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)
     with (

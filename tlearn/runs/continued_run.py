@@ -1,13 +1,12 @@
 """A run that goes on from another: its configuration, and how the two compare."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tlearn.config import RunConfig
-from tlearn.csv_files import csv_rows, csv_text
-from tlearn.data.earlier_splits import split_by_unit
-from tlearn.data.layouts import Split
+from tlearn.csv_files import read_columns, table_text
+from tlearn.data.earlier_splits import EarlierSplits
 from tlearn.errors import ConfigError
 from tlearn.runs.directory import EARLIER_SPLITS, RunDirectory, check_usable
 from tlearn.runs.measurement import with_interval
@@ -74,7 +73,7 @@ def _check_same(
         )
 
 
-def earlier_splits(run: RunDirectory, config: RunConfig) -> dict[str, Split] | None:
+def earlier_splits(run: RunDirectory, config: RunConfig) -> EarlierSplits | None:
     """Return where images were in the run that another continues, by content and group.
 
     It is written into the new run once: the other may be removed, and what the network was trained
@@ -88,13 +87,12 @@ def earlier_splits(run: RunDirectory, config: RunConfig) -> dict[str, Split] | N
     file = run / EARLIER_SPLITS
     if not file.exists():
         write_earlier_splits(run, Run(config.from_run).split_rows())
-    return split_by_unit(list(csv_rows(file.read_text(encoding="utf-8"))))
+    return EarlierSplits.of_rows(read_columns(file, UNIT_COLUMNS))
 
 
-def write_earlier_splits(run: RunDirectory, rows: Iterable[Mapping[str, str]]) -> None:
+def write_earlier_splits(run: RunDirectory, rows: Any) -> None:
     """Write ``earlier_splits.csv``, with rows as :meth:`tlearn.Run.split_rows` gives them."""
-    table = csv_text(UNIT_COLUMNS, ([row[c] for c in UNIT_COLUMNS] for row in rows))
-    run.write(EARLIER_SPLITS, table)
+    run.write(EARLIER_SPLITS, table_text(rows.select(UNIT_COLUMNS)))
 
 
 def class_changes(before: Run, labels: Sequence[str]) -> str:

@@ -190,11 +190,14 @@ class RunDirectory:
         """Write ``run.yaml``."""
         self.write("run.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
-    def write(self, name: str, content: str | bytes) -> None:
-        """Write a file so that it is there whole or not at all."""
-        data = content.encode("utf-8") if isinstance(content, str) else content
-        with self.replacing(name) as path:
-            path.write_bytes(data)
+    def write(self, name: str, content: str | bytes | Iterable[str]) -> None:
+        """Write a file, perhaps text by text, so that it is there whole or not at all."""
+        with self.replacing(name) as path, path.open("wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                texts = [content] if isinstance(content, str) else content
+                file.writelines(text.encode("utf-8") for text in texts)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON; numbers that are not finite become ``null``."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.errors import DataError
 from tlearn.metrics import METRICS, Metric, guess_counts
 from tlearn.progress import Progress, Silent
@@ -50,7 +50,7 @@ def measured_split(metrics: Mapping[str, Any]) -> Literal["validation", "test"]:
 
 
 def measure_files(
-    classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
+    classifier: Classifier, files: FileTable, progress: Progress | None = None
 ) -> tuple[dict[str, Any], ModelOutputs]:
     """Return the figures of labelled images, and what the model gives for them, in their order.
 
@@ -65,7 +65,7 @@ def measure_files(
 
 
 def outputs_of(
-    classifier: Classifier, files: Sequence[ImageFile], progress: Progress | None = None
+    classifier: Classifier, files: FileTable, progress: Progress | None = None
 ) -> ModelOutputs:
     """Return what a model gives for images, in the order of the files.
 
@@ -82,10 +82,9 @@ def outputs_of(
     return ModelOutputs(*map(np.stack, zip(*rows, strict=True)))
 
 
-def class_numbers(files: Sequence[ImageFile], labels: Sequence[str]) -> np.ndarray:
-    """Return the classes of images as positions among the labels, ``(n,)``."""
-    numbers = {label: number for number, label in enumerate(labels)}
-    return np.array([numbers[f.label] for f in files])
+def class_numbers(files: FileTable, labels: Sequence[str]) -> np.ndarray:
+    """Return the classes of images as positions among the labels, ``(n,)``; all are there."""
+    return files.labels.as_numbers(labels)
 
 
 def measure(y: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:

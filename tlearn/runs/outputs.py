@@ -9,7 +9,7 @@ from itertools import repeat
 
 import numpy as np
 
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.runs.classifier import ModelOutputs
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tlearn.csv_files import csv_rows, csv_text
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.text import encode_name
 
 

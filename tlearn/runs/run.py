@@ -1,7 +1,6 @@
 """A finished run, for use from Python."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,13 +8,16 @@ from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pyarrow.compute as pc
 
-from tlearn.csv_files import csv_rows
-from tlearn.data.data_source import ImageFile
+from tlearn.csv_files import read_columns
+from tlearn.data.earlier_splits import EarlierSplits
+from tlearn.data.file_table import FileTable, hashes_of
 from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.layouts import SPLITS
 from tlearn.data.prefetch import batched
 from tlearn.data.scan import scan
+from tlearn.data.scan_cache import ScanCache
 from tlearn.data.splits import COLUMNS as SPLIT_COLUMNS, Splits
 from tlearn.errors import ConfigError, DataError, RunError
 from tlearn.features.engines import choose
@@ -28,7 +30,6 @@ from tlearn.runs.predictions import Prediction
 from tlearn.runs.run_records import RunRecords
 from tlearn.runs.unknown import REJECT, UnknownDetector
 from tlearn.settings import make_config
-from tlearn.text import decode_name
 
 CountedSplit = Literal["auto", "train", "validation", "test", "all"]
 BATCH = 16  # photos that are looked at together, whether they are unknown
@@ -139,13 +140,20 @@ class Run(RunRecords):
         Raises:
             RunError: If ``splits.csv`` is missing or damaged.
         """
-        files: dict[str, list[ImageFile]] = {split: [] for split in SPLITS}
-        with self._reading("splits.csv") as table:
-            for row in csv_rows(table.read()):
-                name, label, split, content, group = (row[column] for column in SPLIT_COLUMNS)
-                path = self.photo_folder / decode_name(name)
-                files[split].append(ImageFile(path, name, label, content, group=group))
-        return Splits(self.labels, *map(tuple, files.values()))
+        with self._explaining("splits.csv"):
+            rows = read_columns(self.path / "splits.csv", SPLIT_COLUMNS)
+            names, labels, splits, contents, groups = (c.combine_chunks() for c in rows.columns)
+            files = FileTable.of_columns(
+                self.photo_folder,
+                names,
+                label=labels,
+                group=groups,
+                content=hashes_of(contents),
+            )
+            if {*splits.unique().to_pylist()} - set(SPLITS):
+                raise ValueError("it does not hold the splits of the images")
+            parts = (np.flatnonzero(pc.equal(splits, split)) for split in SPLITS)
+            return Splits(self.labels, *(files[part] for part in parts))
 
     def predict(
         self, paths: PathLike | Iterable[PathLike], top: int = 3, reject: float = REJECT
@@ -245,8 +253,10 @@ class Run(RunRecords):
         if split not in get_args(CountedSplit):
             allowed = ", ".join(get_args(CountedSplit))
             raise ConfigError(f"split must be one of {allowed}. Received: {split!r}")
-        manifest = scan(as_path(data), progress=progress)
-        unknown = Counter(f.label for f in manifest.files if f.label not in self.labels)
+        folder = as_path(data)
+        manifest = scan(folder, progress=progress, cache=ScanCache(folder))
+        counts = manifest.files.labels.counts()
+        unknown = {label: n for label, n in counts.items() if label not in self.labels}
         if unknown and strict:
             raise DataError(
                 f"{str(data)!r} has classes the model does not know: {', '.join(list(unknown)[:5])}"
@@ -254,15 +264,15 @@ class Run(RunRecords):
             )
         if strict:
             manifest.refuse_unreadable()
-        splits = self.splits()
-        known = [f for f in manifest.files if f.label not in unknown]
+        known = manifest.files[~manifest.files.labels.are(*unknown)]
         if not known:
             raise DataError(
                 f"{str(data)!r} has no class that the model knows, but "
                 f"{', '.join(list(unknown)[:5])}; it knows {', '.join(self.labels)}; give photos "
                 f"of these"
             )
-        files = [f for f in known if _counts(splits.get(f.content), split)]
+        before = EarlierSplits.of_rows(self.split_rows()).contents.find(known.content_array())
+        files = known[_counts(before, split)]
         if not files and split == "auto":
             raise DataError(
                 f"all {len(known)} images below {str(data)!r} were trained on, so they say little "
@@ -274,18 +284,22 @@ class Run(RunRecords):
                 f"--split {split}; --split all counts those that were trained on too"
             )
         metrics, _ = measure_files(self.classifier, files, progress)
-        trained_on = sum(splits.get(f.content) == "train" for f in known)
+        trained_on = int((before == SPLITS.index("train")).sum())
         staged = len(self.metrics["stages"]) > 1
+        of_validation = _counts(before, split) & (before == SPLITS.index("validation"))
         return Evaluation(
             metrics,
             trained_on if split == "auto" else 0,
-            sum(staged and splits.get(f.content) == "validation" for f in files),
-            dict(unknown),
+            int(of_validation.sum()) if staged else 0,
+            unknown,
             tuple((p.name, p.reason) for p in manifest.unreadable),
         )
 
 
-def _counts(split: str | None, counted: CountedSplit) -> bool:
+def _counts(splits: np.ndarray, counted: CountedSplit) -> np.ndarray:
+    """Return which images count, ``(n,)`` bool, by the positions of the splits they were in."""
+    if counted == "all":
+        return np.ones(len(splits), bool)
     if counted == "auto":
-        return split != "train"
-    return counted in ("all", split)
+        return np.asarray(splits != SPLITS.index("train"))
+    return np.asarray(splits == SPLITS.index(counted))

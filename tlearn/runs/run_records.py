@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from tlearn.csv_files import csv_rows
+from tlearn.csv_files import csv_rows, read_columns
 from tlearn.data.image_paths import PathLike
 from tlearn.data.layouts import SPLITS
 from tlearn.errors import RunError, one_line
@@ -104,28 +104,41 @@ class RunRecords:
 
         With those of the runs that it continues, where they are not among its own.
         """
-        return {row["content"]: row["split"] for row in self.split_rows()}
+        rows = self.split_rows()
+        return dict(zip(rows["content"].to_pylist(), rows["split"].to_pylist(), strict=True))
 
-    def split_rows(self) -> list[dict[str, str]]:
-        """Return ``content``, ``group`` and ``split`` of what :meth:`splits` tells."""
-        with self._reading("splits.csv") as file:
-            rows = [{c: row[c] for c in UNIT_COLUMNS} for row in csv_rows(file.read())]
-            if {row["split"] for row in rows} - set(SPLITS) or not rows:
+    def split_rows(self) -> Any:
+        """Return ``content``, ``group`` and ``split`` of what :meth:`splits` tells.
+
+        They are an Arrow table of texts, those of other runs first.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        with self._explaining("splits.csv"):
+            rows = read_columns(self.path / "splits.csv", UNIT_COLUMNS)
+            if {*rows["split"].unique().to_pylist()} - set(SPLITS) or not len(rows):
                 raise ValueError("it does not hold the splits of the images")
         if (self.path / EARLIER_SPLITS).exists():
-            own = {row["content"] for row in rows}
-            earlier = self._rows(EARLIER_SPLITS, *UNIT_COLUMNS)
-            rows = [row for row in earlier if row["content"] not in own] + rows
+            with self._explaining(EARLIER_SPLITS):
+                earlier = read_columns(self.path / EARLIER_SPLITS, UNIT_COLUMNS)
+            own = pc.is_in(earlier["content"], value_set=rows["content"].combine_chunks())
+            rows = pa.concat_tables([earlier.filter(pc.invert(own)), rows])
         return rows
 
     def class_counts(self, split: str) -> Counter[str]:
         """Return how many images of each class are in a split."""
-        rows = self._rows("splits.csv", "class", "split")
-        return Counter(row["class"] for row in rows if row["split"] == split)
+        import pyarrow.compute as pc
+
+        with self._explaining("splits.csv"):
+            rows = read_columns(self.path / "splits.csv", ("class", "split"))
+        return Counter(rows["class"].filter(pc.equal(rows["split"], split)).to_pylist())
 
     def contents(self) -> dict[str, str]:
         """Return the content hash of every image of the training, by its path below the data."""
-        return {row["file"]: row["content"] for row in self._rows("splits.csv", "file", "content")}
+        with self._explaining("splits.csv"):
+            rows = read_columns(self.path / "splits.csv", ("file", "content"))
+        return dict(zip(rows["file"].to_pylist(), rows["content"].to_pylist(), strict=True))
 
     def _rows(self, name: str, *columns: str) -> list[dict[str, str]]:
         """Return some columns of a table of the run.

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 import psutil
 
-from tlearn.features.activations import Activations, Item
+from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, BuiltBackbone, tensors_at
+from tlearn.features.image_views import ImageViews
 from tlearn.training.expected_costs import arithmetic
 from tlearn.training.large_sets import most_images
 from tlearn.training.probe import PER_CLASS, sample_size, search_flops
@@ -50,7 +51,7 @@ class Costs:
 
 
 def measure_rate(
-    activations: Activations, items: Sequence[Item], outputs: Sequence[str]
+    activations: Activations, views: ImageViews, outputs: Sequence[str]
 ) -> tuple[float, int]:
     """Measure views per second by caching the first missing ones.
 
@@ -58,8 +59,8 @@ def measure_rate(
         The rate, infinite if there are too few views to measure it, and how many were computed.
     """
     rate, done, size = np.inf, 0, TRIAL
-    while done < len(items):
-        part = items[done : done + size]
+    while done < len(views):
+        part = views[done : done + size]
         start = time.monotonic()
         count = activations.cache_missing(part, outputs, shown=False)
         seconds = time.monotonic() - start
@@ -102,21 +103,21 @@ class Throughput:
     sure: bool
 
 
-def throughput(activations: Activations, items: Sequence[Item]) -> Throughput:
+def throughput(activations: Activations, views: ImageViews) -> Throughput:
     """Measure views per second through decoding and the prefix, whatever is in the cache.
 
     Trials that disagree are repeated; the fastest is what the machine can do.
 
     Args:
         activations: The activations.
-        items: Views to measure it on, again and again where they are few.
+        views: Those to measure it on, again and again where they are few.
     """
     load = OtherLoad()
-    for _ in activations.compute_views(items[:WARM_UP], (FEATURES,)):
+    for _ in activations.compute_views(views[:WARM_UP], (FEATURES,)):
         pass
-    rates = [_trial(activations, items) for _ in range(TRIALS)]
+    rates = [_trial(activations, views) for _ in range(TRIALS)]
     if not _agree(rates):
-        rates += [_trial(activations, items) for _ in range(TRIALS)]
+        rates += [_trial(activations, views) for _ in range(TRIALS)]
     return Throughput(max(rates), _agree(sorted(rates)[-TRIALS:]) and load.share() <= BUSY)
 
 
@@ -124,10 +125,10 @@ def _agree(rates: Sequence[float]) -> bool:
     return min(rates) >= AGREE * max(rates)
 
 
-def _trial(activations: Activations, items: Sequence[Item]) -> float:
+def _trial(activations: Activations, views: ImageViews) -> float:
     count, start = 0, time.monotonic()
     batches = itertools.chain.from_iterable(
-        activations.compute_views(items, (FEATURES,)) for _ in itertools.count()
+        activations.compute_views(views, (FEATURES,)) for _ in itertools.count()
     )
     for keys, _ in batches:
         count += len(keys)
@@ -151,9 +152,9 @@ def multiply_adds(built: BuiltBackbone, layers: frozenset[str]) -> float:
     )
 
 
-def cache_bytes(activations: Activations, missing: Mapping[str, Sequence[Item]]) -> int:
+def cache_bytes(activations: Activations, missing: Mapping[str, ImageViews]) -> int:
     """Return how much caching the missing views of each output would add to the cache."""
-    return sum(len(items) * activations.row_bytes(name) for name, items in missing.items())
+    return sum(len(views) * activations.row_bytes(name) for name, views in missing.items())
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class CostModel:
     """
 
     setup: Setup
-    missing: dict[str, list[Item]]
+    missing: Mapping[str, ImageViews]
     rate: float
     spent: float
     probed: bool = False
@@ -190,11 +191,11 @@ class CostModel:
         boundaries = {p.boundary.name for p in plans if p.boundary is not None and not streaming}
         shown = min(views, self.setup.probe_views) if streaming else views
         missing = {
-            name: [item for item in items if item[1] < max(1, shown)]
-            for name, items in self.missing.items()
+            name: lacking.first(max(1, shown))
+            for name, lacking in self.missing.items()
             if name in {FEATURES, *boundaries}
         }
-        count = len({(f.content, v) for items in missing.values() for f, v in items})
+        count = len(ImageViews.concatenated([*missing.values()]).unique())
         size, splits = cache_bytes(self.setup.activations, missing), self.setup.splits
         images = len(splits.train) + len(splits.validation)
         built = self.setup.built.seconds

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from tlearn.features.activations import Activations, Item
+from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES
+from tlearn.features.image_views import ImageViews
 from tlearn.progress import format_bytes
 from tlearn.text import epochs_text
 from tlearn.training.costs import CostModel, Costs, measure_rate, shorten_to_budget, throughput
@@ -40,7 +41,7 @@ def prepare_activations(
         stages = plan_stages(resumed.plan.stages, setup.built)
         setup = replace(setup, stages=stages, views=resumed.plan.views)
     activations, room = setup.activations, setup.activations.cache.room()
-    missing = activations.missing(setup.items(setup.views), activations.outputs)
+    missing = activations.missing(setup.all_views(setup.views), activations.outputs)
     request = _CacheRequest.of(activations, missing, activations.outputs, setup.views)
     streaming = not setup.views or request.size > room
     if streaming:  # only features for the probe may be cached
@@ -49,7 +50,7 @@ def prepare_activations(
     cacheable = request.size <= room
     rate, computed = _measure(setup, request) if cacheable else (np.inf, 0)
     if streaming and not np.isfinite(rate):  # computed in every epoch, whatever is cached
-        rate = throughput(activations, setup.items(1)[:64]).rate
+        rate = throughput(activations, setup.all_views(1)[:64]).rate
     spent = time.monotonic() - setup.started
     model = CostModel(setup, missing, rate, spent, resumed is not None)
     if resumed is None:
@@ -62,7 +63,9 @@ def prepare_activations(
     if cacheable:
         used = {FEATURES, *(p.boundary.name for p in setup.stages if p.boundary is not None)}
         names = [name for name in request.outputs if name in used]
-        computed += activations.cache_missing(setup.items(min(setup.views, request.views)), names)
+        computed += activations.cache_missing(
+            setup.all_views(min(setup.views, request.views)), names
+        )
     return setup, costs, computed
 
 
@@ -71,29 +74,28 @@ class _CacheRequest:
     """Outputs that are to be cached, of so many views.
 
     Attributes:
-        items: The views that lack an output.
+        lacking: The views that lack an output.
         size: The bytes that they add to the cache.
     """
 
     outputs: Sequence[str]
     views: int
-    items: list[Item]
+    lacking: ImageViews
     size: int
 
     @classmethod
     def of(
         cls,
         activations: Activations,
-        missing: Mapping[str, Sequence[Item]],
+        missing: Mapping[str, ImageViews],
         outputs: Sequence[str],
         views: int,
     ) -> "_CacheRequest":
         """Select from the views that lack each output."""
-        items = dict.fromkeys(
-            (file, view) for name in outputs for file, view in missing[name] if view < max(1, views)
-        )
+        lacking = ImageViews.concatenated([missing[name] for name in outputs]).unique()
+        lacking = lacking.first(max(1, views))
         row = sum(activations.row_bytes(name) for name in outputs if missing[name])
-        return cls(outputs, views, list(items), len(items) * row)
+        return cls(outputs, views, lacking, len(lacking) * row)
 
 
 def _measure(setup: Setup, request: _CacheRequest) -> tuple[float, int]:
@@ -102,7 +104,7 @@ def _measure(setup: Setup, request: _CacheRequest) -> tuple[float, int]:
     if evicted:
         line = f"evicted {format_bytes(evicted)} of the least recently used activations"
         setup.progress.say(line)
-    return measure_rate(setup.activations, request.items, request.outputs)
+    return measure_rate(setup.activations, request.lacking, request.outputs)
 
 
 def remaining_stages(

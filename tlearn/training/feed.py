@@ -1,13 +1,14 @@
 """What a training step is fed with: views of images, in the order and the rendering of an epoch."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from tlearn.data.data_source import ImageFile
-from tlearn.features.activations import Activations, Item
+from tlearn.data.file_table import FileTable
+from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES, BuiltBoundary
+from tlearn.features.image_views import ImageViews
 
 Batch = tuple[list[np.ndarray], np.ndarray]  # the suffix's inputs, and the images' positions
 
@@ -27,7 +28,7 @@ class Feed:
     activations: Activations
     boundary: BuiltBoundary | None
     columns: np.ndarray
-    files: Sequence[ImageFile]
+    files: FileTable
     views: int
     seed: int
     past: int = 0
@@ -52,24 +53,27 @@ class Feed:
         """Yield the plain views in order."""
         yield from self._batches(np.arange(len(self.files)), batch, None)
 
-    def view(self, file: ImageFile, epoch: int) -> int:
-        """Return the view of an image in an epoch.
+    def _views(self, rows: np.ndarray, epoch: int | None) -> ImageViews:
+        """Return the views of images in an epoch; the plain ones without it.
 
         Cached views take turns, beginning with another one for each image; fresh ones are numbered
         by the epoch, so that the same run has the same views again.
         """
-        return (int(file.content[:8], 16) + epoch) % self.views if self.views else epoch + 1
+        files = self.files[rows]
+        if epoch is None:
+            return ImageViews(files)
+        if not self.views:
+            return ImageViews(files, np.full(len(files), epoch + 1, np.int32))
+        first = np.ascontiguousarray(files.contents[:, :4]).view(">u4")[:, 0].astype(np.int64)
+        return ImageViews(files, ((first + epoch) % self.views).astype(np.int32))
 
     def _batches(self, order: np.ndarray, batch: int, epoch: int | None) -> Iterator[Batch]:
         parts = [order[start : start + batch] for start in range(0, len(order), batch)]
         outputs = [self.boundary.name] if self.boundary is not None else []
         outputs += [FEATURES] if len(self.columns) else []
 
-        def items(rows: np.ndarray) -> list[Item]:
-            files = [self.files[i] for i in rows.tolist()]
-            return [(f, 0 if epoch is None else self.view(f, epoch)) for f in files]
-
-        batches = self.activations.batches((items(rows) for rows in parts), outputs)
+        views = (self._views(rows, epoch) for rows in parts)
+        batches = self.activations.batches(views, outputs)
         for rows, arrays in zip(parts, batches, strict=True):
             inputs = []
             if self.boundary is not None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tlearn.config import Stage
-from tlearn.data.prefetch import batched
 from tlearn.errors import ConfigError
 from tlearn.features.built_backbone import FEATURES, Tap
+from tlearn.features.image_views import ImageViews
 from tlearn.keras_import import keras
 from tlearn.runs.measurement import with_interval
 from tlearn.runs.temperature_effect import calibration_of
@@ -138,7 +138,7 @@ def _calibration(
 ) -> dict[str, Any]:
     """Return what a temperature does for the probabilities of validation; nothing of one group."""
     y, files = setup.targets.validation, setup.splits.validation
-    groups = [file.group or file.content for file in files]
+    groups = files.units()
     folds = assign_folds(y, groups, min(FOLDS, len(set(groups))), setup.config.seed)
     if len(np.unique(folds)) < 2:
         return {}
@@ -176,7 +176,7 @@ def start_from_probe(
     with setup.clock.part("probe"):
         taps, probe, images = _fit_probe(setup)
         network = Network(built, taps, len(splits.labels), config.head, config.seed)
-        checks = batched(((f, 0) for f in splits.validation), BATCH)
+        checks = ImageViews(splits.validation).batches(BATCH)
         at_random, logits_of = False, probe.logits
         if not config.head.is_random:
             network.start_from(probe)
@@ -244,15 +244,15 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
     weights = targets.class_weights.tolist()
     most, views = sample_size(len(files), setup.views, width)
     positions = sample_of_classes(targets.train, most, config.seed)
-    sampled = [files[i] for i in positions.tolist()]
-    labels, items = targets.train[positions], [(f, v) for f in sampled for v in range(views)]
+    sampled = files[positions]
+    labels, shown = targets.train[positions], ImageViews.of(sampled, views)
     start = setup.start_of_probe(sampled)
     chosen, probe = fit_on_taps(
-        setup.activations.rows(items, FEATURES).reshape(len(sampled), views, -1),
+        setup.activations.rows(shown, FEATURES).reshape(len(sampled), views, -1),
         taps,
         config.head.taps,
         labels,
-        [f.group or f.content for f in sampled],
+        sampled.units(),
         weights,
         config.seed,
         setup.progress,
@@ -262,8 +262,8 @@ def _fit_probe(setup: Setup) -> tuple[tuple[Tap, ...], Probe, int]:
         return chosen, probe, len(files)
     width = len(probe.mean)
     positions = sample(targets.train, most_images(width), config.seed)
-    plain = ((files[i], 0) for i in positions.tolist())
-    batches = setup.activations.batches(batched(plain, BATCH), [FEATURES])
+    plain = ImageViews(files[positions])
+    batches = setup.activations.batches(plain.batches(BATCH), [FEATURES])
     columns = (arrays[FEATURES][:, -width:] for arrays in batches)  # the top's are the last
     probe = refit(probe, labels, columns, targets.train[positions], weights, setup.progress, start)
     return chosen, probe, len(positions)

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,13 @@ import numpy as np
 from tlearn import __version__
 from tlearn.backbones import load_registry
 from tlearn.csv_files import csv_text
-from tlearn.data.data_source import ImageFile
-from tlearn.data.prefetch import batched
+from tlearn.data.file_table import FileTable
 from tlearn.data.splits import Splits
 from tlearn.errors import DataError, RunError
 from tlearn.features.activations import BATCH
 from tlearn.features.built_backbone import FEATURES
 from tlearn.features.engines import choose
+from tlearn.features.image_views import ImageViews
 from tlearn.features.model_features import with_features
 from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
@@ -70,7 +70,7 @@ def check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
         RunError: If the weights have.
     """
     file = run / "splits.csv"
-    same_splits = not file.exists() or file.read_bytes() == setup.splits.to_csv().encode()
+    same_splits = not file.exists() or _holds(file, setup.splits.csv_parts())
     if setup.manifest.digest != request.digest or not same_splits:
         raise DataError(
             f"the images in {str(request.data)!r} have changed since the run {str(run.path)!r} "
@@ -84,12 +84,20 @@ def check_unchanged(run: RunDirectory, request: Request, setup: Setup) -> None:
         )
 
 
+def _holds(path: Path, texts: Iterable[str]) -> bool:
+    """Return whether a file consists of some texts."""
+    with path.open("rb") as file:
+        return all(file.read(len(part)) == part for part in map(str.encode, texts)) and (
+            not file.read(1)
+        )
+
+
 def write_record(run: RunDirectory, setup: Setup, request: Request) -> None:
     """Write what reproduces the training: configuration, versions, splits, class names."""
     manifest, splits = setup.manifest, setup.splits
     if not request.began:
         run.write_record(_record(setup))
-    run.write("splits.csv", splits.to_csv())
+    run.write("splits.csv", splits.csv_parts())
     if setup.config.from_run:
         setup.progress.say(class_changes(Run(setup.config.from_run), splits.labels))
     problems = ((p.name, p.kind, p.reason) for p in manifest.problems)
@@ -180,14 +188,14 @@ def write_results(run: RunDirectory, setup: Setup, network: Network, state: Trai
             setup.progress.say(gain(Run(setup.config.from_run), Run(run.path)))
 
 
-def _outputs_of_cached(setup: Setup, network: Network, files: Sequence[ImageFile]) -> ModelOutputs:
+def _outputs_of_cached(setup: Setup, network: Network, files: FileTable) -> ModelOutputs:
     """Return what a head gives for the cached features of a backbone that was not trained."""
     head = network.suffix(None)
     model = with_features(keras.Model(head.input, keras.layers.Softmax()(head.output)))
-    items = [(file, 0) for file in files]
+    batches = ImageViews(files).batches(BATCH)
     parts = [
         model.predict_on_batch(arrays[FEATURES][:, network.columns])
-        for arrays in setup.activations.batches(batched(iter(items), BATCH), [FEATURES])
+        for arrays in setup.activations.batches(batches, [FEATURES])
     ]
     return ModelOutputs(*map(np.concatenate, zip(*parts, strict=True)))
 
@@ -212,7 +220,7 @@ def measure_saved(
     classifier: Classifier,
     progress: Progress,
     clock: Stopwatch,
-    cached: Callable[[Sequence[ImageFile]], ModelOutputs] | None = None,
+    cached: Callable[[FileTable], ModelOutputs] | None = None,
 ) -> dict[str, Any]:
     """Write what a saved model gives for the images that were held out, and for training images.
 
@@ -224,7 +232,7 @@ def measure_saved(
     """
     metrics: dict[str, Any] = {}
     predictions: list[HeldOutPrediction] = []
-    parts: list[tuple[str, Sequence[ImageFile], ModelOutputs]] = []
+    parts: list[tuple[str, FileTable, ModelOutputs]] = []
     with clock.part("loading the model"):
         classifier.make_ready()
     before = clock.seconds().get("evaluation", 0.0)
@@ -240,7 +248,7 @@ def measure_saved(
     run.write("predictions.csv", held_out_csv(predictions))
     with clock.part("features of training images"):
         positions = sample(class_numbers(splits.train, splits.labels), MOST_TRAINING, seed=0)
-        sampled = [splits.train[position] for position in positions.tolist()]
+        sampled = splits.train[positions]
         outputs = cached(sampled) if cached else outputs_of(classifier, sampled, progress)
         parts.append(("train", sampled, outputs))
         every = Outputs.of(parts)

@@ -1,7 +1,7 @@
 """What a training works with: configuration, backbone, stages, images, and a clock."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,16 +9,18 @@ import numpy as np
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
-from tlearn.data.data_source import DataSource, ImageFile
-from tlearn.data.earlier_splits import earlier_split
-from tlearn.data.layouts import Split
+from tlearn.data.data_source import DataSource
+from tlearn.data.earlier_splits import EarlierSplits
+from tlearn.data.file_table import FileTable
+from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, load_dataset
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
-from tlearn.features.activations import Activations, Item
+from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, load_backbone
 from tlearn.features.engines import choose
+from tlearn.features.image_views import ImageViews
 from tlearn.progress import Progress
 from tlearn.runs.measurement import class_numbers
 from tlearn.runs.run import Run
@@ -74,7 +76,7 @@ class Setup:
     log: Log = lambda kind, **fields: None
     clock: Stopwatch = field(default_factory=Stopwatch)
     started: float = field(default_factory=time.monotonic)
-    earlier: Mapping[str, Split] | None = None
+    earlier: EarlierSplits | None = None
 
     @property
     def deadline(self) -> float:
@@ -102,18 +104,19 @@ class Setup:
         path = self.config.from_run
         return CarriedHead.of(Run(path)) if path else None
 
-    def start_of_probe(self, files: Sequence[ImageFile]) -> Start | None:
+    def start_of_probe(self, files: FileTable) -> Start | None:
         """Return what a probe of some images goes on from, if a run is continued."""
         if self.carried is None or self.config.head.is_random:
             return None
-        before = self.earlier or {}
-        new = [earlier_split(file, before) != "train" for file in files]
-        return Start(self.carried.linear(self.splits.labels), np.array(new))
+        new = np.ones(len(files), bool)
+        if self.earlier is not None:
+            new = self.earlier.of(files) != SPLITS.index("train")
+        return Start(self.carried.linear(self.splits.labels), new)
 
-    def items(self, views: int) -> list[Item]:
+    def all_views(self, views: int) -> ImageViews:
         """Return the first views of the training images, and the plain ones for validation."""
-        checks = [(f, 0) for f in self.splits.validation]
-        return [(f, v) for f in self.splits.train for v in range(max(1, views))] + checks
+        train = ImageViews.of(self.splits.train, max(1, views))
+        return ImageViews.concatenated([train, ImageViews(self.splits.validation)])
 
     def feeds(self, network: Network, number: int) -> tuple[Feed, Feed]:
         """Return the training and the validation feed of a stage, by its position."""
@@ -135,7 +138,7 @@ def read_setup(
     progress: Progress,
     clock: Stopwatch | None = None,
     log: Log = lambda kind, **fields: None,
-    earlier: Mapping[str, Split] | None = None,
+    earlier: EarlierSplits | None = None,
 ) -> Setup:
     """Build the backbone, find the boundaries of the stages, and read the data that was listed.
 

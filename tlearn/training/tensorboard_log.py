@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from tlearn.config import RunConfig
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.views import resample
 from tlearn.errors import DataError, one_line
 from tlearn.features.extraction import layers
@@ -211,10 +211,11 @@ def _mistakes(run: Run) -> list[HeldOutPrediction]:
 
 def _in_rows(wrong: Sequence[HeldOutPrediction], setup: Setup) -> charts.Chart:
     """Return images as the network sees them, each above what it is and what it is taken for."""
-    files = {file.name: file for file in (*setup.splits.validation, *setup.splits.test)}
+    held_out = FileTable.concatenated([setup.splits.validation, setup.splits.test])
+    places = held_out.positions([mistake.file for mistake in wrong])
     rows = []
     for number, mistake in enumerate(wrong):
-        pixels = setup.activations.render(files[mistake.file], [0])[0]
+        pixels = setup.activations.render(held_out[places[mistake.file]], [0])[0]
         png = b64encode(tf.io.encode_png(pixels).numpy()).decode()
         guess = f"as {mistake.predicted}, {percent(mistake.probability)}"
         row, column = divmod(number, COLUMNS)
@@ -251,7 +252,7 @@ def _write_projector(folder: Path, run: Run, setup: Setup, network: Network) -> 
 
     every = setup.splits.validation
     rows = np.random.default_rng(setup.config.seed).permutation(len(every))[:POINTS]
-    files = [every[i] for i in sorted(rows.tolist())]
+    files = every[np.sort(rows)]
     features = _features(setup, network, files)
     features.tofile(folder / "features.bin")
     _sprite(setup, files).save(folder / "sprite.png")
@@ -271,7 +272,7 @@ def _write_projector(folder: Path, run: Run, setup: Setup, network: Network) -> 
     projector.visualize_embeddings(str(folder), config)
 
 
-def _features(setup: Setup, network: Network, files: Sequence[ImageFile]) -> np.ndarray:
+def _features(setup: Setup, network: Network, files: FileTable) -> np.ndarray:
     """Return what the last layer of the head sees of images, ``(n, features)`` float32."""
     boundaries = [plan.boundary for plan in setup.stages if plan.boundary]
     lowest = min(boundaries, key=lambda boundary: boundary.index, default=None)

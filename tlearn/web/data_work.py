@@ -27,7 +27,6 @@ from tlearn.web.manifest_change import ManifestChange
 
 MOST = 10  # data sets whose manifests are held in memory
 LOOSE = "these photos lie in no class folder"
-_CACHE = ScanCache()
 _seen = Recent[Path, tuple[str, DataSource, Manifest]](MOST)  # by scans of late, with tokens
 
 
@@ -55,12 +54,14 @@ def look(
     if source is None or not edited:
         source = read_source(root, progress)
     try:
-        manifest = scan(source, progress=progress, cache=_CACHE)
+        manifest = scan(source, progress=progress, cache=ScanCache(root))
     except DataError:
         if source.files or not source.class_folders:
             raise
         labels = tuple(sorted({*source.class_folders.values()}, key=natural_key))
-        manifest = Manifest(root, source.folder, (), source.problems, Edits.of(root), empty=labels)
+        manifest = Manifest(
+            root, source.folder, source.files, source.problems, Edits.of(root), empty=labels
+        )
     before, token = token, token if manifest == last else secrets.token_hex(8)
     _seen[root] = token, source, manifest
     if known == token:
@@ -82,7 +83,7 @@ def split_counts(
     """
     _, _, manifest = _seen.get(root, ("", None, None))
     if manifest is None:
-        manifest = scan(root, progress=progress, cache=_CACHE)
+        manifest = scan(root, progress=progress, cache=ScanCache(root))
     splits, problems = draw_splits(manifest, val, test, seed)
     return images_per_class(splits), sum(problem.kind != "empty class" for problem in problems)
 
@@ -123,8 +124,9 @@ def describe_new(progress: Progress, root: Path, unsorted: str) -> tuple[int, in
             raise DataError(reason)
         _put_into_class(root, unsorted)
         source = read_source(root, progress)
-    labels = [file.label for file in source.files if file.label]
-    return len(labels), len({*labels})
+    counts = source.files.labels.counts()
+    counts.pop("", None)
+    return sum(counts.values()), len(counts)
 
 
 def add_photos(

@@ -1,9 +1,10 @@
 """What has changed from one manifest of a data set to the next, which takes little to send."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tlearn.data.data_source import ImageFile
+import numpy as np
+
+from tlearn.data.file_table import FileTable
 from tlearn.data.scan import Manifest
 
 
@@ -12,27 +13,32 @@ class ManifestChange:
     """What makes one manifest of another.
 
     Attributes:
-        gone: The names of the files that are not there any more, or have changed.
-        new: Files that are new or have changed, by their place among all.
+        stay: The places in the old manifest of the files that have not changed.
+        new: Files that are new or have changed.
+        places: Their places among all.
         rest: The new manifest without files.
     """
 
-    gone: frozenset[str]
-    new: Mapping[int, ImageFile]
+    stay: np.ndarray
+    new: FileTable
+    places: np.ndarray
     rest: Manifest
 
     @classmethod
     def between(cls, before: Manifest, after: Manifest) -> "ManifestChange":
         """Compare two manifests whose common files are in one order."""
-        old = {file.name: file for file in before.files}
-        new = {i: file for i, file in enumerate(after.files) if old.get(file.name) != file}
-        stay = {file.name for i, file in enumerate(after.files) if i not in new}
-        return cls(frozenset(old.keys() - stay), new, replace(after, files=()))
+        old = {file: place for place, file in enumerate(before.files)}
+        stay = np.array([old.get(file, -1) for file in after.files], np.int64)
+        places = np.flatnonzero(stay < 0)
+        rest = replace(after, files=after.files[:0])
+        return cls(stay[stay >= 0], after.files[places], places, rest)
 
     def apply(self, before: Manifest) -> Manifest:
         """Return the manifest that ``before`` has become."""
-        stay = [file for file in before.files if file.name not in self.gone]
-        rest = iter(stay)
-        places = range(len(stay) + len(self.new))
-        files = (self.new[i] if i in self.new else next(rest) for i in places)
-        return replace(self.rest, files=tuple(files))
+        both = FileTable.concatenated([before.files[self.stay], self.new])
+        order = np.empty(len(both), np.int64)
+        is_new = np.zeros(len(both), bool)
+        is_new[self.places] = True
+        order[~is_new] = np.arange(len(self.stay))
+        order[is_new] = len(self.stay) + np.arange(len(self.new))
+        return replace(self.rest, files=both[order])

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.data_source import ImageFile
+from tlearn.data.file_table import ImageFile
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
 from tlearn.text import natural_key, shortened

@@ -1,0 +1,64 @@
+"""Views of many images: whose, and which of theirs."""
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+from tlearn.data.file_table import FileTable, ImageFile
+
+Item = tuple[ImageFile, int]  # an image and the number of a view
+
+
+class ImageViews(Sequence[Item]):
+    """Views of images, 12 bytes each; the images are made as they are asked for.
+
+    Args:
+        files: The image of each view; that of several views comes several times.
+        numbers: The number of each view, ``(n,)``; the plain ones if not given.
+    """
+
+    def __init__(self, files: FileTable, numbers: np.ndarray | None = None) -> None:
+        self.files = files
+        self.numbers = np.zeros(len(files), np.int32) if numbers is None else numbers
+
+    @classmethod
+    def of(cls, files: FileTable, views: int) -> "ImageViews":
+        """Return the first so many views of each image, those of one after each other."""
+        numbers = np.tile(np.arange(views, dtype=np.int32), len(files))
+        return cls(files[np.repeat(np.arange(len(files)), views)], numbers)
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["ImageViews"]) -> "ImageViews":
+        """Return views of images of one data set after each other."""
+        files = FileTable.concatenated([part.files for part in parts])
+        return cls(files, np.concatenate([part.numbers for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, position: int) -> Item: ...
+    @overload
+    def __getitem__(self, position: slice | np.ndarray) -> "ImageViews": ...
+    def __getitem__(self, position: int | slice | np.ndarray) -> "Item | ImageViews":
+        """Return one by its position, or some by a slice, positions or a mask."""
+        if isinstance(position, slice | np.ndarray):
+            return ImageViews(self.files[position], self.numbers[position])
+        return self.files[position], int(self.numbers[position])
+
+    def __iter__(self) -> Iterator[Item]:
+        return zip(self.files, self.numbers.tolist(), strict=True)
+
+    def first(self, views: int) -> "ImageViews":
+        """Return those among the first so many of their images."""
+        return self[self.numbers < views]
+
+    def unique(self) -> "ImageViews":
+        """Return them without those that are the same view of the same content as one before."""
+        both = self.files.content_numbers() * (int(self.numbers.max(initial=0)) + 1) + self.numbers
+        return self[np.sort(np.unique(both, return_index=True)[1])]
+
+    def batches(self, size: int) -> Iterator["ImageViews"]:
+        """Yield them in batches of so many; the last is of those that remain."""
+        return (self[start : start + size] for start in range(0, len(self), size))
