@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from benchmarks.common import python
 from tlearn.csv_files import read_columns
+from tlearn.data.columns import NAMES, code_texts
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import Edit, Edits
-from tlearn.data.file_table import NAMES, FileTable, code_texts
+from tlearn.data.file_table import FileTable
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import COLUMNS, draw_splits

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tlearn.csv_files import csv_rows, csv_text, read_columns, table_text
-from tlearn.data.file_table import FileTable, ImageFile, hashes_of
+from tlearn.data.columns import hashes_of
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.pixel_values import ValueRanges
 from tlearn.data.scan import Manifest, content_hash
 from tlearn.data.splits import draw_splits

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tlearn.data.file_table import FileTable, code_texts, fixed_array, hashes_of
+from tlearn.data.columns import code_texts, fixed_array, hashes_of
+from tlearn.data.file_table import FileTable
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.problems import Problem
 

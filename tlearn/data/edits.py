@@ -31,7 +31,8 @@ from filelock import FileLock, Timeout
 
 from tlearn.atomic import atomic_file
 from tlearn.cache_folder import cache_folder
-from tlearn.data.file_table import Codes, FileTable
+from tlearn.data.columns import Codes
+from tlearn.data.file_table import FileTable
 from tlearn.data.problems import Problem, summarize
 from tlearn.errors import DataError, os_errors_as
 from tlearn.object_stores import StorePath

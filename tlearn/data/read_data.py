@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from tlearn.data.archive_folder import is_archive, read_report, unpacked_folder
 from tlearn.data.archives import archive_stem
+from tlearn.data.columns import CHUNK, NAMES
 from tlearn.data.data_source import DataSource
-from tlearn.data.file_table import CHUNK, NAMES, FileTable, ImageFile
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import walk_names
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from tlearn.data import images
+from tlearn.data.columns import code_texts
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import EditedPhotos, Edits, say_edits
-from tlearn.data.file_table import FileTable, ImageFile, code_texts, ranges_text
+from tlearn.data.file_table import FileTable, ImageFile, ranges_text
 from tlearn.data.folders import named_image
 from tlearn.data.layouts import SPLITS, Split, similar_labels, similarity
 from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ranges_of

@@ -18,17 +18,8 @@ import pyarrow.compute as pc
 from tlearn import __version__
 from tlearn.atomic import atomic_file
 from tlearn.cache_folder import cache_folder
-from tlearn.data.file_table import (
-    HASH,
-    HASH_BYTES,
-    NAMES,
-    TEXTS,
-    FileTable,
-    ImageFile,
-    code_texts,
-    fixed_array,
-    fixed_bytes,
-)
+from tlearn.data.columns import HASH, HASH_BYTES, NAMES, TEXTS, code_texts, fixed_array, fixed_bytes
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.pixel_values import OwnRange
 from tlearn.data.prefetch import prefetch_map
 from tlearn.object_stores import StorePath

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from tlearn.config import RunConfig
 from tlearn.csv_files import table_text
+from tlearn.data.columns import NAMES, code_texts
 from tlearn.data.data_source import DataSource
 from tlearn.data.earlier_splits import NEW, EarlierSplits, describe_known, without_used
-from tlearn.data.file_table import NAMES, FileTable, code_texts
+from tlearn.data.file_table import FileTable
 from tlearn.data.layouts import SPLITS, Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.problems import Problem, summarize, with_ignored_table

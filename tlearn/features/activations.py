@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from tlearn.data import images
-from tlearn.data.file_table import CHUNK, HASH_BYTES, ImageFile
+from tlearn.data.columns import CHUNK, HASH_BYTES
+from tlearn.data.file_table import ImageFile
 from tlearn.data.pixel_values import ValueRanges
 from tlearn.data.prefetch import batched, prefetch_map, readers
 from tlearn.data.scan import content_hash

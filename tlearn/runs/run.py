@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tlearn.csv_files import read_columns
+from tlearn.data.columns import hashes_of
 from tlearn.data.earlier_splits import EarlierSplits
-from tlearn.data.file_table import FileTable, hashes_of
+from tlearn.data.file_table import FileTable
 from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.layouts import SPLITS
 from tlearn.data.prefetch import batched
