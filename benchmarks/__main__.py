@@ -9,7 +9,8 @@ seconds of presets and baselines on several sets, and whether they differ signif
 ``labelling``: what ``tlearn label-next`` gains over photos at random; ``unknown``: how well photos
 of other kinds are told from known ones; ``check``: what ``tlearn check`` finds of faults planted in
 copies of the sets, and what 10,000 photos take; ``pages``: what each view of the page takes in
-Chromium while nothing else goes on, or something.
+Chromium while nothing else goes on, or something; ``manifest``: memory and seconds of listing,
+editing and splitting generated data sets of up to ten million files, without decoding a photo.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any
 from benchmarks.common import SHARED, python
 from benchmarks.growth import growth
 from benchmarks.labelling import labelling, labelling_row
+from benchmarks.manifests import manifests, manifests_tables
 from benchmarks.page_views import pages, pages_tables
 from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
@@ -163,6 +165,7 @@ PARTS = {
         lambda a: unknown(a.sets or SETS, a.seeds), tables=unknown_tables, default=False
     ),
     "pages": Part(lambda a: pages(), tables=pages_tables, default=False),
+    "manifest": Part(lambda a: manifests(a.files), tables=manifests_tables, default=False),
     "serving": Part(lambda a: serving(), tables=serving_tables, default=False),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
@@ -185,6 +188,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cpu", choices=CPUS, help="stand in for a CPU that has no more than this")
     parser.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000, 20000])
+    parser.add_argument(
+        "--files", nargs="+", type=int, default=[100_000, 1_000_000], help="of manifest"
+    )
     parser.add_argument("--photos", type=int, default=10_000, help="of the large set of check")
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
     quality = parser.add_argument_group("quality")

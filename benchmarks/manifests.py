@@ -3,7 +3,6 @@
 import gc
 import json
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -109,7 +108,7 @@ def tiny_files(count: int) -> Iterator[Path]:
         yield Path(place)
 
 
-def listing(count: int) -> list[dict[str, Any]]:
+def list_files(count: int) -> list[dict[str, Any]]:
     """List real files."""
     steps = Steps()
     steps.do("imports", lambda: None)
@@ -123,7 +122,7 @@ def listing(count: int) -> list[dict[str, Any]]:
 def manifests(counts: list[int]) -> dict[str, Any]:
     """Measure each size in a process of its own."""
     results = {}
-    for call in [*(f"measure({count})" for count in counts), f"listing({LISTED})"]:
+    for call in [*(f"measure({count})" for count in counts), f"list_files({LISTED})"]:
         print(f"  {call}", flush=True)
         code = f"import json; from benchmarks import manifests; print(json.dumps(manifests.{call}))"
         results[call] = json.loads(python("-c", code).output.splitlines()[-1])
@@ -143,7 +142,3 @@ def manifests_tables(results: dict[str, Any]) -> list[str]:
             for row in rows[1:]
         ]
     return lines
-
-
-if __name__ == "__main__":
-    print("\n".join(manifests_tables({"measure": measure(int(sys.argv[1]))})))
