@@ -172,9 +172,11 @@ def test_what_a_run_was_trained_on_before_does_not_count_nor_what_is_of_one_grou
         assert grouped != table
         (path / "splits.csv").write_text(grouped)
     assert shared_splits([tlearn.Run(path) for path in paths])[1] == 0
-    (paths[1] / "earlier_splits.csv").write_text('"content","group","split"\n"0a","g","train"\n')
+    (paths[1] / "earlier_splits.csv").write_text(
+        f'"content","group","split"\n"{"0a" * 16}","g","train"\n'
+    )
     run = tlearn.ensemble(paths, tmp_path / "run", quiet=True)
-    assert run.metrics["left_out"] == 1 and run.splits()["0a"] == "train"
+    assert run.metrics["left_out"] == 1 and run.splits()["0a" * 16] == "train"
     assert run.metrics["validation"]["n"] == tlearn.Run(paths[0]).metrics["validation"]["n"] - 1
 
 

@@ -30,6 +30,7 @@ from tlearn.data.columns import (
 from tlearn.data.layouts import Split
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.prefetch import batched
+from tlearn.object_stores import as_path
 from tlearn.text import decode_name
 
 SCHEMA = pa.schema(
@@ -52,7 +53,7 @@ class ImageFile:
 
     Attributes:
         name: Its path below the folder of the photos, encoded by :func:`tlearn.text.encode_name`;
-            absolute where a table names a file elsewhere.
+            absolute where a table names a file elsewhere, perhaps in a store.
         label: Its class; empty outside class folders, and for what a table does not name.
         content: BLAKE2b hash of its bytes, 32 hexadecimal digits; empty if it was not read.
         given: The split of the ``train/``, ``validation/`` or ``test/`` folder that it is in, or
@@ -289,7 +290,7 @@ class _Columns:
         texts = ([its.texts[k] for k in its.numbers[rows].tolist()] for its in columns)
         return [
             ImageFile(
-                folder / decode_name(name),
+                _path(folder, decode_name(name)),
                 name,
                 label,
                 content.tobytes().hex() if content.any() else "",
@@ -302,6 +303,11 @@ class _Columns:
                 names, inner, contents, *texts, strict=True
             )
         ]
+
+
+def _path(folder: Path, name: str) -> Path:
+    # No path has two slashes after each other.
+    return as_path(name) if "://" in name else folder / name
 
 
 def _batch(files: Sequence[ImageFile]) -> Any:
