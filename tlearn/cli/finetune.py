@@ -44,16 +44,20 @@ def finetune(
     shown = console_progress(quiet, progress)
     if resume is not None:
         _refuse_more_than_resume(ctx)
-        from tlearn.training.pipeline import resume as resume_run
-
-        return report_run(resume_run(resume, progress=shown), as_json)
-    if data is None:
+    elif data is None:
         raise click.UsageError("Missing argument 'DATA'", ctx)
     from tlearn.settings import make_config
 
-    full = make_config(config, settings, options)
-    from tlearn.training.pipeline import finetune as train
+    full = None if resume else make_config(config, settings, options)
+    from tlearn.training.pipeline import finetune as train, follow, resume as resume_run
+    from tlearn.training.workers import Workers
 
+    workers = Workers.from_environment()
+    if workers and workers.index:  # what there is to report, the first one reports
+        follow(workers, shown, data, full)
+        return 0
+    if data is None:
+        return report_run(resume_run(resume or Path(), progress=shown), as_json)
     return report_run(train(data, out, config=full, progress=shown), as_json)
 
 

@@ -1,15 +1,56 @@
 """Errors that end a training without being a fault of tlearn's, in one line with advice."""
 
+import contextlib
 import errno
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.errors import BackboneError, RunError, TlearnError, one_line
+from tlearn.progress import Progress
+from tlearn.runs.directory import RunDirectory, resume_command
+from tlearn.training.workers import Workers
+
+if TYPE_CHECKING:
+    from tlearn.training.state import Checkpoint
 
 # As OpenVINO, oneDNN and TensorFlow say it, whatever class of error they raise.
 NO_MEMORY = ("std::bad_alloc", "bad allocation", "out of memory", "resource_exhausted", "oom when")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# TensorFlow's errors where it cannot reach another worker.
+UNREACHABLE = (
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "UnavailableError",
+)
 FRAMEWORKS = ("keras", "tensorflow", "openvino")
+
+
+@contextlib.contextmanager
+def explain_errors(
+    run: RunDirectory,
+    config: RunConfig,
+    checkpoint: "Checkpoint",
+    progress: Progress,
+    workers: Workers | None = None,
+) -> Iterator[None]:
+    """Save the checkpoint if a training ends early; say why it did and how to continue it."""
+    try:
+        yield
+    except BaseException as error:
+        checkpoint.flush()
+        failure = unreachable_worker(error, workers) or explain_failure(error, config) or error
+        if checkpoint.path.is_file():
+            hint = f"to continue the training: {resume_command(run.path)}"
+            failure.add_note(hint)
+            if isinstance(failure, KeyboardInterrupt):
+                progress.say(hint)
+        if failure is error:
+            raise
+        raise failure from error
 
 
 def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | None:
@@ -37,6 +78,21 @@ def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | No
             f"backbone is at fault"
         )
     return None
+
+
+def unreachable_worker(error: BaseException, workers: Workers | None) -> RunError | None:
+    """Return the error to show where another worker has ended; ``None`` if that is not the cause.
+
+    TensorFlow notices it at once if its process ended, and otherwise within about ten seconds.
+    """
+    if workers is None or not isinstance(error, Exception):
+        return None
+    if type(error).__name__ not in UNREACHABLE:
+        return None
+    return RunError(
+        f"another worker has ended or cannot be reached any more, so {workers.name(workers.index)} "
+        f"ends too; see what the others printed, and start all workers again, with --resume RUN"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

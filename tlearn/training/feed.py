@@ -13,6 +13,11 @@ from tlearn.features.image_views import ImageViews
 Batch = tuple[list[np.ndarray], np.ndarray]  # the suffix's inputs, and the images' positions
 
 
+def batch_size(images: int, most: int) -> int:
+    """Return the size that all batches of an epoch have, at most ``most``."""
+    return images // -(-images // most)
+
+
 @dataclass(frozen=True)
 class Feed:
     """Batches for the suffix above a boundary.
@@ -37,21 +42,34 @@ class Feed:
         """Return the number of batches in an epoch."""
         return -(-len(self.files) // batch)
 
-    def epoch(self, number: int, batch: int) -> Generator[Batch, None, None]:
+    def size(self, batch: int) -> int:
+        """Return the number of images in each batch."""
+        return batch_size(len(self.files), batch)
+
+    def epoch(
+        self, number: int, batch: int, part: slice = slice(None)
+    ) -> Generator[Batch, None, None]:
         """Yield one epoch's batches in random order, each image once, in its next view.
 
-        All batches have one size, at most ``batch``, because another shape would be traced anew:
-        the few remaining images, fewer than there are batches, come in other epochs.
+        All batches have one size, because another shape would be traced anew: the few remaining
+        images, fewer than there are batches, come in other epochs.
+
+        Args:
+            number: The epoch, from 0.
+            batch: The largest size.
+            part: Which images of each batch are read, where other workers read the others.
         """
         number += self.past
         order = np.random.default_rng((self.seed, number)).permutation(len(self.files))
-        steps = self.steps(batch)
-        size = len(order) // steps
-        yield from self._batches(order[: size * steps], size, number)
+        size = self.size(batch)
+        whole = order[: size * self.steps(batch)].reshape(-1, size)
+        yield from self._batches([rows[part] for rows in whole], number)
 
     def plain(self, batch: int) -> Iterator[Batch]:
         """Yield the plain views in order."""
-        yield from self._batches(np.arange(len(self.files)), batch, None)
+        order = np.arange(len(self.files))
+        parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+        yield from self._batches(parts, None)
 
     def _views(self, rows: np.ndarray, epoch: int | None) -> ImageViews:
         """Return the views of images in an epoch; the plain ones without it.
@@ -67,8 +85,7 @@ class Feed:
         first = np.ascontiguousarray(files.contents[:, :4]).view(">u4")[:, 0].astype(np.int64)
         return ImageViews(files, ((first + epoch) % self.views).astype(np.int32))
 
-    def _batches(self, order: np.ndarray, batch: int, epoch: int | None) -> Iterator[Batch]:
-        parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+    def _batches(self, parts: list[np.ndarray], epoch: int | None) -> Iterator[Batch]:
         outputs = [self.boundary.name] if self.boundary is not None else []
         outputs += [FEATURES] if len(self.columns) else []
 

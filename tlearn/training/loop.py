@@ -46,8 +46,8 @@ def run_stages(training: Training, state: TrainingState) -> TrainingState:
             training.record(state)
         whole.end()
     except KeyboardInterrupt:  # between the epochs: within one the stage notices by itself
+        state = training.stopped(state)
         restore(training, state, initial)
-        state = replace(state, stopped=True)
     return state
 
 

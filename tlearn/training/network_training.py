@@ -18,6 +18,7 @@ from tlearn.runs.temperature_effect import calibration_of
 from tlearn.text import epochs_text, percent
 from tlearn.training.costs import Costs
 from tlearn.training.execution_plan import prepare_activations
+from tlearn.training.feed import batch_size
 from tlearn.training.folds import assign_folds
 from tlearn.training.headroom import expected_error, has_headroom
 from tlearn.training.large_sets import most_images, refit
@@ -36,6 +37,8 @@ from tlearn.training.state import (
     StageResult,
     TrainingPlan,
     TrainingState,
+    from_bytes,
+    to_bytes,
 )
 from tlearn.training.temperature import cross_fitted, temperature_of
 
@@ -56,16 +59,21 @@ def train_network(
     A resumed training continues with its stages and views, without fitting the probe again.
 
     Returns:
-        The network with its best weights, and the last state.
+        The network with its best weights, and the last state. Of several workers, the first alone
+        has the model that averages networks.
 
     Raises:
         DataError: If an image can no longer be read.
-        ConfigError: If a head that started at random diverged.
+        ConfigError: If a head that started at random diverged, or batches are too small to split.
     """
     network = None
+    for plan in setup.stages:
+        size = batch_size(len(setup.splits.train), plan.stage.batch_size)
+        setup.replicas.check_batch(size, plan.stage.title)
     if resumed is not None:
         try:
             network = _network_of(setup, resumed)
+            _announce(setup, resumed)
         except (ValueError, LookupError) as error:
             checkpoint.reject(error)
             setup.log("resumed", stage="probe", epoch=0, epochs=0)
@@ -77,10 +85,14 @@ def train_network(
     rate = computed / (time.monotonic() - start)
     setup.log("activations", computed=computed, streaming=costs.streaming)
     setup.log("step", step="training")
-    if network is None or resumed is None:
+    if not setup.replicas.first:
+        setup, network, resumed = _like_the_first(setup)
+    elif network is None or resumed is None:
         rates = {"activation_views": rate} if computed else {}
         setup, network, resumed = start_from_probe(setup, costs, rates)
         checkpoint.update(resumed)
+    if setup.replicas.workers and setup.replicas.first:
+        setup.replicas.sent_by(0, to_bytes(resumed))
 
     def record(state: TrainingState) -> None:
         result = state.results[-1]
@@ -101,6 +113,8 @@ def train_network(
             f"the training of the head diverged in stage {state.results[-1].name!r}; give its "
             f"stages a lower learning_rate"
         )
+    if not setup.replicas.first:
+        return network, state
     state = _make_classifier(setup, network, state)
     with contextlib.suppress(KeyboardInterrupt):
         checkpoint.flush()
@@ -157,11 +171,26 @@ def _network_of(setup: Setup, state: TrainingState) -> Network:
     taps = [tap for tap in built.taps if tap.name in state.plan.taps]
     network = Network(built, taps, len(setup.splits.labels), setup.config.head, setup.config.seed)
     check_state(network, plan_stages(stages, built), state)
+    return network
+
+
+def _announce(setup: Setup, state: TrainingState) -> None:
+    """Log and say where a training is continued."""
+    stages = state.plan.stages
     stage = stages[state.stage_index].title if state.stage_index < len(stages) else ""
     setup.log("resumed", stage=stage, epoch=state.epoch, epochs=len(state.history))
     where = f"in stage {stage!r} after {epochs_text(state.epoch)} of it" if stage else "at the end"
     setup.progress.say(f"continuing {where}")
-    return network
+
+
+def _like_the_first(setup: Setup) -> tuple[Setup, Network, TrainingState]:
+    """Return setup, network and state of the worker that has fitted the probe or a checkpoint."""
+    state = from_bytes(setup.replicas.sent_by(0, b""))
+    seeds = setup.replicas.varied(state.arrays["seeds"])
+    state = replace(state, arrays={**state.arrays, "seeds": seeds})
+    stages = plan_stages(state.plan.stages, setup.built)
+    setup = replace(setup, stages=stages, views=state.plan.views)
+    return setup, _network_of(setup, state), state
 
 
 def start_from_probe(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlearn.backbones import load_registry
 from tlearn.backbones.availability import backbones_with_weights, check_weights
@@ -35,6 +35,7 @@ from tlearn.runs.directory import (
     CHECKPOINT,
     CHECKPOINTS,
     RUNS,
+    Request,
     RunDirectory,
     check_free,
     free_name,
@@ -48,12 +49,11 @@ from tlearn.runs.tensorboard_folder import check_installed, make_folder
 from tlearn.schedules import SCHEDULES
 from tlearn.settings import make_config
 from tlearn.text import shell
-from tlearn.training.failures import explain_failure
+from tlearn.training.failures import explain_errors
+from tlearn.training.joint_training import beside_the_first, connect, end_together
 from tlearn.training.stages import with_preset
 from tlearn.training.stopwatch import Stopwatch
-
-if TYPE_CHECKING:
-    from tlearn.training.state import Checkpoint
+from tlearn.training.workers import Workers
 
 
 def finetune(
@@ -99,19 +99,20 @@ def finetune(
     elif train_step is not None:
         name = str(getattr(train_step, "__name__", ""))
         options["train_step"] = f":{name if name.isidentifier() else 'step'}"
-    settings = continued(make_config(config, options=options))
-    load_registry().check(settings)
-    files = files_of(settings)
-    if settings.tensorboard:
-        check_installed()
+    workers = Workers.from_environment()
+    settings = make_config(config, options=options)
     data, progress = as_path(data), progress or console_progress(quiet)
-    check_data(data)
+    if workers and workers.index:
+        return Run(follow(workers, progress, data, settings, callbacks, train_step))
+    settings = _checked(settings, data)
+    files = files_of(settings)
     path = as_path(out) if out else RUNS / data_name(data)
     path = new_mirror(path) if isinstance(path, StorePath) else path
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
         with uploading(run.path, progress.say):
-            return train(run, progress, callbacks, train_step)
+            train(run, progress, callbacks, train_step, workers)
+        return Run(run.path)
     except BaseException as error:
         run.discard()
         if not run.path.exists():
@@ -120,6 +121,20 @@ def finetune(
             if isinstance(error, TlearnError):
                 error.args = (as_given(str(error), run.path, files),)
         raise
+
+
+def _checked(config: RunConfig, data: Path) -> RunConfig:
+    """Return a configuration with what a run that is continued decides, after quick checks.
+
+    Raises:
+        TlearnError: If it or the data cannot be used.
+    """
+    config = continued(config)
+    load_registry().check(config)
+    if config.tensorboard:
+        check_installed()
+    check_data(data)
+    return config
 
 
 def resume(
@@ -155,10 +170,41 @@ def resume(
     Example:
         >>> run = tlearn.resume("runs/photos")  # doctest: +SKIP
     """
-    shown = progress or console_progress(quiet)
+    workers, shown = Workers.from_environment(), progress or console_progress(quiet)
+    if workers and workers.index:
+        return Run(follow(workers, shown, None, None, callbacks, train_step))
     path = local_run(run)
     with uploading(path, shown.say):
-        return train(RunDirectory(path), shown, callbacks, train_step)
+        train(RunDirectory(path), shown, callbacks, train_step, workers)
+    return Run(path)
+
+
+def follow(
+    workers: Workers,
+    progress: Progress,
+    data: Path | None = None,
+    config: RunConfig | None = None,
+    callbacks: Sequence[Any] = (),
+    train_step: Any = None,
+) -> Path:
+    """Train as a worker beside the first, which alone writes the run; return where that is.
+
+    Args:
+        workers: All workers.
+        progress: Where to show progress.
+        data: Where this worker reads the images; where the first does if not given.
+        config: What it was given; what the first trains if not given, as for a run that goes on.
+        callbacks: As of :func:`finetune`.
+        train_step: Likewise.
+
+    Raises:
+        TlearnError: As :func:`finetune`, and if the workers cannot train together.
+    """
+    config = _checked(config, data) if config and data else None
+    with beside_the_first(workers, data, config) as (run, path):
+        train(run, progress, callbacks, train_step, workers)
+    progress.say(f"{workers.name(0)} has written the run {str(path)!r}")
+    return path
 
 
 def demo(
@@ -218,9 +264,15 @@ def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
 
 
 def train(
-    run: RunDirectory, shown: Progress, callbacks: Sequence[Any] = (), train_step: Any = None
-) -> Run:
+    run: RunDirectory,
+    shown: Progress,
+    callbacks: Sequence[Any] = (),
+    train_step: Any = None,
+    workers: Workers | None = None,
+) -> None:
     """Do the training that a run directory asks for, from the beginning or from its checkpoint.
+
+    Of several workers, those beside the first have a run directory that nobody will need.
 
     Raises:
         TlearnError: As :func:`resume`.
@@ -228,13 +280,8 @@ def train(
     with run.training():
         request, logged = run.request(), LoggedProgress(run.path, shown)
         progress = StoppableProgress(logged, run / STOP)
-        if not request.data.exists():
-            raise DataError(
-                f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
-                f"put them back, or train anew with 'tlearn finetune'"
-            )
-        backbone = load_registry().get(request.config.backbone)
-        check_weights(backbone, request.config.weights, resumed=request.began)
+        _check_request(run, request)
+        replicas = connect(workers, run, request) if workers else None
         clock = Stopwatch()
         with clock.part("total"), clock.part("scan"):
             source = list_dataset(request.data, request.config.group, progress)
@@ -242,15 +289,19 @@ def train(
         from tlearn.features.activation_cache import open_cache
         from tlearn.training.network_training import train_network
         from tlearn.training.own_step import model_class_of
+        from tlearn.training.replicas import Replicas
         from tlearn.training.results import check_unchanged, write_record, write_results
         from tlearn.training.setup import read_setup
-        from tlearn.training.state import Checkpoint
+        from tlearn.training.split_step import split_step
+        from tlearn.training.state import Checkpoint, Unsaved
 
-        callbacks = [*callbacks, *_callbacks_of(run, request.config, progress)]
+        replicas = replicas or Replicas.of(None)
+        callbacks = [*callbacks, *_callbacks_of(run, request.config, progress, replicas.first)]
         model_class = model_class_of(run.path, request.config, train_step)
-
+        if replicas.number > 1:
+            model_class = split_step(replicas, model_class)
         stage_callbacks = partial(callbacks_of_stage, run.path)
-        checkpoint = Checkpoint(run / CHECKPOINT, progress.say)
+        checkpoint = Checkpoint(run / CHECKPOINT, progress.say) if replicas.first else Unsaved()
         config, state = request.config, None
         if request.began:
             state = checkpoint.read()
@@ -262,9 +313,11 @@ def train(
         with clock.part("total"), open_cache(config, progress.say) as cache:
             earlier = earlier_splits(run, config)
             setup = read_setup(config, source, cache, progress, clock, run.event, earlier)
+            setup = dataclasses.replace(setup, replicas=replicas)
             if request.began:
                 check_unchanged(run, request, setup)
-            with _explain_errors(run, config, checkpoint, progress):
+            with explain_errors(run, config, checkpoint, progress, workers):
+                replicas.check_same(photos=setup.manifest.digest, weights=setup.built.digest)
                 write_record(run, setup, request)
                 network, state = train_network(
                     setup, callbacks, stage_callbacks, checkpoint, state, model_class
@@ -272,12 +325,29 @@ def train(
                 run.event("step", step="measuring")
                 # What is saved now is not broken off by a request to stop.
                 saving = dataclasses.replace(setup, progress=logged)
-                write_results(run, saving, network, state)
+                if replicas.first:
+                    write_results(run, saving, network, state)
+                end_together(replicas)
         seconds = round(clock.seconds()["total"], 3)
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
         progress.say(f"stopped; to continue: {resume_command(run.path)}")
-    return Run(run.path)
+
+
+def _check_request(run: RunDirectory, request: Request) -> None:
+    """Refuse what cannot be trained, before anything is read.
+
+    Raises:
+        DataError: If the images are gone.
+        BackboneError: If the weights are not to be had.
+    """
+    if not request.data.exists():
+        raise DataError(
+            f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
+            f"put them back, or train anew with 'tlearn finetune'"
+        )
+    backbone = load_registry().get(request.config.backbone)
+    check_weights(backbone, request.config.weights, resumed=request.began)
 
 
 def callbacks_of_stage(folder: Path, stage: Stage) -> Sequence[Any]:
@@ -306,35 +376,20 @@ def filled_in(config: RunConfig, callbacks: Sequence[Any] = ()) -> RunConfig:
     return config
 
 
-def _callbacks_of(run: RunDirectory, config: RunConfig, progress: Progress) -> Iterator[Any]:
-    """Yield the callbacks that a configuration asks for, to which all stages are one fit."""
+def _callbacks_of(
+    run: RunDirectory, config: RunConfig, progress: Progress, first: bool
+) -> Iterator[Any]:
+    """Yield the callbacks that a configuration asks for, to which all stages are one fit.
+
+    Those that write into the run are for the worker whose run it is.
+    """
     from tlearn.training.callbacks import EpochSaver, callbacks_of
     from tlearn.training.tensorboard_log import TensorBoardLog
 
     if config.callbacks:
         yield from callbacks_of(Path(config.callbacks))
-    if config.checkpoint.every:
+    if config.checkpoint.every and first:
         yield EpochSaver(run / CHECKPOINTS, config.checkpoint)
-    if config.tensorboard:
+    if config.tensorboard and first:
         yield TensorBoardLog(make_folder(run, config.tensorboard), progress.say)
         progress.say(f"to watch it: {shell('tlearn', 'tensorboard', run.path)}")
-
-
-@contextlib.contextmanager
-def _explain_errors(
-    run: RunDirectory, config: RunConfig, checkpoint: Checkpoint, progress: Progress
-) -> Iterator[None]:
-    """Save the checkpoint if a training ends early; say why it did and how to continue it."""
-    try:
-        yield
-    except BaseException as error:
-        checkpoint.flush()
-        failure = explain_failure(error, config) or error
-        if checkpoint.path.exists():
-            hint = f"to continue the training: {resume_command(run.path)}"
-            failure.add_note(hint)
-            if isinstance(failure, KeyboardInterrupt):
-                progress.say(hint)
-        if failure is error:
-            raise
-        raise failure from error

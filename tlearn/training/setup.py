@@ -29,6 +29,7 @@ from tlearn.training.feed import Feed
 from tlearn.training.head import own_head
 from tlearn.training.network import Network
 from tlearn.training.probe import Start, sample_size
+from tlearn.training.replicas import Replicas
 from tlearn.training.stages import StagePlan, plan_stages
 from tlearn.training.stopwatch import Stopwatch
 
@@ -63,6 +64,7 @@ class Setup:
         log: Is given every event.
         started: When the time budget began, by :func:`time.monotonic`.
         earlier: Where images were in a run that is continued, by content and group.
+        replicas: The devices and workers that train the stages together.
     """
 
     config: RunConfig
@@ -77,6 +79,7 @@ class Setup:
     clock: Stopwatch = field(default_factory=Stopwatch)
     started: float = field(default_factory=time.monotonic)
     earlier: EarlierSplits | None = None
+    replicas: Replicas = field(default_factory=Replicas)
 
     @property
     def deadline(self) -> float:

@@ -13,7 +13,7 @@ from tlearn.config import Stage
 from tlearn.keras_import import keras
 from tlearn.metrics import MONITORS
 from tlearn.training.callbacks import Fit, StageCallbacks, is_settled, steering
-from tlearn.training.mixing import mix
+from tlearn.training.mixing import Batch, mix
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.score import ValidationScore, is_better
 from tlearn.training.setup import Setup
@@ -48,6 +48,15 @@ class Training:
         """The variables that any stage changes."""
         return self.network.changing(plan.trainable for plan in self.setup.stages)
 
+    def stopped(self, state: TrainingState) -> TrainingState:
+        """Return a state marked as stopped, where a ``KeyboardInterrupt`` is handled.
+
+        A worker that others wait for cannot end the stage alone: it raises the interrupt again.
+        """
+        if self.setup.replicas.workers:
+            raise
+        return replace(state, stopped=True)
+
     def fit(self, state: TrainingState) -> Fit:
         """Return the callbacks of the training, with what they remember of before."""
         memory, say = state.callbacks.get("training", ()), self.setup.progress.say
@@ -62,7 +71,7 @@ class StageFit:
     ) -> None:
         setup, network = training.setup, training.network
         self.training, self.number, self.initial = training, number, initial
-        self.whole = whole
+        self.whole, self.replicas = whole, setup.replicas
         self.plan = setup.stages[number]
         self.stage = self.plan.stage
         self.precision = setup.activations.choice.precision
@@ -148,7 +157,7 @@ class StageFit:
                     task.advance(0, f"validation {score.accuracy:.3f}")
                     self.training.record(state)
             except KeyboardInterrupt:
-                state = replace(state, stopped=True)
+                state = self.training.stopped(state)
         callbacks.own.end()
         return state
 
@@ -198,7 +207,7 @@ class StageFit:
                 assign(self.variables, between(before, after, part))
                 state = self._offer(state, *self._score())
         except KeyboardInterrupt:
-            state = replace(state, stopped=True)
+            state = self.training.stopped(state)
         return state.with_result(seconds=time.monotonic() - self._start)
 
     def leave(self, state: TrainingState) -> TrainingState:
@@ -221,8 +230,8 @@ class StageFit:
             "epoch": state.epoch + 1,
             **{name: float(logs[name]) for name in EPOCH_COLUMNS},
         }
-        ends: Ends = "stage" if callbacks.stopped else ""
-        if time.monotonic() >= setup.deadline:
+        ends: Ends = "stage" if self.replicas.any(callbacks.stopped) else ""
+        if self.replicas.any(time.monotonic() >= setup.deadline):
             ends = "training"
             setup.progress.say("time budget used up: stopping here")
         state = replace(state, epoch=state.epoch + 1, ends=ends)
@@ -256,29 +265,35 @@ class StageFit:
         self, number: int, callbacks: StageCallbacks, advance: Callable[[int], None]
     ) -> dict[str, float]:
         """Train for one epoch; return the mean loss and accuracy of its batches, all of a size."""
-        targets = self.training.setup.targets
+        targets, stage = self.training.setup.targets, self.stage
         every, seed, past = [], self.feed.seed, self.feed.past
-        for step, (inputs, rows) in enumerate(self.feed.epoch(number, self.stage.batch_size)):
+        own, whole = self.replicas.own(self.feed.size(stage.batch_size)), slice(None)
+        # An image may be mixed with one of another worker: then each worker reads the whole batch.
+        read, used = (whole, own) if stage.mixup or stage.cutmix else (own, whole)
+        for step, (inputs, rows) in enumerate(self.feed.epoch(number, stage.batch_size, read)):
             callbacks("on_train_batch_begin", step)
-            batch = inputs, *targets.of(rows)
-            logs = train_on_batch(self.model, *mix(batch, self.stage, (seed, past + number, step)))
+            batch = mix((inputs, *targets.of(rows)), stage, (seed, past + number, step))
+            logs = train_on_batch(self.model, *part_of(batch, used))
             every.append(logs)
             callbacks("on_train_batch_end", step, logs)
             advance(1)
-            if callbacks.stopped:
+            if self.replicas.any(callbacks.stopped):
                 break
         return {name: float(np.mean([batch[name] for batch in every])) for name in every[0]}
 
     def _score(self) -> tuple[ValidationScore, np.ndarray]:
         """Return the score of the network as it is on validation, and its logits."""
-        parts = []
-        size = min(CHECK_BATCH, len(self.check.files))
-        for inputs, rows in self.check.plain(size):
+        targets = self.training.setup.targets
+        n, classes = len(targets.validation), len(targets.class_weights)
+        check = replace(self.check, files=self.check.files[self.replicas.own(n)])
+        parts = [np.empty((0, classes), np.float32)]
+        size = max(1, min(CHECK_BATCH, len(check.files)))
+        for inputs, rows in check.plain(size):
             padding = size - len(rows)  # another shape would be traced again
             full = [np.concatenate([x, x[:1].repeat(padding, axis=0)]) for x in inputs]
             parts.append(self.model.predict_on_batch(full)[: len(rows)])
-        logits = np.concatenate(parts)
-        return ValidationScore.of(self.training.setup.targets.validation, logits), logits
+        logits = self.replicas.rows(np.concatenate(parts), n)
+        return ValidationScore.of(targets.validation, logits), logits
 
 
 def weights_of(
@@ -293,6 +308,12 @@ def between(
 ) -> list[np.ndarray]:
     """Return the weights ``before + part * (after - before)``."""
     return [a + part * (b - a) for a, b in zip(before, after, strict=True)]
+
+
+def part_of(batch: Batch, part: slice) -> Batch:
+    """Return some images of a batch."""
+    inputs, targets, weights = batch
+    return [x[part] for x in inputs], targets[part], weights[part]
 
 
 def train_on_batch(

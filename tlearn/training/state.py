@@ -1,11 +1,12 @@
 """A training's state: one frozen record, and the file from which the training is continued."""
 
+import io
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
@@ -137,7 +138,7 @@ class TrainingState:
 _RECORD = TypeAdapter(TrainingState)
 
 
-def save(path: Path, state: TrainingState) -> None:
+def save(file: Path | BinaryIO, state: TrainingState) -> None:
     """Write a state as ``.npz``: the arrays, and all else as JSON."""
     remembered: list[np.ndarray] = []  # arrays of callbacks
 
@@ -155,13 +156,12 @@ def save(path: Path, state: TrainingState) -> None:
     named: dict[str, Any] = {"content": np.array(json.dumps(content, default=number))}
     for name, values in [*state.arrays.items(), (ARRAY, remembered)]:
         named |= {f"{name}.{i}": array for i, array in enumerate(values)}
-    with path.open("wb") as file:
-        np.savez(file, **named)
+    np.savez(file, **named)
 
 
-def load(path: Path) -> TrainingState:
+def load(source: Path | BinaryIO) -> TrainingState:
     """Read a state; a damaged file may raise any exception."""
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(source, allow_pickle=False) as file:
 
         def array_of(values: dict[str, Any]) -> Any:
             return file[f"{ARRAY}.{values[ARRAY]}"] if values.keys() == {ARRAY} else values
@@ -172,6 +172,18 @@ def load(path: Path) -> TrainingState:
         counts = content["arrays"].items()
         arrays = {name: [file[f"{name}.{i}"] for i in range(n)] for name, n in counts}
     return replace(_RECORD.validate_python(content["state"]), arrays=arrays)
+
+
+def to_bytes(state: TrainingState) -> bytes:
+    """Return a state as a file would hold it."""
+    file = io.BytesIO()
+    save(file, state)
+    return file.getvalue()
+
+
+def from_bytes(data: bytes) -> TrainingState:
+    """Return the state that :func:`to_bytes` was given."""
+    return load(io.BytesIO(data))
 
 
 class Checkpoint:
@@ -240,6 +252,9 @@ class Unsaved(Checkpoint):
 
     def __init__(self) -> None:
         super().__init__(Path(), lambda line: None)
+
+    def flush(self) -> None:
+        """Do nothing."""
 
     def update(self, state: TrainingState) -> None:
         """Do nothing."""

@@ -1,0 +1,260 @@
+"""The workers of a training on several machines, and that they are about to do the same.
+
+A launcher starts one process per machine, with the same command and with ``TF_CONFIG`` as
+TensorFlow has it, of which only the index differs:
+
+    {"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}
+
+Before TensorFlow connects them, all workers report to the first one, at its own address, with one
+line of JSON each, and get one back: it compares versions and configurations, which TensorFlow does
+not, and names who is missing.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BufferedRWPair
+from pathlib import Path
+from typing import Any
+
+from tlearn import __version__
+from tlearn.backbones import load_registry
+from tlearn.config import RunConfig
+from tlearn.errors import ConfigError, RunError, one_line
+from tlearn.python_files import files_of, with_copies
+
+TIMEOUT = "TLEARN_WORKERS_TIMEOUT"  # environment variable: seconds
+SECONDS = 300.0  # until all workers have to be there, if that is not set
+PAUSE = 0.2  # seconds until the first worker is called again
+LINE_SECONDS = 10.0  # for the line of a worker that has connected
+MOST = 2**22  # bytes of a line
+EXAMPLE = (
+    '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}, of '
+    "which each worker has its own index"
+)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers of a training, as one of them knows them.
+
+    Attributes:
+        index: The number of this one, from 0; the first writes the run.
+        addresses: ``HOST:PORT`` of each.
+    """
+
+    index: int
+    addresses: tuple[str, ...]
+
+    @classmethod
+    def from_environment(cls) -> "Workers | None":
+        """Return the workers that ``TF_CONFIG`` names; ``None`` if this process is alone.
+
+        Raises:
+            ConfigError: If it cannot be used.
+        """
+        text = os.environ.get("TF_CONFIG", "").strip()
+        if not text:
+            return None
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise _refused(f"is no JSON ({one_line(error)})") from None
+        try:
+            cluster, task = given.get("cluster") or {}, given.get("task") or {}
+            jobs = {name: list(addresses) for name, addresses in cluster.items()}
+            kind, index = task.get("type", "worker"), task.get("index", 0)
+        except (AttributeError, TypeError):
+            raise _refused("has another form") from None
+        if unknown := sorted(jobs.keys() - {"chief", "worker"}):
+            raise _refused(f"names the job {unknown[0]!r}, and there are only workers")
+        addresses = [*jobs.get("chief", ()), *jobs.get("worker", ())]
+        for address in addresses:
+            _host_and_port(address)
+        if len(set(addresses)) < len(addresses):
+            raise _refused("names an address twice")
+        if not addresses:
+            return None
+        own = jobs.get(kind, [])
+        if type(index) is not int or not 0 <= index < len(own):
+            raise _refused(f"has the task {kind} {index!r}, and there are {len(own)} of that type")
+        number = addresses.index(own[index])
+        return cls(number, tuple(addresses)) if len(addresses) > 1 else None
+
+    def name(self, number: int) -> str:
+        """Return how messages call a worker."""
+        return f"worker {number} ({self.addresses[number]})"
+
+    def meet(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Wait until all workers are there; return the record of the first.
+
+        Args:
+            own: The record of this one, which JSON can hold. Its ``versions`` must be those of the
+                first, and so must its ``config``, if both have one.
+
+        Raises:
+            RunError: If a worker is missing for longer than :data:`TIMEOUT` allows, or was started
+                with something else. All workers raise it.
+        """
+        record = {**own, "index": self.index, "workers": list(self.addresses)}
+        deadline = time.monotonic() + timeout()
+        return self._meet_others(record, deadline) if self.index else self._wait(record, deadline)
+
+    def _wait(self, record: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Wait, as the first worker, for the others, and answer all of them."""
+        calls: dict[int, tuple[BufferedRWPair, dict[str, Any]]] = {}
+        with contextlib.ExitStack() as stack:
+            try:
+                server = socket.create_server(("", _host_and_port(self.addresses[0])[1]))
+            except OSError as error:
+                raise RunError(
+                    f"the port of {self.name(0)} cannot be used: {error.strerror}; give another "
+                    f"in the TF_CONFIG of all workers"
+                ) from None
+            stack.enter_context(server)
+            while len(calls) < len(self.addresses) - 1 and time.monotonic() < deadline:
+                server.settimeout(max(0.01, deadline - time.monotonic()))
+                with contextlib.suppress(OSError, ValueError, KeyError):  # a stranger's call
+                    stream = stack.enter_context(_stream(server.accept()[0]))
+                    other = _received(stream)
+                    calls[int(other["index"])] = stream, other
+            problem = self._missing(calls.keys() | {0}) or next(
+                filter(None, (self._difference(record, other) for _, other in calls.values())), ""
+            )
+            for stream, _ in calls.values():
+                with contextlib.suppress(OSError):
+                    _send(stream, {"problem": problem, "record": record})
+        if problem:
+            raise RunError(problem)
+        return record
+
+    def _meet_others(self, record: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Call the first worker until it answers."""
+        while time.monotonic() < deadline:
+            left = deadline - time.monotonic()
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                address = _host_and_port(self.addresses[0])
+                with _stream(socket.create_connection(address, left), left + 1) as stream:
+                    _send(stream, record)
+                    answer = _received(stream)
+                    problem, first = str(answer["problem"]), dict(answer["record"])
+                if problem:
+                    raise RunError(problem)
+                return first
+            time.sleep(PAUSE)
+        raise RunError(self._missing({self.index}, [0]))
+
+    def _missing(self, there: set[int], wanted: list[int] | None = None) -> str:
+        """Return what to say of workers that did not come; nothing if all did."""
+        numbers = range(len(self.addresses)) if wanted is None else wanted
+        missing = [self.name(number) for number in numbers if number not in there]
+        if not missing:
+            return ""
+        return (
+            f"{', '.join(missing)} did not answer within {timeout():g} s; see what it printed, and "
+            f"whether its address can be reached from here ({TIMEOUT} sets the time)"
+        )
+
+    def _difference(self, first: dict[str, Any], other: dict[str, Any]) -> str:
+        """Return in what a worker was started differently; nothing if it was not."""
+        mine, theirs = (
+            {
+                **{f"version of {name}": text for name, text in one["versions"].items()},
+                "list of workers": one["workers"],
+                **(one["config"] or {}),  # none where a run goes on
+            }
+            for one in (first, other)
+        )
+        for name in mine:
+            if name in theirs and mine[name] != theirs[name]:
+                return (
+                    f"{self.name(int(other['index']))} has another {name} than {self.name(0)}: "
+                    f"{_short(theirs[name])}, not {_short(mine[name])}; start all workers with the "
+                    f"same command and the same versions"
+                )
+        return ""
+
+
+def versions(plugin: str = "") -> dict[str, str]:
+    """Return the versions in which workers must agree; ``plugin`` is a distribution."""
+    found = {"tlearn": __version__}
+    for name in filter(None, ("tensorflow", "keras", plugin)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def record_of(run: Path, config: RunConfig, data: Path, goes_on: bool = False) -> dict[str, Any]:
+    """Return what a worker reports of a run, which others may continue from it.
+
+    Args:
+        run: The run directory.
+        config: The configuration.
+        data: What is trained on.
+        goes_on: Whether the run began before: then its configuration is not that of a command.
+    """
+    values = config.model_dump(mode="json")
+    plain = with_copies(values, Path())
+    for key, file in files_of(config).items():
+        plain[f"file of {key}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {
+        "versions": versions(load_registry().plugin_of(config.backbone).distribution),
+        "config": None if goes_on else plain,
+        "run": str(run.absolute()),
+        "request": with_copies(values, run.absolute()),
+        "data": str(data.resolve()),
+    }
+
+
+def timeout() -> float:
+    """Return how many seconds workers wait for each other when they start.
+
+    Raises:
+        ConfigError: If the environment holds no positive number for it.
+    """
+    text = os.environ.get(TIMEOUT, "") or str(SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise ConfigError(f"{TIMEOUT} takes a number of seconds, such as 300. Received: {text!r}")
+    return seconds
+
+
+def _refused(reason: str) -> ConfigError:
+    return ConfigError(f"TF_CONFIG {reason}; it takes {EXAMPLE}")
+
+
+def _host_and_port(address: Any) -> tuple[str, int]:
+    host, colon, port = str(address).rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
+        raise _refused(f"names the address {address!r}, which is no HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _stream(connection: socket.socket, seconds: float = LINE_SECONDS) -> BufferedRWPair:
+    """Return a connection as a file, which closes it; each wait takes so long at most."""
+    connection.settimeout(seconds)
+    with connection:  # the file keeps it open
+        return connection.makefile("rwb")
+
+
+def _send(stream: BufferedRWPair, record: Mapping[str, Any]) -> None:
+    stream.write(json.dumps(record).encode() + b"\n")
+    stream.flush()
+
+
+def _received(stream: BufferedRWPair) -> dict[str, Any]:
+    return dict(json.loads(stream.readline(MOST)))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:97] + "..."
