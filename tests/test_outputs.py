@@ -6,6 +6,7 @@ import pytest
 import tlearn
 from tlearn.features.model_features import WIDTH, with_features
 from tlearn.runs.classifier import Classifier
+from tlearn.runs.measurement import outputs_of
 from tlearn.runs.outputs import Outputs
 
 
@@ -24,6 +25,15 @@ def test_a_run_holds_the_outputs_of_its_images(toy_run):
     for row, (_, found) in enumerate(run.classifier.predict_with_features(paths)):
         np.testing.assert_allclose(found.probabilities, outputs.probabilities[row], atol=1e-6)
         np.testing.assert_allclose(found.features, outputs.features[row], rtol=2e-3, atol=1e-4)
+
+
+def test_of_many_held_out_images_some_have_features(toy_run):
+    run = tlearn.Run(toy_run.run)
+    files, rows = run.dataset().validation, np.array([1, 4, 5])
+    every, some = (outputs_of(run.classifier, files, rows=which) for which in (None, rows))
+    np.testing.assert_array_equal(some.probabilities, every.probabilities)
+    np.testing.assert_array_equal(some.features, every.features[rows])
+    assert len(every.features) == len(files) > 6
 
 
 def test_features_are_what_the_head_sees(photos, tmp_path, monkeypatch):

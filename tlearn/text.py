@@ -71,9 +71,8 @@ def natural_key(name: str) -> str:
         ['9', '10', 'A', 'b']
     """
     pieces = re.split(r"([0-9]+)", name.casefold())  # a text and a number in turns
-    for k in range(1, len(pieces), 2):
-        number = pieces[k].lstrip("0")
-        pieces[k] = f"\0{chr(len(number))}{number}"  # shorter numbers are smaller
+    numbers = (digits.lstrip("0") for digits in pieces[1::2])
+    pieces[1::2] = [f"\0{chr(len(number))}{number}" for number in numbers]  # shorter ones first
     return f"{''.join(pieces)}\0\0{name}"  # at last, capital letters come first
 
 
@@ -89,6 +88,8 @@ def shell(*words: object) -> str:
 
 def encode_name(name: str) -> str:
     r"""Return a file's name as text that can be written: bytes that are not UTF-8 as ``\udce9``."""
+    if name.isascii() and "\\" not in name:
+        return name
 
     def escape(match: re.Match[str]) -> str:
         if match[3]:  # a name that looks as if it were escaped

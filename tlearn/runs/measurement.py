@@ -50,36 +50,55 @@ def measured_split(metrics: Mapping[str, Any]) -> Literal["validation", "test"]:
 
 
 def measure_files(
-    classifier: Classifier, files: FileTable, progress: Progress | None = None
+    classifier: Classifier,
+    files: FileTable,
+    progress: Progress | None = None,
+    rows: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], ModelOutputs]:
     """Return the figures of labelled images, and what the model gives for them, in their order.
 
-    The figures are as of :func:`measure`, by the path that predicts for users.
+    The figures are as of :func:`measure`, by the path that predicts for users; ``rows`` as of
+    :func:`outputs_of`.
 
     Raises:
         DataError: If one of them can no longer be read.
     """
-    outputs = outputs_of(classifier, files, progress)
+    outputs = outputs_of(classifier, files, progress, rows)
     y = class_numbers(files, classifier.labels)
     return measure(y, outputs.probabilities, classifier.labels), outputs
 
 
 def outputs_of(
-    classifier: Classifier, files: FileTable, progress: Progress | None = None
+    classifier: Classifier,
+    files: FileTable,
+    progress: Progress | None = None,
+    rows: np.ndarray | None = None,
 ) -> ModelOutputs:
     """Return what a model gives for images, in the order of the files.
+
+    Args:
+        classifier: The model.
+        files: The images.
+        progress: Shows progress.
+        rows: The positions of the images whose features are returned, all if not given: they take
+            much more memory than probabilities.
 
     Raises:
         DataError: If one of them can no longer be read.
     """
-    rows = []
+    wanted = np.ones(len(files), bool) if rows is None else np.isin(np.arange(len(files)), rows)
+    probabilities = np.empty((len(files), len(classifier.labels)), np.float32)
+    features: list[np.ndarray] = []
     with (progress or Silent()).task("evaluating", len(files), "images") as task:
-        for path, outputs in classifier.predict_with_features([f.path for f in files]):
+        given = classifier.predict_with_features([file.path for file in files])
+        for i, (path, outputs) in enumerate(given):
             if isinstance(outputs, DataError):
                 raise DataError(f"{str(path)!r} can no longer be read: {outputs}; start again")
-            rows.append(outputs)
+            probabilities[i] = outputs.probabilities
+            if wanted[i]:
+                features.append(outputs.features)
             task.advance()
-    return ModelOutputs(*map(np.stack, zip(*rows, strict=True)))
+    return ModelOutputs(probabilities, np.stack(features))
 
 
 def class_numbers(files: FileTable, labels: Sequence[str]) -> np.ndarray:

@@ -58,6 +58,7 @@ from tlearn.training.tensorboard_log import write_log
 
 HISTORY_COLUMNS = ("stage", "epoch", *EPOCH_COLUMNS)
 
+MOST_HELD_OUT = 10_000  # images of a held-out split whose outputs are written, at most
 MOST_TRAINING = 5000  # training images whose outputs are written, at most
 PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "scipy", "pillow")
 
@@ -239,8 +240,10 @@ def measure_saved(
     with clock.part("evaluation"):
         for split, files in (("validation", splits.validation), ("test", splits.test)):
             if files:
-                metrics[split], outputs = measure_files(classifier, files, progress)
-                parts.append((split, files, outputs))
+                rows = sample(class_numbers(files, splits.labels), MOST_HELD_OUT, seed=0)
+                metrics[split], outputs = measure_files(classifier, files, progress, rows)
+                written = ModelOutputs(outputs.probabilities[rows], outputs.features)
+                parts.append((split, files[rows], written))
                 predictions += held_out_predictions(
                     files, split, outputs.probabilities, splits.labels
                 )
