@@ -81,6 +81,14 @@ def test_columns_say_what_the_files_do():
     first = {}
     expected = [first.setdefault(file.content, len(first)) for file in files]
     assert table.content_numbers().tolist() == expected
+    copies, originals = (places.tolist() for places in table.copies())
+    at = [first[file.content] for file in files]
+    assert copies == [i for i, number in enumerate(at) if number in at[:i]]
+    assert [at.index(at[i]) for i in copies] == originals
+    assert {label: list(its) for label, its in table.by_label().items()} == {
+        label: [file for file in files if file.label == label] for label in labels.counts()
+    }
+    assert table[:0].by_label() == {} and not any(map(len, table[:0].copies()))
     assert table.units() == [file.group or file.content or "0" * 32 for file in files]
     assert table.ranges == ValueRanges((0, 4095))
     names = [files[7].name, "none", files[150].name]

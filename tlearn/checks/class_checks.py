@@ -1,11 +1,11 @@
 """Checks of classes: how many photos they have."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from tlearn.checks.finding import Finding, Severity
 from tlearn.data.edits import Change
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.data.layouts import similar_labels, similarity
 
 FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
@@ -14,15 +14,15 @@ FEW = 10  # photos of a class, with fewer than which nothing reliable is learned
 IMBALANCE = 10
 
 
-def check_classes(files: Sequence[ImageFile]) -> list[Finding]:
+def check_classes(files: FileTable) -> list[Finding]:
     """Return the classes with too few photos to train on, and whether the others are unbalanced.
 
     Args:
         files: All photos, with their classes; those that are given for validation or test do not
             count.
     """
-    labels = {file.label for file in files}
-    counts = Counter(file.label for file in files if file.given in (None, "train"))
+    labels = {*files.labels.present}
+    counts = Counter(files[files.given.are("", "train")].labels.counts())
     findings = [_small(label, counts[label]) for label in sorted(labels) if counts[label] < FEW]
     if len(labels) == 1:
         findings.append(_only_class(files))
@@ -30,9 +30,9 @@ def check_classes(files: Sequence[ImageFile]) -> list[Finding]:
     return [*findings, *_imbalance({k: n for k, n in counts.items() if n >= FEW})]
 
 
-def _only_class(files: Sequence[ImageFile]) -> Finding:
+def _only_class(files: FileTable) -> Finding:
     """Report a class that has no other beside it, but perhaps classes in it."""
-    folders = {file.below.partition("/")[0] for file in files if "/" in file.below}
+    folders = {below.partition("/")[0] for below in files.below() if "/" in below}
     reason = "the only class: at least two are needed to tell them apart"
     if len(folders) > 1:
         names = ", ".join(sorted(folders)[:5])

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from tlearn.checks.finding import Finding, Severity
 from tlearn.data.edits import Change
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.data.images import EMPTY, ZEROS
 from tlearn.data.layouts import SPLITS
 from tlearn.data.problems import Problem
@@ -42,14 +44,14 @@ def _finding(problem: Problem) -> Finding:
     return Finding(check, (name,), problem.reason, severity, edits=edits)
 
 
-def check_duplicates(files: Iterable[ImageFile]) -> list[Finding]:
+def check_duplicates(files: FileTable) -> list[Finding]:
     """Return files of the same content, each but one: that in the split that is used last."""
-    first: dict[str, ImageFile] = {}
+    given = files.given
+    used = np.maximum(given.as_numbers(["", *SPLITS]), 1)  # without a split as with "train"
+    files = files[np.argsort(-used, kind="stable")]
     findings: list[Finding] = []
-    for file in sorted(files, key=lambda file: -SPLITS.index(file.given or "train")):
-        other = first.setdefault(file.content, file)
-        if other is file:
-            continue
+    for place, first in zip(*(places.tolist() for places in files.copies()), strict=True):
+        file, other = files[place], files[first]
         names, exclude = (file.name, other.name), (Change(file.name, "exclude"),)
         if other.label != file.label:
             reason = f"the same file as one of class {other.label!r}"

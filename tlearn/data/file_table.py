@@ -200,8 +200,9 @@ class FileTable(Sequence[ImageFile]):
         return self._columns.contents[self._rows]
 
     def paths(self) -> Iterator[str]:
-        """Yield the path of each file."""
-        return (os.path.join(self.folder, decode_name(name)) for name in self.names.to_pylist())  # noqa: PTH118
+        """Yield the path of each file as a text, in a quarter of the time of making the files."""
+        for name in map(decode_name, self.names.to_pylist()):
+            yield name if "://" in name else os.path.join(self.folder, name)  # noqa: PTH118
 
     def below(self) -> Iterator[str]:
         """Yield the path of each file below its class folder, or the folder of its table."""
@@ -212,6 +213,21 @@ class FileTable(Sequence[ImageFile]):
         """Return a number for each file, from 0 in the order of the files, of one content one."""
         numbers = self.content_array().dictionary_encode().indices.to_numpy()
         return cast(np.ndarray, numbers.astype(np.int64))
+
+    def copies(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where files are whose content an earlier one has, and where the first of it is."""
+        numbers = self.content_numbers()
+        originals = np.unique(numbers, return_index=True)[1][numbers]
+        copies = np.flatnonzero(originals != np.arange(len(self)))
+        return copies, originals[copies]
+
+    def by_label(self) -> dict[str, "FileTable"]:
+        """Return the files of each class."""
+        labels = self.labels
+        order = np.argsort(labels.numbers, kind="stable")
+        ends = np.cumsum(np.bincount(labels.numbers, minlength=len(labels.texts)))
+        parts = zip(labels.texts, np.split(order, ends[:-1]), strict=True) if labels.texts else ()
+        return {label: self[places] for label, places in parts if len(places)}
 
     def content_array(self) -> Any:
         """Return the content hashes as an Arrow array of 16 bytes each."""

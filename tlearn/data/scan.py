@@ -324,11 +324,8 @@ def _with_ranges(files: FileTable, own: Mapping[int, OwnRange]) -> tuple[FileTab
 
 def _duplicates(files: FileTable) -> list[Problem]:
     """Report identical images, in one class or in two."""
-    numbers, labels = files.content_numbers(), files.labels.numbers
-    _, first = np.unique(numbers, return_index=True)
-    originals = first[numbers]
-    copies = np.flatnonzero(originals != np.arange(len(files)))
-    originals = originals[copies]
+    labels = files.labels.numbers
+    copies, originals = files.copies()
     names = (files[places].names.to_pylist() for places in (copies, originals))
     problems: list[Problem] = []
     for name, other, same in zip(*names, labels[copies] == labels[originals], strict=True):

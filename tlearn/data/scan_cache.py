@@ -26,7 +26,7 @@ from tlearn.object_stores import StorePath
 from tlearn.progress import Task
 
 FOLDER = "scans"  # in the user's cache folder
-MOST = 100  # data sets whose results are held there: those scanned last
+MOST = 100  # data sets whose results are there: those scanned last
 STAMPED = 256  # files whose state a thread asks for at a time
 # A file written just now may be written again without a new time of change: some file systems
 # count in steps of two seconds.
@@ -151,6 +151,8 @@ class ScanCache:
             return
         if not table.schema.equals(SCHEMA, check_metadata=True):
             return
+        with suppress(OSError):
+            self.path.touch()  # the ones used last are not removed
         before, stamp, content, result = (column.combine_chunks() for column in table.columns)
         if before.equals(names):
             rows = np.arange(len(before))

@@ -109,7 +109,7 @@ def prepare_folder(path: Path, request: Request, progress: Progress) -> None:
         if not any(file.given == "test" for file in source.files):
             config = config.model_copy(update={"test": config.test or TEST})
         manifest, splits = load_dataset(source, config, progress)
-        lines = [
+        lines = (
             {
                 "path": str(manifest.folder.resolve() / decode_name(file.name)),
                 "label": file.label,
@@ -118,7 +118,7 @@ def prepare_folder(path: Path, request: Request, progress: Progress) -> None:
             }
             for split, files in splits.items()
             for file in files
-        ]
+        )
         for key, file in files_of(config).items():
             shutil.copy(file, path / COPIES[key])
         write(path / PHOTOS, "".join(json.dumps(line) + "\n" for line in lines))

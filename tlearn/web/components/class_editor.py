@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from tlearn.data import editing
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.data.scan import Manifest
 from tlearn.data.thumbnails import thumbnail_row
 from tlearn.text import natural_key, shortened
@@ -26,9 +26,7 @@ UNSORTED = "/"  # in place of a class in the address: photos outside any; no cla
 
 def classes(data: str, manifest: Manifest) -> None:
     """Show the classes with a few photos each, or the one that was opened."""
-    by_label: dict[str, list[ImageFile]] = {label: [] for label in manifest.empty}
-    for file in manifest.files:
-        by_label.setdefault(file.label, []).append(file)
+    by_label = dict.fromkeys(manifest.empty, manifest.files[:0]) | manifest.files.by_label()
     opened = st.query_params.get("class")
     if opened in by_label:
         _one(data, opened, by_label, manifest.folder)
@@ -38,7 +36,7 @@ def classes(data: str, manifest: Manifest) -> None:
         _all(data, by_label)
 
 
-def _all(data: str, by_label: dict[str, list[ImageFile]]) -> None:
+def _all(data: str, by_label: dict[str, FileTable]) -> None:
     """List the classes, a page at a time."""
     labels = sorted(by_label, key=natural_key)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -112,7 +110,7 @@ def _heading(words: str) -> None:
         st.subheader(escape_markdown(words), anchor=False)
 
 
-def _one(data: str, label: str, by_label: dict[str, list[ImageFile]], folder: Path) -> None:
+def _one(data: str, label: str, by_label: dict[str, FileTable], folder: Path) -> None:
     """Show one class: its photos, and what can be done with them."""
     others = [other for other in sorted(by_label, key=natural_key) if other != label]
     _heading(label)
