@@ -22,6 +22,7 @@ from tlearn.serving.responses import (
     PredictionRecord,
     PredictionsRecord,
 )
+from tlearn.serving.served_model import ServedModel
 from tlearn.serving.server_settings import ServerSettings
 
 
@@ -237,6 +238,13 @@ def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
     assert answer.status_code == 409 and "the model before goes on" in answer.text
     assert client.post("/predict", files=in_form(photos[:1])).is_success
     assert client.post("/models/other/reload").status_code == 404
+
+
+def test_the_engine_has_computed_before_several_threads_ask_it(toy_run):
+    """Two first calls of OpenVINO at a time may wait for each other for ever."""
+    model = ServedModel(toy_run.run)
+    assert len(model.run.classifier._engine._idle) == 1
+    model.close()
 
 
 def test_runs_of_one_name_and_runs_without_a_model_are_refused(toy_run_copy, tmp_path):

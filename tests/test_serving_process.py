@@ -144,6 +144,16 @@ def sent(port, *parts):
         return answer
 
 
+def whole(port, request):
+    """Return the answer to a request, with its body."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request)
+        answer = b""
+        while not answer.endswith(b"}") and (part := connection.recv(65_536)):
+            answer += part
+        return answer
+
+
 def test_a_request_without_an_end_holds_nothing(served, form):
     server = served("--seconds", "1", "--request-mb", "1")
     post = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -160,6 +170,8 @@ def test_a_request_without_an_end_holds_nothing(served, form):
         connection.settimeout(60)
         assert connection.recv(100).startswith(b"HTTP/1.1 408"), "the body did not come"
         connection.close()
+    offer = b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 8\r\n\r\nno image"
+    assert b"not an image" in whole(server.port, post + offer)
     head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
     unending = itertools.repeat(b"X-Name: value\r\n" * 1000, 20)
     assert sent(server.port, head, *unending).startswith(b"HTTP/1.1 400")
@@ -210,8 +222,8 @@ def test_connections_that_ask_for_nothing_are_closed():
             # The answer comes though the body does not, and so does that of a second request.
             half = head + b"Content-Length: 4\r\n\r\n12"
             assert (await asked(half)).count(b"HTTP/1.1 503") == 1
-            whole = head + b"Connection: close\r\n\r\n"
-            assert (await asked(half, b"34", whole)).count(b"HTTP/1.1 503") == 2
+            second = head + b"Connection: close\r\n\r\n"
+            assert (await asked(half, b"34", second)).count(b"HTTP/1.1 503") == 2
 
     port = 0
     asyncio.run(ask())

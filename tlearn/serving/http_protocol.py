@@ -1,8 +1,11 @@
 """HTTP/1.1 of uvicorn, which gives up on connections that hold resources and ask for nothing."""
 
 import asyncio
+import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+OFFER = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -38,7 +41,12 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a head without an end."""
+        """Refuse a head without an end, and read on past the offer of another protocol.
+
+        As Java's client offers HTTP/2 with its first request, whose body the parser would drop.
+        """
+        if self._in_head and (offer := OFFER.search(data, 0, data.find(b"\r\n\r\n") + 1)):
+            data = data[: offer.start()] + b"\r\nx-offer:" + data[offer.end() :]
         super().data_received(data)
         if self._in_head:
             self._head += len(data)

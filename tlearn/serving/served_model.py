@@ -52,7 +52,9 @@ class ServedModel:
         self._written = self._stamp()
         classifier = self.run.classifier
         self.digest = classifier.digest
-        classifier.make_ready()
+        # Computed once before threads do: OpenVINO prepares itself in the first call, and two first
+        # calls at a time wait for each other for ever, one with Python's lock, one with its own.
+        classifier.outputs_of([np.zeros((classifier.tta, *[classifier.size] * 2, 3), np.uint8)])
         _ = self.run.unknown_detector  # now, not with the first request
         split = self.run.measured_split
         self.card = {
