@@ -33,6 +33,7 @@ TEXTS = {
     "time_budget": "5m",
     "disk_budget": "10G",
     "activation_store": "s3://bucket/activations",
+    "cluster": "ray://head:10001",
 }
 
 

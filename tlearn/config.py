@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from tlearn.config_text import check_reference, parse_stages, read_amount
+from tlearn.config_text import check_cluster, check_reference, parse_stages, read_amount
 from tlearn.keras_objects import Loss, Optimizer, StageSchedule, Written
 from tlearn.metrics import METRICS, MONITORS
 
@@ -295,6 +295,9 @@ class RunConfig(_Section):
     GPU."""
     precision: Literal["auto", Precision] = "auto"
     """Of convolutions and dense layers; `auto` is bfloat16 where the machine supports it."""
+    cluster: Annotated[str, AfterValidator(check_cluster)] = ""
+    """Compute the frozen part and predictions on a Ray cluster: `ray` starts one on this machine,
+    `ray://HOST:10001`, `HOST:6379` or `ray://auto` is one that runs."""
     checkpoint: ModelCheckpoints = Field(default_factory=ModelCheckpoints)
     """Models that are saved while it trains."""
     callbacks: str = ""

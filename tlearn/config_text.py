@@ -10,6 +10,7 @@ UNITS = {
 SHORT_STAGE = re.compile(
     r"([^\s:@\[\]{}]+)(?::([0-9]+))?(?:@((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?))?"
 )
+CLUSTER = re.compile(r"ray|(ray://)?(auto|(\[[0-9a-fA-F:.]+\]|[^\s/:]+):[0-9]{1,5})")
 
 
 def read_amount(value: Any, kind: str) -> Any:
@@ -71,4 +72,20 @@ def check_reference(value: str) -> str:
     """
     if value and not re.fullmatch(r"(.+\.py)?:\w+", value):
         raise ValueError("must be FILE.py:NAME: a Python file, and what it defines")
+    return value
+
+
+def check_cluster(value: str) -> str:
+    """Return the address of a Ray cluster as it is; an empty one is that of none.
+
+    Raises:
+        ValueError: If the text has another form.
+    """
+    if value and not re.fullmatch(
+        r"ray|(ray://)?(auto|(\[[0-9a-fA-F:.]+\]|[^\s/:]+):[0-9]{1,5})", value
+    ):
+        raise ValueError(
+            "must be 'ray' for a cluster of this machine alone, or the address of one: "
+            "ray://HOST:PORT, HOST:PORT or ray://auto"
+        )
     return value

@@ -8,6 +8,7 @@ Every message states three things: what was received, what is allowed, and what 
     ├── BackboneError    a backbone, its weights
     ├── PluginError      what a plugin does
     ├── CacheError       the activation cache
+    ├── ClusterError     a cluster of machines
     ├── RunError         a run directory
     └── StoreError       an object store
 """
@@ -47,6 +48,10 @@ class PluginError(TlearnError):
 
 class CacheError(TlearnError):
     """Activations cannot be cached or read."""
+
+
+class ClusterError(TlearnError):
+    """A cluster of machines cannot be reached, or cannot compute what is asked for."""
 
 
 class RunError(TlearnError):

@@ -21,6 +21,7 @@ from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.data.scan_cache import ScanCache
 from tlearn.data.tables import is_table
+from tlearn.features.cluster_engine import check_cluster
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.settings import make_config
@@ -67,6 +68,8 @@ def check(
     if content:
         backbone = load_registry().get(settings.backbone)  # before all is read
         check_weights(backbone, backbone.checked_weights(settings.weights))
+        names = (settings.engine, settings.precision)
+        check_cluster(settings.cluster, [settings.backbone], *names)
     source = read_source(data, progress)
     _refuse_unknown(which, source)
     measuring = Measuring()

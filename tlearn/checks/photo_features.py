@@ -14,7 +14,8 @@ from scipy.linalg import eigh
 from tlearn.checks.alignment import PIXELS
 from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.prefetch import prefetch_map, readers
-from tlearn.features.activations import BATCH, Activations, read_scanned
+from tlearn.data.scanned_photos import read_scanned
+from tlearn.features.activations import BATCH, Activations
 from tlearn.features.built_backbone import FEATURES
 from tlearn.features.image_views import ImageViews
 from tlearn.progress import Progress

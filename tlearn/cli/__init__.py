@@ -17,6 +17,7 @@ from tlearn import __version__
 from tlearn.backbones import Plugin, load_registry, use_folder
 from tlearn.backbones.plugin_sources import restoring_folders
 from tlearn.cli.console import INTERRUPTED, fail, fail_unexpected
+from tlearn.cluster.ray_connection import disconnecting
 from tlearn.errors import PluginError, TlearnError, hint_of, nearest
 
 # Every command has a module of its name in this package; it is imported when the command is used.
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--progress=json" in words or ("--progress", "json") in itertools.pairwise(words)
     fails = functools.partial(fail, as_json=as_json)
     try:
-        with restoring_folders():
+        with restoring_folders(), disconnecting():
             code = cli.main(words, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
         return fails(str(error), hint_of(error))

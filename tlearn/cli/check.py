@@ -44,7 +44,8 @@ SHOWN_EDITS = 20
 @click.option("--dry-run", is_flag=True, help="Show the edits of --fix, or all; make none.")
 @path_option("--html", "FILE", "Write a page with thumbnails.")
 @config_options(
-    *("backbone", "weights", "size", "resize", "group", "disk_budget", "activation_store", *ENGINE)
+    *("backbone", "weights", "size", "resize", "group", "disk_budget", "activation_store"),
+    *(*ENGINE, "cluster"),
 )
 @CONFIG
 @SET

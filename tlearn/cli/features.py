@@ -21,7 +21,7 @@ from tlearn.cli.options import DATA, ENGINE, QUIET, config_options, path_option
     help="Global average pooling (avg), or the full feature map (none).",
 )
 @path_option("--out", "FILE", "An .npz or .parquet file.", required=True)
-@config_options("backbone", "weights", "size", "resize", "strict", *ENGINE)
+@config_options("backbone", "weights", "size", "resize", "strict", *ENGINE, "cluster")
 @QUIET
 def features(data: Path, out: Path, layer: str, pool: Any, quiet: bool, **options: Any) -> None:
     """Write the features of a layer for every image in DATA.

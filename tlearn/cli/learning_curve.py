@@ -10,7 +10,7 @@ from tlearn.cli.options import CONFIG, DATA, JSON, QUIET, SET, config_options, p
 
 KEYS = (
     *("backbone", "weights", "size", "resize", "seed", "val", "test", "group", "strict"),
-    *("engine", "precision", "disk_budget", "activation_store"),
+    *("engine", "precision", "disk_budget", "activation_store", "cluster"),
 )
 
 

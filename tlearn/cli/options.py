@@ -33,6 +33,7 @@ METAVARS = {
     "time_budget": "5m",
     "disk_budget": "10G",
     "activation_store": "URL",
+    "cluster": "ray[://ADDRESS]",
 }
 SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
 IF_NO_VALUE = {"tensorboard": "logs"}  # of options that may be given without one
@@ -153,11 +154,17 @@ def comparison_options(command: Command) -> Command:
     return command
 
 
-def open_run(path: Path, engine: str | None, precision: str | None, tta: str | None) -> "Run":
-    """Open a run to predict with, by options as of :data:`ENGINE` and ``tta``."""
+def open_run(
+    path: Path,
+    engine: str | None,
+    precision: str | None,
+    tta: str | None,
+    cluster: str | None = None,
+) -> "Run":
+    """Open a run to predict with, by options as of :data:`ENGINE`, ``tta`` and ``cluster``."""
     from tlearn.runs.run import Run
 
-    return Run(path, engine or "auto", precision or "auto", tta)
+    return Run(path, engine or "auto", precision or "auto", tta, cluster or "")
 
 
 def _option(field: "ConfigField") -> Callable[[Command], Command]:

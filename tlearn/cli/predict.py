@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     help="Part of photos of the known classes that may be called unknown; 0 calls none unknown.",
 )
 @path_option("--out", "FILE", "Write there instead of to standard output.")
-@config_options(*ENGINE, "tta")
+@config_options(*ENGINE, "tta", "cluster")
 @PROGRESS
 @QUIET
 def predict(
@@ -67,11 +67,12 @@ def predict(
     engine: str | None,
     precision: str | None,
     tta: str | None,
+    cluster: str | None,
 ) -> int:
     """Classify images: PATHS are files, folders, archives, tables."""
     check_out(out)
 
-    model = open_run(run, engine, precision, tta)
+    model = open_run(run, engine, precision, tta, cluster)
     shown = console_progress(quiet or (out is None and progress == "auto"), progress)
     predictions = model.iter_predictions(paths, top, shown, reject)
     readable: list[bool] = []

@@ -19,8 +19,12 @@ READERS = 16  # threads that read from a store, where most of the time is waitin
 
 def readers(paths: Iterable[Path]) -> int:
     """Return how many threads read files such as the first of some."""
-    in_store = isinstance(next(iter(paths), None), StorePath)
-    return READERS if in_store else os.cpu_count() or 1
+    return READERS if in_store(paths) else os.cpu_count() or 1
+
+
+def in_store(paths: Iterable[Path]) -> bool:
+    """Return whether files such as the first of some are in an object store."""
+    return isinstance(next(iter(paths), None), StorePath)
 
 
 def prefetch_map(

@@ -16,6 +16,7 @@ from tlearn.data.read_data import check_data, data_name
 from tlearn.data.splits import load_dataset
 from tlearn.errors import BackboneError, TlearnError
 from tlearn.features.activation_cache import open_cache
+from tlearn.features.cluster_engine import check_cluster
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent, console_progress
 from tlearn.runs.directory import check_free, free_name
@@ -74,6 +75,7 @@ def compare(
     if len(missing) == len(names):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise BackboneError(f"no backbone could be compared: {reasons}; {advice()}")
+    check_cluster(settings.cluster, names, settings.engine, settings.precision)
     manifest, splits = load_dataset(data, settings, progress)
     # Not before all is checked: Keras takes seconds.
     from tlearn.experiments.candidates import ComparisonSetup, evaluate_candidates

@@ -11,7 +11,7 @@ from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
-from tlearn.errors import BackboneError, DataError, TlearnError
+from tlearn.errors import BackboneError, ClusterError, DataError, TlearnError
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import FEATURES
@@ -142,6 +142,8 @@ def evaluate_candidates(
                 continue
             try:
                 result = _evaluate(setup, backbone, positions, speeds.get(backbone))
+            except ClusterError:  # another backbone would fare no better
+                raise
             except TlearnError as error:
                 skipped[backbone] = str(error)
             else:

@@ -25,7 +25,7 @@ from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import list_dataset, load_dataset
-from tlearn.errors import ConfigError, DataError, RunError, one_line, os_errors_as
+from tlearn.errors import ClusterError, ConfigError, DataError, RunError, one_line, os_errors_as
 from tlearn.experiments.tuning_oracle import THIRDS, TUNERS, end_trial, new_oracle
 from tlearn.experiments.tuning_request import (
     PHOTOS,
@@ -50,6 +50,7 @@ from tlearn.experiments.tuning_space import (
     with_share,
     with_values,
 )
+from tlearn.features.cluster_engine import check_cluster
 from tlearn.metrics import METRICS
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent, console_progress
@@ -181,6 +182,9 @@ def _check(request: Request) -> None:
     files_of(request.settings)
     configs = check_space(request.space, request.settings)
     hyperparameters(request.varying)
+    wanted = request.settings
+    names = {config.backbone for config in (wanted, *configs)}
+    check_cluster(wanted.cluster, sorted(names), wanted.engine, wanted.precision)
     from tlearn.training.compile import check_arguments  # and Keras, which takes seconds
 
     for stage in (stage for config in configs for stage in config.stages or ()):
@@ -290,7 +294,7 @@ class _Search:
             figures, images, epochs = evaluate(config)
         except Exception as error:
             failure = explain_failure(error, config)
-            if failure is None:
+            if failure is None or isinstance(error, ClusterError):
                 raise
             return replace(trial, error=one_line(failure, 1000), seconds=time.monotonic() - start)
         seconds = round(time.monotonic() - start, 3)

@@ -1,28 +1,28 @@
 """The activations of images: read from the cache, or computed."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from tlearn.data import images
 from tlearn.data.columns import CHUNK, HASH_BYTES
 from tlearn.data.file_table import ImageFile
 from tlearn.data.pixel_values import ValueRanges
-from tlearn.data.prefetch import batched, prefetch_map, readers
-from tlearn.data.scan import content_hash
+from tlearn.data.prefetch import batched, in_store, prefetch_map, readers
+from tlearn.data.scanned_photos import render_photo
 from tlearn.data.views import Rendering
-from tlearn.errors import CacheError, DataError
+from tlearn.errors import CacheError
 from tlearn.features.activation_cache import Cache, compiled_path
 from tlearn.features.built_backbone import FEATURES, PIXELS, BuiltBackbone, BuiltBoundary
 from tlearn.features.cache_table import CacheTable
+from tlearn.features.cluster_engine import ClusterEngine
 from tlearn.features.engines import Choice, Engine, outputs_of
-from tlearn.features.image_views import ImageViews
+from tlearn.features.engines.portable import PortableNetwork
+from tlearn.features.image_views import ImageViews, by_image
 from tlearn.features.keras_build import digest_of
 from tlearn.progress import Progress, Silent
 
@@ -48,6 +48,8 @@ class Activations:
         cache: Where they are stored.
         choice: What computes them.
         progress: Where to show progress and failures of the cache.
+        cluster: Where what is cached is computed, as of :class:`tlearn.config.RunConfig`; here if
+            empty.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Activations:
         cache: Cache,
         choice: Choice,
         progress: Progress | None = None,
+        cluster: str = "",
     ) -> None:
         self.built, self.rendering, self.choice, self.cache = built, rendering, choice, cache
+        self.cluster = cluster
         self._usable = True  # until the cache fails
         self._progress = progress or Silent()
         boundaries = sorted(set(boundaries), key=lambda boundary: boundary.index)
@@ -132,7 +136,7 @@ class Activations:
         return {name: views[lacks] for name, lacks in lacking.items()}
 
     def cache_missing(
-        self, views: ImageViews, outputs: Sequence[str] | None = None, shown: bool = True
+        self, views: ImageViews, outputs: Sequence[str] | None = None, measured: bool = False
     ) -> int:
         """Compute and cache what is missing; return how many views were computed.
 
@@ -142,14 +146,17 @@ class Activations:
         Args:
             views: The views.
             outputs: Names of boundaries, and ``features``; all if not given.
-            shown: Whether progress is shown.
+            measured: Whether it is done to measure this machine: without progress or a cluster.
 
         Raises:
             DataError: If an image can no longer be read.
+            ClusterError: If the cluster cannot compute, or is lost; what it gave is cached.
         """
         if not self._usable:
             return 0
-        progress = self._progress if shown else Silent()
+        progress = Silent() if measured else self._progress
+        on_cluster = self.cluster and not measured
+        compute = self.compute_views_on_cluster if on_cluster else self.compute_views
         lacking = self.missing(views, outputs or self.outputs)
         wanted = [name for name, its in lacking.items() if its]
         if not wanted:
@@ -157,7 +164,7 @@ class Activations:
         todo = ImageViews.concatenated([lacking[name] for name in wanted]).unique()
         done = 0
         with progress.task("computing activations", len(todo), "views") as task:
-            for keys, arrays in self.compute_views(todo, wanted):
+            for keys, arrays in compute(todo, wanted):
                 self._put(keys, arrays)
                 done += len(keys)
                 task.advance(len(keys))
@@ -260,13 +267,9 @@ class Activations:
             outputs: Names of boundaries, and ``features``.
         """
         most = max(1, len(np.unique(views.numbers))) * 3 * self.built.size**2
-        of_images = (
-            (file, [number for _, number in items])
-            for file, items in groupby(views, key=lambda item: item[0])
-        )
         rendered = prefetch_map(
             lambda item: self.render(*item),
-            of_images,
+            by_image(views),
             max(4, WAITING // most),
             readers(file.path for file, _ in views[:1]),
         )
@@ -283,14 +286,31 @@ class Activations:
             arrays[PIXELS] = np.stack([x for _, x in group])
             yield [key for key, _ in group], {name: arrays[name] for name in outputs}
 
+    def compute_views_on_cluster(
+        self, views: ImageViews, outputs: Sequence[str]
+    ) -> Iterator[tuple[list[bytes], Arrays]]:
+        """Do as :meth:`compute_views`, with the processors of the cluster.
+
+        Raises:
+            ClusterError: If the cluster cannot compute, or is lost.
+        """
+        with_pixels, names = PIXELS in outputs, [PIXELS] * (PIXELS in outputs)
+        network = None if set(outputs) <= {PIXELS} else self._portable()
+        names += self._together if network else ()
+        engine = ClusterEngine(self.cluster, network, with_pixels, by_image)
+        render = partial(render_photo, self.rendering, self.built.size)
+        row, stored = sum(map(self.row_bytes, outputs)), in_store(f.path for f, _ in views[:1])
+        for some, _, results in engine.map(render, views, row, stored):
+            arrays = dict(zip(names, results, strict=True))
+            yield self._keys(some), {name: arrays[name] for name in outputs}
+
     def render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
         """Return views of an image, each ``(size, size, 3)`` uint8, made from one decoding.
 
         Raises:
             DataError: If it is no longer what was scanned.
         """
-        with read_scanned(file, self.built.size) as image:
-            return [self.rendering.render(image, file.content, view) for view in views]
+        return render_photo(self.rendering, self.built.size, (file, views))
 
     def _keys(self, views: ImageViews) -> list[bytes]:
         """Return the row keys of views: the content of the image, and what renders the view."""
@@ -314,33 +334,27 @@ class Activations:
     def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""
         if outputs not in self._engines:
-            built = self.built
-            names = (*(boundary.name for boundary in built.boundaries[1:]), FEATURES)
-            key = {**self._network_key(), "size": built.size, "outputs": names}
-            path: Path | None = compiled_path(self.cache.root, key)
-            known = path is not None and path.with_suffix(".xml").exists()
-            if not known and digest_of(built.base) != built.digest:
-                path = None  # the backbone was trained since it was loaded
+            names, path = self._compiled()
             self._engines[outputs] = self.choice.engine_for(
-                built.prefix, names, built.size, path, outputs
+                self.built.prefix, names, self.built.size, path, outputs
             )
         return self._engines[outputs]
 
+    def _compiled(self) -> tuple[tuple[str, ...], Path | None]:
+        """Return the outputs of the compiled network, and its path, if it may have one."""
+        built = self.built
+        names = (*(boundary.name for boundary in built.boundaries[1:]), FEATURES)
+        key = {**self._network_key(), "size": built.size, "outputs": names}
+        path = compiled_path(self.cache.root, key)
+        known = path.with_suffix(".xml").exists()
+        if not known and digest_of(built.base) != built.digest:
+            return names, None  # the backbone was trained since it was loaded
+        return names, path
 
-@contextlib.contextmanager
-def read_scanned(file: ImageFile, size: int) -> Iterator[Image.Image]:
-    """Give an image of a manifest, as :func:`tlearn.data.images.decoding` does.
-
-    Raises:
-        DataError: If it is no longer what was scanned.
-    """
-    changed = f"{str(file.path)!r} changed since it was scanned"
-    with contextlib.ExitStack() as turn:
-        try:
-            data = images.read_bytes(file.path)
-            image = turn.enter_context(images.decoding(data, size, file.ranges))
-        except DataError as error:
-            raise DataError(f"{changed}: {error}; start again") from None
-        if content_hash(data) != file.content:
-            raise DataError(f"{changed}; start again")
-        yield image
+    def _portable(self) -> PortableNetwork:
+        """Return the prefix for workers."""
+        (names, path), built = self._compiled(), self.built
+        modules = built.backbone.modules
+        return PortableNetwork.of(
+            self.choice, built.prefix, names, built.size, path, self._together, modules
+        )

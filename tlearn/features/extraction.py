@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 
 from tlearn.config import Resize
 from tlearn.data.file_table import ImageFile
-from tlearn.data.prefetch import batched, prefetch_map, readers
-from tlearn.data.views import to_square
+from tlearn.data.prefetch import batched, in_store, prefetch_map, readers
+from tlearn.data.scanned_photos import render_square
 from tlearn.errors import BackboneError, ConfigError, nearest
-from tlearn.features.activations import read_scanned
 from tlearn.features.built_backbone import BuiltBackbone, preprocess_pixels, tensors_at
+from tlearn.features.cluster_engine import ClusterEngine
 from tlearn.features.engines import Choice
+from tlearn.features.engines.portable import PortableNetwork
 from tlearn.keras_import import keras
 from tlearn.progress import Progress
 
@@ -25,7 +27,7 @@ PICTURES = ("png", "svg", "pdf")
 OUTPUT = "output"
 GROUP = 2**24  # bytes of features written at a time
 
-Parts = Sequence[tuple[list[ImageFile], np.ndarray]]  # images and their rows
+Parts = Sequence[tuple[Sequence[ImageFile], np.ndarray]]  # images and their rows
 Append = Callable[[Parts], None]
 
 
@@ -115,41 +117,80 @@ def layer_model(built: BuiltBackbone, layer: str, pool: str) -> Any:
     return keras.Model(pixels, output)
 
 
+@dataclass(frozen=True)
+class Extraction:
+    """How the features of images are computed.
+
+    Attributes:
+        model: A Keras model from pixels to one tensor.
+        resize: How images become square.
+        choice: What computes it.
+        cluster: Where, as of :class:`tlearn.config.RunConfig`; here if empty.
+        modules: The modules that define layers of the model which are not Keras's own.
+    """
+
+    model: Any
+    resize: Resize
+    choice: Choice
+    cluster: str = ""
+    modules: Sequence[str] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what one image gives."""
+        return tuple(self.model.output.shape[1:])
+
+    def __call__(
+        self, files: Sequence[ImageFile]
+    ) -> Iterator[tuple[Sequence[ImageFile], np.ndarray]]:
+        """Yield, in order, some images and their features, ``(n, ...)``.
+
+        Raises:
+            DataError: If an image can no longer be read.
+            ClusterError: If the cluster cannot compute, or is lost.
+        """
+        size = int(self.model.input.shape[1])
+        render = partial(render_square, size, self.resize)
+        paths = [file.path for file in files[:1]]
+        if self.cluster:
+            network = PortableNetwork.of(
+                self.choice, lambda _: self.model, [OUTPUT], size, modules=self.modules
+            )
+            cluster, item_bytes = ClusterEngine(self.cluster, network), int(np.prod(self.shape)) * 4
+            for shard, _, (rows,) in cluster.map(render, files, item_bytes, in_store(paths)):
+                yield shard, rows
+            return
+        engine = self.choice.engine_for(lambda _: self.model, [OUTPUT], size)
+        rendered = prefetch_map(render, files, threads=readers(paths))
+        groups = batched(zip(files, rendered, strict=True), engine.batch)
+        batches = (([file for file, _ in g], [x for _, (x,) in g]) for g in groups)
+        for group, (rows,) in engine.map(batches):
+            yield group, rows
+
+
 def extract(
-    model: Any,
+    compute: Extraction,
     files: Sequence[ImageFile],
-    resize: Resize,
-    choice: Choice,
     path: Path,
     facts: dict[str, Any],
     progress: Progress,
 ) -> tuple[int, ...]:
-    """Write what a model gives for every image into an ``.npz`` or ``.parquet`` file.
+    """Write the features of every image into an ``.npz`` or ``.parquet`` file.
 
-    The model is one from pixels to one tensor; the facts say what it is, in the file. Memory does
-    not grow with the number of images. Returns the shape of what was written.
+    The facts say what they are, in the file. Memory does not grow with the number of images.
+    Returns the shape of what was written.
 
     Raises:
         DataError: If an image can no longer be read.
+        ClusterError: If the cluster cannot compute, or is lost.
     """
-    size, shape = int(model.input.shape[1]), tuple(model.output.shape[1:])
-    engine = choice.engine_for(lambda _: model, [OUTPUT], size)
     write = _npz if path.suffix.lower() == ".npz" else _parquet
-
-    def render(file: ImageFile) -> tuple[ImageFile, np.ndarray]:
-        with read_scanned(file, size) as image:
-            return file, to_square(image, size, resize)
-
-    images = batched(
-        prefetch_map(render, files, threads=readers(file.path for file in files[:1])), engine.batch
-    )
-    batches = (([file for file, _ in batch], [x for _, x in batch]) for batch in images)
     with (
-        write(path, files, shape, facts) as append,
+        write(path, files, compute.shape, facts) as append,
         progress.task("computing features", len(files), "images") as task,
     ):
-        parts: list[tuple[list[ImageFile], np.ndarray]] = []
-        for batch, (rows,) in engine.map(batches):
+        parts: list[tuple[Sequence[ImageFile], np.ndarray]] = []
+        for batch, rows in compute(files):
             parts.append((batch, np.ascontiguousarray(rows, np.float32)))
             task.advance(len(batch))
             if sum(part.nbytes for _, part in parts) >= GROUP:
@@ -157,7 +198,7 @@ def extract(
                 parts = []
         if parts:
             append(parts)
-    return (len(files), *shape)
+    return (len(files), *compute.shape)
 
 
 @contextlib.contextmanager

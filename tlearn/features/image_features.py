@@ -11,6 +11,7 @@ from tlearn.config import RunConfig
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError, os_errors_as
+from tlearn.features.cluster_engine import check_cluster
 from tlearn.features.engines import choose
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, console_progress
@@ -60,7 +61,7 @@ def extract_features(
         quiet: Show nothing while it works.
         progress: Where to show progress instead of standard error.
         **options: Fields of :class:`tlearn.RunConfig`: ``backbone``, ``weights``, ``size``,
-            ``resize``, ``strict``, ``engine``, ``precision``.
+            ``resize``, ``strict``, ``engine``, ``precision``, ``cluster``.
 
     Raises:
         TlearnError: If something given cannot be used; nothing is left behind.
@@ -76,10 +77,11 @@ def extract_features(
     size, weights = backbone.checked_size(config.size), backbone.checked_weights(config.weights)
     check_weights(backbone, weights)
     choice = choose(config.engine, config.precision)
+    check_cluster(config.cluster, [backbone.name], config.engine, config.precision)
     source = read_source(data, progress)
     # Not before all is checked: Keras takes seconds.
     from tlearn.features.built_backbone import load_backbone
-    from tlearn.features.extraction import extract, layer_model
+    from tlearn.features.extraction import Extraction, extract, layer_model
 
     built = load_backbone(backbone, size, weights, config.seed)
     model = layer_model(built, layer, pool)
@@ -99,7 +101,8 @@ def extract_features(
     }
     what = f"{str(path)!r} cannot be written"
     with os_errors_as(DataError, what, "choose another --out"), atomic_file(path) as file:
-        shape = extract(model, manifest.files, config.resize, choice, file, facts, progress)
+        compute = Extraction(model, config.resize, choice, config.cluster, backbone.modules)
+        shape = extract(compute, manifest.files, file, facts, progress)
     return FeatureFile(path, shape, tuple((p.name, p.reason) for p in manifest.unreadable))
 
 

@@ -1,6 +1,7 @@
 """Views of many images: whose, and which of theirs."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import overload
 
 import numpy as np
@@ -62,3 +63,9 @@ class ImageViews(Sequence[Item]):
     def batches(self, size: int) -> Iterator["ImageViews"]:
         """Yield them in batches of so many; the last is of those that remain."""
         return (self[start : start + size] for start in range(0, len(self), size))
+
+
+def by_image(views: ImageViews) -> Iterator[tuple[ImageFile, list[int]]]:
+    """Yield each image with the numbers of its views that are after each other."""
+    for file, items in groupby(views, key=lambda item: item[0]):
+        yield file, [number for _, number in items]

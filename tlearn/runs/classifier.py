@@ -10,8 +10,9 @@ import importlib
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,18 +23,21 @@ from tlearn.cache_folder import cache_folder
 from tlearn.config import Augmentation, Resize
 from tlearn.data import images
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
-from tlearn.data.prefetch import batched, prefetch_map, readers
+from tlearn.data.prefetch import batched, in_store, prefetch_map, readers
 from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path
+from tlearn.features.cluster_engine import ClusterEngine, check_cluster
 from tlearn.features.engines import Choice, Engine, choose, outputs_of
+from tlearn.features.engines.portable import PortableNetwork
 from tlearn.python_files import HEADS, is_trusted, run_file
 
 METADATA_MEMBER = "tlearn.json"  # in the model file, a zip archive; Keras ignores it
 BETWEEN = " + "  # the names of the backbones of an ensemble
 OUTPUT = "probabilities"
 FEATURES = "features"
+OUTPUTS = (OUTPUT, FEATURES)
 MIRROR = 1  # the view that is the mirror image of the plain one
 ADVICE = "train again, or put the whole run back"
 ArrayOrError = np.ndarray | DataError  # pixels or probabilities, or why there are none
@@ -96,6 +100,8 @@ class Classifier:
         digest: Hash of the file.
         tta: Views of each image whose probabilities are averaged.
         in_memory: The Keras model that was just saved there, if it is still at hand.
+        cluster: Where the images of :meth:`predict` are computed, as of
+            :class:`tlearn.config.RunConfig`; here if empty.
     """
 
     path: Path
@@ -108,6 +114,7 @@ class Classifier:
     digest: str
     tta: int = 1
     in_memory: Any = None
+    cluster: str = ""
 
     @classmethod
     def load(cls, path: Path, choice: Choice | None = None, in_memory: Any = None) -> "Classifier":
@@ -180,10 +187,14 @@ class Classifier:
 
     @cached_property
     def _engine(self) -> Engine:
-        compiled, names = None, (OUTPUT, FEATURES)
-        with contextlib.suppress(CacheError):  # the compiled model is only not cached
-            compiled = compiled_path(cache_folder(), {"model": self.digest, "outputs": names})
-        return self.choice.engine_for(self._with_features, names, self.size, compiled)
+        return self.choice.engine_for(self._with_features, OUTPUTS, self.size, self._compiled())
+
+    def _compiled(self) -> Path | None:
+        """Return where the compiled model belongs, if it can be cached."""
+        try:
+            return compiled_path(cache_folder(), {"model": self.digest, "outputs": OUTPUTS})
+        except CacheError:
+            return None
 
     def _with_features(self, _: Sequence[str]) -> Any:
         """Return the model with its features beside the probabilities."""
@@ -208,6 +219,9 @@ class Classifier:
         self, paths: Sequence[Path]
     ) -> Iterator[tuple[Path, ModelOutputs | DataError]]:
         """Yield what :meth:`predict` yields, and the features of each image, in the same pass."""
+        if self.cluster:
+            yield from self._predict_on_cluster(paths)
+            return
         engine, views = self._engine, list[ModelOutputs]()
         for batch, outputs in engine.map(_batches(self._views(paths), engine.batch)):
             rows = map(ModelOutputs, *outputs)
@@ -217,9 +231,35 @@ class Classifier:
                     continue
                 views.append(next(rows))
                 if len(views) == self.tta:
-                    mean = np.mean([view.probabilities for view in views], axis=0)
-                    yield path, ModelOutputs(mean, views[0].features)
+                    yield path, _mean_of(views)
                     views.clear()
+
+    def _predict_on_cluster(
+        self, paths: Sequence[Path]
+    ) -> Iterator[tuple[Path, ModelOutputs | DataError]]:
+        """Do as :meth:`predict_with_features`, with the processors of the cluster."""
+        names, choice = self.backbone.split(BETWEEN), self.choice
+        check_cluster(self.cluster, names, choice.engine, choice.precision)
+        network = PortableNetwork.of(
+            self.choice,
+            self._with_features,
+            OUTPUTS,
+            self.size,
+            self._compiled(),
+            modules=self.modules,
+        )
+        render = replace(self, in_memory=None)._render  # without what is loaded
+        engine = ClusterEngine(self.cluster, network)
+        for shard, counts, outputs in engine.map(render, paths, in_store=in_store(paths)):
+            rows = map(ModelOutputs, *outputs) if outputs else iter(())  # none can be read
+            for path, count in zip(shard, counts, strict=True):
+                if isinstance(count, DataError):
+                    yield path, count
+                else:
+                    yield path, _mean_of(list(islice(rows, count)))
+
+    def _render(self, path: Path) -> ArrayOrError:
+        return self.read_views(path)[1]
 
     def predict_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Return the probabilities of views, ``(n, classes)``.
@@ -285,6 +325,12 @@ def _explain_errors(path: Path, advice: str = ADVICE) -> Iterator[None]:
         raise RunError(
             f"the model {str(path)!r} cannot be loaded: {one_line(error)}; {advice}"
         ) from None
+
+
+def _mean_of(views: Sequence[ModelOutputs]) -> ModelOutputs:
+    """Return what a model gives for an image, from what it gives for each of its views."""
+    mean = np.mean([view.probabilities for view in views], axis=0)
+    return ModelOutputs(mean, views[0].features)
 
 
 def _batches(

@@ -65,10 +65,11 @@ class Run(RunRecords):
         engine: What computes predictions: ``auto``, ``tensorflow`` or ``openvino``.
         precision: What they are computed in: ``auto``, ``float32`` or ``bfloat16``.
         tta: Views of each image whose probabilities are averaged; those of the model if not given.
+        cluster: Where predictions are computed, as of :class:`tlearn.RunConfig`; here if empty.
 
     Raises:
         RunError: If it is no run or not finished.
-        ConfigError: If there are no such numbers of views.
+        ConfigError: If there are no such numbers of views, or the cluster is no address.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class Run(RunRecords):
         engine: str = "auto",
         precision: str = "auto",
         tta: int | str | None = None,
+        cluster: str = "",
     ) -> None:
         super().__init__(path)
         self._engine = (engine, precision)
         self._tta = None if tta is None else make_config(options={"tta": tta}).tta
+        self._cluster = make_config(options={"cluster": cluster}).cluster
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -94,7 +97,7 @@ class Run(RunRecords):
             RunError: If the model is damaged.
         """
         classifier = Classifier.load(self.path / "model.keras", choose(*self._engine))
-        return replace(classifier, tta=self._tta or classifier.tta)
+        return replace(classifier, tta=self._tta or classifier.tta, cluster=self._cluster)
 
     @cached_property
     def model(self) -> Any:

@@ -62,7 +62,7 @@ def measure_rate(
     while done < len(views):
         part = views[done : done + size]
         start = time.monotonic()
-        count = activations.cache_missing(part, outputs, shown=False)
+        count = activations.cache_missing(part, outputs, measured=True)
         seconds = time.monotonic() - start
         if done and count:  # the first time includes making the engine ready
             rate = count / seconds

@@ -27,6 +27,7 @@ from tlearn.errors import (
     TlearnError,
     os_errors_as,
 )
+from tlearn.features.cluster_engine import check_cluster
 from tlearn.object_stores import StorePath, as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import as_given, files_of
@@ -281,6 +282,8 @@ def train(
         request, logged = run.request(), LoggedProgress(run.path, shown)
         progress = StoppableProgress(logged, run / STOP)
         _check_request(run, request)
+        wanted = request.config
+        check_cluster(wanted.cluster, [wanted.backbone], wanted.engine, wanted.precision)
         replicas = connect(workers, run, request) if workers else None
         clock = Stopwatch()
         with clock.part("total"), clock.part("scan"):

@@ -19,6 +19,7 @@ from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import BuiltBackbone, BuiltBoundary, load_backbone
+from tlearn.features.cluster_engine import check_cluster
 from tlearn.features.engines import choose
 from tlearn.features.image_views import ImageViews
 from tlearn.progress import Progress
@@ -153,6 +154,7 @@ def read_setup(
     """
     clock = clock or Stopwatch()
     started = time.monotonic() - clock.own_seconds("total")
+    check_cluster(config.cluster, [config.backbone], config.engine, config.precision)
     with clock.part("backbone"):
         backbone = load_registry().get(config.backbone)
         weights = config.weights or "none"
@@ -177,7 +179,7 @@ def read_setup(
     rendering = Rendering(built.size, config.resize, config.augment)
     boundaries = [p.boundary for p in stages if p.boundary is not None]
     choice = choose(config.engine, config.precision)
-    activations = Activations(built, rendering, boundaries, cache, choice, progress)
+    activations = Activations(built, rendering, boundaries, cache, choice, progress, config.cluster)
     return Setup(
         config, built, stages, views, activations, *dataset, progress, log, clock, started, earlier
     )

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import tempfile
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,9 +37,12 @@ class OpenVINOEngine:
         network: As :func:`convert` gives it.
         names: Which of its outputs are wanted; the rest is not computed.
         precision: What it computes in.
+        threads: How many compute; all processors if 0.
     """
 
-    def __init__(self, network: Any, names: Sequence[str], precision: Precision) -> None:
+    def __init__(
+        self, network: Any, names: Sequence[str], precision: Precision, threads: int = 0
+    ) -> None:
         wanted = [network.output(name) for name in names]
         network = ov.Model(wanted, network.get_parameters(), "prefix")
         shape = list(network.input(0).get_partial_shape())
@@ -53,6 +57,7 @@ class OpenVINOEngine:
             {
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+                "INFERENCE_NUM_THREADS": threads,
             },
         )
         self._compiled = compiled
@@ -138,6 +143,19 @@ def convert(model: Callable[[], Any], names: Sequence[str], size: int, path: Pat
         with contextlib.suppress(OSError):  # it is converted again the next time
             _write(network, path)
     return network
+
+
+def to_bytes(network: Any) -> tuple[bytes, bytes]:
+    """Return the structure and the weights of a network, for :func:`from_bytes`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.xml"
+        ov.save_model(network, path, compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def from_bytes(structure: bytes, weights: bytes) -> Any:
+    """Return a network that :func:`to_bytes` gave."""
+    return _core().read_model(structure, weights)
 
 
 def _write(network: Any, path: Path) -> None:

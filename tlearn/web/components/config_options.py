@@ -13,8 +13,8 @@ from tlearn.config_schema import ConfigField, fields_of
 from tlearn.settings import make_config, parse_yaml
 from tlearn.web.words import t, texts
 
-# Chosen elsewhere on the page; and no page runs a file of somebody.
-APART = ("backbone", "preset", "callbacks", "train_step", "head.module")
+# Chosen elsewhere on the page; and no page runs a file of somebody, or connects to a cluster.
+APART = ("backbone", "preset", "callbacks", "train_step", "head.module", "cluster")
 OPEN = "train.more"  # in the session: the fold
 
 
