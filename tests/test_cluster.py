@@ -47,6 +47,7 @@ def cluster(tmp_path_factory):
         for name, value in ray_connection.QUIET.items():
             patch.setenv(name, value)
         patch.setenv("TLEARN_CACHE", str(tmp_path_factory.mktemp("workers")))
+        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")  # on a busy machine
         import ray
         from ray.cluster_utils import Cluster
 

@@ -130,7 +130,13 @@ class Evaluation:
                 if layers := built.layers_to_train(depth):
                     boundaries.append(built.highest_boundary_below(layers))
         activations = Activations(
-            built, before.rendering, boundaries, before.cache, before.choice, Silent()
+            built,
+            before.rendering,
+            boundaries,
+            before.cache,
+            before.choice,
+            Silent(),
+            before.cluster,
         )
         if setup.views:
             cache_what_fits(activations, setup.all_views(setup.views))
