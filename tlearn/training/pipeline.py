@@ -282,8 +282,6 @@ def train(
         request, logged = run.request(), LoggedProgress(run.path, shown)
         progress = StoppableProgress(logged, run / STOP)
         _check_request(run, request)
-        wanted = request.config
-        check_cluster(wanted.cluster, [wanted.backbone], wanted.engine, wanted.precision)
         replicas = connect(workers, run, request) if workers else None
         clock = Stopwatch()
         with clock.part("total"), clock.part("scan"):
@@ -343,14 +341,17 @@ def _check_request(run: RunDirectory, request: Request) -> None:
     Raises:
         DataError: If the images are gone.
         BackboneError: If the weights are not to be had.
+        ClusterError: If the cluster cannot compute.
     """
     if not request.data.exists():
         raise DataError(
             f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
             f"put them back, or train anew with 'tlearn finetune'"
         )
-    backbone = load_registry().get(request.config.backbone)
-    check_weights(backbone, request.config.weights, resumed=request.began)
+    wanted = request.config
+    backbone = load_registry().get(wanted.backbone)
+    check_weights(backbone, wanted.weights, resumed=request.began)
+    check_cluster(wanted.cluster, [wanted.backbone], wanted.engine, wanted.precision)
 
 
 def callbacks_of_stage(folder: Path, stage: Stage) -> Sequence[Any]:
