@@ -29,6 +29,7 @@ from tlearn.progress import Progress, Silent
 WAITING = 2**25  # bytes of rendered views that may wait for the engine
 BATCH = 64  # views at a time, where the engine has no say in it
 PREFETCHED_BATCHES = 4
+KEYS = 2**16  # rows that a table is asked for at a time: it writes down which are used
 
 Arrays = dict[str, np.ndarray]  # rows by the output's name
 
@@ -125,11 +126,11 @@ class Activations:
         views = views.unique()
         lacking = {name: np.ones(len(views), bool) for name in outputs}
         try:
-            for start in range(0, len(views), CHUNK):
-                keys = self._keys(views[start : start + CHUNK])
+            for start in range(0, len(views), KEYS):
+                keys = self._keys(views[start : start + KEYS])
                 for name, lacks in lacking.items():
                     missing = self._tables[name].missing(keys)
-                    lacks[start : start + CHUNK] = [key in missing for key in keys]
+                    lacks[start : start + KEYS] = [key in missing for key in keys]
         except CacheError as error:
             self._lose(error)
             return dict.fromkeys(outputs, views)
