@@ -321,7 +321,7 @@ def test_a_defect_is_one_line_and_a_traceback_in_a_file(tlearn, monkeypatch, tmp
 
 @pytest.mark.parametrize(("stopped", "code"), [(False, 0), (True, 130)])
 def test_a_stopped_training_reports_and_says_so_by_its_code(tlearn, monkeypatch, stopped, code):
-    run = SimpleNamespace(path=Path("run"), metrics={"stopped": stopped})
+    run = SimpleNamespace(path=Path("run"), place=Path("run"), metrics={"stopped": stopped})
     calls = []
     monkeypatch.setattr(
         "tlearn.training.pipeline.demo", lambda *a, **k: calls.append((a, k)) or run

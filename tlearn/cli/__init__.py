@@ -46,7 +46,7 @@ COMMANDS = {
     "backbones": "List the backbones that are installed.",
     "weights": "Show where the weights of backbones are, or fetch them.",
     "plugins": "List the plugins, what they offer, and what is wrong with them.",
-    "cache": "Show the cache of activations, unpacked archives and scans, or clear it.",
+    "cache": "Show the cache of activations, archives and scans, or clear it.",
     "demo": "Draw a small set of pictures, train on it, show the result.",
     "serve": "Answer requests over HTTP with the models of RUNS.",
     "ui": "Open the web page: upload, train, look at results, predict.",

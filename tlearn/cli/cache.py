@@ -9,7 +9,7 @@ from tlearn.progress import format_bytes
 
 @click.group()
 def cache() -> None:
-    """Show the cache of activations, unpacked archives and scans, or clear it."""
+    """Show the cache of activations, archives and scans, or clear it."""
 
 
 @cache.command()
