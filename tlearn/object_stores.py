@@ -234,6 +234,11 @@ class StorePath(PurePosixPath):
         """Return its content."""
         return self._ask(lambda files, path: bytes(files.cat_file(path)), in_time=False)
 
+    def read_range(self, start: int, size: int) -> bytes:
+        """Return so many bytes of its content."""
+        end = start + size
+        return self._ask(lambda files, path: bytes(files.cat_file(path, start, end)), in_time=False)
+
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return its content as text."""
         return self.read_bytes().decode(encoding)
@@ -256,7 +261,11 @@ class StorePath(PurePosixPath):
 
     def open(self, mode: str = "rb") -> IO[bytes]:
         """Open it to read bytes."""
-        return cast(IO[bytes], self._ask(lambda files, path: files.open(path, mode)))
+        return self.open_with()
+
+    def open_with(self, **options: Any) -> IO[bytes]:
+        """Open it to read bytes, with options of fsspec such as ``cache_type``."""
+        return cast(IO[bytes], self._ask(lambda files, path: files.open(path, "rb", **options)))
 
     def upload(self, source: Path) -> str:
         """Copy a file of this machine to it; return its version."""

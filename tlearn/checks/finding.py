@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tlearn.data.editing import apply_changes
 from tlearn.data.edits import Change, Edits
+from tlearn.data.packed_photos import photo_path
 from tlearn.errors import ConfigError, nearest
 from tlearn.text import decode_name
 
@@ -113,7 +114,7 @@ class CheckResult:
 
     def path_of(self, name: str) -> Path:
         """Return where a photo or folder of a finding is; a file may be unreadable or gone."""
-        return self.folder / decode_name(name)
+        return photo_path(self.folder, decode_name(name))
 
     def of(self, *which: str) -> tuple[Finding, ...]:
         """Return the findings of checks, or about photos or folders.

@@ -40,7 +40,7 @@ COMMANDS = {
     "lr-find": "Search the learning rate of the head and of each stage on DATA.",
     "tensorboard": "Open TensorBoard on RUNS that were trained with --tensorboard.",
     "check": "Look for what is wrong with DATA, and put it right.",
-    "data": "Show, undo or write out the edits of DATA.",
+    "data": "Show, undo or write out the edits of DATA; pack it into shards.",
     "features": "Write the features of a layer for every image in DATA.",
     "layers": "List the layers and the boundaries of BACKBONE.",
     "backbones": "List the backbones that are installed.",

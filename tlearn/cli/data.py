@@ -1,6 +1,7 @@
 """``tlearn data``."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -10,7 +11,7 @@ from tlearn.progress import console_progress
 
 @click.group()
 def data() -> None:
-    """Show, undo or write out the edits of DATA."""
+    """Show, undo or write out the edits of DATA; pack it into shards."""
 
 
 @data.command()
@@ -57,6 +58,36 @@ def apply(data: Path, out: Path, link: bool) -> None:
     ]
     for problem in left_out:
         print(f"  left out: {printable(f'{problem.name} ({problem.reason})')}")
+
+
+@data.command()
+@DATA
+@click.argument("out", type=PATH)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["webdataset", "parquet"]),
+    default="webdataset",
+    show_default=True,
+    help="webdataset: .tar with KEY.jpg and KEY.cls; parquet: as Hugging Face's datasets.",
+)
+@click.option(
+    "--shard-mb",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    metavar="MB",
+    help="Size of a shard.",
+)
+def pack(data: Path, out: Path, form: Literal["webdataset", "parquet"], shard_mb: int) -> None:
+    """Pack DATA with its edits into shards in OUT, a new folder here or in a store.
+
+    OUT is DATA to all commands, which read photos from shards in place.
+    """
+    from tlearn.data.packing import pack as write
+
+    manifest = write(data, out, form, shard_mb * 2**20, console_progress(quiet=False))
+    print(f"{len(manifest.files)} images of {len(manifest.labels)} classes in {out}")
 
 
 def _count(edits: int) -> str:

@@ -28,9 +28,9 @@ from tlearn.data.columns import (
     fixed_bytes,
 )
 from tlearn.data.layouts import Split
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.prefetch import batched
-from tlearn.object_stores import as_path
 from tlearn.text import decode_name
 
 SCHEMA = pa.schema(
@@ -306,7 +306,7 @@ class _Columns:
         texts = ([its.texts[k] for k in its.numbers[rows].tolist()] for its in columns)
         return [
             ImageFile(
-                _path(folder, decode_name(name)),
+                photo_path(folder, decode_name(name)),
                 name,
                 label,
                 content.tobytes().hex() if content.any() else "",
@@ -319,11 +319,6 @@ class _Columns:
                 names, inner, contents, *texts, strict=True
             )
         ]
-
-
-def _path(folder: Path, name: str) -> Path:
-    # No path has two slashes after each other.
-    return as_path(name) if "://" in name else folder / name
 
 
 def _batch(files: Sequence[ImageFile]) -> Any:

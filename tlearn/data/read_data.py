@@ -17,6 +17,7 @@ from tlearn.data.folders import walk_names
 from tlearn.data.layouts import FolderLayout, read_layout, relative_name
 from tlearn.data.prefetch import batched
 from tlearn.data.problems import Problem, ignored_table, with_ignored_table
+from tlearn.data.shards import shard_source, shards_in
 from tlearn.data.table_source import METADATA, table_source, tables_in, unknown_tables_in
 from tlearn.data.tables import is_table
 from tlearn.errors import DataError
@@ -25,10 +26,10 @@ from tlearn.progress import Progress, Silent
 from tlearn.text import encode_name
 
 ALLOWED = (
-    "a folder that holds one folder of images per class, a .zip or .tar of one, or a .csv or "
-    ".jsonl table of paths and classes"
+    "a folder that holds one folder of images per class, a .zip or .tar of one, a .csv or "
+    ".jsonl table of paths and classes, or shards"
 )
-OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json")
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json")
 
 
 def check_data(data: Path) -> None:
@@ -42,7 +43,7 @@ def check_data(data: Path) -> None:
     what = ""
     if data.is_dir():
         what = "is a run directory, not photos" if (data / "run.yaml").is_file() else ""
-    elif not (data.is_file() and (is_table(data) or is_archive(data))):
+    elif not (data.is_file() and (is_table(data) or shards_in(data) or is_archive(data))):
         what = "is a file of another kind" if data.exists() else "is not there"
     if what:
         raise DataError(f"the data {str(data)!r} {what}; give {ALLOWED}")
@@ -53,7 +54,7 @@ def data_name(data: Path) -> str:
     path = data.resolve()
     if path.is_dir():
         return path.name
-    return path.stem if is_table(path) else archive_stem(path.name)
+    return path.stem if is_table(path) or shards_in(path) else archive_stem(path.name)
 
 
 def read_source(data: Path, progress: Progress | None = None) -> DataSource:
@@ -69,6 +70,8 @@ def read_source(data: Path, progress: Progress | None = None) -> DataSource:
     progress = progress or Silent()
     if data.is_dir():
         source = _stored_source(data) if isinstance(data, StorePath) else _folder_source(data)
+    elif shards := shards_in(data):
+        source = shard_source(data, shards)
     elif is_table(data):
         source = table_source(data, data.parent, [(data, None)], outside=True)
     else:
@@ -88,11 +91,13 @@ def _stored_source(data: StorePath) -> DataSource:
 
 
 def _folder_source(data: Path) -> DataSource:
-    """Read a folder by the tables in it, or else by its class folders.
+    """Read a folder by the shards or tables in it, or else by its class folders.
 
     Other tables than ``metadata`` count where they say more than the folders or something else, and
     where their files are all there, or there are no class folders.
     """
+    if shards := shards_in(data):
+        return shard_source(data, shards)
     tables = tables_in(data)
     if not tables:
         return _source_without_table(data)

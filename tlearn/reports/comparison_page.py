@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlearn.atomic import atomic_file
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import RunError, os_errors_as
 from tlearn.reports import markup
@@ -65,7 +66,7 @@ def _gallery(names: tuple[str, str], run: Run, photos: Sequence[Disagreement]) -
     figures = []
     for photo in photos:
         first = photo.predictions[0]
-        url = thumbnail_url(run.photo_folder / decode_name(first.file), PIXELS)
+        url = thumbnail_url(photo_path(run.photo_folder, decode_name(first.file)), PIXELS)
         picture = f'<img src="{url}" alt="">' if url else '<div class="none"></div>'
         says = "<br>".join(
             f"{name(which)}: {name(p.predicted)} {percent(p.probability)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.thumbnails import thumbnail
 from tlearn.reports.markup import name, path, text
 from tlearn.runs.predictions import HeldOutPrediction
@@ -82,7 +83,7 @@ class Photos:
 
     def path(self, row: HeldOutPrediction) -> Path:
         """Return where the photo was in the training."""
-        return self.folder / decode_name(row.file)
+        return photo_path(self.folder, decode_name(row.file))
 
     def card(self, row: HeldOutPrediction, heat: bytes | None = None, words: str = "") -> str:
         """Return a photo with its classes, as HTML.

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from tlearn.atomic import atomic_directory
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.errors import DataError, RunError, os_errors_as
 from tlearn.runs.directory import check_free
@@ -177,7 +178,7 @@ def _article(run: Run, explanation: Explanation, pictures: dict[str, Image.Image
 
 
 def _thumbnail(run: Run, file: str) -> str:
-    url = thumbnail_url(run.photo_folder / decode_name(file), 160)
+    url = thumbnail_url(photo_path(run.photo_folder, decode_name(file)), 160)
     return f'<img src="{url}" alt="">' if url else '<div class="none"></div>'
 
 

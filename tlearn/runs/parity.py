@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tlearn.backbones import Exporter
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.prefetch import batched
 from tlearn.errors import DataError, PluginError, one_line
 from tlearn.features.engines import Choice
@@ -127,7 +128,8 @@ def _open(exporter: Exporter, load: Loader, folder: Path, progress: Progress) ->
 def _images(run: Run, progress: Progress) -> Iterator[tuple[list[Path], str]]:
     """Yield the held-back images that are still there, or drawn pictures, and what they are."""
     names = [decode_name(p.file) for p in run.held_out_predictions()]
-    paths = [path for path in (run.photo_folder / name for name in names) if path.is_file()]
+    places = (photo_path(run.photo_folder, name) for name in names)
+    paths = [path for path in places if path.is_file()]
     step = -(-len(paths) // MOST)
     if paths:
         yield paths[:: max(1, step)], "held-back images"

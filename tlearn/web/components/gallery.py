@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.thumbnails import blank, preview, thumbnail
 from tlearn.text import decode_name
 from tlearn.web.components.ready_photos import ready_photos
@@ -36,7 +37,7 @@ class Picture:
     @property
     def path(self) -> Path:
         """The file."""
-        return self.folder / decode_name(self.name)
+        return photo_path(self.folder, decode_name(self.name))
 
 
 def gallery(pictures: Sequence[Picture], key: str, selected: set[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.thumbnails import thumbnail_url
 from tlearn.runs.predictions import HeldOutPrediction
 from tlearn.runs.run import Run
@@ -23,7 +24,7 @@ NEIGHBOURS = 3
 def heat_gallery(run: Run, predictions: Sequence[HeldOutPrediction], key: str) -> None:
     """Show a page of photos with heat maps; they are computed when they are first looked at."""
     shown = [predictions[i] for i in pages_of(f"{key}.heat_page", len(predictions), PER_PAGE)]
-    paths = [run.photo_folder / decode_name(one.file) for one in shown]
+    paths = [photo_path(run.photo_folder, decode_name(one.file)) for one in shown]
     task = heat_maps(run.path, paths, workspace().scratch)
     if not wait_for(task, t("results.heat_wait")):
         return

@@ -1,0 +1,187 @@
+"""Photos in shards: packed, found and read in place, on a disk and in a store."""
+
+import io
+import shutil
+import tarfile
+import uuid
+
+import pyarrow
+import pytest
+from conftest import TOY
+from pyarrow import parquet
+
+import tlearn
+from tlearn.cli import main
+from tlearn.data import packing
+from tlearn.data.edits import Change, append_edits
+from tlearn.data.images import read_bytes
+from tlearn.data.packed_photos import photo_path
+from tlearn.data.packing import pack
+from tlearn.data.read_data import read_source
+from tlearn.data.scan import scan
+from tlearn.errors import ConfigError, DataError
+from tlearn.object_stores import as_path
+
+FORMS = ("webdataset", "parquet")
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_what_is_packed_is_what_it_was(form, where, parts, tmp_path, request, monkeypatch):
+    monkeypatch.setattr(packing, "GROUP", 5000)
+    out = as_path(f"{request.getfixturevalue('s3')()}/packed") if where == "s3" else tmp_path / "p"
+    pack(parts, out, form, 15_000)
+    before, after = scan(parts), scan(out)
+    assert after.digest == before.digest
+    assert after.labels == before.labels and after.given == {"train", "validation"}
+    ending = ".tar" if form == "webdataset" else ".parquet"
+    assert {f.name.partition("/")[0] for f in after.files} == {
+        f"{split}-0000{i}{ending}" for split in ("train", "validation") for i in range(3)
+    }
+    for file in (after.files[0], after.files[-1]):
+        path = photo_path(out, file.name)
+        assert path.is_file() and not photo_path(out, f"{file.name}x").exists()
+        assert read_bytes(path) == read_bytes(file.path)
+        assert str(path) == f"{out}/{file.name}"
+    with pytest.raises(DataError, match="exists already"):
+        pack(parts, out, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_training_on_shards_is_that_on_the_photos(form, photos, toy_run, tmp_path, capsys):
+    out = tmp_path / "packed"
+    assert main(["data", "pack", str(toy_run.photos), str(out), "--format", form]) == 0
+    assert "36 images of 3 classes" in capsys.readouterr().out
+    run = tmp_path / "run"
+    assert main(["finetune", str(out), *TOY, "--quiet", "--out", str(run)]) == 0
+    of_photos, of_shards = tlearn.Run(toy_run.run), tlearn.Run(run)
+    assert of_shards.metrics["validation"] == of_photos.metrics["validation"]
+    assert [read_bytes(path) for path, _ in of_shards.images("validation")] == [
+        read_bytes(path) for path, _ in of_photos.images("validation")
+    ]
+    assert main(["evaluate", str(run), str(out), "--json"]) == 0
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").read_text().count("data:image/") > 10
+    assert main(["check", str(out), "--files-only", "--json"]) == 0
+
+
+def test_edits_and_groups_go_with_the_photos(photos, tmp_path):
+    append_edits(photos, [Change("blue/blue00.png", "exclude")])
+    append_edits(photos, [Change("blue/blue01.png", "class", "red/dark")])
+    append_edits(photos, [Change("red/red00.png", "group", "one")])
+    pack(photos, tmp_path / "packed")
+    after = scan(tmp_path / "packed")
+    assert after.counts == {"blue": 10, "green": 12, "red": 12, "red/dark": 1}
+    assert [f.group for f in after.files if f.group] == ["one"]
+    append_edits(tmp_path / "packed", [Change("photos-00000.tar/green/green03.png", "class", "x")])
+    assert scan(tmp_path / "packed").counts["x"] == 1
+
+
+def test_shards_of_other_programs(tmp_path, photos):
+    image = (photos / "red" / "red00.png").read_bytes()
+    other = (photos / "blue" / "blue00.png").read_bytes()
+    data = tmp_path / "shards"
+    (data / "train").mkdir(parents=True)
+    write_tar(
+        data / "train" / "a-000.tar",
+        {
+            "x/0001.jpg": image,
+            "x/0001.cls": b"7\n",
+            "0002.seg.png": other,
+            "0002.seg.json": b"[1]",
+            "0002.json": b'{"label": "cat"}',
+            "dogs/0003.png": other,
+            "dogs/.hidden.png": b"",
+        },
+    )
+    write_tar(data / "test-000.tar", {"./cats/1.png": image, "./README.txt": b"hello"})
+    found = {f.name: (f.label, f.given) for f in read_source(data).files}
+    assert found == {
+        "test-000.tar/cats/1.png": ("cats", "test"),
+        "train/a-000.tar/x/0001.jpg": ("7", "train"),
+        "train/a-000.tar/0002.seg.png": ("cat", "train"),
+        "train/a-000.tar/dogs/0003.png": ("dogs", "train"),
+    }
+    table = pyarrow.table({"img": [image, other], "label": ["a", "b"], "id": [1, 2]})
+    parquet.write_table(table, tmp_path / "photos.parquet")
+    files = read_source(tmp_path / "photos.parquet").files
+    assert [(f.name, f.label) for f in files] == [
+        ("photos.parquet/0-photo", "a"),
+        ("photos.parquet/1-photo", "b"),
+    ]
+    assert [read_bytes(f.path) for f in files] == [image, other]
+
+
+def test_shards_that_cannot_be_used(tmp_path, capsys):
+    def refused(data):
+        assert main(["finetune", str(data)]) == 2
+        error = capsys.readouterr().err.strip()
+        assert "\n" not in error
+        return error
+
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(b"PAR1 no parquet PAR1")
+    assert "bad.parquet' cannot be read" in refused(bad)
+    parquet.write_table(pyarrow.table({"text": ["a"]}), bad)
+    assert "has the columns text; photos are in 'image'" in refused(bad)
+    for members, words in (
+        ({"../a.jpg": b"x"}, "holds the name '../a.jpg'"),
+        ({"a/b.jpg": b"x", "./a/b.jpg": b"y"}, "two photos of one name"),
+    ):
+        folder = tmp_path / uuid.uuid4().hex
+        folder.mkdir()
+        write_tar(folder / "a-0.tar", members)
+        assert words in refused(folder)
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    content = write_tar(tmp_path / "a.tar", {"a/1.jpg": b"x" * 9000}).read_bytes()
+    (folder / "a-0.tar").write_bytes(content[:3000])
+    assert "cannot be read" in refused(folder)
+
+
+def test_nothing_is_left_of_what_cannot_be_packed(photos, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="one of webdataset, parquet"):
+        pack(photos, tmp_path / "p", "zip")
+    out = as_path(f"memory://{uuid.uuid4().hex}/packed")
+    packed = []
+    verified = packing._verified
+
+    def vanish(shard, part):
+        packed.append(shard)
+        if len(packed) == 3:
+            raise DataError("no more")
+        return verified(shard, part)
+
+    monkeypatch.setattr(packing, "_verified", vanish)
+    for place in (tmp_path / "p", out):
+        packed.clear()
+        with pytest.raises(DataError, match="no more"):
+            pack(photos, place, shard_bytes=15_000)
+        assert not place.exists() or not list(place.entries())  # a folder in memory stays
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_photo_that_changes_meanwhile_is_refused(photos, tmp_path, monkeypatch):
+    files = scan(photos).files
+    monkeypatch.setattr(packing, "scan", lambda *args, **options: manifest)
+    manifest = scan(photos)
+    files[5].path.write_bytes(files[6].path.read_bytes())
+    with pytest.raises(DataError, match="changed since it was scanned; start again"):
+        pack(photos, tmp_path / "packed")
+    files[5].path.unlink()
+    with pytest.raises(DataError, match="changed since it was scanned: cannot be read"):
+        pack(photos, tmp_path / "packed")
+
+
+def test_a_folder_of_photos_is_none_of_shards(photos):
+    shutil.make_archive(str(photos / "backup"), "tar", photos / "red")
+    assert scan(photos).counts == {"blue": 12, "green": 12, "red": 12}
