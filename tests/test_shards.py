@@ -57,7 +57,7 @@ def test_what_is_packed_is_what_it_was(form, where, parts, tmp_path, request, mo
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_training_on_shards_is_that_on_the_photos(form, photos, toy_run, tmp_path, capsys):
+def test_a_training_on_shards_is_that_on_the_photos(form, toy_run, tmp_path, capsys):
     out = tmp_path / "packed"
     assert main(["data", "pack", str(toy_run.photos), str(out), "--format", form]) == 0
     assert "36 images of 3 classes" in capsys.readouterr().out
@@ -69,8 +69,11 @@ def test_a_training_on_shards_is_that_on_the_photos(form, photos, toy_run, tmp_p
         read_bytes(path) for path, _ in of_photos.images("validation")
     ]
     assert main(["evaluate", str(run), str(out), "--json"]) == 0
-    assert main(["report", str(run)]) == 0
-    assert (run / "report.html").read_text().count("data:image/") > 10
+    pages = [tmp_path / "photos.html", tmp_path / "shards.html"]
+    for place, page in zip((toy_run.run, run), pages, strict=True):
+        assert main(["report", str(place), "--out", str(page)]) == 0
+    pictures = [page.read_text().count("data:image/") for page in pages]
+    assert pictures[0] == pictures[1] > 3
     assert main(["check", str(out), "--files-only", "--json"]) == 0
 
 

@@ -236,8 +236,8 @@ class StorePath(PurePosixPath):
 
     def read_range(self, start: int, size: int) -> bytes:
         """Return so many bytes of its content."""
-        end = start + size
-        return self._ask(lambda files, path: bytes(files.cat_file(path, start, end)), in_time=False)
+        ends = {"start": start, "end": start + size}
+        return self._ask(lambda files, path: bytes(files.cat_file(path, **ends)), in_time=False)
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return its content as text."""
@@ -283,6 +283,8 @@ def as_path(place: str | os.PathLike[str]) -> Path:
 
     A :class:`StorePath` stands for a Path, whose methods it has as far as data need them.
     """
+    if isinstance(place, StorePath):
+        return cast(Path, place)
     return cast(Path, StorePath(place)) if is_url(place) else Path(place)
 
 

@@ -11,6 +11,7 @@ range of bytes of a ``.tar`` or a row group of a ``.parquet``; nothing is unpack
 """
 
 import errno
+import io
 import json
 import os
 import tarfile
@@ -73,6 +74,10 @@ class PackedPath(StorePath):
         with shard.open("rb") as file:
             file.seek(sample.start)
             return file.read(sample.size)
+
+    def open_with(self, **options: Any) -> IO[bytes]:
+        """Open its content, which is read whole."""
+        return io.BytesIO(self.read_bytes())
 
     def download(self, target: Path) -> None:
         """Write it to a file of this machine."""
