@@ -15,6 +15,7 @@ import psutil
 import pytest
 from conftest import ROOT, draw_photos
 
+import tlearn
 from tlearn.backbones import load_registry
 from tlearn.cli import main
 from tlearn.cluster import ray_connection
@@ -23,6 +24,7 @@ from tlearn.data.images import load_image
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
 from tlearn.errors import DataError
+from tlearn.experiments import tuning_request
 from tlearn.features import cluster_engine
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
@@ -227,3 +229,21 @@ def test_an_address_where_nothing_listens_is_refused(scheme, photos, tmp_path, c
 def test_what_is_no_address_is_refused(text, photos, capsys):
     assert main(["finetune", str(photos), "--cluster", text]) == 2
     assert "cluster must be 'ray'" in capsys.readouterr().err.replace(": ", " ")
+
+
+def test_trials_of_a_search_are_those_of_this_process(cluster, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    request = {"trials": 2, "tuner": "random", "repeats": 1, "quiet": True, "stages": "none"}
+    request |= {"backbone": "toy", "weights": "none", "space": {"head.dropout": [0.0, 0.3, 0.5]}}
+    searches = [
+        tlearn.tune(photos, tmp_path / f"search{address}", cluster=address, **request)
+        for address in ("", "ray")
+    ]
+    values, figures = (
+        [[getattr(trial, name) for trial in search.trials] for search in searches]
+        for name in ("values", "figures")
+    )
+    assert len(values[0]) == 3 and values[0] == values[1]
+    for here, there in zip(*figures, strict=True):
+        assert there == pytest.approx(here, rel=1e-3)
+    assert tuning_request.read_request(searches[1].path).parallel == 2

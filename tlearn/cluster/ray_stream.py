@@ -96,7 +96,7 @@ def stream(
     pool = Pool.of(ray, gpus)
     size = -(-len(items) // (SHARDS_EACH * pool.workers))
     size = max(1, min(most, max(size, LEAST_ITEMS)))
-    with _explaining(address):
+    with explaining(address):
         computation_ref = ray.put(pickle.dumps(computation))
         for first in range(0, len(items), size * WINDOW):
             window = items[first : first + size * WINDOW]
@@ -109,8 +109,12 @@ def stream(
 
 
 @contextlib.contextmanager
-def _explaining(address: str) -> Iterator[None]:
-    """Say in one line what Ray could not put right."""
+def explaining(address: str) -> Iterator[None]:
+    """Say in one line what Ray could not put right.
+
+    Raises:
+        ClusterError: Instead of an error of Ray.
+    """
     from ray.exceptions import RayError, RayTaskError
 
     try:

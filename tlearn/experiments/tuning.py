@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +25,8 @@ from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import list_dataset, load_dataset
-from tlearn.errors import ClusterError, ConfigError, DataError, RunError, one_line, os_errors_as
+from tlearn.errors import ConfigError, DataError, RunError, TlearnError, one_line, os_errors_as
+from tlearn.experiments.cluster_trials import parallel_trials, train_on_cluster
 from tlearn.experiments.tuning_oracle import THIRDS, TUNERS, end_trial, new_oracle
 from tlearn.experiments.tuning_request import (
     PHOTOS,
@@ -60,7 +61,6 @@ from tlearn.runs.run import Run
 from tlearn.runs.run_state import read_events, state_of
 from tlearn.settings import make_config, to_yaml
 from tlearn.text import shell
-from tlearn.training.failures import explain_failure
 from tlearn.training.pipeline import finetune, resume
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def tune(
         check_same(path, request)
     check_data(as_path(data))
     _check(request)
+    parallel = read_request(path).parallel if old else parallel_trials(base.cluster)
+    request = replace(request, parallel=parallel)
     with os_errors_as(RunError, f"{str(path)!r} cannot be written", "choose another --out"):
         path.mkdir(parents=True, exist_ok=True)
     try:
@@ -254,53 +256,77 @@ class _Search:
         oracle = new_oracle(self.request, self.metric, self.config.seed + 1, folder)
         depths = depths_of(self.request.space)
         evaluate = Evaluation(manifest, parts, self.path, folder, depths, self.progress)
-        self._do(Trial(0, {}), evaluate)
-        while (proposal := oracle.create_trial("tlearn")).status == "RUNNING":
-            values = proposal.hyperparameters.values
-            share = values.get("tuner/epochs", THIRDS) / THIRDS
-            trial = Trial(len(self.done), values_of(self.request.varying, values), share)
-            if trial.number not in self.recorded and not self._has_time():
+        self._do([Trial(0, {})], evaluate)
+        while True:
+            proposals, trials = [], list[Trial]()
+            while len(trials) < self.request.parallel:
+                proposal = oracle.create_trial(f"tlearn-{len(trials)}")
+                if proposal.status != "RUNNING":  # it has no more, or none before these are done
+                    break
+                values = proposal.hyperparameters.values
+                share = values.get("tuner/epochs", THIRDS) / THIRDS
+                number = len(self.done) + len(trials)
+                proposals.append(proposal)
+                trials.append(Trial(number, values_of(self.request.varying, values), share))
+            if not trials:
+                break
+            if trials[-1].number not in self.recorded and not self._has_time():
                 self.progress.say("the time budget allows no more trials")
                 return
-            end_trial(oracle, proposal, self._do(trial, evaluate), self.metric)
+            for proposal, trial in zip(proposals, self._do(trials, evaluate), strict=True):
+                end_trial(oracle, proposal, trial, self.metric)
         if len(self.done) <= self.request.trials:
             self.progress.say("the space holds no more trials")
 
-    def _do(self, trial: Trial, evaluate: "Evaluation") -> Trial:
-        """Return a trial with its figures: as recorded, or trained."""
-        number, recorded = trial.number, self.recorded.get(trial.number)
-        if recorded and (recorded.values, recorded.share) != (trial.values, trial.share):
-            raise RunError(
-                f"trial {number} in {str(self.path)!r} has other values than the oracle proposes "
-                f"now, as with another version of KerasTuner; begin anew with another --out"
-            )
-        if recorded is None:
-            self.progress.say(f"trial {number} of {self.request.trials}: {trial.text}")
-            recorded = self.recorded[number] = self._train(trial, evaluate)
+    def _do(self, trials: Sequence[Trial], evaluate: "Evaluation") -> list[Trial]:
+        """Return trials with their figures: as recorded, or trained."""
+        for trial in trials:
+            recorded = self.recorded.get(trial.number)
+            if recorded and (recorded.values, recorded.share) != (trial.values, trial.share):
+                raise RunError(
+                    f"trial {trial.number} in {str(self.path)!r} has other values than the oracle "
+                    f"proposes now, as with another version of KerasTuner; begin anew with another "
+                    f"--out"
+                )
+        new = [trial for trial in trials if trial.number not in self.recorded]
+        for trial in new:
+            self.progress.say(f"trial {trial.number} of {self.request.trials}: {trial.text}")
+        for trial in self._train(new, evaluate):
+            self.recorded[trial.number] = trial
+            self.progress.say(f"  {trial.result(self.metric)}")
+        if new:
             lines = (json.dumps(asdict(each)) + "\n" for each in self.recorded.values())
             write(self.path / TRIALS, "".join(lines))
-            self.progress.say(f"  {recorded.result(self.metric)}")
-        self.done.append(recorded)
-        return recorded
+        done = [self.recorded[trial.number] for trial in trials]
+        self.done += done
+        return done
 
-    def _train(self, trial: Trial, evaluate: "Evaluation") -> Trial:
-        """Train a trial, unless another was of the same configuration."""
-        start, config = time.monotonic(), self.config
-        try:
-            config = self._config_of(trial, config)
+    def _train(self, trials: Sequence[Trial], evaluate: "Evaluation") -> list[Trial]:
+        """Train trials, but those of a configuration that another was of."""
+        from tlearn.experiments.tuning_trials import train_trial
+
+        results, new = dict[int, Trial](), list[tuple[Trial, RunConfig]]()
+        for trial in trials:
+            try:
+                config = self._config_of(trial, self.config)
+            except TlearnError as error:
+                results[trial.number] = replace(trial, error=one_line(error, 1000))
+                continue
             text = to_yaml(config)
-            if same := next((t for t in self.done if t.config == text and t.figures), None):
-                return replace(same, number=trial.number, values=trial.values, share=trial.share)
-            figures, images, epochs = evaluate(config)
-        except Exception as error:
-            failure = explain_failure(error, config)
-            if failure is None or isinstance(error, ClusterError):
-                raise
-            return replace(trial, error=one_line(failure, 1000), seconds=time.monotonic() - start)
-        seconds = round(time.monotonic() - start, 3)
-        return replace(
-            trial, config=text, figures=figures, images=images, epochs=epochs, seconds=seconds
-        )
+            same = next((t for t in self.done if t.config == text and t.figures), None)
+            if same:
+                number, values, share = trial.number, trial.values, trial.share
+                results[number] = replace(same, number=number, values=values, share=share)
+            else:
+                new.append((replace(trial, config=text), config))
+        # The first caches the activations, on the cluster itself; later ones only read them.
+        if self.config.cluster and self.done:
+            apart = [(t, c.model_copy(update={"cluster": ""})) for t, c in new]
+            trained = train_on_cluster(apart, evaluate, self.config.cluster)
+        else:
+            trained = [train_trial(trial, config, evaluate) for trial, config in new]
+        results |= {trial.number: trial for trial in trained}
+        return [results[trial.number] for trial in trials]
 
     def _has_time(self) -> bool:
         """Return whether there is time for another trial and the comparison after it."""

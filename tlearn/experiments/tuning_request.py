@@ -35,6 +35,8 @@ class Request:
         repeats: How often the two that are compared are trained, with a seed each.
         trials: How many there are at most, which may change.
         time_budget: Seconds, which may change.
+        parallel: How many trials are trained at the same time, on a cluster: they are proposed
+            without each other's figures. A search that is continued goes on with its number.
     """
 
     data: str
@@ -45,6 +47,7 @@ class Request:
     repeats: int
     trials: int
     time_budget: float | None
+    parallel: int = 1
 
     @property
     def settings(self) -> RunConfig:
@@ -85,7 +88,7 @@ def check_same(path: Path, request: Request) -> None:
         RunError: If the folder holds another search.
     """
     before, now = asdict(read_request(path)), asdict(request)
-    fixed = now.keys() - {"trials", "time_budget"}
+    fixed = now.keys() - {"trials", "time_budget", "parallel"}
     if others := [key for key in now if key in fixed and now[key] != before[key]]:
         raise RunError(
             f"{str(path)!r} holds a search with another {' and '.join(others)}; choose another "

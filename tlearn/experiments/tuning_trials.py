@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,14 +15,16 @@ from tlearn.config import RunConfig
 from tlearn.data.file_table import FileTable
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits
-from tlearn.errors import BackboneError, DataError
+from tlearn.errors import BackboneError, ClusterError, DataError, one_line
 from tlearn.experiments.candidates import cache_what_fits
 from tlearn.experiments.tuning_request import with_own_files
+from tlearn.experiments.tuning_results import Trial
 from tlearn.features.activation_cache import open_cache
 from tlearn.features.activations import Activations
 from tlearn.progress import Progress, Silent
 from tlearn.runs.measurement import class_numbers
 from tlearn.training.callbacks import callbacks_of
+from tlearn.training.failures import explain_failure
 from tlearn.training.folds import assign_folds
 from tlearn.training.network_training import train_network
 from tlearn.training.own_step import model_class_of
@@ -141,3 +144,21 @@ class Evaluation:
         if setup.views:
             cache_what_fits(activations, setup.all_views(setup.views))
         return replace(setup, activations=activations)
+
+
+def train_trial(trial: Trial, config: RunConfig, evaluate: Evaluation) -> Trial:
+    """Return a trial with its figures, or with why it failed.
+
+    Raises:
+        ClusterError: If the cluster that computes its activations is lost.
+    """
+    start = time.monotonic()
+    try:
+        figures, images, epochs = evaluate(config)
+    except Exception as error:
+        failure = explain_failure(error, config)
+        if failure is None or isinstance(error, ClusterError):
+            raise
+        return replace(trial, error=one_line(failure, 1000), seconds=time.monotonic() - start)
+    seconds = round(time.monotonic() - start, 3)
+    return replace(trial, figures=figures, images=images, epochs=epochs, seconds=seconds)
