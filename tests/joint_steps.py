@@ -3,10 +3,13 @@
 python joint_steps.py OUT.npz [DEVICES]
 """
 
+import contextlib
 import json
 import sys
 
 import numpy as np
+
+from tlearn.errors import RunError
 
 SIZE = 7  # of batches: of two and of three workers, some have fewer images than others
 
@@ -64,6 +67,11 @@ def main(out, devices="1"):
     number = replicas.workers.index if replicas.workers else 0
     assert replicas.sent_by(0, f"from {number}".encode()) == b"from 0"
     assert replicas.any(number == 0) and not replicas.any(False)
+    replicas.check_same(photos="the same", weights="too")
+    if replicas.workers:
+        with contextlib.suppress(RunError):
+            replicas.check_same(photos="the same", weights=f"of {number}")
+            raise AssertionError
     np.savez(out, *values, logs=logs)
     print(json.dumps({"replicas": replicas.number}))
 

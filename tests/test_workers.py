@@ -11,7 +11,7 @@ import threading
 import keras
 import numpy as np
 import pytest
-from conftest import TESTS, draw_photos
+from conftest import TESTS, TOY, draw_photos
 from joint_steps import network, steps
 from worker_processes import ended, free_addresses, start, tf_config
 
@@ -212,6 +212,23 @@ def test_what_cannot_be_split_is_refused():
         two.check_batch(1, "head")
     with pytest.raises(ConfigError, match="Own trains on one device, and there are 2"):
         split_step(two, type("Own", (keras.Model,), {}))
+
+
+def test_the_first_ends_if_a_worker_ends_between_meeting_and_connecting(
+    environment, photos, tmp_path
+):
+    environment("", seconds="120")
+    addresses = free_addresses(2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tlearn", "finetune", photos, *TOY, "--out", tmp_path / "run"],
+        env=os.environ | {"TF_CONFIG": tf_config(addresses, 0), TIMEOUT: "10"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    Workers(1, tuple(addresses)).meet({"versions": {}, "config": None})
+    [(code, _, err)] = ended([process])
+    assert code == 1 and err.endswith("connecting 2 workers, for 10 s at most\n")
 
 
 @pytest.fixture(scope="module")

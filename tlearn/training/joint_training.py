@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from tlearn.config import RunConfig
 from tlearn.object_stores import as_path
 from tlearn.runs.directory import Request, RunDirectory
 from tlearn.settings import make_config
-from tlearn.training.workers import Workers, record_of, versions
+from tlearn.training.workers import Workers, record_of, timeout, versions
 
 if TYPE_CHECKING:
     from tlearn.training.replicas import Replicas
@@ -32,6 +32,8 @@ def beside_the_first(
     Raises:
         TlearnError: If the workers cannot train together.
     """
+    import tlearn.keras_import  # noqa: F401 (before they meet: it takes seconds)
+
     own = record_of(Path(), config, Path()) if config else {"versions": versions(), "config": None}
     first = workers.meet(own)
     if config is None or first["config"] is None:
@@ -41,16 +43,19 @@ def beside_the_first(
         yield RunDirectory.create(Path(folder) / "run", config, data), Path(first["run"])
 
 
-def connect(workers: Workers, run: RunDirectory, request: Request) -> Replicas:
+def connect(
+    workers: Workers, run: RunDirectory, request: Request, say: Callable[[str], None]
+) -> Replicas:
     """Return the devices of all workers; the first waits for the others here.
 
     Raises:
         RunError: If one does not come, or was started with something else.
     """
+    from tlearn.training.replicas import Replicas  # before they meet: it takes seconds
+
     if not workers.index:
         workers.meet(record_of(run.path, request.config, request.data, request.began))
-    from tlearn.training.replicas import Replicas
-
+    say(f"connecting {len(workers.addresses)} workers, for {timeout():g} s at most")
     return Replicas.of(workers)
 
 

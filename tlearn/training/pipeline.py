@@ -282,7 +282,7 @@ def train(
         request, logged = run.request(), LoggedProgress(run.path, shown)
         progress = StoppableProgress(logged, run / STOP)
         _check_request(run, request)
-        replicas = connect(workers, run, request) if workers else None
+        replicas = connect(workers, run, request, progress.say) if workers else None
         clock = Stopwatch()
         with clock.part("total"), clock.part("scan"):
             source = list_dataset(request.data, request.config.group, progress)

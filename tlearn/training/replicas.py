@@ -7,17 +7,20 @@ Within a machine they are on its first device, from which the others read what i
 little, because what is frozen was computed before.
 """
 
+import faulthandler
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlearn.errors import ConfigError, RunError
+from tlearn.errors import ConfigError, RunError, one_line
 from tlearn.keras_import import tensorflow
 from tlearn.training.workers import Workers, timeout
 
@@ -156,27 +159,22 @@ class Replicas:
 def _connected(workers: Workers) -> Any:
     """Have TensorFlow connect the workers; return its strategy.
 
-    It would wait for a worker that has ended since without end, and it takes the place of what the
-    process does about SIGTERM.
+    TensorFlow waits without end for a worker that has ended since they met, and lets no Python run
+    meanwhile: then the process ends with exit code 1. It also takes the place of what the process
+    does about SIGTERM.
     """
-    made: list[Any] = []
-
-    def make() -> None:
-        try:
-            made.append(tensorflow.distribute.MultiWorkerMirroredStrategy())
-        except Exception as error:  # noqa: BLE001 (raised below, in the thread that waits)
-            made.append(error)
-
     before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    thread.join(timeout())
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(timeout(), exit=True, file=nowhere)
+        try:
+            strategy = tensorflow.distribute.MultiWorkerMirroredStrategy()
+        except (RuntimeError, ValueError, tensorflow.errors.OpError) as error:
+            raise RunError(
+                f"{workers.name(workers.index)} cannot be connected with the others "
+                f"({one_line(error)}); start all of them again, in new processes"
+            ) from None
+        finally:
+            faulthandler.cancel_dump_traceback_later()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
-    if made and not isinstance(made[0], Exception):
-        return made[0]
-    reason = f": {made[0]}" if made else ""
-    raise RunError(
-        f"{workers.name(workers.index)} cannot be connected with the other workers{reason}; see "
-        f"what they printed, and start all of them again, in new processes"
-    )
+    return strategy
