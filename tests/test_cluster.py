@@ -20,6 +20,7 @@ from tlearn.backbones import load_registry
 from tlearn.cli import main
 from tlearn.cluster import ray_connection
 from tlearn.config import Augmentation
+from tlearn.data import file_reading
 from tlearn.data.images import load_image
 from tlearn.data.scan import scan
 from tlearn.data.views import Rendering
@@ -132,6 +133,16 @@ def kill_worker(name):
 
 def test_values_are_those_of_this_process(cluster, built, files, local, tmp_path):
     assert_same(local, computed(built, files, tmp_path, "ray"))
+
+
+def test_many_files_are_read_there(cluster, tmp_path, monkeypatch):
+    folder = draw_photos(tmp_path / "photos", 8)
+    (folder / "red" / "broken.png").write_bytes(next(folder.rglob("*.png")).read_bytes()[:100])
+    here = scan(folder, cluster=cluster.address)  # too few
+    monkeypatch.setattr(file_reading, "MANY", 8)
+    monkeypatch.delattr(file_reading, "prefetch_map")
+    there = scan(folder, cluster=cluster.address)
+    assert there == here and there.unreadable and len(there.files) == 24
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])

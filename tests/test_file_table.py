@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 
 from tlearn.csv_files import csv_rows, csv_text, read_columns, table_text
 from tlearn.data.columns import hashes_of
+from tlearn.data.file_reading import content_hash
 from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.pixel_values import ValueRanges
-from tlearn.data.scan import Manifest, content_hash
+from tlearn.data.scan import Manifest
 from tlearn.data.splits import draw_splits
 from tlearn.features.image_views import ImageViews
 from tlearn.text import decode_name

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tlearn.data import images
+from tlearn.data.file_reading import content_hash
 from tlearn.data.folders import walk
-from tlearn.data.scan import content_hash, scan
+from tlearn.data.scan import scan
 from tlearn.errors import DataError
 
 

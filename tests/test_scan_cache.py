@@ -12,7 +12,7 @@ from conftest import Counted
 from PIL import Image
 
 from tlearn.cli import main
-from tlearn.data import scan as scanning, scan_cache as remembering
+from tlearn.data import file_reading, scan_cache as remembering
 from tlearn.data.scan import scan
 from tlearn.data.scan_cache import ScanCache, remove_scans, scans_bytes
 from tlearn.errors import DataError
@@ -35,13 +35,13 @@ def old(photos):
 def reads(monkeypatch):
     """The paths that scans read, in the order of reading."""
     seen = []
-    real = scanning.images.read_bytes
+    real = file_reading.images.read_bytes
 
     def read(path):
         seen.append(path)
         return real(path)
 
-    monkeypatch.setattr(scanning.images, "read_bytes", read)
+    monkeypatch.setattr(file_reading.images, "read_bytes", read)
     return seen
 
 
@@ -121,7 +121,7 @@ def test_what_has_changed_is_read_again(old, reads):
     assert changed <= set(reads) <= {*changed, blue.with_name("blue99.png")}
     assert manifest == scan(old)
     contents = {file.name: file.content for file in manifest.files}
-    assert contents["green/green05.png"] == scanning.content_hash(green.read_bytes())
+    assert contents["green/green05.png"] == file_reading.content_hash(green.read_bytes())
     assert "red/broken.png" in contents
 
 
@@ -152,7 +152,7 @@ def test_a_file_written_just_now_is_not_remembered(old, reads, monkeypatch):
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(old, monkeypatch):
-    path, read = old / "red/red05.png", scanning.images.read_bytes
+    path, read = old / "red/red05.png", file_reading.images.read_bytes
 
     def read_and_write(place):
         data = read(place)
@@ -160,23 +160,23 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(old, monkeypatch):
             shutil.copy(old / "blue/blue05.png", path)
         return data
 
-    monkeypatch.setattr(scanning.images, "read_bytes", read_and_write)
+    monkeypatch.setattr(file_reading.images, "read_bytes", read_and_write)
     cached(old)
-    monkeypatch.setattr(scanning.images, "read_bytes", read)
+    monkeypatch.setattr(file_reading.images, "read_bytes", read)
     contents = {file.name: file.content for file in cached(old).files}
     assert contents["red/red05.png"] == contents["blue/blue05.png"]
 
 
 def test_a_disk_that_failed_once_is_asked_again(old, monkeypatch):
-    real = scanning.images.read_bytes
+    real = file_reading.images.read_bytes
 
     def fail(path):
         raise DataError("cannot be read: Input/output error")
 
-    monkeypatch.setattr(scanning.images, "read_bytes", fail)
+    monkeypatch.setattr(file_reading.images, "read_bytes", fail)
     with pytest.raises(DataError, match="Input/output error"):
         cached(old)
-    monkeypatch.setattr(scanning.images, "read_bytes", real)
+    monkeypatch.setattr(file_reading.images, "read_bytes", real)
     assert cached(old) == scan(old)
 
 

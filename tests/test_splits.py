@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from tlearn.data.file_reading import content_hash
 from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.layouts import SPLITS
-from tlearn.data.scan import Manifest, content_hash, scan
+from tlearn.data.scan import Manifest, scan
 from tlearn.data.splits import draw_splits
 from tlearn.errors import DataError
 

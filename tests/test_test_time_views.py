@@ -10,7 +10,7 @@ from PIL import Image
 import tlearn
 from tlearn.cli import main
 from tlearn.config import Augmentation
-from tlearn.data.scan import content_hash
+from tlearn.data.file_reading import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import ConfigError
 

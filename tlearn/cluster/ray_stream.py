@@ -11,6 +11,7 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -106,6 +107,33 @@ def stream(
                 if isinstance(value, TlearnError):
                     raise value
                 yield shard, value
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A computation that calls a function with every item of a shard, in threads."""
+
+    function: Callable[[Any], Any]
+    threads: int
+
+    def start(self, threads: int) -> Callable[[Sequence[Any]], list[Any]]:
+        pool = ThreadPoolExecutor(self.threads or threads)
+        return lambda shard: list(pool.map(self.function, shard))
+
+
+def map_on_cluster(
+    address: str, function: Callable[[T], R], items: Sequence[T], threads: int = 0
+) -> Iterator[R]:
+    """Yield ``function(item)`` in order, computed on a cluster; see :func:`stream`.
+
+    Args:
+        address: The cluster.
+        function: One at the top of a module, or a partial of one.
+        items: They are pickled.
+        threads: Of a worker; as many as it has processors if 0.
+    """
+    for _, results in stream(address, _Each(function, threads), items):
+        yield from results
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ from tlearn.data import images
 from tlearn.data.archive_folder import is_archive
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import Change, EditedPhotos, Edits, append_edits
+from tlearn.data.file_reading import CHECK_SIZE, content_hash
 from tlearn.data.file_table import FileTable
 from tlearn.data.filenames import class_folder_name, inside, repair_part, validate_class_name
 from tlearn.data.layouts import relative_name
 from tlearn.data.problems import Problem
 from tlearn.data.read_data import class_label, read_source
-from tlearn.data.scan import CHECK_SIZE, content_hash
 from tlearn.errors import DataError, nearest, os_errors_as
 from tlearn.text import numbered_names
 

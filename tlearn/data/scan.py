@@ -2,32 +2,27 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from tlearn.data import images
 from tlearn.data.columns import code_texts
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import EditedPhotos, Edits, say_edits
-from tlearn.data.file_table import FileTable, ImageFile, ranges_text
+from tlearn.data.file_reading import Inspect, check_files
+from tlearn.data.file_table import FileTable, ranges_text
 from tlearn.data.folders import named_image
 from tlearn.data.layouts import SPLITS, Split, similar_labels, similarity
 from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ranges_of
-from tlearn.data.prefetch import prefetch_map, readers
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
 from tlearn.data.read_data import ALLOWED, read_source
 from tlearn.data.scan_cache import FileCheck, FileChecks, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.text import natural_key
-
-CHECK_SIZE = 64  # readability is checked at the smallest scale a JPEG can be decoded at
-INSPECTED_SIZE = 256  # pixels of the shorter side, at least, of images that are inspected
-Inspect = Callable[[ImageFile, images.Examined, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -105,11 +100,6 @@ def _ranks(texts: list[str]) -> np.ndarray:
     return np.argsort(sorted(range(len(texts)), key=texts.__getitem__))
 
 
-def content_hash(data: bytes) -> str:
-    """Return the BLAKE2b hash of a file's bytes, 32 hexadecimal digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 def listed_images(source: DataSource) -> FileTable:
     """Return the files of a data set with their classes after edits, before they are read.
 
@@ -127,6 +117,7 @@ def scan(
     unlabelled: bool = False,
     cache: ScanCache | None = None,
     inspect: Inspect | None = None,
+    cluster: str = "",
 ) -> Manifest:
     """Read every file of a data set; return the images and the problems.
 
@@ -145,10 +136,12 @@ def scan(
         cache: Results of earlier scans, used for unchanged files.
         inspect: Called with each image that is read and the bytes of its file, in several threads;
             the image is at least ``INSPECTED_SIZE`` pixels wide and high if the file is. All files
-            are read then.
+            are read then, on this machine.
+        cluster: Where many files are read, as of :class:`tlearn.config.RunConfig`; here if empty.
 
     Raises:
         DataError: If there is no such data set, no readable image in it, or a table is wrong.
+        ClusterError: If the cluster cannot read, or is lost.
     """
     progress = progress or Silent()
     source = data if isinstance(data, DataSource) else read_source(data, progress)
@@ -165,7 +158,8 @@ def scan(
     if pattern and listed:
         with_groups(source, listed, pattern)  # refuses one that matches none before all is read
     say_edits(data, edits, problems, progress)
-    files, images_at, own_ranges, of_files = _read_files(listed, cache, inspect, progress)
+    read, again = partial(check_files, inspect=inspect, cluster=cluster), inspect is not None
+    files, images_at, own_ranges, of_files = _read_files(listed, cache, read, again, progress)
     problems += [*stray, *source.problems, *of_files]
     if not files:
         raise DataError(with_ignored_table(_no_images(source, problems, edits), problems))
@@ -187,9 +181,13 @@ def scan(
 
 
 def _read_files(
-    listed: FileTable, cache: ScanCache | None, inspect: Inspect | None, progress: Progress
+    listed: FileTable,
+    cache: ScanCache | None,
+    read: Callable[[FileTable], Iterator[FileCheck]],
+    again: bool,
+    progress: Progress,
 ) -> tuple[FileTable, np.ndarray, dict[int, OwnRange], list[Problem]]:
-    """Read files.
+    """Read files, also those that have not changed if ``again``.
 
     Returns:
         The images among them, their positions among all, the own ranges of values of images by
@@ -198,19 +196,14 @@ def _read_files(
     own_ranges: dict[int, OwnRange] = {}
     problems: list[Problem] = []
 
-    def check(file: ImageFile) -> FileCheck:
-        return _check_file(file, inspect)
-
-    threads = readers(file.path for file in listed[:1])
     with progress.task("reading images", len(listed), "files") as task:
         if cache is None:
             checks = FileChecks(len(listed))
-            for place, result in enumerate(prefetch_map(check, listed, threads=threads)):
+            for place, result in enumerate(read(listed)):
                 checks.put(place, result)
                 task.advance()
         else:
-            again = inspect is not None
-            checks = cache.check(listed, check, task, threads, again)
+            checks = cache.check(listed, read, task, again)
     is_image = checks.is_image
     places = np.cumsum(is_image) - 1  # of images among these
     for place, result in checks.in_order():
@@ -283,22 +276,6 @@ def _stray(source: DataSource, after: EditedPhotos, used: np.ndarray) -> list[Pr
         reason = f"an image that is not in {source.tables}{more}: ignored"
         return [Problem(stray[0], "folder", reason)]
     return [Problem(name, "no class", "an image outside any class folder") for name in stray]
-
-
-def _check_file(file: ImageFile, inspect: Inspect | None) -> FileCheck:
-    """Hash a file and try to decode it."""
-    try:
-        data = images.read_bytes(file.path)
-    except DataError as error:  # the disk's failure, perhaps over soon: not the file's
-        return FileCheck(kind="unreadable", reason=str(error), lasting=False)
-    try:
-        with images.examining(data, INSPECTED_SIZE // 2 if inspect else CHECK_SIZE) as examined:
-            if inspect:
-                inspect(file, examined, data)
-            return FileCheck(content=content_hash(data), reason=examined.note, own=examined.own)
-    except DataError as error:
-        foreign = str(error) in images.NO_IMAGE and not named_image(file.path)
-        return FileCheck(kind="not an image" if foreign else "unreadable", reason=str(error))
 
 
 def _with_ranges(files: FileTable, own: Mapping[int, OwnRange]) -> tuple[FileTable, list[Problem]]:

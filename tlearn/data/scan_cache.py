@@ -19,7 +19,7 @@ from tlearn import __version__
 from tlearn.atomic import atomic_file
 from tlearn.cache_folder import cache_folder
 from tlearn.data.columns import HASH, HASH_BYTES, NAMES, TEXTS, code_texts, fixed_array, fixed_bytes
-from tlearn.data.file_table import FileTable, ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.data.pixel_values import OwnRange
 from tlearn.data.prefetch import prefetch_map
 from tlearn.object_stores import StorePath
@@ -108,14 +108,14 @@ class ScanCache:
     def check(
         self,
         files: FileTable,
-        check: Callable[[ImageFile], FileCheck],
+        read: Callable[[FileTable], Iterator[FileCheck]],
         task: Task,
-        threads: int,
         again: bool = False,
     ) -> FileChecks:
-        """Check files in threads; those that have not changed are not read, unless ``again``.
+        """Check files; those that have not changed are not read, unless ``again``.
 
-        What was read is saved also where an error or Ctrl-C ends it.
+        What was read is saved also where an error or Ctrl-C ends it. ``read`` yields the results of
+        files in their order.
         """
         now, stamps = time.time_ns(), _stamps_of(files)
         checks = FileChecks(len(files))
@@ -128,9 +128,7 @@ class ScanCache:
         settled = (stamps[:, 0] >= 0) & (now - stamps[:, 1] >= FRESH_NS)
         saved = time.monotonic()
         try:
-            for place, result in zip(
-                rest.tolist(), prefetch_map(check, files[rest], threads=threads), strict=True
-            ):
+            for place, result in zip(rest.tolist(), read(files[rest]), strict=True):
                 checks.put(place, result)
                 task.advance()
                 if time.monotonic() - saved > SAVE_SECONDS:

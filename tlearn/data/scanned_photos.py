@@ -11,8 +11,8 @@ from PIL import Image
 
 from tlearn.config import Resize
 from tlearn.data import images
+from tlearn.data.file_reading import content_hash
 from tlearn.data.file_table import ImageFile
-from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering, to_square
 from tlearn.errors import DataError
 

@@ -113,7 +113,8 @@ def load_dataset(
             cannot be read.
     """
     folder = data.data if isinstance(data, DataSource) else data
-    manifest = scan(data, config.group, progress, cache=ScanCache(folder))
+    cache = ScanCache(folder)
+    manifest = scan(data, config.group, progress, cache=cache, cluster=config.cluster)
     if config.strict:
         manifest.refuse_unreadable()
     if n := len(manifest.unreadable):

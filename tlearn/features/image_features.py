@@ -85,7 +85,7 @@ def extract_features(
 
     built = load_backbone(backbone, size, weights, config.seed)
     model = layer_model(built, layer, pool)
-    manifest = scan(source, progress=progress, unlabelled=True)
+    manifest = scan(source, progress=progress, unlabelled=True, cluster=config.cluster)
     if config.strict:
         manifest.refuse_unreadable()
     facts = {

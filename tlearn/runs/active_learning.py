@@ -9,10 +9,10 @@ import numpy as np
 
 from tlearn.atomic import atomic_directory, atomic_file
 from tlearn.csv_files import csv_text
+from tlearn.data.file_reading import content_hash
 from tlearn.data.image_paths import PathLike, image_paths
 from tlearn.data.images import decode, read_bytes
 from tlearn.data.prefetch import prefetch_map, readers
-from tlearn.data.scan import content_hash
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.object_stores import copy_file
 from tlearn.progress import Progress, console_progress

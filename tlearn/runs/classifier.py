@@ -22,9 +22,9 @@ from tlearn.backbones import load_registry
 from tlearn.cache_folder import cache_folder
 from tlearn.config import Augmentation, Resize
 from tlearn.data import images
+from tlearn.data.file_reading import content_hash
 from tlearn.data.pixel_values import DEFAULT_RANGES, ValueRanges
 from tlearn.data.prefetch import batched, in_store, prefetch_map, readers
-from tlearn.data.scan import content_hash
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, DataError, RunError, one_line
 from tlearn.features.activation_cache import compiled_path

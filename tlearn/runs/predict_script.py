@@ -10,9 +10,9 @@ from typing import Any
 
 from tlearn import __version__
 from tlearn.data import views
+from tlearn.data.file_reading import content_hash
 from tlearn.data.images import WHITE, on_white, to_rgb, upright
 from tlearn.data.pixel_values import kind_of, strips, to_8_bits, values_of
-from tlearn.data.scan import content_hash
 from tlearn.runs.classifier import MIRROR
 
 IMPORTS = "from tlearn.config import Augmentation, Resize\n"  # the last of the module of views
