@@ -14,10 +14,11 @@ import numpy as np
 from tlearn.atomic import atomic_directory
 from tlearn.data import images
 from tlearn.data.edits import Change, append_edits, edits_path
+from tlearn.data.file_reading import content_hash
 from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.filenames import class_folder_name
 from tlearn.data.prefetch import prefetch_map, readers
-from tlearn.data.scan import Manifest, content_hash, scan
+from tlearn.data.scan import Manifest, scan
 from tlearn.data.shards import shard_source
 from tlearn.errors import ConfigError, DataError, os_errors_as
 from tlearn.object_stores import StorePath
