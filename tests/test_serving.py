@@ -280,15 +280,29 @@ def test_batches_are_of_what_arrived_meanwhile_and_errors_go_to_who_waits():
         batcher.submit("d")
 
 
-def test_admission_counts_and_tells_when_to_come_again():
-    admission = Admission(3, Gauge("g", "g", registry=None))
-    with admission.admit(9):  # alone, even more
+def test_admission_counts_and_says_when_to_come_again(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(30, Gauge("g", "g", registry=None), seconds=5)
+
+    def answer(number, seconds):
+        with admission.admit(number):
+            now[0] += seconds
+
+    with admission.admit(90):  # alone, even more
         with pytest.raises(BusyError) as caught, admission.admit(1):
             pass
         assert caught.value.retry_after == 1
-    for _ in range(3):
-        with admission.admit(1):
-            pass
-    with admission.admit(3), pytest.raises(BusyError), admission.admit(1):
-        pass
-    assert admission.in_flight == 0
+    for _ in range(20):
+        answer(2, 0.1)
+        now[0] += 1000  # of nothing in flight, which is no sign of how fast it is
+    with admission.admit(30), pytest.raises(BusyError) as caught:
+        admission.check(20)
+    assert caught.value.retry_after == 1  # 20 a second
+    for _ in range(200):
+        answer(2, 1.0)  # it is slower now
+    with admission.admit(9):
+        admission.check(1)
+        with pytest.raises(BusyError) as caught:  # they would wait for 10 seconds
+            admission.check(11)
+    assert caught.value.retry_after == 5 and admission.in_flight == 0

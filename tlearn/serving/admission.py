@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from prometheus_client import Gauge
 
-RECENT = 200  # answers that the rate is taken from
+RECENT = 200  # answers that the rate is taken from, at most
+FEWEST = 8  # and at least
 LONGEST = 60  # seconds that a client is asked to wait, at most
 
 
@@ -30,12 +31,14 @@ class Admission:
     Args:
         most: The limit. What is larger alone is taken on when nothing else is in flight.
         gauge: Shows what is in flight.
+        seconds: What would be answered later than this, by the rate of late, is refused, too.
     """
 
-    def __init__(self, most: int, gauge: Gauge) -> None:
-        self.most, self.in_flight = most, 0
+    def __init__(self, most: int, gauge: Gauge, seconds: float = math.inf) -> None:
+        self.most, self.seconds, self.in_flight = most, seconds, 0
         self._gauge = gauge
-        self._answers = deque[tuple[float, int]](maxlen=RECENT)
+        self._busy, self._changed = 0.0, time.monotonic()  # seconds with something in flight
+        self._answers = deque[tuple[float, int]](maxlen=RECENT)  # when, in these, and of how many
 
     def check(self, number: int = 1) -> None:
         """Refuse so many if they are too many now; nothing is counted.
@@ -43,8 +46,10 @@ class Admission:
         Raises:
             BusyError: If they are.
         """
-        if self.in_flight and self.in_flight + number > self.most:
-            raise BusyError(self._seconds_until(number))
+        rate = self._rate()
+        missing = self.in_flight + number - min(self.most, self.seconds * rate)
+        if self.in_flight and missing > 0:
+            raise BusyError(min(LONGEST, max(1, math.ceil(missing / rate))))
 
     def add(self, number: int) -> None:
         """Count so many more, until they are removed.
@@ -58,7 +63,7 @@ class Admission:
     def remove(self, number: int) -> None:
         """Count so many less: they are answered."""
         self._change(-number)
-        self._answers.append((time.monotonic(), number))
+        self._answers.append((self._busy, number))
 
     @contextmanager
     def admit(self, number: int) -> Iterator[None]:
@@ -74,14 +79,17 @@ class Admission:
             self.remove(number)
 
     def _change(self, number: int) -> None:
+        now = time.monotonic()
+        self._busy += now - self._changed if self.in_flight else 0.0
+        self._changed = now
         self.in_flight += number
         self._gauge.set(self.in_flight)
 
-    def _seconds_until(self, number: int) -> int:
-        """Return about how long it will be until there is room, by the rate of late."""
-        if len(self._answers) < 2:
-            return 1
-        passed = time.monotonic() - self._answers[0][0]
-        rate = sum(count for _, count in self._answers) / max(passed, 0.1)
-        missing = self.in_flight + number - self.most
-        return min(LONGEST, max(1, math.ceil(missing / max(rate, 0.1))))
+    def _rate(self) -> float:
+        """Return how many were answered a second of late, while something was in flight."""
+        if len(self._answers) < FEWEST:
+            return math.inf
+        self._change(0)
+        (start, first), *_ = self._answers
+        number = sum(count for _, count in self._answers) - first
+        return max(number / max(self._busy - start, 1e-3), 0.1)

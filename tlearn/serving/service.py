@@ -38,7 +38,7 @@ class Service:
     def __init__(self, store: ModelStore, settings: ServerSettings) -> None:
         self.store, self.settings, self.ready = store, settings, True
         self.bytes = Admission(settings.memory_bytes, BYTES)
-        self.images = Admission(settings.waiting_images, WAITING)
+        self.images = Admission(settings.waiting_images, WAITING, settings.seconds)
         self.explanations = Admission(EXPLAINED, EXPLANATIONS)
         self._threads = ThreadPoolExecutor(os.cpu_count(), "decoding")
         self._explaining = ThreadPoolExecutor(1, "explaining")  # each takes all cores
