@@ -118,7 +118,8 @@ def meet(records, addresses=None, missing=()):
 
 
 def record(**changes):
-    return {"versions": {"keras": "3.1"}, "config": {"seed": 1}, "run": "runs/a"} | changes
+    config = {"seed": 1, "head": {"dropout": 0}}
+    return {"versions": {"keras": "3.1"}, "config": config, "run": "runs/a"} | changes
 
 
 def test_workers_that_do_the_same_meet(environment):
@@ -131,6 +132,10 @@ def test_workers_that_do_the_same_meet(environment):
     ("changes", "reason"),
     [
         ({"config": {"seed": 2}}, r"worker 2 \(.*\) has another seed than worker 0 .*: 2, not 1;"),
+        (
+            {"config": {"seed": 1, "head": {"dropout": 0.1}}},
+            r"another head\.dropout .*: 0\.1, not 0;",
+        ),
         ({"versions": {"keras": "3.2"}}, r'another version of keras .*: "3.2", not "3.1";'),
     ],
 )

@@ -167,7 +167,7 @@ class Workers:
             {
                 **{f"version of {name}": text for name, text in one["versions"].items()},
                 "list of workers": one["workers"],
-                **(one["config"] or {}),  # none where a run goes on
+                **_by_dotted_key(one["config"] or {}),  # none where a run goes on
             }
             for one in (first, other)
         )
@@ -253,6 +253,15 @@ def _send(stream: BufferedRWPair, record: Mapping[str, Any]) -> None:
 
 def _received(stream: BufferedRWPair) -> dict[str, Any]:
     return dict(json.loads(stream.readline(MOST)))
+
+
+def _by_dotted_key(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested sections by keys such as ``head.dropout``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inside = isinstance(value, dict)
+        flat |= _by_dotted_key(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return flat
 
 
 def _short(value: Any) -> str:
