@@ -1,5 +1,6 @@
 """The web service: answers, limits, back-pressure, reloading, stopping."""
 
+import asyncio
 import base64
 import threading
 import time
@@ -306,3 +307,9 @@ def test_admission_counts_and_says_when_to_come_again(monkeypatch):
         with pytest.raises(BusyError) as caught:  # they would wait for 10 seconds
             admission.check(11)
     assert caught.value.retry_after == 5 and admission.in_flight == 0
+    for _ in range(200):  # nothing is answered in time: one at a time from now on
+        with pytest.raises(asyncio.CancelledError), admission.admit(2):
+            raise asyncio.CancelledError
+    with admission.admit(2), pytest.raises(BusyError):
+        admission.check(1)
+    admission.check(2)

@@ -1,5 +1,6 @@
 """Back-pressure: what a server takes on at a time, in bytes and in images."""
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -60,10 +61,10 @@ class Admission:
         self.check(number)
         self._change(number)
 
-    def remove(self, number: int) -> None:
-        """Count so many less: they are answered."""
+    def remove(self, number: int, answered: int) -> None:
+        """Count so many less, of which so many were answered and the others given up."""
         self._change(-number)
-        self._answers.append((self._busy, number))
+        self._answers.append((self._busy, answered))
 
     @contextmanager
     def admit(self, number: int) -> Iterator[None]:
@@ -73,10 +74,14 @@ class Admission:
             BusyError: If they are too many now.
         """
         self.add(number)
+        answered = number
         try:
             yield
+        except asyncio.CancelledError:  # it took too long
+            answered = 0
+            raise
         finally:
-            self.remove(number)
+            self.remove(number, answered)
 
     def _change(self, number: int) -> None:
         now = time.monotonic()
