@@ -236,6 +236,15 @@ def test_an_address_where_nothing_listens_is_refused(scheme, photos, tmp_path, c
     assert not out.exists()
 
 
+def test_an_address_of_something_else_is_refused(photos, capsys, monkeypatch):
+    monkeypatch.setattr(ray_connection, "_is_connected", lambda: False)
+    monkeypatch.setattr(ray_connection, "SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"ray://127.0.0.1:{silent.getsockname()[1]}"
+        assert main(["finetune", str(photos), "--cluster", address, "--quiet"]) == 2
+    assert f"{address!r} is not Ray" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["slurm", "ray:", "http://host:1", "host", "ray://host:"])
 def test_what_is_no_address_is_refused(text, photos, capsys):
     assert main(["finetune", str(photos), "--cluster", text]) == 2

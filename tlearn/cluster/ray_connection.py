@@ -14,7 +14,7 @@ from typing import Any
 from tlearn.errors import ClusterError, ConfigError, one_line
 
 LOCAL = "ray"  # the address of a cluster of this machine alone
-SECONDS = 5  # until an address that does not answer is given up
+SECONDS = 10  # until an address that does not answer is given up
 OBJECT_STORE = 2**30  # bytes of shared memory at most that a cluster of this machine takes
 ADVICE = "start it with 'ray start --head', or use --cluster ray for a cluster of this machine"
 # Read when Ray is imported: no statistics to its makers, and no lines of its own on the terminal,
@@ -55,7 +55,7 @@ def connect(address: str) -> Any:
         store = min(OBJECT_STORE, psutil.virtual_memory().available // 4)
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": store}
     else:
-        _check_listening(address)
+        _check_answering(address)
         options["address"] = address.replace("ray://auto", "auto")
     try:
         with _own_signals():
@@ -90,11 +90,11 @@ def disconnecting() -> Iterator[None]:
         disconnect()
 
 
-def _check_listening(address: str) -> None:
-    """Refuse an address where nothing listens; Ray would try for minutes.
+def _check_answering(address: str) -> None:
+    """Refuse an address where nothing listens, or something else; Ray would try for minutes.
 
     Raises:
-        ClusterError: If nothing does.
+        ClusterError: If no cluster answers.
     """
     place = address.removeprefix("ray://")
     if place == "auto":
@@ -107,6 +107,19 @@ def _check_listening(address: str) -> None:
             f"the cluster {address!r} cannot be reached ({error.strerror or error}); {ADVICE}",
             "cluster",
         ) from None
+    if os.environ.get("RAY_USE_TLS") == "1":  # Ray itself has the certificates
+        return
+    import grpc
+
+    channel = grpc.insecure_channel(place, [("grpc.enable_http_proxy", 0)])
+    try:
+        grpc.channel_ready_future(channel).result(SECONDS)
+    except grpc.FutureTimeoutError:
+        raise ClusterError(
+            f"what answers at the cluster's address {address!r} is not Ray; {ADVICE}", "cluster"
+        ) from None
+    finally:
+        channel.close()
 
 
 @contextlib.contextmanager
