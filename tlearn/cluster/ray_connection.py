@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +17,10 @@ from tlearn.errors import ClusterError, ConfigError, one_line
 LOCAL = "ray"  # the address of a cluster of this machine alone
 SECONDS = 10  # until an address that does not answer is given up
 OBJECT_STORE = 2**30  # bytes of shared memory at most that a cluster of this machine takes
-ADVICE = "start it with 'ray start --head', or use --cluster ray for a cluster of this machine"
+ADVICE = (
+    "start it with 'ray start --head', set RAY_AUTH_MODE=token if it asks for tokens, or use "
+    "--cluster ray for a cluster of this machine"
+)
 # Read when Ray is imported: no statistics to its makers, and no lines of its own on the terminal,
 # such as that it computes again what was lost with a node.
 QUIET = {
@@ -58,7 +62,8 @@ def connect(address: str) -> Any:
         _check_answering(address)
         options["address"] = address.replace("ray://auto", "auto")
     try:
-        with _own_signals():
+        with _own_signals(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it failed, which is raised, too
             ray.init(**options)
     # Ray raises what its layers please: of gRPC, of the system, of its own.
     except Exception as error:  # noqa: BLE001
