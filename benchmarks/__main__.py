@@ -8,9 +8,10 @@ InceptionV3), ``extraction`` (views per second against the bare engine), ``feed`
 seconds of presets and baselines on several sets, and whether they differ significantly. So are
 ``labelling``: what ``tlearn label-next`` gains over photos at random; ``unknown``: how well photos
 of other kinds are told from known ones; ``check``: what ``tlearn check`` finds of faults planted in
-copies of the sets, and what 10,000 photos take; ``pages``: what each view of the page takes in
-Chromium while nothing else goes on, or something; ``manifest``: memory and seconds of listing,
-editing and splitting generated data sets of up to ten million files, without decoding a photo.
+copies of the sets, and what 10,000 photos take; ``cluster``: what activations of up to 100 million
+photos would cost on a cluster; ``pages``: what each view of the page takes in Chromium while
+nothing else goes on, or something; ``manifest``: memory and seconds of listing, editing and
+splitting generated data sets of up to ten million files, without decoding a photo.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import SHARED, python
+from benchmarks.cluster_costs import cluster_costs, cluster_tables
+from benchmarks.common import SHARED, apart, python
 from benchmarks.growth import growth
 from benchmarks.labelling import labelling, labelling_row
 from benchmarks.manifests import manifests, manifests_tables
@@ -37,13 +39,8 @@ from tlearn.errors import TlearnError
 
 # Of CPUs that this one can stand in for: what limits the kernels of TensorFlow and of OpenVINO.
 CPUS = {"avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}
+RATES = "benchmarks.rates"  # which loads networks
 BACKBONES = ("mobilenet_v2", "inception_v3", "xception", "vgg19")
-
-
-def apart(call: str) -> Any:
-    """Evaluate a function of ``benchmarks.rates``, which load a network, in its own process."""
-    code = f"import json; from benchmarks import rates; print(json.dumps(rates.{call}))"
-    return json.loads(python("-c", code).output.splitlines()[-1])
 
 
 def startup(times: int = 15) -> dict[str, float]:
@@ -150,9 +147,11 @@ PARTS = {
         lambda a: [against_plain(name, a.seeds) for name in a.sets or SETS[:1]], _training
     ),
     "inception": Part(lambda a: [inception()], _training),
-    "extraction": Part(lambda a: [apart(f"extraction({x!r})") for x in BACKBONES], _extraction),
-    "feed": Part(lambda a: apart("feed_overhead()"), _feed),
-    "prediction": Part(lambda a: apart("prediction()"), _prediction),
+    "extraction": Part(
+        lambda a: [apart(RATES, f"extraction({x!r})") for x in BACKBONES], _extraction
+    ),
+    "feed": Part(lambda a: apart(RATES, "feed_overhead()"), _feed),
+    "prediction": Part(lambda a: apart(RATES, "prediction()"), _prediction),
     "growth": Part(lambda a: growth(a.images), _growth),
     "startup": Part(lambda a: startup(), _startup),
     "labelling": Part(
@@ -164,6 +163,7 @@ PARTS = {
     "unknown": Part(
         lambda a: unknown(a.sets or SETS, a.seeds), tables=unknown_tables, default=False
     ),
+    "cluster": Part(lambda a: cluster_costs(), tables=cluster_tables, default=False),
     "pages": Part(lambda a: pages(), tables=pages_tables, default=False),
     "manifest": Part(lambda a: manifests(a.files), tables=manifests_tables, default=False),
     "serving": Part(lambda a: serving(), tables=serving_tables, default=False),

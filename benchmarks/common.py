@@ -1,6 +1,7 @@
 """What all benchmarks share: measured processes, and where the photos are."""
 
 import atexit
+import json
 import os
 import shutil
 import statistics
@@ -79,6 +80,12 @@ def python(
             raise SystemExit(f"{command} failed: {process.returncode}\n{errors.read()[-2000:]}")
     cpu_seconds = usage.ru_utime + usage.ru_stime
     return Done(time.monotonic() - start, cpu_seconds, usage.ru_maxrss / 1024, output)
+
+
+def apart(module: str, call: str) -> Any:
+    """Evaluate a function of a module that loads networks, in a process of its own."""
+    code = f"import json, {module} as module; print(json.dumps(module.{call}))"
+    return json.loads(python("-c", code).output.splitlines()[-1])
 
 
 def finetune(data: Path, run: Path, activations: Path, *options: object) -> Done:
