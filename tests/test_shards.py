@@ -1,6 +1,7 @@
 """Photos in shards: packed, found and read in place, on a disk and in a store."""
 
 import io
+import json
 import shutil
 import tarfile
 import uuid
@@ -122,6 +123,19 @@ def test_shards_of_other_programs(tmp_path, photos):
         ("photos.parquet/1-photo", "b"),
     ]
     assert [read_bytes(f.path) for f in files] == [image, other]
+
+
+def test_a_table_names_photos_in_shards(parts, tmp_path):
+    pack(parts, tmp_path / "packed")
+    files = scan(tmp_path / "packed").files
+    table = tmp_path / "photos.jsonl"
+    rows = [{"path": str(f.path), "label": f.label, "split": f.given} for f in files]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert scan(table).digest == scan(parts).digest
+    rows.append({"path": f"{files[0].path}x", "label": "red", "split": "train"})
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="1 of them cannot be found"):
+        scan(table)
 
 
 def test_shards_that_cannot_be_used(tmp_path, capsys):

@@ -86,12 +86,14 @@ class PackedPath(StorePath):
 
 def photo_path(folder: Path, name: str) -> Path:
     """Return the path of a photo of a manifest, by the folder and its decoded name in it."""
-    if "://" in name:  # a table names it in a store: no path has two slashes after each other
-        return as_path(name)
-    path = folder / name
-    if any(f"{ending}/" in name.lower() for ending in ENDINGS):
-        return cast(Path, PackedPath(str(path)))  # a Path as far as data need it
-    return path
+    # A table may name it in a store: no other path has two slashes after each other.
+    path = as_path(name) if "://" in name else folder / name
+    return cast(Path, PackedPath(str(path))) if in_shard(name) else path
+
+
+def in_shard(name: str) -> bool:
+    """Return whether a path leads into what is called as shards are."""
+    return any(f"{ending}/" in name.lower() for ending in ENDINGS)
 
 
 def samples_of(shard: Path) -> list[Sample]:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import list_folder, named_image, visible
 from tlearn.data.layouts import Split, split_of
+from tlearn.data.packed_photos import in_shard, photo_path
 from tlearn.data.tables import Row, Table
 from tlearn.errors import DataError
 from tlearn.object_stores import absolute, as_path, entries_of, is_url
@@ -121,6 +122,9 @@ class TableFiles:
                 f"is outside the folder of the table; give a path inside it"
             )
         names = self._names_in(path.parent).get(_key(path.name), [])
+        if not names and in_shard(row.path):
+            packed = photo_path(self.folder, row.path)
+            return packed if packed.is_file() else None
         names = [name for name in names if _key(name) == _key(path.name)] or names
         if len(names) > 1:
             raise self._ambiguous(row, names)
