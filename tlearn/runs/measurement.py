@@ -87,13 +87,15 @@ def outputs_of(
         DataError: If one of them can no longer be read.
     """
     wanted = np.ones(len(files), bool) if rows is None else np.isin(np.arange(len(files)), rows)
-    probabilities = np.empty((len(files), len(classifier.labels)), np.float32)
+    probabilities = np.empty((len(files), 0), np.float32)
     features: list[np.ndarray] = []
     with (progress or Silent()).task("evaluating", len(files), "images") as task:
         given = classifier.predict_with_features([file.path for file in files])
         for i, (path, outputs) in enumerate(given):
             if isinstance(outputs, DataError):
                 raise DataError(f"{str(path)!r} can no longer be read: {outputs}; start again")
+            if i == 0:  # of runs side by side there are those of each
+                probabilities = np.empty((len(files), len(outputs.probabilities)), np.float32)
             probabilities[i] = outputs.probabilities
             if wanted[i]:
                 features.append(outputs.features)
