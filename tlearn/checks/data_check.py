@@ -102,7 +102,7 @@ def _refuse_unknown(which: Sequence[str], source: DataSource) -> None:
     edits = Edits.of(source.data)
     classes = edits.apply(source.files).classes | {*source.class_folders.values()}
     listed = {f"{label}/" for label in {*classes, *source.class_folders}}
-    listed |= source.files.positions(which).keys()
+    listed |= {*(source.files.names.to_pylist() if which else ())}
     listed |= {problem.name for problem in source.problems} | {edit.path for edit in edits.lines}
     # Unlike Path.exists, it takes names that are too long.
     exist = {word for word in which if os.path.exists(source.folder / decode_name(word))}  # noqa: PTH110
