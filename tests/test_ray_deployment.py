@@ -34,6 +34,7 @@ def test_ray_serve_answers_the_same(toy_run):
     port = free_port()
     paths = os.pathsep.join([str(ROOT), str(PLUGINS)])
     ray.init(
+        "local",  # whatever else runs on this machine
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
