@@ -1,7 +1,8 @@
 """What each view of the page takes, in a real browser: wall seconds, and CPU seconds of its server.
 
-The wall time is that from the navigation to the last element. The CPU time goes on until nothing
-has moved for a second, so that a scan that the view began counts, too.
+Every view is loaded anew, with the program of the page; then the five pages are gone to by their
+links. The wall time is that from the navigation to the last element. The CPU time goes on until
+nothing has moved for a second, so that a scan that the view began counts, too.
 """
 
 import contextlib
@@ -42,6 +43,7 @@ VIEWS = {
     "predict": "predict?run=first",
     "plugins": "plugins",
 }
+PAGES = "Data Train Results Predict Plugins".split()
 SETTLED = "[data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 SHOWN = f"""() => document.querySelector('[data-testid=stApp]{SETTLED} h1')
     && !document.querySelector('[data-testid=stSkeleton]')
@@ -82,10 +84,19 @@ class Page:
 
     def view(self, address: str) -> tuple[float, float]:
         """Show a view; return wall seconds to its last element, and CPU seconds of the server."""
+        return self._timed(lambda: self.tab.goto(f"http://127.0.0.1:{PORT}/{address}"), SHOWN)
+
+    def follow(self, title: str) -> tuple[float, float]:
+        """Go to a page by its link; return the same."""
+        link = self.tab.get_by_role("link", name=title).first
+        there = f"() => document.querySelector('h1')?.innerText.trim() == '{title}' && ({SHOWN})()"
+        return self._timed(link.click, there)
+
+    def _timed(self, go: Callable[[], object], shown: str) -> tuple[float, float]:
         self.tab.bring_to_front()  # a browser draws other tabs once a second
         before, start = self.cpu(), time.perf_counter()
-        self.tab.goto(f"http://127.0.0.1:{PORT}/{address}")
-        self.tab.wait_for_function(SHOWN)
+        go()
+        self.tab.wait_for_function(shown)
         wall = time.perf_counter() - start
         self.tab.wait_for_timeout(1000 * QUIET)
         self.tab.wait_for_function(SHOWN)
@@ -164,7 +175,21 @@ def measure(page: Page, state: str, times: int) -> Rows:
             wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
             rows[view] = {"wall": wall, "cpu": cpu, "longest": max(pairs)[0]}
             print(f"  {state}, {view}: {rows[view]}", flush=True)
+        for title in PAGES:
+            page.follow(title)
+        followed: dict[str, list[tuple[float, float]]] = {title: [] for title in PAGES}
+        for title in PAGES * times:
+            hold()
+            followed[title].append(page.follow(title))
+        for title, pairs in followed.items():
+            wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
+            rows[link_to(title)] = {"wall": wall, "cpu": cpu, "longest": max(pairs)[0]}
     return rows
+
+
+def link_to(title: str) -> str:
+    """Return what the row of a page is called that is gone to by its link."""
+    return f"link to {title}"
 
 
 def pages(states: Iterable[str] = STATES, times: int = TIMES) -> dict[str, Rows]:
@@ -195,7 +220,7 @@ def pages(states: Iterable[str] = STATES, times: int = TIMES) -> dict[str, Rows]
 def pages_tables(results: dict[str, Rows]) -> list[str]:
     """Return wall and CPU seconds by view and state as a table in Markdown."""
     lines = [f"| view | {' | '.join(results)} |", f"|---|{'---|' * len(results)}"]
-    for view in VIEWS:
+    for view in (*VIEWS, *map(link_to, PAGES)):
         of_view = (rows[view] for rows in results.values())
         cells = (f"{row['wall']:.2f} s, {row['cpu']:.2f} CPU" for row in of_view)
         lines.append(f"| {view} | {' | '.join(cells)} |")
