@@ -172,8 +172,7 @@ def measure(page: Page, state: str, times: int) -> Rows:
             for _ in range(times):
                 hold()
                 pairs.append(page.view(address.format(**names)))
-            wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
-            rows[view] = {"wall": wall, "cpu": cpu, "longest": max(pairs)[0]}
+            rows[view] = summary(pairs)
             print(f"  {state}, {view}: {rows[view]}", flush=True)
         for title in PAGES:
             page.follow(title)
@@ -182,9 +181,14 @@ def measure(page: Page, state: str, times: int) -> Rows:
             hold()
             followed[title].append(page.follow(title))
         for title, pairs in followed.items():
-            wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
-            rows[link_to(title)] = {"wall": wall, "cpu": cpu, "longest": max(pairs)[0]}
+            rows[link_to(title)] = summary(pairs)
     return rows
+
+
+def summary(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    """Return medians of wall and CPU seconds, and the longest wall time."""
+    wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return {"wall": wall, "cpu": cpu, "longest": max(pairs)[0]}
 
 
 def link_to(title: str) -> str:

@@ -9,6 +9,10 @@ Ranked = Annotated[
     list[tuple[str, Probability]],
     Field(description="The likeliest classes with their probabilities, best first"),
 ]
+Digest = Annotated[str, Field(description="Hash of its file: the same, the same model")]
+ModelName = Annotated[str, Field(description="The name of the model")]
+ImageName = Annotated[str, Field(description="The name of the image in the request")]
+ReadingProblem = Annotated[str, Field(description="Why the image cannot be read, else empty")]
 
 
 class PredictionRecord(BaseModel):
@@ -27,11 +31,11 @@ class PredictionRecord(BaseModel):
             }
         }
     )
-    path: Annotated[str, Field(description="The name of the image in the request")]
+    path: ImageName
     label: Annotated[str, Field(description="The likeliest class; empty if it cannot be read")]
     probability: Annotated[float, Field(description="Of that class, 0 to 1")]
     top: Ranked
-    problem: Annotated[str, Field(description="Why the image cannot be read, else empty")]
+    problem: ReadingProblem
     unknown: Annotated[bool, Field(description="Whether it is unlike the photos of all classes")]
     distance: Annotated[
         float,
@@ -42,8 +46,8 @@ class PredictionRecord(BaseModel):
 class PredictionsRecord(BaseModel):
     """The answer of ``/predict``."""
 
-    model: Annotated[str, Field(description="The name of the model")]
-    digest: Annotated[str, Field(description="Hash of its file: the same, the same model")]
+    model: ModelName
+    digest: Digest
     predictions: Annotated[list[PredictionRecord], Field(description="In the order of the images")]
 
 
@@ -58,7 +62,7 @@ class NeighbourRecord(BaseModel):
 class ExplanationRecord(BaseModel):
     """What in an image speaks for a class."""
 
-    path: Annotated[str, Field(description="The name of the image in the request")]
+    path: ImageName
     top: Ranked
     label: Annotated[str, Field(alias="class", description="The class that is explained")]
     probability: Annotated[float, Field(description="Of that class, 0 to 1")]
@@ -68,7 +72,7 @@ class ExplanationRecord(BaseModel):
         Field(description="How far a covered part lowers the probability, with occlusion"),
     ]
     neighbours: Annotated[list[NeighbourRecord], Field(description="The nearest first")]
-    problem: Annotated[str, Field(description="Why the image cannot be read, else empty")]
+    problem: ReadingProblem
     overlays: Annotated[
         dict[str, str],
         Field(description="The image with a heat map over it, by method, as PNG in base64"),
@@ -78,8 +82,8 @@ class ExplanationRecord(BaseModel):
 class ExplanationsRecord(BaseModel):
     """The answer of ``/explain``."""
 
-    model: Annotated[str, Field(description="The name of the model")]
-    digest: Annotated[str, Field(description="Hash of its file: the same, the same model")]
+    model: ModelName
+    digest: Digest
     explanations: Annotated[list[ExplanationRecord], Field(description="In order of the images")]
 
 
@@ -90,7 +94,7 @@ class ModelRecord(BaseModel):
     labels: Annotated[list[str], Field(description="Its classes")]
     backbone: str
     size: Annotated[int, Field(description="Side of its input in pixels")]
-    digest: Annotated[str, Field(description="Hash of its file: the same, the same model")]
+    digest: Digest
     accuracy: Annotated[float, Field(description="Measured in its training, 0 to 1")]
     measured_on: Annotated[str, Field(description="The split: validation or test")]
 
