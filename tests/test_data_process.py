@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import TESTS, Counted, draw_photos
 from serving import until
@@ -13,6 +14,7 @@ from tlearn.data.editing import exclude, move, rename
 from tlearn.data.edits import undo_edits
 from tlearn.data.scan import scan
 from tlearn.errors import DataError
+from tlearn.priority import AWAITED
 from tlearn.web import background, data_process, data_work
 from tlearn.web.data_work import change, look
 
@@ -93,6 +95,9 @@ def test_after_an_edit_files_are_not_listed_again(tmp_path, monkeypatch):
 def test_the_process_for_data_goes_on_after_a_crash_and_ends_what_is_replaced(tmp_path, client):
     first = data_process.run(Counted(), slow, 1, tmp_path / "ready")
     assert first != os.getpid()
+    assert psutil.Process(first).nice() >= AWAITED and os.getsid(first) == first
+    if (autogroup := Path(f"/proc/{first}/autogroup")).exists():
+        assert f"nice {AWAITED}" in autogroup.read_text()
     task = background.start(
         lambda progress: data_process.run(progress, slow, 10_000, tmp_path / "second")
     )

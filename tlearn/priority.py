@@ -1,19 +1,25 @@
 """Priorities of processes, so that the page answers whatever else goes on."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import psutil
 
-AWAITED, TRAINING = 5, 15  # of 19: what somebody waits for, and what takes what nobody else wants
+AWAITED, TRAINING = 10, 19  # of 19: what somebody waits for, and what takes what nobody else wants
 
 
-def lower_priority(nice: int, session: int | None = None) -> None:
-    """Lower the priority of this process, or of one that leads a session and of its children."""
+def lower_priority(nice: int, pid: int | None = None) -> None:
+    """Lower the priority of a process, by default this one, and of its session if it leads one.
+
+    Linux first shares time evenly among sessions (autogroups, ``man 7 sched``): a process in the
+    session of the page's server would take half of a core from the browser, however nice it is.
+    """
     with contextlib.suppress(psutil.Error):
-        process = psutil.Process(session)
+        process = psutil.Process(pid)
         of_windows = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", None)  # which has classes
         process.nice(of_windows or max(nice, process.nice()))
-    if session is not None:  # Linux may share time among sessions first
-        with contextlib.suppress(OSError):
-            Path(f"/proc/{session}/autogroup").write_text(str(nice), encoding="ascii")
+    pid = pid or os.getpid()
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no sessions of this kind
+        if os.getsid(pid) == pid:
+            Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")

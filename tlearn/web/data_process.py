@@ -108,7 +108,10 @@ class _Client:
         with self._lock:
             if self._process is None:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                    [sys.executable, "-m", __name__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,  # so that its priority counts
                 )
                 threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
             self._answers[number] = self._process, answers
