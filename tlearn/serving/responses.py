@@ -5,17 +5,23 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Ranked = Annotated[
-    list[tuple[str, Probability]],
-    Field(description="The likeliest classes with their probabilities, best first"),
-]
 Digest = Annotated[str, Field(description="Hash of its file: the same, the same model")]
 ModelName = Annotated[str, Field(description="The name of the model")]
-ImageName = Annotated[str, Field(description="The name of the image in the request")]
-ReadingProblem = Annotated[str, Field(description="Why the image cannot be read, else empty")]
 
 
-class PredictionRecord(BaseModel):
+class ImageRecord(BaseModel):
+    """What every answer says of an image."""
+
+    path: Annotated[str, Field(description="The name of the image in the request")]
+    top: Annotated[
+        list[tuple[str, Probability]],
+        Field(description="The likeliest classes with their probabilities, best first"),
+    ]
+    unknown: Annotated[bool, Field(description="Whether it is unlike the photos of all classes")]
+    problem: Annotated[str, Field(description="Why the image cannot be read, else empty")]
+
+
+class PredictionRecord(ImageRecord):
     """What a model says of an image."""
 
     model_config = ConfigDict(
@@ -31,12 +37,8 @@ class PredictionRecord(BaseModel):
             }
         }
     )
-    path: ImageName
     label: Annotated[str, Field(description="The likeliest class; empty if it cannot be read")]
     probability: Annotated[float, Field(description="Of that class, 0 to 1")]
-    top: Ranked
-    problem: ReadingProblem
-    unknown: Annotated[bool, Field(description="Whether it is unlike the photos of all classes")]
     distance: Annotated[
         float,
         Field(description="From training photos; at 1 as far as these are from each other"),
@@ -59,20 +61,16 @@ class NeighbourRecord(BaseModel):
     distance: Annotated[float, Field(description="At 1 as far as training photos are usually")]
 
 
-class ExplanationRecord(BaseModel):
+class ExplanationRecord(ImageRecord):
     """What in an image speaks for a class."""
 
-    path: ImageName
-    top: Ranked
     label: Annotated[str, Field(alias="class", description="The class that is explained")]
     probability: Annotated[float, Field(description="Of that class, 0 to 1")]
-    unknown: Annotated[bool, Field(description="Whether it is unlike the photos of all classes")]
     largest_drop: Annotated[
         float | None,
         Field(description="How far a covered part lowers the probability, with occlusion"),
     ]
     neighbours: Annotated[list[NeighbourRecord], Field(description="The nearest first")]
-    problem: ReadingProblem
     overlays: Annotated[
         dict[str, str],
         Field(description="The image with a heat map over it, by method, as PNG in base64"),
