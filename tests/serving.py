@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -94,6 +96,29 @@ def websocket(app, *coming, headers=None, **given):
 
     asyncio.run(app(of, receive, send))
     return sent
+
+
+def photos_of(run):
+    """Return some photos that a toy run was trained with."""
+    return sorted(path for path in run.photos.rglob("*") if path.is_file())[:6]
+
+
+def in_form(paths):
+    """Return image files as a client gives them to be sent as a form."""
+    return [("images", (path.name, path.read_bytes())) for path in paths]
+
+
+def rename_classes(model):
+    """Write a saved model with other names of classes, as another training would; return them."""
+    with zipfile.ZipFile(model) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    card = json.loads(members["tlearn.json"])
+    card["labels"] = [f"new {name}" for name in card["labels"]]
+    members["tlearn.json"] = json.dumps(card)
+    with zipfile.ZipFile(model, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return card["labels"]
 
 
 def until(condition, seconds=600):

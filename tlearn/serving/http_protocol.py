@@ -9,7 +9,7 @@ OFFER = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Limits what uvicorn does not: the size of a head, and the time for it and for unread bodies.
+    """Limits what uvicorn does not: heads, and the time for them, for unread bodies and answers.
 
     Attributes:
         head_bytes: Of the request line and the headers, at most.
@@ -17,12 +17,15 @@ class PatientProtocol(HttpToolsProtocol):
             of its headers.
         unread_seconds: That a body may still come after its request was refused: the connection is
             not closed at once, or the client would lose the answer while it sends.
+        answer_seconds: That a client may take to read most of an answer.
     """
 
     head_bytes = 64 * 1024
     head_seconds = 10.0
     unread_seconds = 10.0
+    answer_seconds = 60.0
     _closing: asyncio.TimerHandle | None = None
+    _aborting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head."""
@@ -66,6 +69,17 @@ class PatientProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._close_after(self.timeout_keep_alive)
 
+    def pause_writing(self) -> None:
+        """Give the client some time to read what fills the buffer."""
+        super().pause_writing()
+        self._aborting = self.loop.call_later(self.answer_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on, as it has read most of it."""
+        super().resume_writing()
+        if self._aborting:
+            self._aborting.cancel()
+
     def _expect_head(self) -> None:
         self._in_head, self._in_body, self._head = True, False, 0
         self._close_after(self.head_seconds)
@@ -74,5 +88,9 @@ class PatientProtocol(HttpToolsProtocol):
         """Close the connection after so many seconds, and not as was said before."""
         if self._closing:
             self._closing.cancel()
-        close = self.timeout_keep_alive_handler
-        self._closing = None if seconds is None else self.loop.call_later(seconds, close)
+        self._closing = None if seconds is None else self.loop.call_later(seconds, self._close)
+
+    def _close(self) -> None:
+        """Close the connection, unless it waits for an answer and has begun a further request."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.timeout_keep_alive_handler()
