@@ -129,7 +129,7 @@ class Classifier:
             RunError: If the file is damaged or was not written by :func:`save`.
         """
         with _explain_errors(path):
-            digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+            digest = _digest_of(path)
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()  # Keras reads the weights without their checksum
                 if damaged:
@@ -183,7 +183,11 @@ class Classifier:
             for file in trusted:
                 run_file(file)
             with random_numbers_from(0):  # initialisers that are loaded draw seeds
-                return keras.models.load_model(self.path, compile=False, safe_mode=True)
+                model = keras.models.load_model(self.path, compile=False, safe_mode=True)
+            digest = _digest_of(self.path)
+        if digest != self.digest:
+            raise RunError(f"the model {str(self.path)!r} was written again meanwhile; try again")
+        return model
 
     @cached_property
     def _engine(self) -> Engine:
@@ -313,6 +317,10 @@ class Classifier:
         if self.tta > MIRROR:
             views.insert(MIRROR, views[0][:, ::-1])
         return np.stack(views)
+
+
+def _digest_of(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager
