@@ -1,5 +1,6 @@
 """What tests share: a toy backbone found as a plugin, tiny photos, a run, the real photos."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -254,6 +255,24 @@ def copied_run(toy_run, tmp_path_factory):
     import tlearn
 
     return tlearn.Run(shutil.copytree(toy_run.run, tmp_path_factory.mktemp("copied") / "run"))
+
+
+@pytest.fixture
+def service(toy_run_copy):
+    """Return a function that starts a web service of the toy run, and gives its client."""
+    from fastapi.testclient import TestClient
+
+    from tlearn.serving.app import make_app
+    from tlearn.serving.model_store import ModelStore
+    from tlearn.serving.server_settings import ServerSettings
+
+    with contextlib.ExitStack() as stack:
+
+        def start(**settings):
+            app = make_app(ModelStore([toy_run_copy.run]), ServerSettings(**settings))
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
 
 
 @pytest.fixture

@@ -8,15 +8,11 @@ import pytest
 from conftest import PLUGINS, ROOT
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
-from serving import free_port
+from serving import free_port, in_form
 
 from tlearn.serving.app import make_app
 from tlearn.serving.model_store import ModelStore
 from tlearn.serving.server_settings import ServerSettings
-
-
-def in_form(paths):
-    return [("images", (path.name, path.read_bytes())) for path in paths]
 
 
 @pytest.mark.filterwarnings("ignore")  # those of Ray, which are many

@@ -1,21 +1,15 @@
-"""The web service: answers, limits, back-pressure, reloading, stopping."""
+"""The web service: what it answers and refuses, and models that are replaced meanwhile."""
 
-import asyncio
 import base64
 import threading
-import time
-from concurrent.futures import wait
 
 import pytest
-from fastapi.testclient import TestClient
-from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
+from serving import in_form, photos_of, rename_classes
 
 import tlearn
 from tlearn.errors import ConfigError, RunError
-from tlearn.serving.admission import Admission, BusyError
-from tlearn.serving.app import make_app
-from tlearn.serving.batching import Batcher
+from tlearn.serving import served_model
 from tlearn.serving.model_store import ModelStore
 from tlearn.serving.responses import (
     ExplanationsRecord,
@@ -24,33 +18,11 @@ from tlearn.serving.responses import (
     PredictionsRecord,
 )
 from tlearn.serving.served_model import ServedModel
-from tlearn.serving.server_settings import ServerSettings
-
-
-@pytest.fixture
-def service(toy_run_copy):
-    """Return a function that starts a client of a server of the toy run, with settings."""
-    clients = []
-
-    def start(**settings):
-        app = make_app(ModelStore([toy_run_copy.run]), ServerSettings(**settings))
-        client = TestClient(app, raise_server_exceptions=False)
-        client.__enter__()
-        clients.append(client)
-        return client
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
 
 
 @pytest.fixture
 def photos(toy_run):
-    return sorted(path for path in toy_run.photos.rglob("*") if path.is_file())[:6]
-
-
-def in_form(paths):
-    return [("images", (path.name, path.read_bytes())) for path in paths]
+    return photos_of(toy_run)
 
 
 def test_answers_equal_those_of_predict(service, toy_run, photos):
@@ -134,9 +106,28 @@ def test_explanations_have_pictures_and_similar_photos(service, photos, toy_run_
     assert base64.b64decode(record["overlays"]["grad-cam"]).startswith(b"\x89PNG")
     refused = client.post("/explain", files=in_form(photos[:1]) * 9)
     assert refused.status_code == 413 and "more than 8 images" in refused.text
-    (toy_run_copy.run / "model.keras").touch()  # what it reads now may be of another model
-    changed = client.post("/explain", files=in_form(photos[:1]))
-    assert changed.status_code == 400 and "reload the model" in changed.text
+
+
+def test_explanations_are_of_the_model_that_was_loaded(service, photos, toy_run_copy, monkeypatch):
+    client = service()
+    form = in_form(photos[:1])
+    before = client.post("/explain", files=form).json()
+    labels = rename_classes(toy_run_copy.run / "model.keras")
+    refused = client.post("/explain", files=form)  # what it reads now is of another
+    assert refused.status_code == 409 and "reload the model" in refused.text
+    assert client.post("/predict", files=form).json()["digest"] == before["digest"]
+    assert client.post("/models/toy/reload").is_success
+    after = client.post("/explain", files=form).json()
+    assert after["digest"] != before["digest"]
+    assert after["explanations"][0]["class"] in labels
+    explain = served_model.explain
+
+    def late(*arguments, **given):
+        (toy_run_copy.run / "outputs.npz").touch()
+        return explain(*arguments, **given)
+
+    monkeypatch.setattr(served_model, "explain", late)
+    assert client.post("/explain", files=form).status_code == 409
 
 
 def test_a_key_is_asked_for_but_not_by_what_watches_the_server(service, photos):
@@ -181,43 +172,6 @@ def test_metrics_are_named_as_prometheus_asks(service, photos):
     assert any(family.name == "process_resident_memory_bytes" for family in families)
 
 
-def test_more_than_fits_is_refused_until_there_is_room(service, photos, monkeypatch):
-    client = service(waiting_images=4)
-    state = client.app.state.service
-    model = state.store.models()[0]
-    go, compute = threading.Event(), model._batcher._compute
-    monkeypatch.setattr(model._batcher, "_compute", lambda items: go.wait(30) and compute(items))
-    answers = []
-    asking = [
-        threading.Thread(
-            target=lambda: answers.append(client.post("/predict", files=in_form(photos[:2])))
-        )
-        for _ in range(2)
-    ]
-    for thread in asking:
-        thread.start()
-    while state.images.in_flight < 4:
-        time.sleep(0.01)
-    refused = client.post("/predict", files=in_form(photos[:1]))
-    assert refused.status_code == 503 and int(refused.headers["Retry-After"]) >= 1
-    assert "tlearn_images_in_flight 4.0" in client.get("/metrics").text
-    go.set()
-    for thread in asking:
-        thread.join()
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert state.images.in_flight == state.bytes.in_flight == 0
-    assert client.post("/predict", files=in_form(photos[:1])).is_success
-
-
-def test_what_takes_too_long_ends(service, photos, monkeypatch):
-    client = service(seconds=0.2)
-    model = client.app.state.service.store.models()[0]
-    go, compute = threading.Event(), model._batcher._compute
-    monkeypatch.setattr(model._batcher, "_compute", lambda items: go.wait(30) and compute(items))
-    assert client.post("/predict", files=in_form(photos[:1])).status_code == 504
-    go.set()
-
-
 def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
     client = service()
     store = client.app.state.service.store
@@ -230,8 +184,15 @@ def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
             assert now is not before
         views = before.decode(photos[0].read_bytes())
         assert before.submit(views).result(30)  # it goes on for those who have it
+        go, compute = threading.Event(), before._batcher._compute
+        before._batcher._compute = lambda items: go.wait(30) and compute(items)
+        last = before.submit(views)
+    # Nobody has it any more, and nobody waits for its last batch.
     with pytest.raises(RuntimeError, match="closed"):
         before.submit(views)
+    assert not last.done()
+    go.set()
+    assert last.result(30)
     model = toy_run_copy.run / "model.keras"
     whole = model.read_bytes()
     model.write_bytes(whole[:100])
@@ -241,13 +202,6 @@ def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
     assert client.post("/models/other/reload").status_code == 404
 
 
-def test_the_engine_has_computed_before_several_threads_ask_it(toy_run):
-    """Two first calls of OpenVINO at a time may wait for each other for ever."""
-    model = ServedModel(toy_run.run)
-    assert len(model.run.classifier._engine._idle) == 1
-    model.close()
-
-
 def test_runs_of_one_name_and_runs_without_a_model_are_refused(toy_run_copy, tmp_path):
     with pytest.raises(ConfigError, match="two runs are called"):
         ModelStore([toy_run_copy.run, toy_run_copy.run])
@@ -255,61 +209,20 @@ def test_runs_of_one_name_and_runs_without_a_model_are_refused(toy_run_copy, tmp
         ModelStore([tmp_path])
 
 
-def test_batches_are_of_what_arrived_meanwhile_and_errors_go_to_who_waits():
-    sizes, go = [], threading.Event()
+def test_a_fault_of_the_server_is_counted_as_one(service, photos, monkeypatch):
+    client = service()
 
-    def compute(items):
-        go.wait(30)
-        sizes.append(len(items))
-        if "bad" in items:
-            raise ValueError("bad")
-        return [item * 2 for item in items]
+    def fail(*_):
+        raise AssertionError
 
-    batcher = Batcher(compute, 4, 1)
-    first = batcher.submit("a")
-    while first.running() is False:
-        time.sleep(0.001)
-    rest = [batcher.submit(f"b{i}") for i in range(6)]
-    rest[1].cancel()  # whoever asked has gone
-    go.set()
-    wait([first, *rest])
-    assert sizes == [1, 3, 2] and rest[5].result() == "b5b5"
-    assert isinstance(batcher.submit("bad").exception(30), ValueError)
-    assert batcher.submit("c").result(30) == "cc"  # the thread goes on
-    batcher.close()
-    with pytest.raises(RuntimeError):
-        batcher.submit("d")
+    monkeypatch.setattr(ServedModel, "answer", fail)
+    assert client.post("/predict", files=in_form(photos[:1])).status_code == 500
+    counted = 'tlearn_http_requests_total{path="/predict",status="500"}'
+    assert counted in client.get("/metrics").text
 
 
-def test_admission_counts_and_says_when_to_come_again(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    admission = Admission(30, Gauge("g", "g", registry=None), seconds=5)
-
-    def answer(number, seconds):
-        with admission.admit(number):
-            now[0] += seconds
-
-    with admission.admit(90):  # alone, even more
-        with pytest.raises(BusyError) as caught, admission.admit(1):
-            pass
-        assert caught.value.retry_after == 1
-    for _ in range(20):
-        answer(2, 0.1)
-        now[0] += 1000  # of nothing in flight, which is no sign of how fast it is
-    with admission.admit(30), pytest.raises(BusyError) as caught:
-        admission.check(20)
-    assert caught.value.retry_after == 1  # 20 a second
-    for _ in range(200):
-        answer(2, 1.0)  # it is slower now
-    with admission.admit(9):
-        admission.check(1)
-        with pytest.raises(BusyError) as caught:  # they would wait for 10 seconds
-            admission.check(11)
-    assert caught.value.retry_after == 5 and admission.in_flight == 0
-    for _ in range(200):  # nothing is answered in time: one at a time from now on
-        with pytest.raises(asyncio.CancelledError), admission.admit(2):
-            raise asyncio.CancelledError
-    with admission.admit(2), pytest.raises(BusyError):
-        admission.check(1)
-    admission.check(2)
+def test_what_watches_the_server_may_ask_for_the_head_alone(service):
+    client = service()
+    for path in ("/health", "/ready"):
+        answer = client.head(path)
+        assert answer.status_code == 200 and not answer.content

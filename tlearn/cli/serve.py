@@ -45,7 +45,7 @@ KEY = "TLEARN_KEY"  # the environment variable with the key
     type=click.IntRange(1, 100_000),
     default=256,
     show_default=True,
-    help="Of all requests; further ones are told to come again later (503, Retry-After).",
+    help="For a model; further requests are told to come again later (503, Retry-After).",
 )
 @click.option(
     "--seconds",

@@ -1,16 +1,15 @@
 """Back-pressure: what a server takes on at a time, in bytes and in images."""
 
-import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import Gauge
 
-RECENT = 200  # answers that the rate is taken from, at most
-FEWEST = 8  # and at least
+WINDOW = 8  # times as many as use all cores: the rate is measured over so many answers
+LOWEST = 0.1  # answers a second that are reckoned with at the least
 LONGEST = 60  # seconds that a client is asked to wait, at most
 
 
@@ -31,15 +30,25 @@ class Admission:
 
     Args:
         most: The limit. What is larger alone is taken on when nothing else is in flight.
-        gauge: Shows what is in flight.
-        seconds: What would be answered later than this, by the rate of late, is refused, too.
+        gauge: Shows what is in flight; others may count with it, too.
+        seconds: What would be answered later than this, by the rate, is refused, too.
+        rate: Answers a second, until they are measured.
+        full: As many in flight use all cores. The rate is measured while there are so many, or half
+            the limit: with fewer it would be that at which is asked.
     """
 
-    def __init__(self, most: int, gauge: Gauge, seconds: float = math.inf) -> None:
+    def __init__(
+        self,
+        most: int,
+        gauge: Gauge,
+        seconds: float = math.inf,
+        rate: float = math.inf,
+        full: int = 1,
+    ) -> None:
         self.most, self.seconds, self.in_flight = most, seconds, 0
-        self._gauge = gauge
-        self._busy, self._changed = 0.0, time.monotonic()  # seconds with something in flight
-        self._answers = deque[tuple[float, int]](maxlen=RECENT)  # when, in these, and of how many
+        self._gauge, self._first_rate, self._full = gauge, rate, full
+        self._loaded, self._changed = 0.0, time.monotonic()  # seconds with enough in flight
+        self._answers = deque[float](maxlen=WINDOW * full)  # when, in these seconds
 
     def check(self, number: int = 1) -> None:
         """Refuse so many if they are too many now; nothing is counted.
@@ -47,10 +56,10 @@ class Admission:
         Raises:
             BusyError: If they are.
         """
-        rate = self._rate()
-        missing = self.in_flight + number - min(self.most, self.seconds * rate)
+        self._pass_time()
+        missing = self.in_flight + number - self._limit()
         if self.in_flight and missing > 0:
-            raise BusyError(min(LONGEST, max(1, math.ceil(missing / rate))))
+            raise BusyError(min(LONGEST, max(1, math.ceil(missing / self._rate()))))
 
     def add(self, number: int) -> None:
         """Count so many more, until they are removed.
@@ -61,40 +70,53 @@ class Admission:
         self.check(number)
         self._change(number)
 
-    def remove(self, number: int, answered: int) -> None:
-        """Count so many less, of which so many were answered and the others given up."""
+    def remove(self, number: int) -> None:
+        """Count so many less."""
         self._change(-number)
-        self._answers.append((self._busy, answered))
 
     @contextmanager
-    def admit(self, number: int) -> Iterator[None]:
-        """Count so many more until the block ends.
+    def admit(self, number: int) -> Iterator[Callable[[], None]]:
+        """Count so many more; give what is to be called when one of them is answered.
+
+        The others count until the block ends: given up, or answered without work.
 
         Raises:
             BusyError: If they are too many now.
         """
         self.add(number)
-        answered = number
+        left = number
+
+        def answer() -> None:
+            nonlocal left
+            left -= 1
+            self._pass_time()
+            if self._is_loaded():
+                self._answers.append(self._loaded)
+            self._change(-1)
+
         try:
-            yield
-        except asyncio.CancelledError:  # it took too long
-            answered = 0
-            raise
+            yield answer
         finally:
-            self.remove(number, answered)
+            self._change(-left)
 
     def _change(self, number: int) -> None:
-        now = time.monotonic()
-        self._busy += now - self._changed if self.in_flight else 0.0
-        self._changed = now
+        self._pass_time()
         self.in_flight += number
-        self._gauge.set(self.in_flight)
+        self._gauge.inc(number)
+
+    def _pass_time(self) -> None:
+        now = time.monotonic()
+        self._loaded += now - self._changed if self._is_loaded() else 0.0
+        self._changed = now
+
+    def _is_loaded(self) -> bool:
+        return self.in_flight >= min(self._full, max(1, self._limit() / 2))
+
+    def _limit(self) -> float:
+        return min(self.most, self.seconds * self._rate())
 
     def _rate(self) -> float:
-        """Return how many were answered a second of late, while something was in flight."""
-        if len(self._answers) < FEWEST:
-            return math.inf
-        self._change(0)
-        (start, first), *_ = self._answers
-        number = sum(count for _, count in self._answers) - first
-        return max(number / max(self._busy - start, 1e-3), 0.1)
+        """Return how many were answered a second of late, while enough were in flight."""
+        if len(self._answers) < WINDOW * self._full:
+            return self._first_rate
+        return max(len(self._answers) / max(self._loaded - self._answers[0], 1e-3), LOWEST)

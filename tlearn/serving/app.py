@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from tlearn import __version__
-from tlearn.errors import ConfigError, DataError, TlearnError
+from tlearn.errors import ConfigError, DataError, RunError, TlearnError
 from tlearn.runs.explanation import Method
 from tlearn.runs.unknown import MOST_REJECT, REJECT
 from tlearn.serving.admission import BusyError
@@ -86,6 +86,10 @@ def _answer_errors(app: FastAPI) -> None:
     async def late(_: Request, error: TimeoutError) -> JSONResponse:
         return refusal(504, "this took too long; send fewer images at a time")
 
+    @app.exception_handler(RunError)
+    async def changed(_: Request, error: RunError) -> JSONResponse:
+        return refusal(409, str(error))
+
     @app.exception_handler(TlearnError)
     async def wrong(_: Request, error: TlearnError) -> JSONResponse:
         return refusal(400, str(error))
@@ -108,10 +112,12 @@ def _keyed(service: Service) -> list[Any]:
 
 
 def _add_status(app: FastAPI, service: Service) -> None:
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether the process answers")
     async def health() -> StatusRecord:
         return StatusRecord(status="ok")
 
+    @app.head("/ready", include_in_schema=False)
     @app.get(
         "/ready",
         summary="Whether it takes on requests",
@@ -159,11 +165,16 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     settings = service.settings
     shared: dict[str, Any] = {
         "openapi_extra": BODIES,
-        "responses": REFUSALS,
         "dependencies": _keyed(service),
     }
 
-    @app.post("/predict", summary="Classify images", response_model=PredictionsRecord, **shared)
+    @app.post(
+        "/predict",
+        summary="Classify images",
+        response_model=PredictionsRecord,
+        responses=REFUSALS,
+        **shared,
+    )
     async def predict(
         request: Request,
         name: Name = None,
@@ -174,8 +185,8 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         ] = REJECT,
     ) -> Response:
         most = settings.request_images
-        async with service.taking(request, service.images, most, name) as (model, images):
-            outputs = await service.outputs(model, images)
+        async with service.taking(request, name, most, service.images_of) as taken:
+            outputs, model = await service.outputs(taken), taken.model
             body = await service.in_thread(model.answer, outputs, top, reject)
         for _, given in outputs:
             state = "unreadable" if isinstance(given, DataError) else "classified"
@@ -187,6 +198,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         summary="Show what in images speaks for a class",
         description=f"At most {EXPLAINED} images; they are explained one by one.",
         response_model=ExplanationsRecord,
+        responses=REFUSALS | errors(e409="The run was written again; reload the model"),
         **shared,
     )
     async def explain(
@@ -197,8 +209,9 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             str | None, Query(description="The class; if not given, the likeliest")
         ] = None,
     ) -> JSONResponse:
-        most = EXPLAINED
-        async with service.taking(request, service.explanations, most, name) as (model, images):
-            records = await service.explanations_of(model, images, method, label)
+        in_flight = service.explanations
+        async with service.taking(request, name, EXPLAINED, lambda _: in_flight) as taken:
+            records = await service.explanations_of(taken, method, label)
+        model = taken.model
         answer = {"model": model.name, "digest": model.digest, "explanations": records}
         return JSONResponse(answer)

@@ -49,11 +49,13 @@ class Batcher(Generic[I, O]):
             self._arrived.notify()
         return future
 
-    def close(self) -> None:
-        """Compute what has been added, and end the threads."""
+    def close(self, wait: bool = True) -> None:
+        """Compute what has been added, and end the threads; wait for that, or not."""
         with self._arrived:
             self._open = False
             self._arrived.notify_all()
+        if not wait:
+            return
         for thread in self._threads:
             thread.join()
 

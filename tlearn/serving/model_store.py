@@ -103,7 +103,7 @@ class ModelStore:
             if is_over:
                 del self._users[model]
         if is_over:
-            model.close()
+            model.close(wait=False)  # the event loop calls this, and a batch may be computed still
 
 
 def _load(name: str, path: Path) -> ServedModel:

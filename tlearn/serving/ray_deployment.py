@@ -68,7 +68,8 @@ class Replica:
         """Answer ``POST``; see ``/predict`` of ``tlearn serve``."""
         kind, top = request.headers.get("content-type", ""), request.query_params.get("top", "3")
         try:
-            images = images_in(kind, await request.body(), self.request_images)
+            data = await request.body()
+            images = await asyncio.to_thread(images_in, kind, data, self.request_images)
         except HTTPException as error:
             return JSONResponse({"detail": error.detail}, error.status_code)
         if not (top.isdecimal() and 1 <= int(top) <= 100):

@@ -47,6 +47,9 @@ class Reception:
             answer = JSONResponse({"detail": f"send the key in the header {KEY_HEADER}"}, 401)
         try:
             await answer(scope, receive, watched)
+        except Exception:
+            status = 500  # which is sent outside of this
+            raise
         finally:
             # The route, not what a stranger typed: each label is kept for good.
             path = getattr(scope.get("route"), "path", "other")

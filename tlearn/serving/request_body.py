@@ -45,7 +45,7 @@ async def receiving(
         parts[:] = [b"".join(parts)]
         yield parts.pop()  # so that it is in memory no longer than the caller needs it
     finally:
-        in_memory.remove(size, size)
+        in_memory.remove(size)
 
 
 def _too_large(settings: ServerSettings) -> HTTPException:

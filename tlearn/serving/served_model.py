@@ -7,8 +7,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +39,28 @@ class ServedModel:
     Attributes:
         name: That of the run.
         digest: Hash of the file of the model.
+        at_once: How many images use all cores.
+        rate: Images a second that the engine computed at the start, in full batches.
         card: What a client may want to know of it; see
             :class:`tlearn.serving.responses.ModelRecord`.
 
     Raises:
-        RunError: If it has no usable model.
+        RunError: If it has no usable model, or is being written.
     """
 
     def __init__(self, path: Path, observe: Observe = lambda images, seconds: None) -> None:
         self.run, self._observe = Run(path), observe
         self.name = self.run.path.resolve().name
-        self._written = self._stamp()
+        self._written = list(self._stamps())
         classifier = self.run.classifier
         self.digest = classifier.digest
         # Computed once before threads do: OpenVINO prepares itself in the first call, and two first
         # calls at a time wait for each other for ever, one with Python's lock, one with its own.
-        classifier.outputs_of([np.zeros((classifier.tta, *[classifier.size] * 2, 3), np.uint8)])
+        blank = np.zeros((classifier.tta, *[classifier.size] * 2, 3), np.uint8)
+        classifier.outputs_of([blank])
+        most, cores = max(1, classifier.batch // classifier.tta), os.cpu_count() or 1
+        self.at_once = most * cores
+        self.rate = self._rate_of([blank] * most, cores)
         _ = self.run.unknown_detector  # now, not with the first request
         split = self.run.measured_split
         self.card = {
@@ -66,8 +72,8 @@ class ServedModel:
             "accuracy": self.run.metrics[split]["accuracy"],
             "measured_on": split,
         }
-        most = max(1, classifier.batch // classifier.tta)
-        self._batcher = Batcher(self._outputs_of, most, (os.cpu_count() or 1) + SPARE)
+        self._check_unchanged()
+        self._batcher = Batcher(self._outputs_of, most, cores + SPARE)
 
     def decode(self, data: bytes) -> np.ndarray:
         """Return the views of an image file; see :meth:`Classifier.views_of`."""
@@ -117,8 +123,7 @@ class ServedModel:
             DataError: If there is no such class.
             RunError: If the run was written again since it was loaded: it is read again for this.
         """
-        if self._stamp() != self._written:
-            raise RunError(f"the run {self.name!r} was written again; reload the model")
+        self._check_unchanged()
         with tempfile.TemporaryDirectory() as folder:
             photo = Path(folder) / "image"
             photo.write_bytes(data)
@@ -129,7 +134,8 @@ class ServedModel:
                 file = io.BytesIO()
                 picture.save(file, "PNG")
                 record["overlays"][kind] = base64.b64encode(file.getvalue()).decode("ascii")
-            return record
+        self._check_unchanged()  # nor while it was read
+        return record
 
     def _outputs_of(self, images: Sequence[np.ndarray]) -> list[ModelOutputs]:
         start = time.perf_counter()
@@ -137,13 +143,26 @@ class ServedModel:
         self._observe(len(images), time.perf_counter() - start)
         return outputs
 
-    def _stamp(self) -> tuple[int, int]:
-        """Return what changes with the model of the run directory."""
-        with contextlib.suppress(OSError):
-            status = (self.run.path / "model.keras").stat()
-            return status.st_ino, status.st_mtime_ns
-        return 0, 0
+    def _rate_of(self, batch: Sequence[np.ndarray], cores: int) -> float:
+        """Return how many images of a batch a second the engine computes on all cores."""
+        batches = 2 * cores
+        start = time.perf_counter()
+        with ThreadPoolExecutor(cores) as threads:
+            list(threads.map(self.run.classifier.outputs_of, [batch] * batches))
+        return batches * len(batch) / (time.perf_counter() - start)
 
-    def close(self) -> None:
-        """Answer what was submitted, and end the threads."""
-        self._batcher.close()
+    def _check_unchanged(self) -> None:
+        """Raise a RunError if the files of the run are others than those that were loaded."""
+        if list(self._stamps()) != self._written:
+            raise RunError(f"the run {self.name!r} was written again; reload the model")
+
+    def _stamps(self) -> Iterator[tuple[int, int, int]]:
+        """Yield what changes with each file that is read again, as long as it is there."""
+        for file in ("model.keras", "outputs.npz"):
+            with contextlib.suppress(OSError):
+                status = (self.run.path / file).stat()
+                yield status.st_ino, status.st_size, status.st_mtime_ns
+
+    def close(self, wait: bool = True) -> None:
+        """Answer what was submitted, and end the threads; wait for that, or not."""
+        self._batcher.close(wait)

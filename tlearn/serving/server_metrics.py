@@ -51,7 +51,9 @@ LOADED = Gauge(
     ["model"],
     registry=REGISTRY,
 )
-WAITING = Gauge("tlearn_images_in_flight", "Images that are not answered yet", registry=REGISTRY)
+WAITING = Gauge(
+    "tlearn_images_in_flight", "Images that are not answered yet", ["model"], registry=REGISTRY
+)
 BYTES = Gauge(
     "tlearn_requests_in_flight_bytes", "Of the bodies of requests in memory", registry=REGISTRY
 )

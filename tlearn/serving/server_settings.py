@@ -13,8 +13,8 @@ class ServerSettings:
         key: What requests must bring in ``X-API-Key`` or as a bearer token; empty for none.
         request_bytes: Of one request, at most.
         request_images: Of one request, at most.
-        waiting_images: Images that are not answered yet, of all requests, at most; further
-            requests are refused until then.
+        waiting_images: Images for a model that are not answered yet, at most; further requests
+            are refused until then.
         memory_bytes: Of the bodies of all requests that are not answered yet, at most.
         seconds: Within which the body of a request must come, and within which the request is
             answered after that.
