@@ -2,24 +2,31 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
 import uuid
 
+import fsspec
 import pyarrow
 import pytest
 from conftest import TOY
 from pyarrow import parquet
+from test_scan_cache import age, cached
+from test_store_data import upload
+from test_store_scans import patched
 
 import tlearn
+from tlearn.cache_folder import cache_folder
 from tlearn.cli import main
-from tlearn.data import packing
-from tlearn.data.edits import Change, append_edits
+from tlearn.data import packing, shard_index, shards
+from tlearn.data.edits import Change, append_edits, edits_path
 from tlearn.data.images import read_bytes
-from tlearn.data.packed_photos import photo_path
+from tlearn.data.packed_photos import PackedPath, forget_shards, photo_path
 from tlearn.data.packing import pack
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
+from tlearn.data.scan_cache import scans_bytes
 from tlearn.errors import ConfigError, DataError
 from tlearn.object_stores import as_path
 
@@ -55,6 +62,7 @@ def test_what_is_packed_is_what_it_was(form, where, parts, tmp_path, request, mo
         assert str(path) == f"{out}/{file.name}"
     with pytest.raises(DataError, match="exists already"):
         pack(parts, out, form)
+    assert not (out / shards.UNFINISHED).exists()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -202,3 +210,133 @@ def test_a_photo_that_changes_meanwhile_is_refused(photos, tmp_path, monkeypatch
 def test_a_folder_of_photos_is_none_of_shards(photos):
     shutil.make_archive(str(photos / "backup"), "tar", photos / "red")
     assert scan(photos).counts == {"blue": 12, "green": 12, "red": 12}
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_a_shard_that_has_not_changed_is_not_read_again(
+    where, parts, tmp_path, request, monkeypatch, capsys
+):
+    out = as_path(f"{request.getfixturevalue('s3')()}/packed") if where == "s3" else tmp_path / "p"
+    pack(parts, out, shard_bytes=15_000)
+    if where == "disk":
+        for path in out.iterdir():
+            age(path)
+    first = cached(out)
+    monkeypatch.setattr(shard_index, "_tar_samples", lambda shard: pytest.fail("it was read"))
+    monkeypatch.setattr(PackedPath, "read_bytes", lambda path: pytest.fail("it was read"))
+    forget_shards()
+    assert cached(out) == first
+    assert main(["cache", "clear"]) == 0
+    monkeypatch.undo()
+    assert scans_bytes() == 0
+
+
+def test_a_shard_that_has_changed_is_read_again(photos, tmp_path):
+    data = tmp_path / "packed"
+    pack(photos, data)
+    [shard] = data.iterdir()
+    age(shard)
+    assert cached(data).counts == {"blue": 12, "green": 12, "red": 12}
+    (photos / "red/red00.png").rename(photos / "blue/red00.png")
+    pack(photos, tmp_path / "again")
+    shard.write_bytes((tmp_path / "again" / shard.name).read_bytes())
+    assert cached(data).counts == {"blue": 13, "green": 12, "red": 11}
+
+
+def test_an_index_that_is_damaged_or_of_names_of_all_kinds(tmp_path, photos):
+    data = tmp_path / "shards"
+    data.mkdir()
+    image = (photos / "red" / "red00.png").read_bytes()
+    other = (photos / "blue" / "blue00.png").read_bytes()
+    names = ["caf\udce9/a\udce9.png", "日本/é.png", "back\\slash/\\udce9.png", f"x/{'y' * 230}.png"]
+    members = {name: other if i else image for i, name in enumerate(names)}
+    age(write_tar(data / "a-0.tar", members))
+    forget_shards()
+    first = read_source(data).files
+    assert len(first) == 4 and read_bytes(first[0].path) == image
+    forget_shards()
+    assert read_source(data).files == first
+    for file in (cache_folder() / shard_index.FOLDER).iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    forget_shards()
+    assert read_source(data).files == first
+
+
+def test_folders_and_classes_that_are_called_like_shards(photos, tmp_path):
+    folder = tmp_path / "photos.tar"
+    photos.rename(folder)
+    (folder / "red").rename(folder / "red.parquet")
+    counts = {"blue": 12, "green": 12, "red.parquet": 12}
+    assert scan(folder).counts == cached(folder).counts == counts
+    assert all(read_bytes(file.path) for file in scan(folder).files)
+    pack(folder, tmp_path / "out.tar" / "packed")
+    after = scan(tmp_path / "out.tar" / "packed")
+    assert after.counts == counts and after.digest == scan(folder).digest
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_of_all_kinds_are_packed(form, photos, tmp_path):
+    names = [
+        "a.JSON",
+        "b.txt",
+        "c",
+        "d.cls",
+        "e.tar.png",
+        "f..png",
+        f"{'g' * 240}.png",
+        "h\udce9.png",
+    ]
+    for name, path in zip(names, sorted((photos / "red").iterdir()), strict=False):
+        path.rename(path.with_name(os.fsdecode(os.fsencode(name))))
+    pack(photos, tmp_path / "packed", form)
+    assert scan(tmp_path / "packed").digest == scan(photos).digest
+
+
+def test_what_a_killed_process_has_packed_is_refused(photos, s3, capsys, monkeypatch):
+    out = as_path(f"{s3()}/packed")
+    verified = packing._verified
+
+    class Killed(BaseException):
+        pass
+
+    def kill(shard, part):
+        if shard.name.endswith("1.tar"):
+            monkeypatch.setattr(type(out), "unlink", lambda *args, **options: None)
+            raise Killed
+        return verified(shard, part)
+
+    monkeypatch.setattr(packing, "_verified", kill)
+    with pytest.raises(Killed):
+        pack(photos, out, shard_bytes=15_000)
+    monkeypatch.undo()
+    for command in (["check", str(out)], ["finetune", str(out)]):
+        assert main(command) == 2
+        assert "not all shards of" in capsys.readouterr().err
+
+
+def test_a_store_that_fails_while_photos_are_packed(photos, s3, monkeypatch, tmp_path, capsys):
+    bucket = s3()
+    data, out = upload(photos, f"{bucket}/photos"), as_path(f"{bucket}/packed")
+    append_edits(data, [Change("red/red00.png", "group", "one")])
+
+    def refuse(place, *args):
+        if not str(place).endswith(".csv"):
+            raise PermissionError("Access Denied")
+
+    def refused(method, place):
+        with monkeypatch.context() as patch:
+            patched(patch, method, refuse)
+            assert main(["data", "pack", str(data), str(place)]) == 2
+        type(fsspec.filesystem("s3")).clear_instance_cache()
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "no permission (Access Denied)" in error
+        return error
+
+    assert f"{data}/blue/" in refused("_cat_file", tmp_path / "packed")
+    assert "packed/photos-00000.tar" in refused("_put_file", out)
+    monkeypatch.setattr(packing, "append_edits", refuse)
+    for place in (tmp_path / "packed", out):
+        with pytest.raises(DataError, match="Access Denied"):
+            pack(data, place)
+    assert not out.exists() and not edits_path(out).exists()
+    assert not list(tmp_path.glob("*packed*"))

@@ -66,6 +66,8 @@ class StoreError(TlearnError, OSError):
 def os_errors_as(kind: type[TlearnError], what: str, advice: str) -> Iterator[None]:
     """Raise errors of the system, such as a full disk, as one line for users.
 
+    Those of stores are raised as they are: they say what and why by themselves.
+
     Args:
         kind: The error to raise instead of an ``OSError``.
         what: What could not be done, as in "'a.npz' cannot be written".
@@ -73,6 +75,8 @@ def os_errors_as(kind: type[TlearnError], what: str, advice: str) -> Iterator[No
     """
     try:
         yield
+    except StoreError:
+        raise
     except OSError as error:
         raise kind(f"{what}: {error.strerror or error}; {advice}") from None
 

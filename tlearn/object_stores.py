@@ -2,24 +2,28 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import posixpath
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from tlearn.errors import StoreError, TlearnError, one_line
+from tlearn.store_folders import FileState, StoreFolder, read_folder, state_of
 
 T = TypeVar("T")
+Tree = Mapping[str, StoreFolder]  # all folders below one, by their URLs
 SECONDS = 60.0  # that a store has to answer what is asked of it, other than contents
+LISTING_SECONDS = 3600.0  # the same of a folder, which may have millions of files
 LISTINGS = 32  # folders that are listed at once
 ADVICE = "check the address, the credentials and the network"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
+_NAME_WITH_COLONS = re.compile(r"[a-z][a-z0-9+.-]*://(?!.*::[a-z0-9+.-]*://).*::", re.IGNORECASE)
+_trees: dict[str, Tree] = {}  # folders that are listed at the moment, by the URL of the top one
 
 
 def is_url(place: object) -> bool:
@@ -43,7 +47,12 @@ def open_store(url: str, error: type[TlearnError]) -> tuple[Any, str]:
         raise error(f"{url!r} needs fsspec: pip install 'tlearn[storage]'") from None
     local = {} if is_url(url) else {"auto_mkdir": True}
     try:
-        filesystem, path = fsspec.url_to_fs(url, **local)
+        if _NAME_WITH_COLONS.match(url):  # in which fsspec would see one protocol on another
+            top = "/".join(url.split("/")[:3])
+            filesystem, path = fsspec.url_to_fs(top)
+            path += url[len(top) :]
+        else:
+            filesystem, path = fsspec.url_to_fs(url, **local)
     except ImportError:
         protocol = url.partition("://")[0]
         known = known_implementations.get(protocol, {"class": protocol})
@@ -79,12 +88,14 @@ def store_errors_as(kind: type[TlearnError], what: str, advice: str) -> Iterator
         raise kind(f"{what}: {reason}; {advice}") from None
 
 
-def answer_in_time(work: Callable[[], T]) -> T:
+def answer_in_time(work: Callable[[], T], seconds: float | None = None) -> T:
     """Return what a call to a store returns.
 
     Raises:
-        TimeoutError: If it has not returned after ``SECONDS``; it is left to itself.
+        TimeoutError: If it has not returned after so many seconds, ``SECONDS`` if not given; it is
+            left to itself.
     """
+    seconds = seconds or SECONDS
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -96,11 +107,11 @@ def answer_in_time(work: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(SECONDS)
+    thread.join(seconds)
     if errors:
         raise errors[0]
     if not results:
-        raise TimeoutError(f"no answer within {SECONDS:g} seconds")
+        raise TimeoutError(f"no answer within {seconds:g} seconds")
     return results[0]
 
 
@@ -150,39 +161,70 @@ class StorePath(PurePosixPath):
         """Whether it is the top of a store, which nothing can be beside."""
         return len(self.parts) < 3
 
-    def _ask(self, what: Callable[[Any, str], T], in_time: bool = True) -> T:
+    def _ask(self, what: Callable[[Any, str], T], seconds: float | None = None) -> T:
+        """Return what a store answers in so many seconds, ``SECONDS`` if not given, 0 for any."""
         files, path = open_store(str(self), StoreError)
         try:
-            return answer_in_time(lambda: what(files, path)) if in_time else what(files, path)
+            if seconds == 0:
+                return what(files, path)
+            return answer_in_time(lambda: what(files, path), seconds)
         except (FileNotFoundError, NotADirectoryError):
-            missing = os.strerror(errno.ENOENT)
-            raise FileNotFoundError(errno.ENOENT, missing, str(self)) from None
+            raise self._missing() from None
         except Exception as error:
             with store_errors_as(StoreError, f"{str(self)!r} cannot be used", ADVICE):
                 raise error
 
-    def info(self) -> dict[str, Any]:
-        """Return what fsspec knows of it."""
-        return self._ask(lambda files, path: dict(files.info(path)))
+    def _missing(self) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+
+    def _tree(self) -> Tree | None:
+        """Return the folders that are listed at the moment, if it is in one of them."""
+        place = str(self)
+        trees = list(_trees.items())
+        return next((t for top, t in trees if place == top or place.startswith(f"{top}/")), None)
+
+    def state(self) -> FileState | None:
+        """Return what changes with a file, ``None`` of a folder.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+        """
+
+        def find(files: Any, path: str) -> FileState | None:
+            files.invalidate_cache(path)
+            info = files.info(path)
+            return None if info["type"] == "directory" else state_of(info)
+
+        tree = self._tree()
+        if tree is None:
+            return self._ask(find)
+        if str(self) in tree:
+            return None
+        folder = tree.get(str(self.parent))
+        states = folder.states_of([self.name]).tolist() if folder else [[-1]]
+        if states[0][0] < 0:
+            raise self._missing()
+        return FileState(*states[0])
 
     def exists(self) -> bool:
         """Return whether it is there."""
         try:
-            return bool(self.info())
+            self.state()
         except FileNotFoundError:
             return False
+        return True
 
     def is_dir(self) -> bool:
         """Return whether it is a folder: something is below it."""
         try:
-            return bool(self.info()["type"] == "directory")
+            return self.state() is None
         except FileNotFoundError:
             return False
 
     def is_file(self) -> bool:
         """Return whether it is a file."""
         try:
-            return bool(self.info()["type"] == "file")
+            return self.state() is not None
         except FileNotFoundError:
             return False
 
@@ -191,53 +233,66 @@ class StorePath(PurePosixPath):
         return False
 
     def stat(self) -> os.stat_result:
-        """Return its size; the time stands for its version (see :meth:`version`)."""
-        time = int(self.version(), 16)
-        return os.stat_result((0, 0, 0, 0, 0, 0, self.info()["size"], time, time, time))
+        """Return its size; the time stands for its version."""
+        state = self.state() or FileState(0, 0, 0)
+        return os.stat_result((0, 0, 0, 0, 0, 0, state.size, *[state.version] * 3))
 
-    def version(self) -> str:
-        """Return 12 hexadecimal digits that change with the file."""
-        info = self.info()
-        known = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created", "size")
-        text = "|".join(str(info[key]) for key in known if key in info)
-        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    def version(self) -> int:
+        """Return a number that changes with the file; 0 of a folder."""
+        state = self.state()
+        return state.version if state else 0
+
+    def folder(self) -> StoreFolder:
+        """Return what is in a folder.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+        """
+
+        def read(files: Any, path: str) -> StoreFolder:
+            files.invalidate_cache(path)
+            folder = read_folder(path, files.ls(path, detail=True))
+            files.invalidate_cache(path)  # a kilobyte for each file
+            return folder
+
+        tree = self._tree()
+        if tree is None:
+            return self._ask(read, LISTING_SECONDS)
+        if str(self) not in tree:
+            raise self._missing()
+        return tree[str(self)]
 
     def entries(self) -> list[StoreEntry]:
         """Return what is in a folder."""
-        listed = self._ask(lambda files, path: files.ls(path, detail=True))
-        entries = {e["name"].rstrip("/").rpartition("/")[2]: e["type"] for e in listed}
-        entries.pop("", None)  # an empty object that stands for a folder
-        itself = len(listed) == 1 and listed[0]["type"] == "file" and self.name in entries
-        if itself and self.is_file():
-            raise FileNotFoundError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self))
-        return [StoreEntry(name, kind == "directory") for name, kind in entries.items()]
+        folder = self.folder()
+        folders = [StoreEntry(name, True) for name in folder.folders]
+        return folders + [StoreEntry(name, False) for name in folder.names.to_pylist()]
 
-    def list_tree(self) -> None:
-        """List all folders below, many at once; what is asked next is answered from that."""
-        self._ask(lambda files, path: files.invalidate_cache(path))
-        folders = [self]
+    @contextlib.contextmanager
+    def listed(self) -> Iterator[Tree]:
+        """List all folders below, many at once; what is asked meanwhile is answered from that."""
+        tree: dict[str, StoreFolder] = {}
+        paths = [self]
         with ThreadPoolExecutor(LISTINGS) as pool:
-            while folders:
-                listed = list(pool.map(StorePath.entries, folders))
-                folders = [
-                    folder / entry.name
-                    for folder, entries in zip(folders, listed, strict=True)
-                    for entry in entries
-                    if entry.directory
-                ]
-
-    def forget_tree(self) -> None:
-        """Forget what :meth:`list_tree` has listed."""
-        self._ask(lambda files, path: files.invalidate_cache())
+            while paths:
+                found = list(pool.map(StorePath.folder, paths))
+                tree |= zip(map(str, paths), found, strict=True)
+                inner = zip(paths, found, strict=True)
+                paths = [path / name for path, folder in inner for name in folder.folders]
+        _trees[str(self)] = tree
+        try:
+            yield tree
+        finally:
+            _trees.pop(str(self), None)
 
     def read_bytes(self) -> bytes:
         """Return its content."""
-        return self._ask(lambda files, path: bytes(files.cat_file(path)), in_time=False)
+        return self._ask(lambda files, path: bytes(files.cat_file(path)), 0)
 
     def read_range(self, start: int, size: int) -> bytes:
         """Return so many bytes of its content."""
         ends = {"start": start, "end": start + size}
-        return self._ask(lambda files, path: bytes(files.cat_file(path, **ends)), in_time=False)
+        return self._ask(lambda files, path: bytes(files.cat_file(path, **ends)), 0)
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return its content as text."""
@@ -245,7 +300,7 @@ class StorePath(PurePosixPath):
 
     def write_bytes(self, content: bytes) -> int:
         """Write it whole."""
-        self._ask(lambda files, path: files.pipe_file(path, content), in_time=False)
+        self._ask(lambda files, path: files.pipe_file(path, content), 0)
         return len(content)
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -267,15 +322,14 @@ class StorePath(PurePosixPath):
         """Open it to read bytes, with options of fsspec such as ``cache_type``."""
         return cast(IO[bytes], self._ask(lambda files, path: files.open(path, "rb", **options)))
 
-    def upload(self, source: Path) -> str:
+    def upload(self, source: Path) -> int:
         """Copy a file of this machine to it; return its version."""
-        self._ask(lambda files, path: files.put_file(str(source), path), in_time=False)
-        self._ask(lambda files, path: files.invalidate_cache(path))
+        self._ask(lambda files, path: files.put_file(str(source), path), 0)
         return self.version()
 
     def download(self, target: Path) -> None:
         """Copy it to a file of this machine."""
-        self._ask(lambda files, path: files.get_file(path, str(target)), in_time=False)
+        self._ask(lambda files, path: files.get_file(path, str(target)), 0)
 
 
 def as_path(place: str | os.PathLike[str]) -> Path:

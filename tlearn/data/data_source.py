@@ -7,6 +7,7 @@ from pathlib import Path
 from tlearn.data.file_table import FileTable
 from tlearn.data.layouts import Split
 from tlearn.data.problems import Problem
+from tlearn.object_stores import Tree
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class DataSource:
         splits: The splits that are given, with what comes before the names of their classes.
         tables: The names of the tables; empty for class folders.
         place: The folder for new photos: of class folders, or for all photos that tables name.
+        tree: What was listed of the store that it is in; empty on a disk.
     """
 
     data: Path
@@ -34,3 +36,4 @@ class DataSource:
     class_folders: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[Split, str] = field(default_factory=dict)
     tables: str = ""
+    tree: Tree = field(default_factory=dict)

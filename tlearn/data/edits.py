@@ -34,7 +34,7 @@ from tlearn.cache_folder import cache_folder
 from tlearn.data.columns import Codes
 from tlearn.data.file_table import FileTable
 from tlearn.data.problems import Problem, summarize
-from tlearn.errors import DataError, os_errors_as
+from tlearn.errors import DataError, StoreError, os_errors_as
 from tlearn.object_stores import StorePath
 from tlearn.progress import Progress
 from tlearn.text import shell
@@ -338,6 +338,8 @@ def _read(path: Path) -> tuple[Edit, ...]:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except FileNotFoundError:
         return ()
+    except StoreError:
+        raise
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)

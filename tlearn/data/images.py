@@ -26,7 +26,7 @@ from tlearn.data.pixel_values import (
 )
 from tlearn.data.png_chunks import SIGNATURE, essential_png
 from tlearn.data.views import to_square
-from tlearn.errors import ConfigError, DataError, TlearnError, one_line
+from tlearn.errors import ConfigError, DataError, StoreError, TlearnError, one_line
 from tlearn.object_stores import as_path
 
 # Pillow would load its decoders at first need, which is not safe in several threads at once.
@@ -283,9 +283,12 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         DataError: If it cannot be read; the message is the reason alone.
+        StoreError: If it is in a store that does not answer, or refuses.
     """
     try:
         return path.read_bytes()
+    except StoreError:  # it would refuse all the others, too
+        raise
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}") from None
 

@@ -19,8 +19,9 @@ from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.filenames import class_folder_name
 from tlearn.data.prefetch import prefetch_map, readers
 from tlearn.data.scan import Manifest, scan
-from tlearn.data.shards import shard_source
-from tlearn.errors import ConfigError, DataError, os_errors_as
+from tlearn.data.shard_index import ANNOTATIONS
+from tlearn.data.shards import UNFINISHED, shard_source
+from tlearn.errors import ConfigError, DataError, StoreError, os_errors_as
 from tlearn.object_stores import StorePath
 from tlearn.progress import Progress, Silent
 from tlearn.text import decode_name, numbered_names
@@ -40,7 +41,8 @@ def pack(
     """Write the readable photos of a data set, edits applied, into shards: all of them, or none.
 
     Every photo is read again from its shard, and compared by its content hash. Groups become edits
-    beside the shards.
+    beside the shards. In a store, what a killed process has left is marked as unfinished, and not
+    read by any command.
 
     Args:
         data: The data set.
@@ -61,19 +63,18 @@ def pack(
         allowed = ", ".join(get_args(Form))
         raise ConfigError(f"format must be one of {allowed}. Received: {form!r}")
     progress = progress or Silent()
-    with os_errors_as(DataError, f"{str(out)!r} cannot be written", "choose another place"):
-        if out.exists() or edits_path(out).exists():
-            raise DataError(f"{str(out)!r} exists already, or has edits; choose another place")
-        manifest = scan(data, progress=progress)
-        with _place(out) as (folder, finish):
-            groups: list[Change] = []
-            with progress.task("packing photos", len(manifest.files), "files") as task:
-                for shard, part in _write(manifest, folder, form, shard_bytes):
-                    for name, file in zip(_verified(shard, part), part, strict=True):
-                        if file.group:
-                            groups.append(Change(name, "group", file.group))
-                    finish(shard)
-                    task.advance(len(part))
+    if out.exists() or edits_path(out).exists():
+        raise DataError(f"{str(out)!r} exists already, or has edits; choose another place")
+    manifest = scan(data, progress=progress)
+    groups: list[Change] = []
+    with _place(out) as (folder, finish):
+        with progress.task("packing photos", len(manifest.files), "files") as task:
+            for shard, part in _write(manifest, folder, form, shard_bytes):
+                for name, file in zip(_verified(shard, part), part, strict=True):
+                    if file.group:
+                        groups.append(Change(name, "group", file.group))
+                finish(shard)
+                task.advance(len(part))
         if groups:
             append_edits(out, groups)
     return manifest
@@ -81,23 +82,42 @@ def pack(
 
 @contextlib.contextmanager
 def _place(out: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
-    """Give a folder to write shards to, and what to call with each; all of them stay or none."""
-    if not isinstance(out, StorePath):
-        with atomic_directory(out) as folder:
-            yield folder, lambda shard: None
-        return
-    uploaded: list[StorePath] = []
+    """Give a folder to write shards to, and what to call with each.
+
+    They and their edits stay if no error is raised; else nothing does.
+    """
+    what, advice = f"{str(out)!r} cannot be written", "choose another place"
+    try:
+        with os_errors_as(DataError, what, advice):
+            if isinstance(out, StorePath):
+                with _stored_place(out) as place:
+                    yield place
+            else:
+                with atomic_directory(out) as folder:
+                    yield folder, lambda shard: None
+    except BaseException:
+        with contextlib.suppress(OSError):
+            edits_path(out).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _stored_place(out: StorePath) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """Do as :func:`_place` in a store, where a file says so until all shards are there."""
+    there = [out / UNFINISHED]
 
     def upload(shard: Path) -> None:
-        uploaded.append(out / shard.name)
-        uploaded[-1].upload(shard)
+        there.append(out / shard.name)
+        there[-1].upload(shard)
         shard.unlink()
 
     with tempfile.TemporaryDirectory() as temporary:
         try:
+            there[0].write_bytes(b"'tlearn data pack' has not written all shards yet\n")
             yield Path(temporary), upload
+            there[0].unlink()
         except BaseException:
-            for path in uploaded:
+            for path in reversed(there):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             raise
@@ -120,6 +140,8 @@ def _write(
 def _verified(shard: Path, files: Sequence[ImageFile]) -> Iterator[str]:
     """Yield the names of the photos of a shard, each compared with what was packed."""
     packed = shard_source(shard.parent, [shard]).files
+    if len(packed) != len(files):
+        raise DataError(f"of {len(files)} photos {len(packed)} are in their shard; start again")
     hashes = prefetch_map(lambda file: content_hash(images.read_bytes(file.path)), packed)
     for found, file, digest in zip(packed, files, hashes, strict=True):
         if (found.label, found.given, digest) != (file.label, file.given, file.content):
@@ -145,6 +167,8 @@ def _parts(files: FileTable, shard_bytes: int) -> Iterator[list[tuple[ImageFile,
 def _content(file: ImageFile) -> tuple[ImageFile, bytes]:
     try:
         content = images.read_bytes(file.path)
+    except StoreError as error:
+        raise DataError(str(error)) from None
     except DataError as error:
         raise DataError(f"{str(file.path)!r} changed since it was scanned: {error}") from None
     if content_hash(content) != file.content:
@@ -162,7 +186,10 @@ def _write_tar(path: Path, part: Sequence[tuple[ImageFile, bytes]], labels: Sequ
             first = f"{class_folder_name(file.label)}/{stem}"
             key = next(k for k in numbered_names(first) if k not in used)
             used.add(key)
-            _add(archive, f"{key}{name.suffix.lower() or '.jpg'}", content)
+            suffix = name.suffix.lower()
+            if not suffix or suffix[1:] in ANNOTATIONS:  # a photo all the same, by its content
+                suffix = ".jpg"
+            _add(archive, f"{key}{suffix}", content)
             _add(archive, f"{key}.cls", file.label.encode())
 
 

@@ -82,12 +82,9 @@ def read_source(data: Path, progress: Progress | None = None) -> DataSource:
 
 
 def _stored_source(data: StorePath) -> DataSource:
-    """Read a folder of a store, all of which is listed at once and held in memory meanwhile."""
-    data.list_tree()
-    try:
-        return _folder_source(as_path(data))
-    finally:
-        data.forget_tree()
+    """Read a folder of a store, all of which is listed at once."""
+    with data.listed() as tree:
+        return replace(_folder_source(as_path(data)), tree=tree)
 
 
 def _folder_source(data: Path) -> DataSource:

@@ -159,7 +159,8 @@ def scan(
         with_groups(source, listed, pattern)  # refuses one that matches none before all is read
     say_edits(data, edits, problems, progress)
     read, again = partial(check_files, inspect=inspect, cluster=cluster), inspect is not None
-    files, images_at, own_ranges, of_files = _read_files(listed, cache, read, again, progress)
+    known = partial(cache.check, tree=source.tree, again=again) if cache else None
+    files, images_at, own_ranges, of_files = _read_files(listed, read, known, progress)
     problems += [*stray, *source.problems, *of_files]
     if not files:
         raise DataError(with_ignored_table(_no_images(source, problems, edits), problems))
@@ -182,12 +183,11 @@ def scan(
 
 def _read_files(
     listed: FileTable,
-    cache: ScanCache | None,
     read: Callable[[FileTable], Iterator[FileCheck]],
-    again: bool,
+    known: Callable[..., FileChecks] | None,
     progress: Progress,
 ) -> tuple[FileTable, np.ndarray, dict[int, OwnRange], list[Problem]]:
-    """Read files, also those that have not changed if ``again``.
+    """Read files, by way of what is ``known`` of them if that is given.
 
     Returns:
         The images among them, their positions among all, the own ranges of values of images by
@@ -197,13 +197,13 @@ def _read_files(
     problems: list[Problem] = []
 
     with progress.task("reading images", len(listed), "files") as task:
-        if cache is None:
+        if known is None:
             checks = FileChecks(len(listed))
             for place, result in enumerate(read(listed)):
                 checks.put(place, result)
                 task.advance()
         else:
-            checks = cache.check(listed, read, task, again)
+            checks = known(listed, read, task)
     is_image = checks.is_image
     places = np.cumsum(is_image) - 1  # of images among these
     for place, result in checks.in_order():

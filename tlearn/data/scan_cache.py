@@ -19,18 +19,17 @@ from tlearn import __version__
 from tlearn.atomic import atomic_file
 from tlearn.cache_folder import cache_folder
 from tlearn.data.columns import HASH, HASH_BYTES, NAMES, TEXTS, code_texts, fixed_array, fixed_bytes
+from tlearn.data.file_stamps import UNKNOWN, Stamp, are_settled, stamp_of
 from tlearn.data.file_table import FileTable
+from tlearn.data.packed_photos import shard_of
 from tlearn.data.pixel_values import OwnRange
 from tlearn.data.prefetch import prefetch_map
-from tlearn.object_stores import StorePath
+from tlearn.object_stores import LISTINGS, StorePath, Tree, is_url
 from tlearn.progress import Task
 
 FOLDER = "scans"  # in the user's cache folder
 MOST = 100  # data sets whose results are there: those scanned last
 STAMPED = 256  # files whose state a thread asks for at a time
-# A file written just now may be written again without a new time of change: some file systems
-# count in steps of two seconds.
-FRESH_NS = 2_000_000_000
 SAVE_SECONDS = 120.0  # after which what was read so far is saved: reading a million takes hours
 STAMP = pa.binary(5 * 8)
 SCHEMA = pa.schema(
@@ -96,9 +95,10 @@ class FileChecks:
 class ScanCache:
     """The results of checking the files of one data set, in a file of the user's cache folder.
 
-    A file counts as unchanged while its name, size, times of change and inode are the same. One
-    that was modified less than two seconds before it was looked at is not cached. A file of
-    results that is damaged, or that cannot be written, is as none.
+    A file counts as unchanged while its name, size, times of change and inode are the same; in a
+    store, its digest, or time and size. For a photo in a shard that of the shard counts. One that
+    was modified less than two seconds before it was looked at is not cached. A file of results
+    that is damaged, or that cannot be written, is as none.
     """
 
     def __init__(self, data: Path) -> None:
@@ -110,14 +110,15 @@ class ScanCache:
         files: FileTable,
         read: Callable[[FileTable], Iterator[FileCheck]],
         task: Task,
+        tree: Tree,
         again: bool = False,
     ) -> FileChecks:
         """Check files; those that have not changed are not read, unless ``again``.
 
         What was read is saved also where an error or Ctrl-C ends it. ``read`` yields the results of
-        files in their order.
+        files in their order. ``tree`` is what was listed of the store that they are in.
         """
-        now, stamps = time.time_ns(), _stamps_of(files)
+        now, stamps = time.time_ns(), _stamps_of(files, tree)
         checks = FileChecks(len(files))
         if not again:
             self._load(files.names, stamps, checks)
@@ -125,7 +126,7 @@ class ScanCache:
         task.advance(known)
         rest = np.flatnonzero(~checks.done)
         # Before reading: what is written after this moment gets another time of change.
-        settled = (stamps[:, 0] >= 0) & (now - stamps[:, 1] >= FRESH_NS)
+        settled = are_settled(stamps, now)
         saved = time.monotonic()
         try:
             for place, result in zip(rest.tolist(), read(files[rest]), strict=True):
@@ -199,7 +200,7 @@ class ScanCache:
 
 def scans_bytes() -> int:
     """Return the size of all results in the user's cache folder."""
-    return sum(file.stat().st_size for file in (cache_folder() / FOLDER).glob("*.arrow"))
+    return sum(file.stat().st_size for file in (cache_folder() / FOLDER).rglob("*.arrow"))
 
 
 def remove_scans() -> int:
@@ -209,32 +210,58 @@ def remove_scans() -> int:
     return freed
 
 
-def _stamps_of(files: FileTable) -> np.ndarray:
-    """Return what changes with each file, ``(n, 5)`` int64.
+def _stamps_of(files: FileTable, tree: Tree) -> np.ndarray:
+    """Return what changes with each file, ``(n, 5)`` int64; -1 for one that is not there."""
+    stamps = np.full((len(files), 5), UNKNOWN, np.int64)
+    shared = np.ones(len(files), bool)  # with a listing or a shard
+    if not isinstance(files.folder, StorePath):
+        pattern = r"://|\.(?i:tar|parquet)/"
+        shared = pc.match_substring_regex(files.names, pattern).to_numpy(zero_copy_only=False)
+    alone = np.flatnonzero(~shared)
+    parts = [alone[start : start + STAMPED] for start in range(0, len(alone), STAMPED)]
 
-    It is -1 for one that is not there, or in a store, which would be asked once for each.
-    """
-    stamps = np.full((len(files), 5), -1, np.int64)
-    if isinstance(files.folder, StorePath):
-        return stamps
-    parts = [slice(start, start + STAMPED) for start in range(0, len(files), STAMPED)]
+    def look(places: np.ndarray) -> list[Stamp]:
+        return [stamp_of(path) for path in files[places].paths()]
 
-    def look(part: slice) -> list[tuple[int, ...]]:
-        return [_stamp(path) for path in files[part].paths()]
-
-    for part, states in zip(parts, prefetch_map(look, parts), strict=True):
-        stamps[part] = states
+    for places, found in zip(parts, prefetch_map(look, parts), strict=True):
+        stamps[places] = found
+    _stamp_shared(files, np.flatnonzero(shared), stamps, tree)
     return stamps
 
 
-def _stamp(path: str) -> tuple[int, ...]:
-    try:
-        state = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat
-    except OSError:
-        return (-1,) * 5
-    # With the time of the last change of attributes: a new mode may make a file unreadable.
-    inode = state.st_ino % 2**63  # some file systems use all 64 bits
-    return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, inode, state.st_dev % 2**63)
+def _stamp_shared(files: FileTable, places: np.ndarray, stamps: np.ndarray, tree: Tree) -> None:
+    """Set the stamps of files at some places, in stores or shards; folders are listed once."""
+    if not len(places):
+        return
+    number_of: dict[str, int] = {}
+    owners = (_owner(path)[0] for path in files[places].paths())
+    numbers = np.fromiter(
+        (number_of.setdefault(owner, len(number_of)) for owner in owners), np.int64, len(places)
+    )
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(places[order], np.cumsum(np.bincount(numbers))[:-1])
+
+    def look(part: tuple[str, np.ndarray]) -> np.ndarray:
+        owner, its = part
+        if not is_url(owner):
+            return np.tile(stamp_of(owner), (len(its), 1))
+        names = [_owner(path)[1] for path in files[its].paths()]
+        try:
+            states = (tree[owner] if owner in tree else StorePath(owner).folder()).states_of(names)
+        except FileNotFoundError:
+            return np.full((len(its), 5), UNKNOWN)
+        return np.pad(states, ((0, 0), (0, 2)))
+
+    owned = zip(number_of, parts, strict=True)
+    for part, found in zip(parts, prefetch_map(look, owned, threads=LISTINGS), strict=True):
+        stamps[part] = found
+
+
+def _owner(path: str) -> tuple[str, str]:
+    """Return what the stamp of a file is asked of: a shard, or a folder of a store, with a name."""
+    file = shard_of(path) or path
+    folder, _, name = file.rpartition("/")
+    return (folder, name) if is_url(file) else (file, "")
 
 
 def _to_json(result: FileCheck) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tlearn.data.images import decode, read_bytes
 from tlearn.data.views import to_square
-from tlearn.errors import DataError
+from tlearn.errors import DataError, StoreError
 
 MOST = 2000  # thumbnails held in memory, 5 to 10 kB each
 
@@ -28,7 +28,7 @@ def preview(path: Path, pixels: int) -> bytes | None:
     """Return a whole photo, its longer side at most ``pixels``, as a JPEG; ``None`` as above."""
     try:
         image = decode(read_bytes(path), pixels, ranges=None)
-    except DataError:
+    except (DataError, StoreError):
         return None
     image.thumbnail((pixels, pixels))
     out = io.BytesIO()
@@ -67,7 +67,7 @@ def thumbnail_row(paths: Sequence[Path | None], pixels: int = 76, gap: int = 6) 
 def _thumbnail(path: Path, modified: int, size: int, pixels: int) -> bytes | None:
     try:
         square = to_square(decode(read_bytes(path), pixels, ranges=None), pixels, "crop")
-    except DataError:
+    except (DataError, StoreError):
         return None
     out = io.BytesIO()
     Image.fromarray(square).save(out, "JPEG", quality=80)

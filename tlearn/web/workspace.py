@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from tlearn.atomic import atomic_directory
 from tlearn.data.edits import RUNS_ROOT, edits_path
+from tlearn.data.file_stamps import FRESH_NS
 from tlearn.data.filenames import class_folder_name, inside, repair_part, validate_class_name
 from tlearn.data.folders import visible
 from tlearn.data.layouts import split_of
 from tlearn.data.process_folder import process_folder
-from tlearn.data.scan_cache import FRESH_NS
 from tlearn.data.table_source import is_data_table, named_table
 from tlearn.errors import ConfigError, DataError, RunError, os_errors_as
 from tlearn.runs.job_queue import JobQueue
