@@ -171,3 +171,55 @@ def test_mirrors_that_are_not_uploaded_stay(toy_url, cache):
     shutil.rmtree(cache)
     with pytest.raises(RunError, match="is no run directory"):
         local_run(toy_url + "/figures")
+
+
+def test_what_a_killed_process_did_not_upload_stays(memory, monkeypatch):
+    url = as_path(f"{memory}/run")
+    path = new_mirror(url)
+    path.mkdir()
+    for name in ("run.yaml", "checkpoint.npz", "events.jsonl"):
+        (path / name).write_text("1")
+    upload_changes(path)
+    upload = type(url).upload
+
+    def killed(self, source):
+        if self.name == "run.yaml":
+            raise KeyboardInterrupt
+        return upload(self, source)
+
+    for name in ("run.yaml", "checkpoint.npz"):
+        (path / name).write_text("epoch 2")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(url), "upload", killed)
+        upload_changes(path)
+    (path / "checkpoint.npz").write_text("epoch 3")
+    assert (local_run(url) / "checkpoint.npz").read_text() == "epoch 3"
+    upload_changes(path)
+    assert stored(str(url))["checkpoint.npz"] == b"epoch 3"
+
+
+def test_one_machine_trains_a_run(memory, monkeypatch):
+    url, heard = as_path(f"{memory}/run"), Heard()
+    path = new_mirror(url)
+    path.mkdir()
+    (path / "run.yaml").write_text("{}")
+    now = time.time()
+    with uploading(path, heard.say):
+        (path / "a.txt").write_text("a")
+        (path / ".writing").mkdir()
+        (path / ".writing" / "b.txt").write_text("of this machine")
+        other = uploading(path, heard.say)
+        with monkeypatch.context() as patch:
+            patch.setattr(stored_runs.socket, "gethostname", lambda: "other")
+            with pytest.raises(RunError, match=r"another machine, '.+', trains the run"), other:
+                pytest.fail("two train it")
+            patch.setattr(stored_runs.time, "time", lambda: now + 1000)
+            with uploading(path, heard.say):  # the first one is gone
+                pass
+    assert stored(str(url)) == {"run.yaml": b"{}", "a.txt": b"a"}
+
+
+def test_errors_name_the_url_of_a_run(toy_url, photos, capsys):
+    (local_run(toy_url) / "model.keras").write_bytes(b"damaged")
+    assert main(["predict", toy_url, str(photos)]) == 2
+    assert f"the model '{toy_url}/model.keras' cannot be loaded" in capsys.readouterr().err

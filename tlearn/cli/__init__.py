@@ -184,7 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with restoring_folders(), disconnecting():
             code = cli.main(words, prog_name="tlearn", standalone_mode=False)
     except TlearnError as error:
-        return fails(str(error), hint_of(error))
+        from tlearn.runs.stored_runs import with_urls
+
+        return fails(with_urls(str(error)), hint_of(error))
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tlearn"
         return fails(f"{error.format_message().rstrip('.')}; see '{command} --help'")

@@ -11,8 +11,11 @@ opened.
 import contextlib
 import hashlib
 import json
+import re
 import shutil
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,26 +31,27 @@ MIRRORS = "runs"
 RECORD = "store.json"
 SECONDS = 30.0  # between uploads during a training
 AT_ONCE = 8  # files that are transferred
-ADVICE = "check the address, the credentials and the network"
+LEASE = ".training.json"  # in the store: which machine trains the run, and when it last said so
+LEASE_SECONDS = 120.0  # after which a machine that said nothing counts as gone
 
 
 def new_mirror(url: StorePath) -> Path:
     """Return where a run is made that goes to a store; nothing is there by then.
 
     Raises:
-        RunError: If the store has something at that place, or does not answer.
+        RunError: If the store has something at that place.
+        StoreError: If the store does not answer.
     """
     path = _mirror(url)
-    with os_errors_as(RunError, f"{str(url)!r} cannot be used", ADVICE):
-        if url.exists():
-            raise RunError(
-                f"{str(url)!r} exists already; choose another --out or remove it, or continue it "
-                f"with --resume {url}"
-            )
-        if path.is_dir() and state_of(path) == "running":
-            raise RunError(f"another process trains {str(url)!r}; choose another --out")
-        shutil.rmtree(path.parent, ignore_errors=True)
-        _write_record(path, {"url": str(url), "files": {}})
+    if url.exists():
+        raise RunError(
+            f"{str(url)!r} exists already; choose another --out or remove it, or continue it "
+            f"with --resume {url}"
+        )
+    if path.is_dir() and state_of(path) == "running":
+        raise RunError(f"another process trains {str(url)!r}; choose another --out")
+    shutil.rmtree(path.parent, ignore_errors=True)
+    _write_record(path, {"url": str(url), "files": {}})
     return path
 
 
@@ -55,7 +59,8 @@ def local_run(place: object) -> Path:
     """Return the run directory on this machine of a path or URL, downloaded if need be.
 
     Raises:
-        RunError: If there is no such run in the store, or it does not answer.
+        RunError: If there is no such run in the store, or it cannot be written to this machine.
+        StoreError: If the store does not answer.
     """
     url = as_path(str(place))
     if not isinstance(url, StorePath):
@@ -63,13 +68,13 @@ def local_run(place: object) -> Path:
     path = _mirror(url)
     if path.is_dir() and state_of(path) == "running":
         return path
-    with os_errors_as(RunError, f"the run {str(url)!r} cannot be read", ADVICE):
-        versions = _versions(url) if url.is_dir() else {}
-        if "run.yaml" not in versions:
-            raise RunError(
-                f"{str(url)!r} is no run directory: it holds no run.yaml; give one that 'tlearn "
-                f"finetune' made, or train anew"
-            )
+    versions = _versions(url) if url.is_dir() else {}
+    if "run.yaml" not in versions:
+        raise RunError(
+            f"{str(url)!r} is no run directory: it holds no run.yaml; give one that 'tlearn "
+            f"finetune' made, or train anew"
+        )
+    with os_errors_as(RunError, f"the run {str(url)!r} cannot be copied", "make room on the disk"):
         _download(url, path, versions)
     return path
 
@@ -90,10 +95,13 @@ def upload_changes(path: Path) -> None:
     url = url_of(path)
     if url is None:
         return
-    what = f"the run {str(url)!r} cannot be written"
-    advice = f"{ADVICE}; it is in {str(path)!r}, and --resume or another command uploads it"
-    with os_errors_as(RunError, what, advice):
+    try:
         _upload(url, path)
+    except OSError as error:
+        raise RunError(
+            f"the run {str(url)!r} cannot be written: {error.strerror or error}; it is in the "
+            f"cache of this machine, and --resume or another command uploads it"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -105,37 +113,85 @@ def uploading(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         say: Called with a line where it cannot be uploaded meanwhile, once.
 
     Raises:
-        RunError: If it cannot be written at the beginning or at the end.
+        RunError: If it cannot be written at the beginning or at the end, or another machine
+            trains it.
     """
-    if url_of(path) is None:
+    url = url_of(path)
+    if url is None:
         yield
         return
     ended = threading.Event()
     failures: list[TlearnError] = []
 
+    def upload() -> None:
+        _lease(url, path)
+        upload_changes(path)
+
     def keep_uploading() -> None:
         while not ended.wait(SECONDS):
             try:
-                upload_changes(path)
+                upload()
             except TlearnError as error:
                 if not failures:
                     say(f"{error}; it is tried again")
                 failures.append(error)
 
-    upload_changes(path)
-    thread = threading.Thread(target=keep_uploading, daemon=True)
-    thread.start()
+    with _leased(url, path):
+        upload()
+        thread = threading.Thread(target=keep_uploading, daemon=True)
+        thread.start()
+        try:
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+        except BaseException:
+            with contextlib.suppress(TlearnError):  # what went wrong before is what matters
+                upload()
+            raise
+        upload()
+
+
+@contextlib.contextmanager
+def _leased(url: StorePath, path: Path) -> Iterator[None]:
+    """Say in a store that this machine trains a run, and take it back at the end.
+
+    Raises:
+        RunError: If another one does.
+        StoreError: If the store does not answer.
+    """
+    _lease(url, path)
     try:
         yield
-    except BaseException:
-        ended.set()
-        thread.join()
-        with contextlib.suppress(TlearnError):  # what went wrong before is what matters
-            upload_changes(path)
-        raise
-    ended.set()
-    thread.join()
-    upload_changes(path)
+    finally:
+        with contextlib.suppress(TlearnError):  # another one's
+            _lease(url, path)
+            (url / LEASE).unlink(missing_ok=True)
+
+
+def _lease(url: StorePath, path: Path) -> None:
+    """Say so now; raise a RunError if another machine did less than ``LEASE_SECONDS`` ago."""
+    here, now = f"{socket.gethostname()}:{path}", time.time()
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        lease = json.loads((url / LEASE).read_text())
+        if lease["place"] != here and abs(now - float(lease["time"])) < LEASE_SECONDS:
+            machine = str(lease["place"]).partition(":")[0]
+            raise RunError(
+                f"another machine, {machine!r}, trains the run {str(url)!r}; stop it there, or "
+                f"wait for {LEASE_SECONDS:g} seconds after its end"
+            )
+    (url / LEASE).write_bytes(json.dumps({"place": here, "time": now}).encode())
+
+
+def with_urls(text: str) -> str:
+    """Return a text with the URLs of runs in place of where their mirrors are."""
+    mirrors = re.escape(str(cache_folder() / MIRRORS))
+
+    def replace(match: re.Match[str]) -> str:
+        return str(url_of(Path(match[0])) or match[0])
+
+    return re.sub(rf"{mirrors}[/\\][0-9a-f]{{24}}[/\\][^/\\'\"\s]+", replace, text)
 
 
 def remove_mirrors() -> int:
@@ -170,20 +226,20 @@ def _write_record(path: Path, record: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(record), encoding="utf-8")
 
 
-def _versions(url: StorePath) -> dict[str, str]:
+def _versions(url: StorePath) -> dict[str, int]:
     """Return the files of a run in a store, with what changes when they do."""
-    url.list_tree()
-    names: dict[str, str] = {}
-    folders = [url]
-    while folders:
-        folder = folders.pop()
-        for entry in folder.entries():
-            if entry.is_dir():
-                folders.append(folder / entry.name)
-            else:
-                file = folder / entry.name
-                names[file.relative_to(url).as_posix()] = file.version()
-    return names
+    versions: dict[str, int] = {}
+    with url.listed() as tree:
+        for place, folder in tree.items():
+            paths = (StorePath(place) / name for name in folder.names.to_pylist())
+            names = (path.relative_to(url).as_posix() for path in paths)
+            versions |= zip(names, folder.states[:, 2].tolist(), strict=True)
+    return {name: version for name, version in versions.items() if not _is_hidden(name)}
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a file is of one machine alone, such as one that is being written."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _stamp(file: Path) -> list[int]:
@@ -195,10 +251,11 @@ def _stamps(path: Path) -> dict[str, list[int]]:
     """Return what changes with the files of a run directory; one may vanish meanwhile."""
     stamps = {}
     for file in sorted(path.rglob("*")):
-        if not file.name.startswith("."):
+        name = file.relative_to(path).as_posix()
+        if not _is_hidden(name):
             with contextlib.suppress(FileNotFoundError):
                 if file.is_file():
-                    stamps[file.relative_to(path).as_posix()] = _stamp(file)
+                    stamps[name] = _stamp(file)
     return stamps
 
 
@@ -226,10 +283,20 @@ def _upload(url: StorePath, path: Path) -> None:
     """Upload what has changed here since both were alike, what tells of the others last."""
     files, here = dict(_read_record(path)["files"]), _stamps(path)
     changed = [name for name, stamp in here.items() if files.get(name, ["", []])[1] != stamp]
+    lock = threading.Lock()
+
+    def note(name: str, state: list[Any] | None) -> None:
+        # At once: what a killed process has uploaded must not count as changed by another machine.
+        with lock:
+            if state is None:
+                del files[name]
+            else:
+                files[name] = state
+            _write_record(path, {"url": str(url), "files": files})
 
     def upload(name: str) -> None:
         if (path / name).exists():  # else it is gone by now
-            files[name] = [(url / name).upload(path / name), here[name]]
+            note(name, [(url / name).upload(path / name), here[name]])
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(upload, (name for name in changed if name != EVENTS)))
@@ -237,6 +304,4 @@ def _upload(url: StorePath, path: Path) -> None:
         upload(EVENTS)
     for name in files.keys() - here.keys():
         (url / name).unlink(missing_ok=True)
-        del files[name]
-    if path.is_dir():
-        _write_record(path, {"url": str(url), "files": files})
+        note(name, None)
