@@ -1,6 +1,7 @@
 """Columns of Arrow tables as arrays of NumPy: texts by numbers, and content hashes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,19 @@ def code_texts(numbers: np.ndarray, texts: Sequence[str]) -> Any:
     """Return an Arrow array of texts, each given by its number among the different ones."""
     codes = pa.array(numbers.astype(np.int32, copy=False))
     return pa.DictionaryArray.from_arrays(codes, pa.array(texts, pa.large_string()))
+
+
+def array_of(texts: Iterable[str]) -> Any:
+    """Return an Arrow array of texts, which are not all in memory at once."""
+    rest = iter(texts)
+    parts = [pa.array(part, NAMES) for part in iter(lambda: list(islice(rest, CHUNK)), [])]
+    return pa.concat_arrays(parts) if parts else pa.array([], NAMES)
+
+
+def texts_of(array: Any) -> Iterator[str]:
+    """Yield the texts of an Arrow array, which are not all in memory at once."""
+    for start in range(0, len(array), CHUNK):
+        yield from array[start : start + CHUNK].to_pylist()
 
 
 def fixed_bytes(array: Any) -> np.ndarray:

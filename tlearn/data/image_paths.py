@@ -4,12 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tlearn.data.archive_folder import is_archive, unpacked_folder
+from tlearn.data.columns import texts_of
 from tlearn.data.folders import named_image, walk
+from tlearn.data.packed_photos import photo_path
 from tlearn.data.table_files import TableFiles
 from tlearn.data.tables import is_table, read_table
 from tlearn.errors import DataError
 from tlearn.object_stores import as_path
 from tlearn.progress import Progress, Silent
+from tlearn.text import decode_name
 
 PathLike = str | Path
 
@@ -28,7 +31,8 @@ def image_paths(paths: Iterable[PathLike], progress: Progress | None = None) -> 
         if path.is_dir():
             files += walk(path)
         elif path.is_file() and is_table(path):
-            files += dict(TableFiles(read_table(path, classes=False), None, outside=True).files)
+            named = TableFiles(read_table(path, classes=False), None, path.parent, outside=True)
+            files += (photo_path(path.parent, decode_name(n)) for n in texts_of(named.names))
         elif path.is_file() and not named_image(path) and is_archive(path):
             files += walk(unpacked_folder(path, progress or Silent()))
         elif path.exists():

@@ -1,21 +1,30 @@
-"""The files that tables name: found on the disk, each once."""
+"""The files that tables name: found on the disk, each once, without an object for each."""
 
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tlearn.data.columns import CHUNK, NAMES, Codes, array_of, texts_of
 from tlearn.data.filenames import quote_name
-from tlearn.data.folders import list_folder, named_image, visible
-from tlearn.data.layouts import Split, split_of
-from tlearn.data.packed_photos import in_shard, photo_path
+from tlearn.data.folders import EXTENSIONS, list_folder
+from tlearn.data.layouts import Split, relative_name, split_of
+from tlearn.data.packed_photos import PackedPath, photo_path
 from tlearn.data.tables import Row, Table
-from tlearn.errors import DataError
-from tlearn.object_stores import absolute, as_path, entries_of, is_url
+from tlearn.errors import DataError, StoreError
+from tlearn.object_stores import absolute, as_path, entries_of
+from tlearn.text import decode_name, encode_name
 
-Paths = Mapping[str, Sequence[PurePosixPath]]  # by what each file may be called
 LEVELS = 3  # of folders below the one of a table, in which its files are searched
+NONE, SEVERAL = -1, -2  # in place of a position
+IMAGES = rf"(?i)[^/]\.({'|'.join(sorted(ending[1:] for ending in EXTENSIONS))})$"
+# A path whose parts are names: not empty, ``.`` or ``..``.
+_PLAIN = re.compile(r"(?:(?!\.{0,2}(?:/|$))[^/]+(?:/|$))+")
 
 
 class TableFiles:
@@ -27,18 +36,29 @@ class TableFiles:
     do not count.
 
     Attributes:
-        files: The path of each file with the row that names it, in the order of the table.
-        repeated: The files that other rows name again, each with the first of those.
+        table: The table.
+        prefix: Comes before the names of files in the folder of the table.
+        names: The name of each file as manifests have it, an Arrow array in the order of the table.
+        rows: The positions in the table of the lines that name them first, ``(n,)``.
+        labels: The classes of all lines, as are ``splits`` and ``groups``.
+        repeated: Positions of lines that name a file again, ``(m,)``.
+        firsts: Those of the lines that named it before, ``(m,)``.
     """
 
     def __init__(
-        self, table: Table, split: Split | None, outside: bool, left_out: Iterable[str] = ()
+        self,
+        table: Table,
+        split: Split | None,
+        folder: Path,
+        outside: bool,
+        left_out: Iterable[str] = (),
     ) -> None:
         """Find the files.
 
         Args:
             table: The table.
             split: The split of rows that name none.
+            folder: What names are relative to; the table is in it.
             outside: Whether files outside the folder of the table are allowed.
             left_out: The paths of files that were left out when an archive was unpacked or an
                 upload received, and were reported then.
@@ -47,180 +67,289 @@ class TableFiles:
             DataError: If one is not there, not allowed, could be any of several, or has two classes
                 or splits.
         """
-        self.table, self._split = table, split
+        self.table, self._split, self._outside = table, split, outside
+        self.labels, self.groups = table.labels, table.groups
+        self.splits = _with_default(table.splits, split or "")
         self.folder = absolute(table.path).parent
+        inner = relative_name(self.folder, absolute(folder))
+        self.prefix = "" if inner == "." else f"{inner}/"
         self._title = repr(str(table.path))
-        self._outside = outside
-        self._names: dict[Path, dict[str, list[str]]] = {}  # of each folder, see _key
-        self._below: Paths | None = None
-        self._left_out = _by_name(map(PurePosixPath, left_out))
+        self._files_of: dict[str, Any] = {}  # names of the files of each folder, as Arrow arrays
+        self._completed = np.zeros(len(table), bool)  # rows whose ending was missing
         self._places: Counter[str] = Counter()  # how many files are in which folder below
-        self.files: list[tuple[Path, Row]] = []
-        self.repeated: dict[Path, Row] = {}
-        self._find_all()
+        wanted = self._wanted()
+        names = self._in_folders(wanted)
+        if names.null_count == len(names):  # were some there, others would be a far guess
+            names = self._below(wanted)
+        self._check_missing(names, _names_by_end(left_out))
+        self._set(names)
+
+    def row(self, i: int) -> Row:
+        """Return a row of the table, with its split."""
+        row = self.table.row(i)
+        return row._replace(split=row.split or self._split)
 
     def notes(self, name: str) -> Iterator[str]:
         """Yield what to tell of how the table ``name`` was read and its files were found."""
         split = f" as {self._split}" if self._split else ""
-        yield f"{len(self.files):,} photos named by {name}{split}: {self.table.columns}"
+        yield f"{len(self.rows):,} photos named by {name}{split}: {self.table.columns}"
         if self.table.encoding:
             yield f"{name} is not UTF-8: it was read as {self.table.encoding}"
         for place, n in self._places.most_common(3):
             yield f"{n:,} of them are in {place}/, not beside {name}"
-        completed = [(path, row) for path, row in self.files if not row.path.endswith(path.suffix)]
-        if completed:
-            path, row = completed[0]
-            yield f"{len(completed):,} have no file ending in {name}: {row.path!r} is {path.name!r}"
+        completed = np.flatnonzero(self._completed[self.rows])
+        if len(completed):
+            row = self.table.row(int(self.rows[completed[0]]))
+            file = PurePosixPath(self.names[int(completed[0])].as_py()).name
+            yield f"{len(completed):,} have no file ending in {name}: {row.path!r} is {file!r}"
 
-    def _find_all(self) -> None:
-        missing: list[Row] = []
-        rows: dict[Path, Row] = {}
-        every = [replace(row, split=row.split or self._split) for row in self.table.rows]
-        paths = [self._find(row) for row in every]
-        if not any(paths):  # were some there, files of other folders would be a far guess
-            paths = [self._find_below(row) for row in every]
-        for path, row in zip(paths, every, strict=True):
-            if path is None:
-                if not _ending_as(row, self._left_out):
-                    missing.append(row)
-            elif path in rows:
-                self._check_same(rows[path], row)
-                self.repeated.setdefault(path, row)
-            else:
-                rows[path] = row
-        if not rows:
-            missing = every
-        if missing:
-            raise DataError(
-                f"{self._title} names {len(self.table.rows):,} photos, but "
-                f"{len(missing):,} of them cannot be found; the first is "
-                f"{quote_name(missing[0].path)} in line {missing[0].line:,}; "
-                f"correct the paths, which are relative to {str(self.folder)!r}, or put the "
-                f"photos there"
-            )
-        self.files = list(rows.items())
+    def _wanted(self) -> Any:
+        """Return what the paths say, relative to the folder of the table where it is inside."""
+        parts = []
+        for start in range(0, len(self.table), CHUNK):
+            paths = self.table.paths[start : start + CHUNK].to_pylist()
+            plain = (_PLAIN.fullmatch(path) and "://" not in path for path in paths)
+            names = [
+                path if is_plain else self._resolved(start + i, decode_name(path))
+                for i, (path, is_plain) in enumerate(zip(paths, plain, strict=True))
+            ]
+            parts.append(pa.array(names, NAMES))
+        return pa.concat_arrays(parts)
 
-    def _check_same(self, first: Row, second: Row) -> None:
-        """Refuse two rows of one file that say different things."""
-        for what, a, b in (
-            ("classes", first.label, second.label),
-            ("splits", first.split, second.split),
-            ("groups", first.group, second.group),
-        ):
-            if a != b:
-                raise DataError(
-                    f"{self._title} gives {quote_name(second.path)} two {what}, {a!r} in "
-                    f"line {first.line:,} and {b!r} in line {second.line:,}; delete one of them"
-                )
-
-    def _find(self, row: Row) -> Path | None:
-        """Find the file whose path a row says."""
-        path = absolute(as_path(row.path) if is_url(row.path) else self.folder / row.path)
-        if not self._outside and not path.is_relative_to(self.folder):
+    def _resolved(self, i: int, text: str) -> str:
+        path = absolute(as_path(text) if "://" in text else self.folder / text)
+        if path.is_relative_to(self.folder):
+            return relative_name(path, self.folder)
+        if not self._outside:
+            row = self.table.row(i)
             raise DataError(
                 f"line {row.line:,} of {self._title} names {quote_name(row.path)}, which "
                 f"is outside the folder of the table; give a path inside it"
             )
-        names = self._names_in(path.parent).get(_key(path.name), [])
-        if not names and in_shard(row.path):
-            packed = photo_path(self.folder, row.path)
-            return packed if packed.is_file() else None
-        names = [name for name in names if _key(name) == _key(path.name)] or names
-        if len(names) > 1:
-            raise self._ambiguous(row, names)
-        return path.with_name(names[0]) if names else None
+        return encode_name(path.as_posix())
 
-    def _find_below(self, row: Row) -> Path | None:
-        """Find the one file in the folders below whose path ends as a row says."""
-        parts = PurePosixPath(row.path).parts
-        if self._below is None:
-            self._below = _by_name(_files_below(self.folder, LEVELS))
-        candidates = _ending_as(row, self._below)
-        candidates = [n for n in candidates if _key(n.name) == _key(parts[-1])] or candidates
-        if len(candidates) > 1:
-            split = row.split or split_of(self.table.path.stem)
-            candidates = [n for n in candidates if split_of(n.parts[0]) == split] or candidates
-        if len(candidates) > 1:
-            raise self._ambiguous(row, list(map(str, candidates)))
-        if not candidates:
-            return None
-        name = candidates[0]
-        self._places["/".join(name.parts[: len(name.parts) - len(parts)])] += 1
-        return self.folder / name
+    def _in_folders(self, wanted: Any) -> Any:
+        """Return the name of the file of each row at the place that it says, null where none is."""
+        number_of: dict[str, int] = {}
+        folders = (path[: path.rfind("/") + 1] for path in texts_of(wanted))
+        numbers = np.fromiter(
+            (number_of.setdefault(folder, len(number_of)) for folder in folders), np.int32
+        )
+        order = np.argsort(numbers, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
+        found = []
+        for folder, rows in zip(number_of, parts, strict=True):
+            files = self._names_in(folder)
+            own = pc.replace_substring_regex(wanted.take(pa.array(rows)), "(?s)^.*/", "")
+            at, self._completed[rows] = match_names(own, files)
+            for i in np.flatnonzero(at == SEVERAL).tolist():
+                raise self._ambiguous(int(rows[i]), own[i].as_py(), files)
+            found.append(_with_prefix(folder, files.take(pa.array(at, mask=at < 0))))
+        names = pa.concat_arrays(found).take(pa.array(np.argsort(order)))
+        return pc.if_else(self._in_shards(wanted, names), wanted, names)
 
-    def _ambiguous(self, row: Row, names: Sequence[str]) -> DataError:
+    def _in_shards(self, wanted: Any, names: Any) -> Any:
+        """Return which files that are in no folder are in a shard, an Arrow array of bool."""
+        perhaps = pc.match_substring_regex(wanted, r"(?i)\.(tar|parquet)/")
+        perhaps = pc.and_(perhaps, names.is_null()).to_numpy(zero_copy_only=False)
+        for i in np.flatnonzero(perhaps).tolist():
+            path = photo_path(self.folder, decode_name(wanted[i].as_py()))
+            perhaps[i] = isinstance(path, PackedPath) and path.is_file()
+        return pa.array(perhaps)
+
+    def _below(self, wanted: Any) -> Any:
+        """Return the one file in the folders below whose path ends as a row says, else null."""
+        files = array_of(map(encode_name, _files_below(self.folder, LEVELS)))
+        at = np.full(len(wanted), NONE)
+        parts = pc.count_substring(wanted, "/").to_numpy() + 1
+        parts[pc.match_substring_regex(wanted, "^/|://").to_numpy(zero_copy_only=False)] = 0
+        for count in np.unique(parts[parts > 0]).tolist():
+            rows = np.flatnonzero(parts == count)
+            pattern = rf"(?s)^.*/((?:[^/]+/){{{count - 1}}}[^/]+)$"
+            ends = pc.replace_substring_regex(files, pattern, r"\1")
+            at[rows], self._completed[rows] = match_names(wanted.take(pa.array(rows)), ends)
+            self._choose_by_split(wanted, ends, files, at, rows[at[rows] == SEVERAL])
+            there = files.take(pa.array(at[rows][at[rows] >= 0]))
+            self._places.update(path.rsplit("/", count)[0] for path in texts_of(there))
+        return files.take(pa.array(at, mask=at < 0))
+
+    def _choose_by_split(
+        self, wanted: Any, ends: Any, files: Any, at: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Set which of several files below are meant, by the split that rows or the table name."""
+        if not len(rows):
+            return
+        own = split_of(self.table.path.stem)
+        splits = np.array([self.row(i).split or own or "" for i in rows.tolist()])
+        tops = np.array([split_of(path.partition("/")[0]) or "" for path in texts_of(files)])
+        for split in np.unique(splits).tolist():
+            its, inside = rows[splits == split], np.flatnonzero(tops == split)
+            same = ends.take(pa.array(inside))
+            found, self._completed[its] = match_names(wanted.take(pa.array(its)), same)
+            for i in its[found < 0].tolist():
+                raise self._ambiguous(i, wanted[i].as_py(), ends, files)
+            at[its] = inside[found]
+
+    def _ambiguous(self, i: int, name: str, ends: Any, files: Any = None) -> DataError:
+        """Return that a row may be several files, whose names or paths end as some texts."""
+        row = self.row(i)
+        for keys in (_normal(ends), _stems(_normal(ends))):
+            same = np.flatnonzero(pc.equal(keys, _normal(name)))
+            if len(same) > 1:
+                break
+        texts = ends if files is None else files
+        one, other = (texts[int(place)].as_py() for place in same[:2])
         return DataError(
             f"line {row.line:,} of {self._title} names {quote_name(row.path)}, which may "
-            f"be {quote_name(names[0])} or {quote_name(names[1])}; write the path of one of them"
+            f"be {quote_name(one)} or {quote_name(other)}; write the path of one of them"
         )
 
-    def _names_in(self, folder: Path) -> dict[str, list[str]]:
-        """Return the names of the files of a folder by what they may be called."""
-        if folder not in self._names:
-            names = self._names[folder] = defaultdict(list)
+    def _names_in(self, folder: str) -> Any:
+        """Return the names of the files of a folder, none if it is not there."""
+        if folder not in self._files_of:
+            path = as_path(folder) if "://" in folder else self.folder / decode_name(folder)
             try:
-                files = [entry.name for entry in entries_of(folder) if not entry.is_dir()]
+                files = (entry.name for entry in entries_of(path) if not entry.is_dir())
+                self._files_of[folder] = array_of(map(encode_name, files))
+            except StoreError:
+                raise
             except (OSError, ValueError):  # a path that the system cannot hold
-                files = []
-            for name in files:
-                for key in _keys(name):
-                    names[key].append(name)
-        return self._names[folder]
+                self._files_of[folder] = array_of([])
+        return self._files_of[folder]
 
-    def unnamed(self) -> list[Path]:
-        """Return the images beside those of the table that it does not name."""
-        named = dict(self.files)
-        beside = {path.parent: None for path in named}
-        return [
-            folder / name
-            for folder in beside
-            for key, names in self._names_in(folder).items()
-            for name in names
-            if key == _key(name) and visible(name) and named_image(Path(name))
-            if folder / name not in named
-        ]
+    def _check_missing(self, names: Any, left_out: dict[str, list[PurePosixPath]]) -> None:
+        rows = np.flatnonzero(names.is_null())
+        missing = [i for i in rows.tolist() if not (left_out and self._was_left_out(i, left_out))]
+        if len(rows) == len(names):
+            missing = rows.tolist()
+        if missing:
+            row = self.row(missing[0])
+            raise DataError(
+                f"{self._title} names {len(self.table):,} photos, but "
+                f"{len(missing):,} of them cannot be found; the first is "
+                f"{quote_name(row.path)} in line {row.line:,}; "
+                f"correct the paths, which are relative to {str(self.folder)!r}, or put the "
+                f"photos there"
+            )
+
+    def _was_left_out(self, i: int, left_out: dict[str, list[PurePosixPath]]) -> bool:
+        path = PurePosixPath(_normal(self.table.row(i).path).as_py())
+        if not path.parts or {"/", ".."} & {*path.parts}:
+            return False
+        before = path.parts[:-1]
+        ends = left_out.get(path.name, ())
+        return any(not before or p.parts[:-1][-len(before) :] == before for p in ends)
+
+    def _set(self, names: Any) -> None:
+        """Count each file once, and refuse rows of one that say different things."""
+        there = np.flatnonzero(names.is_valid())
+        names = names.take(pa.array(there))
+        firsts = there[first_of_each(names)]
+        again = firsts != there
+        self.firsts, self.repeated = firsts[again], there[again]
+        codes = (self.labels, self.splits, self.groups)
+        for what, code in zip(("classes", "splits", "groups"), codes, strict=True):
+            differ = np.flatnonzero(code.numbers[self.firsts] != code.numbers[self.repeated])
+            if len(differ):
+                one, other = (int(rows[differ[0]]) for rows in (self.firsts, self.repeated))
+                lines = self.table.lines
+                a, b = (code.texts[code.numbers[i]] or None for i in (one, other))
+                raise DataError(
+                    f"{self._title} gives {quote_name(self.row(other).path)} two {what}, {a!r} in "
+                    f"line {lines[one]:,} and {b!r} in line {lines[other]:,}; delete one of them"
+                )
+        self.rows, names = there[~again], names.filter(pa.array(~again))
+        outside = pc.match_substring_regex(names, "^/|://")
+        self.names = pc.if_else(outside, names, _with_prefix(self.prefix, names))
+
+    def beside(self) -> Any:
+        """Return the names of the files in the folders of those of the table, an Arrow array."""
+        folders = dict.fromkeys(name[: name.rfind("/") + 1] for name in texts_of(self.names))
+        inner = ((folder, folder.removeprefix(self.prefix)) for folder in folders)
+        return pa.concat_arrays([_with_prefix(f, self._names_in(place)) for f, place in inner])
 
 
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _with_default(codes: Codes, text: str) -> Codes:
+    """Return texts with another one in place of the empty one."""
+    number_of: dict[str, int] = {}
+    of_text = [number_of.setdefault(each or text, len(number_of)) for each in codes.texts]
+    return Codes(np.array(of_text, np.int32)[codes.numbers], (*number_of,))
 
 
-def _keys(name: str) -> tuple[str, ...]:
-    """Return what a file may be called in a table: its name, of an image without ending too."""
-    path = Path(name)
-    return (_key(name), _key(path.stem)) if named_image(path) else (_key(name),)
+def match_names(wanted: Any, names: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Find names among others, whatever their Unicode forms; those of images without ending, too.
+
+    Args:
+        wanted: An Arrow array of names or paths.
+        names: Another one.
+
+    Returns:
+        Where each is among the others, ``(len(wanted),)``: ``NONE`` where it is not, ``SEVERAL``
+        where it is more than once; and which have an ending there alone, ``(len(wanted),)`` bool.
+    """
+    keys, wanted = _normal(names), _normal(wanted)
+    at = _match(wanted, keys)
+    rest = np.flatnonzero(at == NONE)
+    completed = np.zeros(len(at), bool)
+    if len(rest) and len(names):
+        images = np.flatnonzero(pc.match_substring_regex(keys, IMAGES))
+        found = _match(wanted.take(rest), _stems(keys.take(images)))
+        at[rest] = np.where(found >= 0, images[found] if len(images) else NONE, found)
+        completed[rest] = found >= 0
+    return at, completed
 
 
-def _by_name(paths: Iterable[PurePosixPath]) -> Paths:
+def _match(wanted: Any, keys: Any) -> np.ndarray:
+    coded = keys.dictionary_encode()
+    numbers = coded.indices.to_numpy()
+    found = pc.index_in(wanted, value_set=coded.dictionary).fill_null(-1).to_numpy()
+    _, firsts, counts = np.unique(numbers, return_index=True, return_counts=True)
+    # The last one is for those that are not there.
+    at = np.append(np.where(counts > 1, SEVERAL, firsts), NONE)
+    return np.asarray(at[found.astype(np.int64)])
+
+
+def first_of_each(names: Any) -> np.ndarray:
+    """Return for each of some names, an Arrow array, where it is first, ``(n,)``."""
+    numbers = names.dictionary_encode().indices.to_numpy()
+    return np.asarray(np.unique(numbers, return_index=True)[1][numbers])
+
+
+def _normal(names: Any) -> Any:
+    if isinstance(names, str):
+        names = pa.scalar(names, NAMES)
+    return pc.utf8_normalize(names, "NFC")
+
+
+def _stems(names: Any) -> Any:
+    return pc.replace_substring_regex(names, r"\.[^./]*$", "")
+
+
+def _with_prefix(prefix: str, names: Any) -> Any:
+    if not prefix:
+        return names
+    return pc.binary_join_element_wise(pa.scalar(prefix, NAMES), names, pa.scalar("", NAMES))
+
+
+def _names_by_end(paths: Iterable[str]) -> dict[str, list[PurePosixPath]]:
     """Return paths by what the file of each may be called."""
-    found = defaultdict(list)
-    for path in paths:
-        for key in _keys(path.name):
-            found[key].append(path)
-    return found
+    by_end: dict[str, list[PurePosixPath]] = {}
+    for text in paths:
+        path = PurePosixPath(_normal(text).as_py())
+        ends = {path.name, path.stem} if re.search(IMAGES, path.name) else {path.name}
+        for end in ends:
+            by_end.setdefault(end, []).append(path)
+    return by_end
 
 
-def _ending_as(row: Row, paths: Paths) -> list[PurePosixPath]:
-    """Return the paths that end as a row says."""
-    parts = tuple(map(_key, PurePosixPath(row.path).parts))
-    if not parts or {"/", ".."} & {*parts}:
-        return []
-    before = parts[:-1]
-    return [
-        path
-        for path in paths.get(parts[-1], ())
-        if tuple(map(_key, path.parts[:-1]))[-len(before) or len(path.parts) :] == before
-    ]
-
-
-def _files_below(folder: Path, levels: int) -> Iterator[PurePosixPath]:
+def _files_below(folder: Path, levels: int) -> Iterator[str]:
     """Yield the paths of the files in the folders below, relative to it; not those in it."""
 
-    def inner(place: Path, before: tuple[str, ...]) -> Iterator[PurePosixPath]:
+    def inner(place: Path, before: Sequence[str]) -> Iterator[str]:
         for path in list_folder(place):
             if not path.is_dir():
                 if before:
-                    yield PurePosixPath(*before, path.name)
+                    yield "/".join((*before, path.name))
             elif len(before) < levels and not path.is_symlink():
                 yield from inner(path, (*before, path.name))
 

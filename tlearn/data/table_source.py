@@ -1,18 +1,25 @@
 """The files that tables name, with their classes; and tables that lie in a folder of photos."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tlearn.data.columns import Codes, array_of, code_texts, texts_of
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import ENDING
-from tlearn.data.file_table import FileTable, ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.data.filenames import quote_name
-from tlearn.data.folders import list_folder, named_image, visible, walk
+from tlearn.data.folders import list_folder, visible, walk_names
 from tlearn.data.layouts import SPLITS, Split, is_output, relative_name, split_of
 from tlearn.data.problems import Problem
-from tlearn.data.table_files import TableFiles
-from tlearn.data.tables import ENDINGS, Row, is_table, read_table, unknown_columns
+from tlearn.data.table_files import IMAGES, TableFiles, first_of_each
+from tlearn.data.tables import ENDINGS, is_table, read_table, unknown_columns
 from tlearn.errors import DataError
 from tlearn.object_stores import absolute, entries_of
 from tlearn.text import encode_name, natural_key
@@ -105,42 +112,37 @@ def table_source(
         DataError: If a table is wrong, or names files that are not there.
     """
     folder = absolute(folder)
-    found = [TableFiles(read_table(path), split, outside, left_out) for path, split in tables]
-    rows = _merged(found)
-    splits, notes = _splits_of(rows, found[0].folder)
-    named = [_table_file(path, folder, row, splits[path]) for path, row in rows.items()]
-    named.sort(key=lambda file: [natural_key(part) for part in file.name.split("/")])
-    splits_of_folders = {file.path.parent: file.given for file in reversed(named)}
-    if data.is_dir():
-        beside = chain(*(walk(path) if path.is_dir() else [path] for path in _user_entries(folder)))
-    else:
-        beside = chain(*(files.unnamed() for files in found))
-    unnamed = [
-        _table_file(path, folder, None, splits_of_folders.get(path.parent))
-        for path in beside
-        if path not in rows and named_image(path)
+    found = [
+        TableFiles(read_table(path), split, folder, outside, left_out) for path, split in tables
     ]
-    problems = [
-        Problem(
-            _name(path, folder),
-            "duplicate",
-            f"named twice by {files.table.path.name}, again in line {row.line:,}: counted once",
-        )
-        for files in found
-        for path, row in files.repeated.items()
-    ]
-    given = {file.given for file in named}
-    place = next((f.path for f in named if f.given in (None, "train")), named[0].path).parent
-    names = [_name(files.folder / files.table.path.name, folder) for files in found]
+    labels, given, groups = (_joined(found, column) for column in ("labels", "splits", "groups"))
+    names = pa.concat_arrays([files.names for files in found])
+    once = _once(found, names, (labels, given, groups))
+    names = names.take(pa.array(once))
+    labels, given, groups = (c._replace(numbers=c.numbers[once]) for c in (labels, given, groups))
+    given, notes = _splits_of(names, given, found[0].prefix)
+    order = np.array(_natural_order(names))
+    columns = {
+        column: code_texts(codes.numbers[order], codes.texts)
+        for column, codes in (("label", labels), ("given", given), ("group", groups))
+    }
+    names = names.take(pa.array(order))
+    named = FileTable.of_columns(folder, names, **columns, inner=_inner(names))
+    beside = _images_beside(data, folder, found, names)
+    splits_beside = _splits_beside(beside, named)
+    unnamed = FileTable.of_columns(folder, beside, given=splits_beside, inner=_inner(beside))
+    present = named.given.present
+    first = np.flatnonzero(named.given.are("", "train"))
+    titles = [_name(files.folder / files.table.path.name, folder) for files in found]
     return DataSource(
         data,
         folder,
-        FileTable.of(folder, (*unnamed, *named)),
-        (*chain(*(files.notes(name) for files, name in zip(found, names, strict=True))), *notes),
-        tuple(problems),
-        place,
-        splits={split: "" for split in SPLITS if split in given},
-        tables=" and ".join(names),
+        FileTable.concatenated([unnamed, named]),
+        (*chain(*(files.notes(name) for files, name in zip(found, titles, strict=True))), *notes),
+        tuple(chain(*map(_problems, found))),
+        named[int(first[0]) if len(first) else 0].path.parent,
+        splits={split: "" for split in SPLITS if split in present},
+        tables=" and ".join(titles),
     )
 
 
@@ -148,49 +150,110 @@ def _user_entries(folder: Path) -> list[Path]:
     return [path for path in list_folder(folder) if not is_output(path)]
 
 
-def _merged(found: Sequence[TableFiles]) -> dict[Path, Row]:
-    """Return the rows of all tables by their files.
+def _joined(found: Sequence[TableFiles], column: str) -> Codes:
+    """Return a column of the lines that name the files of all tables."""
+    number_of: dict[str, int] = {}
+    parts = []
+    for files in found:
+        codes: Codes = getattr(files, column)
+        numbers = [number_of.setdefault(text, len(number_of)) for text in codes.texts]
+        parts.append(np.array(numbers, np.int32)[codes.numbers[files.rows]])
+    return Codes(np.concatenate(parts), (*number_of,))
+
+
+def _once(found: Sequence[TableFiles], names: Any, columns: Sequence[Codes]) -> np.ndarray:
+    """Return the positions of files that no table before names.
 
     Raises:
         DataError: If tables say different things of one file.
     """
-    rows: dict[Path, Row] = {}
-    for files in found:
-        for path, row in files.files:
-            other = rows.setdefault(path, row)
-            if (other.label, other.split, other.group) != (row.label, row.split, row.group):
-                raise DataError(
-                    f"{str(files.table.path)!r} and another table name {quote_name(row.path)} with "
-                    f"different classes, splits or groups; leave it in one of them"
-                )
-    return rows
+    firsts, places = first_of_each(names), np.arange(len(names))
+    for codes in columns:
+        for place in np.flatnonzero(codes.numbers != codes.numbers[firsts]).tolist():
+            of_table = np.searchsorted(np.cumsum([len(f.rows) for f in found]), place, "right")
+            raise DataError(
+                f"{str(found[int(of_table)].table.path)!r} and another table name "
+                f"{quote_name(names[place].as_py())} with different classes, splits or groups; "
+                f"leave it in one of them"
+            )
+    return np.flatnonzero(firsts == places)
 
 
-def _splits_of(
-    rows: Mapping[Path, Row], folder: Path
-) -> tuple[dict[Path, Split | None], list[str]]:
+def _problems(files: TableFiles) -> Iterator[Problem]:
+    """Yield the files that a table names again, each with the second line."""
+    table = files.table
+    firsts, second = np.unique(files.firsts, return_index=True)
+    places = np.searchsorted(files.rows, firsts)
+    for place, again in zip(places.tolist(), files.repeated[second].tolist(), strict=True):
+        reason = (
+            f"named twice by {table.path.name}, again in line {table.lines[again]:,}: counted once"
+        )
+        yield Problem(files.names[place].as_py(), "duplicate", reason)
+
+
+def _splits_of(names: Any, given: Codes, prefix: str) -> tuple[Codes, list[str]]:
     """Return the split of each file, and a note where the folders in the paths give it.
 
-    They do where the table gives no split, and each path begins with a folder that is called like
-    one.
+    They do where the table gives no split, and each path, after ``prefix``, begins with a folder
+    that is called like one.
     """
-    if any(row.split for row in rows.values()):
-        return {path: row.split for path, row in rows.items()}, []
-    firsts = {path: _name(path, folder).split("/") for path in rows}
-    by_name = {parts[0]: split_of(parts[0]) for parts in firsts.values() if len(parts) > 1}
-    if len(set(by_name.values())) < 2 or None in by_name.values():
-        return dict.fromkeys(rows), []
-    if any(len(parts) == 1 for parts in firsts.values()):
-        return dict.fromkeys(rows), []
+    if {*given.present} - {""}:
+        return given, []
+    number_of: dict[str, int] = {}
+    inside = (name.removeprefix(prefix) for name in texts_of(names))
+    firsts = (name.partition("/")[0] if "/" in name else "" for name in inside)
+    numbers = np.array([number_of.setdefault(first, len(number_of)) for first in firsts], np.int32)
+    by_name = {first: split_of(first) if first else None for first in number_of}
+    if len({*by_name.values()}) < 2 or None in by_name.values():
+        return given, []
+    splits = Codes(numbers, tuple(str(split) for split in by_name.values()))
     listed = ", ".join(f"{name}/ as {split}" for name, split in sorted(by_name.items()))
-    return {path: by_name[parts[0]] for path, parts in firsts.items()}, [f"splits: {listed}"]
+    return splits, [f"splits: {listed}"]
 
 
-def _table_file(path: Path, folder: Path, row: Row | None, split: Split | None) -> ImageFile:
-    name = _name(path, folder)
-    below = name if path.is_relative_to(folder) else encode_name("/".join(path.parts[1:]))
-    label, group = (row.label, row.group) if row else ("", "")
-    return ImageFile(path, name, label, given=split, group=group, below=below)
+def _natural_order(names: Any) -> list[int]:
+    """Return the positions of names in the order in which folders are walked."""
+    key_of = lru_cache(natural_key)  # of folders, which many have
+    keys = []
+    for name in texts_of(names):
+        *folders, file = name.split("/")
+        keys.append("\0".join((*map(key_of, folders), natural_key(file))))
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def _images_beside(data: Path, folder: Path, found: Sequence[TableFiles], named: Any) -> Any:
+    """Return the names of images that no table names, an Arrow array."""
+    if data.is_dir():
+        entries = _user_entries(folder)
+        inside = ((path, walk_names(path) if path.is_dir() else None) for path in entries)
+        names = array_of(
+            encode_name(name)
+            for path, below in inside
+            for name in ([path.name] if below is None else (f"{path.name}/{n}" for n in below))
+        )
+    else:
+        names = pa.concat_arrays([files.beside() for files in found])
+        hidden = pc.match_substring_regex(names, r"(^|/)\.[^/]*$")
+        names = names.filter(pc.invert(hidden))
+    images = pc.match_substring_regex(names, IMAGES)
+    return names.filter(pc.and_(images, pc.invert(pc.is_in(names, value_set=named))))
+
+
+def _splits_beside(names: Any, named: FileTable) -> list[str]:
+    """Return the split of each of some files: that of the first named one in its folder."""
+    if not len(names):
+        return []
+    split_of_folder: dict[str, str] = {}
+    given = named.given
+    for name, number in zip(texts_of(named.names), given.numbers.tolist(), strict=True):
+        split_of_folder.setdefault(name.rpartition("/")[0], given.texts[number])
+    return [split_of_folder.get(name.rpartition("/")[0], "") for name in texts_of(names)]
+
+
+def _inner(names: Any) -> Any:
+    """Return where in each name the path below a folder begins: after the root or the protocol."""
+    lengths = (n.find("://") + 3 if "://" in n else int(n[0] == "/") for n in texts_of(names))
+    return pa.array(np.fromiter(lengths, np.int32, len(names)))
 
 
 def _name(path: Path, folder: Path) -> str:

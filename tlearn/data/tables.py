@@ -4,19 +4,30 @@ The columns are known by their usual names (``path,label[,split,group]`` and var
 and any case. A CSV file may have commas, semicolons, tabs or bars between its cells.
 """
 
+import codecs
 import csv
 import io
 import json
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
 
 from tlearn.data.archives import detect_encoding
+from tlearn.data.columns import CHUNK, NAMES, Codes
 from tlearn.data.filenames import quote_name, validate_class_name
 from tlearn.data.layouts import Split, split_of
+from tlearn.data.prefetch import batched
 from tlearn.errors import DataError, os_errors_as
+from tlearn.text import decode_name, encode_name
 
 CSV, JSON_LINES = frozenset({".csv", ".tsv"}), frozenset({".jsonl", ".ndjson"})
 ENDINGS = CSV | JSON_LINES
@@ -37,25 +48,6 @@ _LABELS = (
 _SPLITS = "split splits subset partition data_set dataset_split data_split".split()
 _GROUPS = "group groups group_id patient patient_id subject subject_id".split()
 _LINE_NUMBERS = ("", "unnamed_0", "index")  # columns that programs add
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes:
-        line: Its number in the file, from 1.
-        path: As it stands there, with ``/`` between its parts.
-        label: The class.
-        split: The split it names, if any.
-        group: Photos of one group are put into one split; empty for none.
-    """
-
-    line: int
-    path: str
-    label: str
-    split: Split | None = None
-    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,18 +73,69 @@ class Columns:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of photos, read but not compared with what is on the disk.
+class Row(NamedTuple):
+    """One line of a table.
 
     Attributes:
+        line: Its number in the file, from 1.
+        path: As it stands there, with ``/`` between its parts.
+        label: The class.
+        split: The split it names, if any.
+        group: Photos of one group are put into one split; empty for none.
+    """
+
+    line: int
+    path: str
+    label: str
+    split: Split | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of photos, read but not compared with what is on the disk: some 20 bytes a line.
+
+    Attributes:
+        columns: Which column is what.
+        lines: The number of each line, ``(n,)`` int64.
+        paths: The paths as they stand there, encoded as names, as an Arrow array.
+        labels: The classes.
+        splits: The splits, empty for none.
+        groups: The groups, empty for none.
         encoding: The encoding of its text where that is not UTF-8, else empty.
     """
 
     path: Path
     columns: Columns
-    rows: tuple[Row, ...]
+    lines: np.ndarray
+    paths: Any
+    labels: Codes
+    splits: Codes
+    groups: Codes
     encoding: str = ""
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def row(self, i: int) -> Row:
+        """Return a line by its position."""
+        codes = (self.labels, self.splits, self.groups)
+        label, split, group = (code.texts[code.numbers[i]] for code in codes)
+        path = decode_name(self.paths[i].as_py())
+        return Row(int(self.lines[i]), path, label, cast(Split, split) or None, group)
+
+
+class _Column:
+    """Texts of which many are the same, while they are read."""
+
+    def __init__(self) -> None:
+        self.numbers, self.number_of = array("i"), dict[str, int]()
+
+    def append(self, text: str) -> None:
+        self.numbers.append(self.number_of.setdefault(text, len(self.number_of)))
+
+    def codes(self) -> Codes:
+        return Codes(np.array(self.numbers, np.int32), (*self.number_of,))
 
 
 def is_table(path: Path) -> bool:
@@ -116,23 +159,33 @@ def read_table(path: Path, classes: bool = True) -> Table:
     for name in astuple(columns):
         if name and names.count(name) > 1:
             raise DataError(f"{str(path)!r} has two columns {quote_name(name)}; rename one of them")
-    rows = tuple(_row(path, line, cell, columns) for line, cell in cells)
-    if not rows:
+    lines, paths = array("q"), list[Any]()
+    codes = [_Column() for _ in range(3)]
+    rows = (_row(path, line, cell, columns) for line, cell in cells)
+    for part in batched(rows, CHUNK):
+        paths.append(pa.array([encode_name(row.path) for row in part], NAMES))
+        for row in part:
+            lines.append(row.line)
+            for column, text in zip(codes, (row.label, row.split or "", row.group), strict=True):
+                column.append(text)
+    if not lines:
         raise DataError(f"{str(path)!r} names no photos; give it a line for each photo")
+    numbers, labels, splits, groups = np.array(lines), *(column.codes() for column in codes)
+    joined = pa.chunked_array(paths).combine_chunks()
+    table = Table(path, columns, numbers, joined, labels, splits, groups, encoding)
     if classes:
-        _check_labels(path, rows)
-    return Table(path, columns, rows, encoding)
+        _check_labels(table)
+    return table
 
 
-def _check_labels(path: Path, rows: Sequence[Row]) -> None:
-    lines: dict[str, int] = {}
-    for row in rows:
-        lines.setdefault(row.label, row.line)
-    for label, line in lines.items():
+def _check_labels(table: Table) -> None:
+    firsts = np.unique(table.labels.numbers, return_index=True)[1]
+    for first in np.sort(firsts).tolist():
+        row = table.row(first)
         try:
-            validate_class_name(label)
+            validate_class_name(row.label)
         except DataError as error:
-            raise DataError(f"in line {line:,} of {str(path)!r}: {error}") from None
+            raise DataError(f"in line {row.line:,} of {str(table.path)!r}: {error}") from None
 
 
 def unknown_columns(path: Path) -> str:
@@ -214,19 +267,27 @@ def _read_cells(path: Path, most: int = -1) -> tuple[list[str], Cells, str]:
         data = file.read(most)
     if len(data) == most:
         data = data[: data.rfind(b"\n") + 1]
+    encoding = _encoding_of(data)
+    read = _json_cells if path.suffix.lower() in JSON_LINES else _csv_cells
+    return *read(path, data, encoding or "utf-8-sig"), encoding
+
+
+def _encoding_of(data: bytes) -> str:
+    """Return the encoding of a text, empty for UTF-8."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # as spreadsheets write "Unicode text"
-        encoding = "utf-16"
-    else:
-        encoding = detect_encoding(data.splitlines())
-    text = data.decode(encoding or "utf-8-sig", "replace")
-    columns, cells = (_json_cells if path.suffix.lower() in JSON_LINES else _csv_cells)(path, text)
-    return columns, cells, encoding
+        return "utf-16"
+    with suppress(UnicodeDecodeError):
+        for _ in codecs.iterdecode(io.BytesIO(data), "utf-8"):  # line by line, and none is held
+            pass
+        return ""
+    return detect_encoding(io.BytesIO(data))
 
 
-def _csv_cells(path: Path, text: str) -> tuple[list[str], Cells]:
-    first = text.lstrip().partition("\n")[0]
+def _csv_cells(path: Path, data: bytes, encoding: str) -> tuple[list[str], Cells]:
+    first = data[:HEAD].decode(encoding, "replace").lstrip().partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text = io.TextIOWrapper(io.BytesIO(data), encoding, "replace", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         try:
@@ -254,12 +315,14 @@ def _csv_cells(path: Path, text: str) -> tuple[list[str], Cells]:
     return columns, cells()
 
 
-def _json_cells(path: Path, text: str) -> tuple[list[str], Cells]:
-    lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-    columns = list(_json_line(path, *lines[0])) if lines else []
+def _json_cells(path: Path, data: bytes, encoding: str) -> tuple[list[str], Cells]:
+    text = io.TextIOWrapper(io.BytesIO(data), encoding, "replace", newline="\n")
+    lines = ((i, line) for i, line in enumerate(text, 1) if line.strip())
+    first = next(lines, None)
+    columns = list(_json_line(path, *first)) if first else []
 
     def cells() -> Cells:
-        for i, line in lines:
+        for i, line in chain([first] if first else [], lines):
             values = _json_line(path, i, line)
             yield i, {column: values.get(column, "") for column in columns}
 
