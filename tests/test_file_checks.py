@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tlearn.checks.finding import CheckResult, Finding, proposed_edits, ranked
 from tlearn.checks.name_checks import check_names, portability
 from tlearn.checks.photo_checks import ENDINGS
 from tlearn.data.edits import Change, Edits, undo_edits
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.folders import EXTENSIONS
 from tlearn.data.scan import scan
 from tlearn.errors import ConfigError, DataError
@@ -182,7 +183,7 @@ def test_every_ending_of_an_image_is_one_of_a_format():
 
 def names_found(*names):
     files = [ImageFile(None, name, "", below=name.partition("/")[2]) for name in names]
-    return {f.names[0]: f.severity for f in check_names(files)}
+    return {f.names[0]: f.severity for f in check_names(FileTable.of(Path("photos"), files))}
 
 
 def test_names_that_other_systems_refuse_are_reported():

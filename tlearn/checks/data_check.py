@@ -77,7 +77,7 @@ def check(
     manifest = scan(source, settings.group, progress, cache=cache, inspect=measuring.inspect)
     findings = [
         *check_scan(manifest.problems),
-        *check_photos(manifest.files, measuring.measures),
+        *check_photos(manifest.files, measuring.measures_of(manifest.files)),
         *check_names(manifest.files),
         *([] if is_table(data) else check_hidden(manifest.folder)),
         *check_classes(manifest.files),

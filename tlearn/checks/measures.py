@@ -2,12 +2,17 @@
 
 import contextlib
 import threading
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
-from tlearn.data.file_table import ImageFile
+from tlearn.data.columns import CHUNK, NAMES
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.images import Examined, stored_size
 
 PIXELS = 256  # pixels of the longer side of what is measured: about what networks see
@@ -55,22 +60,86 @@ class Measures(NamedTuple):
     across: float
 
 
-class Measuring:
-    """Measures the photos that :func:`tlearn.data.scan.scan` looks at; a few hundred bytes each.
+_TEXTS = ("format", "mode")
+_KIND = np.dtype(
+    [*((name, "i2") for name in _TEXTS), ("width", "i4"), ("height", "i4")]
+    + [(name, "?") for name in Measures._fields[4:7]]
+    + [(name, "f8") for name in Measures._fields[7:]]
+)
 
-    Attributes:
-        measures: By the names of the photos.
+
+class MeasureTable:
+    """Measures of photos in columns, 87 bytes for each photo.
+
+    Args:
+        rows: ``(n,)``, with a field for each of :class:`Measures`; texts by their numbers.
+        texts: The different texts.
     """
 
+    def __init__(self, rows: np.ndarray, texts: Sequence[str]) -> None:
+        self._rows, self._texts = rows, texts
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Measures]:
+        for start in range(0, len(self), CHUNK):
+            for first, second, *numbers in self._rows[start : start + CHUNK].tolist():
+                yield Measures(self._texts[first], self._texts[second], *numbers)
+
+    def part(self, places: np.ndarray) -> "MeasureTable":
+        """Return those of the photos at some positions, or of a mask."""
+        return MeasureTable(self._rows[places], self._texts)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one number of each photo, ``(n,)``."""
+        return np.asarray(self._rows[name])
+
+    def modes(self) -> Counter[str]:
+        """Return how many photos are of each mode."""
+        numbers, counts = np.unique(self._rows["mode"], return_counts=True)
+        return Counter(
+            {self._texts[k]: n for k, n in zip(numbers.tolist(), counts.tolist(), strict=True)}
+        )
+
+
+class Measuring:
+    """Measures the photos that :func:`tlearn.data.scan.scan` looks at."""
+
     def __init__(self) -> None:
-        self.measures: dict[str, Measures] = {}
         self._lock = threading.Lock()
+        self._number_of: dict[str, int] = {}
+        self._names: list[str] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._parts: list[tuple[Any, np.ndarray]] = []  # of those before: names and rows
 
     def inspect(self, file: ImageFile, examined: Examined, data: bytes) -> None:
         """Measure a photo."""
-        measures = measure(examined, data)
+        form, mode, *numbers = measure(examined, data)
         with self._lock:
-            self.measures[file.name] = measures
+            texts = (self._number_of.setdefault(t, len(self._number_of)) for t in (form, mode))
+            self._rows.append((*texts, *numbers))
+            self._names.append(file.name)
+            if len(self._names) == CHUNK:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._parts.append((pa.array(self._names, NAMES), np.array(self._rows, _KIND)))
+        self._names, self._rows = [], []
+
+    def measures_of(self, files: FileTable) -> MeasureTable:
+        """Return the measures of photos, in their order.
+
+        Raises:
+            KeyError: If one was not measured.
+        """
+        self._flush()
+        names = pa.concat_arrays([names for names, _ in self._parts])
+        places = pc.index_in(files.names, value_set=names)
+        if places.null_count:
+            raise KeyError("a photo that was not measured")
+        rows = np.concatenate([rows for _, rows in self._parts])
+        return MeasureTable(rows[places.to_numpy()], (*self._number_of,))
 
 
 def measure(examined: Examined, data: bytes) -> Measures:

@@ -5,10 +5,16 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from tlearn.checks.finding import Finding
-from tlearn.data.file_table import ImageFile
+from tlearn.data.columns import array_of, texts_of
+from tlearn.data.file_table import FileTable
 from tlearn.data.filenames import DEVICES, unsafe_reason
 from tlearn.data.folders import SYSTEM_NAMES, named_image, visible
 from tlearn.text import decode_name, encode_name
@@ -18,22 +24,34 @@ LONG_PATH = 200  # characters below the data folder: Windows allows 260 for the 
 _SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")  # not those between digits
 
 
-def check_names(files: Iterable[ImageFile]) -> list[Finding]:
+def check_names(files: FileTable) -> list[Finding]:
     """Return the names, of files and of the folders above them, that other systems refuse.
 
     Class folders with similar names are left to :func:`tlearn.checks.class_checks.check_classes`,
     but for those that differ in Unicode form alone, which are one class.
     """
-    paths: dict[str, bool] = {}  # whether it is a class folder
-    for file in files:
-        if file.name.startswith("/"):  # that of a table, outside its folder
-            continue
-        for parent in reversed(PurePosixPath(file.name).parents):
-            if parent.name:
-                path = f"{parent}/"
-                paths[path] = paths.get(path, False) or file.name == path + file.below
-        paths[file.name] = False
-    return [*_unsafe(paths), *_similar(paths)]
+    folders: dict[str, bool] = {}  # whether it is a class folder
+    for part in files.parts():
+        for name, below in zip(part.names.to_pylist(), part.below(), strict=True):
+            if _is_inside(name):
+                _add_folders(folders, name, below)
+    inside = (name for name in texts_of(files.names) if _is_inside(name))
+    paths = array_of(chain(folders, inside))
+    return [*_unsafe(texts_of(paths)), *_similar(paths, folders)]
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a file is in the folder of the photos, unlike others that a table names."""
+    return not name.startswith("/") and "://" not in name
+
+
+def _add_folders(folders: dict[str, bool], name: str, below: str) -> None:
+    """Add the folders above a file with its name and its path below its class folder."""
+    end = name.find("/") + 1
+    while end:
+        path = name[:end]
+        folders[path] = folders.get(path, False) or name == path + below
+        end = name.find("/", end) + 1
 
 
 def _unsafe(paths: Iterable[str]) -> Iterator[Finding]:
@@ -60,26 +78,36 @@ def portability(name: str) -> str:
     return f"its name {reason}" if reason else ""
 
 
-def _similar(paths: Mapping[str, bool]) -> Iterator[Finding]:
+def _similar(paths: Any, class_folders: Mapping[str, bool]) -> Iterator[Finding]:
     """Report names in one folder that differ in case, spaces or Unicode form alone."""
-    same: dict[tuple[PurePosixPath, str], list[str]] = defaultdict(list)
-    for path in paths:
-        pure = PurePosixPath(path)
-        same[pure.parent, _folded(pure.name, spaces=False)].append(path)
-    for alike in same.values():
-        for path in alike[1:]:
-            name = PurePosixPath(alike[0]).name
-            if paths[path] and _normal(PurePosixPath(path).name) != _normal(name):
+    numbers = array_of(map(_common_path, texts_of(paths))).dictionary_encode().indices.to_numpy()
+    places = np.flatnonzero(np.bincount(numbers)[numbers] > 1)
+    alike: dict[int, list[str]] = defaultdict(list)
+    for number, path in zip(
+        numbers[places].tolist(), paths.take(pa.array(places)).to_pylist(), strict=True
+    ):
+        alike[number].append(path)
+    for first, *others in alike.values():
+        name = PurePosixPath(first).name
+        for path in others:
+            own = PurePosixPath(path).name
+            if class_folders.get(path) and _normal(own) != _normal(name):
                 continue
-            if _folded(PurePosixPath(path).name) == _folded(name):
+            if _folded(own) == _folded(name):
                 reason = (
                     f"its name is that of {name!r} in other capital letters or another Unicode "
                     f"form: Windows and macOS take them for one file"
                 )
-                yield Finding("similar names", (path, alike[0]), reason, "warning", 1)
+                yield Finding("similar names", (path, first), reason, "warning", 1)
             else:
                 reason = f"its name differs from {name!r} in spaces or capital letters alone"
-                yield Finding("similar names", (path, alike[0]), reason, "note")
+                yield Finding("similar names", (path, first), reason, "note")
+
+
+def _common_path(path: str) -> str:
+    """Return what a path and those with a similar name in the same folder have in common."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return f"{folder}/{_folded(name, spaces=False)}"
 
 
 def _normal(name: str) -> str:

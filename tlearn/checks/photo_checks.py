@@ -8,16 +8,16 @@ weather), and on the same photos darkened, brightened and blurred.
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from tlearn.checks.finding import Finding
-from tlearn.checks.measures import Measures
+from tlearn.checks.measures import Measures, MeasureTable
+from tlearn.data.columns import texts_of
 from tlearn.data.edits import Change
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.text import decode_name
 
 DARK = 50  # of 255, that 5% exceed; in the five sets one photo has 48, another 51, all others 71
@@ -68,51 +68,53 @@ MODES = {
 }
 
 
-def check_photos(files: Sequence[ImageFile], measures: Mapping[str, Measures]) -> list[Finding]:
+def check_photos(files: FileTable, measures: MeasureTable) -> list[Finding]:
     """Return what is found on photos.
 
     Args:
         files: The photos, of which there is one at least.
-        measures: Of each, by its name.
+        measures: Of each, in their order.
     """
-    usual = _Usual([measures[file.name] for file in files])
-    classes: dict[str, list[Measures]] = defaultdict(list)
-    for file in files:
-        classes[file.label].append(measures[file.name])
-    of_class = {label: _Usual(its) for label, its in classes.items() if len(its) >= ENOUGH}
+    usual, labels = _Usual(measures), files.labels
+    counts = np.bincount(labels.numbers, minlength=len(labels.texts))
+    of_class = {
+        int(k): _Usual(measures.part(labels.numbers == k)) for k in np.flatnonzero(counts >= ENOUGH)
+    }
     findings: list[Finding] = []
-    for file in files:
-        photo = measures[file.name]
-        own = _visibility(file.name, photo, of_class.get(file.label, usual))
+    for name, label, photo in zip(
+        texts_of(files.names), labels.numbers.tolist(), measures, strict=True
+    ):
+        own = _visibility(name, photo, of_class.get(label, usual))
         checks = {finding.check for finding in own}
-        visibility = [f for f in _visibility(file.name, photo, usual) if f.check in checks]
-        findings += [*_storage(file.name, photo, usual), *visibility]
+        visibility = [f for f in _visibility(name, photo, usual) if f.check in checks]
+        findings += [*_storage(name, photo, usual), *visibility]
         if not {finding.check for finding in visibility} & {"one colour", "dark", "bright"}:
-            findings += _colour(file.name, photo, usual)
+            findings += _colour(name, photo, usual)
     return findings
 
 
 class _Usual:
     """What is usual in a data set."""
 
-    def __init__(self, photos: Sequence[Measures]) -> None:
-        def median(value: Callable[[Measures], float]) -> float:
-            return float(np.median([value(photo) for photo in photos]))
+    def __init__(self, photos: MeasureTable) -> None:
+        def median(values: np.ndarray) -> float:
+            return float(np.median(values))
 
-        self.dark = median(lambda photo: photo.dark)
-        self.bright = median(lambda photo: photo.bright)
-        self.side = median(lambda photo: min(photo.width, photo.height))
-        self.aspect = median(_aspect)
-        self.edge = median(lambda photo: photo.edge)
-        along = median(lambda photo: math.log(photo.along + 1e-3))
-        deviation = 1.4826 * median(lambda photo: abs(math.log(photo.along + 1e-3) - along))
+        sides = np.array([photos.column("width"), photos.column("height")])
+        self.dark, self.bright = (median(photos.column(name)) for name in ("dark", "bright"))
+        self.side = median(sides.min(0))
+        self.aspect = median(sides.max(0) / np.maximum(1, sides.min(0)))
+        self.edge = median(photos.column("edge"))
+        sharpness = np.log(photos.column("along") + 1e-3)
+        along = median(sharpness)
+        deviation = 1.4826 * median(np.abs(sharpness - along))
         # Where sky meets land, little is sharp along the horizon: rare in most sets, not in all.
         self.along = math.exp(along - max(ALONG_DEVIATIONS * deviation, math.log(SMEARED)))
-        blur = median(lambda photo: photo.blur)
-        deviation = 1.4826 * median(lambda photo: abs(photo.blur - blur))  # robust
+        blur = median(photos.column("blur"))
+        deviation = 1.4826 * median(np.abs(photos.column("blur") - blur))  # robust
         self.blur = blur + BLUR_DEVIATIONS * deviation
-        self.modes = Counter(photo.mode for photo in photos)
-        self.grey = sum(photo.grey for photo in photos) / len(photos)
+        self.modes = photos.modes()
+        self.grey = float(photos.column("grey").mean())
         self.photos = len(photos)
 
 

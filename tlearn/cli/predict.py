@@ -81,10 +81,13 @@ def predict(
         for line in lines:
             print(line, end="", flush=True)
     else:
-        text = "".join(lines).encode("utf-8", "backslashreplace")
         what = f"{str(out)!r} cannot be written"
-        with os_errors_as(TlearnError, what, "choose another --out"), atomic_file(out) as file:
-            file.write_bytes(text)
+        with (
+            os_errors_as(TlearnError, what, "choose another --out"),
+            atomic_file(out) as file,
+            file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+        ):
+            stream.writelines(lines)
     unreadable = readable.count(False)
     bad = f"{unreadable} files cannot be read as images"
     if unreadable == 1:
