@@ -245,6 +245,7 @@ COMMANDS = {
     "plugins check": "Missing argument 'NAME'; see 'tlearn plugins check --help'",
     "finetune": "Missing argument 'DATA'; see 'tlearn finetune --help'",
     "predict x": "Missing argument 'PATHS...'; see 'tlearn predict --help'",
+    "predict x y --reject": "Option '--reject' requires an argument; see 'tlearn predict --help'",
     "evaluate x y z": "Got unexpected extra argument (z); see 'tlearn evaluate",
 }
 

@@ -188,7 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return fails(with_urls(str(error)), hint_of(error))
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "tlearn"
+        named = [word for word in words[:1] if word in COMMANDS]  # click may not say
+        command = error.ctx.command_path if error.ctx else " ".join(["tlearn", *named])
         return fails(f"{error.format_message().rstrip('.')}; see '{command} --help'")
     except click.ClickException as error:
         return fails(error.format_message())
