@@ -1,11 +1,13 @@
 """The web service: what it answers and refuses, and models that are replaced meanwhile."""
 
 import base64
+import gc
 import threading
+import weakref
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import in_form, photos_of, rename_classes
+from serving import in_form, photos_of, rename_classes, until
 
 import tlearn
 from tlearn.errors import ConfigError, RunError
@@ -66,6 +68,7 @@ def test_wrong_requests_are_refused_in_words(service, photos):
     field = b'Content-Disposition: form-data; name="i"\r\n\r\n1\r\n--x\r\n'
     for status, words, arguments in (
         (415, "is not read", {"content": b"x", "headers": {"Content-Type": "text/plain"}}),
+        (415, "'gzip'", {"content": b"x", "headers": {"Content-Encoding": "gzip"}}),
         (400, "no image", {"json": {"images": []}}),
         (400, "not base64", {"json": {"images": [{"data": "?"}]}}),
         (400, "not base64", {"json": {"images": [{"data": "ä"}]}}),
@@ -200,6 +203,18 @@ def test_a_model_is_replaced_while_it_answers(service, toy_run_copy, photos):
     assert answer.status_code == 409 and "the model before goes on" in answer.text
     assert client.post("/predict", files=in_form(photos[:1])).is_success
     assert client.post("/models/other/reload").status_code == 404
+
+
+def test_a_model_that_was_replaced_leaves_the_memory_at_once(toy_run):
+    store = ModelStore([toy_run.run])
+    before = weakref.ref(store.models()[0])
+    gc.disable()  # which may come late: what a model holds is not Python's
+    try:
+        store.reload(store.names[0])
+        until(lambda: before() is None, 60)
+    finally:
+        gc.enable()
+        store.close()
 
 
 def test_runs_of_one_name_and_runs_without_a_model_are_refused(toy_run_copy, tmp_path):

@@ -21,9 +21,12 @@ async def receiving(
 
     Raises:
         HTTPException: 400 if its length is no number, 408 if it does not come in time, 413 if it is
-            too large.
+            too large, 415 if it is compressed.
         BusyError: If there are too many bytes of all requests.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise HTTPException(415, f"a body in {encoding!r} is not read; send it as it is")
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal():
         raise HTTPException(400, "Content-Length is no number")

@@ -49,7 +49,7 @@ class ServedModel:
     """
 
     def __init__(self, path: Path, observe: Observe = lambda images, seconds: None) -> None:
-        self.run, self._observe = Run(path), observe
+        self.run = Run(path)
         self.name = self.run.path.resolve().name
         self._written = list(self._stamps())
         classifier = self.run.classifier
@@ -73,7 +73,14 @@ class ServedModel:
             "measured_on": split,
         }
         self._check_unchanged()
-        self._batcher = Batcher(self._outputs_of, most, cores + SPARE)
+
+        def compute(images: Sequence[np.ndarray]) -> list[ModelOutputs]:  # without a cycle to self
+            start = time.perf_counter()
+            outputs = classifier.outputs_of(images)
+            observe(len(images), time.perf_counter() - start)
+            return outputs
+
+        self._batcher = Batcher(compute, most, cores + SPARE)
 
     def decode(self, data: bytes) -> np.ndarray:
         """Return the views of an image file; see :meth:`Classifier.views_of`."""
@@ -136,12 +143,6 @@ class ServedModel:
                 record["overlays"][kind] = base64.b64encode(file.getvalue()).decode("ascii")
         self._check_unchanged()  # nor while it was read
         return record
-
-    def _outputs_of(self, images: Sequence[np.ndarray]) -> list[ModelOutputs]:
-        start = time.perf_counter()
-        outputs = self.run.classifier.outputs_of(images)
-        self._observe(len(images), time.perf_counter() - start)
-        return outputs
 
     def _rate_of(self, batch: Sequence[np.ndarray], cores: int) -> float:
         """Return how many images of a batch a second the engine computes on all cores."""

@@ -84,6 +84,7 @@ class Service:
             admission = admission_of(model)
             admission.check()  # before the body is read, which would be for nothing
             async with receiving(request, self.bytes, self.settings) as body:
+                admission.check()  # others have come meanwhile
                 kind = request.headers.get("content-type", "")
                 async with asyncio.timeout(self.settings.seconds), _until_gone(request):
                     images = await self.in_thread(images_in, kind, body, most)
