@@ -29,8 +29,8 @@ NAMES = set(
     "listing looking mentions offer products publishing said settle tell ticket using waiting "
     "watching".split()
 )
-# Plain English in which one of them means what it says.
-PLAIN = ("left_out", "side_by_side")
+# Plain English in which one of them means what it says, and a name of asyncio's.
+PLAIN = ("left_out", "side_by_side", "connection_lost")
 
 
 def words_of(name):

@@ -177,11 +177,21 @@ class Quick(PatientProtocol):
     head_seconds = unread_seconds = answer_seconds = 0.2
 
 
+gone = asyncio.Event()
+
+
 async def refuse(scope, receive, send):
-    """Answer without reading the body; at /large at length, at /late later."""
+    """Answer without reading the body; at /large at length, at /late later.
+
+    At /gone the end of the connection is awaited.
+    """
     body = bytes(50_000_000 if scope["path"] == "/large" else 0)
     if scope["path"] == "/late":
         await asyncio.sleep(3 * Quick.head_seconds)
+    if scope["path"] == "/gone":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
     head = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 503, "headers": head})
     await send({"type": "http.response.body", "body": body})
@@ -221,11 +231,18 @@ def test_connections_that_ask_for_nothing_are_closed():
             # A begun request does not end a connection that waits for an answer.
             late = b"POST /late HTTP/1.1\r\nHost: x\r\n\r\n"
             assert (await asked(late, head)).count(b"HTTP/1.1 503") == 1
+            # Of several requests at a time the first hears, too, that the client has gone.
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(late.replace(b"late", b"gone") + late)
+            await asyncio.sleep(0.1)
+            writer.close()
+            await asyncio.wait_for(gone.wait(), 60)
             # Nor is an answer that nobody reads there for ever.
             _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
             writer.transport.pause_reading()
             writer.write(b"POST /large HTTP/1.1\r\nHost: x\r\n\r\n")
-            while state.total_requests != 5:
+            requests = state.total_requests
+            while state.total_requests == requests:
                 await asyncio.sleep(0.01)
             assert state.connections
             while state.connections:

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 OFFER = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
@@ -26,6 +27,7 @@ class PatientProtocol(HttpToolsProtocol):
     answer_seconds = 60.0
     _closing: asyncio.TimerHandle | None = None
     _aborting: asyncio.TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head."""
@@ -69,6 +71,14 @@ class PatientProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._close_after(self.timeout_keep_alive)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is answered, too: of several, uvicorn tells the last alone."""
+        super().connection_lost(exc)
+        if self._answering:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self._close_after(None)
+
     def pause_writing(self) -> None:
         """Give the client some time to read what fills the buffer."""
         super().pause_writing()
@@ -79,6 +89,10 @@ class PatientProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._aborting:
             self._aborting.cancel()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _expect_head(self) -> None:
         self._in_head, self._in_body, self._head = True, False, 0
