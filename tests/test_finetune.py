@@ -410,7 +410,7 @@ def test_callbacks_that_set_the_rate_are_refused_before_anything_is_done(photos,
 def test_callbacks_that_cannot_work_are_refused_before_anything_is_done(
     photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("tlearn.training.pipeline.find_spec", lambda name: None)
+    monkeypatch.setattr("tlearn.training.run_training.find_spec", lambda name: None)
     for callback, words in (
         ("log.csv", "takes Keras callbacks. Received: 'log.csv'"),
         (keras.callbacks.TensorBoard(tmp_path / "logs"), "pip install tensorboard"),

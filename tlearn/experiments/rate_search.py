@@ -29,7 +29,7 @@ from tlearn.training.compile import compile_for
 from tlearn.training.execution_plan import prepare_activations
 from tlearn.training.network import Network, assign, copies
 from tlearn.training.network_training import start_from_probe
-from tlearn.training.pipeline import filled_in
+from tlearn.training.run_training import filled_in
 from tlearn.training.setup import Setup, read_setup
 from tlearn.training.stage_fit import train_on_batch
 from tlearn.training.stages import HEAD_STAGE, StagePlan, plan_stages

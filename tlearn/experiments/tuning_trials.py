@@ -28,7 +28,7 @@ from tlearn.training.failures import explain_failure
 from tlearn.training.folds import assign_folds
 from tlearn.training.network_training import train_network
 from tlearn.training.own_step import model_class_of
-from tlearn.training.pipeline import callbacks_of_stage, filled_in
+from tlearn.training.run_training import callbacks_of_stage, filled_in
 from tlearn.training.setup import Setup, read_setup
 from tlearn.training.state import Unsaved
 

@@ -6,54 +6,27 @@ Keras is imported by the functions that need it, after everything that can be ch
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator, Sequence
-from functools import partial
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tlearn.backbones import load_registry
-from tlearn.backbones.availability import backbones_with_weights, check_weights
-from tlearn.config import RunConfig, Stage
+from tlearn.backbones.availability import backbones_with_weights
+from tlearn.config import RunConfig
 from tlearn.data.read_data import check_data, data_name
 from tlearn.data.sample import draw_sample
-from tlearn.data.splits import list_dataset
-from tlearn.errors import (
-    BackboneError,
-    ConfigError,
-    DataError,
-    RunError,
-    TlearnError,
-    os_errors_as,
-)
-from tlearn.features.cluster_engine import check_cluster
+from tlearn.errors import BackboneError, RunError, TlearnError, os_errors_as
 from tlearn.object_stores import StorePath, as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import as_given, files_of
-from tlearn.runs.continued_run import continued, earlier_splits
-from tlearn.runs.directory import (
-    CHECKPOINT,
-    CHECKPOINTS,
-    RUNS,
-    Request,
-    RunDirectory,
-    check_free,
-    free_name,
-    resume_command,
-)
-from tlearn.runs.progress_log import LoggedProgress, StoppableProgress
+from tlearn.runs.continued_run import continued
+from tlearn.runs.directory import RUNS, RunDirectory, check_free, free_name
 from tlearn.runs.run import Run
-from tlearn.runs.run_state import STOP
 from tlearn.runs.stored_runs import local_run, new_mirror, upload_changes, uploading
-from tlearn.runs.tensorboard_folder import check_installed, make_folder
-from tlearn.schedules import SCHEDULES
+from tlearn.runs.tensorboard_folder import check_installed
 from tlearn.settings import make_config
-from tlearn.text import shell
-from tlearn.training.failures import explain_errors
-from tlearn.training.joint_training import beside_the_first, connect, end_together
-from tlearn.training.stages import with_preset
-from tlearn.training.stopwatch import Stopwatch
+from tlearn.training.joint_training import beside_the_first
+from tlearn.training.run_training import train
 from tlearn.training.workers import Workers
 
 
@@ -238,162 +211,3 @@ def demo(
     except BackboneError as error:
         progress.say(f"starting from random weights, so expect a low accuracy: {error}")
         return finetune(photos, folder / "run", weights="none", progress=progress)
-
-
-def check_callbacks(callbacks: Sequence[Any], stage: Stage) -> None:
-    """Refuse callbacks that cannot work, or that set a learning rate which the schedule sets.
-
-    Raises:
-        ConfigError: If there is one.
-    """
-    if not callbacks:
-        return
-    from tlearn.keras_import import keras
-
-    kinds = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
-    for callback in callbacks:
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise ConfigError(f"callbacks takes Keras callbacks. Received: {callback!r}")
-        if isinstance(callback, keras.callbacks.TensorBoard) and not find_spec("tensorboard"):
-            raise ConfigError("the callback TensorBoard needs its package: pip install tensorboard")
-        if isinstance(callback, kinds) and SCHEDULES[stage.schedule.name].sets_rate:
-            raise ConfigError(
-                f"the callback {type(callback).__name__} sets the learning rate, and so does the "
-                f"schedule {stage.schedule.name!r} of the stage {stage.title!r}; give the stages "
-                f"schedule: constant, or leave the callback out"
-            )
-
-
-def train(
-    run: RunDirectory,
-    shown: Progress,
-    callbacks: Sequence[Any] = (),
-    train_step: Any = None,
-    workers: Workers | None = None,
-) -> None:
-    """Do the training that a run directory asks for, from the beginning or from its checkpoint.
-
-    Of several workers, those beside the first have a run directory that nobody will need.
-
-    Raises:
-        TlearnError: As :func:`resume`.
-    """
-    with run.training():
-        request, logged = run.request(), LoggedProgress(run.path, shown)
-        progress = StoppableProgress(logged, run / STOP)
-        _check_request(run, request)
-        replicas = connect(workers, run, request, progress.say) if workers else None
-        clock = Stopwatch()
-        with clock.part("total"), clock.part("scan"):
-            source = list_dataset(request.data, request.config.group, progress)
-        # Not before all is checked: Keras takes seconds.
-        from tlearn.features.activation_cache import open_cache
-        from tlearn.training.network_training import train_network
-        from tlearn.training.own_step import model_class_of
-        from tlearn.training.replicas import Replicas
-        from tlearn.training.results import check_unchanged, write_record, write_results
-        from tlearn.training.setup import read_setup
-        from tlearn.training.split_step import split_step
-        from tlearn.training.state import Checkpoint, Unsaved
-
-        replicas = replicas or Replicas.of(None)
-        callbacks = [*callbacks, *_callbacks_of(run, request.config, progress, replicas.first)]
-        model_class = model_class_of(run.path, request.config, train_step)
-        if replicas.number > 1:
-            model_class = split_step(replicas, model_class)
-        stage_callbacks = partial(callbacks_of_stage, run.path)
-        checkpoint = Checkpoint(run / CHECKPOINT, progress.say) if replicas.first else Unsaved()
-        config, state = request.config, None
-        if request.began:
-            state = checkpoint.read()
-            if state is None:
-                run.event("resumed", stage="probe", epoch=0, epochs=0)
-        else:
-            config = filled_in(config, callbacks)
-        clock.earlier = state.seconds if state else {}
-        with clock.part("total"), open_cache(config, progress.say) as cache:
-            earlier = earlier_splits(run, config)
-            setup = read_setup(config, source, cache, progress, clock, run.event, earlier)
-            setup = dataclasses.replace(setup, replicas=replicas)
-            if request.began:
-                check_unchanged(run, request, setup)
-            with explain_errors(run, config, checkpoint, progress, workers):
-                replicas.check_same(photos=setup.manifest.digest, weights=setup.built.digest)
-                write_record(run, setup, request)
-                network, state = train_network(
-                    setup, callbacks, stage_callbacks, checkpoint, state, model_class
-                )
-                run.event("step", step="measuring")
-                # What is saved now is not broken off by a request to stop.
-                saving = dataclasses.replace(setup, progress=logged)
-                if replicas.first:
-                    write_results(run, saving, network, state)
-                end_together(replicas)
-        seconds = round(clock.seconds()["total"], 3)
-        run.event("stopped" if state.stopped else "finished", seconds=seconds)
-    if state.stopped:
-        progress.say(f"stopped; to continue: {resume_command(run.path)}")
-
-
-def _check_request(run: RunDirectory, request: Request) -> None:
-    """Refuse what cannot be trained, before anything is read.
-
-    Raises:
-        DataError: If the images are gone.
-        BackboneError: If the weights are not to be had.
-        ClusterError: If the cluster cannot compute.
-    """
-    if not request.data.exists():
-        raise DataError(
-            f"the images of the run {str(run.path)!r} are no longer in {str(request.data)!r}; "
-            f"put them back, or train anew with 'tlearn finetune'"
-        )
-    wanted = request.config
-    backbone = load_registry().get(wanted.backbone)
-    check_weights(backbone, wanted.weights, resumed=request.began)
-    check_cluster(wanted.cluster, [wanted.backbone], wanted.engine, wanted.precision)
-
-
-def callbacks_of_stage(folder: Path, stage: Stage) -> Sequence[Any]:
-    """Return the callbacks of plugins for a stage, which may write into a folder.
-
-    Raises:
-        ConfigError: If there is one that cannot work.
-    """
-    callbacks = load_registry().callbacks(stage, folder)
-    check_callbacks(callbacks, stage)
-    return callbacks
-
-
-def filled_in(config: RunConfig, callbacks: Sequence[Any] = ()) -> RunConfig:
-    """Return a configuration with the defaults of backbone and preset in, its stages checked.
-
-    Raises:
-        TlearnError: If something given cannot be used.
-    """
-    from tlearn.training.compile import check_arguments
-
-    config = with_preset(config, *load_registry().check(config))
-    for stage in config.stages or ():
-        check_arguments(stage)
-        check_callbacks(callbacks, stage)
-    return config
-
-
-def _callbacks_of(
-    run: RunDirectory, config: RunConfig, progress: Progress, first: bool
-) -> Iterator[Any]:
-    """Yield the callbacks that a configuration asks for, to which all stages are one fit.
-
-    Those that write into the run are for the worker whose run it is.
-    """
-    from tlearn.training.callbacks import EpochSaver, callbacks_of
-    from tlearn.training.tensorboard_log import TensorBoardLog
-
-    if config.callbacks:
-        yield from callbacks_of(Path(config.callbacks))
-    if config.checkpoint.every and first:
-        yield EpochSaver(run / CHECKPOINTS, config.checkpoint)
-    if config.tensorboard and first:
-        yield TensorBoardLog(make_folder(run, config.tensorboard), progress.say)
-        progress.say(f"to watch it: {shell('tlearn', 'tensorboard', run.path)}")
