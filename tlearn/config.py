@@ -298,6 +298,8 @@ class RunConfig(_Section):
     cluster: Annotated[str, AfterValidator(check_cluster)] = ""
     """Compute the frozen part and predictions on a Ray cluster: `ray` starts one on this machine,
     `ray://HOST:10001`, `HOST:6379` or `ray://auto` is one that runs."""
+    workers: int = Field(1, ge=1, le=1000)
+    """How many workers of the cluster train the stages together, each on a part of every batch."""
     checkpoint: ModelCheckpoints = Field(default_factory=ModelCheckpoints)
     """Models that are saved while it trains."""
     callbacks: str = ""
@@ -334,5 +336,14 @@ class RunConfig(_Section):
             raise ValueError(
                 f"val and test leave nothing to train on: {self.val:g} + {self.test:g}; their sum "
                 f"must be under 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_are_of_a_cluster(self) -> "RunConfig":
+        if self.workers > 1 and not self.cluster:
+            raise ValueError(
+                f"{self.workers} workers are those of a cluster, and none is given; add cluster, "
+                f"as in --cluster ray"
             )
         return self

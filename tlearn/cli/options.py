@@ -34,6 +34,7 @@ METAVARS = {
     "disk_budget": "10G",
     "activation_store": "URL",
     "cluster": "ray[://ADDRESS]",
+    "workers": "N",
 }
 SHORTER = {"from_run": "--from"}  # a word that Python keeps to itself
 IF_NO_VALUE = {"tensorboard": "logs"}  # of options that may be given without one

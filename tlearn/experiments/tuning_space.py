@@ -22,7 +22,7 @@ STAGE_KEY = re.compile(r"stages\[(-?\d*)\]\.(\w+)")
 # What decides how trials are compared, has no effect on it, or is a file of the user's.
 FIXED = (
     "seed val test group strict metric tta callbacks from_run train_step tensorboard "
-    "time_budget disk_budget activation_store cluster checkpoint.every checkpoint.keep "
+    "time_budget disk_budget activation_store cluster workers checkpoint.every checkpoint.keep "
     "checkpoint.weights_only"
 ).split()
 DEPTHS = (2, 4, 6, 8)  # blocks

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlearn.progress import Lines, Progress, Task
-from tlearn.runs.run_state import EVENTS, TAIL, read_events
+from tlearn.runs.run_state import EVENTS, TAIL, read_events, records_in
 
 PROGRESS = "progress.jsonl"
 STEPS = ("reading", "computing", "training", "measuring")  # of a training, as events name them
@@ -90,6 +90,50 @@ class _StoppableTask:
     def advance(self, n: int = 1, note: str = "") -> None:
         self.task.advance(n, note)
         self.check_stop()
+
+
+class ProgressReader:
+    """Shows the progress that another process writes to a run directory."""
+
+    def __init__(self, run: Path, shown: Progress) -> None:
+        self._file, self._shown = run / PROGRESS, shown
+        self._place = 0  # bytes that were read
+        self._stack = contextlib.ExitStack()
+        self._task: Task | None = None
+        self._present: tuple[str, float] = ("", 0.0)  # title and start of the task
+        self._done = 0
+
+    def show(self) -> None:
+        """Show what was written since the last call."""
+        try:
+            with self._file.open("rb") as file:
+                if file.seek(0, 2) < self._place:  # another process began it anew
+                    self._place = 0
+                file.seek(self._place)
+                lines, end, _ = file.read().rpartition(b"\n")
+        except OSError:
+            return
+        self._place += len(lines + end)
+        for record in records_in(lines.decode("utf-8", "replace")):
+            if "say" in record:
+                self._shown.say(str(record["say"]))
+            elif "task" in record:
+                self._show_task(record)
+
+    def _show_task(self, record: dict[str, Any]) -> None:
+        present = str(record["task"]), _number(record.get("start"))
+        if self._task is None or present != self._present:
+            self.close()
+            opened = self._shown.task(present[0], int(record["total"]), str(record["unit"]))
+            self._task, self._present, self._done = self._stack.enter_context(opened), present, 0
+        done = int(record["done"])
+        self._task.advance(done - self._done, str(record.get("note", "")))
+        self._done = done
+
+    def close(self) -> None:
+        """End what is shown."""
+        self._stack.close()
+        self._task = None
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from tlearn.object_stores import StorePath, as_path
 from tlearn.progress import Progress, console_progress
 from tlearn.python_files import as_given, files_of
 from tlearn.runs.continued_run import continued
-from tlearn.runs.directory import RUNS, RunDirectory, check_free, free_name
+from tlearn.runs.directory import RUNS, RunDirectory, check_free, check_trainable, free_name
 from tlearn.runs.run import Run
 from tlearn.runs.stored_runs import local_run, new_mirror, upload_changes, uploading
 from tlearn.runs.tensorboard_folder import check_installed
 from tlearn.settings import make_config
+from tlearn.training.cluster_training import check_group, train_on_cluster
 from tlearn.training.joint_training import beside_the_first
 from tlearn.training.run_training import train
 from tlearn.training.workers import Workers
@@ -81,11 +82,15 @@ def finetune(
     settings = _checked(settings, data)
     files = files_of(settings)
     path = as_path(out) if out else RUNS / data_name(data)
+    check_group(settings, path, callbacks, train_step)
     path = new_mirror(path) if isinstance(path, StorePath) else path
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
         with uploading(run.path, progress.say):
-            train(run, progress, callbacks, train_step, workers)
+            if settings.workers > 1:
+                train_on_cluster(run, progress)
+            else:
+                train(run, progress, callbacks, train_step, workers)
         return Run(run.path)
     except BaseException as error:
         run.discard()
@@ -147,10 +152,16 @@ def resume(
     workers, shown = Workers.from_environment(), progress or console_progress(quiet)
     if workers and workers.index:
         return Run(follow(workers, shown, None, None, callbacks, train_step))
-    path = local_run(run)
-    with uploading(path, shown.say):
-        train(RunDirectory(path), shown, callbacks, train_step, workers)
-    return Run(path)
+    directory = RunDirectory(local_run(run))
+    check_trainable(directory.path)
+    config = directory.request().config
+    check_group(config, as_path(run), callbacks, train_step)
+    with uploading(directory.path, shown.say):
+        if config.workers > 1:
+            train_on_cluster(directory, shown)
+        else:
+            train(directory, shown, callbacks, train_step, workers)
+    return Run(directory.path)
 
 
 def follow(

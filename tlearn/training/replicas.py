@@ -7,23 +7,23 @@ Within a machine they are on its first device, from which the others read what i
 little, because what is frozen was computed before.
 """
 
-import faulthandler
+import contextlib
+import importlib
 import json
-import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlearn.errors import ConfigError, RunError, one_line
 from tlearn.keras_import import tensorflow
-from tlearn.training.workers import Workers, timeout
+from tlearn.training.workers import WorkerLostError, Workers, timeout
 
+CONNECT_SECONDS = 60.0  # at most, for workers that have just met
 STEP = 1_000_003  # between the random numbers of two workers
 
 
@@ -159,22 +159,35 @@ class Replicas:
 def _connected(workers: Workers) -> Any:
     """Have TensorFlow connect the workers; return its strategy.
 
-    TensorFlow waits without end for a worker that has ended since they met, and lets no Python run
-    meanwhile: then the process ends with exit code 1. It also takes the place of what the process
-    does about SIGTERM.
+    It takes the place of what the process does about SIGTERM.
     """
     before = signal.getsignal(signal.SIGTERM)
-    with Path(os.devnull).open("w") as nowhere:
-        faulthandler.dump_traceback_later(timeout(), exit=True, file=nowhere)
-        try:
+    try:
+        with _bounded(min(timeout(), CONNECT_SECONDS)):
             strategy = tensorflow.distribute.MultiWorkerMirroredStrategy()
-        except (RuntimeError, ValueError, tensorflow.errors.OpError) as error:
-            raise RunError(
-                f"{workers.name(workers.index)} cannot be connected with the others "
-                f"({one_line(error)}); start all of them again, in new processes"
-            ) from None
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+    except (RuntimeError, ValueError, tensorflow.errors.OpError) as error:
+        raise WorkerLostError.of(workers, one_line(error)) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
     return strategy
+
+
+@contextlib.contextmanager
+def _bounded(seconds: float) -> Iterator[None]:
+    """Bound the time that TensorFlow waits for workers that it is to connect.
+
+    Otherwise it waits without end for one that has ended since they met, and lets no Python run
+    meanwhile. It has the settings for this, and no public function that sets them.
+    """
+    context = importlib.import_module("tensorflow.python.eager.context").context()
+    configure = context.configure_coordination_service
+
+    def bounded(**options: Any) -> None:
+        configure(**options, cluster_register_timeout_in_ms=int(1000 * seconds))
+        context.coordination_service.cluster_register_with_barrier = True
+
+    context.configure_coordination_service = bounded
+    try:
+        yield
+    finally:
+        context.configure_coordination_service = configure

@@ -39,13 +39,21 @@ def train(
     callbacks: Sequence[Any] = (),
     train_step: Any = None,
     workers: Workers | None = None,
+    with_cluster: bool = True,
 ) -> None:
     """Do the training that a run directory asks for, from the beginning or from its checkpoint.
 
-    Of several workers, those beside the first have a run directory that nobody will need.
+    Args:
+        run: The run directory; of several workers, those beside the first have one that nobody
+            will need.
+        shown: Where to show progress.
+        callbacks: As of :func:`tlearn.finetune`.
+        train_step: Likewise.
+        workers: All workers, of which this is one; ``None`` if it is alone.
+        with_cluster: Whether a cluster computes activations, if the run has one.
 
     Raises:
-        TlearnError: As :func:`resume`.
+        TlearnError: As :func:`tlearn.resume`.
     """
     with run.training():
         request, logged = run.request(), LoggedProgress(run.path, shown)
@@ -84,6 +92,8 @@ def train(
             earlier = earlier_splits(run, config)
             setup = read_setup(config, source, cache, progress, clock, run.event, earlier)
             setup = dataclasses.replace(setup, replicas=replicas)
+            if not with_cluster:
+                setup.activations.cluster = ""
             if request.began:
                 check_unchanged(run, request, setup)
             with explain_errors(run, config, checkpoint, progress, workers):
@@ -102,6 +112,33 @@ def train(
         run.event("stopped" if state.stopped else "finished", seconds=seconds)
     if state.stopped:
         progress.say(f"stopped; to continue: {resume_command(run.path)}")
+
+
+def compute_activations(run: RunDirectory, shown: Progress) -> None:
+    """Cache the activations that a training needs, before its workers take the processors.
+
+    Raises:
+        TlearnError: As :func:`train`.
+    """
+    with run.training():
+        request = run.request()
+        progress = StoppableProgress(LoggedProgress(run.path, shown), run / STOP)
+        _check_request(run, request)
+        source = list_dataset(request.data, request.config.group, progress)
+        from tlearn.features.activation_cache import open_cache
+        from tlearn.training.execution_plan import prepare_activations
+        from tlearn.training.setup import read_setup
+        from tlearn.training.state import Checkpoint
+
+        config, state = request.config, None
+        if request.began:
+            state = Checkpoint(run / CHECKPOINT, progress.say).read()
+        else:
+            config = filled_in(config)
+        with open_cache(config, progress.say) as cache:
+            earlier = earlier_splits(run, config)
+            setup = read_setup(config, source, cache, progress, earlier=earlier)
+            prepare_activations(setup, state)
 
 
 def _check_request(run: RunDirectory, request: Request) -> None:

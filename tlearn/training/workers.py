@@ -7,7 +7,8 @@ TensorFlow has it, of which only the index differs:
 
 Before TensorFlow connects them, all workers report to the first one, at its own address, with one
 line of JSON each, and get one back: it compares versions and configurations, which TensorFlow does
-not, and names who is missing.
+not, and names who is missing. These connections stay: the system closes those of a process that
+ends, so that the first can say who it was, which TensorFlow cannot.
 """
 
 import contextlib
@@ -17,9 +18,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from io import BufferedRWPair
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ TIMEOUT = "TLEARN_WORKERS_TIMEOUT"  # environment variable: seconds
 SECONDS = 300.0  # until all workers have to be there, if that is not set
 PAUSE = 0.2  # seconds until the first worker is called again
 LINE_SECONDS = 10.0  # for the line of a worker that has connected
+END_SECONDS = 2.0  # until the system has closed the connections of a process that was killed
 MOST = 2**22  # bytes of a line
 EXAMPLE = (
     '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}, of '
@@ -51,6 +52,7 @@ class Workers:
 
     index: int
     addresses: tuple[str, ...]
+    _links: dict[int, "_Link"] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_environment(cls) -> "Workers | None":
@@ -91,6 +93,10 @@ class Workers:
         """Return how messages call a worker."""
         return f"worker {number} ({self.addresses[number]})"
 
+    def names(self, numbers: Iterable[int]) -> str:
+        """Return how messages call several workers."""
+        return ", ".join(map(self.name, sorted(numbers)))
+
     def meet(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """Wait until all workers are there; return the record of the first.
 
@@ -106,33 +112,79 @@ class Workers:
         deadline = time.monotonic() + timeout()
         return self._meet_others(record, deadline) if self.index else self._wait(record, deadline)
 
+    def lost(self) -> str:
+        """Return the names of the workers that have ended, as the first knows it; perhaps none.
+
+        To be called once, when the workers cannot go on: the first tells the others, which wait.
+        """
+        if self.index:
+            try:
+                numbers = self._links[0].receive()["lost"]
+            except TimeoutError:
+                numbers = []
+            except (OSError, ValueError, KeyError):  # it closed the connection
+                numbers = [0]
+        else:
+            deadline, numbers = time.monotonic() + END_SECONDS, []
+            while not numbers and time.monotonic() < deadline:
+                numbers = [number for number, link in self._links.items() if link.has_ended()]
+                time.sleep(PAUSE)
+            for link in self._links.values():
+                with contextlib.suppress(OSError):
+                    link.send({"lost": numbers})
+        self.close()
+        return self.names(numbers)
+
+    def close(self) -> None:
+        """Close the connections to the other workers."""
+        while self._links:
+            self._links.popitem()[1].close()
+
     def _wait(self, record: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Wait, as the first worker, for the others, and answer all of them."""
-        calls: dict[int, tuple[BufferedRWPair, dict[str, Any]]] = {}
-        with contextlib.ExitStack() as stack:
-            try:
-                server = socket.create_server(("", _host_and_port(self.addresses[0])[1]))
-            except OSError as error:
-                raise RunError(
-                    f"the port of {self.name(0)} cannot be used: {error.strerror}; give another "
-                    f"in the TF_CONFIG of all workers"
-                ) from None
-            stack.enter_context(server)
-            while len(calls) < len(self.addresses) - 1 and time.monotonic() < deadline:
+        records: dict[int, dict[str, Any]] = {}
+        try:
+            server = socket.create_server(("", _host_and_port(self.addresses[0])[1]))
+        except OSError as error:
+            raise RunError(
+                f"the port of {self.name(0)} cannot be used: {error.strerror}; give another "
+                f"in the TF_CONFIG of all workers"
+            ) from None
+        with server:
+            while len(records) < len(self.addresses) - 1 and time.monotonic() < deadline:
                 server.settimeout(max(0.01, deadline - time.monotonic()))
                 with contextlib.suppress(OSError, ValueError, KeyError):  # a stranger's call
-                    stream = stack.enter_context(_stream(server.accept()[0]))
-                    other = _received(stream)
-                    calls[int(other["index"])] = stream, other
-            problem = self._missing(calls.keys() | {0}) or next(
-                filter(None, (self._difference(record, other) for _, other in calls.values())), ""
-            )
-            for stream, _ in calls.values():
-                with contextlib.suppress(OSError):
-                    _send(stream, {"problem": problem, "record": record})
+                    self._accept(server, records)
+        problem = self._problem(record, records)
+        for link in self._links.values():
+            with contextlib.suppress(OSError):
+                link.send({"problem": problem, "record": record})
         if problem:
+            self.close()
             raise RunError(problem)
         return record
+
+    def _problem(self, own: dict[str, Any], records: dict[int, dict[str, Any]]) -> str:
+        """Return why these workers cannot train together; nothing if they can."""
+        if missing := set(range(1, len(self.addresses))) - records.keys():
+            return self._missing(missing)
+        if ended := [number for number, link in self._links.items() if link.has_ended()]:
+            return f"{self.names(ended)} has ended before all were there; see what it printed"
+        differences = (self._difference(own, other) for other in records.values())
+        return next(filter(None, differences), "")
+
+    def _accept(self, server: socket.socket, records: dict[int, dict[str, Any]]) -> None:
+        """Take a call; one that comes from a worker becomes its link."""
+        link = _Link(server.accept()[0])
+        try:
+            other = link.receive()
+            number = range(1, len(self.addresses))[int(other["index"]) - 1]
+            if number in self._links:  # it was started again
+                self._links[number].close()
+            self._links[number], records[number] = link, other
+        except BaseException:
+            link.close()
+            raise
 
     def _meet_others(self, record: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Call the first worker until it answers."""
@@ -140,25 +192,27 @@ class Workers:
             left = deadline - time.monotonic()
             with contextlib.suppress(OSError, ValueError, KeyError):
                 address = _host_and_port(self.addresses[0])
-                with _stream(socket.create_connection(address, left), left + 1) as stream:
-                    _send(stream, record)
-                    answer = _received(stream)
+                link = _Link(socket.create_connection(address, left))
+                try:
+                    link.send(record)
+                    answer = link.receive(left + 1)
                     problem, first = str(answer["problem"]), dict(answer["record"])
+                except BaseException:
+                    link.close()
+                    raise
                 if problem:
+                    link.close()
                     raise RunError(problem)
+                self._links[0] = link
                 return first
             time.sleep(PAUSE)
-        raise RunError(self._missing({self.index}, [0]))
+        raise RunError(self._missing([0]))
 
-    def _missing(self, there: set[int], wanted: list[int] | None = None) -> str:
-        """Return what to say of workers that did not come; nothing if all did."""
-        numbers = range(len(self.addresses)) if wanted is None else wanted
-        missing = [self.name(number) for number in numbers if number not in there]
-        if not missing:
-            return ""
+    def _missing(self, numbers: Iterable[int]) -> str:
+        """Return what to say of workers that did not come."""
         return (
-            f"{', '.join(missing)} did not answer within {timeout():g} s; see what it printed, and "
-            f"whether its address can be reached from here ({TIMEOUT} sets the time)"
+            f"{self.names(numbers)} did not answer within {timeout():g} s; see what it printed, "
+            f"and whether its address can be reached from here ({TIMEOUT} sets the time)"
         )
 
     def _difference(self, first: dict[str, Any], other: dict[str, Any]) -> str:
@@ -179,6 +233,26 @@ class Workers:
                     f"same command and the same versions"
                 )
         return ""
+
+
+class WorkerLostError(RunError):
+    """Another worker has ended: the training can go on once all are started again."""
+
+    @classmethod
+    def of(cls, workers: Workers, reason: str = "") -> "WorkerLostError":
+        """Return it with the names of those that have ended, if they are known.
+
+        Args:
+            workers: All workers.
+            reason: What TensorFlow says, for where they are not.
+        """
+        names = workers.lost()
+        what = f"{names} has ended" if names else "another worker has ended or cannot be reached"
+        what += f" ({reason})" if reason and not names else ""
+        return cls(
+            f"{what}, so {workers.name(workers.index)} ends too; see what it printed, and start "
+            f"all workers again, with --resume RUN"
+        )
 
 
 def versions(plugin: str = "") -> dict[str, str]:
@@ -239,20 +313,39 @@ def _host_and_port(address: Any) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _stream(connection: socket.socket, seconds: float = LINE_SECONDS) -> BufferedRWPair:
-    """Return a connection as a file, which closes it; each wait takes so long at most."""
-    connection.settimeout(seconds)
-    with connection:  # the file keeps it open
-        return connection.makefile("rwb")
+class _Link:
+    """A connection to another worker, for lines of JSON.
 
+    Args:
+        connection: The connection.
+    """
 
-def _send(stream: BufferedRWPair, record: Mapping[str, Any]) -> None:
-    stream.write(json.dumps(record).encode() + b"\n")
-    stream.flush()
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._connection, self._file = connection, connection.makefile("rb")
 
+    def send(self, record: Mapping[str, Any]) -> None:
+        self._connection.settimeout(LINE_SECONDS)
+        self._connection.sendall(json.dumps(record).encode() + b"\n")
 
-def _received(stream: BufferedRWPair) -> dict[str, Any]:
-    return dict(json.loads(stream.readline(MOST)))
+    def receive(self, seconds: float = LINE_SECONDS) -> dict[str, Any]:
+        """Return the next line; it is no JSON where the other has closed the connection."""
+        self._connection.settimeout(seconds)
+        return dict(json.loads(self._file.readline(MOST)))
+
+    def has_ended(self) -> bool:
+        """Return whether the other has closed the connection, as the end of its process does."""
+        self._connection.settimeout(0)
+        try:
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        self._file.close()
+        self._connection.close()
 
 
 def _by_dotted_key(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

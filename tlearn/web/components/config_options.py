@@ -14,7 +14,7 @@ from tlearn.settings import make_config, parse_yaml
 from tlearn.web.words import t, texts
 
 # Chosen elsewhere on the page; and no page runs a file of somebody, or connects to a cluster.
-APART = ("backbone", "preset", "callbacks", "train_step", "head.module", "cluster")
+APART = ("backbone", "preset", "callbacks", "train_step", "head.module", "cluster", "workers")
 OPEN = "train.more"  # in the session: the fold
 
 

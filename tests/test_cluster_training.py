@@ -1,0 +1,161 @@
+"""Workers that Ray Train starts on a cluster train one network, whoever of them is killed."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from conftest import TOY, Counted, Heard, draw_photos
+from test_workers import CONFIG
+
+import tlearn
+from tlearn.cli import main
+from tlearn.cluster import ray_connection
+from tlearn.errors import ConfigError
+from tlearn.progress import Silent
+from tlearn.runs.progress_log import LoggedProgress, ProgressReader
+from tlearn.training.cluster_training import resources_each
+
+# Ray leaves files and sockets open.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+STORE = 100 * 2**20  # bytes of the object store of a node
+# Ends a process, as a machine that fails does, in the second epoch of the second stage, once.
+FATAL = """
+import os, pathlib, signal
+import keras
+
+class Fatal(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch == 3
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.now and batch == 1 and '"index": 1' in os.environ.get("TF_CONFIG", ""):
+            mark = pathlib.Path({mark!r})
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+callbacks = [Fatal()]
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes of one processor each; this process is connected to the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ray_connection.QUIET.items():
+            patch.setenv(name, value)
+        patch.setenv("TLEARN_CACHE", str(tmp_path_factory.mktemp("workers")))
+        import ray
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 1, "object_store_memory": STORE}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            cluster.add_node(num_cpus=1, object_store_memory=STORE)
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+def test_a_stage_goes_on_after_a_worker_was_killed(cluster, tmp_path):
+    """And ends with the model of one process that nothing interrupted."""
+    photos, mark = draw_photos(tmp_path / "photos"), tmp_path / "killed"
+    (tmp_path / "fatal.py").write_text(FATAL.format(mark=str(mark)))
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(callbacks=tmp_path / "fatal.py"))
+    one = tlearn.finetune(photos, tmp_path / "one", config=config, quiet=True)
+    assert not mark.exists()
+    shown = Heard()
+    both = tlearn.finetune(
+        photos, tmp_path / "two", config=config, progress=shown, cluster="ray", workers=2
+    )
+    assert mark.exists()
+    assert "continuing in stage 'top 1 block' after 1 epoch of it" in shown.lines
+    assert both.record["config"]["workers"] == 2
+    assert {path.name for path in both.path.iterdir()} == {p.name for p in one.path.iterdir()}
+    numbers = one.history.select_dtypes("number").columns
+    np.testing.assert_allclose(both.history[numbers], one.history[numbers], rtol=1e-3, atol=1e-6)
+    for a, b in zip(both.model.get_weights(), one.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_an_error_of_a_worker_is_one_line(cluster, photos, tmp_path, capsys):
+    step = tmp_path / "step.py"
+    step.write_text("def mine(model, data):\n    return {}\n")
+    out = tmp_path / "run"
+    command = ["finetune", str(photos), *TOY, "--cluster", "ray", "--workers", "2", "--quiet"]
+    assert main([*command, "--train-step", f"{step}:mine", "--out", str(out)]) == 2
+    line = capsys.readouterr().err
+    assert "mine trains on one device, and there are 2" in line and line.count("\n") == 1
+    assert not out.exists()
+
+
+def test_more_workers_than_processors_are_refused(cluster, photos, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["finetune", str(photos), *TOY, "--cluster", "ray", "--workers", "3"]
+    assert main([*command, "--out", str(out), "--quiet"]) == 2
+    assert "has 2 processors, and 3 workers need one each" in capsys.readouterr().err
+    assert not out.exists()
+
+
+class Nodes:
+    """Stands for Ray's module, connected to nodes with so many processors and GPUs."""
+
+    def __init__(self, *sizes):
+        self._sizes = [{"CPU": cpus, **({"GPU": gpus} if gpus else {})} for cpus, gpus in sizes]
+
+    def nodes(self):
+        every = enumerate(self._sizes)
+        names = {"NodeManagerHostname": "host", "Alive": True}
+        return [{**names, "NodeID": str(k), "Resources": size} for k, size in every]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "each"),
+    [
+        ([(8, 0), (8, 0)], 2, {"CPU": 8}),
+        ([(8, 0), (8, 0)], 3, {"CPU": 4}),
+        ([(8, 0), (4, 0)], 3, {"CPU": 4}),
+        ([(2, 0), (1, 0)], 3, {"CPU": 1}),
+        ([(16, 4), (16, 4)], 2, {"CPU": 16, "GPU": 4}),
+        ([(16, 4), (16, 4)], 4, {"CPU": 8, "GPU": 2}),
+        ([(16, 1), (16, 1), (64, 0)], 2, {"CPU": 16, "GPU": 1}),
+        ([(16, 1), (16, 0)], 2, {"CPU": 16}),
+    ],
+)
+def test_workers_share_what_there_is(sizes, workers, each):
+    assert resources_each(Nodes(*sizes), workers) == each
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"cluster": ""}, "2 workers are those of a cluster, and none is given"),
+        ({"callbacks": [object()]}, "callbacks and training steps of Python do not reach workers"),
+        ({"train_step": lambda model, data: {}}, "callbacks and training steps of Python"),
+        ({"out": "s3://bucket/run"}, "'s3://bucket/run' is in a store"),
+    ],
+)
+def test_what_workers_cannot_have_is_refused(photos, options, reason):
+    given = {"backbone": "toy", "weights": "none", "cluster": "ray", "workers": 2, "quiet": True}
+    with pytest.raises(ConfigError, match=reason):
+        tlearn.finetune(photos, **(given | options))
+
+
+def test_progress_of_another_process_is_shown(tmp_path):
+    shown, other = Counted(), LoggedProgress(tmp_path, Silent())
+    with contextlib.closing(ProgressReader(tmp_path, shown)) as reader:
+        reader.show()
+        other.say("once")
+        with other.task("training", 9, "steps") as task:
+            task.advance(4)
+            reader.show()
+            task.advance(5)
+        reader.show()
+        reader.show()
+        assert (shown.lines, shown.done) == (["once"], 9)
+        LoggedProgress(tmp_path, Silent()).say("again")  # of a process that was started again
+        reader.show()
+        assert shown.lines == ["once", "again"]
