@@ -195,11 +195,12 @@ class _Group:
         job: _Job = pickle.loads(packed)
         os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
         records = Path(job.run) / ".ray"  # in the only folder that all nodes are known to have
+        number: Any = (1, job.workers)  # of workers, which the annotations of Ray do not have
         trainer = TensorflowTrainer(
             _train,
             train_loop_config={"group": group, "job": packed},
             scaling_config=ScalingConfig(
-                num_workers=(1, job.workers),
+                num_workers=number,
                 use_gpu="GPU" in job.resources,
                 resources_per_worker=job.resources,
                 placement_strategy="SPREAD",
