@@ -338,12 +338,3 @@ class RunConfig(_Section):
                 f"must be under 1"
             )
         return self
-
-    @model_validator(mode="after")
-    def _workers_are_of_a_cluster(self) -> "RunConfig":
-        if self.workers > 1 and not self.cluster:
-            raise ValueError(
-                f"{self.workers} workers are those of a cluster, and none is given; add cluster, "
-                f"as in --cluster ray"
-            )
-        return self

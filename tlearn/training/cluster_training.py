@@ -49,6 +49,12 @@ def check_group(
     """
     if config.workers < 2:
         return
+    if not config.cluster:
+        raise ConfigError(
+            f"{config.workers} workers are those of a cluster, and none is given; add one, as in "
+            f"--cluster ray, or leave --workers out",
+            "workers",
+        )
     if os.environ.get("TF_CONFIG"):
         raise ConfigError(
             "TF_CONFIG and --workers both name the workers; leave TF_CONFIG empty where a cluster "

@@ -251,7 +251,7 @@ class WorkerLostError(RunError):
         what += f" ({reason})" if reason and not names else ""
         return cls(
             f"{what}, so {workers.name(workers.index)} ends too; see what it printed, and start "
-            f"all workers again, with --resume RUN"
+            f"all workers again, with --resume RUN where there is a run by now"
         )
 
 
