@@ -1,6 +1,8 @@
 """Workers that Ray Train starts on a cluster train one network, whoever of them is killed."""
 
 import contextlib
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from test_workers import CONFIG
 import tlearn
 from tlearn.cli import main
 from tlearn.cluster import ray_connection
-from tlearn.errors import ConfigError
+from tlearn.errors import ConfigError, DataError
 from tlearn.progress import Silent
+from tlearn.runs.directory import RunDirectory
 from tlearn.runs.progress_log import LoggedProgress, ProgressReader
+from tlearn.settings import make_config
+from tlearn.training import cluster_training
 from tlearn.training.cluster_training import resources_each
 
 # Ray leaves files and sockets open.
@@ -81,15 +86,23 @@ def test_a_stage_goes_on_after_a_worker_was_killed(cluster, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
-def test_an_error_of_a_worker_is_one_line(cluster, photos, tmp_path, capsys):
-    step = tmp_path / "step.py"
-    step.write_text("def mine(model, data):\n    return {}\n")
-    out = tmp_path / "run"
-    command = ["finetune", str(photos), *TOY, "--cluster", "ray", "--workers", "2", "--quiet"]
-    assert main([*command, "--train-step", f"{step}:mine", "--out", str(out)]) == 2
-    line = capsys.readouterr().err
-    assert "mine trains on one device, and there are 2" in line and line.count("\n") == 1
-    assert not out.exists()
+def test_an_error_that_would_come_again_ends_the_training(cluster, photos, tmp_path):
+    """A worker reports it, and does nothing where Ray Train starts it again."""
+    import ray
+
+    config = make_config(options={"backbone": "toy", "weights": "none"})
+    run = RunDirectory.create(tmp_path / "run", config, photos)
+    shutil.rmtree(photos)
+    group = cluster_training._group_actor(ray)
+    job = cluster_training._Job(str(run.path), {}, "", 2, {"CPU": 1})
+    settings = {"group": group, "job": pickle.dumps(job)}
+    with pytest.raises(DataError, match="are no longer in"):
+        cluster_training._train(settings)
+    assert ray.get(group.has_ended.remote())
+    events = (run.path / "events.jsonl").read_text()
+    assert cluster_training._train(settings) is None
+    assert (run.path / "events.jsonl").read_text() == events
+    ray.kill(group)
 
 
 def test_more_workers_than_processors_are_refused(cluster, photos, tmp_path, capsys):
