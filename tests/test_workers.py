@@ -173,7 +173,7 @@ def test_the_others_know_who_has_ended(environment, ended, others):
     every = [Workers(k, addresses) for k in range(3)]
     at_once(*(partial(one.meet, record()) for one in every))
     every[ended].close()
-    names = at_once(*(every[k].lost for k in others))
+    names = at_once(*(every[k].ended for k in others))
     assert names == [f"worker {ended} ({addresses[ended]})"] * 2
 
 

@@ -31,7 +31,7 @@ from tlearn.runs.progress_log import PROGRESS, ProgressReader
 from tlearn.runs.run_state import STOP, state_of
 from tlearn.training.joint_training import beside_the_first
 from tlearn.training.run_training import compute_activations, train
-from tlearn.training.workers import TIMEOUT, WorkerLostError, Workers
+from tlearn.training.workers import TIMEOUT, MissingWorkerError, Workers
 
 RESTARTS = 5  # of all workers, after one of them has ended
 POLL = 0.5  # seconds
@@ -257,7 +257,7 @@ def _train(settings: dict[str, Any]) -> None:
         return
     try:
         _train_run(job)
-    except WorkerLostError:
+    except MissingWorkerError:
         raise
     except KeyboardInterrupt:
         ray.get(group.end.remote(pickle.dumps(KeyboardInterrupt())))

@@ -10,7 +10,7 @@ from tlearn.config import RunConfig
 from tlearn.errors import BackboneError, RunError, TlearnError, one_line
 from tlearn.progress import Progress
 from tlearn.runs.directory import RunDirectory, resume_command
-from tlearn.training.workers import WorkerLostError, Workers
+from tlearn.training.workers import MissingWorkerError, Workers
 
 if TYPE_CHECKING:
     from tlearn.training.state import Checkpoint
@@ -80,7 +80,7 @@ def explain_failure(error: BaseException, config: RunConfig) -> TlearnError | No
     return None
 
 
-def unreachable_worker(error: BaseException, workers: Workers | None) -> WorkerLostError | None:
+def unreachable_worker(error: BaseException, workers: Workers | None) -> MissingWorkerError | None:
     """Return the error to show where another worker has ended; ``None`` if that is not the cause.
 
     TensorFlow notices it at once if its process ended, and otherwise within about ten seconds.
@@ -89,7 +89,7 @@ def unreachable_worker(error: BaseException, workers: Workers | None) -> WorkerL
         return None
     if type(error).__name__ not in UNREACHABLE:
         return None
-    return WorkerLostError.of(workers)
+    return MissingWorkerError.of(workers)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

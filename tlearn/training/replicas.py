@@ -21,7 +21,7 @@ import numpy as np
 
 from tlearn.errors import ConfigError, RunError, one_line
 from tlearn.keras_import import tensorflow
-from tlearn.training.workers import WorkerLostError, Workers, timeout
+from tlearn.training.workers import MissingWorkerError, Workers, timeout
 
 CONNECT_SECONDS = 30.0  # at most, for workers that have just met
 STEP = 1_000_003  # between the random numbers of two workers
@@ -166,7 +166,7 @@ def _connected(workers: Workers) -> Any:
         with _bounded(min(timeout(), CONNECT_SECONDS)):
             strategy = tensorflow.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tensorflow.errors.OpError) as error:
-        raise WorkerLostError.of(workers, one_line(error)) from None
+        raise MissingWorkerError.of(workers, one_line(error)) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
     return strategy

@@ -112,14 +112,14 @@ class Workers:
         deadline = time.monotonic() + timeout()
         return self._meet_others(record, deadline) if self.index else self._wait(record, deadline)
 
-    def lost(self) -> str:
+    def ended(self) -> str:
         """Return the names of the workers that have ended, as the first knows it; perhaps none.
 
         To be called once, when the workers cannot go on: the first tells the others, which wait.
         """
         if self.index:
             try:
-                numbers = self._links[0].receive()["lost"]
+                numbers = self._links[0].receive()["ended"]
             except TimeoutError:
                 numbers = []
             except (OSError, ValueError, KeyError):  # it closed the connection
@@ -131,7 +131,7 @@ class Workers:
                 time.sleep(PAUSE)
             for link in self._links.values():
                 with contextlib.suppress(OSError):
-                    link.send({"lost": numbers})
+                    link.send({"ended": numbers})
         self.close()
         return self.names(numbers)
 
@@ -235,18 +235,18 @@ class Workers:
         return ""
 
 
-class WorkerLostError(RunError):
+class MissingWorkerError(RunError):
     """Another worker has ended: the training can go on once all are started again."""
 
     @classmethod
-    def of(cls, workers: Workers, reason: str = "") -> "WorkerLostError":
+    def of(cls, workers: Workers, reason: str = "") -> "MissingWorkerError":
         """Return it with the names of those that have ended, if they are known.
 
         Args:
             workers: All workers.
             reason: What TensorFlow says, for where they are not.
         """
-        names = workers.lost()
+        names = workers.ended()
         what = f"{names} has ended" if names else "another worker has ended or cannot be reached"
         what += f" ({reason})" if reason and not names else ""
         return cls(
