@@ -1,6 +1,5 @@
 """A run behind Ray Serve answers what ``tlearn serve`` answers."""
 
-import json
 import os
 
 import httpx2
@@ -47,16 +46,11 @@ def test_ray_serve_answers_the_same(toy_run):
             assert alone["predictions"][0]["top"] == expected["predictions"][0]["top"][:1]
             assert client.post("/", content=b"x").status_code == 415
             assert client.post("/?top=0", files=in_form(photos)).status_code == 422
-            assert (
-                "not whole"
-                in json.loads(
-                    client.post(
-                        "/",
-                        content=b"",
-                        headers={"Content-Type": "multipart/form-data; boundary=x"},
-                    ).text
-                )["detail"]
-            )
+            known = client.post("/?reject=0", files=in_form(photos)).json()["predictions"]
+            assert not any(record["unknown"] for record in known)
+            form = {"Content-Type": "multipart/form-data; boundary=x"}
+            broken = client.post("/", content=b"", headers=form)
+            assert broken.status_code == 400 and "not whole" in broken.json()["detail"]
     finally:
         serve.shutdown()
         ray.shutdown()

@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from tlearn import __version__
 from tlearn.errors import ConfigError, DataError, RunError, TlearnError
 from tlearn.runs.explanation import Method
-from tlearn.runs.unknown import MOST_REJECT, REJECT
 from tlearn.serving.admission import BusyError
 from tlearn.serving.model_store import ModelStore
+from tlearn.serving.predict_query import PredictQuery, WhichModel
 from tlearn.serving.reception import KEY_HEADER, Reception
 from tlearn.serving.request_images import BODIES
 from tlearn.serving.responses import (
@@ -45,7 +45,6 @@ REFUSALS = errors(
     e503="The server is busy, and has not begun this request",
     e504="The answer took too long; send fewer images at a time",
 )
-Name = Annotated[str | None, Query(alias="model", description="Which model, if there are several")]
 
 
 def make_app(store: ModelStore, settings: ServerSettings) -> FastAPI:
@@ -175,19 +174,11 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         responses=REFUSALS,
         **shared,
     )
-    async def predict(
-        request: Request,
-        name: Name = None,
-        top: Annotated[int, Query(ge=1, le=100, description="Classes for each image")] = 3,
-        reject: Annotated[
-            float,
-            Query(ge=0, le=MOST_REJECT, description="Of known images, the part called unknown"),
-        ] = REJECT,
-    ) -> Response:
+    async def predict(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:
         most = settings.request_images
-        async with service.taking(request, name, most, service.images_of) as taken:
+        async with service.taking(request, query.model, most, service.images_of) as taken:
             outputs, model = await service.outputs(taken), taken.model
-            body = await service.in_thread(model.answer, outputs, top, reject)
+            body = await service.in_thread(model.answer, outputs, query.top, query.reject)
         for _, given in outputs:
             state = "unreadable" if isinstance(given, DataError) else "classified"
             IMAGES.labels(model.name, state).inc()
@@ -203,7 +194,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     )
     async def explain(
         request: Request,
-        name: Name = None,
+        name: Annotated[WhichModel, Query(alias="model")] = None,
         method: Method = "grad-cam",
         label: Annotated[
             str | None, Query(description="The class; if not given, the likeliest")

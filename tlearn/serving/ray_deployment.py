@@ -13,11 +13,12 @@ import asyncio
 from pathlib import Path
 
 from fastapi import HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tlearn.serving.predict_query import PredictQuery
 from tlearn.serving.request_images import Images, images_in
 from tlearn.serving.served_model import Outputs, ServedModel
 
@@ -66,16 +67,18 @@ class Replica:
 
     async def __call__(self, request: Request) -> Response:
         """Answer ``POST``; see ``/predict`` of ``tlearn serve``."""
-        kind, top = request.headers.get("content-type", ""), request.query_params.get("top", "3")
+        kind = request.headers.get("content-type", "")
         try:
+            query = PredictQuery.model_validate(dict(request.query_params))
             data = await request.body()
             images = await asyncio.to_thread(images_in, kind, data, self.request_images)
+        except ValidationError as error:
+            first = error.errors()[0]
+            return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
         except HTTPException as error:
             return JSONResponse({"detail": error.detail}, error.status_code)
-        if not (top.isdecimal() and 1 <= int(top) <= 100):
-            return JSONResponse({"detail": f"top must be from 1 to 100. Received: {top!r}"}, 422)
         outputs = await self.outputs(images)
-        body = await asyncio.to_thread(self.model.answer, outputs, int(top))
+        body = await asyncio.to_thread(self.model.answer, outputs, query.top, query.reject)
         return Response(body, media_type="application/json")
 
     def check_health(self) -> None:
