@@ -259,7 +259,7 @@ def copied_run(toy_run, tmp_path_factory):
 
 @pytest.fixture
 def service(toy_run_copy):
-    """Return a function that starts a web service of the toy run, and gives its client."""
+    """Return a function that starts a web service of the toy run and others, and gives a client."""
     from fastapi.testclient import TestClient
 
     from tlearn.serving.app import make_app
@@ -268,8 +268,8 @@ def service(toy_run_copy):
 
     with contextlib.ExitStack() as stack:
 
-        def start(**settings):
-            app = make_app(ModelStore([toy_run_copy.run]), ServerSettings(**settings))
+        def start(*others, **settings):
+            app = make_app(ModelStore([toy_run_copy.run, *others]), ServerSettings(**settings))
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield start

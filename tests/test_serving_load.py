@@ -1,13 +1,14 @@
 """The web service under load: what it takes on, refuses, gives up, and computes together."""
 
 import asyncio
+import shutil
 import threading
 import time
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from prometheus_client import Gauge
-from serving import in_form, photos_of, scope
+from serving import in_form, photos_of, scope, until
 
 from tlearn.runs.classifier import Classifier
 from tlearn.serving.admission import Admission, BusyError
@@ -47,6 +48,25 @@ def test_more_than_fits_is_refused_until_there_is_room(service, photos, monkeypa
     assert [answer.status_code for answer in answers] == [200, 200]
     assert state.images_of(model).in_flight == state.bytes.in_flight == 0
     assert client.post("/predict", files=in_form(photos[:1])).is_success
+
+
+def test_a_slow_model_takes_no_place_from_others(service, photos, toy_run_copy, tmp_path):
+    other = shutil.copytree(toy_run_copy.run, tmp_path / "other")
+    client = service(other, waiting_images=1)
+    slow, _ = client.app.state.service.store.models()
+    go, compute = threading.Event(), slow._batcher._compute
+    slow._batcher._compute = lambda items: go.wait(30) and compute(items)
+
+    def ask(name):
+        answer = client.post("/predict", params={"model": name}, files=in_form(photos[:1]))
+        return answer.status_code
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(ask, slow.name)
+        until(lambda: client.app.state.service.images_of(slow).in_flight)
+        assert ask(slow.name) == 503 and ask("other") == 200
+        go.set()
+        assert first.result() == 200
 
 
 def test_what_takes_too_long_ends(service, photos, monkeypatch):
