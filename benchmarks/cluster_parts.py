@@ -3,12 +3,14 @@
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 
 from benchmarks.cluster_costs import Parts
@@ -23,11 +25,14 @@ from tlearn.data.scan import scan
 from tlearn.data.scan_cache import FileCheck
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
-from tlearn.features.activations import Activations
+from tlearn.features.activation_store import RowFile, put_rows
+from tlearn.features.activations import STORED_VIEWS, Activations
 from tlearn.features.engines import choose, outputs_of
-from tlearn.features.image_views import ImageViews
+from tlearn.features.image_views import ImageViews, row_keys
+from tlearn.features.shard_rows import ShardRows
 
 BLANK = 8192  # rows without content that are sent to measure what receiving takes
+NOTED = 65536  # rows whose files' names are sent
 BATCH = 64
 PHOTOS = 1000  # that parts are measured on
 
@@ -54,6 +59,23 @@ class Blank:
         return lambda shard: np.zeros((len(shard), self.row_bytes), np.uint8)
 
 
+@dataclass(frozen=True)
+class Named:
+    """A computation of files of rows that nobody has written."""
+
+    rendering: Rendering
+
+    def start(self, threads: int) -> Callable[[Any], RowFile]:
+        """Return what gives the file of a shard of views."""
+        files = fsspec.filesystem("memory")
+
+        def name(views: Any) -> RowFile:
+            places = [(key, i, 0) for i, key in enumerate(row_keys(self.rendering, views))]
+            return put_rows(files, "/store", "rows", f"{uuid.uuid4().hex}.rows", b"", places)
+
+        return name
+
+
 def activations(cache: Cache, cluster: str = "") -> Activations:
     """Return those of the boundary that MobileNetV2 is fine-tuned from, and of its taps."""
     built, boundary = loaded("mobilenet_v2", WEIGHTS)
@@ -63,7 +85,7 @@ def activations(cache: Cache, cluster: str = "") -> Activations:
 
 def measured_parts() -> dict[str, float]:
     """Measure each part; return the fields of :class:`Parts`."""
-    with tempfile.TemporaryDirectory() as place, Cache(Path(place) / "cache") as cache:
+    with tempfile.TemporaryDirectory() as place, cache_with_store(Path(place)) as cache:
         folder = copies(Path(place) / "photos", PHOTOS)
         listing = seconds_of(lambda: read_source(folder)) / PHOTOS
         scanning = cpu_seconds_of(lambda: scan(read_source(folder))) / PHOTOS - listing
@@ -82,17 +104,42 @@ def measured_parts() -> dict[str, float]:
             return BATCH
 
         writing = 1 / rate(put)
+        views = ImageViews(files)
+        with cache.sign_store() as signed:
+            types = {"rows": (table.dtype, table.digest)}
+            finish = ShardRows(["rows"], types, made.rendering, *signed).start()
+            every = [np.ones((PHOTOS, row), "u1")]
+            putting = cpu_seconds_of(lambda: finish(views, every)) / PHOTOS
         away = activations(cache, "ray")
+        many = files[np.arange(NOTED) % PHOTOS]
         with disconnecting():
             start = seconds_of(lambda: away.cache_missing(ImageViews(files[:8])))
             receiving = seconds_of_stream(stream("ray", Blank(row), range(BLANK)), 1) / BLANK
-            checks = map_on_cluster("ray", blank_check, files[np.arange(BLANK) % PHOTOS])
+            checks = map_on_cluster("ray", blank_check, many[np.arange(BLANK)])
             collecting = seconds_of_stream(checks, MOST_ITEMS) / BLANK
+            named = stream("ray", Named(made.rendering), ImageViews(many), STORED_VIEWS)
+            noting = seconds_of_stream(map(table.add, (file for _, file in named)), 1) / NOTED
         size = statistics.fmean(file.path.stat().st_size for file in files)
     parts = Parts(
-        start, listing, scanning, collecting, decoding, computing, receiving, writing, row, size
+        start=start,
+        list=listing,
+        scan=scanning,
+        collect=collecting,
+        decode=decoding,
+        engine=computing,
+        put=putting,
+        note=noting,
+        receive=receiving,
+        write=writing,
+        row_bytes=row,
+        photo_bytes=size,
     )
     return asdict(parts)
+
+
+def cache_with_store(place: Path) -> Cache:
+    """Return a cache with a store behind it, both in a folder."""
+    return Cache(place / "cache", store=str(place / "store"))
 
 
 def blank_check(file: ImageFile) -> FileCheck:
@@ -115,7 +162,7 @@ def cpu_seconds_of(work: Callable[[], Any]) -> float:
 
 def measured_run(photos: int) -> float:
     """List, scan and compute so many photos on a cluster of this machine; return the seconds."""
-    with tempfile.TemporaryDirectory() as place, Cache(Path(place) / "cache") as cache:
+    with tempfile.TemporaryDirectory() as place, cache_with_store(Path(place)) as cache:
         folder, made = copies(Path(place) / "photos", photos), activations(cache, "ray")
         with disconnecting():
             return seconds_of(lambda: made.cache_missing(ImageViews(scan(folder).files)))

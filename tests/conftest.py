@@ -122,18 +122,23 @@ def s3_address():
     server.stop()
 
 
+def s3_variables(address):
+    """Return the usual variables that name an S3 server."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 @pytest.fixture
 def s3(s3_address, monkeypatch):
     """Have the usual variables name the S3 server; give a function that makes a bucket."""
     import boto3
     import s3fs
 
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_address,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in s3_variables(s3_address).items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
 

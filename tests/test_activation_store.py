@@ -192,7 +192,7 @@ def test_a_store_that_fails_is_said_once_and_done_without(machine, monkeypatch):
         raise PermissionError("Access Denied")
 
     memory = fsspec.filesystem("memory")
-    for name in ("put_file", "get_file", "cat_ranges"):
+    for name in ("pipe_file", "get_file", "cat_ranges"):
         monkeypatch.setattr(type(memory), name, fail)
     with machine("b", store, say=heard.say) as cache:
         table = space_in(cache)

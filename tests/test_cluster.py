@@ -9,16 +9,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, draw_photos
+from conftest import ROOT, TESTS, Heard, draw_photos, s3_variables
+from waiting import Waiting
 
 import tlearn
 from tlearn.backbones import load_registry
 from tlearn.cli import main
-from tlearn.cluster import ray_connection
+from tlearn.cluster import ray_connection, ray_stream
 from tlearn.config import Augmentation
 from tlearn.data import file_reading
 from tlearn.data.images import load_image
@@ -30,10 +35,11 @@ from tlearn.features import cluster_engine
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activations import Activations
 from tlearn.features.built_backbone import load_backbone
+from tlearn.features.cache_table import CacheTable
 from tlearn.features.engines import Choice, outputs_of
 from tlearn.features.engines.portable import PortableNetwork
 from tlearn.features.image_views import ImageViews
-from tlearn.progress import Silent
+from tlearn.object_stores import as_path
 
 # Ray leaves files and sockets open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -44,13 +50,19 @@ CLIENT = "ray_client_server_port"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Two nodes of one processor each; this process is connected to the first."""
+def cluster(s3_address, tmp_path_factory):
+    """Two nodes of one processor each, which reach the S3 server.
+
+    This process is connected to the first.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ray_connection.QUIET.items():
+        for name, value in {**ray_connection.QUIET, **s3_variables(s3_address)}.items():
             patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]]))
         patch.setenv("TLEARN_CACHE", str(tmp_path_factory.mktemp("workers")))
         patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")  # on a busy machine
+        # Else gRPC's handlers crash a server that is forked for a client, now and then.
+        patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
         import ray
         from ray.cluster_utils import Cluster
 
@@ -86,28 +98,36 @@ def local(built, files, tmp_path_factory):
     return computed(built, files, tmp_path_factory.mktemp("local"))
 
 
-class Killing(Silent):
+class Killing(Heard):
     """Calls the next of some functions whenever results of a task are there."""
 
     def __init__(self, *kills):
+        super().__init__()
         self._kills = iter(kills)
 
     def advance(self, n=1, note=""):
         next(self._kills, lambda: None)()
 
 
-def computed(built, files, root, cluster="", kills=()):
+def opened(built, cache, progress=None, cluster=""):
+    boundaries = [built.boundaries[i] for i in (0, 2)]
+    rendering = Rendering(32, "crop", Augmentation())
+    return Activations(built, rendering, boundaries, cache, EXACT, progress, cluster)
+
+
+def computed(built, files, root, cluster="", progress=None, store=""):
     """Cache all outputs of two views of each image; return the rows of each output."""
     items = ImageViews.of(files, VIEWS)
-    rendering = Rendering(32, "crop", Augmentation())
-    boundaries = [built.boundaries[i] for i in (0, 2)]
-    with Cache(root) as store:
-        activations = Activations(
-            built, rendering, boundaries, store, EXACT, Killing(*kills), cluster
-        )
+    with Cache(root, store=store) as cache:
+        activations = opened(built, cache, progress, cluster)
         assert activations.cache_missing(items) == len(items)
-        assert not any(activations.missing(items, activations.outputs).values())
-        return {name: activations.rows(items, name) for name in activations.outputs}
+        return rows_of(activations, items)
+
+
+def rows_of(activations, items):
+    """Return the rows of each output, all of which are there."""
+    assert not any(activations.missing(items, activations.outputs).values())
+    return {name: activations.rows(items, name) for name in activations.outputs}
 
 
 def assert_same(rows, others):
@@ -131,8 +151,38 @@ def kill_worker(name):
     os.kill(found[0].pid, signal.SIGKILL)
 
 
-def test_values_are_those_of_this_process(cluster, built, files, local, tmp_path):
-    assert_same(local, computed(built, files, tmp_path, "ray"))
+def wait_for_workers(number):
+    until = time.monotonic() + 120
+    while len(workers("MapWorker")) < number:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_pool_grows_with_the_cluster(cluster, tmp_path):
+    """Ray looks for nodes every 20 seconds."""
+    for node in set(cluster.worker_nodes):
+        cluster.remove_node(node, allow_graceful=False)
+    waiting, numbers = Waiting(tmp_path / "grown"), range(40)
+    with ThreadPoolExecutor(1) as pool:
+        shards = pool.submit(list, ray_stream.stream("ray", waiting, numbers, most=5))
+        wait_for_workers(1)
+        cluster.add_node(num_cpus=1, object_store_memory=STORE)
+        wait_for_workers(2)
+        waiting.file.touch()
+        assert [n for _, shard in shards.result() for n in shard] == list(numbers)
+
+
+def test_values_are_those_of_this_process_whatever_is_killed(
+    cluster, built, files, local, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ray_stream, "PART", 2)
+    progress = Killing(lambda: kill_worker("MapWorker"), lambda: kill_worker("_Driver"))
+    store = f"memory://{tmp_path.name}"  # of this process: not what workers see there
+    assert_same(local, computed(built, files, tmp_path, "ray", progress, store))
+    assert progress.lines == [
+        f"workers cannot write to the activation store {store!r} (it is not the same there): this "
+        f"machine does, which is slower"
+    ]
 
 
 def test_many_files_are_read_there(cluster, tmp_path, monkeypatch):
@@ -156,19 +206,6 @@ def test_a_network_that_is_sent_computes_the_same(built, files, engine):
     np.testing.assert_array_equal(here, there)
 
 
-def test_what_is_killed_is_computed_again(cluster, built, files, local, tmp_path):
-    node = next(iter(cluster.worker_nodes))
-    kills = [
-        lambda: kill_worker("MapWorker"),
-        lambda: cluster.remove_node(node, allow_graceful=False),
-        lambda: kill_worker("_Driver"),
-    ]
-    try:
-        assert_same(local, computed(built, files, tmp_path, "ray", kills=kills))
-    finally:
-        cluster.add_node(num_cpus=1, object_store_memory=STORE)
-
-
 def test_a_photo_that_vanished_is_the_error_of_this_process(cluster, built, photos, tmp_path):
     files = scan(photos).files
     files[3].path.unlink()
@@ -180,27 +217,27 @@ def test_a_photo_that_vanished_is_the_error_of_this_process(cluster, built, phot
     assert errors[0] == errors[1] and "changed since it was scanned" in errors[0]
 
 
-def test_predictions_are_those_of_this_process(cluster, toy_run, tmp_path, capsys):
+def test_a_client_of_ray_gets_the_predictions_of_this_process(cluster, toy_run, tmp_path, capsys):
     photos = draw_photos(tmp_path / "new", 6, seed=1)
     (photos / "blue" / "broken.png").write_bytes(b"no photo")
     command = ["predict", str(toy_run.run), str(photos), "--format", "csv", "--tta", "3"]
-    outputs = []
-    for more in ([], ["--cluster", "ray"]):
-        assert main([*command, *more]) == 0
-        outputs.append(capsys.readouterr())
-    assert outputs[0] == outputs[1]
-    assert outputs[0].out.count("\n") == 20 and "cannot be read" in outputs[0].err
+    assert main(command) == 0
+    here = capsys.readouterr()
+    there = subprocess.run(
+        [sys.executable, "-m", "tlearn", *command, "--cluster", cluster.client],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (there.stdout, there.stderr) == (here.out, here.err)
+    assert here.out.count("\n") == 20 and "cannot be read" in here.err
 
 
-def test_a_client_of_ray_gets_the_same_features(cluster, photos, tmp_path):
+def test_features_are_those_of_this_process(cluster, photos, tmp_path):
     options = ["features", str(photos), "--backbone", "toy", "--weights", "none", "--pool", "none"]
     here, there = tmp_path / "here.npz", tmp_path / "there.npz"
     assert main([*options, "--out", str(here), "--quiet"]) == 0
-    command = [sys.executable, "-m", "tlearn", *options, "--out", str(there)]
-    done = subprocess.run(
-        [*command, "--cluster", cluster.client, "--quiet"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert not done.stderr and done.returncode == 0
+    assert main([*options, "--out", str(there), "--quiet", "--cluster", "ray"]) == 0
     with np.load(here) as ours, np.load(there) as theirs:
         np.testing.assert_array_equal(ours["features"], theirs["features"])
 
@@ -267,3 +304,24 @@ def test_trials_of_a_search_are_those_of_this_process(cluster, photos, tmp_path,
     for here, there in zip(*figures, strict=True):
         assert there == pytest.approx(here, rel=1e-3)
     assert tuning_request.read_request(searches[1].path).parallel == 2
+
+
+def test_photos_and_rows_are_in_a_store_and_a_node_is_lost(
+    cluster, built, files, local, s3, tmp_path, monkeypatch
+):
+    bucket, node = s3(), next(iter(cluster.worker_nodes))
+    fsspec.filesystem("s3").put(str(files.folder), f"{bucket}/photos", recursive=True)
+    stored, rows = scan(as_path(f"{bucket}/photos")).files, f"{bucket}/rows"
+
+    def remove_node():
+        wait_for_workers(1)
+        cluster.remove_node(node, allow_graceful=False)
+
+    removing = threading.Thread(target=remove_node)
+    removing.start()
+    with monkeypatch.context() as patch:
+        patch.delattr(CacheTable, "put")  # it is workers that write
+        assert_same(local, computed(built, stored, tmp_path / "a", "ray", None, rows))
+    removing.join()
+    with Cache(tmp_path / "b", store=rows) as cache:  # of another machine
+        assert_same(local, rows_of(opened(built, cache), ImageViews.of(files, VIEWS)))

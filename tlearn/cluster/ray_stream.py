@@ -1,7 +1,8 @@
 """Shards of items through a pool of workers, as a stream of Ray Data.
 
 A shard is one row of one block, so that it is one task: lost with a node, it is computed again from
-its items, which the driver has. A worker is an actor of Ray that makes itself ready once. It
+its items, which the driver has. Shards are cut as they are asked for, so that one stream, with one
+pool, takes any number of items. A worker is an actor of Ray that makes itself ready once. It
 decodes and computes, so that its processors are never idle while other work waits for them, and no
 pixels cross the network; and as no task but these asks for processors, the pool may take them all.
 """
@@ -28,8 +29,9 @@ MOST_ITEMS = 128  # of a shard: seconds of work, and little to lose
 LEAST_ITEMS = 8  # of a shard, unless there are fewer
 SHARDS_EACH = 4  # for each worker at least, so that all end at about the same time
 MOST_CPUS = 4  # of a worker: with more its memory, mostly the network, is shared by more
-WINDOW = 4096  # shards that Ray knows at a time
+PART = 1024  # shards whose items are sent together
 IN_FLIGHT = 2  # results on their way to this process
+END_SECONDS = 5  # that a stream may take to end, after its last result or where it is left
 INIT_DEATHS = 10  # in a row of workers that are not ready yet, as where nodes are lost
 COLUMN = "data"  # of bytes, the only one
 
@@ -97,16 +99,13 @@ def stream(
     pool = Pool.of(ray, gpus)
     size = -(-len(items) // (SHARDS_EACH * pool.workers))
     size = max(1, min(most, max(size, LEAST_ITEMS)))
+    shards = (items[i : i + size] for i in range(0, len(items), size))
     with explaining(address):
-        computation_ref = ray.put(pickle.dumps(computation))
-        for first in range(0, len(items), size * WINDOW):
-            window = items[first : first + size * WINDOW]
-            shards = [window[i : i + size] for i in range(0, len(window), size)]
-            for shard, result in zip(shards, _results(shards, pool, computation_ref), strict=True):
-                value = pickle.loads(result)
-                if isinstance(value, TlearnError):
-                    raise value
-                yield shard, value
+        for shard, result in zip(shards, _results(items, size, pool, computation), strict=True):
+            value = pickle.loads(result)
+            if isinstance(value, TlearnError):
+                raise value
+            yield shard, value
 
 
 @dataclass(frozen=True)
@@ -151,9 +150,12 @@ def explaining(address: str) -> Iterator[None]:
         cause = error.cause
         while cause.__cause__ is not None:
             cause = cause.__cause__
+        reason = f"{type(cause).__name__}: {one_line(cause)}"
+        if isinstance(cause, RayError):  # its text ends with the error that a worker had
+            reason = str(cause).rstrip().splitlines()[-1].strip()
         raise ClusterError(
-            f"a worker of the cluster {address!r} failed: {type(cause).__name__}: "
-            f"{one_line(cause)}; look at its logs, or run the command without --cluster"
+            f"a worker of the cluster {address!r} failed: {reason}; look at its logs, or run the "
+            f"command without --cluster"
         ) from error
     except (RayError, ConnectionError) as error:
         raise ClusterError(
@@ -162,13 +164,37 @@ def explaining(address: str) -> Iterator[None]:
         ) from error
 
 
-def _results(shards: Sequence[Any], pool: Pool, computation: Any) -> Iterator[bytes]:
+@dataclass(frozen=True)
+class _Work:
+    """What a stream computes.
+
+    Attributes:
+        parts: References to the items, pickled, some shards each.
+        each: Shards of a part; the last may have less.
+        size: Items of a shard.
+        shards: How many there are.
+        computation: A reference to the computation, pickled.
+    """
+
+    parts: Sequence[Any]
+    each: int
+    size: int
+    shards: int
+    computation: Any
+
+
+def _results(
+    items: Sequence[Any], size: int, pool: Pool, computation: Computation
+) -> Iterator[bytes]:
     """Yield what is computed of shards, pickled, in order."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    shards = -(-len(items) // size)
+    starts = range(0, len(items), PART * size)
+    parts = [ray.put(pickle.dumps(items[i : i + PART * size])) for i in starts]
     # Arguments of an actor itself must not be references, or Ray may not be able to restart it.
-    references = [ray.put([pickle.dumps(shard) for shard in shards]), computation]
+    work = _Work(parts, PART, size, shards, ray.put(pickle.dumps(computation)))
     node = ray.get_runtime_context().get_node_id()
     driver: Any = (
         ray.remote(_Driver)
@@ -181,12 +207,15 @@ def _results(shards: Sequence[Any], pool: Pool, computation: Any) -> Iterator[by
         .remote(pool, os.environ.get(FOLDERS, ""))
     )
     try:
-        numbers = iter(range(len(shards)))
-        waiting = deque(driver.result.remote(n, references) for n in islice(numbers, IN_FLIGHT))
+        numbers = iter(range(shards))
+        waiting = deque(driver.result.remote(n, work) for n in islice(numbers, IN_FLIGHT))
         while waiting:
             yield ray.get(waiting.popleft())
-            waiting.extend(driver.result.remote(n, references) for n in islice(numbers, 1))
+            waiting.extend(driver.result.remote(n, work) for n in islice(numbers, 1))
     finally:
+        # What a stream has reserved is kept from others for minutes, unless it ends by itself.
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(driver.end.remote(), timeout=END_SECONDS)
         ray.kill(driver)
 
 
@@ -201,36 +230,45 @@ class _Driver:
         self._pool, self._folders, self._next = pool, folders, -1
         self._results: Iterator[bytes] = iter(())
 
-    def result(self, number: int, references: list[Any]) -> bytes:
-        """Return what is computed of a shard; the one before came last, unless it was restarted.
-
-        Args:
-            number: Of the shard.
-            references: To all shards, pickled, and to the computation.
-        """
+    def result(self, number: int, work: _Work) -> bytes:
+        """Return what is computed of a shard; the one before came last, unless it was restarted."""
         if number != self._next:
-            self._results = self._run(number, *references)
+            self._results = self._run(number, work)
         self._next = number + 1
         return next(self._results)
 
-    def _run(self, first: int, packed: Any, computation: Any) -> Iterator[bytes]:
+    def end(self) -> None:
+        """Give back what the stream has reserved."""
+        self._results = iter(())
+
+    def _run(self, first: int, work: _Work) -> Iterator[bytes]:
         import pyarrow as pa
         import ray
         from ray.data import ActorPoolStrategy, DataContext, from_arrow
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        context, pool = DataContext.get_current(), self._pool
+        context, pool, shards = DataContext.get_current(), self._pool, work.shards - first
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         context.max_consecutive_actor_init_deaths = INIT_DEATHS
-        shards = ray.get(packed)[first:]
-        start = {"reference": [computation], "threads": pool.cpus, "folders": self._folders}
-        results: Any = from_arrow([pa.table({COLUMN: [shard]}) for shard in shards]).map_batches(
+        context.target_max_block_size = 1  # bytes: every row is a block of its own
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        start = {"reference": [work.computation], "threads": pool.cpus, "folders": self._folders}
+        source: Any = from_arrow(pa.table({COLUMN: [first]}))
+        results = source.map_batches(
+            _cut,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_kwargs={"work": work},
+            num_cpus=0,
+            scheduling_strategy=here,
+        ).map_batches(
             _Worker,
             batch_size=None,
             batch_format="pyarrow",
             fn_constructor_kwargs=start,
             compute=ActorPoolStrategy(
-                min_size=1, max_size=len(shards), initial_size=min(pool.workers, len(shards))
+                min_size=1, max_size=shards, initial_size=min(pool.workers, shards)
             ),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
@@ -239,6 +277,20 @@ class _Driver:
             batch_size=None, batch_format="pyarrow", prefetch_batches=IN_FLIGHT
         ):
             yield from block.column(COLUMN).to_pylist()
+
+
+def _cut(block: Any, work: _Work) -> Iterator[Any]:
+    """Yield all shards from one on, each as a block."""
+    import pyarrow as pa
+    import ray
+
+    [first] = block.column(COLUMN).to_pylist()
+    for number in range(first // work.each, len(work.parts)):
+        items = pickle.loads(ray.get(work.parts[number]))
+        skipped = max(0, first - number * work.each) * work.size
+        for i in range(skipped, len(items), work.size):
+            shard = pickle.dumps(items[i : i + work.size], protocol=5)
+            yield pa.table({COLUMN: pa.array([shard], pa.large_binary())})
 
 
 class _Worker:
@@ -253,11 +305,10 @@ class _Worker:
     def __call__(self, block: Any) -> Any:
         import pyarrow as pa
 
-        results = []
-        for shard in block.column(COLUMN).to_pylist():
-            try:
-                result = self._compute(pickle.loads(shard))
-            except TlearnError as error:
-                result = error
-            results.append(pickle.dumps(result, protocol=5))
-        return pa.table({COLUMN: pa.array(results, pa.large_binary())})
+        [shard] = block.column(COLUMN).to_pylist()
+        try:
+            result = self._compute(pickle.loads(shard))
+        except TlearnError as error:
+            result = error
+        packed = pickle.dumps(result, protocol=5)
+        return pa.table({COLUMN: pa.array([packed], pa.large_binary())})

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Cache:
     ) -> None:
         self.root = root
         say = say or (lambda text: None)
-        self._store = ActivationStore(store, say) if store else None
+        self.store = ActivationStore(store, say) if store else None
         self.index = CacheIndex(root, say)
         self._opened = time.time()
         self._tables: list[CacheTable] = []
@@ -117,13 +117,22 @@ class Cache:
             number = connection.execute(query, (_digest(text),)).fetchone()[0]
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         stored = None
-        if self._store:
+        if self.store:
             place = (number, _digest(text), row_bytes)
-            stored = StoredTable(self._store, self.index, *place, self._reserve)
+            stored = StoredTable(self.store, self.index, *place, self._reserve)
         table = CacheTable(self.index, number, tuple(shape), np.dtype(dtype), stored)
         self._tables.append(table)
         table.refresh()
         return table
+
+    @contextlib.contextmanager
+    def sign_store(self) -> Iterator[tuple[str, str]]:
+        """Give the place of the store and :meth:`ActivationStore.sign`; empty if there is none."""
+        if not self.store or not self.store.usable:
+            yield "", ""
+            return
+        with self.store.sign() as sign:
+            yield (self.store.place, sign) if sign else ("", "")
 
     def _reserve(self, size: int) -> bool:
         """Evict until so many more bytes fit, if that is possible; return whether they do."""

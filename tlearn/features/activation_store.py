@@ -12,13 +12,15 @@ import contextlib
 import io
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from tlearn.atomic import atomic_file
 from tlearn.errors import CacheError
 from tlearn.features.cache_index import CacheIndex
-from tlearn.object_stores import answer_in_time, open_store, store_errors_as
+from tlearn.object_stores import answer_in_time, is_url, open_store, store_errors_as
 
 ADVICE = "check the address, the credentials and the network, or leave out --activation-store"
 UPLOADS = 2  # files that may wait for being uploaded before more is computed
@@ -27,6 +29,46 @@ FETCHES = 8  # at once
 
 Segment = tuple[int, str]  # its number in the index, and the name of its file
 Reserve = Callable[[int], bool]  # makes room for so many bytes, returns whether they fit
+
+
+class RowFile(NamedTuple):
+    """A file of rows in a store: its name, and the content of the file of its keys."""
+
+    name: str
+    keys: bytes
+
+
+def put_rows(
+    files: Any,
+    root: str,
+    digest: str,
+    name: str,
+    content: bytes,
+    places: Sequence[tuple[bytes, int, int]],
+) -> RowFile:
+    """Write a file of rows into a store, and then its keys.
+
+    Args:
+        files: The file system of fsspec that the store is in.
+        root: The path of the store there.
+        digest: Of the table.
+        name: Of the file; no other has it.
+        content: The rows.
+        places: Key, slot and checksum of each.
+
+    Raises:
+        Exception: Whatever the package of the store raises.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    types = (pyarrow.binary(), pyarrow.uint32(), pyarrow.uint32())
+    columns = map(pyarrow.array, zip(*places, strict=True), types)
+    keys = io.BytesIO()
+    parquet.write_table(pyarrow.table([*columns], ["key", "slot", "checksum"]), keys)
+    files.pipe_file(f"{root}/{digest}/rows/{name}", content)
+    files.pipe_file(f"{root}/{digest}/keys/{name[:-5]}.parquet", keys.getvalue())
+    return RowFile(name, keys.getvalue())
 
 
 class ActivationStore:
@@ -38,6 +80,7 @@ class ActivationStore:
 
     Attributes:
         usable: Whether it has not failed.
+        place: The URL or, of a folder, its absolute path: as other processes may open it.
 
     Raises:
         CacheError: If it cannot be listed.
@@ -46,6 +89,7 @@ class ActivationStore:
     def __init__(self, url: str, say: Callable[[str], None]) -> None:
         self.url, self.usable, self._say = url, True, say
         self.files, self.root = open_store(self.url, CacheError)
+        self.place = url if is_url(url) else self.root
         self.listed("none")  # there is none: only to see that the store answers
 
     def listed(self, folder: str) -> list[str]:
@@ -62,6 +106,21 @@ class ActivationStore:
         what = f"the activation store {self.url!r} cannot be used"
         with store_errors_as(CacheError, what, ADVICE):
             return answer_in_time(find)
+
+    @contextlib.contextmanager
+    def sign(self) -> Iterator[str]:
+        """Give the path of a file, there meanwhile, by which others see that a store is this one.
+
+        It is empty if it cannot be written, which is said.
+        """
+        path = f"{self.root}/{uuid.uuid4().hex}.sign"
+        with self.failures_said("written to"):
+            self.files.pipe_file(path, b"")
+        try:
+            yield path if self.usable else ""
+        finally:
+            with contextlib.suppress(Exception):  # of any package; whoever can, deletes it
+                self.files.rm_file(path)
 
     @contextlib.contextmanager
     def failures_said(self, action: str) -> Iterator[None]:
@@ -98,13 +157,13 @@ class StoredTable:
         reserve: Reserve,
     ) -> None:
         self.url, self._store, self._index, self._number = store.url, store, index, number
-        self._digest, self._row_bytes, self._reserve = digest, row_bytes, reserve
+        self.digest, self._row_bytes, self._reserve = digest, row_bytes, reserve
         self._fetching = threading.Lock()
         self._uploads: list[Future[None]] = []
         self._pool = ThreadPoolExecutor(1)
 
     def _rows(self, name: str) -> str:
-        return f"{self._store.root}/{self._digest}/rows/{name}"
+        return f"{self._store.root}/{self.digest}/rows/{name}"
 
     def refresh(self) -> None:
         """Read the keys of what other machines have written, and forget what is gone.
@@ -112,7 +171,7 @@ class StoredTable:
         Raises:
             CacheError: If the store cannot be listed.
         """
-        paths = self._store.listed(f"{self._digest}/keys")
+        paths = self._store.listed(f"{self.digest}/keys")
         there = {path.rpartition("/")[2].replace(".parquet", ".rows"): path for path in paths}
         query = "SELECT file, id FROM segments WHERE space = ? AND store = ?"
         known = dict(self._index.query(query, self._number, self.url))
@@ -125,15 +184,15 @@ class StoredTable:
                 contents = self._store.files.cat([path for _, path in part], on_error="omit")
                 for name, path in part:
                     if path in contents:
-                        self._add(name, contents[path])
+                        self.add(RowFile(name, contents[path]))
 
-    def _add(self, name: str, content: bytes) -> None:
+    def add(self, file: RowFile) -> None:
         """Add a file of the store to the index, unless its keys are damaged or being written."""
         import pyarrow
         from pyarrow import parquet
 
         try:
-            columns = parquet.read_table(io.BytesIO(content)).to_pydict()
+            columns = parquet.read_table(io.BytesIO(file.keys)).to_pydict()
             rows = list(zip(columns["key"], columns["slot"], columns["checksum"], strict=True))
         except (pyarrow.ArrowException, KeyError, ValueError):
             return
@@ -141,10 +200,10 @@ class StoredTable:
             connection.execute(
                 "INSERT INTO segments (space, file, bytes, used, store) VALUES (?, ?, 0, 0, ?) "
                 "ON CONFLICT (file) DO UPDATE SET store = excluded.store",
-                (self._number, name, self.url),
+                (self._number, file.name, self.url),
             )
             query = "SELECT id FROM segments WHERE file = ?"
-            segment = connection.execute(query, (name,)).fetchone()[0]
+            segment = connection.execute(query, (file.name,)).fetchone()[0]
             connection.executemany(
                 "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)",
                 ((self._number, key, segment, slot, checksum) for key, slot, checksum in rows),
@@ -169,22 +228,14 @@ class StoredTable:
     def _upload(self, segment: int, name: str) -> None:
         if not self._store.usable:
             return
-        import pyarrow
-        from pyarrow import parquet
-
         query = "SELECT key, slot, checksum FROM rows WHERE segment = ? ORDER BY slot"
         rows = self._index.query(query, segment)
         path = self._index.segments / name
         if not rows or not path.exists():  # evicted by another process
             return
-        types = (pyarrow.binary(), pyarrow.uint32(), pyarrow.uint32())
-        columns = [pyarrow.array(c, t) for c, t in zip(zip(*rows, strict=True), types, strict=True)]
-        keys = io.BytesIO()
-        parquet.write_table(pyarrow.table(columns, ["key", "slot", "checksum"]), keys)
         with self._store.failures_said("written to"):
-            self._store.files.put_file(str(path), self._rows(name))
-            place = f"{self._store.root}/{self._digest}/keys/{path.with_suffix('.parquet').name}"
-            self._store.files.pipe_file(place, keys.getvalue())
+            files, root = self._store.files, self._store.root
+            put_rows(files, root, self.digest, name, path.read_bytes(), rows)
             with self._index.transaction() as connection:
                 values = (self.url, segment)
                 connection.execute("UPDATE segments SET store = ? WHERE id = ?", values)

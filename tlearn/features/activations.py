@@ -1,34 +1,35 @@
 """The activations of images: read from the cache, or computed."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from tlearn.data.columns import CHUNK, HASH_BYTES
+from tlearn.cluster.ray_stream import MOST_ITEMS
+from tlearn.data.columns import CHUNK
 from tlearn.data.file_table import ImageFile
-from tlearn.data.pixel_values import ValueRanges
 from tlearn.data.prefetch import batched, in_store, prefetch_map, readers
 from tlearn.data.scanned_photos import render_photo
 from tlearn.data.views import Rendering
 from tlearn.errors import CacheError
 from tlearn.features.activation_cache import Cache, compiled_path
+from tlearn.features.activation_store import RowFile
 from tlearn.features.built_backbone import FEATURES, PIXELS, BuiltBackbone, BuiltBoundary
 from tlearn.features.cache_table import CacheTable
 from tlearn.features.cluster_engine import ClusterEngine
 from tlearn.features.engines import Choice, Engine, outputs_of
 from tlearn.features.engines.portable import PortableNetwork
-from tlearn.features.image_views import ImageViews, by_image
+from tlearn.features.image_views import ImageViews, by_image, row_keys
 from tlearn.features.keras_build import digest_of
+from tlearn.features.shard_rows import ShardRows
 from tlearn.progress import Progress, Silent
 
 WAITING = 2**25  # bytes of rendered views that may wait for the engine
 BATCH = 64  # views at a time, where the engine has no say in it
 PREFETCHED_BATCHES = 4
+STORED_VIEWS = 1024  # that a worker writes into a store at a time
 KEYS = 2**16  # rows that a table is asked for at a time: it writes down which are used
 
 Arrays = dict[str, np.ndarray]  # rows by the output's name
@@ -83,8 +84,6 @@ class Activations:
             self._tables[boundary.name] = self._table(
                 boundary.name, shape, dtype, boundary.position
             )
-        # What renders a view, as the second half of row keys.
-        self._render_keys: dict[tuple[int, ValueRanges], bytes] = {}
         self._engines: dict[tuple[str, ...], Engine] = {}
 
     def _table(
@@ -127,7 +126,7 @@ class Activations:
         lacking = {name: np.ones(len(views), bool) for name in outputs}
         try:
             for start in range(0, len(views), KEYS):
-                keys = self._keys(views[start : start + KEYS])
+                keys = row_keys(self.rendering, views[start : start + KEYS])
                 for name, lacks in lacking.items():
                     missing = self._tables[name].missing(keys)
                     lacks[start : start + KEYS] = [key in missing for key in keys]
@@ -173,10 +172,11 @@ class Activations:
                     break
         return done
 
-    def _put(self, keys: Sequence[bytes], arrays: Arrays) -> None:
+    def _put(self, keys: Sequence[bytes], arrays: Mapping[str, np.ndarray | RowFile]) -> None:
         try:
             for name, rows in arrays.items():
-                self._tables[name].put(keys, rows)
+                table = self._tables[name]
+                table.add(rows) if isinstance(rows, RowFile) else table.put(keys, rows)
         except CacheError as error:
             self._lose(error)
 
@@ -202,7 +202,7 @@ class Activations:
         """
 
         def fetch(views: ImageViews) -> tuple[Arrays, list[int], list[np.ndarray]]:
-            keys = self._keys(views)
+            keys = row_keys(self.rendering, views)
             arrays, complete = {}, np.ones(len(views), bool)
             for name in outputs:
                 arrays[name], present = self._read(name, keys)
@@ -274,7 +274,7 @@ class Activations:
             max(4, WAITING // most),
             readers(file.path for file, _ in views[:1]),
         )
-        keys = chain.from_iterable(map(self._keys, views.batches(CHUNK)))
+        keys = chain.from_iterable(row_keys(self.rendering, part) for part in views.batches(CHUNK))
         pairs = zip(keys, chain.from_iterable(rendered), strict=True)
         if set(outputs) <= {PIXELS}:
             for group in batched(pairs, BATCH):
@@ -289,21 +289,32 @@ class Activations:
 
     def compute_views_on_cluster(
         self, views: ImageViews, outputs: Sequence[str]
-    ) -> Iterator[tuple[list[bytes], Arrays]]:
+    ) -> Iterator[tuple[list[bytes], Mapping[str, np.ndarray | RowFile]]]:
         """Do as :meth:`compute_views`, with the processors of the cluster.
+
+        Where there is a store, workers write the rows into it, and their files come instead.
 
         Raises:
             ClusterError: If the cluster cannot compute, or is lost.
         """
-        with_pixels, names = PIXELS in outputs, [PIXELS] * (PIXELS in outputs)
+        with_pixels = PIXELS in outputs
         network = None if set(outputs) <= {PIXELS} else self._portable()
-        names += self._together if network else ()
-        engine = ClusterEngine(self.cluster, network, with_pixels, by_image)
+        names = [*[PIXELS] * with_pixels, *(self._together if network else ())]
+        tables = {name: (self._tables[name].dtype, self._tables[name].digest) for name in outputs}
         render = partial(render_photo, self.rendering, self.built.size)
         row, stored = sum(map(self.row_bytes, outputs)), in_store(f.path for f, _ in views[:1])
-        for some, _, results in engine.map(render, views, row, stored):
-            arrays = dict(zip(names, results, strict=True))
-            yield self._keys(some), {name: arrays[name] for name in outputs}
+        with self.cache.sign_store() as (store, sign):
+            rows = ShardRows(names, tables, self.rendering, store, sign)
+            engine = ClusterEngine(self.cluster, network, with_pixels, by_image, rows.start)
+            most, problems = STORED_VIEWS if store else MOST_ITEMS, set[str]()
+            for some, _, (arrays, problem) in engine.map(render, views, row, stored, most):
+                if problem and not problems:
+                    self._progress.say(
+                        f"workers cannot write to the activation store {store!r} ({problem}): "
+                        f"this machine does, which is slower"
+                    )
+                    problems.add(problem)
+                yield row_keys(self.rendering, some), arrays
 
     def render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:
         """Return views of an image, each ``(size, size, 3)`` uint8, made from one decoding.
@@ -312,25 +323,6 @@ class Activations:
             DataError: If it is no longer what was scanned.
         """
         return render_photo(self.rendering, self.built.size, (file, views))
-
-    def _keys(self, views: ImageViews) -> list[bytes]:
-        """Return the row keys of views: the content of the image, and what renders the view."""
-        of_file, ranges = views.files.each_ranges()
-        kinds, kind_of = np.unique(views.numbers * len(ranges) + of_file, return_inverse=True)
-        how = [self._render_key(kind // len(ranges), ranges[kind % len(ranges)]) for kind in kinds]
-        contents = views.files.contents.tobytes()
-        return [
-            contents[HASH_BYTES * i : HASH_BYTES * (i + 1)] + how[kind]
-            for i, kind in enumerate(kind_of.tolist())
-        ]
-
-    def _render_key(self, number: int, ranges: ValueRanges) -> bytes:
-        key = (number, ranges)
-        if key not in self._render_keys:  # the same for many images, and asked for at every step
-            augment = json.dumps(self.rendering.key(number).get("augment"), sort_keys=True)
-            how = hashlib.blake2b(f"{number}:{augment}:{ranges}".encode(), digest_size=8)
-            self._render_keys[key] = how.digest()
-        return self._render_keys[key]
 
     def engine(self, outputs: tuple[str, ...]) -> Engine:
         """Return the engine for a set of outputs, built when first needed."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlearn.features.activation_store import StoredTable
+from tlearn.features.activation_store import RowFile, StoredTable
 from tlearn.features.cache_index import CacheIndex, explain_errors
 
 SEGMENT = 2**26  # bytes after which a new file is begun; files are evicted whole
@@ -144,6 +144,16 @@ class CacheTable:
         """
         if self._stored:
             self._stored.refresh()
+
+    @property
+    def digest(self) -> str:
+        """What it is called in the store; empty if there is none."""
+        return self._stored.digest if self._stored else ""
+
+    def add(self, file: RowFile) -> None:
+        """Add a file of rows that another process has just written into the store."""
+        if self._stored:
+            self._stored.add(file)
 
     def close(self) -> None:
         """Finish, and end the threads of the table."""

@@ -20,7 +20,9 @@ from tlearn.features.engines.portable import PortableNetwork
 Rendering = (
     Sequence[np.ndarray] | np.ndarray | DataError
 )  # the views of an image, or why there are none
-LARGEST = 2**26  # bytes that a worker returns at a time, about
+Finish = Callable[[Any, list[np.ndarray]], Any]
+Counts = list[int | DataError]
+LARGEST = 2**26  # bytes of the outputs of a shard, about
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class ClusterEngine:
         network: The network; ``None`` if pixels are all that is wanted.
         with_pixels: Whether the rendered pixels are the first output.
         split: Makes of items what is rendered, such as an image of its views; nothing if not given.
+        finish: Makes ready in a worker what makes of some items and their outputs what is returned;
+            the outputs as they are if not given. It is pickled.
     """
 
     address: str
     network: PortableNetwork | None
     with_pixels: bool = False
     split: Callable[[Any], Iterable[Any]] = iter
+    finish: Callable[[], Finish] | None = None
 
     def map(
         self,
@@ -45,7 +50,8 @@ class ClusterEngine:
         items: Sequence[Any],
         item_bytes: int = 0,
         in_store: bool = False,
-    ) -> Iterator[tuple[Any, list[int | DataError], list[np.ndarray]]]:
+        most: int = MOST_ITEMS,
+    ) -> Iterator[tuple[Any, Counts, Any]]:
         """Yield, in order, a slice of the items, how many views each has, and their outputs.
 
         Args:
@@ -54,13 +60,14 @@ class ClusterEngine:
             items: What images are made from, such as their paths, which workers must have too.
             item_bytes: What the outputs of an item take, about.
             in_store: Whether images are read from an object store, where reading is waiting.
+            most: Items of a slice at most.
 
         Raises:
             ClusterError: If the cluster cannot compute, or is lost.
             TlearnError: That ``render`` raises.
         """
-        computation = _Computation(self.network, self.with_pixels, self.split, render, in_store)
-        most = max(1, min(MOST_ITEMS, LARGEST // max(1, item_bytes)))
+        computation = _Computation(self, render, in_store)
+        most = max(1, min(most, LARGEST // max(1, item_bytes)))
         gpus = self.network is not None and self.network.choice.engine == "tensorflow"
         for shard, (counts, outputs) in stream(self.address, computation, items, most, gpus):
             yield shard, counts, outputs
@@ -70,36 +77,35 @@ class ClusterEngine:
 class _Computation:
     """What a worker does with a shard; see :class:`tlearn.cluster.ray_stream.Computation`."""
 
-    network: PortableNetwork | None
-    with_pixels: bool
-    split: Callable[[Any], Iterable[Any]]
+    engine: ClusterEngine
     render: Callable[[Any], Rendering]
     in_store: bool
 
-    def start(
-        self, threads: int
-    ) -> Callable[[Sequence[Any]], tuple[list[int | DataError], list[np.ndarray]]]:
-        engine = self.network.engine(threads) if self.network else None
+    def start(self, threads: int) -> Callable[[Sequence[Any]], tuple[Counts, Any]]:
+        wanted, network = self.engine, self.engine.network
+        engine = network.engine(threads) if network else None
+        finish = wanted.finish() if wanted.finish else lambda shard, outputs: outputs
         size = engine.batch if engine else MOST_ITEMS
         reading = READERS if self.in_store else threads
 
-        def compute(shard: Sequence[Any]) -> tuple[list[int | DataError], list[np.ndarray]]:
-            counts: list[int | DataError] = []
+        def compute(shard: Sequence[Any]) -> tuple[Counts, Any]:
+            counts: Counts = []
 
             def views() -> Iterator[np.ndarray]:
-                for rendered in prefetch_map(self.render, self.split(shard), threads=reading):
+                for rendered in prefetch_map(self.render, wanted.split(shard), threads=reading):
                     problem = isinstance(rendered, DataError)
                     counts.append(rendered if problem else len(rendered))  # type: ignore[arg-type]
                     yield from () if isinstance(rendered, DataError) else rendered
 
             batches = ((batch, batch) for batch in batched(views(), size))
             parts = [
-                [*([np.stack(pixels)] if self.with_pixels else []), *outputs]
+                [*([np.stack(pixels)] if wanted.with_pixels else []), *outputs]
                 for pixels, outputs in (
                     engine.map(batches) if engine else ((b, []) for b, _ in batches)
                 )
             ]
-            return counts, [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+            outputs = [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+            return counts, finish(shard, outputs)
 
         return compute
 

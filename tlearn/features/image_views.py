@@ -1,12 +1,18 @@
 """Views of many images: whose, and which of theirs."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import overload
 
 import numpy as np
 
+from tlearn.data.columns import HASH_BYTES
 from tlearn.data.file_table import FileTable, ImageFile
+from tlearn.data.pixel_values import ValueRanges
+from tlearn.data.views import Rendering
 
 Item = tuple[ImageFile, int]  # an image and the number of a view
 
@@ -69,3 +75,22 @@ def by_image(views: ImageViews) -> Iterator[tuple[ImageFile, list[int]]]:
     """Yield each image with the numbers of its views that are after each other."""
     for file, items in groupby(views, key=lambda item: item[0]):
         yield file, [number for _, number in items]
+
+
+def row_keys(rendering: Rendering, views: ImageViews) -> list[bytes]:
+    """Return the row keys of views: the content of the image, and what renders the view."""
+    of_file, ranges = views.files.each_ranges()
+    kinds, kind_of = np.unique(views.numbers * len(ranges) + of_file, return_inverse=True)
+    pairs = (divmod(int(kind), len(ranges)) for kind in kinds)
+    how = [_render_key(rendering, number, ranges[k]) for number, k in pairs]
+    contents = views.files.contents.tobytes()
+    return [
+        contents[HASH_BYTES * i : HASH_BYTES * (i + 1)] + how[kind]
+        for i, kind in enumerate(kind_of.tolist())
+    ]
+
+
+@lru_cache(maxsize=2**12)  # the same for many images, and asked for at every step
+def _render_key(rendering: Rendering, number: int, ranges: ValueRanges) -> bytes:
+    augment = json.dumps(rendering.key(number).get("augment"), sort_keys=True)
+    return hashlib.blake2b(f"{number}:{augment}:{ranges}".encode(), digest_size=8).digest()
