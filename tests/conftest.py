@@ -1,6 +1,7 @@
 """What tests share: a toy backbone found as a plugin, tiny photos, a run, the real photos."""
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from PIL import Image
 from tlearn.backbones.plugin_sources import FOLDERS, use_folder
 from tlearn.cli import main
 from tlearn.progress import Silent
+from tlearn.runs import charts as drawing
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -107,6 +109,34 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("TLEARN_CACHE", str(folder))
     monkeypatch.setenv(FOLDERS, "")
     return folder
+
+
+DRAWN: dict[str, dict[str, bytes]] = {}  # pictures of charts, by the charts without their data
+
+
+def without_data(chart):
+    """Return a chart without the rows that it shows."""
+    if isinstance(chart, dict):
+        return {key: without_data(item) for key, item in chart.items() if key != "values"}
+    return [without_data(item) for item in chart] if isinstance(chart, list) else chart
+
+
+@pytest.fixture(autouse=True)
+def charts(request, monkeypatch):
+    """Draw a chart once for all data: it takes a sixth of a training here.
+
+    Where its content matters, the marker ``charts`` has each drawn, as those of shared runs are.
+    """
+    draw = drawing._draw
+
+    def draw_form(chart):
+        form = json.dumps(without_data(chart), sort_keys=True)
+        if form not in DRAWN:
+            DRAWN[form] = draw(chart)
+        return DRAWN[form]
+
+    if not request.node.get_closest_marker("charts"):
+        monkeypatch.setattr(drawing, "_draw", draw_form)
 
 
 @pytest.fixture(scope="session")
@@ -296,6 +326,9 @@ def here(tmp_path, monkeypatch):
     for name in ("run", "run_apart"):
         monkeypatch.setattr(data_process, name, lambda progress, do, *args: do(progress, *args))
     monkeypatch.setattr(JobQueue, "wake", lambda self: None)
+    # A page would look for components in all installed packages: a second for every test.
+    scanner = "streamlit.components.v2.manifest_scanner.scan_component_manifests"
+    monkeypatch.setattr(scanner, list)
     main = sys.modules["__main__"]  # Streamlit puts the page in its place, and leaves it there
     yield Workspace.from_environment()
     sys.modules["__main__"] = main

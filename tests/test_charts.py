@@ -11,6 +11,8 @@ from tlearn.runs.confusion_chart import FILE_MATRIX, MATRIX, PAIRS, confusion
 from tlearn.runs.measurement import measure
 from tlearn.web.i18n import Texts
 
+pytestmark = pytest.mark.charts
+
 DARK, WHITE = "#0e1117", "#ffffff"  # the backgrounds of the page's themes
 NAMES = ["猫", "كلب", "कुत्ता", "می‌خواهم", r"$\foo$ 50 %", "<b>&'\"", "a\x1b\n\x00\ufffe\udcff"]
 

@@ -20,6 +20,8 @@ from tlearn.runs.measurement import LEVEL, holm
 from tlearn.training import costs
 from tlearn.training.costs import Throughput
 
+pytestmark = pytest.mark.charts
+
 BLIND = """
 from dataclasses import replace
 from tlearn.backbones import hookimpl

@@ -12,6 +12,8 @@ from tlearn.cli import main
 from tlearn.csv_files import csv_rows
 from tlearn.text import decode_name
 
+pytestmark = pytest.mark.charts
+
 TOY = ["--backbone", "toy", "--weights", "none", "--size", "32", "--preset", "quick", "--quiet"]
 ODD = [
     b"Icon\r",

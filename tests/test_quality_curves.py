@@ -20,6 +20,8 @@ from tlearn.runs.quality_curves import (
     roc_curve,
 )
 
+pytestmark = pytest.mark.charts
+
 
 def outputs(n=300, classes=4, seed=0):
     rng = np.random.default_rng(seed)

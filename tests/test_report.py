@@ -23,6 +23,8 @@ from tlearn.runs.class_figures import class_order, f1_share
 from tlearn.runs.measurement import measure
 from tlearn.runs.run import Run
 
+pytestmark = pytest.mark.charts
+
 STRANGER = """
 from tlearn.backbones import ReportSection, hookimpl
 

@@ -9,6 +9,7 @@ import tlearn
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [
+    pytest.mark.charts,
     pytest.mark.browser,
     pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
 ]

@@ -9,6 +9,8 @@ from tlearn.runs.outputs import Outputs
 from tlearn.runs.threshold_chart import threshold_chart
 from tlearn.runs.thresholds import Answers
 
+pytestmark = pytest.mark.charts
+
 LABELS = ("ant", "bee")
 TRUE = ("ant", "ant", "ant", "bee")
 ANT = np.array([0.9, 0.6, 0.3, 0.2])

@@ -35,9 +35,13 @@ def render(chart: Chart) -> dict[str, bytes]:
 
     Control characters in names are written as escapes: an SVG cannot hold them.
     """
+    return _draw({"config": THEME, **_printable(chart)})
+
+
+def _draw(chart: Chart) -> dict[str, bytes]:
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg({"config": THEME, **_printable(chart)})
+    svg = vl_convert.vegalite_to_svg(chart)
     return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
 
 
