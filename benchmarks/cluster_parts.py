@@ -17,7 +17,7 @@ from benchmarks.cluster_costs import Parts
 from benchmarks.common import SHARED, WEIGHTS, rate, seconds_of
 from benchmarks.rates import loaded
 from tlearn.cluster.ray_connection import disconnecting
-from tlearn.cluster.ray_stream import MOST_ITEMS, map_on_cluster, stream
+from tlearn.cluster.ray_stream import MOST_SMALL_ITEMS, map_on_cluster, stream
 from tlearn.config import Augmentation
 from tlearn.data.file_table import ImageFile
 from tlearn.data.read_data import read_source
@@ -32,7 +32,7 @@ from tlearn.features.image_views import ImageViews, row_keys
 from tlearn.features.shard_rows import ShardRows
 
 BLANK = 8192  # rows without content that are sent to measure what receiving takes
-NOTED = 65536  # rows whose files' names are sent
+NOTED = 65536  # photos of which little is sent: what reading gave, or where rows are
 BATCH = 64
 PHOTOS = 1000  # that parts are measured on
 
@@ -110,13 +110,13 @@ def measured_parts() -> dict[str, float]:
             finish = ShardRows(["rows"], types, made.rendering, *signed).start()
             every = [np.ones((PHOTOS, row), "u1")]
             putting = cpu_seconds_of(lambda: finish(views, every)) / PHOTOS
-        away = activations(cache, "ray")
         many = files[np.arange(NOTED) % PHOTOS]
-        with disconnecting():
+        with disconnecting(), cache_with_store(Path(place) / "other") as other:
+            away = activations(other, "ray")
             start = seconds_of(lambda: away.cache_missing(ImageViews(files[:8])))
             receiving = seconds_of_stream(stream("ray", Blank(row), range(BLANK)), 1) / BLANK
-            checks = map_on_cluster("ray", blank_check, many[np.arange(BLANK)])
-            collecting = seconds_of_stream(checks, MOST_ITEMS) / BLANK
+            checks = map_on_cluster("ray", blank_check, many)
+            collecting = seconds_of_stream(checks, MOST_SMALL_ITEMS) / NOTED
             named = stream("ray", Named(made.rendering), ImageViews(many), STORED_VIEWS)
             noting = seconds_of_stream(map(table.add, (file for _, file in named)), 1) / NOTED
         size = statistics.fmean(file.path.stat().st_size for file in files)

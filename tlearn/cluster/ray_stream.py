@@ -26,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_ITEMS = 128  # of a shard: seconds of work, and little to lose
+MOST_SMALL_ITEMS = 1024  # of a shard, where an item is milliseconds of work with a small result
 LEAST_ITEMS = 8  # of a shard, unless there are fewer
 SHARDS_EACH = 4  # for each worker at least, so that all end at about the same time
 MOST_CPUS = 4  # of a worker: with more its memory, mostly the network, is shared by more
@@ -125,13 +126,15 @@ def map_on_cluster(
 ) -> Iterator[R]:
     """Yield ``function(item)`` in order, computed on a cluster; see :func:`stream`.
 
+    An item should be small work with a small result.
+
     Args:
         address: The cluster.
         function: One at the top of a module, or a partial of one.
         items: They are pickled.
         threads: Of a worker; as many as it has processors if 0.
     """
-    for _, results in stream(address, _Each(function, threads), items):
+    for _, results in stream(address, _Each(function, threads), items, MOST_SMALL_ITEMS):
         yield from results
 
 
