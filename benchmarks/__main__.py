@@ -11,7 +11,8 @@ of other kinds are told from known ones; ``check``: what ``tlearn check`` finds 
 copies of the sets, and what 10,000 photos take; ``cluster``: what activations of up to 100 million
 photos would cost on a cluster; ``pages``: what each view of the page takes in Chromium while
 nothing else goes on, or something; ``manifest``: memory and seconds of listing, editing and
-splitting generated data sets of up to ten million files, without decoding a photo.
+splitting generated data sets of up to ten million files, without decoding a photo; ``photos``: what
+``--photos`` small ones take in an object store on this machine, to be checked, and to be predicted.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from benchmarks.common import SHARED, apart, python
 from benchmarks.growth import growth
 from benchmarks.labelling import labelling, labelling_row
 from benchmarks.manifests import manifests, manifests_tables
+from benchmarks.many_photos import many_photos, many_photos_tables
 from benchmarks.page_views import pages, pages_tables
 from benchmarks.planted_faults import planted_faults
 from benchmarks.quality import BASELINES, FINAL, PRESETS, SETS, TUNING, quality
@@ -166,6 +168,7 @@ PARTS = {
     "cluster": Part(lambda a: cluster_costs(), tables=cluster_tables, default=False),
     "pages": Part(lambda a: pages(), tables=pages_tables, default=False),
     "manifest": Part(lambda a: manifests(a.files), tables=manifests_tables, default=False),
+    "photos": Part(lambda a: many_photos(a.photos), tables=many_photos_tables, default=False),
     "serving": Part(lambda a: serving(), tables=serving_tables, default=False),
     "quality": Part(quality, tables=lambda result: result["tables"], default=False),
 }
@@ -191,7 +194,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--files", nargs="+", type=int, default=[100_000, 1_000_000], help="of manifest"
     )
-    parser.add_argument("--photos", type=int, default=10_000, help="of the large set of check")
+    parser.add_argument(
+        "--photos", type=int, default=10_000, help="of photos, and the large set of check"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
     quality = parser.add_argument_group("quality")
     quality.add_argument(

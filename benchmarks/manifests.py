@@ -48,26 +48,26 @@ def generated(count: int, seed: int = 0) -> FileTable:
 
 
 class Steps:
-    """The CPU seconds of steps, and the memory that the process has after each and at most."""
+    """CPU and wall seconds of steps, and the memory that the process has after each and at most."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
     def do(self, name: str, work: Callable[[], T]) -> T:
         """Do a step."""
-        start = time.process_time()
+        start, wall = time.process_time(), time.monotonic()
         result = work()
-        seconds = time.process_time() - start
-        most = _status("VmHWM")
+        seconds, wall = time.process_time() - start, time.monotonic() - wall
+        most = status_mb("VmHWM")
         gc.collect()
         pa.default_memory_pool().release_unused()
         ctypes.CDLL(None).malloc_trim(0)  # what is free is not held
-        row = {"step": name, "seconds": seconds, "mb": _status("VmRSS"), "peak_mb": most}
-        self.rows.append(row)
+        row = {"step": name, "seconds": seconds, "wall": wall, "mb": status_mb("VmRSS")}
+        self.rows.append(row | {"peak_mb": most})
         return result
 
 
-def _status(key: str) -> float:
+def status_mb(key: str) -> float:
     """Return a figure of this process in MB; Linux alone has it."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
