@@ -162,11 +162,14 @@ def test_files_that_are_gone_or_incomplete_do_not_count(store, machine):
         assert space_in(cache).missing(rows(0, 20)[0]) == set(rows(0, 10)[0])
     with machine("a", store) as cache:  # which still has them itself
         assert_rows(space_in(cache), 0, 20)
+    with machine("d", store) as cache:  # and gives them back
+        assert space_in(cache).missing(rows(0, 20)[0]) == set()
     files, root = fsspec.url_to_fs(store)
-    [path] = [root + name for name in files_of(store) if "/keys/" in name]
-    files.pipe_file(path, files.cat(path)[:50])
-    with machine("d", store) as cache:
-        assert space_in(cache).missing(rows(10, 20)[0]) == set(rows(10, 20)[0])
+    for name in files_of(store):
+        if "/keys/" in name:
+            files.pipe_file(root + name, files.cat(root + name)[:50])
+    with machine("e", store) as cache:
+        assert space_in(cache).missing(rows(0, 20)[0]) == set(rows(0, 20)[0])
 
 
 def test_two_stores_behind_one_cache_are_kept_apart(machine, tmp_path):
@@ -259,3 +262,27 @@ def test_a_training_on_one_machine_uses_what_another_computed(
     assert main([*words[:-1], "nothing://x", "--out", str(tmp_path / "c")]) == 2
     assert "'nothing://x' cannot be opened" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_what_a_killed_process_did_not_upload_the_next_one_does(store, machine):
+    other = machine("b", store)
+    put(other, 0, 5).finish()
+    killed = machine("a", store)
+    put(killed, 0, 10)
+    with machine("a", store):
+        assert len(files_of(store)) == 2  # what is written to is not touched
+    with machine("a", store) as cache:
+        space_in(cache)
+    assert len(files_of(store)) == 2
+    segment = killed._tables[0]._segment
+    killed._tables[0]._segment = None
+    segment[1].close()  # as the end of its process does
+    for _ in range(2):
+        with machine("a", store) as cache:
+            space_in(cache)
+        assert len(files_of(store)) == 4
+    with machine("c", store) as cache:
+        assert_rows(space_in(cache), 0, 10)
+    killed.close()
+    other.close()
+    assert len(files_of(store)) == 4

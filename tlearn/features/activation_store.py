@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from tlearn.atomic import atomic_file
 from tlearn.errors import CacheError
 from tlearn.features.cache_index import CacheIndex
+from tlearn.file_locks import is_locked
 from tlearn.object_stores import answer_in_time, is_url, open_store, store_errors_as
 
 ADVICE = "check the address, the credentials and the network, or leave out --activation-store"
@@ -221,9 +222,22 @@ class StoredTable:
             self._uploads.pop(0).result()
 
     def close(self) -> None:
-        """Finish, and end the thread that uploads."""
+        """Upload what is here alone, too, finish, and end the thread that uploads."""
+        self._upload_rest()
         self.finish()
         self._pool.shutdown()
+
+    def _upload_rest(self) -> None:
+        """Upload files with rows that the store lacks, such as a killed process has left."""
+        query = """
+            SELECT id, file FROM segments WHERE space = ? AND store != ? AND bytes > 0 AND EXISTS (
+                SELECT 1 FROM rows WHERE segment = segments.id AND NOT EXISTS (
+                    SELECT 1 FROM rows AS others JOIN segments AS stored ON stored.id = segment
+                    WHERE others.space = rows.space AND others.key = rows.key AND store = ?))"""
+        for segment, name in self._index.query(query, self._number, self.url, self.url):
+            with contextlib.suppress(OSError):  # evicted meanwhile
+                if not is_locked(self._index.segments / name):  # else its writer uploads it
+                    self.upload((segment, name))
 
     def _upload(self, segment: int, name: str) -> None:
         if not self._store.usable:

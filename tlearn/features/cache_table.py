@@ -18,6 +18,7 @@ import numpy as np
 
 from tlearn.features.activation_store import RowFile, StoredTable
 from tlearn.features.cache_index import CacheIndex, explain_errors
+from tlearn.file_locks import lock_file
 
 SEGMENT = 2**26  # bytes after which a new file is begun; files are evicted whole
 KEYS_PER_QUERY = 500
@@ -251,6 +252,7 @@ class CacheTable:
         """Begin a file of rows that this process alone writes to."""
         name = f"{uuid.uuid4().hex}.rows"
         file = FileIO(self._index.segments / name, "w")
+        lock_file(file)  # as long as it is written to
         with self._index.transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO segments (space, file, bytes, used) VALUES (?, ?, 0, ?)",

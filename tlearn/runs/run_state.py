@@ -9,12 +9,11 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
+from tlearn.file_locks import is_locked
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "interrupted"]
 LOCK = ".lock"
@@ -59,31 +58,9 @@ def _is_training(run: Path) -> bool:
     if not (run / LOCK).exists():  # else the lock would make it, and the folders above
         return False
     try:
-        return _is_locked(run / LOCK)
+        return is_locked(run / LOCK)
     except OSError:  # a folder of another user, where no lock can be made
         return False
-
-
-if sys.platform == "win32":
-
-    def _is_locked(file: Path) -> bool:
-        try:
-            with FileLock(file).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-
-else:
-    import fcntl
-
-    def _is_locked(file: Path) -> bool:
-        """Ask without taking the lock from others who ask; a tenth of the time of a FileLock."""
-        with file.open("rb") as opened:
-            try:
-                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
 
 
 def last_change(run: Path) -> dict[str, Any]:
