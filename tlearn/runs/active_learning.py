@@ -1,6 +1,6 @@
 """``label_next``: which photos of a folder are most worth labelling for a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def label_next(
 
 
 def _new_photos(
-    run: Run, paths: list[Path], progress: Progress
+    run: Run, paths: Sequence[Path], progress: Progress
 ) -> tuple[list[Path], int, int, list[tuple[str, str]]]:
     """Return the photos that the run does not know, one of each content.
 
