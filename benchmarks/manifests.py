@@ -22,6 +22,7 @@ from tlearn.data.file_table import FileTable
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import COLUMNS, draw_splits
+from tlearn.data.tables import read_table
 from tlearn.features.image_views import ImageViews
 
 CLASSES = 1000
@@ -104,7 +105,7 @@ def measure(count: int) -> list[dict[str, Any]]:
 
 @contextmanager
 def tiny_files(count: int) -> Iterator[Path]:
-    """Give a folder of 100 class folders with files of a few bytes, which are no photos."""
+    """Give 100 class folders with files of a few bytes and 26 characters, which are no photos."""
     with tempfile.TemporaryDirectory() as place:
         for k in range(100):
             folder = Path(place) / f"species_{k:02d}"
@@ -125,10 +126,30 @@ def list_files(count: int) -> list[dict[str, Any]]:
     return steps.rows
 
 
+def read_tables(count: int) -> list[dict[str, Any]]:
+    """Read a table that names so many real files, with endings and without."""
+    steps = Steps()
+    steps.do("imports", lambda: None)
+    with tiny_files(count) as folder:
+        path = folder / "labels.csv"
+        for suffix, name in ((".jpg", "find files"), ("", "find files without endings")):
+            with path.open("w", encoding="utf-8") as file:
+                file.write("path,label\n")
+                for k in range(100):
+                    names = (f"IMG_20240517_{i:09d}{suffix}" for i in range(count // 100))
+                    file.writelines(f"species_{k:02d}/{n},species {k}\n" for n in names)
+            steps.do("read lines", lambda: read_table(path))
+            source: DataSource = steps.do(name, lambda: read_source(path))
+            assert len(source.files) == count // 100 * 100
+    return steps.rows
+
+
 def manifests(counts: list[int]) -> dict[str, Any]:
     """Measure each size in a process of its own."""
     results = {}
-    for call in [*(f"measure({count})" for count in counts), f"list_files({LISTED})"]:
+    each = ("measure({})", "read_tables({})")
+    calls = [call.format(count) for count in counts for call in each]
+    for call in [*calls, f"list_files({LISTED})"]:
         print(f"  {call}", flush=True)
         code = f"import json; from benchmarks import manifests; print(json.dumps(manifests.{call}))"
         results[call] = json.loads(python("-c", code).output.splitlines()[-1])

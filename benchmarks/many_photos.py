@@ -16,12 +16,17 @@ from PIL import Image
 
 from benchmarks.common import ROOT, SHARED, finetune, python
 from benchmarks.manifests import Steps
-from benchmarks.s3_server import BUCKET, VARIABLES
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
 from tlearn.data.scan_cache import ScanCache
 from tlearn.object_stores import as_path
 
+BUCKET = "benchmark"
+VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 CLASSES = 100
 SIDE = 64  # pixels
 SOURCES = 200  # photos that they are parts of
@@ -50,7 +55,7 @@ def small_photos(folder: Path, count: int) -> Path:
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
     """Serve a folder by S3; give the process, and the variables by which clients find it."""
-    command = [sys.executable, "-m", "benchmarks.s3_server", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.s3_server", str(folder), BUCKET]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as server:
         assert server.stdout and server.stdin

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.s3_server FOLDER``: an S3 server on this machine that has a folder.
+"""``python -m benchmarks.s3_server FOLDER BUCKET``: an S3 server that has a folder in a bucket.
 
 It prints its address when it is ready, and ends with its standard input.
 """
@@ -11,22 +11,16 @@ from pathlib import Path
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
-BUCKET = "benchmark"
 ACCOUNT = "123456789012"  # that moto takes all keys for
-VARIABLES = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 def main() -> None:
     """Serve the files of a folder, by their paths below its parent."""
-    folder = Path(sys.argv[1])
+    folder, bucket = Path(sys.argv[1]), sys.argv[2]
     backend = s3_backends[ACCOUNT]["aws"]
-    backend.create_bucket(BUCKET, "us-east-1")
+    backend.create_bucket(bucket, "us-east-1")
     for path in sorted(folder.rglob("*.*")):
-        backend.put_object(BUCKET, path.relative_to(folder.parent).as_posix(), path.read_bytes())
+        backend.put_object(bucket, path.relative_to(folder.parent).as_posix(), path.read_bytes())
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which prints every request
     server = ThreadedMotoServer("127.0.0.1", 0)
     with contextlib.redirect_stdout(sys.stderr):  # it says more

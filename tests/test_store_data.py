@@ -56,6 +56,7 @@ def test_paths_of_stores_are_paths():
     assert not path.is_relative_to(Path("/photos")) and not Path("/x").is_relative_to(root)
     assert str(absolute(root / "../other/./y")) == "s3://bucket/other/y"
     assert {path: 1}[as_path(str(path))] == 1
+    assert not is_url("a::b.jpg") and is_url("zip://a.csv::s3://bucket/b.zip")
     assert str(as_path("photos")) == "photos" and type(as_path("photos")) is type(Path())
     assert str(as_path("simplecache::s3://bucket/a")) == "simplecache::s3://bucket/a"
     assert data_name(as_path("memory://none/photos.zip")) == "photos"

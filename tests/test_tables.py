@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 
 import pytest
 from conftest import TOY, Heard
@@ -17,6 +18,7 @@ from tlearn.data.splits import load_dataset
 from tlearn.data.tables import known_columns
 from tlearn.errors import DataError
 from tlearn.runs.run import Run
+from tlearn.text import encode_name
 
 
 @pytest.fixture
@@ -242,3 +244,47 @@ def test_a_training_on_a_table_is_that_on_class_folders(photos, tmp_path, capsys
     ]
     for command in ("data show", "data undo"):
         assert main([*command.split(), str(path)]) == 0
+
+
+def test_names_of_all_kinds_are_found(root):
+    odd = ("a b", "a::b", "100%25", unicodedata.normalize("NFD", "é"), "caf\udce9", "#?,;", "a\nb")
+    write(root, "odd/twice.png", "odd/twice.jpg")
+    for i, name in enumerate(odd):
+        (write(root, f"{i}.png") / f"{i}.png").rename(root / f"odd/{name}.png")
+    for ending in (".png", ""):
+        rows = [
+            {"path": f"odd/{unicodedata.normalize('NFC', name)}{ending}", "label": str(len(name))}
+            for name in odd
+        ]
+        manifest = scan(table(root, "\n".join(map(json.dumps, rows)), "labels.jsonl"))
+        assert found(manifest) == {encode_name(f"odd/{name}.png"): str(len(name)) for name in odd}
+        assert all(file.path.is_file() for file in manifest.files)
+    words = "names 'odd/twice', which may be 'twice.(png|jpg)' or 'twice.(png|jpg)'"
+    assert re.search(words, refusal(table(root, "path,label\nodd/twice,a\n")))
+
+
+def test_the_same_file_by_other_paths_is_one(root):
+    lines = (
+        "images/1.png",
+        "./images//1.png",
+        "images/../images/1.png",
+        str(root / "images/1.png"),
+    )
+    path = table(root, "path,label\n" + "".join(f"{line},cat\n" for line in lines))
+    manifest = scan(path)
+    assert found(manifest) == {"images/1.png": "cat"}
+    assert [p.reason for p in manifest.problems if p.kind == "duplicate"] == [
+        "named twice by labels.csv, again in line 3: counted once"
+    ]
+
+
+def test_files_outside_the_folder_of_a_table(root):
+    write(root.parent / "other", "deep/3.png")
+    path = table(root, f"path,label\n../other/deep/3.png,cat\n{root}/images/1.png,dog\n")
+    files = scan(path).files
+    outside = f"{root.parent}/other/deep/3.png"
+    assert [(f.name, f.below) for f in files] == [
+        (outside, outside[1:]),
+        ("images/1.png", "images/1.png"),
+    ]
+    assert str(files[0].path) == outside

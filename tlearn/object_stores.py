@@ -21,7 +21,7 @@ SECONDS = 60.0  # that a store has to answer what is asked of it, other than con
 LISTING_SECONDS = 3600.0  # the same of a folder, which may have millions of files
 LISTINGS = 32  # folders that are listed at once
 ADVICE = "check the address, the credentials and the network"
-_URL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*(::[a-z0-9+.-]*)*://", re.IGNORECASE)
 _NAME_WITH_COLONS = re.compile(r"[a-z][a-z0-9+.-]*://(?!.*::[a-z0-9+.-]*://).*::", re.IGNORECASE)
 _trees: dict[str, Tree] = {}  # folders that are listed at the moment, by the URL of the top one
 
@@ -143,7 +143,8 @@ class StorePath(PurePosixPath):
     """
 
     def __str__(self) -> str:
-        return super().__str__().replace(":/", "://", 1)
+        text = super().__str__()
+        return text if text.startswith("/") else text.replace(":/", "://", 1)
 
     def relative_to(self, *other: Any, **options: Any) -> PurePosixPath:  # type: ignore[override]
         """Return the path below another."""

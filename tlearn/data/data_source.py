@@ -36,4 +36,4 @@ class DataSource:
     class_folders: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[Split, str] = field(default_factory=dict)
     tables: str = ""
-    tree: Tree = field(default_factory=dict)
+    tree: Tree = field(default_factory=dict, compare=False, repr=False)

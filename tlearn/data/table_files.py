@@ -77,10 +77,7 @@ class TableFiles:
         self._files_of: dict[str, Any] = {}  # names of the files of each folder, as Arrow arrays
         self._completed = np.zeros(len(table), bool)  # rows whose ending was missing
         self._places: Counter[str] = Counter()  # how many files are in which folder below
-        wanted = self._wanted()
-        names = self._in_folders(wanted)
-        if names.null_count == len(names):  # were some there, others would be a far guess
-            names = self._below(wanted)
+        names = self._find()
         self._check_missing(names, _names_by_end(left_out))
         self._set(names)
 
@@ -102,6 +99,13 @@ class TableFiles:
             row = self.table.row(int(self.rows[completed[0]]))
             file = PurePosixPath(self.names[int(completed[0])].as_py()).name
             yield f"{len(completed):,} have no file ending in {name}: {row.path!r} is {file!r}"
+
+    def _find(self) -> Any:
+        """Return the name of the file of each row, null where there is none."""
+        wanted = self._wanted()
+        names = self._in_folders(wanted)
+        # Were some there, files elsewhere would be a far guess.
+        return self._below(wanted) if names.null_count == len(names) else names
 
     def _wanted(self) -> Any:
         """Return what the paths say, relative to the folder of the table where it is inside."""

@@ -121,7 +121,7 @@ def table_source(
     names = names.take(pa.array(once))
     labels, given, groups = (c._replace(numbers=c.numbers[once]) for c in (labels, given, groups))
     given, notes = _splits_of(names, given, found[0].prefix)
-    order = np.array(_natural_order(names))
+    order = _natural_order(names)
     columns = {
         column: code_texts(codes.numbers[order], codes.texts)
         for column, codes in (("label", labels), ("given", given), ("group", groups))
@@ -211,14 +211,12 @@ def _splits_of(names: Any, given: Codes, prefix: str) -> tuple[Codes, list[str]]
     return splits, [f"splits: {listed}"]
 
 
-def _natural_order(names: Any) -> list[int]:
+def _natural_order(names: Any) -> np.ndarray:
     """Return the positions of names in the order in which folders are walked."""
     key_of = lru_cache(natural_key)  # of folders, which many have
-    keys = []
-    for name in texts_of(names):
-        *folders, file = name.split("/")
-        keys.append("\0".join((*map(key_of, folders), natural_key(file))))
-    return sorted(range(len(keys)), key=keys.__getitem__)
+    parts = (name.split("/") for name in texts_of(names))
+    keys = array_of("\0".join((*map(key_of, part[:-1]), natural_key(part[-1]))) for part in parts)
+    return np.asarray(pc.sort_indices(keys))
 
 
 def _images_beside(data: Path, folder: Path, found: Sequence[TableFiles], named: Any) -> Any:
