@@ -28,7 +28,7 @@ VARIABLES = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 CLASSES = 100
-SIDE = 64  # pixels
+PIXELS = 64  # pixels
 SOURCES = 200  # photos that they are parts of
 # Of a process after it was started from a large one its own memory alone says what it took.
 COMMAND = """
@@ -45,10 +45,10 @@ def small_photos(folder: Path, count: int) -> Path:
     rng = np.random.default_rng(0)
     for i in range(count):
         image = sources[i % len(sources)]
-        left, top = (int(rng.integers(0, side - SIDE)) for side in image.size)
+        left, top = (int(rng.integers(0, side - PIXELS)) for side in image.size)
         path = folder / f"class_{i % CLASSES:02d}" / f"{i:09d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.crop((left, top, left + SIDE, top + SIDE)).save(path, quality=85)
+        image.crop((left, top, left + PIXELS, top + PIXELS)).save(path, quality=85)
     return folder
 
 
@@ -99,7 +99,7 @@ def many_photos(count: int) -> dict[str, Any]:
         place = Path(temporary)
         folder = small_photos(place / "photos", count)
         figures["stored"] = stored(folder, place)
-        options = ("--preset", "quick", "--size", SIDE)
+        options = ("--preset", "quick", "--size", PIXELS)
         finetune(small_photos(place / "few", TRAINED), place / "run", place / "cache", *options)
         commands = {
             "check --files-only": ("check", folder, "--files-only", "--json", "--quiet"),
@@ -115,7 +115,7 @@ def many_photos(count: int) -> dict[str, Any]:
 
 def many_photos_tables(figures: dict[str, Any]) -> list[str]:
     """Return what each step takes, as lines of Markdown; memory is beyond that after imports."""
-    photos = f"{figures['photos']:,} photos of {SIDE} pixels, {os.cpu_count()} cores"
+    photos = f"{figures['photos']:,} photos of {PIXELS} pixels, {os.cpu_count()} cores"
     lines = ["", photos, "", "| step | seconds | CPU seconds | MB after | MB at most |"]
     lines += ["|---|---|---|---|---|"]
     for name, rows in figures["stored"].items():
