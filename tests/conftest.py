@@ -111,6 +111,12 @@ def cache(tmp_path_factory, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def warm_cache(tmp_path_factory, monkeypatch):
+    """Share the activations and compiled networks of tests of this process, which train alike."""
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path_factory.getbasetemp() / "warm cache"))
+
+
 DRAWN: dict[str, dict[str, bytes]] = {}  # pictures of charts, by the charts without their data
 
 

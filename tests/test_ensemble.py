@@ -57,6 +57,21 @@ def members(tmp_path_factory):
     return once(tmp_path_factory, "members", make_members)
 
 
+@pytest.fixture(scope="module")
+def joined(members, tmp_path_factory):
+    """Ensembles of two of the runs, by their rule of shares; nothing may be written into them."""
+    paths = [members / name for name in ("one", "wide")]
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TLEARN_CACHE", str(members / "cache"))
+            for rule in ("equal", "fitted"):
+                tlearn.ensemble(paths, folder / rule, shares=rule, quiet=True)
+
+    folder = once(tmp_path_factory, "joined", make)
+    return lambda rule: tlearn.Run(folder / rule)
+
+
 def pixels_of(photos, size):
     paths = sorted(photos.rglob("*.png"))[::7]
     return np.stack([load_image(path, size, "squash") for path in paths]).astype(np.float32)
@@ -74,9 +89,12 @@ def plain(models, pixels):
 
 
 @pytest.mark.parametrize("names", [("one", "wide"), ("one", "large", "wide")])
-def test_equal_shares_are_the_average_of_keras(members, tmp_path, names):
+def test_equal_shares_are_the_average_of_keras(members, joined, tmp_path, names):
     paths = [members / name for name in names]
-    run = tlearn.ensemble(paths, tmp_path / "run", shares="equal", quiet=True)
+    if len(paths) == 2:
+        run = joined("equal")
+    else:
+        run = tlearn.ensemble(paths, tmp_path / "run", shares="equal", quiet=True)
     size = 48 if "large" in names else 32
     assert run.classifier.size == size
     pixels = pixels_of(members / "photos", size)
@@ -87,16 +105,16 @@ def test_equal_shares_are_the_average_of_keras(members, tmp_path, names):
     )
 
 
-def test_fitted_shares_weigh_the_average(members, tmp_path):
+def test_fitted_shares_weigh_the_average(members, joined, tmp_path):
     paths = [members / name for name in ("one", "wide")]
-    run = tlearn.ensemble(paths, tmp_path / "run", quiet=True)
+    run = joined("fitted")
     shares = [member["share"] for member in run.record["members"]]
     assert sum(shares) == pytest.approx(1) and run.record["shares"] == "fitted"
     pixels = pixels_of(members / "photos", 32)
     each = [tlearn.Run(path).model.predict(pixels, verbose=0) for path in paths]
     mean, p = np.average(each, axis=0, weights=shares), run.model.predict(pixels, verbose=0)
     np.testing.assert_allclose(p, mean, atol=1e-5)
-    assert tlearn.export(run, "h5").is_dir()  # of layers alone
+    assert tlearn.export(run, "h5", tmp_path / "h5").is_dir()  # of layers alone
 
 
 def test_a_run_without_a_share_is_not_in_the_model(members):
@@ -118,13 +136,12 @@ def test_scaling_down_is_that_of_keras():
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_its_figures_are_those_of_its_saved_model_on_what_no_run_was_trained_on(members, tmp_path):
-    paths = [members / "one", members / "wide"]
-    run = tlearn.ensemble(paths, tmp_path / "run", quiet=True)
+def test_its_figures_are_those_of_its_saved_model_on_what_no_run_was_trained_on(members, joined):
+    run = joined("fitted")
     evaluation = run.evaluate(members / "photos")
     figures = run.metrics["validation"]
     assert evaluation.metrics == figures
-    splits = tlearn.Run(paths[0]).splits()
+    splits = tlearn.Run(members / "one").splits()
     assert run.splits() == splits and run.metrics["left_out"] == 0
     assert evaluation.trained_on == list(splits.values()).count("train")
     assert len(run.held_out_predictions()) == figures["n"] == evaluation.selected_on
@@ -193,20 +210,18 @@ def permuted(run, place, order):
     return place
 
 
-def test_classes_may_be_in_another_order(members, tmp_path):
+def test_classes_may_be_in_another_order(members, joined, tmp_path):
     turned = permuted(members / "wide", tmp_path / "turned", [2, 0, 1])
-    runs = [
-        tlearn.ensemble([members / "one", path], tmp_path / f"run{k}", shares="equal", quiet=True)
-        for k, path in enumerate((members / "wide", turned))
-    ]
+    paths = [members / "one", turned]
+    runs = [joined("equal"), tlearn.ensemble(paths, tmp_path / "run", shares="equal", quiet=True)]
     assert tlearn.Run(turned).labels != runs[0].labels == runs[1].labels
     pixels = pixels_of(members / "photos", 32)
     each = [run.model.predict(pixels, verbose=0) for run in runs]
     np.testing.assert_allclose(*each, atol=1e-6)
 
 
-def test_the_weights_of_an_ensemble_are_those_of_no_one_network(members, tmp_path):
-    both = tlearn.ensemble([members / "one", members / "wide"], tmp_path / "both", quiet=True)
+def test_the_weights_of_an_ensemble_are_those_of_no_one_network(members, joined, tmp_path):
+    both = joined("fitted")
     for skip in (False, True):
         with pytest.raises(BackboneError, match="each have a layer 'block"):
             load_backbone(load_registry().get("toy"), 32, str(both.path), 0, skip)
@@ -223,10 +238,8 @@ def test_heads_of_members_stay_in_float32(members):
     assert halves == {"block1_conv", "block2_conv", "block3_conv", "member_1_block3_conv"}
 
 
-def test_an_ensemble_may_be_a_member(members, tmp_path):
-    inner = tlearn.ensemble(
-        [members / "one", members / "wide"], tmp_path / "inner", shares="equal", quiet=True
-    )
+def test_an_ensemble_may_be_a_member(members, joined, tmp_path):
+    inner = joined("equal")
     run = tlearn.ensemble(
         [inner.path, members / "large"], tmp_path / "outer", shares="equal", quiet=True
     )

@@ -46,9 +46,8 @@ def build(features, classes):
 
 
 @pytest.fixture
-def here(photos, tmp_path, monkeypatch):
+def here(photos, warm_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "my_head.py").write_text(HEAD)
     (tmp_path / "cosine.py").write_text(OWN_LAYER)
     return photos
@@ -169,7 +168,10 @@ def test_members_of_an_ensemble_have_heads_of_their_own(here):
     assert len(y) == run.metrics["validation"]["n"]
 
 
-def test_layers_of_ones_own_load_where_they_were_trained_and_nowhere_else(here, tmp_path, capsys):
+def test_layers_of_ones_own_load_where_they_were_trained_and_nowhere_else(
+    here, cache, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TLEARN_CACHE", str(cache))  # which knows no file of other tests
     options = TOY | {"stages": "none:1", "head": {"module": "cosine.py:build"}}
     tlearn.finetune(here, "run", **options)
     known = keras.saving.get_custom_objects()
@@ -190,7 +192,7 @@ def test_layers_of_ones_own_load_where_they_were_trained_and_nowhere_else(here, 
         known.clear()
         predict = runpy.run_path(str(folder / "predict.py"))["load_keras"](folder)
         np.testing.assert_allclose(predict(pixels), expected, atol=1e-6)
-    for mark in (tmp_path / "cache" / TRUSTED).iterdir():
+    for mark in (cache / TRUSTED).iterdir():
         mark.unlink()  # as on another machine
     with pytest.raises(RunError, match=r"may have layers of 'run/head\.py'.*--plugins-dir"):
         load()

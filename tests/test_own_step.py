@@ -39,9 +39,8 @@ class Plain(keras.Model):
 
 
 @pytest.fixture
-def here(photos, tmp_path, monkeypatch):
+def here(photos, warm_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "sam.py").write_text(SAM)
     return photos
 

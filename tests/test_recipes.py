@@ -22,10 +22,9 @@ NO_TRAINING = ("evaluate", "predict", "explain", "show", "ensemble", "tensorboar
 
 
 @pytest.fixture
-def here(photos, tmp_path, monkeypatch):
-    """Work beside the photos, with a backbone that is quick."""
+def here(photos, warm_cache, monkeypatch):
+    """Work beside the photos."""
     monkeypatch.chdir(photos.parent)
-    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
     return photos.parent
 
 
