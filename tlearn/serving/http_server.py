@@ -1,6 +1,7 @@
 """The server process: listens, loads models again on a signal, stops without losing requests."""
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -62,8 +63,10 @@ def serve(store: ModelStore, settings: ServerSettings, host: str, port: int) -> 
         log_level="error",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing goes by the address of a client
         timeout_graceful_shutdown=2 * int(settings.seconds) + 1,
     )
+    gc.freeze()  # what is loaded stays: each collection would go through all of it
     with contextlib.suppress(KeyboardInterrupt):  # the signal, which uvicorn raises again
         _Server(config, app.state.service).run()
 
