@@ -104,14 +104,14 @@ def measure(count: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def tiny_files(count: int) -> Iterator[Path]:
-    """Give 100 class folders with files of a few bytes and 26 characters, which are no photos."""
+def empty_files(count: int) -> Iterator[Path]:
+    """Give 100 class folders with empty files whose names have 26 characters."""
     with tempfile.TemporaryDirectory() as place:
         for k in range(100):
             folder = Path(place) / f"species_{k:02d}"
             folder.mkdir()
             for i in range(count // 100):
-                (folder / f"IMG_20240517_{i:09d}.jpg").write_bytes(b"tiny")
+                (folder / f"IMG_20240517_{i:09d}.jpg").touch()
         yield Path(place)
 
 
@@ -119,7 +119,7 @@ def list_files(count: int) -> list[dict[str, Any]]:
     """List real files."""
     steps = Steps()
     steps.do("imports", lambda: None)
-    with tiny_files(count) as folder:
+    with empty_files(count) as folder:
         source: DataSource = steps.do("list", lambda: read_source(folder))
         steps.do("list again", lambda: read_source(folder))
         steps.do("make each file", lambda: sum(len(file.name) for file in source.files))
@@ -130,7 +130,7 @@ def read_tables(count: int) -> list[dict[str, Any]]:
     """Read a table that names so many real files, with endings and without."""
     steps = Steps()
     steps.do("imports", lambda: None)
-    with tiny_files(count) as folder:
+    with empty_files(count) as folder:
         path = folder / "labels.csv"
         for suffix, name in ((".jpg", "find files"), ("", "find files without endings")):
             with path.open("w", encoding="utf-8") as file:
