@@ -50,6 +50,7 @@ def cluster(tmp_path_factory):
         for name, value in ray_connection.QUIET.items():
             patch.setenv(name, value)
         patch.setenv("TLEARN_CACHE", str(tmp_path_factory.mktemp("workers")))
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         import ray
         from ray.cluster_utils import Cluster
 

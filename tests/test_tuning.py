@@ -214,7 +214,7 @@ def test_a_killed_search_goes_on_and_repeats_no_trial(faint, tmp_path, whole, tr
     folder, space = tmp_path / "search", tmp_path / "space.yaml"
     space.write_text(yaml.safe_dump(SPACE, sort_keys=False))
     options = [part for key, value in TOY.items() for part in (f"--{key}", value)]
-    options += ["--space", str(space), "--trials", "4", "--repeats", "2", "--out", str(folder)]
+    options += ["--space", str(space), "--trials", "4", "--repeats", "1", "--out", str(folder)]
     command = [sys.executable, "-m", "tlearn", "tune", str(faint), *options, "--quiet"]
     process = subprocess.Popen(command, env=os.environ)
     while not (folder / "trials.jsonl").exists() or len(trials_in(folder)) < 2:
@@ -233,10 +233,11 @@ def test_a_killed_search_goes_on_and_repeats_no_trial(faint, tmp_path, whole, tr
         assert (one["values"], one["share"]) == (other.values, other.share)
         assert one["figures"] == pytest.approx(other.figures, rel=1e-3)
     # With more trials it goes on, with another space it does not.
-    again = tlearn.tune(faint, folder, **(SEARCH | {"trials": 5}))
+    more = SEARCH | {"repeats": 1, "trials": 5}
+    again = tlearn.tune(faint, folder, **more)
     assert len(again.trials) == 6 and len(trained) <= count + 6 - len(before)
     with pytest.raises(RunError, match="holds a search with another space"):
-        tlearn.tune(faint, folder, **(SEARCH | {"space": {"head.dropout": [0.1, 0.2]}}))
+        tlearn.tune(faint, folder, **(more | {"space": {"head.dropout": [0.1, 0.2]}}))
 
 
 def test_folds_hold_every_image_back_once_and_keep_groups_together(photos, tmp_path, trained):

@@ -159,11 +159,11 @@ def test_a_worker_that_would_do_something_else_ends_all(environment, changes, re
 
 
 def test_all_end_if_one_does_not_come(environment):
-    environment("", seconds="2")
+    environment("", seconds="1")
     first, second = meet([record()] * 3, missing=[2])
     assert "worker 2" in first and "worker 1" not in first and first == second
     (second,) = meet([record()] * 2, missing=[0])
-    assert "worker 0" in second and "did not answer within 2 s" in second
+    assert "worker 0" in second and "did not answer within 1 s" in second
 
 
 @pytest.mark.parametrize(("ended", "others"), [(2, (0, 1)), (1, (0, 2)), (0, (1, 2))])

@@ -33,6 +33,7 @@ from tlearn.training.joint_training import beside_the_first
 from tlearn.training.run_training import compute_activations, train
 from tlearn.training.workers import TIMEOUT, MissingWorkerError, Workers
 
+RECORDS = ".ray"  # of Ray Train, in the only folder that all nodes are known to have
 RESTARTS = 5  # of all workers, after one of them has ended
 POLL = 0.5  # seconds
 LOCK_SECONDS = 120.0  # until a file system has released the lock of a node that was lost
@@ -91,6 +92,7 @@ def train_on_cluster(run: RunDirectory, shown: Progress) -> None:
     environment = {name: os.environ.get(name, "") for name in (FOLDERS, TIMEOUT)}
     cache = str(cache_folder().resolve())
     (run / PROGRESS).unlink(missing_ok=True)  # what was shown already
+    shutil.rmtree(run / RECORDS, ignore_errors=True)  # of a process that was killed
     job = _Job(str(run.path.absolute()), environment, cache, config.workers, resources)
     with explaining(config.cluster):
         group = _group_actor(ray)
@@ -98,6 +100,7 @@ def train_on_cluster(run: RunDirectory, shown: Progress) -> None:
             outcome = _wait(ray, run, shown, group, group.fit.remote(group, pickle.dumps(job)))
         finally:
             ray.kill(group)
+            shutil.rmtree(run / RECORDS, ignore_errors=True)
     if outcome is None:
         return
     if isinstance(outcome, Exception) and state_of(run.path) == "interrupted":
@@ -200,7 +203,6 @@ class _Group:
 
         job: _Job = pickle.loads(packed)
         os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-        records = Path(job.run) / ".ray"  # in the only folder that all nodes are known to have
         number: Any = (1, job.workers)  # of workers, which the annotations of Ray do not have
         trainer = TensorflowTrainer(
             _train,
@@ -212,7 +214,7 @@ class _Group:
                 placement_strategy="SPREAD",
             ),
             run_config=RunConfig(
-                storage_path=str(records),
+                storage_path=str(Path(job.run) / RECORDS),
                 name="train",
                 failure_config=FailureConfig(max_failures=RESTARTS),
             ),
@@ -221,8 +223,6 @@ class _Group:
             trainer.fit()
         except TrainingFailedError as error:
             return self._outcome or pickle.dumps(_repeated(error))
-        finally:
-            shutil.rmtree(records, ignore_errors=True)
         return self._outcome or pickle.dumps(None)
 
     def end(self, outcome: bytes) -> None:
