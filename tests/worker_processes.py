@@ -12,7 +12,7 @@ import socket
 import sys
 from contextlib import ExitStack
 
-SECONDS = 120  # a process that hangs is killed after so many; an idle machine takes a twentieth
+SECONDS = 240  # a process that hangs is killed after so many; an idle machine takes a twentieth
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     ["tlearn.cli.finetune", "tlearn.keras_import", "tlearn.training.network_training"]

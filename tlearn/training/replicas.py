@@ -23,7 +23,7 @@ from tlearn.errors import ConfigError, RunError, one_line
 from tlearn.keras_import import tensorflow
 from tlearn.training.workers import MissingWorkerError, Workers, timeout
 
-CONNECT_SECONDS = 30.0  # at most, for workers that have just met
+CONNECT_SECONDS = 60.0  # at most, for workers that have just met
 STEP = 1_000_003  # between the random numbers of two workers
 
 
