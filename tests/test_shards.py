@@ -228,7 +228,6 @@ def test_a_shard_that_has_not_changed_is_not_read_again(
     forget_shards()
     assert cached(out) == first
     assert main(["cache", "clear"]) == 0
-    monkeypatch.undo()
     assert scans_bytes() == 0
 
 
@@ -302,14 +301,14 @@ def test_what_a_killed_process_has_packed_is_refused(photos, s3, capsys, monkeyp
 
     def kill(shard, part):
         if shard.name.endswith("1.tar"):
-            monkeypatch.setattr(type(out), "unlink", lambda *args, **options: None)
+            patch.setattr(type(out), "unlink", lambda *args, **options: None)
             raise Killed
         return verified(shard, part)
 
-    monkeypatch.setattr(packing, "_verified", kill)
-    with pytest.raises(Killed):
-        pack(photos, out, shard_bytes=15_000)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_verified", kill)
+        with pytest.raises(Killed):
+            pack(photos, out, shard_bytes=15_000)
     for command in (["check", str(out)], ["finetune", str(out)]):
         assert main(command) == 2
         assert "not all shards of" in capsys.readouterr().err
