@@ -46,6 +46,19 @@ class Codes(NamedTuple):
         of_text = np.array([places.get(text, -1) for text in self.texts], np.int64)
         return np.asarray(of_text[self.numbers])
 
+    def places(self) -> list[np.ndarray]:
+        """Return where each of the different texts is, in order."""
+        ends = np.cumsum(np.bincount(self.numbers, minlength=len(self.texts)))
+        parts = np.split(np.argsort(self.numbers, kind="stable"), ends[:-1])
+        return parts[: len(self.texts)]
+
+
+def codes_of(texts: Iterable[str], first: Sequence[str] = ()) -> Codes:
+    """Return texts by their numbers, in the order in which they come, after some first ones."""
+    number_of = {text: number for number, text in enumerate(first)}
+    numbers = (number_of.setdefault(text, len(number_of)) for text in texts)
+    return Codes(np.fromiter(numbers, np.int32), (*number_of,))
+
 
 def code_texts(numbers: np.ndarray, texts: Sequence[str]) -> Any:
     """Return an Arrow array of texts, each given by its number among the different ones."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlearn.data.columns import code_texts
+from tlearn.data.columns import code_texts, codes_of
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import EditedPhotos, Edits, say_edits
 from tlearn.data.file_reading import Inspect, check_files
@@ -230,14 +230,13 @@ def with_groups(source: DataSource, files: FileTable, pattern: re.Pattern[str]) 
     which = min(1, pattern.groups)  # the first group, or else all that matches
     matches = (pattern.search(below) for below in files.below())
     groups = ((match[which] or "") if match else "" for match in matches)
-    number_of = {"": 0}
-    numbers = [number_of.setdefault(group, len(number_of)) for group in groups]
-    if len(number_of) == 1:
+    codes = codes_of(groups, [""])
+    if len(codes.texts) == 1:
         raise DataError(
             f"the group pattern {pattern.pattern!r} matches none of the {len(files)} images; the "
             f"first is {files[0].name!r}"
         )
-    return files.replaced(group=code_texts(np.array(numbers, np.int32), tuple(number_of)))
+    return files.replaced(group=code_texts(*codes))
 
 
 def _with_edited_groups(files: FileTable, after: EditedPhotos, places: np.ndarray) -> FileTable:
@@ -250,9 +249,8 @@ def _with_edited_groups(files: FileTable, after: EditedPhotos, places: np.ndarra
         return files
     groups = files.groups
     numbers = np.where(edited >= 0, edited + len(groups.texts), groups.numbers)
-    texts, number_of = (*groups.texts, *after.groups.texts), dict[str, int]()
-    once = np.array([number_of.setdefault(text, len(number_of)) for text in texts])
-    return files.replaced(group=code_texts(once[numbers], tuple(number_of)))
+    once = codes_of((*groups.texts, *after.groups.texts))
+    return files.replaced(group=code_texts(once.numbers[numbers], once.texts))
 
 
 def _used(source: DataSource, after: EditedPhotos, unlabelled: bool) -> np.ndarray:

@@ -18,7 +18,16 @@ import pyarrow.compute as pc
 from tlearn import __version__
 from tlearn.atomic import atomic_file
 from tlearn.cache_folder import cache_folder
-from tlearn.data.columns import HASH, HASH_BYTES, NAMES, TEXTS, code_texts, fixed_array, fixed_bytes
+from tlearn.data.columns import (
+    HASH,
+    HASH_BYTES,
+    NAMES,
+    TEXTS,
+    code_texts,
+    codes_of,
+    fixed_array,
+    fixed_bytes,
+)
 from tlearn.data.file_stamps import UNKNOWN, Stamp, are_settled, stamp_of
 from tlearn.data.file_table import FileTable
 from tlearn.data.packed_photos import shard_of
@@ -233,13 +242,8 @@ def _stamp_shared(files: FileTable, places: np.ndarray, stamps: np.ndarray, tree
     """Set the stamps of files at some places, in stores or shards; folders are listed once."""
     if not len(places):
         return
-    number_of: dict[str, int] = {}
-    owners = (_owner(path)[0] for path in files[places].paths())
-    numbers = np.fromiter(
-        (number_of.setdefault(owner, len(number_of)) for owner in owners), np.int64, len(places)
-    )
-    order = np.argsort(numbers, kind="stable")
-    parts = np.split(places[order], np.cumsum(np.bincount(numbers))[:-1])
+    owners = codes_of(_owner(path)[0] for path in files[places].paths())
+    parts = [places[its] for its in owners.places()]
 
     def look(part: tuple[str, np.ndarray]) -> np.ndarray:
         owner, its = part
@@ -252,7 +256,7 @@ def _stamp_shared(files: FileTable, places: np.ndarray, stamps: np.ndarray, tree
             return np.full((len(its), 5), UNKNOWN)
         return np.pad(states, ((0, 0), (0, 2)))
 
-    owned = zip(number_of, parts, strict=True)
+    owned = zip(owners.texts, parts, strict=True)
     for part, found in zip(parts, prefetch_map(look, owned, threads=LISTINGS), strict=True):
         stamps[part] = found
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tlearn.data.columns import CHUNK, NAMES, Codes, array_of, texts_of
+from tlearn.data.columns import CHUNK, NAMES, Codes, array_of, codes_of, texts_of
 from tlearn.data.filenames import quote_name
 from tlearn.data.folders import EXTENSIONS, list_folder
 from tlearn.data.layouts import Split, relative_name, split_of
@@ -134,22 +134,16 @@ class TableFiles:
 
     def _in_folders(self, wanted: Any) -> Any:
         """Return the name of the file of each row at the place that it says, null where none is."""
-        number_of: dict[str, int] = {}
-        folders = (path[: path.rfind("/") + 1] for path in texts_of(wanted))
-        numbers = np.fromiter(
-            (number_of.setdefault(folder, len(number_of)) for folder in folders), np.int32
-        )
-        order = np.argsort(numbers, kind="stable")
-        parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
-        found = []
-        for folder, rows in zip(number_of, parts, strict=True):
+        folders = codes_of(path[: path.rfind("/") + 1] for path in texts_of(wanted))
+        parts, found = folders.places(), []
+        for folder, rows in zip(folders.texts, parts, strict=True):
             files = self._names_in(folder)
             own = pc.replace_substring_regex(wanted.take(pa.array(rows)), "(?s)^.*/", "")
             at, self._completed[rows] = match_names(own, files)
             for i in np.flatnonzero(at == SEVERAL).tolist():
                 raise self._ambiguous(int(rows[i]), own[i].as_py(), files)
             found.append(_with_prefix(folder, files.take(pa.array(at, mask=at < 0))))
-        names = pa.concat_arrays(found).take(pa.array(np.argsort(order)))
+        names = pa.concat_arrays(found).take(pa.array(np.argsort(np.concatenate(parts))))
         return pc.if_else(self._in_shards(wanted, names), wanted, names)
 
     def _in_shards(self, wanted: Any, names: Any) -> Any:
@@ -275,9 +269,8 @@ class TableFiles:
 
 def _with_default(codes: Codes, text: str) -> Codes:
     """Return texts with another one in place of the empty one."""
-    number_of: dict[str, int] = {}
-    of_text = [number_of.setdefault(each or text, len(number_of)) for each in codes.texts]
-    return Codes(np.array(of_text, np.int32)[codes.numbers], (*number_of,))
+    of_text = codes_of(each or text for each in codes.texts)
+    return of_text._replace(numbers=of_text.numbers[codes.numbers])
 
 
 def match_names(wanted: Any, names: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tlearn.data.columns import Codes, array_of, code_texts, texts_of
+from tlearn.data.columns import Codes, array_of, code_texts, codes_of, texts_of
 from tlearn.data.data_source import DataSource
 from tlearn.data.edits import ENDING
 from tlearn.data.file_table import FileTable
@@ -199,14 +199,12 @@ def _splits_of(names: Any, given: Codes, prefix: str) -> tuple[Codes, list[str]]
     """
     if {*given.present} - {""}:
         return given, []
-    number_of: dict[str, int] = {}
     inside = (name.removeprefix(prefix) for name in texts_of(names))
-    firsts = (name.partition("/")[0] if "/" in name else "" for name in inside)
-    numbers = np.array([number_of.setdefault(first, len(number_of)) for first in firsts], np.int32)
-    by_name = {first: split_of(first) if first else None for first in number_of}
+    firsts = codes_of(name.partition("/")[0] if "/" in name else "" for name in inside)
+    by_name = {first: split_of(first) if first else None for first in firsts.texts}
     if len({*by_name.values()}) < 2 or None in by_name.values():
         return given, []
-    splits = Codes(numbers, tuple(str(split) for split in by_name.values()))
+    splits = firsts._replace(texts=tuple(str(split) for split in by_name.values()))
     listed = ", ".join(f"{name}/ as {split}" for name, split in sorted(by_name.items()))
     return splits, [f"splits: {listed}"]
 
