@@ -21,6 +21,18 @@ def working_nodes(ray: Any) -> dict[str, str]:
     }
 
 
+def on_node(node: str) -> Any:
+    """Return how Ray is told to run a task or an actor on one node, or else not at all."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def on_this_node(ray: Any) -> Any:
+    """Return the same for the node that this process is connected to."""
+    return on_node(ray.get_runtime_context().get_node_id())
+
+
 def on_each_node(ray: Any, function: Callable[[], R]) -> dict[str, R]:
     """Call a function on each node; return what it gives, by node.
 
@@ -32,16 +44,11 @@ def on_each_node(ray: Any, function: Callable[[], R]) -> dict[str, R]:
     Raises:
         ClusterError: If a node does not answer.
     """
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     names = working_nodes(ray)
     if not names:
         raise ClusterError("the cluster has no processors: no node of it has any; add a node")
     task = ray.remote(num_cpus=0, max_retries=0)(lambda: function())
-    answers = {
-        node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, False)).remote()
-        for node in names
-    }
+    answers = {node: task.options(scheduling_strategy=on_node(node)).remote() for node in names}
     results = {}
     for node, answer in answers.items():
         try:

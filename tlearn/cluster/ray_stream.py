@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from tlearn.backbones.plugin_sources import FOLDERS
-from tlearn.cluster.nodes import working_nodes
+from tlearn.cluster.nodes import on_this_node, working_nodes
 from tlearn.cluster.ray_connection import connect
 from tlearn.errors import ClusterError, TlearnError, one_line
 
@@ -191,21 +191,19 @@ def _results(
 ) -> Iterator[bytes]:
     """Yield what is computed of shards, pickled, in order."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     shards = -(-len(items) // size)
     starts = range(0, len(items), PART * size)
     parts = [ray.put(pickle.dumps(items[i : i + PART * size])) for i in starts]
     # Arguments of an actor itself must not be references, or Ray may not be able to restart it.
     work = _Work(parts, PART, size, shards, ray.put(pickle.dumps(computation)))
-    node = ray.get_runtime_context().get_node_id()
     driver: Any = (
         ray.remote(_Driver)
         .options(
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=-1,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            scheduling_strategy=on_this_node(ray),
         )
         .remote(pool, os.environ.get(FOLDERS, ""))
     )
@@ -248,14 +246,12 @@ class _Driver:
         import pyarrow as pa
         import ray
         from ray.data import ActorPoolStrategy, DataContext, from_arrow
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         context, pool, shards = DataContext.get_current(), self._pool, work.shards - first
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         context.max_consecutive_actor_init_deaths = INIT_DEATHS
         context.target_max_block_size = 1  # bytes: every row is a block of its own
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         start = {"reference": [work.computation], "threads": pool.cpus, "folders": self._folders}
         source: Any = from_arrow(pa.table({COLUMN: [first]}))
         results = source.map_batches(
@@ -264,7 +260,7 @@ class _Driver:
             batch_format="pyarrow",
             fn_kwargs={"work": work},
             num_cpus=0,
-            scheduling_strategy=here,
+            scheduling_strategy=on_this_node(ray),
         ).map_batches(
             _Worker,
             batch_size=None,

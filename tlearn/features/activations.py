@@ -306,14 +306,14 @@ class Activations:
         with self.cache.sign_store() as (store, sign):
             rows = ShardRows(names, tables, self.rendering, store, sign)
             engine = ClusterEngine(self.cluster, network, with_pixels, by_image, rows.start)
-            most, problems = STORED_VIEWS if store else MOST_ITEMS, set[str]()
+            most, is_said = STORED_VIEWS if store else MOST_ITEMS, False
             for some, _, (arrays, problem) in engine.map(render, views, row, stored, most):
-                if problem and not problems:
+                if problem and not is_said:
                     self._progress.say(
                         f"workers cannot write to the activation store {store!r} ({problem}): "
                         f"this machine does, which is slower"
                     )
-                    problems.add(problem)
+                    is_said = True
                 yield row_keys(self.rendering, some), arrays
 
     def render(self, file: ImageFile, views: Sequence[int]) -> list[np.ndarray]:

@@ -137,7 +137,7 @@ def uploading(path: Path, say: Callable[[str], None]) -> Iterator[None]:
                 failures.append(error)
 
     with _leased(url, path):
-        upload()
+        upload_changes(path)
         thread = threading.Thread(target=keep_uploading, daemon=True)
         thread.start()
         try:
@@ -259,7 +259,7 @@ def _stamps(path: Path) -> dict[str, list[int]]:
     return stamps
 
 
-def _download(url: StorePath, path: Path, versions: dict[str, str]) -> None:
+def _download(url: StorePath, path: Path, versions: dict[str, int]) -> None:
     """Download what has changed in the store since both were alike."""
     known = _read_record(path)["files"]
     changed = [n for n, version in versions.items() if known.get(n, [""])[0] != version]

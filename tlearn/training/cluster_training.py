@@ -19,7 +19,7 @@ from typing import Any
 
 from tlearn.backbones.plugin_sources import FOLDERS
 from tlearn.cache_folder import CACHE, cache_folder
-from tlearn.cluster.nodes import working_nodes
+from tlearn.cluster.nodes import on_this_node, working_nodes
 from tlearn.cluster.ray_connection import connect
 from tlearn.cluster.ray_stream import explaining
 from tlearn.config import RunConfig
@@ -168,10 +168,9 @@ class _Job:
 
 def _group_actor(ray: Any) -> Any:
     """Start an actor beside this process, which may be a client of Ray, for the workers."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(_Group).options(num_cpus=0, max_concurrency=64, scheduling_strategy=node)
+    actor = ray.remote(_Group).options(
+        num_cpus=0, max_concurrency=64, scheduling_strategy=on_this_node(ray)
+    )
     return actor.remote()
 
 

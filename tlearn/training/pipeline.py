@@ -86,12 +86,7 @@ def finetune(
     path = new_mirror(path) if isinstance(path, StorePath) else path
     run = RunDirectory.create(path, settings, data, numbered=out is None)
     try:
-        with uploading(run.path, progress.say):
-            if settings.workers > 1:
-                train_on_cluster(run, progress)
-            else:
-                train(run, progress, callbacks, train_step, workers)
-        return Run(run.path)
+        return _train(run, settings, progress, callbacks, train_step, workers)
     except BaseException as error:
         run.discard()
         if not run.path.exists():
@@ -156,12 +151,24 @@ def resume(
     check_trainable(directory.path)
     config = directory.request().config
     check_group(config, as_path(run), callbacks, train_step)
-    with uploading(directory.path, shown.say):
+    return _train(directory, config, shown, callbacks, train_step, workers)
+
+
+def _train(
+    run: RunDirectory,
+    config: RunConfig,
+    progress: Progress,
+    callbacks: Sequence[Any],
+    train_step: Any,
+    workers: Workers | None,
+) -> Run:
+    """Train a run, here or by workers of its cluster, and return it."""
+    with uploading(run.path, progress.say):
         if config.workers > 1:
-            train_on_cluster(directory, shown)
+            train_on_cluster(run, progress)
         else:
-            train(directory, shown, callbacks, train_step, workers)
-    return Run(directory.path)
+            train(run, progress, callbacks, train_step, workers)
+    return Run(run.path)
 
 
 def follow(
