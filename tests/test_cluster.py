@@ -18,6 +18,8 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, TESTS, Heard, draw_photos, s3_variables
+from ray_nodes import STORE, two_nodes
+from serving import free_port
 from waiting import Waiting
 
 import tlearn
@@ -45,7 +47,6 @@ from tlearn.object_stores import as_path
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 VIEWS = 2
 EXACT = Choice("openvino", "float32")
-STORE = 100 * 2**20  # bytes of the object store of a node
 CLIENT = "ray_client_server_port"
 
 
@@ -55,31 +56,18 @@ def cluster(s3_address, tmp_path_factory):
 
     This process is connected to the first.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ray_connection.QUIET, **s3_variables(s3_address)}.items():
-            patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]]))
-        patch.setenv("TLEARN_CACHE", str(tmp_path_factory.mktemp("workers")))
-        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")  # on a busy machine
+    port = free_port()
+    variables = s3_variables(s3_address) | {
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]]),
+        "TLEARN_CACHE": str(tmp_path_factory.mktemp("workers")),
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "300",  # on a busy machine
         # Else gRPC's handlers crash a server that is forked for a client, now and then.
-        patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
-        import ray
-        from ray.cluster_utils import Cluster
-
-        free = socket.create_server(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        head = {"num_cpus": 1, "object_store_memory": STORE, CLIENT: port}
-        head["_system_config"] = {"health_check_period_ms": 1000}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
+    }
+    head = {CLIENT: port, "_system_config": {"health_check_period_ms": 1000}}
+    with two_nodes(variables, **head) as cluster:
         cluster.client = f"ray://127.0.0.1:{port}"
-        try:
-            cluster.add_node(num_cpus=1, object_store_memory=STORE)
-            ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 from conftest import TOY, Counted, Heard, draw_photos
+from ray_nodes import two_nodes
 from test_workers import CONFIG
 
 import tlearn
 from tlearn.cli import main
-from tlearn.cluster import ray_connection
 from tlearn.errors import ConfigError, DataError
 from tlearn.progress import Silent
 from tlearn.runs.directory import RunDirectory
@@ -22,7 +22,6 @@ from tlearn.training.cluster_training import resources_each
 
 # Ray leaves files and sockets open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-STORE = 100 * 2**20  # bytes of the object store of a node
 # Ends a process, as a machine that fails does, in the second epoch of the second stage, once.
 FATAL = """
 import os, pathlib, signal
@@ -46,23 +45,12 @@ callbacks = [Fatal()]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two nodes of one processor each; this process is connected to the first."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ray_connection.QUIET.items():
-            patch.setenv(name, value)
-        patch.setenv("TLEARN_CACHE", str(tmp_path_factory.mktemp("workers")))
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        import ray
-        from ray.cluster_utils import Cluster
-
-        head = {"num_cpus": 1, "object_store_memory": STORE}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            cluster.add_node(num_cpus=1, object_store_memory=STORE)
-            ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+    variables = {
+        "TLEARN_CACHE": str(tmp_path_factory.mktemp("workers")),
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    }
+    with two_nodes(variables) as cluster:
+        yield cluster
 
 
 def test_a_stage_goes_on_after_a_worker_was_killed(cluster, tmp_path):
