@@ -1,7 +1,5 @@
 """Checks of what is on the photos: copies, shots of one scene, suspect labels, outliers."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -12,12 +10,14 @@ from tlearn.checks.content import check_content
 from tlearn.checks.copy_checks import Pictures, check_copies, check_shots
 from tlearn.checks.finding import proposed_edits
 from tlearn.checks.near_duplicates import Pair, near_duplicates
-from tlearn.checks.neighbours import nearest
+from tlearn.checks.neighbours import GROUP, nearest
 from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
 from tlearn.checks.photo_features import within_borders
 from tlearn.checks.suspect_labels import label_noise
 from tlearn.config import RunConfig
 from tlearn.data.edits import Change, append_edits
+from tlearn.data.file_table import FileTable
+from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import scan
 from tlearn.data.splits import draw_splits
 from tlearn.progress import Silent
@@ -44,6 +44,16 @@ def test_neighbours_are_the_nearest_other_rows():
     assert (places == wanted.argsort(axis=1)[:, :4]).all()
     np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :4], atol=1e-3)
     assert nearest(x[:1], 4)[0].shape == (1, 0)
+
+
+def test_neighbours_among_many_rows_are_the_nearest():
+    x = np.random.default_rng(0).normal(size=(6 * GROUP + 5, 3)).astype(np.float32)
+    x[-1] = x[0] + 0.01  # in no whole group
+    wanted = np.linalg.norm(x[:, None] - x, axis=2)
+    np.fill_diagonal(wanted, np.inf)
+    places, distances = nearest(x, 4)
+    assert (np.sort(places) == np.sort(wanted.argsort(axis=1)[:, :4])).all()
+    np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :4], atol=2e-3)
 
 
 def test_copies_are_found_however_they_were_changed_and_other_pictures_are_not():
@@ -208,15 +218,18 @@ def test_shots_of_one_scene_get_one_group_and_then_one_split(photos):
     places = [
         [f.name for f in files].index(f"{s}/red/{n}.png") for s, n in (("test", 12), ("train", 1))
     ]
-    splits = {file.name: file.given for file in files}
     pairs = [Pair(*places, "shots", 0.8)]
-    (finding,) = check_shots(Pictures([[f] for f in files], sorted(COLOURS), splits, pairs))
+
+    def pictures(files, times=1):
+        every, labels = FileTable.concatenated([files] * times), sorted(COLOURS)
+        numbers = np.tile(np.arange(len(files)), times)
+        return Pictures(every, numbers, labels, every.given.as_numbers(SPLITS), pairs)
+
+    (finding,) = check_shots(pictures(files))
     assert (finding.check, finding.severity) == ("burst", "warning")
     assert finding.names == ("train/red/1.png", "test/red/12.png")
-    copied = Pictures([[f, f] for f in files], sorted(COLOURS), splits, pairs)
-    assert finding.reason.startswith("2 near") and check_shots(copied)[0].reason.startswith(
-        "4 near"
-    )
+    (copied,) = check_shots(pictures(files, times=2))
+    assert finding.reason.startswith("2 near") and copied.reason.startswith("4 near")
     group = "shots like train/red/1.png"
     assert finding.edits == tuple(Change(name, "group", group) for name in finding.names)
     append_edits(photos, finding.edits)
@@ -224,14 +237,13 @@ def test_shots_of_one_scene_get_one_group_and_then_one_split(photos):
     drawn, _ = draw_splits(manifest, 0.2, 0.0, 0)
     assert "train/red/1.png" not in {file.name for file in drawn.train}
     assert "test/red/12.png" in {file.name for file in drawn.test}
-    grouped = Pictures([[f] for f in manifest.files], sorted(COLOURS), splits, pairs)
+    grouped = pictures(manifest.files)
     assert not check_shots(grouped) and len(set(grouped.units())) == len(files) - 1
 
 
 def test_a_conflict_that_a_probe_cannot_decide_is_left_to_the_user(photos):
-    files = list(scan(photos).files[:2])
-    pictures = Pictures([files], ["blue", "green"], {}, [])
-    files[1] = replace(files[1], label="green")
+    files = scan(photos).files[:2].replaced(label=["blue", "green"])
+    pictures = Pictures(files, np.zeros(2, int), ["blue", "green"], np.full(2, -1), [])
     for own, edits in ((0.5, 0), (0.54, 0), (0.9, 1)):
         (finding,) = check_copies(pictures, np.array([[own, 1 - own]]))
         assert finding.check == "conflict" and len(finding.edits) == edits
@@ -241,7 +253,8 @@ def test_a_conflict_that_a_probe_cannot_decide_is_left_to_the_user(photos):
 def test_of_two_copies_one_that_is_deleted_meanwhile_is_not_the_one_to_keep(photos):
     files = scan(photos).files[:2]
     files[0].path.unlink()
-    (finding,) = check_copies(Pictures([files], ["blue"], {}, []), np.ones((1, 1)))
+    pictures = Pictures(files, np.zeros(2, int), ["blue"], np.full(2, -1), [])
+    (finding,) = check_copies(pictures, np.ones((1, 1)))
     assert finding.names == (files[0].name, files[1].name)
 
 

@@ -1,6 +1,7 @@
 """Checks of what is on the photos, by the features of a backbone."""
 
 import numpy as np
+import pyarrow.compute as pc
 
 from tlearn.backbones import load_registry
 from tlearn.checks.content_checks import check_labels, check_outliers
@@ -10,7 +11,8 @@ from tlearn.checks.near_duplicates import near_duplicates
 from tlearn.checks.photo_features import PhotoFeatures, read_features, thumbnails
 from tlearn.checks.suspect_labels import FITS, LabelNoise, label_noise
 from tlearn.config import RunConfig
-from tlearn.data.file_table import FileTable, ImageFile
+from tlearn.data.file_table import FileTable
+from tlearn.data.layouts import SPLITS
 from tlearn.data.scan import Manifest
 from tlearn.data.splits import Splits, draw_splits
 from tlearn.errors import DataError
@@ -33,13 +35,11 @@ def check_content(manifest: Manifest, config: RunConfig, progress: Progress) -> 
             longer be read.
     """
     numbers = manifest.files.content_numbers()
-    files: list[list[ImageFile]] = [[] for _ in range(int(numbers.max(initial=-1)) + 1)]
-    for number, file in zip(numbers.tolist(), manifest.files, strict=True):
-        files[number].append(file)
     first = manifest.files[np.unique(numbers, return_index=True)[1]]
     features = _features(manifest, first, config, progress)
     pairs = near_duplicates(features.depths, thumbnails(first, progress), progress)
-    pictures = Pictures(files, manifest.labels, _splits(manifest, config), pairs)
+    splits = _splits(manifest, config)
+    pictures = Pictures(manifest.files, numbers, manifest.labels, splits, pairs)
     y = class_numbers(first, manifest.labels)
     noise = _label_noise(pictures, features, y, config.seed, progress)
     copies = check_copies(pictures, noise.probabilities)
@@ -61,14 +61,20 @@ def _features(
         return read_features(setup.activations, files, config.seed, progress)
 
 
-def _splits(manifest: Manifest, config: RunConfig) -> dict[str, str]:
-    """Return the split of each file by its name, as a training draws it where none is given."""
-    of_file = {file.name: str(file.given) for file in manifest.files if file.given}
+def _splits(manifest: Manifest, config: RunConfig) -> np.ndarray:
+    """Return the split of each file, as a training draws it where none is given: ``(n,)``.
+
+    That is its place in ``SPLITS``, -1 for none.
+    """
+    of_file = manifest.files.given.as_numbers(SPLITS)
     try:
         drawn, _ = draw_splits(manifest, config.val, config.test, config.seed)
     except DataError:  # too few photos: a training would say so
         return of_file
-    return of_file | {file.name: split for split, files in drawn.items() for file in files}
+    names = manifest.files.names
+    for number, (_, files) in enumerate(drawn.items()):
+        of_file[pc.is_in(names, value_set=files.names).to_numpy(zero_copy_only=False)] = number
+    return of_file
 
 
 def _label_noise(

@@ -1,7 +1,5 @@
 """What a probe does not believe, and what is far from the rest, as findings."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tlearn.checks.copy_checks import Pictures
@@ -9,7 +7,7 @@ from tlearn.checks.finding import Finding
 from tlearn.checks.outliers import FALSE_ALARMS, outlier_scores
 from tlearn.checks.suspect_labels import LabelNoise
 from tlearn.data.edits import Change
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable
 from tlearn.text import percent
 
 
@@ -30,13 +28,13 @@ def check_labels(pictures: Pictures, noise: LabelNoise, y: np.ndarray) -> list[F
             f"perhaps {likelier!r}: a model trained without it gives {percent(p.max())} to that "
             f"class and {percent(own)} to its own"
         )
-        for name in (file.name for file in pictures.files[i] if file.label != likelier):
+        for name in (file.name for file in pictures.holding(i) if file.label != likelier):
             edits = (Change(name, "class", likelier),)
             findings.append(Finding("suspect label", (name,), reason, "warning", score, edits))
     return findings
 
 
-def check_outliers(files: Sequence[ImageFile], top: np.ndarray, y: np.ndarray) -> list[Finding]:
+def check_outliers(files: FileTable, top: np.ndarray, y: np.ndarray) -> list[Finding]:
     """Return the photos that are far from all others of their class.
 
     Args:
@@ -46,8 +44,8 @@ def check_outliers(files: Sequence[ImageFile], top: np.ndarray, y: np.ndarray) -
     """
     scores = outlier_scores(top, y)
     reason = f"unlike all others of its class; about {FALSE_ALARMS:.0%} of photos are so by chance"
+    far = scores > 1
     return [
-        Finding("outlier", (file.name,), reason, "note", score, (Change(file.name, "exclude"),))
-        for file, score in zip(files, scores.tolist(), strict=True)
-        if score > 1
+        Finding("outlier", (name,), reason, "note", score, (Change(name, "exclude"),))
+        for name, score in zip(files[far].names.to_pylist(), scores[far].tolist(), strict=True)
     ]

@@ -1,17 +1,20 @@
 """What is wrong with copies of a photo: in two splits, in two classes, or in one."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from tlearn.checks.finding import Finding, Severity
 from tlearn.checks.near_duplicates import Pair
 from tlearn.data.edits import Change
-from tlearn.data.file_table import ImageFile
+from tlearn.data.file_table import FileTable, ImageFile
 from tlearn.data.layouts import SPLITS
 from tlearn.text import percent
 
@@ -19,66 +22,95 @@ UNDECIDED = 0.1  # between the probabilities of two classes, of which neither is
 LARGEST = 1 / 3  # of a class that shots of one scene may be, to be put into one split
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The different pictures of a data set, each with the files that hold it.
+class Member(NamedTuple):
+    """A file among others that show the same.
 
     Attributes:
-        files: The files of each picture, of equal content.
+        picture: The number of its picture.
+        file: The file.
+        split: Its split, as of :class:`Pictures`; empty for none.
+    """
+
+    picture: int
+    file: ImageFile
+    split: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The different pictures of a data set, and the files that hold them.
+
+    Attributes:
+        files: All files.
+        numbers: The number of each file's picture, ``(n,)``, from 0; files of equal content hold
+            one picture.
         labels: The class names.
-        splits: The split of each file by its name, as it is given or as a training draws it; those
-            without one are missing.
+        splits: The place of each file's split in ``SPLITS``, ``(n,)``, as it is given or as a
+            training draws it; -1 for none.
         pairs: The near duplicates among the pictures.
     """
 
-    files: Sequence[Sequence[ImageFile]]
+    files: FileTable
+    numbers: np.ndarray
     labels: Sequence[str]
-    splits: Mapping[str, str]
+    splits: np.ndarray
     pairs: Sequence[Pair]
 
-    @cached_property
-    def counts(self) -> Counter[str]:
-        """The number of files of each class."""
-        return Counter(file.label for files in self.files for file in files)
+    def __len__(self) -> int:
+        return int(self.numbers.max(initial=-1)) + 1
 
     @cached_property
-    def groups(self) -> dict[str, list[str]]:
-        """The names of the files of each group."""
-        names: dict[str, list[str]] = defaultdict(list)
-        for file in (file for files in self.files for file in files if file.group):
-            names[file.group].append(file.name)
+    def counts(self) -> dict[str, int]:
+        """The number of files of each class."""
+        return self.files.labels.counts()
+
+    def holding(self, picture: int) -> FileTable:
+        """Return the files that hold a picture."""
+        return self.files[np.flatnonzero(self.numbers == picture)]
+
+    def in_group(self, group: str) -> list[str]:
+        """Return the names of the files of a group."""
+        names: list[str] = self.files[self.files.groups.are(group)].names.to_pylist()
         return names
 
     def clusters(self, *kinds: str) -> np.ndarray:
         """Return a number for each picture, the same where pairs of these kinds connect them."""
-        return components(len(self.files), self._connected(kinds))
+        return components(len(self), self._connected(kinds))
+
+    def members(self, clusters: np.ndarray) -> Iterator[tuple[int, list[Member]]]:
+        """Yield each cluster of several files, by its number, with these files.
+
+        Args:
+            clusters: The number of each picture's cluster.
+        """
+        order = np.lexsort((self.numbers, clusters[self.numbers]))
+        of_file = clusters[self.numbers[order]]
+        starts = np.append(np.flatnonzero(np.diff(of_file, prepend=-1)), len(order))
+        for k in np.flatnonzero(np.diff(starts) > 1).tolist():
+            places = order[starts[k] : starts[k + 1]]
+            splits = [SPLITS[n] if n >= 0 else "" for n in self.splits[places].tolist()]
+            columns = (self.numbers[places].tolist(), self.files[places], splits)
+            yield int(of_file[starts[k]]), [*map(Member, *columns)]
 
     def units(self) -> list[str]:
         """Return for each picture what must stay in one fold: copies, shots of a scene, a group."""
-        pairs = self._connected(("copy", "shots"))
-        first: dict[str, int] = {}
-        for i, files in enumerate(self.files):
-            pairs += [(first.setdefault(f.group, i), i) for f in files if f.group]
-        return [str(i) for i in components(len(self.files), pairs).tolist()]
+        grouped = ~self.files.groups.are("")
+        groups, pictures = self.files.groups.numbers[grouped], self.numbers[grouped]
+        _, first, of_file = np.unique(groups, return_index=True, return_inverse=True)
+        of_groups = np.stack([pictures[first][of_file], pictures], axis=1)
+        pairs = np.concatenate([self._connected(("copy", "shots")), of_groups])
+        return [str(i) for i in components(len(self), pairs).tolist()]
 
-    def _connected(self, kinds: Sequence[str]) -> list[tuple[int, int]]:
-        return [(pair.first, pair.second) for pair in self.pairs if pair.kind in kinds]
+    def _connected(self, kinds: Sequence[str]) -> np.ndarray:
+        pairs = [(pair.first, pair.second) for pair in self.pairs if pair.kind in kinds]
+        return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def components(n: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Return for each of ``n`` things the smallest that pairs connect it with, ``(n,)``."""
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for pair in pairs:
-        a, b = sorted(map(root, pair))
-        parent[b] = a
-    return np.array([root(i) for i in range(n)], np.int64)
+def components(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Return for each of ``n`` things the smallest that pairs ``(m, 2)`` connect it with."""
+    graph = coo_array((np.ones(len(pairs)), pairs.T), (n, n))
+    _, numbers = connected_components(graph, directed=False)
+    return np.asarray(np.unique(numbers, return_index=True)[1][numbers])
 
 
 def check_copies(pictures: Pictures, beliefs: np.ndarray) -> list[Finding]:
@@ -89,30 +121,21 @@ def check_copies(pictures: Pictures, beliefs: np.ndarray) -> list[Finding]:
         beliefs: The probability of each class for each picture, ``(n, classes)``, from a probe
             that saw none of its copies.
     """
-    score = np.ones(len(pictures.files))  # of its surest pair
+    score = np.ones(len(pictures))  # of its surest pair
     for pair in sorted(pictures.pairs, key=lambda pair: pair.score):
         score[[pair.first, pair.second]] = pair.score
-    cluster = pictures.clusters("copy")
-    members: dict[int, list[tuple[int, ImageFile]]] = defaultdict(list)
-    for i, files in enumerate(pictures.files):
-        members[int(cluster[i])] += [(i, file) for file in files]
     findings: list[Finding] = []
-    for its in members.values():
-        if len(its) > 1:
-            belief = beliefs[[i for i, _ in its]].mean(axis=0)
-            of_label = dict(zip(pictures.labels, belief.tolist(), strict=True))
-            best, *others = sorted(its, key=lambda pair: _worth(pair[1], of_label, pictures))
-            findings += [
-                _copy(other, best, of_label, pictures, float(score[other[0]])) for other in others
-            ]
+    for _, its in pictures.members(pictures.clusters("copy")):
+        belief = beliefs[[member.picture for member in its]].mean(axis=0)
+        of_label = dict(zip(pictures.labels, belief.tolist(), strict=True))
+        best, *others = sorted(its, key=lambda member: _worth(member, of_label))
+        findings += [_copy(other, best, of_label, float(score[other.picture])) for other in others]
     return findings
 
 
-def _worth(
-    file: ImageFile, belief: Mapping[str, float], pictures: Pictures
-) -> tuple[float, int, int, str]:
+def _worth(member: Member, belief: Mapping[str, float]) -> tuple[float, int, int, str]:
     """Return what comes first: the likeliest class, then what is held out, then large files."""
-    split = pictures.splits.get(file.name)
+    _, file, split = member
     rank = SPLITS[::-1].index(split) if split in SPLITS else 0
     size = 0
     with suppress(OSError):  # it may be deleted by now
@@ -120,16 +143,9 @@ def _worth(
     return -belief[file.label], rank, -size, file.name
 
 
-def _copy(
-    other: tuple[int, ImageFile],
-    best: tuple[int, ImageFile],
-    belief: Mapping[str, float],
-    pictures: Pictures,
-    score: float,
-) -> Finding:
-    (i, file), (k, one) = other, best
+def _copy(other: Member, best: Member, belief: Mapping[str, float], score: float) -> Finding:
+    (i, file, split), (k, one, its) = other, best
     names, exclude = (file.name, one.name), (Change(file.name, "exclude"),)
-    split, its = (pictures.splits.get(f.name, "") for f in (file, one))
     score = 1.0 if i == k else score
     if file.label != one.label:
         own, better = belief[file.label], belief[one.label]
@@ -173,29 +189,28 @@ def check_shots(pictures: Pictures) -> list[Finding]:
         if pair.kind == "shots":
             scores[int(cluster[pair.first])].append(pair.score)
     findings: list[Finding] = []
-    for root, its in scores.items():
-        by_label: dict[str, list[tuple[int, ImageFile]]] = defaultdict(list)
-        for i in np.flatnonzero(cluster == root).tolist():
-            for file in pictures.files[i]:
-                by_label[file.label].append((int(copies[i]), file))
+    for root, members in pictures.members(cluster):
+        by_label: dict[str, list[Member]] = defaultdict(list)
+        for member in members if root in scores else ():
+            by_label[member.file.label].append(member)
         for own in by_label.values():
-            files = [file for _, file in own]
-            if len({copy for copy, _ in own}) > 1 and not _one_group(files):
-                findings.append(_shots(files, pictures, float(np.mean(its))))
+            several = len({copies[member.picture] for member in own}) > 1
+            if several and not _one_group(own):
+                findings.append(_shots(own, pictures, float(np.mean(scores[root]))))
     return findings
 
 
-def _one_group(files: Sequence[ImageFile]) -> bool:
-    groups = {file.group for file in files}
+def _one_group(members: Sequence[Member]) -> bool:
+    groups = {member.file.group for member in members}
     return len(groups) == 1 and "" not in groups
 
 
-def _shots(files: Sequence[ImageFile], pictures: Pictures, score: float) -> Finding:
+def _shots(members: Sequence[Member], pictures: Pictures, score: float) -> Finding:
     """Return the finding about shots of one scene, with their copies, in one class."""
+    files = [member.file for member in members]
     number = len(files)
     names = tuple(file.name for file in files)
-    splits = {pictures.splits[name] for name in names if name in pictures.splits}
-    apart = len(splits) > 1
+    apart = len({member.split for member in members} - {""}) > 1
     severity: Severity = "warning" if apart else "note"
     if len(files) > LARGEST * pictures.counts[files[0].label]:
         reason = f"{number} near-identical shots, too many of their class to be put into one split"
@@ -206,6 +221,6 @@ def _shots(files: Sequence[ImageFile], pictures: Pictures, score: float) -> Find
         reason = f"{number} near-identical shots, which another split may part"
     group, *others = sorted({file.group for file in files} - {""}) or [f"shots like {names[0]}"]
     joined = [file.name for file in files if not file.group]
-    joined += [name for other in others for name in pictures.groups[other]]
+    joined += [name for other in others for name in pictures.in_group(other)]
     edits = tuple(Change(name, "group", group) for name in joined)
     return Finding("burst", names, reason, severity, score, edits)

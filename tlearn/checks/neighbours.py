@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 BLOCK = 2**24  # distances at a time: 64 MiB
+GROUP = 64  # distances of which the least is looked for first
 
 
 def nearest(
@@ -33,15 +34,35 @@ def nearest(
     rows = max(1, BLOCK // n)
     for start in range(0, n if k else 0, rows):
         block = slice(start, start + rows)
-        d = own[block, None] + squares - 2 * (of[block] @ x.T)
+        d = of[block] @ x.T
+        d *= -2
+        d += squares
         d[np.arange(len(d)), np.arange(start, start + len(d))] = np.inf
-        near = np.argpartition(d, k - 1, axis=1)[:, :k]
-        its = np.take_along_axis(d, near, axis=1)
+        near = _least(d, k)
+        its = np.take_along_axis(d, near, axis=1) + own[block, None]
         order = np.argsort(its, axis=1, kind="stable")
         places[block] = np.take_along_axis(near, order, axis=1)
         distances[block] = np.sqrt(np.maximum(np.take_along_axis(its, order, axis=1), 0))
         advance(len(d))
     return places, distances
+
+
+def _least(d: np.ndarray, k: int) -> np.ndarray:
+    """Return where the ``k`` least numbers of each row are, in any order.
+
+    They are in the ``k`` groups whose own least numbers are least. So most of a row is looked at
+    once, and not partitioned, which would take longer than the distances themselves.
+    """
+    groups = d.shape[1] // GROUP
+    if groups <= k:
+        return np.asarray(np.argpartition(d, k - 1, axis=1)[:, :k])
+    least = d[:, : groups * GROUP].reshape(len(d), GROUP, groups).min(axis=1)
+    chosen = np.argpartition(least, k - 1, axis=1)[:, :k]
+    inside = (chosen[:, None] + groups * np.arange(GROUP)[:, None]).reshape(len(d), -1)
+    rest = np.broadcast_to(np.arange(groups * GROUP, d.shape[1]), (len(d), d.shape[1] % GROUP))
+    places = np.concatenate([inside, rest], axis=1)
+    best = np.argpartition(np.take_along_axis(d, places, axis=1), k - 1, axis=1)[:, :k]
+    return np.asarray(np.take_along_axis(places, best, axis=1))
 
 
 def standardised_rows(pictures: np.ndarray) -> np.ndarray:
