@@ -1,6 +1,6 @@
 """What a worker returns of a shard of views: rows, or the files of a store where it put them."""
 
-import uuid
+import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,11 +66,15 @@ class ShardRows:
     def _put(
         self, files: Any, root: str, keys: Sequence[bytes], rows: Mapping[str, np.ndarray]
     ) -> dict[str, RowFile]:
-        """Write rows into the store; return their files."""
-        result = {}
+        """Write rows into the store; return their files.
+
+        A shard that is computed again, as where a node was lost, has files of the same names.
+        """
+        shard, result = self.sign.encode() + b"".join(keys), {}
         for name, array in rows.items():
             checksums = map(zlib.crc32, array)
             places = [*zip(keys, range(len(keys)), checksums, strict=True)]
-            file, digest = f"{uuid.uuid4().hex}.rows", self.tables[name][1]
-            result[name] = put_rows(files, root, digest, file, array.tobytes(), places)
+            digest = self.tables[name][1]
+            file = hashlib.blake2b(digest.encode() + shard, digest_size=16).hexdigest()
+            result[name] = put_rows(files, root, digest, f"{file}.rows", array.tobytes(), places)
         return result
