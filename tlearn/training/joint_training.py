@@ -12,7 +12,8 @@ from tlearn.config import RunConfig
 from tlearn.object_stores import as_path
 from tlearn.runs.directory import Request, RunDirectory
 from tlearn.settings import make_config
-from tlearn.training.workers import Workers, record_of, timeout, versions
+from tlearn.training.worker_records import record_of, versions
+from tlearn.training.workers import Workers, timeout
 
 if TYPE_CHECKING:
     from tlearn.training.replicas import Replicas

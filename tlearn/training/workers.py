@@ -12,29 +12,22 @@ ends, so that the first can say who it was, which TensorFlow cannot.
 """
 
 import contextlib
-import hashlib
-import importlib.metadata
 import json
 import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from tlearn import __version__
-from tlearn.backbones import load_registry
-from tlearn.config import RunConfig
 from tlearn.errors import ConfigError, RunError, one_line
-from tlearn.python_files import files_of, with_copies
+from tlearn.training.worker_links import Link
+from tlearn.training.worker_records import difference
 
 TIMEOUT = "TLEARN_WORKERS_TIMEOUT"  # environment variable: seconds
 SECONDS = 300.0  # until all workers have to be there, if that is not set
 PAUSE = 0.2  # seconds until the first worker is called again
-LINE_SECONDS = 10.0  # for the line of a worker that has connected
 END_SECONDS = 2.0  # until the system has closed the connections of a process that was killed
-MOST = 2**22  # bytes of a line
 EXAMPLE = (
     '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}, of '
     "which each worker has its own index"
@@ -52,7 +45,7 @@ class Workers:
 
     index: int
     addresses: tuple[str, ...]
-    _links: dict[int, "_Link"] = field(default_factory=dict, repr=False, compare=False)
+    _links: dict[int, Link] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_environment(cls) -> "Workers | None":
@@ -170,12 +163,19 @@ class Workers:
             return self._missing(missing)
         if ended := [number for number, link in self._links.items() if link.has_ended()]:
             return f"{self.names(ended)} has ended before all were there; see what it printed"
-        differences = (self._difference(own, other) for other in records.values())
-        return next(filter(None, differences), "")
+        for other in records.values():
+            if found := difference(own, other):
+                what, theirs, mine = found
+                return (
+                    f"{self.name(int(other['index']))} has another {what} than {self.name(0)}: "
+                    f"{theirs}, not {mine}; start all workers with the same command and the same "
+                    f"versions"
+                )
+        return ""
 
     def _accept(self, server: socket.socket, records: dict[int, dict[str, Any]]) -> None:
         """Take a call; one that comes from a worker becomes its link."""
-        link = _Link(server.accept()[0])
+        link = Link(server.accept()[0])
         try:
             other = link.receive()
             number = range(1, len(self.addresses))[int(other["index"]) - 1]
@@ -192,7 +192,7 @@ class Workers:
             left = deadline - time.monotonic()
             with contextlib.suppress(OSError, ValueError, KeyError):
                 address = _host_and_port(self.addresses[0])
-                link = _Link(socket.create_connection(address, left))
+                link = Link(socket.create_connection(address, left))
                 try:
                     link.send(record)
                     answer = link.receive(left + 1)
@@ -215,25 +215,6 @@ class Workers:
             f"and whether its address can be reached from here ({TIMEOUT} sets the time)"
         )
 
-    def _difference(self, first: dict[str, Any], other: dict[str, Any]) -> str:
-        """Return in what a worker was started differently; nothing if it was not."""
-        mine, theirs = (
-            {
-                **{f"version of {name}": text for name, text in one["versions"].items()},
-                "list of workers": one["workers"],
-                **_by_dotted_key(one["config"] or {}),  # none where a run goes on
-            }
-            for one in (first, other)
-        )
-        for name in mine:
-            if name in theirs and mine[name] != theirs[name]:
-                return (
-                    f"{self.name(int(other['index']))} has another {name} than {self.name(0)}: "
-                    f"{_short(theirs[name])}, not {_short(mine[name])}; start all workers with the "
-                    f"same command and the same versions"
-                )
-        return ""
-
 
 class MissingWorkerError(RunError):
     """Another worker has ended: the training can go on once all are started again."""
@@ -253,37 +234,6 @@ class MissingWorkerError(RunError):
             f"{what}, so {workers.name(workers.index)} ends too; see what it printed, and start "
             f"all workers again, with --resume RUN where there is a run by now"
         )
-
-
-def versions(plugin: str = "") -> dict[str, str]:
-    """Return the versions in which workers must agree; ``plugin`` is a distribution."""
-    found = {"tlearn": __version__}
-    for name in filter(None, ("tensorflow", "keras", plugin)):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def record_of(run: Path, config: RunConfig, data: Path, goes_on: bool = False) -> dict[str, Any]:
-    """Return what a worker reports of a run, which others may continue from it.
-
-    Args:
-        run: The run directory.
-        config: The configuration.
-        data: What is trained on.
-        goes_on: Whether the run began before: then its configuration is not that of a command.
-    """
-    values = config.model_dump(mode="json")
-    plain = with_copies(values, Path())
-    for key, file in files_of(config).items():
-        plain[f"file of {key}"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return {
-        "versions": versions(load_registry().plugin_of(config.backbone).distribution),
-        "config": None if goes_on else plain,
-        "run": str(run.absolute()),
-        "request": with_copies(values, run.absolute()),
-        "data": str(data.resolve()),
-    }
 
 
 def timeout() -> float:
@@ -311,52 +261,3 @@ def _host_and_port(address: Any) -> tuple[str, int]:
     if not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
         raise _refused(f"names the address {address!r}, which is no HOST:PORT")
     return host.strip("[]"), int(port)
-
-
-class _Link:
-    """A connection to another worker, for lines of JSON.
-
-    Args:
-        connection: The connection.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._connection, self._file = connection, connection.makefile("rb")
-
-    def send(self, record: Mapping[str, Any]) -> None:
-        self._connection.settimeout(LINE_SECONDS)
-        self._connection.sendall(json.dumps(record).encode() + b"\n")
-
-    def receive(self, seconds: float = LINE_SECONDS) -> dict[str, Any]:
-        """Return the next line; it is no JSON where the other has closed the connection."""
-        self._connection.settimeout(seconds)
-        return dict(json.loads(self._file.readline(MOST)))
-
-    def has_ended(self) -> bool:
-        """Return whether the other has closed the connection, as the end of its process does."""
-        self._connection.settimeout(0)
-        try:
-            return not self._connection.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def close(self) -> None:
-        self._file.close()
-        self._connection.close()
-
-
-def _by_dotted_key(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested sections by keys such as ``head.dropout``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inside = isinstance(value, dict)
-        flat |= _by_dotted_key(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else text[:97] + "..."
