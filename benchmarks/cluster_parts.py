@@ -17,12 +17,13 @@ from benchmarks.cluster_costs import Parts
 from benchmarks.common import SHARED, WEIGHTS, rate, seconds_of
 from benchmarks.rates import loaded
 from tlearn.cluster.ray_connection import disconnecting
-from tlearn.cluster.ray_stream import MOST_SMALL_ITEMS, map_on_cluster, stream
+from tlearn.cluster.ray_stream import stream
 from tlearn.config import Augmentation
+from tlearn.data.file_reading import SHARD
 from tlearn.data.file_table import ImageFile
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
-from tlearn.data.scan_cache import FileCheck
+from tlearn.data.scan_cache import FileCheck, FileChecks
 from tlearn.data.views import Rendering
 from tlearn.features.activation_cache import Cache
 from tlearn.features.activation_store import RowFile, put_rows
@@ -115,8 +116,9 @@ def measured_parts() -> dict[str, float]:
             away = activations(other, "ray")
             start = seconds_of(lambda: away.cache_missing(ImageViews(files[:8])))
             receiving = seconds_of_stream(stream("ray", Blank(row), range(BLANK)), 1) / BLANK
-            checks = map_on_cluster("ray", blank_check, many)
-            collecting = seconds_of_stream(checks, MOST_SMALL_ITEMS) / NOTED
+            blank = (part for _, part in stream("ray", BlankChecks(), many, SHARD))
+            checks = FileChecks(NOTED).fill(np.arange(NOTED), blank)
+            collecting = seconds_of_stream(checks, 1) / NOTED
             named = stream("ray", Named(made.rendering), ImageViews(many), STORED_VIEWS)
             noting = seconds_of_stream(map(table.add, (file for _, file in named)), 1) / NOTED
         size = statistics.fmean(file.path.stat().st_size for file in files)
@@ -142,9 +144,12 @@ def cache_with_store(place: Path) -> Cache:
     return Cache(place / "cache", store=str(place / "store"))
 
 
-def blank_check(file: ImageFile) -> FileCheck:
-    """Return what reading a photo might give, without reading it."""
-    return FileCheck(content=file.content)
+class BlankChecks:
+    """A computation that gives what reading photos might, without reading them."""
+
+    def start(self, threads: int) -> Callable[[Sequence[ImageFile]], FileChecks]:
+        """Make ready what gives it."""
+        return lambda files: FileChecks.of([FileCheck(content=file.content) for file in files])
 
 
 def seconds_of_stream(results: Iterator[Any], first: int) -> float:

@@ -19,7 +19,7 @@ from tlearn.data.layouts import SPLITS, Split, similar_labels, similarity
 from tlearn.data.pixel_values import DEFAULT_RANGES, OwnRange, ranges_of
 from tlearn.data.problems import FOLDER_KINDS, Problem, summarize, with_ignored_table
 from tlearn.data.read_data import ALLOWED, read_source
-from tlearn.data.scan_cache import FileCheck, FileChecks, ScanCache
+from tlearn.data.scan_cache import FileChecks, ScanCache
 from tlearn.errors import DataError
 from tlearn.progress import Progress, Silent
 from tlearn.text import natural_key
@@ -158,7 +158,8 @@ def scan(
     if pattern and listed:
         with_groups(source, listed, pattern)  # refuses one that matches none before all is read
     say_edits(data, edits, problems, progress)
-    read, again = partial(check_files, inspect=inspect, cluster=cluster), inspect is not None
+    read = partial(check_files, inspect=inspect, cluster=cluster, say=progress.say)
+    again = inspect is not None
     known = partial(cache.check, tree=source.tree, again=again) if cache else None
     files, images_at, own_ranges, of_files = _read_files(listed, read, known, progress)
     problems += [*stray, *source.problems, *of_files]
@@ -183,7 +184,7 @@ def scan(
 
 def _read_files(
     listed: FileTable,
-    read: Callable[[FileTable], Iterator[FileCheck]],
+    read: Callable[[FileTable], Iterator[FileChecks]],
     known: Callable[..., FileChecks] | None,
     progress: Progress,
 ) -> tuple[FileTable, np.ndarray, dict[int, OwnRange], list[Problem]]:
@@ -199,9 +200,8 @@ def _read_files(
     with progress.task("reading images", len(listed), "files") as task:
         if known is None:
             checks = FileChecks(len(listed))
-            for place, result in enumerate(read(listed)):
-                checks.put(place, result)
-                task.advance()
+            for count in checks.fill(np.arange(len(listed)), read(listed)):
+                task.advance(count)
         else:
             checks = known(listed, read, task)
     is_image = checks.is_image

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -81,13 +81,29 @@ class FileChecks:
         self.contents = np.zeros((count, HASH_BYTES), np.uint8)
         self.special: dict[int, FileCheck] = {}
 
-    def put(self, place: int, result: FileCheck) -> None:
-        """Set the result of one file."""
-        self.done[place] = True
-        if result.content:
-            self.contents[place] = np.frombuffer(bytes.fromhex(result.content), np.uint8)
-        if result.kind or result.reason or result.own or not result.lasting:
-            self.special[place] = result
+    @classmethod
+    def of(cls, results: Sequence[FileCheck]) -> "FileChecks":
+        """Return the results of files that are all checked."""
+        checks = cls(len(results))
+        checks.done[:] = True
+        for place, result in enumerate(results):
+            if result.content:
+                checks.contents[place] = np.frombuffer(bytes.fromhex(result.content), np.uint8)
+            if result.kind or result.reason or result.own or not result.lasting:
+                checks.special[place] = result
+        return checks
+
+    def fill(self, places: np.ndarray, parts: Iterable["FileChecks"]) -> Iterator[int]:
+        """Set the results of files at some places, as they come; yield how many came each time."""
+        start = 0
+        for part in parts:
+            count = len(part.done)
+            here = places[start : start + count]
+            self.done[here], self.contents[here] = part.done, part.contents
+            for place, result in part.special.items():
+                self.special[int(here[place])] = result
+            start += count
+            yield count
 
     @property
     def is_image(self) -> np.ndarray:
@@ -117,7 +133,7 @@ class ScanCache:
     def check(
         self,
         files: FileTable,
-        read: Callable[[FileTable], Iterator[FileCheck]],
+        read: Callable[[FileTable], Iterator[FileChecks]],
         task: Task,
         tree: Tree,
         again: bool = False,
@@ -138,9 +154,8 @@ class ScanCache:
         settled = are_settled(stamps, now)
         saved = time.monotonic()
         try:
-            for place, result in zip(rest.tolist(), read(files[rest]), strict=True):
-                checks.put(place, result)
-                task.advance()
+            for count in checks.fill(rest, read(files[rest])):
+                task.advance(count)
                 if time.monotonic() - saved > SAVE_SECONDS:
                     self._save(files.names, stamps, settled, checks)
                     saved = time.monotonic()
