@@ -131,6 +131,32 @@ def test_rows_without_room_are_read_in_place(store, machine, monkeypatch):
         assert_rows(table, 0, 30)
 
 
+def test_rows_that_do_not_fit_here_are_in_the_store_alone(store, machine, monkeypatch):
+    monkeypatch.setattr(cache_table, "SEGMENT", 10 * ROW)
+    with machine("a", store, budget=15 * ROW) as cache:
+        table = space_in(cache)
+        assert cache.room() > 50 * ROW
+        for start in range(0, 50, 10):
+            table.put(*rows(start, start + 10))
+        table.finish()
+        assert cache.used_bytes() <= 15 * ROW
+        assert_rows(table, 0, 50)
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_a_plan_counts_the_store_as_room(store, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLEARN_CACHE", str(tmp_path / "cache"))
+    words = ["finetune", str(photos), *TOY, "--stages", "1:2@1e-3", "--disk-budget", "1K"]
+    heard = []
+    for name, options in (("a", []), ("b", ["--activation-store", store])):
+        assert main([*words, "--quiet", *options, "--out", str(tmp_path / name)]) == 0
+        plan = json.loads((tmp_path / name / "metrics.json").read_text())["plan"]
+        heard.append(plan["streaming"])
+    assert heard == [True, False]
+    with Cache(tmp_path / "cache") as cache:
+        assert cache.used_bytes() <= 1000
+
+
 def test_damage_in_a_store_is_computed_again(store, machine):
     with machine("a", store) as cache:
         put(cache, 0, 10)

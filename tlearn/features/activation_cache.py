@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,12 @@ class Cache:
             return shutil.disk_usage(self.root).free + self.used_bytes()
 
     def room(self) -> int:
-        """Return how many bytes can still be cached, if all that is not in use were evicted."""
+        """Return how many bytes can still be cached, if all that is not in use were evicted.
+
+        A store has room for everything: what does not fit here is read there in place.
+        """
+        if self.store and self.store.usable:
+            return sys.maxsize
         query = "SELECT total(bytes) FROM segments WHERE used >= ?"
         in_use = int(self.index.query(query, self._opened)[0][0])
         return max(0, min(self.budget, self._capacity()) - in_use)

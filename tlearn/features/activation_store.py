@@ -3,9 +3,10 @@
     URL/<table>/rows/<name>.rows      a file of rows as it is in the cache: never changed
     URL/<table>/keys/<name>.parquet   its keys, slots and checksums; written last
 
-A table is the digest of all that its rows depend on, beside their keys. Names are never used twice,
-so that any number of machines write at once without locks; a file of rows without its keys does not
-count. Nothing in a store is ever needed: what is missing or damaged is computed again.
+A table is the digest of all that its rows depend on, beside their keys. No other rows get a name
+that was used, so that any number of machines write at once without locks; a file of rows without
+its keys does not count. Nothing in a store is ever needed: what is missing or damaged is computed
+again.
 """
 
 import contextlib
@@ -253,6 +254,8 @@ class StoredTable:
             with self._index.transaction() as connection:
                 values = (self.url, segment)
                 connection.execute("UPDATE segments SET store = ? WHERE id = ?", values)
+            if not self._reserve(0):  # there is more than fits here
+                self._index.evict(segment, name)
 
     def fetch(self, segments: Sequence[Segment]) -> None:
         """Copy files of rows into the cache, as many as fit; those that are gone are forgotten."""

@@ -151,7 +151,9 @@ def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs
     if len(required) < len(plans):
         seconds = model.costs(required, views, costs.streaming).seconds
         without = f" ({seconds:.0f} s if the probe leaves little to improve)"
-    line = f"about {costs.seconds:.0f} s{without} and {format_bytes(costs.bytes)} of disk"
+    cache = model.setup.activations.cache
+    where = "in the activation store" if cache.store else "of disk"
+    line = f"about {costs.seconds:.0f} s{without} and {format_bytes(costs.bytes)} {where}"
     if not plans:
         return f"plan: the head alone, {line}"
     other = model.costs(plans, views, not costs.streaming)
@@ -160,8 +162,7 @@ def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs
         return f"plan: caching activations, {line}{instead}"
     if not views:
         return f"plan: streaming as asked, {line}"
-    room = model.setup.activations.cache.room()
     return (
         f"plan: streaming, {line}; caching activations would take {other.seconds:.0f} s and "
-        f"{format_bytes(other.bytes)}, and the disk budget leaves {format_bytes(room)}"
+        f"{format_bytes(other.bytes)}, and the disk budget leaves {format_bytes(cache.room())}"
     )
