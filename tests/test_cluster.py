@@ -146,18 +146,22 @@ def wait_for_workers(number):
         time.sleep(0.1)
 
 
-def test_a_pool_grows_with_the_cluster(cluster, tmp_path):
-    """Ray looks for nodes every 20 seconds."""
+def test_a_pool_grows_with_the_cluster(cluster, tmp_path, monkeypatch):
+    """Ray looks for nodes every 20 seconds. Who waits meanwhile is told so."""
+    monkeypatch.setattr(ray_stream, "WAIT_SECONDS", 0.1)
+    said = []
     for node in set(cluster.worker_nodes):
         cluster.remove_node(node, allow_graceful=False)
     waiting, numbers = Waiting(tmp_path / "grown"), range(40)
     with ThreadPoolExecutor(1) as pool:
-        shards = pool.submit(list, ray_stream.stream("ray", waiting, numbers, most=5))
+        shards = pool.submit(list, ray_stream.stream("ray", waiting, numbers, 5, say=said.append))
         wait_for_workers(1)
         cluster.add_node(num_cpus=1, object_store_memory=STORE)
         wait_for_workers(2)
         waiting.file.touch()
         assert [n for _, shard in shards.result() for n in shard] == list(numbers)
+    (line,) = said
+    assert re.match(r"waiting for workers of the cluster since [\d:]{8}: .* \d of 1 are free", line)
 
 
 def test_values_are_those_of_this_process_whatever_is_killed(

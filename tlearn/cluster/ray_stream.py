@@ -10,9 +10,9 @@ pixels cross the network; and as no task but these asks for processors, the pool
 import contextlib
 import os
 import pickle
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -21,18 +21,20 @@ from tlearn.backbones.plugin_sources import FOLDERS
 from tlearn.cluster.nodes import on_this_node, working_nodes
 from tlearn.cluster.ray_connection import connect
 from tlearn.errors import ClusterError, TlearnError, one_line
+from tlearn.progress import console_progress
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 MOST_ITEMS = 128  # of a shard: seconds of work, and little to lose
-MOST_SMALL_ITEMS = 1024  # of a shard, where an item is milliseconds of work with a small result
 LEAST_ITEMS = 8  # of a shard, unless there are fewer
 SHARDS_EACH = 4  # for each worker at least, so that all end at about the same time
 MOST_CPUS = 4  # of a worker: with more its memory, mostly the network, is shared by more
 PART = 1024  # shards whose items are sent together
 IN_FLIGHT = 2  # results on their way to this process
 END_SECONDS = 5  # that a stream may take to end, after its last result or where it is left
+# After which the reservation of a driver that was killed ends, which is renewed every ten seconds.
+RESERVED_SECONDS = 30
+WAIT_SECONDS = 15  # until it is said that workers are awaited
 INIT_DEATHS = 10  # in a row of workers that are not ready yet, as where nodes are lost
 COLUMN = "data"  # of bytes, the only one
 
@@ -79,6 +81,7 @@ def stream(
     items: Sequence[T],
     most: int = MOST_ITEMS,
     gpus: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Sequence[T], Any]]:
     """Yield shards of items in order, each with what was computed of it.
 
@@ -91,6 +94,8 @@ def stream(
         items: They are pickled.
         most: Items of a shard at most.
         gpus: Whether a worker computes on a GPU, where there are any.
+        say: Called with a line where no worker answers for long, as where others use the cluster;
+            it goes to standard error if not given.
 
     Raises:
         ClusterError: If the cluster cannot compute, or is lost.
@@ -101,41 +106,13 @@ def stream(
     size = -(-len(items) // (SHARDS_EACH * pool.workers))
     size = max(1, min(most, max(size, LEAST_ITEMS)))
     shards = (items[i : i + size] for i in range(0, len(items), size))
+    results = _results(items, size, pool, computation, say or console_progress().say)
     with explaining(address):
-        for shard, result in zip(shards, _results(items, size, pool, computation), strict=True):
+        for shard, result in zip(shards, results, strict=True):
             value = pickle.loads(result)
             if isinstance(value, TlearnError):
                 raise value
             yield shard, value
-
-
-@dataclass(frozen=True)
-class _Each:
-    """A computation that calls a function with every item of a shard, in threads."""
-
-    function: Callable[[Any], Any]
-    threads: int
-
-    def start(self, threads: int) -> Callable[[Sequence[Any]], list[Any]]:
-        pool = ThreadPoolExecutor(self.threads or threads)
-        return lambda shard: list(pool.map(self.function, shard))
-
-
-def map_on_cluster(
-    address: str, function: Callable[[T], R], items: Sequence[T], threads: int = 0
-) -> Iterator[R]:
-    """Yield ``function(item)`` in order, computed on a cluster; see :func:`stream`.
-
-    An item should be small work with a small result.
-
-    Args:
-        address: The cluster.
-        function: One at the top of a module, or a partial of one.
-        items: They are pickled.
-        threads: Of a worker; as many as it has processors if 0.
-    """
-    for _, results in stream(address, _Each(function, threads), items, MOST_SMALL_ITEMS):
-        yield from results
 
 
 @contextlib.contextmanager
@@ -187,7 +164,11 @@ class _Work:
 
 
 def _results(
-    items: Sequence[Any], size: int, pool: Pool, computation: Computation
+    items: Sequence[Any],
+    size: int,
+    pool: Pool,
+    computation: Computation,
+    say: Callable[[str], None],
 ) -> Iterator[bytes]:
     """Yield what is computed of shards, pickled, in order."""
     import ray
@@ -210,6 +191,7 @@ def _results(
     try:
         numbers = iter(range(shards))
         waiting = deque(driver.result.remote(n, work) for n in islice(numbers, IN_FLIGHT))
+        say_awaited(ray, waiting[0], say)
         while waiting:
             yield ray.get(waiting.popleft())
             waiting.extend(driver.result.remote(n, work) for n in islice(numbers, 1))
@@ -220,6 +202,28 @@ def _results(
         ray.kill(driver)
 
 
+def say_awaited(ray: Any, result: Any, say: Callable[[str], None]) -> None:
+    """Wait for the first result of workers; if it does not come soon, say since when.
+
+    Args:
+        ray: The module, connected.
+        result: A reference to it.
+        say: Called with a line.
+    """
+    began = time.strftime("%H:%M:%S")
+    if ray.wait([result], timeout=WAIT_SECONDS)[0]:
+        return
+    free, every = (
+        int(resources.get("CPU", 0))
+        for resources in (ray.available_resources(), ray.cluster_resources())
+    )
+    say(
+        f"waiting for workers of the cluster since {began}: they are starting, or others use or "
+        f"have reserved its processors, of which {free} of {every} are free ('ray status')"
+    )
+    ray.wait([result], timeout=None)
+
+
 class _Driver:
     """An actor that drives the stream, beside this process.
 
@@ -228,6 +232,8 @@ class _Driver:
     """
 
     def __init__(self, pool: Pool, folders: str) -> None:
+        # Before Ray Data is imported, which reads it.
+        os.environ["RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S"] = str(RESERVED_SECONDS)
         self._pool, self._folders, self._next = pool, folders, -1
         self._results: Iterator[bytes] = iter(())
 

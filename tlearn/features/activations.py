@@ -307,7 +307,9 @@ class Activations:
             rows = ShardRows(names, tables, self.rendering, store, sign)
             engine = ClusterEngine(self.cluster, network, with_pixels, by_image, rows.start)
             most, is_said = STORED_VIEWS if store else MOST_ITEMS, False
-            for some, _, (arrays, problem) in engine.map(render, views, row, stored, most):
+            for some, _, (arrays, problem) in engine.map(
+                render, views, row, stored, most, self._progress.say
+            ):
                 if problem and not is_said:
                     self._progress.say(
                         f"workers cannot write to the activation store {store!r} ({problem}): "

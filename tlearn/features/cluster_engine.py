@@ -51,6 +51,7 @@ class ClusterEngine:
         item_bytes: int = 0,
         in_store: bool = False,
         most: int = MOST_ITEMS,
+        say: Callable[[str], None] | None = None,
     ) -> Iterator[tuple[Any, Counts, Any]]:
         """Yield, in order, a slice of the items, how many views each has, and their outputs.
 
@@ -61,6 +62,7 @@ class ClusterEngine:
             item_bytes: What the outputs of an item take, about.
             in_store: Whether images are read from an object store, where reading is waiting.
             most: Items of a slice at most.
+            say: As of :func:`tlearn.cluster.ray_stream.stream`.
 
         Raises:
             ClusterError: If the cluster cannot compute, or is lost.
@@ -69,7 +71,8 @@ class ClusterEngine:
         computation = _Computation(self, render, in_store)
         most = max(1, min(most, LARGEST // max(1, item_bytes)))
         gpus = self.network is not None and self.network.choice.engine == "tensorflow"
-        for shard, (counts, outputs) in stream(self.address, computation, items, most, gpus):
+        results = stream(self.address, computation, items, most, gpus, say)
+        for shard, (counts, outputs) in results:
             yield shard, counts, outputs
 
 

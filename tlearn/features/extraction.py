@@ -141,9 +141,13 @@ class Extraction:
         return tuple(self.model.output.shape[1:])
 
     def __call__(
-        self, files: Sequence[ImageFile]
+        self, files: Sequence[ImageFile], say: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Sequence[ImageFile], np.ndarray]]:
         """Yield, in order, some images and their features, ``(n, ...)``.
+
+        Args:
+            files: The images.
+            say: As of :func:`tlearn.cluster.ray_stream.stream`.
 
         Raises:
             DataError: If an image can no longer be read.
@@ -157,7 +161,8 @@ class Extraction:
                 self.choice, lambda _: self.model, [OUTPUT], size, modules=self.modules
             )
             cluster, item_bytes = ClusterEngine(self.cluster, network), int(np.prod(self.shape)) * 4
-            for shard, _, (rows,) in cluster.map(render, files, item_bytes, in_store(paths)):
+            results = cluster.map(render, files, item_bytes, in_store(paths), say=say)
+            for shard, _, (rows,) in results:
                 yield shard, rows
             return
         engine = self.choice.engine_for(lambda _: self.model, [OUTPUT], size)
@@ -190,7 +195,7 @@ def extract(
         progress.task("computing features", len(files), "images") as task,
     ):
         parts: list[tuple[Sequence[ImageFile], np.ndarray]] = []
-        for batch, rows in compute(files):
+        for batch, rows in compute(files, progress.say):
             parts.append((batch, np.ascontiguousarray(rows, np.float32)))
             task.advance(len(batch))
             if sum(part.nbytes for _, part in parts) >= GROUP:
