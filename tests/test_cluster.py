@@ -161,7 +161,9 @@ def test_a_pool_grows_with_the_cluster(cluster, tmp_path, monkeypatch):
         waiting.file.touch()
         assert [n for _, shard in shards.result() for n in shard] == list(numbers)
     (line,) = said
-    assert re.match(r"waiting for workers of the cluster since [\d:]{8}: .* \d of 1 are free", line)
+    assert re.match(
+        r"waiting for workers of the cluster since [\d:]{8}: .* \d of \d are free", line
+    )
 
 
 def test_values_are_those_of_this_process_whatever_is_killed(

@@ -12,7 +12,7 @@ import os
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -106,8 +106,8 @@ def stream(
     size = -(-len(items) // (SHARDS_EACH * pool.workers))
     size = max(1, min(most, max(size, LEAST_ITEMS)))
     shards = (items[i : i + size] for i in range(0, len(items), size))
-    results = _results(items, size, pool, computation, say or console_progress().say)
-    with explaining(address):
+    answers = _results(items, size, pool, computation, say or console_progress().say)
+    with explaining(address), contextlib.closing(answers) as results:
         for shard, result in zip(shards, results, strict=True):
             value = pickle.loads(result)
             if isinstance(value, TlearnError):
@@ -169,7 +169,7 @@ def _results(
     pool: Pool,
     computation: Computation,
     say: Callable[[str], None],
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yield what is computed of shards, pickled, in order."""
     import ray
 

@@ -71,8 +71,7 @@ class ClusterEngine:
         computation = _Computation(self, render, in_store)
         most = max(1, min(most, LARGEST // max(1, item_bytes)))
         gpus = self.network is not None and self.network.choice.engine == "tensorflow"
-        results = stream(self.address, computation, items, most, gpus, say)
-        for shard, (counts, outputs) in results:
+        for shard, (counts, outputs) in stream(self.address, computation, items, most, gpus, say):
             yield shard, counts, outputs
 
 

@@ -161,8 +161,9 @@ class Extraction:
                 self.choice, lambda _: self.model, [OUTPUT], size, modules=self.modules
             )
             cluster, item_bytes = ClusterEngine(self.cluster, network), int(np.prod(self.shape)) * 4
-            results = cluster.map(render, files, item_bytes, in_store(paths), say=say)
-            for shard, _, (rows,) in results:
+            for shard, _, (rows,) in cluster.map(
+                render, files, item_bytes, in_store(paths), say=say
+            ):
                 yield shard, rows
             return
         engine = self.choice.engine_for(lambda _: self.model, [OUTPUT], size)
