@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import tarfile
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import pyarrow
@@ -29,6 +31,7 @@ from tlearn.data.scan import scan
 from tlearn.data.scan_cache import scans_bytes
 from tlearn.errors import ConfigError, DataError
 from tlearn.object_stores import as_path
+from tlearn.progress import Silent
 
 FORMS = ("webdataset", "parquet")
 
@@ -312,6 +315,35 @@ def test_what_a_killed_process_has_packed_is_refused(photos, s3, capsys, monkeyp
     for command in (["check", str(out)], ["finetune", str(out)]):
         assert main(command) == 2
         assert "not all shards of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_of_two_that_pack_to_one_place_one_is_refused(where, photos, request, tmp_path):
+    place = request.getfixturevalue("s3")() if where == "s3" else tmp_path
+    out = as_path(f"{place}/packed")
+    append_edits(photos, [Change("red/red00.png", "group", "one")])
+    other = shutil.copytree(photos, tmp_path / "other")
+    shutil.rmtree(other / "blue")
+    both = threading.Barrier(2, timeout=30)
+
+    class Together(Silent):
+        def task(self, title, total, unit):
+            if title == "reading images":
+                both.wait()  # until both have seen a place that is free
+            return super().task(title, total, unit)
+
+    def packed(data):
+        try:
+            return pack(data, out, shard_bytes=15_000, progress=Together())
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(packed, (photos, other)))
+    manifest, refusal = sorted(results, key=lambda result: isinstance(result, str))
+    assert "packed' exists already" in refusal
+    assert scan(out).digest == manifest.digest
+    assert edits_path(out).exists() is (manifest.data == photos)
 
 
 def test_a_store_that_fails_while_photos_are_packed(photos, s3, monkeypatch, tmp_path, capsys):

@@ -304,6 +304,19 @@ class StorePath(PurePosixPath):
         self._ask(lambda files, path: files.pipe_file(path, content), 0)
         return len(content)
 
+    def create(self, content: bytes) -> None:
+        """Write it whole, unless it is there: of several machines at once, one does.
+
+        Raises:
+            FileExistsError: If it is there.
+        """
+        try:
+            self._ask(lambda files, path: files.pipe_file(path, content, mode="create"), 0)
+        except StoreError:
+            if self.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self)) from None
+            raise
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete it."""
         try:

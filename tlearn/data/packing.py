@@ -3,15 +3,15 @@
 import contextlib
 import io
 import json
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from tlearn.atomic import atomic_directory
 from tlearn.data import images
 from tlearn.data.edits import Change, append_edits, edits_path
 from tlearn.data.file_reading import content_hash
@@ -22,7 +22,7 @@ from tlearn.data.scan import Manifest, scan
 from tlearn.data.shard_index import ANNOTATIONS
 from tlearn.data.shards import UNFINISHED, shard_source
 from tlearn.errors import ConfigError, DataError, StoreError, os_errors_as
-from tlearn.object_stores import StorePath
+from tlearn.object_stores import StorePath, entries_of
 from tlearn.progress import Progress, Silent
 from tlearn.text import decode_name, numbered_names
 
@@ -41,8 +41,8 @@ def pack(
     """Write the readable photos of a data set, edits applied, into shards: all of them, or none.
 
     Every photo is read again from its shard, and compared by its content hash. Groups become edits
-    beside the shards. In a store, what a killed process has left is marked as unfinished, and not
-    read by any command.
+    beside the shards. What a killed process has left is marked as unfinished, and not read by any
+    command.
 
     Args:
         data: The data set.
@@ -64,7 +64,7 @@ def pack(
         raise ConfigError(f"format must be one of {allowed}. Received: {form!r}")
     progress = progress or Silent()
     if out.exists() or edits_path(out).exists():
-        raise DataError(f"{str(out)!r} exists already, or has edits; choose another place")
+        raise _taken(out)
     manifest = scan(data, progress=progress)
     groups: list[Change] = []
     with _place(out) as (folder, finish):
@@ -80,47 +80,63 @@ def pack(
     return manifest
 
 
+def _taken(out: Path) -> DataError:
+    return DataError(f"{str(out)!r} exists already, or has edits; choose another place")
+
+
 @contextlib.contextmanager
 def _place(out: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     """Give a folder to write shards to, and what to call with each.
 
-    They and their edits stay if no error is raised; else nothing does.
+    Of several processes one has the place. A file in it says so until no error was raised; then
+    shards and edits stay, else nothing does.
     """
-    what, advice = f"{str(out)!r} cannot be written", "choose another place"
-    try:
-        with os_errors_as(DataError, what, advice):
-            if isinstance(out, StorePath):
-                with _stored_place(out) as place:
-                    yield place
-            else:
-                with atomic_directory(out) as folder:
-                    yield folder, lambda shard: None
-    except BaseException:
-        with contextlib.suppress(OSError):
-            edits_path(out).unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _stored_place(out: StorePath) -> Iterator[tuple[Path, Callable[[Path], None]]]:
-    """Do as :func:`_place` in a store, where a file says so until all shards are there."""
     there = [out / UNFINISHED]
-
-    def upload(shard: Path) -> None:
-        there.append(out / shard.name)
-        there[-1].upload(shard)
-        shard.unlink()
-
-    with tempfile.TemporaryDirectory() as temporary:
+    with os_errors_as(DataError, f"{str(out)!r} cannot be written", "choose another place"):
+        _take(out)
         try:
-            there[0].write_bytes(b"'tlearn data pack' has not written all shards yet\n")
-            yield Path(temporary), upload
+            if isinstance(out, StorePath):
+                with tempfile.TemporaryDirectory() as temporary:
+                    yield Path(temporary), lambda shard: _upload(shard, out, there)
+            else:
+                yield out, lambda shard: there.append(shard)
             there[0].unlink()
         except BaseException:
-            for path in reversed(there):
+            for path in (*reversed(there), edits_path(out)):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
+            if not isinstance(out, StorePath):
+                shutil.rmtree(out, ignore_errors=True)
             raise
+
+
+def _take(out: Path) -> None:
+    """Make a folder, and write into it that it is unfinished.
+
+    Raises:
+        DataError: If another process has made it.
+    """
+    note, text = out / UNFINISHED, b"'tlearn data pack' has not written all shards yet\n"
+    try:
+        if isinstance(note, StorePath):
+            note.create(text)
+            if len(entries_of(out)) > 1:  # of one that has ended since this one looked
+                note.unlink()
+                raise _taken(out)
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.mkdir()
+            note.write_bytes(text)
+    except FileExistsError:
+        raise _taken(out) from None
+
+
+def _upload(shard: Path, out: Path, there: list[Path]) -> None:
+    """Move a shard into a store, and note it."""
+    target = out / shard.name
+    there.append(target)
+    cast(StorePath, target).upload(shard)
+    shard.unlink()
 
 
 def _write(
