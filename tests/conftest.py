@@ -1,6 +1,7 @@
 """What tests share: a toy backbone found as a plugin, tiny photos, a run, the real photos."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -109,6 +110,16 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("TLEARN_CACHE", str(folder))
     monkeypatch.setenv(FOLDERS, "")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected():
+    """Collect what the modules before left behind, and look at what stays of them no more.
+
+    Else whatever collects garbage takes ever longer: TensorFlow keeps much of each model.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -130,10 +131,17 @@ def until(condition, seconds=600):
     return given
 
 
+# Below those that systems give to connections, which could take one before a server does.
+PORTS = iter(random.Random(os.getpid()).sample(range(20_000, 32_000), 12_000))
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody uses, each once in a process."""
+    for port in PORTS:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports are used")
 
 
 def http(port, path="/", method="GET", host="127.0.0.1", body=b"", **headers):

@@ -149,12 +149,12 @@ def test_images_of_a_client_that_has_gone_are_not_computed(service, photos):
         sent.append(message)
 
     async def ask():
-        # As many as there are threads are begun: they wait, and the next is still to be computed.
-        waiting = [model.submit(model.decode(photos[1].read_bytes()))]
-        while not all(future.running() for future in waiting):
-            await asyncio.sleep(0.001)
-            if len(waiting) < len(model._batcher._threads):
-                waiting.append(model.submit(model.decode(photos[1].read_bytes())))
+        # One for each thread is begun: these wait, and the next is still to be computed.
+        waiting = []
+        for _ in model._batcher._threads:
+            waiting.append(model.submit(model.decode(photos[1].read_bytes())))
+            while not waiting[-1].running():
+                await asyncio.sleep(0.001)
         await client.app(scope("/predict", "POST", kind), receive, send)
         assert state.images_of(model).in_flight == state.bytes.in_flight == 0
         go.set()

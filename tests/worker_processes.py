@@ -8,9 +8,9 @@ import json
 import multiprocessing
 import os
 import runpy
-import socket
 import sys
-from contextlib import ExitStack
+
+from serving import free_port
 
 SECONDS = 240  # a process that hangs is killed after so many; an idle machine takes a twentieth
 FORKED = multiprocessing.get_context("forkserver")
@@ -21,11 +21,7 @@ FORKED.set_forkserver_preload(
 
 def free_addresses(n):
     """Return addresses whose ports nobody uses."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    return [f"127.0.0.1:{free_port()}" for _ in range(n)]
 
 
 def tf_config(addresses, index):
