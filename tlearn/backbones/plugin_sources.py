@@ -74,12 +74,26 @@ def _folders() -> list[Path]:
 
 def sources() -> list[Source]:
     """Return all sources: those of tlearn first, then by name, then files."""
+    installed = _installed(tuple((path, _changed(path)) for path in sys.path))
+    files = [file for folder in _folders() for file in _files(folder)]
+    return installed + [Source(f.stem, str(f), "", functools.partial(_module, f)) for f in files]
+
+
+def _changed(folder: str) -> int:
+    """Return when something was installed into a folder or removed from it, in nanoseconds."""
+    try:
+        return Path(folder).stat().st_mtime_ns  # of "" that of where we are
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=1)  # the files of all distributions are looked at
+def _installed(places: tuple[tuple[str, int], ...]) -> list[Source]:
+    """Return the sources of the packages in these folders, which are those of ``sys.path``."""
     entries = set(importlib.metadata.entry_points(group=GROUP))
     described = [(entry, *_distribution(entry.dist)) for entry in entries]
     described.sort(key=lambda e: (e[1] != OURS, e[0].name, e[0].value, e[1:]))
-    installed = [Source(e.name, name, version, e.load) for e, name, version in described]
-    files = [file for folder in _folders() for file in _files(folder)]
-    return installed + [Source(f.stem, str(f), "", functools.partial(_module, f)) for f in files]
+    return [Source(e.name, name, version, e.load) for e, name, version in described]
 
 
 def disabled_names() -> set[str]:
@@ -91,7 +105,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
-@functools.lru_cache(maxsize=32)  # entries of one distribution share it
 def _distribution(distribution: importlib.metadata.Distribution | None) -> tuple[str, str]:
     """Return name and version, whose file takes long to parse."""
     if distribution is None:
