@@ -2,21 +2,28 @@
 
 import contextlib
 import io
+import os
 import shutil
 import stat
 import struct
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import picture
+from serving import until
 
 from tlearn.data import archives
 from tlearn.data.archive_folder import read_report
 from tlearn.data.scan import scan
+from tlearn.data.unpacking import unpack
 from tlearn.data.uploads import Limits, Upload
 from tlearn.errors import DataError
+from tlearn.priority import AWAITED
+from tlearn.web import background
 
 
 def photo(seed=0, ending="png", size=(40, 36)):
@@ -283,6 +290,27 @@ def test_an_archive_that_is_refused_leaves_nothing_and_those_after_it_wait(root,
     assert len(tree(root)) == 1 and (upload.files, upload.left_out) == (1, [])
     upload.unpack()
     assert tree(upload.place(root / "set")) == ["b/b.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_unpacking_takes_no_time_from_the_page(tmp_path):
+    """Its process leads a session of low priority; else it shares a core with that of the page."""
+    os.mkfifo(fifo := tmp_path / "a.zip")
+    limits = Limits(seconds=60)
+    task = background.start(lambda p: unpack(fifo, "a.zip", tmp_path / "a", limits, p, False))
+
+    def waiting():
+        """Return the processes that read the pipe, which nothing is written into."""
+        children = psutil.Process().children()
+        return [c for c in children if str(fifo) in " ".join(c.cmdline()) and c.nice() == AWAITED]
+
+    until(lambda: waiting() or task.over.is_set())
+    (process,) = waiting()
+    until(lambda: os.getsid(process.pid) == process.pid)
+    if (autogroup := Path(f"/proc/{process.pid}/autogroup")).exists():
+        until(lambda: f"nice {AWAITED}" in autogroup.read_text())
+    process.kill()
+    assert task.over.wait(60) and task.problem
 
 
 def test_unpacking_is_ended_after_its_time_and_its_memory_is_bounded(root):

@@ -10,8 +10,9 @@ AWAITED, TRAINING = 10, 19  # of 19: what somebody waits for, and what takes wha
 
 
 def lower_priority(nice: int, pid: int | None = None) -> None:
-    """Lower the priority of a process, by default this one, and of its session if it leads one.
+    """Lower the priority of a process, and of its session if it leads one.
 
+    By default it is this process, which then leads one: Ctrl-C in a terminal does not reach it.
     Linux first shares time evenly among sessions (autogroups, ``man 7 sched``): a process in the
     session of the page's server would take half of a core from the browser, however nice it is.
     """
@@ -19,7 +20,9 @@ def lower_priority(nice: int, pid: int | None = None) -> None:
         process = psutil.Process(pid)
         of_windows = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", None)  # which has classes
         process.nice(of_windows or max(nice, process.nice()))
-    pid = pid or os.getpid()
     with contextlib.suppress(OSError, AttributeError):  # Windows has no sessions of this kind
+        if pid is None and os.getsid(0) != os.getpid():
+            os.setsid()
+        pid = pid or os.getpid()
         if os.getsid(pid) == pid:
             Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")

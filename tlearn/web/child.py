@@ -33,7 +33,6 @@ def start_child(
         stdout=stdout,
         stderr=stderr,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        start_new_session=True,  # so that its priority counts
     )
 
 

@@ -111,7 +111,6 @@ class _Client:
                     [sys.executable, "-m", __name__],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    start_new_session=True,  # so that its priority counts
                 )
                 threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
             self._answers[number] = self._process, answers
