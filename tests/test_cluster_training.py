@@ -94,6 +94,15 @@ def test_an_error_that_would_come_again_ends_the_training(cluster, photos, tmp_p
     ray.kill(group)
 
 
+def test_workers_that_end_again_and_again_are_named():
+    """Without what Ray says of its objects."""
+    error = RuntimeError("Training failed")
+    error.worker_failures = {1: RuntimeError("A worker health check failed. Worker info: Worker(")}
+    text = str(cluster_training._repeated(error))
+    assert "ended 6 times, the last time worker 1; look at 'ray status'" in text
+    assert "Training failed" in str(cluster_training._repeated(RuntimeError("Training failed")))
+
+
 def test_more_workers_than_processors_are_refused(cluster, photos, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["finetune", str(photos), *TOY, "--cluster", "ray", "--workers", "3"]

@@ -26,7 +26,7 @@ from tlearn.config import RunConfig
 from tlearn.errors import ClusterError, ConfigError, TlearnError, hint_of, one_line
 from tlearn.object_stores import StorePath
 from tlearn.progress import Progress, Silent
-from tlearn.runs.directory import RunDirectory
+from tlearn.runs.directory import CHECKPOINT, RunDirectory, resume_command
 from tlearn.runs.progress_log import PROGRESS, ProgressReader
 from tlearn.runs.run_state import STOP, state_of
 from tlearn.training.joint_training import beside_the_first
@@ -103,6 +103,8 @@ def train_on_cluster(run: RunDirectory, shown: Progress) -> None:
             shutil.rmtree(run / RECORDS, ignore_errors=True)
     if outcome is None:
         return
+    if not hint_of(outcome) and (run / CHECKPOINT).is_file():
+        outcome.add_note(f"to continue the training: {resume_command(run.path)}")
     if isinstance(outcome, Exception) and state_of(run.path) == "interrupted":
         run.event("failed", error=one_line(outcome, 1000), hint=hint_of(outcome))
     raise outcome
@@ -235,10 +237,10 @@ class _Group:
 
 def _repeated(error: Any) -> ClusterError:
     """Return the error to show where workers ended more often than they are started again."""
-    causes = getattr(error, "worker_failures", {}).items()
-    what = "; ".join(f"worker {number}: {one_line(cause)}" for number, cause in causes)
+    numbers = sorted(getattr(error, "worker_failures", {}))  # beside pages about Ray's objects
+    which = ", ".join(f"worker {number}" for number in numbers) or one_line(error)
     return ClusterError(
-        f"workers of the cluster ended {RESTARTS + 1} times ({what or one_line(error)}); look at "
+        f"workers of the cluster ended {RESTARTS + 1} times, the last time {which}; look at "
         f"'ray status' and the logs of Ray, perhaps for a lack of memory"
     )
 
