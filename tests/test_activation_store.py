@@ -9,7 +9,7 @@ import pytest
 from conftest import TOY, Heard
 from test_cache import ROW, rows, space_in
 
-from tlearn import object_stores
+from tlearn import store_access
 from tlearn.cli import main
 from tlearn.errors import CacheError
 from tlearn.features import cache_table
@@ -260,7 +260,7 @@ def test_an_address_where_nobody_answers_is_refused_in_time(s3, machine, monkeyp
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(object_stores, "SECONDS", 0.5)
+        monkeypatch.setattr(store_access, "SECONDS", 0.5)
         with pytest.raises(CacheError, match=r"no answer within 0\.5 seconds"):
             machine("a", "s3://bucket/activations")
 

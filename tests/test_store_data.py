@@ -11,14 +11,15 @@ import pytest
 from conftest import TOY, Heard
 
 import tlearn
-from tlearn import object_stores
+from tlearn import store_access
 from tlearn.cli import main
 from tlearn.data.edits import Change, Edits, append_edits, undo_edits
 from tlearn.data.image_paths import image_paths
 from tlearn.data.read_data import data_name, read_source
 from tlearn.data.scan import scan
 from tlearn.errors import DataError, StoreError, TlearnError
-from tlearn.object_stores import StorePath, absolute, as_path, is_url
+from tlearn.object_stores import StorePath, absolute, as_path
+from tlearn.store_access import is_url
 
 
 def upload(folder, url):
@@ -205,7 +206,7 @@ def test_no_permission_and_no_answer(memory, s3, photos, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         type(fsspec.filesystem("s3")).clear_instance_cache()
-        monkeypatch.setattr(object_stores, "SECONDS", 0.5)
+        monkeypatch.setattr(store_access, "SECONDS", 0.5)
         with pytest.raises(TlearnError, match=r"no answer within 0\.5 seconds"):
             read_source(as_path("s3://bucket/photos"))
 

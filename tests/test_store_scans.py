@@ -12,7 +12,7 @@ from conftest import Counted
 from test_scan_cache import cached
 from test_store_data import names, upload
 
-from tlearn import object_stores
+from tlearn import store_access
 from tlearn.cli import main
 from tlearn.data.read_data import read_source
 from tlearn.data.scan import scan
@@ -171,11 +171,11 @@ def test_a_large_folder_may_take_longer_than_an_answer(memory, photos, monkeypat
     data = upload(photos, f"{memory}/photos")
     files = type(fsspec.filesystem("memory"))
     ls = files.ls
-    monkeypatch.setattr(object_stores, "SECONDS", 0.2)
+    monkeypatch.setattr(store_access, "SECONDS", 0.2)
 
     def slow(self, path, *args, **options):
         if path.endswith("red"):
-            object_stores.threading.Event().wait(0.5)
+            store_access.threading.Event().wait(0.5)
         return ls(self, path, *args, **options)
 
     monkeypatch.setattr(files, "ls", slow)

@@ -8,7 +8,8 @@ import click
 from click.core import ParameterSource
 
 from tlearn.backbones.plugin_sources import folder_options
-from tlearn.object_stores import as_path, is_url
+from tlearn.object_stores import as_path
+from tlearn.store_access import is_url
 
 if TYPE_CHECKING:
     from tlearn.config_schema import ConfigField

@@ -33,8 +33,9 @@ from tlearn.data.file_table import FileTable
 from tlearn.data.packed_photos import shard_of
 from tlearn.data.pixel_values import OwnRange
 from tlearn.data.prefetch import prefetch_map
-from tlearn.object_stores import LISTINGS, StorePath, Tree, is_url
+from tlearn.object_stores import LISTINGS, StorePath, Tree
 from tlearn.progress import Task
+from tlearn.store_access import is_url
 
 FOLDER = "scans"  # in the user's cache folder
 MOST = 100  # data sets whose results are there: those scanned last

@@ -22,7 +22,7 @@ from tlearn.atomic import atomic_file
 from tlearn.errors import CacheError
 from tlearn.features.cache_index import CacheIndex
 from tlearn.file_locks import is_locked
-from tlearn.object_stores import answer_in_time, is_url, open_store, store_errors_as
+from tlearn.store_access import answer_in_time, is_url, open_store, store_errors_as
 
 ADVICE = "check the address, the credentials and the network, or leave out --activation-store"
 UPLOADS = 2  # files that may wait for being uploaded before more is computed

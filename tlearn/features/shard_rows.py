@@ -12,7 +12,7 @@ from tlearn.data.views import Rendering
 from tlearn.errors import CacheError, one_line
 from tlearn.features.activation_store import RowFile, put_rows
 from tlearn.features.image_views import ImageViews, row_keys
-from tlearn.object_stores import answer_in_time, open_store
+from tlearn.store_access import answer_in_time, open_store
 
 Returned = tuple[Mapping[str, np.ndarray | RowFile], str]  # by output; why there are no files
 
