@@ -187,6 +187,8 @@ def _wait(ray: Any, run: RunDirectory, shown: Progress, group: Any, answer: Any)
         (run / STOP).touch()
         ray.wait([answer], timeout=STOP_SECONDS)
         (run / STOP).unlink(missing_ok=True)
+        if (run / CHECKPOINT).is_file():
+            shown.say(f"to continue the training: {resume_command(run.path)}")
         raise
     return pickle.loads(ray.get(answer))
 
