@@ -173,7 +173,8 @@ def test_values_are_those_of_this_process_whatever_is_killed(
     progress = Killing(lambda: kill_worker("MapWorker"), lambda: kill_worker("_Driver"))
     store = f"memory://{tmp_path.name}"  # of this process: not what workers see there
     assert_same(local, computed(built, files, tmp_path, "ray", progress, store))
-    assert progress.lines == [
+    # A busy machine takes long to start workers again, which is said, too.
+    assert [line for line in progress.lines if not line.startswith("waiting for workers")] == [
         f"workers cannot write to the activation store {store!r} (it is not the same there): this "
         f"machine does, which is slower"
     ]
