@@ -84,9 +84,11 @@ def test_an_error_that_would_come_again_ends_the_training(cluster, photos, tmp_p
     shutil.rmtree(photos)
     group = cluster_training._group_actor(ray)
     job = cluster_training._Job(str(run.path), {}, "", 2, {"CPU": 1})
-    settings = {"group": group, "job": pickle.dumps(job)}
+    settings, begun = {"group": group, "job": pickle.dumps(job)}, group.begun.remote()
+    assert not ray.wait([begun], timeout=0.5)[0]  # until then it is said that workers are awaited
     with pytest.raises(DataError, match="are no longer in"):
         cluster_training._train(settings)
+    ray.get(begun, timeout=60)
     assert ray.get(group.has_ended.remote())
     events = (run.path / "events.jsonl").read_text()
     assert cluster_training._train(settings) is None

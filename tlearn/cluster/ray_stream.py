@@ -191,7 +191,7 @@ def _results(
     try:
         numbers = iter(range(shards))
         waiting = deque(driver.result.remote(n, work) for n in islice(numbers, IN_FLIGHT))
-        say_awaited(ray, waiting[0], say)
+        say_awaited(ray, [waiting[0]], say)
         while waiting:
             yield ray.get(waiting.popleft())
             waiting.extend(driver.result.remote(n, work) for n in islice(numbers, 1))
@@ -202,16 +202,16 @@ def _results(
         ray.kill(driver)
 
 
-def say_awaited(ray: Any, result: Any, say: Callable[[str], None]) -> None:
-    """Wait for the first result of workers; if it does not come soon, say since when.
+def say_awaited(ray: Any, results: list[Any], say: Callable[[str], None]) -> None:
+    """Wait for the first result of workers; if none comes soon, say since when.
 
     Args:
         ray: The module, connected.
-        result: A reference to it.
+        results: References; one of them is waited for.
         say: Called with a line.
     """
     began = time.strftime("%H:%M:%S")
-    if ray.wait([result], timeout=WAIT_SECONDS)[0]:
+    if ray.wait(results, timeout=WAIT_SECONDS)[0]:
         return
     free, every = (
         int(resources.get("CPU", 0))
@@ -221,7 +221,7 @@ def say_awaited(ray: Any, result: Any, say: Callable[[str], None]) -> None:
         f"waiting for workers of the cluster since {began}: they are starting, or others use or "
         f"have reserved its processors, of which {free} of {every} are free ('ray status')"
     )
-    ray.wait([result], timeout=None)
+    ray.wait(results, timeout=None)
 
 
 class _Driver:

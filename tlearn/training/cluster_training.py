@@ -11,6 +11,7 @@ import os
 import pickle
 import platform
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from tlearn.backbones.plugin_sources import FOLDERS
 from tlearn.cache_folder import CACHE, cache_folder
 from tlearn.cluster.nodes import on_this_node, working_nodes
 from tlearn.cluster.ray_connection import connect
-from tlearn.cluster.ray_stream import explaining
+from tlearn.cluster.ray_stream import explaining, say_awaited
 from tlearn.config import RunConfig
 from tlearn.errors import ClusterError, ConfigError, TlearnError, hint_of, one_line
 from tlearn.object_stores import StorePath
@@ -179,6 +180,7 @@ def _group_actor(ray: Any) -> Any:
 def _wait(ray: Any, run: RunDirectory, shown: Progress, group: Any, answer: Any) -> Any:
     """Show progress until the workers have ended; return why they ended early."""
     try:
+        say_awaited(ray, [group.begun.remote(), answer], shown.say)
         with contextlib.closing(ProgressReader(run.path, shown)) as progress:
             while not ray.wait([answer], timeout=POLL)[0]:
                 progress.show()
@@ -198,6 +200,7 @@ class _Group:
 
     def __init__(self) -> None:
         self._outcome: bytes = b""
+        self._begun = threading.Event()
 
     def fit(self, group: Any, packed: bytes) -> bytes:
         """Have the workers train; return why they ended early, pickled ``None`` if they did not."""
@@ -232,8 +235,13 @@ class _Group:
         """Take why the training cannot go on; workers that are started again end at once."""
         self._outcome = self._outcome or outcome
 
+    def begun(self) -> None:
+        """Wait until a worker has been started."""
+        self._begun.wait()
+
     def has_ended(self) -> bool:
-        """Return whether the training cannot go on."""
+        """Return whether the training cannot go on, to a worker that was started."""
+        self._begun.set()
         return bool(self._outcome)
 
 
