@@ -55,10 +55,8 @@ class _Reading:
     threads: int
 
     def start(self, threads: int) -> Callable[[Sequence[ImageFile]], FileChecks]:
-        pool, check = (
-            ThreadPoolExecutor(self.threads or threads),
-            partial(_check_file, inspect=None),
-        )
+        pool = ThreadPoolExecutor(self.threads or threads)
+        check = partial(_check_file, inspect=None)
         return lambda files: FileChecks.of([*pool.map(check, files)])
 
 

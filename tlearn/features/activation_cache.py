@@ -126,14 +126,20 @@ class Cache:
         table.refresh()
         return table
 
+    @property
+    def usable_store(self) -> ActivationStore | None:
+        """The store, unless there is none or it has failed."""
+        return self.store if self.store and self.store.usable else None
+
     @contextlib.contextmanager
     def sign_store(self) -> Iterator[tuple[str, str]]:
         """Give the place of the store and :meth:`ActivationStore.sign`; empty if there is none."""
-        if not self.store or not self.store.usable:
+        store = self.usable_store
+        if not store:
             yield "", ""
             return
-        with self.store.sign() as sign:
-            yield (self.store.place, sign) if sign else ("", "")
+        with store.sign() as sign:
+            yield (store.place, sign) if sign else ("", "")
 
     def _reserve(self, size: int) -> bool:
         """Evict until so many more bytes fit, if that is possible; return whether they do."""
@@ -154,7 +160,7 @@ class Cache:
 
         A store has room for everything: what does not fit here is read there in place.
         """
-        if self.store and self.store.usable:
+        if self.usable_store:
             return sys.maxsize
         query = "SELECT total(bytes) FROM segments WHERE used >= ?"
         in_use = int(self.index.query(query, self._opened)[0][0])

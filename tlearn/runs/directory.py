@@ -274,6 +274,11 @@ def resume_command(path: Path) -> str:
     return shell("tlearn", "finetune", "--resume", path, *folder_options())
 
 
+def resume_hint(path: Path) -> str:
+    """Return what to do about the training of a run that ended early and left a checkpoint."""
+    return f"to continue the training: {resume_command(path)}"
+
+
 def check_trainable(path: Path, locked: bool = False) -> None:
     """Refuse a run that cannot be trained: resumed, or begun if it is queued.
 

@@ -27,7 +27,7 @@ from tlearn.config import RunConfig
 from tlearn.errors import ClusterError, ConfigError, TlearnError, hint_of, one_line
 from tlearn.object_stores import StorePath
 from tlearn.progress import Progress, Silent
-from tlearn.runs.directory import CHECKPOINT, RunDirectory, resume_command
+from tlearn.runs.directory import CHECKPOINT, RunDirectory, resume_hint
 from tlearn.runs.progress_log import PROGRESS, ProgressReader
 from tlearn.runs.run_state import STOP, state_of
 from tlearn.training.joint_training import beside_the_first
@@ -105,7 +105,7 @@ def train_on_cluster(run: RunDirectory, shown: Progress) -> None:
     if outcome is None:
         return
     if not hint_of(outcome) and (run / CHECKPOINT).is_file():
-        outcome.add_note(f"to continue the training: {resume_command(run.path)}")
+        outcome.add_note(resume_hint(run.path))
     if isinstance(outcome, Exception) and state_of(run.path) == "interrupted":
         run.event("failed", error=one_line(outcome, 1000), hint=hint_of(outcome))
     raise outcome
@@ -190,7 +190,7 @@ def _wait(ray: Any, run: RunDirectory, shown: Progress, group: Any, answer: Any)
         ray.wait([answer], timeout=STOP_SECONDS)
         (run / STOP).unlink(missing_ok=True)
         if (run / CHECKPOINT).is_file():
-            shown.say(f"to continue the training: {resume_command(run.path)}")
+            shown.say(resume_hint(run.path))
         raise
     return pickle.loads(ray.get(answer))
 

@@ -152,7 +152,7 @@ def _line(model: CostModel, plans: Sequence[StagePlan], views: int, costs: Costs
         seconds = model.costs(required, views, costs.streaming).seconds
         without = f" ({seconds:.0f} s if the probe leaves little to improve)"
     cache = model.setup.activations.cache
-    where = "in the activation store" if cache.store else "of disk"
+    where = "in the activation store" if cache.usable_store else "of disk"
     line = f"about {costs.seconds:.0f} s{without} and {format_bytes(costs.bytes)} {where}"
     if not plans:
         return f"plan: the head alone, {line}"

@@ -9,7 +9,7 @@ from tlearn.backbones import load_registry
 from tlearn.config import RunConfig
 from tlearn.errors import BackboneError, RunError, TlearnError, one_line
 from tlearn.progress import Progress
-from tlearn.runs.directory import RunDirectory, resume_command
+from tlearn.runs.directory import RunDirectory, resume_hint
 from tlearn.training.workers import MissingWorkerError, Workers
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def explain_errors(
         checkpoint.flush()
         failure = unreachable_worker(error, workers) or explain_failure(error, config) or error
         if checkpoint.path.is_file():
-            hint = f"to continue the training: {resume_command(run.path)}"
+            hint = resume_hint(run.path)
             failure.add_note(hint)
             if isinstance(failure, KeyboardInterrupt):
                 progress.say(hint)
